@@ -214,3 +214,7 @@ class ForeignModelUnclear(ModelStoreError):
 
 class LabeledFolderRefused(ModelStoreError):
     """The folder of labeled images cannot be used with this model."""
+
+
+class TagsInvalid(ModelStoreError, ValueError):
+    """Tags that cannot be read, or too many tags."""

@@ -151,10 +151,6 @@ class ModelsFull(MonitoringError, RuntimeError):
         super().__init__(f"{limit:,} versions are declared, which is the limit; use one of them.")
 
 
-class TagsInvalid(MonitoringError, ValueError):
-    """Tags that cannot be read, or too many tags."""
-
-
 class TagNotWatched(MonitoringError, LookupError):
     """A tag whose drift is not watched by itself."""
 
@@ -314,6 +310,10 @@ class AnswersSpooled(MonitoringError, RuntimeError):
 
 class RecalibrationRefused(MonitoringError, ValueError):
     """Labels that are too few or unsuitable to fit a remedy, or that ask for none."""
+
+
+class RecalibrationHarms(RecalibrationRefused):
+    """A remedy that makes subgroups worse, and that nobody has accepted."""
 
 
 def brief(text: str, *, limit: int = 60) -> str:

@@ -61,6 +61,7 @@ MONITORING_ERRORS: Final[Rows] = {
     monitoring.ModelDiffers: (409, "model_differs"),
     monitoring.ModelServed: (409, "model_served"),
     monitoring.ModelsFull: (409, "too_many_models"),
+    monitoring.RecalibrationHarms: (409, "harms_subgroup"),
     monitoring.PredictionDiffers: (409, "prediction_differs"),
     monitoring.FeedbackInvalid: (422, "invalid_feedback"),
     monitoring.FormInvalid: (422, "invalid_form"),

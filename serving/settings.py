@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model_store.errors import TagsInvalid
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.errors import TagsInvalid
 from monitoring.http.body_budget import DEFAULT_BYTES
 from serving.errors import SettingsError
 from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links

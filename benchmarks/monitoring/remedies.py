@@ -137,7 +137,9 @@ class Labeled:
 
     def recalibrate(self, *, changes: bool) -> Affine | None:
         """Do what `candor recalibrate` does; None where it refuses."""
-        answers = LabeledAnswers(0, softmax(self.logits), self.labels, None, None, None)
+        answers = LabeledAnswers(
+            0, softmax(self.logits), self.labels, None, None, (None,) * len(self.labels), None
+        )
         uneven = compare_shares(
             [share for each in range(self.served.shape[1]) for share in self._shares(each)]
         )

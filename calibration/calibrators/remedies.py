@@ -50,9 +50,16 @@ class Remedy:
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
     ) -> Affine:
-        """Fit on logits (N, K) and labels (N,); answers count `weights` (N,) times."""
+        """Fit on logits (N, K) and labels (N,); answers count `weights` (N,) times.
+
+        A temperature is at most 20, which says next to nothing: labels that contradict the answers
+        would otherwise reverse them.
+        """
         z = np.asarray(logits, dtype=np.float64)
-        return fit_affine(z, labels, self.basis(z.shape[1]), weights=weights)
+        fitted = fit_affine(z, labels, self.basis(z.shape[1]), weights=weights)
+        if not self.keeps_argmax or fitted.weight[0] >= 1 / HIGHEST:
+            return fitted
+        return Affine((1 / HIGHEST,) * z.shape[1], fitted.bias)
 
 
 TEMPERATURE: Final = Remedy(
@@ -220,7 +227,7 @@ def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> 
 
 def _at_bound(fitted: Affine) -> str | None:
     """Return why a fit is refused whose weights are no plausible temperatures."""
-    if all(1 / HIGHEST < weight < 1 / LOWEST for weight in fitted.weight):
+    if all(1 / HIGHEST <= weight < 1 / LOWEST for weight in fitted.weight):
         return None
     return (
         f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do not "

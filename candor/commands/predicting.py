@@ -1,6 +1,7 @@
 """`candor predict`: answers for images, from a server or from a bundle on disk."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -49,6 +50,17 @@ def read_frame(text: str) -> Any:
         raise typer.BadParameter(str(error)) from None
 
 
+def read_tags(text: str) -> Any:
+    """The tags of --tags, as the ledger has them."""
+    from model_store import tags
+    from model_store.errors import TagsInvalid
+
+    try:
+        return tags.read_tags(text)
+    except TagsInvalid as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def predict(
     images: Annotated[
         list[str],
@@ -88,6 +100,15 @@ def predict(
             "answer for each; not with --out); default: what the model was trained on.",
             metavar="N|middle|all",
             parser=read_frame,
+        ),
+    ] = None,
+    tags: Annotated[
+        Any,
+        option(
+            "Tags of all images, such as site=A,device=CT-2: a calibrator for one of them applies. "
+            "A server records them.",
+            metavar="KEY=VALUE,...",
+            parser=read_tags,
         ),
     ] = None,
     csv: Annotated[
@@ -152,6 +173,7 @@ def predict(
             engine=engine,
             part_size=part_size,
             frame=frame,
+            tags=tags,
             json_out=json_out,
         )
         raise typer.Exit(1 if refused else 0)
@@ -168,13 +190,19 @@ def predict(
     with ExitStack() as opened:
         if url is None:
             bundle = _bundle(model, version, settings(store=store).opened_store)
-            answering = _answers(_bundle_classifier(bundle, frame), files, connections=1)
+            answering = _answers(_bundle_classifier(bundle, frame, tags), files, connections=1)
         else:
             from serving.client import Client
 
             client = opened.enter_context(Client(url, token=read_token(token_file)))
             classify = _server_classifier(
-                client, model or client.only_model(), version, request_id, patients, frame
+                client,
+                model or client.only_model(),
+                version,
+                request_id,
+                patients,
+                frame,
+                tags,
             )
             answering = _answers(classify, files, connections=CONNECTIONS)
         table = None if csv is None else opened.enter_context(AnswerTable(csv))
@@ -232,9 +260,12 @@ def _server_classifier(
     rule: FileIdRule | None,
     patients: Mapping[Path, str],
     frame: Any,
+    tags: str | None,
 ) -> Classify:
+    given = None if tags is None else json.loads(tags)
+
     def classify(file: Path) -> list[dict[str, Any]]:
-        named: dict[str, Any] = {"model": model, "version": version}
+        named: dict[str, Any] = {"model": model, "version": version, "tags": given}
         named["request_id"] = None if rule is None else file_id(file, rule)
         named["patient"] = patients.get(file)
         if frame == "all":
@@ -249,7 +280,7 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
     return {"frame": answer["frame"], "error": answer["detail"]} if "error" in answer else answer
 
 
-def _bundle_classifier(bundle: "Bundle", frame: Any) -> Classify:
+def _bundle_classifier(bundle: "Bundle", frame: Any, tags: str | None) -> Classify:
     from serving.inference.predictor import Predictor
 
     predictor = Predictor(bundle)
@@ -257,8 +288,8 @@ def _bundle_classifier(bundle: "Bundle", frame: Any) -> Classify:
 
     def classify(file: Path) -> list[dict[str, Any]]:
         if frame is None:
-            return [named | dataclasses.asdict(predictor.classify(file.read_bytes()))]
-        found = predictor.classify_frames(file.read_bytes(), frame)
+            return [named | dataclasses.asdict(predictor.classify(file.read_bytes(), tags=tags))]
+        found = predictor.classify_frames(file.read_bytes(), frame, tags=tags)
         return [
             {"frame": number} | named | dataclasses.asdict(answer)
             for number, answer in found.items()

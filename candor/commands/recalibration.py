@@ -1,7 +1,7 @@
 """`candor recalibrate`: choose a remedy on labeled answers, look at it, publish it, try it out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +16,22 @@ from candor.commands.options import (
 )
 from candor.terminal.console import print_json, stdout
 
+if TYPE_CHECKING:
+    from calibration.diagnosis.facts import Group
+
 
 def recalibrate(
     model: ModelArgument,
     version: Annotated[int | None, option("Version to start from (default: production).")] = None,
+    subgroup: Annotated[
+        str | None,
+        option(
+            "Recalibrate only answers with this tag, or several of its values; all others stay as "
+            "they are.",
+            "--for",
+            metavar="KEY=VALUE,...",
+        ),
+    ] = None,
     last: Annotated[int | None, option("Use only the latest N labels (default: all).")] = None,
     min_labels: Annotated[int, option("Refuse to fit on fewer labels than this.")] = 100,
     allow_label_changes: Annotated[
@@ -32,6 +44,10 @@ def recalibrate(
             "Publish although answers lack labels and nothing shows how the others were chosen.",
             "--chosen-labels",
         ),
+    ] = False,
+    accept_harm: Annotated[
+        bool,
+        option("Publish although the remedy makes subgroups worse.", "--accept-harm"),
     ] = False,
     precision: Annotated[
         str | None,
@@ -65,6 +81,9 @@ def recalibrate(
     simplest that no richer one beats. Labels of a random audit are used
     before all others. Refuses if nothing improves by a standard error.
 
+    With --for the new version has a calibrator for this subgroup, chosen by
+    the tags of a request, fitted on its labels alone.
+
     The new version is not promoted; `candor promote` does that.
 
     Example: candor recalibrate chest --preview
@@ -85,10 +104,11 @@ def recalibrate(
             opened,
             model,
             version=version,
-            answer_filter=AnswerFilter(last=last),
+            answer_filter=AnswerFilter(last=last, group=_group(subgroup)),
             min_labels=min_labels,
             allow_label_changes=allow_label_changes,
             chosen_labels=chosen_labels,
+            accept_harm=accept_harm,
             precision=precision,
             publish=not preview,
         )
@@ -121,3 +141,13 @@ def recalibrate(
             f"Published as version {done.card.version}. Next: candor promote {model} "
             f"{done.card.version}"
         )
+
+
+def _group(text: str | None) -> "Group | None":
+    from model_store.errors import TagsInvalid
+    from monitoring.recalibration import read_group
+
+    try:
+        return None if text is None else read_group(text)
+    except TagsInvalid as error:
+        raise typer.BadParameter(str(error), param_hint="--for") from None

@@ -26,6 +26,7 @@ def score_folder(
     engine: str,
     part_size: int | None,
     frame: "FrameChoice | None",
+    tags: str | None,
     json_out: bool,
 ) -> int:
     """Score a folder or address into another; return how many images were refused."""
@@ -67,6 +68,7 @@ def score_folder(
             progress=progress,
             part_size=part_size,
             frame=frame,
+            tags=tags,
         )
     if json_out:
         print_json(dataclasses.asdict(result))

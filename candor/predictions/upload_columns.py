@@ -17,7 +17,7 @@ ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the a
 _ROLES: Final = ("label", "predicted", "confidence")
 _NAMES: Final = ("prediction_id", "request_id", "model")
 # of `candor predict --csv`, which need not be told
-_KNOWN: Final = ("refer", "prediction_set", "error", "file", "frame")
+_KNOWN: Final = ("refer", "prediction_set", "calibrator", "error", "file", "frame")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ COLUMNS = (
     "confidence",
     "refer",
     "prediction_set",
+    "calibrator",
     "error",
 )
 
@@ -59,9 +60,10 @@ def answer_text(answer: Answer) -> str:
     lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
     if answer.get("prediction_set") is not None:
         lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
-    ids = {"prediction id": answer.get("prediction_id"), "request id": answer.get("request_id")}
+    named = ("calibrator", "prediction_id", "request_id")
+    more = {name.replace("_", " "): answer.get(name) for name in named}
     return "\n".join(
-        lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None]
+        lines + [f"  {name:13}  {value}" for name, value in more.items() if value is not None]
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from rich.console import RenderableType
 
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
+from calibration.diagnosis.facts import Effect
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     bin_cells,
@@ -16,6 +17,9 @@ from candor.terminal.tables import (
 )
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
+from monitoring.recalibration.subgroup import name_of
+
+EFFECTS_SHOWN = 30
 
 
 def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
@@ -62,6 +66,8 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         "",
         class_table(shown.classes),
         "",
+        effect_table(shown.effects),
+        "",
     ]
 
 
@@ -78,6 +84,22 @@ def class_table(classes: Sequence[ClassChange]) -> RenderableType:
         for each in classes
     ]
     return table("Classes", ("", "n", "sensitivity", "specificity", "confidence - accuracy"), rows)
+
+
+def effect_table(effects: Sequence[Effect]) -> RenderableType:
+    """Return the gap of each subgroup before and after, the largest growth first."""
+    rows = [
+        [
+            name_of(each.group),
+            str(each.n),
+            change(each.before, each.after, sign=True),
+            "worse" if each.harms else "",
+        ]
+        for each in effects[:EFFECTS_SHOWN]
+    ]
+    more = len(effects) - EFFECTS_SHOWN
+    title = "Subgroups, cross-validated" + (f"; {more} more in --json" if more > 0 else "")
+    return table(title, ("", "n", "confidence - accuracy", ""), rows)
 
 
 def remedy_table(

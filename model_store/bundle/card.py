@@ -1,11 +1,11 @@
 """The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
 import dataclasses
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from calibration.bins import BinSums
 from calibration.conformal import Conformal
@@ -15,12 +15,13 @@ from model_store.bundle.provenance import Provenance, Verification
 from model_store.bundle.records import OpenRecord
 from model_store.image import InputSpec
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 
 Precision = Literal["float32", "float16", "int8"]
 CalibrationMethod = Literal["none", "temperature", "perturbed", "vector", "histogram", "isotonic"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+TAG_KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
 class InputCard(OpenRecord):
@@ -51,6 +52,66 @@ class BinRow(OpenRecord):
     squared_error: float = Field(ge=0)
 
 
+class Referral(OpenRecord):
+    """The referral threshold and its promise, as in `calibration.threshold.Threshold`."""
+
+    threshold: Fraction
+    promised_accuracy: Fraction
+    delta: Fraction
+    coverage: Fraction
+
+
+class ConformalCard(OpenRecord):
+    """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on."""
+
+    alpha: Fraction
+    threshold: Fraction
+    method: Literal["lac"] = "lac"
+    mean_set_size: float = Field(ge=0)
+    coverage_reference: Fraction
+
+    @classmethod
+    def from_sets(cls, sets: Conformal) -> "ConformalCard":
+        """Return the card's form of `sets`."""
+        return cls.model_validate(dataclasses.asdict(sets))
+
+
+class SubgroupCalibration(OpenRecord):
+    """A calibrator for the answers whose tag `key` has one of `values`; see
+    `calibration.calibrators.subgroups`.
+
+    It takes the probabilities that the graph gives, and the calibrators before it in the list.
+    """
+
+    key: str = Field(pattern=TAG_KEY_PATTERN, description="of the tag")
+    values: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1)
+    temperature: float = Field(
+        gt=0, allow_inf_nan=False, description="by which the logarithms are divided"
+    )
+    class_bias: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = Field(
+        default=None, description="added after the division, by class"
+    )
+    labels: int = Field(ge=1, description="of the subgroup, on which it was fitted")
+    held_out: int = Field(ge=1, description="other labels of the subgroup, to measure")
+    before: dict[str, float | None] = Field(
+        description="calibration.measures.summary.Measures of the held-out answers as served"
+    )
+    after: dict[str, float | None] = Field(description="the same with this calibrator")
+    referral: Referral | None = Field(
+        default=None,
+        description="in place of the card's; null where the card has one: every answer is referred",
+    )
+    conformal: ConformalCard | None = Field(
+        default=None,
+        description="in place of the card's; null where the card has one: sets hold every class",
+    )
+
+    @property
+    def title(self) -> str:
+        """The tags, as `site=B, site=E`."""
+        return ", ".join(f"{self.key}={value}" for value in self.values)
+
+
 class CalibrationCard(OpenRecord):
     """The calibrator inside the graph, and its measures on the labeled answers that are its
     reference.
@@ -63,7 +124,7 @@ class CalibrationCard(OpenRecord):
     the exported model to each logit; with "histogram" or "isotonic" it maps the softmax of the
     logits by a function for each class and continues with the logarithm. The card holds none of
     these. `class_weight` and `class_bias` are others, which a recalibration added after the
-    temperature.
+    temperature. `subgroups` follow the graph.
     """
 
     method: str = Field(
@@ -97,6 +158,10 @@ class CalibrationCard(OpenRecord):
     bins: tuple[BinRow, ...] = Field(min_length=1)
     measures: dict[str, float | None] = Field(
         description="calibration.measures.summary.Measures of the reference"
+    )
+    subgroups: tuple[SubgroupCalibration, ...] | None = Field(
+        default=None,
+        description="calibrators that the tags of a request choose; the graph has none of them",
     )
 
     @classmethod
@@ -136,30 +201,6 @@ class CalibrationCard(OpenRecord):
 
 def _rows(counts: npt.NDArray[np.int64] | None) -> tuple[tuple[int, ...], ...] | None:
     return None if counts is None else tuple(tuple(row) for row in counts.tolist())
-
-
-class Referral(OpenRecord):
-    """The referral threshold and its promise, as in `calibration.threshold.Threshold`."""
-
-    threshold: Fraction
-    promised_accuracy: Fraction
-    delta: Fraction
-    coverage: Fraction
-
-
-class ConformalCard(OpenRecord):
-    """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on."""
-
-    alpha: Fraction
-    threshold: Fraction
-    method: Literal["lac"] = "lac"
-    mean_set_size: float = Field(ge=0)
-    coverage_reference: Fraction
-
-    @classmethod
-    def from_sets(cls, sets: Conformal) -> "ConformalCard":
-        """Return the card's form of `sets`."""
-        return cls.model_validate(dataclasses.asdict(sets))
 
 
 class VariantCard(OpenRecord):
@@ -207,14 +248,14 @@ class InputReference(OpenRecord):
 
 
 class Card(OpenRecord):
-    """card.json, format version 1.
+    """card.json, format version 2.
 
     Later Candors may add optional fields and values of `calibration.method` to this version;
     readers ignore fields that they do not know. A change that would make such a reader give wrong
     answers gets another format version, which readers of this one refuse.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: str = Field(pattern=NAME_PATTERN)
     version: int = Field(ge=1)
     classes: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(min_length=2)
@@ -263,6 +304,13 @@ class Card(OpenRecord):
                 "verification": None,
             }
         )
+
+    @model_validator(mode="after")
+    def _subgroups_fit(self) -> Self:
+        for each in self.calibration.subgroups or ():
+            if each.class_bias is not None and len(each.class_bias) != len(self.classes):
+                raise ValueError("the calibrator of a subgroup needs one bias per class")
+        return self
 
     @field_validator("variants")
     @classmethod

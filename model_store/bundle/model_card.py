@@ -1,6 +1,6 @@
 """The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from calibration.measures.summary import Measures
@@ -23,7 +23,7 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (_head, _origin, _calibration, _classes, _promises, _variants)
+    parts = (_head, _origin, _calibration, _subgroups, _classes, _promises, _variants)
     return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
@@ -107,6 +107,42 @@ def _calibration(card: Card) -> Iterator[str]:
             "by at most "
             f"{checked.max_difference:.1e} in a probability.\n"
         )
+
+
+def _subgroups(card: Card) -> Iterator[str]:
+    known = card.calibration.subgroups
+    if not known:
+        return
+    yield "## Subgroups with a calibrator of their own\n"
+    yield (
+        "Answers to requests with such a tag go through it after the graph, in this order. Gaps "
+        "are confidence minus accuracy on held-out labels of the subgroup.\n"
+    )
+    rows = (
+        (
+            _text(each.title),
+            f"{each.temperature:.3g}",
+            "no" if each.class_bias is None else "yes",
+            f"{each.labels:,} + {each.held_out:,}",
+            _signed(each.before),
+            _signed(each.after),
+            _referred(each.referral, card.referral),
+        )
+        for each in known
+    )
+    heads = ("tag", "temperature", "class bias", "labels: fitted + held out")
+    yield from _table((*heads, "gap before", "gap after", "referred below"), rows)
+
+
+def _signed(measures: Mapping[str, float | None]) -> str:
+    gap = measures.get("signed_gap")
+    return "-" if gap is None else f"{gap:+.4f}"
+
+
+def _referred(own: Referral | None, whole: Referral | None) -> str:
+    if own is not None:
+        return f"{own.threshold:.4f}"
+    return "-" if whole is None else "1: every answer"
 
 
 def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:

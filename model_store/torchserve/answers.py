@@ -1,5 +1,6 @@
 """A request's id and frame, and the answer for an image, as serving/inference/answer.py's."""
 
+import json
 import os
 import time
 import uuid
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.errors import ModelStoreError
 
 ID_CHARACTERS = 200
@@ -29,10 +31,13 @@ class FrameInvalid(ModelStoreError):
 
 
 class Input(NamedTuple):
-    """One image, (C, H, W), with its id, and the number of its frame if the request chooses any."""
+    """One image, (C, H, W), with its id and tags, and the number of its frame if the request
+    chooses any.
+    """
 
     request_id: str | None
     pixels: npt.NDArray[np.uint8]
+    tags: str | None = None
     frame: int | None = None
 
 
@@ -46,19 +51,23 @@ def request_id_of(value: str | None) -> str | None:
 
 
 def answer_of(
-    card: Mapping[str, Any], probabilities: npt.NDArray[np.float32], *, request_id: str | None
+    card: Mapping[str, Any],
+    graph: npt.NDArray[np.float32],
+    by: AnswerCalibrator,
+    *,
+    request_id: str | None,
 ) -> dict[str, Any]:
     """Return the answer of a card's model for one image.
 
     Args:
         card: the parsed card.json.
-        probabilities: (K,) float32, finite.
+        graph: probabilities (K,) float32, finite.
+        by: the calibrator for the image's tags.
         request_id: the client's id of the image, or None.
     """
-    classes, best = card["classes"], int(probabilities.argmax())
-    confidence = float(probabilities[best])
-    referral, sets = card.get("referral"), card.get("conformal")
-    named = {name: float(value) for name, value in zip(classes, probabilities, strict=True)}
+    classes, probabilities = card["classes"], by(graph).tolist()
+    best = int(np.argmax(probabilities))
+    confidence, members = probabilities[best], by.members(probabilities)
     answer = {
         "prediction_id": str(uuid7()),
         "request_id": request_id,
@@ -66,22 +75,21 @@ def answer_of(
         "version": card["version"],
         "predicted": classes[best],
         "confidence": confidence,
-        "probabilities": named,
-        "refer": None if referral is None else confidence < referral["threshold"],
+        "probabilities": dict(zip(classes, probabilities, strict=True)),
+        "refer": by.refers(confidence),
     }
-    if sets is not None:
-        answer["prediction_set"] = [
-            name for name, value in named.items() if value >= sets["threshold"]
-        ]
-    return answer
+    if members is not None:
+        answer["prediction_set"] = [classes[each] for each in members]
+    return answer if by.name is None else answer | {"calibrator": by.name}
 
 
-def logged(answer: Mapping[str, Any]) -> dict[str, Any]:
+def logged(answer: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
-    return {
+    row = {
         name: answer[name]
         for name in ("model", "version", "prediction_id", "request_id", "probabilities")
     }
+    return row if tags is None else row | {"tags": json.loads(tags)}
 
 
 def uuid7() -> uuid.UUID:

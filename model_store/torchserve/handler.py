@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store.errors import (
     BrokenImage,
     EmptyImage,
@@ -30,12 +31,14 @@ from model_store.errors import (
     ImageTooLarge,
     ModelStoreError,
     NoSuchFrame,
+    TagsInvalid,
     TooManyFrames,
     UnknownImage,
     UnsupportedImage,
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.runtime import ORT_ERRORS, ort
+from model_store.tags import read_tags
 from model_store.torchserve.answers import (
     FrameInvalid,
     Input,
@@ -54,6 +57,7 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[ModelStoreError], tuple[int, str]] = {
     RequestIdInvalid: (400, "malformed_request"),
     FrameInvalid: (400, "malformed_request"),
+    TagsInvalid: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
     NoSuchFrame: (400, "no_such_frame"),
@@ -80,6 +84,7 @@ class CandorHandler:
         """Load graph and card from the unpacked archive; deliver answers if a monitor is set."""
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        self._calibrators = AnswerCalibrators(self._card)
         self._spec = InputSpec(**self._card["input"])
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
@@ -107,14 +112,16 @@ class CandorHandler:
             context.set_response_content_type(index, "application/json")
             try:
                 request_id = request_id_of(_header(context, index, "x-request-id"))
-                inputs[index] = self._inputs(request, request_id)
-            except (ImageError, RequestIdInvalid, FrameInvalid) as error:
+                tags = read_tags(_header(context, index, "x-candor-tags") or "")
+                inputs[index] = self._inputs(request, request_id, tags)
+            except (ImageError, RequestIdInvalid, TagsInvalid, FrameInvalid) as error:
                 answers[index] = self._refuse(context, index, *STATUS[type(error)], str(error))
         rows = iter(self._infer([each.pixels for given in inputs.values() for each in given]))
-        answered: list[dict[str, Any]] = []
+        answered: list[tuple[dict[str, Any], str | None]] = []
         for index, given in inputs.items():
             of_request = [self._answer(each, next(rows)) for each in given]
-            answered += [answer for answer in of_request if "error" not in answer]
+            tags = given[0].tags
+            answered += [(answer, tags) for answer in of_request if "error" not in answer]
             if _frame(requests[index]) == "all":
                 answers[index] = of_request
             else:
@@ -125,16 +132,21 @@ class CandorHandler:
             self._record(answered)
         return answers
 
-    def _inputs(self, request: Mapping[str, Any], request_id: str | None) -> list[Input]:
+    def _inputs(
+        self, request: Mapping[str, Any], request_id: str | None, tags: str | None
+    ) -> list[Input]:
         """A request's image or chosen frames. Raises ImageError and the errors of answers.py."""
         frame = _frame(request)
         if frame is None:
-            return [Input(request_id, decode(_body(request), self._spec))]
+            return [Input(request_id, decode(_body(request), self._spec), tags)]
         decoded = decode_frames(_body(request), self._spec, frame)
         numbered = request_id and frame == "all"
         return [
             Input(
-                request_id_of(f"{request_id}/{number}" if numbered else request_id), pixels, number
+                request_id_of(f"{request_id}/{number}" if numbered else request_id),
+                pixels,
+                tags,
+                number,
             )
             for pixels, number in zip(decoded.pixels, decoded.numbers, strict=True)
         ]
@@ -145,7 +157,8 @@ class CandorHandler:
         if isinstance(row, str):
             self._counters.reject("inference_failed")
             return numbered | {"error": "inference_failed", "detail": row}
-        return numbered | answer_of(self._card, row, request_id=given.request_id)
+        by = self._calibrators.of(given.tags)
+        return numbered | answer_of(self._card, row, by, request_id=given.request_id)
 
     def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
         """The probabilities of each image, (K,), or a sentence why there are none."""
@@ -160,12 +173,12 @@ class CandorHandler:
             return [BATCH_FAILED] * len(images)
         return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in rows]
 
-    def _record(self, answered: Sequence[Mapping[str, Any]]) -> None:
-        confidence = [answer["confidence"] for answer in answered]
+    def _record(self, answered: Sequence[tuple[Mapping[str, Any], str | None]]) -> None:
+        confidence = [answer["confidence"] for answer, _ in answered]
         self._counters.answer(np.array(confidence, np.float32))
         if self._outbox is None:
             return
-        if self._outbox.append([logged(answer) for answer in answered]):
+        if self._outbox.append([logged(answer, tags) for answer, tags in answered]):
             self._delivery.wake()
         else:
             self._counters.lose(len(answered))

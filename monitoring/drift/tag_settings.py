@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from calibration.drift.state import DriftSettings
-from monitoring.errors import TagsInvalid
-from monitoring.tags import KEYS, is_key
+from model_store.errors import TagsInvalid
+from model_store.tags import KEYS, is_key
 
 TAGS_PART = 0.5  # of the false alarms, for all watched keys together
 _PREFIX = "tag:"

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
@@ -24,7 +25,6 @@ from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult, LoggedStatus, rejected
 from monitoring.patient_id import read_patient
-from monitoring.tags import read_tags, tags_of
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 

@@ -3,7 +3,10 @@ version.
 
     answers.py          the labeled answers of a version, audited ones before all others
     representative.py   whether the labels look chosen rather than drawn
+    subgroup.py         a subgroup to recalibrate alone
     proposal.py         the remedy, and what it does on labels not used to fit it
+    promises.py         referral threshold and prediction sets on held-out labels
+    subgroup_card.py    the calibrators of subgroups in a card
     next_card.py        the card of the next version, and what it may promise
     publication.py      the next version in the store
     preview.py          all this in words and figures, before it is published
@@ -11,13 +14,14 @@ version.
     outcomes.py         what became of a recalibration, in the history
 
 The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per
-row, so a calibrator fitted on them continues the one in the graph. The network stays as it is.
+row, so a calibrator fitted on them continues those that gave them. The network stays as it is.
 """
 
 from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers
 from monitoring.recalibration.preview import preview_of
 from monitoring.recalibration.proposal import ClassChange, Proposal, propose
 from monitoring.recalibration.publication import Recalibration, recalibrate
+from monitoring.recalibration.subgroup import read_group
 
 __all__ = [
     "AnswerFilter",
@@ -28,5 +32,6 @@ __all__ = [
     "labeled_answers",
     "preview_of",
     "propose",
+    "read_group",
     "recalibrate",
 ]

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, literal_column, select
 
+from calibration.calibrators.subgroups import log_probabilities
+from calibration.diagnosis.facts import Group
 from calibration.measures.metrics import gap_interval
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
@@ -16,11 +19,10 @@ from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
+from monitoring.recalibration.subgroup import belongs, served_in
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
 MUCH_MISSING = 0.2  # of an audit's labels: above it, it may be as biased as any choice
-# Keeps the logarithm of a probability that underflowed finite.
-_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def answered_variant(connection: Connection, bundle: Bundle, precision: str | None) -> Bundle:
@@ -56,12 +58,14 @@ class AnswerFilter:
         prediction_ids: only these, 16 bytes each.
         until_feedback_id: whose first label is this one or came before it. So what was looked at
             can be done later, although labels keep arriving.
+        group: with these tags.
     """
 
     since_ns: int | None = None
     last: int | None = None
     prediction_ids: Collection[bytes] | None = None
     until_feedback_id: int | None = None
+    group: Group | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class LabeledAnswers:
         weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
         groups: (N,), numbers of patients; an answer without one is a patient of its own. None if no
             answer names one.
+        tags: (N,), as in the ledger.
         served_since_ns: when the earliest of them was served.
         coverage: share with a label of the answers that could be here: served between the first and
             the last of these and, if they are an audit, drawn for it. NaN without answers.
@@ -88,6 +93,7 @@ class LabeledAnswers:
     labels: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64] | None
     groups: npt.NDArray[np.int64] | None
+    tags: tuple[str | None, ...]
     served_since_ns: int | None
     coverage: float = math.nan
     until_feedback_id: int = 0
@@ -111,7 +117,7 @@ class LabeledAnswers:
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Return (N, K) logits / T, up to one constant per row."""
-        return np.log(np.maximum(self.probabilities, _SMALLEST))
+        return log_probabilities(self.probabilities)
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> "LabeledAnswers":
         """Return the answers where `chosen` (N,) is True."""
@@ -121,6 +127,7 @@ class LabeledAnswers:
             labels=self.labels[chosen],
             weights=None if self.weights is None else self.weights[chosen],
             groups=None if self.groups is None else self.groups[chosen],
+            tags=tuple(compress(self.tags, chosen)),
         )
 
 
@@ -175,8 +182,15 @@ def labeled_answers(
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
+        tags=tuple(row.tags for row in rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
-        coverage=_coverage(connection, watched_version_id, rows, audited=rows is audited),
+        coverage=_coverage(
+            connection,
+            watched_version_id,
+            rows,
+            audited=rows is audited,
+            group=answer_filter.group,
+        ),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
         aside=_count_aside(connection, watched_version_id),
     )
@@ -200,6 +214,7 @@ def _rows(
             columns.probabilities,
             columns.served_at_ns,
             columns.patient,
+            columns.tags,
             columns.audit,
             label_current.c.label,
             label_current.c.first_feedback_id,
@@ -216,16 +231,27 @@ def _rows(
     if answer_filter.prediction_ids is not None:
         chosen = frozenset(answer_filter.prediction_ids)
         rows = [row for row in rows if row.prediction_id in chosen]
+    if answer_filter.group is not None:
+        rows = [row for row in rows if belongs(row.tags, answer_filter.group)]
     return rows
 
 
 def _coverage(
-    connection: Connection, watched_version_id: int, rows: Sequence[Any], *, audited: bool
+    connection: Connection,
+    watched_version_id: int,
+    rows: Sequence[Any],
+    *,
+    audited: bool,
+    group: Group | None,
 ) -> float:
     """Return the share of `rows` among the answers of their time that could be among them."""
     if not rows:
         return math.nan
     times = [row.served_at_ns for row in rows]
+    if group is not None:
+        span = {"since_ns": min(times), "until_ns": max(times)}
+        found = served_in(connection, watched_version_id, group, **span)
+        return len(rows) / sum(not audited or row.audit is not None for row in found)
     columns = prediction.c
     possible = select(func.count()).where(
         columns.watched_version_id == watched_version_id,

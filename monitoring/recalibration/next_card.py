@@ -3,7 +3,7 @@ still hold.
 
 Referral threshold and prediction sets are fitted on the held-out labels, which the calibrator has
 not seen, so that their promises hold. What the parent's card promised and this one cannot is said
-in a sentence.
+in a sentence. Calibrators of subgroups: `subgroup_card.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from calibration.bins import BinSums
-from calibration.conformal import Conformal, conformal
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
-from calibration.threshold import referral_threshold
 from calibration.wording import counted, percent
 from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral
+from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal
+from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
 
 
 def next_card(
@@ -34,8 +34,30 @@ def next_card(
     The new version has the precision of `card` alone, because no label says how well the remedy
     suits the others.
     """
-    confidence, predicted = top_label(proposal.probabilities)
-    correct = predicted == proposal.true_classes
+    if proposal.group is None:
+        changes, dropped = _for_all(card, proposal)
+    else:
+        calibration, dropped = with_subgroup(card, proposal)
+        changes = {"calibration": calibration}
+    dropped += _dropped_precisions(card, other_precisions)
+    made = {
+        "parent_version": card.version,
+        "recalibrated_by": recalibrated_by,
+        "created_at": datetime.now(UTC),
+    }
+    changes |= {
+        "provenance": card.provenance.model_copy(update=made),
+        "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
+        "variants": None,
+        "files": {},
+    }
+    return card.model_copy(update=changes), tuple(dropped)
+
+
+def _for_all(card: Card, proposal: Proposal) -> tuple[dict[str, Any], list[str]]:
+    """Return what a remedy for all answers changes of the card, and what is dropped."""
+    p, labels = proposal.probabilities, proposal.true_classes
+    confidence, predicted = top_label(p)
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
         # A temperature from perturbed images is replaced by one from labels; what comes before it
@@ -46,42 +68,23 @@ def next_card(
         class_weight=class_weight,
         split=f"ledger: {proposal.held_out} held out of {proposal.labels} labeled answers of "
         f"version {card.version}",
-        sums=BinSums.from_predictions(confidence, correct),
+        sums=BinSums.from_predictions(confidence, predicted == labels),
         measures=proposal.after,
-        confusion=confusion_matrix(proposal.probabilities, proposal.true_classes),
+        confusion=confusion_matrix(p, labels),
     )
-    referral = _referral(card.referral, proposal)
-    sets = (
-        conformal(proposal.probabilities, proposal.true_classes, alpha=card.conformal.alpha)
-        if card.conformal
-        else None
-    )
-    dropped = tuple(_dropped(card, proposal, referral, sets, other_precisions))
-    changes: dict[str, Any] = {
-        "calibration": calibration,
-        "provenance": card.provenance.model_copy(
-            update={
-                "parent_version": card.version,
-                "recalibrated_by": recalibrated_by,
-                "created_at": datetime.now(UTC),
-            }
-        ),
+    referral, sets = referral_for(card.referral, p, labels), sets_for(card.conformal, p, labels)
+    subgroups, dropped = continued_subgroups(card, proposal)
+    changes = {
+        "calibration": calibration.model_copy(update={"subgroups": subgroups}),
         "referral": referral,
-        "conformal": sets and ConformalCard.from_sets(sets),
-        "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
-        "variants": None,
+        "conformal": sets,
         "verification": None,
-        "files": {},
     }
-    return card.model_copy(update=changes), dropped
+    return changes, [*_dropped(card, proposal, referral, sets), *dropped]
 
 
 def _dropped(
-    card: Card,
-    proposal: Proposal,
-    referral: Referral | None,
-    sets: Conformal | None,
-    other_precisions: Sequence[str],
+    card: Card, proposal: Proposal, referral: Referral | None, sets: ConformalCard | None
 ) -> Iterator[str]:
     """Yield what the parent promised and the new version does not, or only in words."""
     if card.referral and referral is None:
@@ -97,12 +100,16 @@ def _dropped(
             f"contain the true class in {percent(1 - sets.alpha)} of answers, so each set of the "
             "new version contains every class."
         )
-    if other_precisions:
-        yield (
-            f"Version {card.version} could also be served in {' and '.join(other_precisions)}. The "
-            f"labels are of answers in {card.precisions[0]}, so the new version has only that; "
-            "export the run again for the others."
-        )
+
+
+def _dropped_precisions(card: Card, others: Sequence[str]) -> list[str]:
+    if not others:
+        return []
+    return [
+        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are of "
+        f"answers in {card.precisions[0]}, so the new version has only that; export the run again "
+        "for the others."
+    ]
 
 
 def _continued(
@@ -122,24 +129,3 @@ def _continued(
         new_weight = tuple(weight.tolist())
     has_bias = new_weight is not None or bool(new_bias.any())
     return temperature, tuple(new_bias.tolist()) if has_bias else None, new_weight
-
-
-def _referral(old: Referral | None, proposal: Proposal) -> Referral | None:
-    """Return the threshold that now keeps the old promise, if there is one."""
-    if old is None:
-        return None
-    confidence, predicted = top_label(proposal.probabilities)
-    found = referral_threshold(
-        confidence,
-        predicted == proposal.true_classes,
-        promised_accuracy=old.promised_accuracy,
-        delta=old.delta,
-    )
-    if found is None:
-        return None
-    return Referral(
-        threshold=found.confidence,
-        promised_accuracy=found.promised_accuracy,
-        delta=found.delta,
-        coverage=found.coverage,
-    )

@@ -28,7 +28,12 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
 from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.outcomes import attempts, claim, note
-from monitoring.recalibration.publication import Recalibration, publish_draft, recalibrate
+from monitoring.recalibration.publication import (
+    Recalibration,
+    harm,
+    publish_draft,
+    recalibrate,
+)
 from monitoring.reports import recalibrations as outcomes
 
 
@@ -237,11 +242,12 @@ class AlarmResponder:
             start = start.of_variant(precision)
         excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
-        if excess or unfair or self._policy.action == "propose":
+        worse = harm(drafted)
+        if excess or unfair or worse or self._policy.action == "propose":
             options = f"--last {max(alarm.labels, FEW_LABELS)}"
             options += " --allow-label-changes" if self._policy.label_changes else ""
             detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
-            self._note(alarm, detail | {"options": options, "reason": excess or unfair})
+            self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
             return
         wished = self._policy.action == "promote"
         on_trial = wished and running_canary(self._store, alarm.model) is not None

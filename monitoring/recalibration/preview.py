@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from calibration.bins import BinSums, FloatArray
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
+from calibration.diagnosis.facts import Effect
 from calibration.measures.metrics import top_label
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.diagnosis.phrases import points
 from monitoring.recalibration.proposal import ClassChange, Proposal
-from monitoring.recalibration.publication import Recalibration
+from monitoring.recalibration.publication import Recalibration, harm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class RecalibrationPreview:
         before, after: measures as served and recalibrated.
         served, recalibrated: the bins of the reliability diagrams.
         classes: what it does to each class.
+        effects: what it does to each subgroup.
         notes: what has to be known before the version is promoted, each a sentence.
     """
 
@@ -42,6 +44,7 @@ class RecalibrationPreview:
     served: Sequence[ReliabilityBin]
     recalibrated: Sequence[ReliabilityBin]
     classes: Sequence[ClassChange]
+    effects: Sequence[Effect]
     notes: Sequence[str]
 
 
@@ -59,6 +62,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
         served=_reliability(proposal.served, proposal),
         recalibrated=_reliability(proposal.probabilities, proposal),
         classes=proposal.classes,
+        effects=proposal.effects,
         notes=[f"{note[:1].upper()}{note[1:]}" for note in _notes(done)],
     )
 
@@ -69,9 +73,13 @@ def _sentence(done: Recalibration) -> str:
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
         f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version "
-        f"{done.parent_version} (temperature {done.old_temperature:.3f} -> "
+        f"{done.parent_version}{_only(done)} (temperature {done.old_temperature:.3f} -> "
         f"{done.new_temperature:.3f}). The other {proposal.held_out} labels measure what it does."
     )
+
+
+def _only(done: Recalibration) -> str:
+    return "" if done.group is None else f" with {done.group}, for such answers alone"
 
 
 def _changes(proposal: Proposal) -> str:
@@ -108,6 +116,8 @@ def _notes(done: Recalibration) -> Iterator[str]:
             f"{points(proposal.choice.served_classwise_gap)} to {points(gap)}. Retrain, or label "
             "more answers of that class."
         )
+    if (worse := harm(done)) is not None:
+        yield worse
     if not done.fair_labels:
         yield (
             "nothing shows how these labels were chosen. If wrong answers are labeled more often "

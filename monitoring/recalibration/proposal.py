@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from calibration.diagnosis.facts import Effect, Group
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
@@ -22,6 +23,7 @@ from monitoring.diagnosis.phrases import points
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.representative import UnevenLabels
+from monitoring.recalibration.subgroup import name_of
 
 _FIT_PARTS, _PARTS = 3, 5  # three fifths of the labels fit, the others measure
 FEWEST_LABELS = 20  # below it cross-validation says nothing
@@ -63,9 +65,12 @@ class Proposal:
         audited: whether they are the labels of a random audit.
         served, probabilities: of the held-out answers, (held_out, K), before and after the remedy.
         true_classes: of the held-out answers, (held_out,).
+        tags: of the held-out answers, (held_out,), as in the ledger.
         before, after: measures of the held-out answers.
         changed: held-out answers whose predicted class changes.
         classes: one entry per class.
+        effects: on each subgroup, the largest growth of a gap first.
+        group: whom the remedy changes; None: everybody.
     """
 
     remedy: str
@@ -78,11 +83,19 @@ class Proposal:
     served: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
     true_classes: npt.NDArray[np.int64]
+    tags: tuple[str | None, ...]
     before: Measures
     after: Measures
     changed: int
     classes: tuple[ClassChange, ...]
     aside: int = 0
+    effects: tuple[Effect, ...] = ()
+    group: Group | None = None
+
+    @property
+    def harmed(self) -> list[Effect]:
+        """The subgroups that it makes worse beyond chance."""
+        return [each for each in self.effects if each.harms]
 
 
 def propose(
@@ -92,14 +105,15 @@ def propose(
     min_labels: int,
     uneven: UnevenLabels | None = None,
     allow_label_changes: bool = False,
+    group: Group | None = None,
 ) -> Proposal:
-    """Choose and fit a remedy for the answers of `card`.
+    """Choose and fit a remedy for the answers of `card`, all of them in `group` if there is one.
 
     Raises RecalibrationRefused for fewer than `min_labels` labels, for labels of one class, and for
     labels that look chosen (`uneven`) and are no audit. Raises it also if no allowed remedy
     improves by a standard error, or if the only one would make the error of a class larger.
     """
-    _require(answers, card, min_labels)
+    _require(answers, card, min_labels, group)
     if uneven and answers.weights is None:
         raise RecalibrationRefused(_chosen_labels(uneven))
     choice = choose(
@@ -108,7 +122,7 @@ def propose(
         weights=answers.weights,
         groups=answers.groups,
         allow_label_changes=allow_label_changes,
-        exclude=_exclusions(card.calibration, answers),
+        exclude=_exclusions(card.calibration, answers, group),
     )
     if choice.chosen is None:
         raise RecalibrationRefused(_no_remedy(choice))
@@ -129,15 +143,17 @@ def propose(
         served=held_out.probabilities,
         probabilities=after,
         true_classes=held_out.labels,
+        tags=held_out.tags,
         before=Measures.from_probabilities(held_out.probabilities, held_out.labels),
         after=Measures.from_probabilities(after, held_out.labels),
         changed=int((after.argmax(axis=1) != held_out.probabilities.argmax(axis=1)).sum()),
         classes=_class_changes(card.classes, held_out.probabilities, after, held_out.labels),
         aside=answers.aside,
+        group=group,
     )
 
 
-def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
+def _require(answers: LabeledAnswers, card: Card, min_labels: int, group: Group | None) -> None:
     n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
     if n < needed:
         fewest = ", the fewest on which a fit can be checked" if min_labels < FEWEST_LABELS else ""
@@ -146,9 +162,11 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
             if needed > FEWEST_LABELS
             else ""
         )
+        of = "" if group is None else f" with {name_of(group)}"
         raise RecalibrationRefused(
-            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected "
-            f"at least {needed:,}{fewest}.{_left_out(answers.aside)} Label more answers{lower}."
+            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}{of}; "
+            f"expected at least {needed:,}{fewest}.{_left_out(answers.aside)} Label more answers"
+            f"{lower}."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
@@ -231,9 +249,15 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
     return np.asarray((rank % _PARTS < _FIT_PARTS)[units])
 
 
-def _exclusions(calibration: CalibrationCard, answers: LabeledAnswers) -> dict[str, str]:
+def _exclusions(
+    calibration: CalibrationCard, answers: LabeledAnswers, group: Group | None
+) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
     excluded = {}
+    if group is not None or calibration.subgroups:
+        excluded[VECTOR.name] = (
+            "a calibrator of a subgroup has no weight per class, and none can precede it"
+        )
     if calibration.class_bias is not None:
         excluded[VECTOR.name] = (
             "the graph has a bias per class already, with which one weight per class cannot combine"

@@ -8,19 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sqlalchemy import Connection
+
+from calibration.calibrators.remedies import REMEDIES
 from calibration.measures.summary import Measures
-from calibration.wording import percent
+from calibration.wording import counted, percent
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
 from model_store.store.store import Store
-from monitoring.errors import RecalibrationRefused
+from monitoring.diagnosis.phrases import points
+from monitoring.drift import watch
+from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration.answers import AnswerFilter, answered_variant, labeled_answers
+from monitoring.ledger.versions import load
+from monitoring.recalibration.answers import (
+    AnswerFilter,
+    LabeledAnswers,
+    answered_variant,
+    labeled_answers,
+)
+from monitoring.recalibration.effects import effects_of
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
 from monitoring.recalibration.proposal import Proposal, propose
 from monitoring.recalibration.representative import find_uneven_labels
+from monitoring.recalibration.subgroup import find_uneven_labels_in, name_of
+from monitoring.recalibration.subgroup_card import calibrator_of
 from monitoring.reports.recalibrations import PUBLISHED
 
 
@@ -60,7 +74,7 @@ class Recalibration:
         measured = (self.before.ece, self.after.ece, self.after.accuracy)
         numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
         parts = (
-            *(card.name, self.parent_version, self.parent_digest, card.precisions[0]),
+            *(card.name, self.group, self.parent_version, self.parent_digest, card.precisions[0]),
             *(proposal.remedy, proposal.labels, proposal.held_out),
             *(proposal.changed, proposal.audited),
             *(f"{number:.6g}" for number in numbers),
@@ -68,9 +82,14 @@ class Recalibration:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     @property
+    def group(self) -> str | None:
+        """Whom it changes, such as `site=B, site=E`; None: everybody."""
+        return None if self.proposal.group is None else name_of(self.proposal.group)
+
+    @property
     def new_temperature(self) -> float:
-        """The temperature in the new graph."""
-        return self.card.calibration.temperature
+        """The temperature in the new graph, or of the subgroup's calibrator."""
+        return calibrator_of(self.card, self.proposal.group).temperature
 
     @property
     def labels(self) -> int:
@@ -93,6 +112,7 @@ class Recalibration:
         proposal = self.proposal
         return {
             "parent_version": self.parent_version,
+            "group": self.group,
             "remedy": proposal.remedy,
             "labels": proposal.labels,
             "aside": proposal.aside,
@@ -101,6 +121,7 @@ class Recalibration:
             "audited": proposal.audited,
             "fair_labels": self.fair_labels,
             "changed": proposal.changed,
+            "harmed": [name_of(each.group) for each in proposal.harmed],
             "dropped": list(self.dropped),
         }
 
@@ -111,7 +132,7 @@ class Recalibration:
             "model": self.card.name,
             "by": self.card.provenance.recalibrated_by,
             "temperature": [self.old_temperature, self.new_temperature],
-            "class_bias": self.card.calibration.class_bias,
+            "class_bias": calibrator_of(self.card, self.proposal.group).class_bias,
             "ece": [self.before.ece, self.after.ece],
             "noise_floor": self.after.noise_floor,
         }
@@ -127,6 +148,7 @@ class Recalibration:
             "before": self.before.as_dict(),
             "after": self.after.as_dict(),
             "classes": [dataclasses.asdict(each) for each in self.proposal.classes],
+            "effects": [dataclasses.asdict(each) for each in self.proposal.effects],
         }
 
 
@@ -141,6 +163,7 @@ def recalibrate(
     allow_label_changes: bool = False,
     chosen_labels: bool = False,
     precision: str | None = None,
+    accept_harm: bool = False,
     publish: bool = True,
     by: Literal["person", "alarm"] = "person",
 ) -> Recalibration:
@@ -148,17 +171,21 @@ def recalibrate(
 
     Args:
         version: the one in production by default.
+        answer_filter: the labels to fit on; `AnswerFilter(group=read_group("site=B"))` recalibrates
+            a subgroup alone.
         allow_label_changes: consider remedies that may change the predicted class.
         chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows
             how they were chosen.
         precision: of the version whose answers to fit on; None: the one that served last. The new
             version has only it.
+        accept_harm: publish although the remedy makes a subgroup worse (`Proposal.harmed`).
         publish: False for a preview, which needs no fair labels and can be published later by
             `publish_draft`. Nothing is promoted either way.
         by: whose idea it was, for the card.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
-    the labels may be chosen, and the store's errors for a bundle that is missing or damaged.
+    the labels may be chosen; RecalibrationHarms; and the store's errors for a bundle that is
+    missing or damaged.
     """
     bundle = store.read(model, version)
     chosen = answer_filter or AnswerFilter()
@@ -169,33 +196,61 @@ def recalibrate(
         if not chosen_labels and chosen.prediction_ids is None:
             is_all = dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
             since_ns = None if is_all else answers.served_since_ns
-            uneven = find_uneven_labels(connection, answers.watched_version_id, since_ns=since_ns)
+            (row,) = load(connection, [answers.watched_version_id])
+            if chosen.group is None:
+                uneven = find_uneven_labels(connection, row.watched_version_id, since_ns=since_ns)
+            else:
+                uneven = find_uneven_labels_in(connection, row, chosen.group, since_ns=since_ns)
+        everyone, watched = _everyone(connection, parent.card, chosen, answers, min_labels)
     proposal = propose(
         answers,
         parent.card,
         min_labels=min_labels,
         uneven=uneven,
         allow_label_changes=allow_label_changes,
+        group=chosen.group,
     )
+    remedy, classes = REMEDIES[proposal.remedy], parent.card.classes
+    effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
+    proposal = dataclasses.replace(proposal, effects=effects)
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
     drafted = Recalibration(
         card,
         parent.card.version,
         answers.watched_version_id,
-        parent.card.calibration.temperature,
+        calibrator_of(parent.card, chosen.group).temperature,
         proposal,
         answers.are_fair,
         answers.coverage,
         dropped,
         bundle.digest,
-        answers.until_feedback_id,
+        everyone.until_feedback_id,
     )
     if not publish:
         return drafted
     if not chosen_labels:
         require_fair_labels(drafted)
-    return publish_draft(ledger, store, drafted)
+    return publish_draft(ledger, store, drafted, accept_harm=accept_harm)
+
+
+def _everyone(
+    connection: Connection,
+    card: Card,
+    chosen: AnswerFilter,
+    answers: LabeledAnswers,
+    min_labels: int,
+) -> tuple[LabeledAnswers, tuple[str, ...]]:
+    """Return the labeled answers on which effects are measured, and the keys of watched tags.
+
+    Where a subgroup is fitted, these are all answers since the first of the subgroup's.
+    """
+    watched = watch.load(connection, answers.watched_version_id)
+    keys = () if watched is None else watched.tags.keys
+    if chosen.group is None or not len(answers.labels):
+        return answers, keys
+    since = dataclasses.replace(chosen, group=None, last=None, since_ns=answers.served_since_ns)
+    return labeled_answers(connection, card, since, min_labels=min_labels), keys
 
 
 def publish_draft(
@@ -203,6 +258,7 @@ def publish_draft(
     store: Store,
     drafted: Recalibration,
     *,
+    accept_harm: bool = False,
     as_version: int | None = None,
     by: str | None = None,
     why: str | None = None,
@@ -211,8 +267,11 @@ def publish_draft(
     """Publish a draft and note that in the parent's history, with further `detail`.
 
     `as_version`: the number that it must get. Raises RecalibrationRefused if it would get another
-    one, since somebody has published a version meanwhile.
+    one, since somebody has published a version meanwhile, and RecalibrationHarms if a subgroup gets
+    worse, unless `accept_harm`.
     """
+    if (worse := harm(drafted)) and not accept_harm:
+        raise RecalibrationHarms(worse)
     model = drafted.card.name
     parent = store.read(model, drafted.parent_version, digest=drafted.parent_digest)
     parent = parent.of_variant(drafted.card.precisions[0])
@@ -230,6 +289,20 @@ def publish_draft(
     done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
     note(ledger, done.watched_version_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
+
+
+def harm(drafted: Recalibration) -> str | None:
+    """Say which subgroups a draft makes worse, and what to do; None if it harms none."""
+    if not (harmed := drafted.proposal.harmed):
+        return None
+    named = "; ".join(
+        f"{name_of(each.group)} from {points(each.before)} to {points(each.after)}"
+        for each in harmed
+    )
+    return (
+        f"This remedy makes {counted(len(harmed), 'subgroup')} worse, confidence minus accuracy: "
+        f"{named}. Recalibrate only those who need it (`--for`), or confirm it (`--accept-harm`)."
+    )
 
 
 def require_fair_labels(drafted: Recalibration) -> None:
@@ -251,11 +324,16 @@ def require_fair_labels(drafted: Recalibration) -> None:
 
 
 def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
-    card, calibration = drafted.model_copy(update={"version": version}), drafted.calibration
-    graph = with_calibrator(
-        parent.onnx,
-        temperature=calibration.temperature,
-        class_bias=calibration.class_bias,
-        class_weight=calibration.class_weight,
-    )
+    card, numbers = drafted.model_copy(update={"version": version}), _numbers(drafted)
+    # With a calibrator of a subgroup alone, the graph stays as it is, to the byte.
+    same = numbers == _numbers(parent.card)
+    graph = parent.onnx if same else with_calibrator(parent.onnx, **numbers)
     write_bundle(folder, card=card, onnx=graph)
+
+
+def _numbers(card: Card) -> dict[str, Any]:
+    """Return the numbers of a card's calibrator that its graph has."""
+    return {
+        name: getattr(card.calibration, name)
+        for name in ("temperature", "class_bias", "class_weight")
+    }

@@ -91,6 +91,16 @@ class Prediction(Struct, frozen=True, kw_only=True):
     audit: (
         Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
     ) = UNSET
+    calibrator: (
+        Annotated[
+            str,
+            Meta(
+                description="the tags whose own calibrator applies; absent: only that of all",
+                examples=["site=B"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     explanation: Heatmap | UnsetType = UNSET
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
     frame: FrameNumber | UnsetType = UNSET

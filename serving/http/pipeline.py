@@ -97,7 +97,8 @@ class InferencePipeline:
             with served.queue:
                 work = self._infer(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
-            shown = await explain(image, served.card.classes.index(json.loads(answer)["predicted"]))
+            predicted = served.card.classes.index(json.loads(answer)["predicted"])
+            shown = await explain(image, predicted, item.tags)
         return with_explanation(answer, method="occlusion", shown=shown), number
 
     async def answer_frames(
@@ -138,7 +139,8 @@ class InferencePipeline:
         if not explained:
             return prediction, None
         async with self._occluder.place(served.card, served.folder) as explain:
-            return prediction, await explain(image, served.card.classes.index(prediction.predicted))
+            predicted = served.card.classes.index(prediction.predicted)
+            return prediction, await explain(image, predicted, None)
 
     async def answer_many(
         self,

@@ -12,9 +12,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
+from model_store import tags
+from model_store.errors import TagsInvalid
 from model_store.image import FrameChoice, read_choice
-from monitoring import tags
-from monitoring.errors import BodyTooLarge, TagsInvalid, brief
+from monitoring.errors import BodyTooLarge, brief
 from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
 from monitoring.http.fields import ID_LIMIT
 from monitoring.patient_id import read_patient

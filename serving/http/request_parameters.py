@@ -30,7 +30,7 @@ HEAD_PARAMETERS: Final = (
         "X-Candor-Tags",
         "header",
         str,
-        "site=A,device=B: where the image comes from, for reports by slice",
+        "site=A,device=B: where the image comes from, for reports by slice and its calibrator",
     ),
     Parameter(
         "X-Candor-Patient",

@@ -9,10 +9,12 @@ import json
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from serving.inference.heat_map import HeatMap
 
 _HASHES = 2**64
+_LITERALS = {None: "null", True: "true", False: "false"}
 JSON_HEADER = (b"content-type", b"application/json")
 
 
@@ -21,7 +23,7 @@ class JsonAnswerWriter:
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "predicted",
     "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
-    and "precision" if the model is not in float32.
+    "precision" if the model is not in float32, and "calibrator" if that of a subgroup applies.
     """
 
     def __init__(self, card: Card) -> None:
@@ -37,11 +39,14 @@ class JsonAnswerWriter:
             ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'
         )
         self._labels = [json.dumps(name) for name in card.classes]
-        self._set_from = None if card.conformal is None else card.conformal.threshold
-        self._threshold = None if card.referral is None else card.referral.threshold
 
     def write(
-        self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]
+        self,
+        prediction_id: str,
+        request_id: str | None,
+        predicted: int,
+        values: Sequence[float],
+        by: AnswerCalibrator,
     ) -> bytes:
         """See AnswerWriter."""
         confidence = values[predicted]
@@ -49,25 +54,15 @@ class JsonAnswerWriter:
         head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
         return (
             head
-            + self._probabilities % (*values, self._refer(confidence))
-            + self._set(values)
-            + "}"
+            + self._probabilities % (*values, _LITERALS[by.refers(confidence)])
+            + self._set(by.members(values))
+            + ("}" if by.name is None else f',"calibrator":{json.dumps(by.name)}}}')
         ).encode()
 
-    def _set(self, values: Sequence[float]) -> str:
-        if self._set_from is None:
+    def _set(self, members: Sequence[int] | None) -> str:
+        if members is None:
             return ""
-        named = (
-            name
-            for name, value in zip(self._labels, values, strict=True)
-            if value >= self._set_from
-        )
-        return f',"prediction_set":[{",".join(named)}]'
-
-    def _refer(self, confidence: float) -> str:
-        if self._threshold is None:
-            return "null"
-        return "true" if confidence < self._threshold else "false"
+        return f',"prediction_set":[{",".join(self._labels[each] for each in members)}]'
 
 
 def with_audit(answer: bytes, drawn: bool) -> bytes:

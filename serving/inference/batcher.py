@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.subgroups import AnswerCalibrator
 from serving.inference.run_watch import MEMORY
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,16 @@ class AnswerWriter(Protocol):
     """Writes an answer, in the inference thread."""
 
     def write(
-        self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]
+        self,
+        prediction_id: str,
+        request_id: str | None,
+        predicted: int,
+        values: Sequence[float],
+        by: AnswerCalibrator,
     ) -> Any:
-        """The answer for one image with probabilities `values`, (K,), largest at `predicted`."""
+        """The answer for one image with probabilities `values`, (K,), largest at `predicted`, that
+        `by` has calibrated.
+        """
 
 
 @dataclass(slots=True, eq=False)

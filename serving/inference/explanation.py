@@ -27,7 +27,7 @@ from serving.inference.predictor import Predictor
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
-Explain: TypeAlias = Callable[[Image, int], Awaitable[HeatMap]]
+Explain: TypeAlias = Callable[[Image, int, str | None], Awaitable[HeatMap]]
 
 
 class OcclusionExplainer:
@@ -44,7 +44,7 @@ class OcclusionExplainer:
     async def place(self, card: Card, folder: Path) -> AsyncIterator[Explain]:
         """A place in the queue, and a function that draws a map there.
 
-        The function takes an image, (C, H, W) uint8, and a class, and returns the map by the
+        The function takes an image, (C, H, W) uint8, a class and tags, and returns the map by the
         version in `folder`. What may be refused is refused here: raises ExplanationsBusy, or
         ExplanationUnavailable if the folder no longer holds that version.
         """
@@ -55,8 +55,8 @@ class OcclusionExplainer:
         try:
             predictor = await asyncio.shield(work[0])
 
-            async def explain(image: Image, predicted: int) -> HeatMap:
-                work.append(self._run(_explain, predictor, image, predicted))
+            async def explain(image: Image, predicted: int, tags: str | None) -> HeatMap:
+                work.append(self._run(_explain, predictor, image, predicted, tags))
                 return cast(HeatMap, await asyncio.shield(work[-1]))
 
             yield explain
@@ -83,8 +83,8 @@ class OcclusionExplainer:
         return self._predictors[folder]
 
 
-def _explain(predictor: Predictor, image: Image, predicted: int) -> HeatMap:
-    return heat_map(importance(predictor, image, predicted), image)
+def _explain(predictor: Predictor, image: Image, predicted: int, tags: str | None) -> HeatMap:
+    return heat_map(importance(predictor, image, predicted, tags=tags), image)
 
 
 def _open(folder: Path, card: Card) -> Predictor:
@@ -106,17 +106,20 @@ def _open(folder: Path, card: Card) -> Predictor:
         ) from error
 
 
-def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:
+def importance(
+    predictor: Predictor, image: Image, predicted: int, *, tags: str | None = None
+) -> npt.NDArray[np.float64]:
     """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS,
-    POSITIONS).
+    POSITIONS), for an image with `tags`.
 
     A cell's value is the mean over the patches that cover it. It is positive if the image supports
     the class.
     """
     covered, boxes = _covered(image)
-    whole = float(predictor.predict(image[np.newaxis])[0, predicted])
+    by = predictor.calibrators.of(tags)
+    whole = float(by(predictor.predict(image[np.newaxis]))[0, predicted])
     batches = (covered[start : start + BATCH] for start in range(0, len(covered), BATCH))
-    lost = np.concatenate([whole - predictor.predict(batch)[:, predicted] for batch in batches])
+    lost = np.concatenate([whole - by(predictor.predict(batch))[:, predicted] for batch in batches])
     total, count = np.zeros((POSITIONS, POSITIONS)), np.zeros((POSITIONS, POSITIONS))
     for value, (row, column) in zip(lost, boxes, strict=True):
         total[row : row + SPAN, column : column + SPAN] += value

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrators
 from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.installation import usable_cores
@@ -53,7 +54,8 @@ class Classification:
     """The answer for one image.
 
     `refer` says whether a person should look at the image; `prediction_set` lists the classes that
-    it may belong to. Each is None if the card does not define it.
+    it may belong to. Each is None if the card does not define it. `calibrator` names the tags whose
+    calibrator followed the graph's; None: none did.
     """
 
     predicted: str
@@ -61,6 +63,7 @@ class Classification:
     probabilities: dict[str, float]
     refer: bool | None
     prediction_set: tuple[str, ...] | None = None
+    calibrator: str | None = None
 
 
 class Predictor:
@@ -71,6 +74,7 @@ class Predictor:
     ) -> None:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core."""
         self.card = bundle.card
+        self.calibrators = AnswerCalibrators(self.card.model_dump())
         self.folder = bundle.folder
         self.stopped: str | None = None  # why, if a run took too long or too much memory
         self._usual_s: float | None = None  # of one image
@@ -178,37 +182,43 @@ class Predictor:
         shape = self.card.input
         return np.zeros((images, shape.channels, shape.height, shape.width), dtype=np.uint8)
 
-    def classify(self, data: bytes) -> Classification:
-        """The answer for one encoded image. Raises model_store's ImageError."""
-        return self.classify_pixels(decode(data, self.card.input.spec))
+    def classify(self, data: bytes, *, tags: str | None = None) -> Classification:
+        """The answer for one encoded image. Raises model_store's ImageError.
 
-    def classify_frames(self, data: bytes, frame: FrameChoice) -> dict[int, Classification]:
+        `tags`: as in the ledger, see `model_store.tags.read_tags`.
+        """
+        return self.classify_pixels(decode(data, self.card.input.spec), tags=tags)
+
+    def classify_frames(
+        self, data: bytes, frame: FrameChoice, *, tags: str | None = None
+    ) -> dict[int, Classification]:
         """The answers for chosen frames of an encoded image, by number. Raises ImageError."""
         found = decode_frames(data, self.card.input.spec, frame)
-        answers = [self.classify_pixels(pixels) for pixels in found.pixels]
+        answers = [self.classify_pixels(pixels, tags=tags) for pixels in found.pixels]
         return dict(zip(found.numbers, answers, strict=True))
 
-    def classify_pixels(self, image: npt.NDArray[np.uint8]) -> Classification:
+    def classify_pixels(
+        self, image: npt.NDArray[np.uint8], *, tags: str | None = None
+    ) -> Classification:
         """The answer for one decoded image, (C, H, W)."""
-        return self.classify_batch(image[np.newaxis])[0]
+        return self.classify_batch(image[np.newaxis], tags=tags)[0]
 
-    def classify_batch(self, images: npt.NDArray[np.uint8]) -> list[Classification]:
-        """The answers for decoded images, (N, C, H, W). Raises ModelUnusable."""
-        return [self._classification(row) for row in self.predict(images)]
+    def classify_batch(
+        self, images: npt.NDArray[np.uint8], *, tags: str | None = None
+    ) -> list[Classification]:
+        """The answers for decoded images, (N, C, H, W), of the same tags. Raises ModelUnusable."""
+        by = self.calibrators.of(tags)
+        return [self._classification(row.tolist(), by) for row in by(self.predict(images))]
 
-    def _classification(self, row: Probabilities) -> Classification:
-        best = int(row.argmax())
-        referral, sets = self.card.referral, self.card.conformal
+    def _classification(self, row: list[float], by: AnswerCalibrator) -> Classification:
+        classes, best, members = self.card.classes, int(np.argmax(row)), by.members(row)
         return Classification(
-            predicted=self.card.classes[best],
-            confidence=float(row[best]),
-            probabilities={name: float(p) for name, p in zip(self.card.classes, row, strict=True)},
-            refer=None if referral is None else bool(row[best] < referral.threshold),
-            prediction_set=None
-            if sets is None
-            else tuple(
-                name for name, p in zip(self.card.classes, row, strict=True) if p >= sets.threshold
-            ),
+            predicted=classes[best],
+            confidence=row[best],
+            probabilities=dict(zip(classes, row, strict=True)),
+            refer=by.refers(row[best]),
+            prediction_set=None if members is None else tuple(classes[each] for each in members),
+            calibrator=by.name,
         )
 
 

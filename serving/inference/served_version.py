@@ -83,6 +83,7 @@ class ServedVersion:
             predictor.one_image_s if predictor.on_cpu else 0.0, self._queue_soon
         )
         self._predictor = predictor
+        self._calibrators = predictor.calibrators
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
         self._audit = audit if audit and audit.on and recorder else None
@@ -201,7 +202,8 @@ class ServedVersion:
         """Stage 1, in the inference thread."""
         started_s = time.perf_counter()
         images = stacked(requests)
-        probabilities = self._predictor.predict(images, overdue=self._stop_soon)
+        graph = self._predictor.predict(images, overdue=self._stop_soon)
+        probabilities = self._calibrators.calibrate(graph, [each.tags for each in requests])
         ended_s = time.perf_counter()
         for request in requests:
             request.inference = (started_s, ended_s)
@@ -272,7 +274,9 @@ class ServedVersion:
         if values is None:
             values = np.frombuffer(row.probabilities, "<f4").tolist()
         identity = str(uuid_utils.UUID(bytes=row.prediction_id))
-        answer = (writer or self._writer).write(identity, row.request_id, row.predicted, values)
+        answer = (writer or self._writer).write(
+            identity, row.request_id, row.predicted, values, self._calibrators.of(row.tags)
+        )
         if self._audit is None or writer:
             return answer
         return with_audit(answer, row.audit is not None)

@@ -15,15 +15,28 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.errors import ModelStoreError
+from model_store.errors import ModelStoreError, TagsInvalid
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
-from monitoring.errors import FormInvalid, QueryInvalid, RecalibrationRefused, brief
-from monitoring.http.endpoint import Parameter, Viewer, read_viewer
+from monitoring.errors import (
+    FormInvalid,
+    QueryInvalid,
+    RecalibrationHarms,
+    RecalibrationRefused,
+    brief,
+)
+from monitoring.http.endpoint import Parameter, Viewer, read_viewer, wants_page
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration import AnswerFilter, Recalibration, preview_of, recalibrate
+from monitoring.recalibration import (
+    AnswerFilter,
+    Recalibration,
+    preview_of,
+    read_group,
+    recalibrate,
+)
 from monitoring.recalibration.publication import publish_draft, require_fair_labels
+from monitoring.recalibration.subgroup import name_of
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
@@ -58,9 +71,11 @@ class RecalibrationForm(Struct, frozen=True):
     seen: str
     why: str
     last: str | None = None
+    subgroup: str | None = None
     min_labels: str | None = None
     allow_label_changes: str | None = None
     chosen_labels: str | None = None
+    accept_harm: str | None = None
 
 
 _FORM = form_reader(RecalibrationForm)
@@ -71,6 +86,7 @@ class Wanted(NamedTuple):
 
     version: int | None
     last: int | None
+    subgroup: str | None
     min_labels: int
     allow_label_changes: bool
     chosen_labels: bool
@@ -108,6 +124,8 @@ class RecalibrationRoutes:
                     self._publish, name, wanted, fields, viewer, limiter=self.fitting
                 )
             except (RecalibrationRefused, ModelStoreError, OSError) as error:
+                if isinstance(error, RecalibrationHarms) and not wants_page(request.scope):
+                    raise
                 reason = refusal(error, command="candor recalibrate")
                 page = await to_thread.run_sync(
                     self._read, name, wanted, viewer, True, reason, limiter=self.fitting
@@ -131,7 +149,13 @@ class RecalibrationRoutes:
         if not wanted.chosen_labels:
             require_fair_labels(drafted)
         done = publish_draft(
-            self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=why
+            self._require_ledger(),
+            self.store,
+            drafted,
+            accept_harm=_flag(fields, "accept_harm"),
+            as_version=number,
+            by=viewer.name,
+            why=why,
         )
         return done.card.version
 
@@ -155,7 +179,11 @@ class RecalibrationRoutes:
             self.store,
             name,
             version=wanted.version,
-            answer_filter=AnswerFilter(last=wanted.last, until_feedback_id=until),
+            answer_filter=AnswerFilter(
+                last=wanted.last,
+                until_feedback_id=until,
+                group=None if wanted.subgroup is None else read_group(wanted.subgroup),
+            ),
             min_labels=wanted.min_labels,
             allow_label_changes=wanted.allow_label_changes,
             chosen_labels=wanted.chosen_labels,
@@ -191,7 +219,9 @@ class RecalibrationRoutes:
             require_fair_labels(drafted)
         except RecalibrationRefused as error:
             unfair = "" if wanted.chosen_labels else str(error)
-        return {"drafted": drafted, "unfair": unfair, **recalibration_values(preview_of(drafted))}
+        harmed = "; ".join(name_of(each.group) for each in drafted.proposal.harmed)
+        values = {"drafted": drafted, "unfair": unfair, "harmed": harmed}
+        return values | recalibration_values(preview_of(drafted))
 
 
 def read_wanted(fields: Mapping[str, str]) -> Wanted:
@@ -199,10 +229,20 @@ def read_wanted(fields: Mapping[str, str]) -> Wanted:
     return Wanted(
         version=_optional(fields, "version"),
         last=_optional(fields, "last"),
+        subgroup=_subgroup(fields),
         min_labels=_optional(fields, "min_labels") or FEWEST,
         allow_label_changes=_flag(fields, "allow_label_changes"),
         chosen_labels=_flag(fields, "chosen_labels"),
     )
+
+
+def _subgroup(fields: Mapping[str, str]) -> str | None:
+    """The tags of the only answers to recalibrate. Raises QueryInvalid."""
+    text = fields.get("subgroup", "").strip()
+    try:
+        return name_of(read_group(text)) if text else None
+    except TagsInvalid as error:
+        raise QueryInvalid(str(error)) from None
 
 
 def _flag(fields: Mapping[str, str], name: str) -> bool:
@@ -235,6 +275,7 @@ _OPTIONS: Final = (
     ),
     Parameter("preview", "query", str, "yes: show what the recalibration would do"),
     Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
+    Parameter("subgroup", "query", str, "site=B,site=E: recalibrate only answers with these tags"),
     Parameter("min_labels", "query", int, "refuse to fit on fewer labels; 100 if left out"),
     Parameter(
         "allow_label_changes",
@@ -260,6 +301,6 @@ ENDPOINTS: Final = (
         summary="Publish what that page showed as the next version, from its form.",
         scope="admin",
         conflicts=True,
-        refuses=(ModelNotStored, StoreMissing, VersionNotStored),
+        refuses=(ModelNotStored, RecalibrationHarms, StoreMissing, VersionNotStored),
     ),
 )

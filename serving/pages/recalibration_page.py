@@ -7,6 +7,7 @@ from calibration.calibrators.remedies import REMEDIES
 from calibration.measures.summary import Measures
 from model_store.bundle.diagram import scale_of
 from monitoring.recalibration.preview import RecalibrationPreview
+from monitoring.recalibration.subgroup import name_of
 from serving.pages.files import Row, filed_diagram, held_csv
 from serving.pages.rendering import render
 
@@ -18,6 +19,7 @@ _CLASSES = (
     *("class", "labels", "sensitivity_before", "sensitivity_after"),
     *("specificity_before", "specificity_after", "signed_gap_before", "signed_gap_after"),
 )
+_EFFECTS = ("subgroup", "labels", "signed_gap_before", "signed_gap_after", "worse")
 _TRIAL = ("name", "parameters", "improvement", "standard_error", "classwise_gap", "excluded")
 
 
@@ -31,12 +33,14 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     of, scale = "held-out answers", scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
     classes = [astuple(each) for each in shown.classes]
+    effects = [(name_of(each.group), *astuple(each)[1:]) for each in shown.effects]
     trials = [
         (*(getattr(each, column) for column in _TRIAL), each.name == shown.choice.chosen)
         for each in shown.choice.trials
     ]
     return {
         "shown": shown,
+        "effects": effects,
         "remedies": {name: each.title for name, each in REMEDIES.items()},
         "diagrams": [
             filed_diagram(f"recalibration-{name}", heading, bins, of=of, scale=scale)
@@ -48,6 +52,7 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
         "files": {
             "measures": held_csv("recalibration-measures", ("", *_MEASURES), measures),
             "classes": held_csv("recalibration-classes", _CLASSES, classes),
+            "effects": held_csv("recalibration-subgroups", _EFFECTS, effects),
             "remedies": held_csv("recalibration-remedies", (*_TRIAL, "chosen"), trials),
         },
     }

@@ -79,7 +79,8 @@ class PartScorer:
         """The row of each image."""
         images = [self._decoded(content) for content in self._readers.map(self._content, names)]
         sound = [image[0] for image in images if not isinstance(image, str)]
-        answers = iter(self._predictor.classify_batch(np.stack(sound)) if sound else ())
+        tags = self._plan.tags
+        answers = iter(self._predictor.classify_batch(np.stack(sound), tags=tags) if sound else ())
         for name, image in zip(names, images, strict=True):
             row = (
                 {"error": image}
@@ -113,6 +114,7 @@ class PartScorer:
             "predicted": found.predicted,
             "confidence": found.confidence,
             "refer": found.refer,
+            "calibrator": found.calibrator,
         }
         members = None if found.prediction_set is None else list(found.prediction_set)
         return answer | {
@@ -134,6 +136,7 @@ class PartScorer:
             "confidence",
             "refer",
             "prediction_set",
+            "calibrator",
             "error",
         )
         kinds = {
@@ -229,16 +232,19 @@ def score(
     progress: Progress,
     part_size: int | None = None,
     frame: FrameChoice | None = None,
+    tags: str | None = None,
 ) -> ScoringResult:
     """Score all images of `source` into `out`, or continue to, then in the parts of before.
 
     `frame`: of files with several, the number of one from 1 or "middle", in place of what the card
-    says. Raises ScoringError, and OSError if a place is away.
+    says. `tags`: of every image, which may choose a calibrator. Raises ScoringError, and OSError if
+    a place is away.
     """
     plan = ScoringPlan.read(out)
     if plan is None:
-        plan = ScoringPlan.make(out, source, bundle, part_size=part_size or PART_SIZE, frame=frame)
-    plan.check(source, bundle, frame)
+        size = part_size or PART_SIZE
+        plan = ScoringPlan.make(out, source, bundle, part_size=size, frame=frame, tags=tags)
+    plan.check(source, bundle, frame, tags)
     counts = _found(plan, out)
     missing = [part for part in range(plan.parts) if part not in counts]
     before, done = len(counts), sum(each.images for each in counts.values())

@@ -29,7 +29,8 @@ class ScoringPlan:
     """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key`
     names the plan.
 
-    `frame`: which one of files with several; None: what the model was trained on.
+    `frame`: which one of files with several; None: what the model was trained on. `tags`: of every
+    image, as in the ledger.
     """
 
     key: str
@@ -41,6 +42,7 @@ class ScoringPlan:
     part_size: int
     listed: str
     frame: FrameChoice | None = None
+    tags: str | None = None
 
     @classmethod
     def make(
@@ -51,13 +53,15 @@ class ScoringPlan:
         *,
         part_size: int = PART_SIZE,
         frame: FrameChoice | None = None,
+        tags: str | None = None,
     ) -> Self:
         """List the images of `source`, and write the plan to `out`. Raises ScoringError."""
         names = source.images()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         card = bundle.card
         of_model = (card.name, card.version, bundle.digest)
-        plan = cls(uuid.uuid4().hex, source.address, *of_model, len(names), part_size, now, frame)
+        listed = (len(names), part_size, now)
+        plan = cls(uuid.uuid4().hex, source.address, *of_model, *listed, frame, tags)
         out.write(IMAGES_FILE, _written(names, part_size))
         out.write(PLAN_FILE, json.dumps(asdict(plan), indent=2).encode() + b"\n")
         return plan
@@ -96,8 +100,14 @@ class ScoringPlan:
         """
         return min(self.part_size, self.images - part * self.part_size)
 
-    def check(self, source: AnyFolder, bundle: Bundle, frame: FrameChoice | None = None) -> None:
-        """Raise ScoringError if this is the plan of another source, version or frame."""
+    def check(
+        self,
+        source: AnyFolder,
+        bundle: Bundle,
+        frame: FrameChoice | None = None,
+        tags: str | None = None,
+    ) -> None:
+        """Raise ScoringError if this is the plan of another source, version, frame or tags."""
         if (self.source, self.digest) != (source.address, bundle.digest):
             raise ScoringError(
                 f"this --out holds answers of {self.model} version {self.version} to the images "
@@ -109,6 +119,11 @@ class ScoringPlan:
             raise ScoringError(
                 f"this --out was begun {begun}; repeat that command to continue, or give another "
                 "--out"
+            )
+        if self.tags != tags:
+            raise ScoringError(
+                f"this --out was begun with the tags {self.tags or 'of none'}; repeat that command "
+                "to continue, or give another --out"
             )
 
 

@@ -14,12 +14,12 @@ from serving.settings import Settings
 from serving.v2.bodies import ModelMetadata, TensorMetadata
 from serving.v2.tensors import (
     INPUT,
-    OUTPUTS,
     InferenceRequest,
     OutputTensor,
     TensorAnswerWriter,
     output_shape,
     outputs,
+    outputs_of,
     read_images,
     request_ids,
 )
@@ -52,7 +52,7 @@ class InferenceService:
             inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
             outputs=[
                 TensorMetadata(name, datatype, output_shape(name, card))
-                for name, datatype in OUTPUTS.items()
+                for name, datatype in outputs_of(card).items()
             ],
         )
 

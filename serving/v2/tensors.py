@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from model_store.image import FrameChoice
 from serving.errors import MalformedRequest
@@ -59,21 +60,29 @@ class OutputTensor:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """The answer for one image; `probabilities` are (K,)."""
+    """The answer for one image; `probabilities` are (K,). `calibrator` names the tags whose
+    calibrator applies; empty: none.
+    """
 
     prediction_id: str
     predicted: int
     probabilities: Sequence[float]
+    calibrator: str
 
 
 class TensorAnswerWriter:
     """Writes answers as ImageResults, for transports that send tensors."""
 
     def write(
-        self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]
+        self,
+        prediction_id: str,
+        _request_id: str | None,
+        predicted: int,
+        values: Sequence[float],
+        by: AnswerCalibrator,
     ) -> ImageResult:
         """See batcher.AnswerWriter."""
-        return ImageResult(prediction_id, predicted, values)
+        return ImageResult(prediction_id, predicted, values, by.name or "")
 
 
 OUTPUTS: Final[dict[str, str]] = {
@@ -82,6 +91,11 @@ OUTPUTS: Final[dict[str, str]] = {
     "predicted": "BYTES",
     "prediction_id": "BYTES",
 }
+
+
+def outputs_of(card: Card) -> dict[str, str]:
+    """The outputs of a model and their datatypes: with calibrators of subgroups, also which."""
+    return OUTPUTS | ({"calibrator": "BYTES"} if card.calibration.subgroups else {})
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:
@@ -120,13 +134,14 @@ def outputs(
     results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]
 ) -> list[OutputTensor]:
     """The `wanted` outputs of a batch, or all. Raises MalformedRequest for an unknown one."""
-    unknown = [name for name in wanted if name not in OUTPUTS]
+    known = outputs_of(card)
+    unknown = [name for name in wanted if name not in known]
     if unknown:
         raise MalformedRequest(
-            f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}."
+            f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(known)}."
         )
     return [
-        OutputTensor(name, OUTPUTS[name], _array(name, results, card)) for name in wanted or OUTPUTS
+        OutputTensor(name, known[name], _array(name, results, card)) for name in wanted or known
     ]
 
 
@@ -179,7 +194,7 @@ def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
     if name == "confidence":
         return np.array([result.probabilities[result.predicted] for result in results], np.float32)
     texts = [
-        card.classes[each.predicted] if name == "predicted" else each.prediction_id
+        card.classes[each.predicted] if name == "predicted" else getattr(each, name)
         for each in results
     ]
     return np.array([text.encode() for text in texts], np.object_)

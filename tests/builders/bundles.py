@@ -15,7 +15,14 @@ from PIL import Image
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.card import CalibrationCard, Card, InputCard, Referral, VariantCard
+from model_store.bundle.card import (
+    CalibrationCard,
+    Card,
+    InputCard,
+    Referral,
+    SubgroupCalibration,
+    VariantCard,
+)
 from model_store.bundle.provenance import Provenance
 from model_store.store.store import Store
 
@@ -126,6 +133,42 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
         **size,
     )
     write_bundle(folder, card=card, onnx=model)
+    return read_bundle(folder)
+
+
+def subgroup(
+    values: tuple[str, ...],
+    *,
+    key: str = "site",
+    temperature: float = 2.0,
+    class_bias: tuple[float, ...] | None = None,
+    **promises: Any,
+) -> SubgroupCalibration:
+    """A calibrator of a subgroup, without promises unless they are given."""
+    measures = Measures.from_probabilities([[0.5, 0.5]], [0]).as_dict()
+    return SubgroupCalibration(
+        key=key,
+        values=values,
+        temperature=temperature,
+        class_bias=class_bias,
+        labels=60,
+        held_out=40,
+        before=measures,
+        after=measures,
+        **promises,
+    )
+
+
+def with_subgroups(
+    folder: Path, *subgroups: SubgroupCalibration, version: int = 1, **options: Any
+) -> Bundle:
+    """A bundle whose card has these calibrators; options as in `build_card`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    conformal = options.pop("conformal", None)
+    card = build_card(version=version, **options)
+    calibration = card.calibration.model_copy(update={"subgroups": subgroups})
+    card = card.model_copy(update={"calibration": calibration, "conformal": conformal})
+    write_bundle(folder, card=card, onnx=build_onnx(temperature=card.calibration.temperature))
     return read_bundle(folder)
 
 

@@ -40,7 +40,7 @@ def verify(folder):  # 1. Verify
 
 
 def choose(card, precision):  # 2. Read the card
-    if card["format_version"] != 1:
+    if card["format_version"] != 2:
         sys.exit("refused: another format version of the card")
     for variant in card.get("variants") or ():
         if variant["precision"] == precision:
@@ -78,7 +78,21 @@ def pixels(data, spec):  # 3. Turn a file into pixels
     return array.transpose(2, 0, 1)
 
 
-def main(folder, precision, *images):
+def calibrated(row, described, tags):
+    referral, sets = described.get("referral"), described.get("conformal")
+    referred, lowest = referral and referral["threshold"], sets and sets["threshold"]
+    for each in described["calibration"].get("subgroups") or ():
+        if tags.get(each["key"]) in each["values"]:
+            z = np.log(np.maximum(np.float64(row), 1.1754944e-38)) / each["temperature"]
+            z += each["class_bias"] or 0.0
+            row = (np.exp(z - z.max()) / np.exp(z - z.max()).sum()).tolist()
+            own, own_sets = each["referral"], each["conformal"]
+            referred = referral and (own["threshold"] if own else 2.0)
+            lowest = sets and (own_sets["threshold"] if own_sets else 0.0)
+    return row, referred, lowest
+
+
+def main(folder, precision, tags, *images):
     contents, card = verify(Path(folder))
     file, promises = choose(card, precision)
     session = onnxruntime.InferenceSession(
@@ -87,17 +101,17 @@ def main(folder, precision, *images):
     batch = np.stack([pixels(Path(image).read_bytes(), card["input"]) for image in images])
     answers = []
     for row in session.run(["probabilities"], {"image": batch})[0].tolist():  # 5. Answer
+        row, referred, lowest = calibrated(row, promises, json.loads(tags))
         confidence = max(row)
-        referral, sets = promises.get("referral"), promises.get("conformal")
         answer = {
             "predicted": card["classes"][row.index(confidence)],
             "confidence": confidence,
             "probabilities": dict(zip(card["classes"], row, strict=True)),
-            "refer": None if referral is None else confidence < referral["threshold"],
+            "refer": None if referred is None else confidence < referred,
         }
-        if sets is not None:
+        if lowest is not None:
             chosen = zip(card["classes"], row, strict=True)
-            answer["prediction_set"] = [name for name, p in chosen if p >= sets["threshold"]]
+            answer["prediction_set"] = [name for name, p in chosen if p >= lowest]
         answers.append(answer)
     print(json.dumps(answers))
 

@@ -84,6 +84,7 @@ def record_labeled(
     count: int = 400,
     sharpness: float = 2.0,
     first: int = 0,
+    tags: str | None = None,
 ) -> list[bytes]:
     """Record answers whose logits are `sharpness` times calibrated ones, with labels; return their
     ids.
@@ -94,7 +95,7 @@ def record_labeled(
     honest = rng.normal(0, 3.0, (count, len(classes)))
     truth = (softmax(honest).cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
     rows = [
-        _row(first + number, watched_version_id, each)
+        _row(first + number, watched_version_id, each)._replace(tags=tags)
         for number, each in enumerate(softmax(sharpness * honest).astype("<f4"))
     ]
     heard: SimpleQueue[BaseException | None] = SimpleQueue()

@@ -71,7 +71,7 @@ def test_a_field_of_a_later_candor_meets_it(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("format_version", 2),
+        ("format_version", 3),
         ("classes", ["one"]),
         ("version", 0),
         ("calibration", {}),

@@ -19,7 +19,15 @@ from calibration.conformal import conformal
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import ConformalCard
 from model_store.store.store import Store
-from tests.builders.bundles import build_card, build_onnx, encode, picture, write_variants
+from tests.builders.bundles import (
+    build_card,
+    build_onnx,
+    encode,
+    picture,
+    subgroup,
+    with_subgroups,
+    write_variants,
+)
 from tests.builders.services import running
 
 READER = Path(__file__).parents[2] / "builders" / "independent_reader.py"
@@ -77,9 +85,11 @@ def publish(root: Path, *, channels: int, resize: str) -> Store:
     return store
 
 
-def read(folder: Path, images: list[Path], precision: str = "float32") -> list[dict[str, Any]]:
+def read(
+    folder: Path, images: list[Path], precision: str = "float32", tags: str = "{}"
+) -> list[dict[str, Any]]:
     """What the reader answers, in a process that cannot find Candor."""
-    done = run_reader(folder, precision, *images)
+    done = run_reader(folder, precision, tags, *images)
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)
     return answers
@@ -137,6 +147,22 @@ async def test_its_answers_are_the_servers(tmp_path: Path, channels: int, resize
                 assert served[field] == answer[field], (kind, field)
 
 
+@pytest.mark.parametrize("site", ["A", "B"])
+async def test_tags_choose_a_calibrator(tmp_path: Path, site: str) -> None:
+    store = Store(tmp_path / "models")
+    entry = subgroup(("B",), temperature=3.0, class_bias=(-1.0, 0.5, 0.5))
+    store.publish("tiny", lambda folder, version: with_subgroups(folder, entry, version=version))
+    store.promote("tiny", 1)
+    file = tmp_path / "image.png"
+    file.write_bytes(encode(picture(1), "PNG"))
+    (answer,) = read(store.folder("tiny", 1), [file], tags=json.dumps({"site": site}))
+    async with running(store, tmp_path, ledger="off") as server:
+        served = (await server.predict(file.read_bytes(), x_candor_tags=f"site={site}")).json()
+    assert served["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6)
+    assert (served["predicted"], served["refer"]) == (answer["predicted"], answer["refer"])
+    assert served.get("calibrator") == ("site=B" if site == "B" else None)
+
+
 async def test_a_variant_is_read_with_its_own_promises(tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
     store.publish("tiny", lambda folder, version: write_variants(folder, version))
@@ -174,6 +200,6 @@ def test_what_the_page_refuses_is_refused(
 ) -> None:
     store = publish(tmp_path / "models", channels=1, resize="stretch")
     change(store.folder("tiny", 1))
-    done = run_reader(store.folder("tiny", 1), "float32")
+    done = run_reader(store.folder("tiny", 1), "float32", "{}")
     assert done.returncode == 1
     assert said in done.stderr

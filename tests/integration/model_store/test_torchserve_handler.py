@@ -13,19 +13,24 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store import errors
+from model_store.bundle.archive import write_archive
 from model_store.bundle.card import Card, ConformalCard
-from model_store.errors import ImageError, ImageTooComplex
+from model_store.errors import ImageError, ImageTooComplex, TagsInvalid
 from model_store.image import InputSpec, decode
 from model_store.runtime import ort
 from model_store.store.store import Store
+from model_store.tags import read_tags
 from model_store.torchserve import handler as handler_module
+from model_store.torchserve.answers import logged
 from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter
 from serving.inference.predictor import Predictor
+from tests.builders.bundles import subgroup, with_subgroups
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import PATIENCE_S
 
@@ -96,7 +101,7 @@ def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store:
         assert answer["probabilities"] == pytest.approx(
             expected[answer["frame"]].probabilities, abs=1e-6
         )
-    for given in handler._inputs(requests[0], None):  # bit by bit
+    for given in handler._inputs(requests[0], None, None):  # bit by bit
         assert np.array_equal(
             given.pixels, decode(dicom(stack[given.frame - 1]), InputSpec(**handler._card["input"]))
         )
@@ -123,12 +128,57 @@ def test_the_answer_has_the_fields_of_candors_own(
         (given,) = handler.handle([{"body": png(1)}], context)
         values = list(given["probabilities"].values())
         key = given["prediction_id"]
-        own = json.loads(JsonAnswerWriter(card).write(key, "id-0", int(np.argmax(values)), values))
+        by, best = AnswerCalibrators(card.model_dump()).of(None), int(np.argmax(values))
+        own = json.loads(JsonAnswerWriter(card).write(key, "id-0", best, values, by))
         assert own.pop("probabilities") == pytest.approx(given.pop("probabilities"), abs=1e-8)
         assert own.pop("confidence") == pytest.approx(given.pop("confidence"), abs=1e-8)
         assert given == own
         assert ("prediction_set" in given) is (conformal is not None)
         assert UUID(key).version == 7
+
+
+@pytest.mark.parametrize("header", ["site=B", "device=X, site=B", "site=A", "", None])
+def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
+    tmp_path: Path, header: str | None, png: MakeBytes
+) -> None:
+    bundle = with_subgroups(tmp_path / "bundle", subgroup(("B",), temperature=3.0))
+    write_archive(tmp_path / "tiny.mar", card=bundle.card, onnx=bundle.onnx)
+    with zipfile.ZipFile(tmp_path / "tiny.mar") as archive:
+        archive.extractall(tmp_path / "archive")
+    handler = CandorHandler()
+    handler.initialize(context := Context(tmp_path / "archive"))
+    context.headers[0] = {} if header is None else {"X-Candor-Tags": header}
+    (given,) = handler.handle([{"body": png(1)}], context)
+    tags = read_tags(header or "")
+    expected = Predictor(bundle, threads=1).classify(png(1), tags=tags)
+    assert given["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+    assert (given.get("calibrator"), given["refer"]) == (expected.calibrator, expected.refer)
+    assert logged(given, tags).get("tags") == (None if tags is None else json.loads(tags))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "site",
+        "=B",
+        "site=",
+        "site=A,site=B",
+        "a=1,b=2,c=3,d=4",
+        "a b=1",
+        "patient=1",
+        f"a={'x' * 65}",
+    ],
+)
+def test_tags_that_candors_own_server_refuses_are_refused(
+    archive: Path, png: MakeBytes, header: str
+) -> None:
+    handler = CandorHandler()
+    handler.initialize(context := Context(archive))
+    context.headers[0] = {"x-candor-tags": header}
+    (given,) = handler.handle([{"body": png(1)}], context)
+    assert (given["error"], context.codes()) == ("malformed_request", {0: 400})
+    with pytest.raises(TagsInvalid):
+        read_tags(header)
 
 
 def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:

@@ -8,13 +8,14 @@ from sqlalchemy import text
 
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.upload_columns import prediction_columns
-from monitoring.errors import LedgerError, TagsInvalid
+from model_store.errors import TagsInvalid
+from model_store.tags import is_key, read_tags
+from monitoring.errors import LedgerError
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.patient_key import open_patient_key
 from monitoring.logged.body import FIELDS
 from monitoring.maintenance.export import export
 from monitoring.patient_id import PatientKey, as_text
-from monitoring.tags import is_key, read_tags
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
 
 DATABASES = BOTH_DATABASES

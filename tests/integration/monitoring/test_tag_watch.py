@@ -12,9 +12,10 @@ import pytest
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
+from model_store.errors import TagsInvalid
 from monitoring.drift import events, watch
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.errors import TagNotWatched, TagsInvalid
+from monitoring.errors import TagNotWatched
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check, repair

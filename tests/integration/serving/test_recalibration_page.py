@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,12 @@ async def labeled(server: Running, **options: Any) -> list[bytes]:
     assert recorder is not None
     watched_version_id = server.service.models.find("tiny").watched_version_id
     return await asyncio.to_thread(record_labeled, recorder, watched_version_id, CLASSES, **options)
+
+
+async def sites(server: Running) -> None:
+    """Calibrated answers of site A, overconfident ones of site B."""
+    await labeled(server, count=800, sharpness=1.0, tags='{"site": "A"}')
+    await labeled(server, count=800, sharpness=4.0, first=800, tags='{"site": "B"}')
 
 
 async def preview(server: Running, query: str = "") -> str:
@@ -167,3 +173,53 @@ async def test_only_admins_of_this_origin_recalibrate(server: Running, tiny_stor
 async def test_a_server_that_keeps_no_labels_says_so(tiny_store: Store, tmp_path: Path) -> None:
     async with running(tiny_store, tmp_path, ledger="off") as server:
         assert "keeps no labels" in await server.page(f"{RECALIBRATE}?preview=yes", PAGE)
+
+
+async def test_a_remedy_that_harms_a_site_needs_its_own_box(
+    server: Running, tiny_store: Store
+) -> None:
+    await sites(server)
+    page = await preview(server)
+    assert "accept_harm" in page
+    assert "site=A" in page.split("<h2>Publish it</h2>")[1]
+    fields = form(page)
+    refused = await publish(server, fields)
+    assert (refused.status_code, tiny_store.versions("tiny")) == (409, [1])
+    refused = await publish(server, fields, ADMIN | {"accept": "application/json"})
+    assert (refused.status_code, refused.json()["error"]) == (409, "harms_subgroup")
+    done = await publish(server, fields | {"accept_harm": "yes"})
+    assert (done.status_code, tiny_store.versions("tiny")) == (303, [1, 2])
+
+
+async def test_a_site_alone_is_recalibrated_on_the_page_and_answers_by_its_calibrator(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    await sites(server)
+    page = await preview(server, "&subgroup=site%3DB")
+    assert "accept_harm" not in page
+    done = await publish(server, form(page))
+    assert done.status_code == 303
+    assert tiny_store.read("tiny", 1).onnx == tiny_store.read("tiny", 2).onnx
+    tiny_store.promote("tiny", 2)
+    await asyncio.to_thread(server.service.watcher.scan)
+    token = {"authorization": ADMIN["authorization"]}
+    before, after = [
+        (
+            await server.predict(
+                png(1), f"/predictions/tiny/{version}", x_candor_tags="site=B", **token
+            )
+        ).json()
+        for version in (1, 2)
+    ]
+    assert after["calibrator"] == "site=B"
+    assert after["confidence"] < before["confidence"]
+    other = (await server.predict(png(1), x_candor_tags="site=A", **token)).json()
+    assert other["version"] == 2
+    assert "calibrator" not in other
+    assert other["probabilities"] == before["probabilities"]
+
+
+@pytest.mark.parametrize("subgroup", ["site", "site=B,device=X"])
+async def test_what_is_no_subgroup_is_refused(server: Running, subgroup: str) -> None:
+    where = f"{RECALIBRATE}?preview=yes&subgroup={subgroup}"
+    assert (await server.client.get(where, headers=ADMIN)).status_code == 422

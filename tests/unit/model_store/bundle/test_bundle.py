@@ -138,7 +138,7 @@ NOT_A_NUMBER = {"channels": 3, "height": 8, "width": float("nan")}
     ("changes", "error", "place"),
     [
         ({"files": {}}, CardError, "model.onnx"),
-        *(({"format_version": each}, CardError, "format version") for each in (2, 0, "1", None)),
+        *(({"format_version": each}, CardError, "format version") for each in (1, 3, "2", None)),
         ({"input": NOT_A_NUMBER}, CardError, r"input\.width"),
         ({"classes": ["one"]}, CardError, "classes"),
         ({"input": {"channels": 1, "height": 8, "width": 8}}, GraphError, r"\[N, 1, 8, 8\]"),

@@ -52,7 +52,7 @@ def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("format_version", 2),
+        ("format_version", 3),
         ("name", ""),
         ("name", "../etc"),
         ("name", "a/b"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store.bundle.bundle import Bundle
 from serving.errors import ExplanationsBusy
 from serving.inference.explanation import OcclusionExplainer, importance
@@ -18,6 +19,8 @@ from tests.builders.bundles import build_card
 
 class Corner:
     """Probability of class 1 is the mean of the upper left quarter."""
+
+    calibrators = AnswerCalibrators({"calibration": {}})
 
     def predict(self, images: Any) -> Any:
         half = images.shape[2] // 2
@@ -58,7 +61,7 @@ def test_a_full_queue_is_told_and_empties(
 
     async def explain(occluder: OcclusionExplainer) -> bytes:
         async with occluder.place(card, Path("models/m/1")) as draw_map:
-            return (await draw_map(bright_corner, 1)).png
+            return (await draw_map(bright_corner, 1, None)).png
 
     async def crowd() -> None:
         occluder = OcclusionExplainer(waiting=1)

@@ -13,6 +13,7 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.calibrators.remedies import RemedyChoice, Trial
+from calibration.diagnosis.facts import Effect, Group
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from monitoring.recalibration.preview import RecalibrationPreview
@@ -44,6 +45,7 @@ def preview() -> RecalibrationPreview:
         served=reliability(before),
         recalibrated=reliability(after),
         classes=[ClassChange("=normal", 100, 0.5, 0.6, 0.7, 0.8, 0.1, 0.0)],
+        effects=[Effect(Group("tag:site", ("=A",)), 40, 0.01, -0.06, True)],
         notes=[],
     )
 
@@ -59,7 +61,7 @@ def test_every_chart_and_table_of_a_preview_is_a_file() -> None:
     files = files_of(recalibration_page(shown))
     assert {name.removeprefix("recalibration-") for name in files} == {
         *("as-served.svg", "as-served.csv", "recalibrated.svg", "recalibrated.csv"),
-        *("measures.csv", "classes.csv", "remedies.csv"),
+        *("measures.csv", "classes.csv", "subgroups.csv", "remedies.csv"),
     }
     for name, content in files.items():
         if name.endswith(".svg"):

@@ -2,8 +2,9 @@
 by slice.
 
 Sent as `site=A,device=CT-2` (in a header, a form field or a CSV cell) or as an object in JSON. They
-are recorded with the answer; the model never sees them. They must not identify a patient: keys that
-say so are refused, because the patient has a field of its own, of which only a hash is stored.
+are recorded with the answer, and may choose a calibrator; the network never sees them. They must
+not identify a patient: keys that say so are refused, because the patient has a field of its own, of
+which only a hash is stored.
 """
 
 import json
@@ -11,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from monitoring.errors import TagsInvalid
+from model_store.errors import TagsInvalid
 
 KEYS = 3
 CHARACTERS = 64

@@ -1,0 +1,128 @@
+"""Calibrators of subgroups: after the graph's calibrator, the tags of a request choose a further
+one.
+
+Each is the map softmax(log p / temperature + bias) of the probabilities p that the graph gives.
+Every calibrator whose tag the request has applies, in the order of the card, so that a later fit
+continues an earlier one. Answers without such a tag are those of the graph, bit by bit. The
+TorchServe archive contains this file, so it imports only NumPy.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of an underflow finite
+_MEMORY = 1_000  # tags whose calibrator is cached
+
+
+def log_probabilities(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return finite logarithms of probabilities (..., K): logits up to one constant per row."""
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST)))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCalibrator:
+    """What answers with certain tags go through after the graph, and what they promise.
+
+    Attributes:
+        name: the tags that chose it, such as `site=B`; None: the graph's calibrator is all.
+        temperature, bias: of the map; the bias is (K,) or (1,).
+        refer_below: answers of a lower confidence are referred; infinite: all; None: the model
+            refers none.
+        set_from: the lowest probability in a prediction set; None: the model has no sets.
+    """
+
+    name: str | None = None
+    temperature: float = 1.0
+    bias: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    refer_below: float | None = None
+    set_from: float | None = None
+
+    def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Calibrate probabilities (..., K) of the graph; NaN stays NaN.
+
+        >>> AnswerCalibrator("site=B", 2.0)(np.array([0.1, 0.9], np.float32))
+        array([0.25, 0.75], dtype=float32)
+        """
+        if self.name is None:
+            return probabilities
+        scaled = log_probabilities(probabilities) / self.temperature + self.bias
+        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+    def refers(self, confidence: float) -> bool | None:
+        """Whether a person should look at an answer; None if the model does not say."""
+        return None if self.refer_below is None else confidence < self.refer_below
+
+    def members(self, probabilities: Sequence[float]) -> list[int] | None:
+        """The classes in the prediction set of probabilities (K,); None if there are no sets."""
+        lowest = self.set_from
+        if lowest is None:
+            return None
+        return [number for number, value in enumerate(probabilities) if value >= lowest]
+
+
+class AnswerCalibrators:
+    """The calibrators of one card, by the tags of a request."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        """`card`: the parsed card.json."""
+        self._entries: Sequence[Mapping[str, Any]] = card["calibration"].get("subgroups") or ()
+        self._whole = AnswerCalibrator(
+            refer_below=_threshold(card.get("referral")), set_from=_threshold(card.get("conformal"))
+        )
+        self._chosen: dict[str, AnswerCalibrator] = {}  # by tags
+
+    def of(self, tags: str | None) -> AnswerCalibrator:
+        """The calibrator for tags, a JSON object of texts.
+
+        >>> entry = {"key": "site", "values": ["B"], "temperature": 2.0, "class_bias": None}
+        >>> known = AnswerCalibrators({"calibration": {"subgroups": [entry]}})
+        >>> known.of('{"site": "B"}').name, known.of('{"site": "A"}').name
+        ('site=B', None)
+        """
+        if tags is None or not self._entries:
+            return self._whole
+        found = self._chosen.get(tags)
+        if found is None:
+            if len(self._chosen) >= _MEMORY:
+                self._chosen.clear()
+            found = self._chosen[tags] = self._choose(json.loads(tags))
+        return found
+
+    def calibrate(
+        self, probabilities: npt.NDArray[np.float32], tags: Sequence[str | None]
+    ) -> npt.NDArray[np.float32]:
+        """Calibrate the graph's probabilities (N, K) of answers with these tags (N,)."""
+        calibrators = [self.of(each) for each in tags] if self._entries else []
+        if all(each is self._whole for each in calibrators):
+            return probabilities
+        return np.stack([by(row) for by, row in zip(calibrators, probabilities, strict=True)])
+
+    def _choose(self, tags: Mapping[str, str]) -> AnswerCalibrator:
+        matching = [each for each in self._entries if tags.get(each["key"]) in each["values"]]
+        if not matching:
+            return self._whole
+        name = ",".join(dict.fromkeys(f"{each['key']}={tags[each['key']]}" for each in matching))
+        return self._composed(name, matching)
+
+    def _composed(self, name: str, entries: Sequence[Mapping[str, Any]]) -> AnswerCalibrator:
+        temperature, bias = 1.0, np.zeros(1)
+        for each in entries:
+            temperature *= each["temperature"]
+            bias = bias / each["temperature"] + np.array(each["class_bias"] or [0.0])
+        refer_below, set_from = (_threshold(entries[-1].get(x)) for x in ("referral", "conformal"))
+        if self._whole.refer_below is not None and refer_below is None:
+            refer_below = math.inf
+        if self._whole.set_from is not None and set_from is None:
+            set_from = 0.0
+        return AnswerCalibrator(name, temperature, bias, refer_below, set_from)
+
+
+def _threshold(promise: Mapping[str, Any] | None) -> float | None:
+    return None if promise is None else float(promise["threshold"])

@@ -1,0 +1,115 @@
+"""What a remedy does to each subgroup: the gap before and after, and whom it harms.
+
+The remedy is fitted and applied by cross-validation, patients kept whole, so that no label measures
+a fit that has seen it. Who is harmed: the gap, confidence minus accuracy, grows by more than one
+point and, after Bonferroni's correction for the groups, is more than chance. The error of a gap is
+the larger of what calibrated answers would have and what is seen between patients.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standard_error
+from calibration.diagnosis.facts import Effect, Group
+from monitoring.drift.tag_settings import slice_of
+from monitoring.recalibration.answers import LabeledAnswers
+from monitoring.recalibration.subgroup import PREDICTED, belongs
+
+FEWEST = 20  # labels with a tag value that is not watched
+GROWTH = 0.01  # of a gap
+LEVEL = 0.05  # of all groups together
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """Weighted residuals of answers (N,), confidence minus correctness, and their variance."""
+
+    residuals: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> "_Gap":
+        confidence = probabilities.max(axis=1)
+        right = probabilities.argmax(axis=1) == labels
+        return cls(confidence - right, confidence * (1 - confidence))
+
+
+def effects_of(
+    everyone: LabeledAnswers,
+    remedy: Remedy,
+    *,
+    classes: tuple[str, ...],
+    watched: Collection[str] = (),
+    group: Group | None = None,
+) -> tuple[Effect, ...]:
+    """Return the effect on each group, the largest growth of a gap first.
+
+    Args:
+        everyone: labeled answers, of which `remedy` is fitted on those in `group` (None: on all).
+        classes: their names.
+        watched: keys of tags; of these, values with fewer than 20 labels count too.
+    """
+    before = _Gap.of(everyone.probabilities, everyone.labels)
+    after = _Gap.of(_cross_fitted(everyone, remedy, group), everyone.labels)
+    groups = list(_groups(everyone, classes, watched))
+    critical = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, len(groups)))
+    found = [_effect(everyone, each, mask, before, after, critical) for each, mask in groups]
+    return tuple(sorted(found, key=lambda each: abs(each.before) - abs(each.after)))
+
+
+def _cross_fitted(
+    everyone: LabeledAnswers, remedy: Remedy, group: Group | None
+) -> npt.NDArray[np.float64]:
+    """Return probabilities (N, K) after the remedy, each fitted on the other folds."""
+    inside = np.array([group is None or belongs(each, group) for each in everyone.tags])
+    fitted_on = everyone.part(inside)
+    logits, after = fitted_on.logits(), fitted_on.probabilities.copy()
+    (folds,) = fold_numbers(fitted_on.labels, fitted_on.groups, 0, repeats=1)
+    for number in range(FOLDS):
+        held_out = folds == number
+        part = fitted_on.part(~held_out)
+        fitted = remedy.fit(part.logits(), part.labels, weights=part.weights)
+        after[held_out] = fitted(logits[held_out])
+    probabilities = everyone.probabilities.copy()
+    probabilities[inside] = after
+    return probabilities
+
+
+def _groups(
+    everyone: LabeledAnswers, classes: tuple[str, ...], watched: Collection[str]
+) -> Iterator[tuple[Group, Mask]]:
+    """Yield watched tag values, others with enough labels, and predicted classes as served."""
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, tags in enumerate(everyone.tags):
+        for pair in json.loads(tags).items() if tags else ():
+            places[pair].append(place)
+    for (key, value), found in sorted(places.items()):
+        if key in watched or len(found) >= FEWEST:
+            mask = np.zeros(len(everyone.tags), dtype=bool)
+            mask[found] = True
+            yield Group(slice_of(key), (value,)), mask
+    predicted = everyone.probabilities.argmax(axis=1)
+    for number, name in enumerate(classes):
+        if (predicted == number).any():
+            yield Group(PREDICTED, (name,)), predicted == number
+
+
+def _effect(
+    everyone: LabeledAnswers, group: Group, mask: Mask, before: _Gap, after: _Gap, critical: float
+) -> Effect:
+    weights = np.ones(len(mask)) if everyone.weights is None else everyone.weights
+    share = weights[mask] / weights[mask].sum()
+    served, now = (float(share @ each.residuals[mask]) for each in (before, after))
+    units = None if everyone.groups is None else everyone.groups[mask]
+    seen = standard_error(after.residuals[mask], share, units)
+    error = max(seen, float(np.sqrt(share**2 @ after.variance[mask])))
+    grows = abs(now) > abs(served) + GROWTH
+    return Effect(group, int(mask.sum()), served, now, grows and abs(now) > critical * error)

@@ -1,0 +1,272 @@
+"""Two of eight sites are wrong: what recalibrating them alone does, and what recalibrating all."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from calibration.calibrators.subgroups import AnswerCalibrators
+from calibration.calibrators.temperature import softmax
+from candor import command_line
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.card import Card, ConformalCard
+from model_store.errors import TagsInvalid
+from model_store.store.store import Store
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.errors import RecalibrationHarms, RecalibrationRefused
+from monitoring.feedback import FeedbackItem
+from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
+from tests.builders.answers import NOW_NS, SECOND_NS
+from tests.builders.monitored import Clock, MonitoredModel
+from tests.integration.monitoring.test_recalibration import draw, row
+
+SITES = "ABCDEFGH"
+WRONG = ("B", "E")
+GROUP = read_group("site=E,site=B")
+N = 3_200
+
+
+@pytest.fixture
+def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
+    store = Store(tmp_path / "store")
+    store.publish("tiny", lambda folder, version: make_bundle(folder, version, name="tiny"))
+    store.promote("tiny", 1)
+    return store
+
+
+def serve(
+    monitored: MonitoredModel,
+    *,
+    count: int = N,
+    wrong: tuple[str, ...] = WRONG,
+    seed: int = 0,
+    watched_version_id: int | None = None,
+) -> None:
+    """Serve and label answers: the sites `wrong` are about 76 % confident and 34 % right, the
+    others calibrated. Device X is at site B alone, Y everywhere else. Tags choose the calibrator.
+    """
+    rng = np.random.default_rng(seed)
+    calibrators = AnswerCalibrators(monitored.card.model_dump())
+    graph = softmax(rng.normal(0, 2.3, (count, 3))).astype("<f4")
+    sites = np.array(list(SITES))[np.arange(count) % len(SITES)]
+    truth = np.where(np.isin(sites, wrong), rng.integers(0, 3, count), draw(rng, graph))
+    rows, names = [], []
+    for number, site in enumerate(sites):
+        tags = json.dumps({"device": "X" if site == "B" else "Y", "site": str(site)})
+        answer = row(number + seed * count, calibrators.of(tags)(graph[number]))
+        rows.append(
+            answer._replace(
+                tags=tags, watched_version_id=watched_version_id or monitored.watched_version_id
+            )
+        )
+        names.append(monitored.card.classes[truth[number]])
+    monitored.serve(*rows)
+    monitored.label(
+        *(FeedbackItem(name, each.prediction_id) for name, each in zip(names, rows, strict=True))
+    )
+
+
+@pytest.fixture
+def scene(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
+    tags = TagSettings(keys=("site",))
+    card = store.read("tiny").card
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=card, tags=tags) as monitored:
+        serve(monitored)
+        yield monitored
+
+
+def only(group: str = "site=B,site=E") -> AnswerFilter:
+    return AnswerFilter(group=read_group(group))
+
+
+def test_a_remedy_for_all_shows_whom_it_harms_and_is_not_published(
+    scene: MonitoredModel, store: Store
+) -> None:
+    draft = recalibrate(scene.ledger, store, "tiny", publish=False)
+    effects = {(each.group.key, *each.group.values): each for each in draft.proposal.effects}
+    assert {key[0] for key in effects} == {"tag:site", "tag:device", "predicted"}
+    for site in SITES:
+        effect = effects["tag:site", site]
+        assert effect.n == N / len(SITES)
+        if site in WRONG:
+            assert effect.before > max(0.3, effect.after + 0.1)
+        else:
+            assert (abs(effect.before) < 0.05, effect.after < -0.04) == (True, True)
+        assert effect.harms is (site not in WRONG)
+    with pytest.raises(RecalibrationHarms, match=r"site=A.*--for.*--accept-harm"):
+        recalibrate(scene.ledger, store, "tiny")
+    assert store.versions("tiny") == [1]
+    assert "site=A" in " ".join(preview_of(draft).notes)
+    assert recalibrate(scene.ledger, store, "tiny", accept_harm=True).card.version == 2
+
+
+def test_the_two_sites_alone_are_repaired_and_nobody_else_changes(
+    scene: MonitoredModel, store: Store
+) -> None:
+    done = recalibrate(scene.ledger, store, "tiny", answer_filter=only())
+    assert done.labels == N / 4
+    assert done.before.signed_gap > 0.35 > 0.1 > done.after.signed_gap
+    assert not done.proposal.harmed
+    untouched = [
+        each
+        for each in done.proposal.effects
+        if each.group.key == "tag:site" and each.group.values[0] not in WRONG
+    ]
+    assert len(untouched) == 6
+    assert all(each.before == each.after for each in untouched)
+    old, new = store.read("tiny", 1), store.read("tiny", 2)
+    assert old.onnx == new.onnx
+    assert old.card.referral == new.card.referral
+    (entry,) = new.card.calibration.subgroups or ()
+    assert (entry.key, entry.values) == ("site", WRONG)
+    assert (entry.labels, entry.held_out) == (done.proposal.fitted_on, done.proposal.held_out)
+    assert entry.before["signed_gap"] == done.before.signed_gap
+    assert entry.after["signed_gap"] == done.after.signed_gap
+    assert new.card.calibration.bins == old.card.calibration.bins
+
+
+def test_a_later_fit_of_the_same_sites_continues_the_first(
+    scene: MonitoredModel, store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    first = recalibrate(scene.ledger, store, "tiny", answer_filter=only()).card
+    with MonitoredModel(tmp_path / "next.db", clock, card=first) as later:
+        serve(later, wrong=(), seed=1)  # repaired at the source: now the sites are underconfident
+        second = recalibrate(later.ledger, store, "tiny", version=2, answer_filter=only())
+    (old,), (new,) = first.calibration.subgroups or (), second.card.calibration.subgroups or ()
+    assert second.old_temperature == old.temperature
+    assert new.temperature == pytest.approx(
+        old.temperature / second.proposal.affine.weight[0], rel=1e-9
+    )
+    assert new.temperature == pytest.approx(1.0, abs=0.15)  # both together: as in the beginning
+
+
+def test_a_remedy_for_all_keeps_what_the_subgroups_calibrator_did(
+    scene: MonitoredModel, store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    first = recalibrate(scene.ledger, store, "tiny", answer_filter=only()).card
+    rng = np.random.default_rng(5)
+    with MonitoredModel(tmp_path / "next.db", clock, card=first) as later:
+        calibrators = AnswerCalibrators(first.model_dump())
+        rows, names = [], []
+        for number in range(2_000):
+            tags = json.dumps({"site": SITES[number % 8]})
+            served = calibrators.of(tags)(softmax(rng.normal(0, 6, 3)).astype("<f4"))
+            true = softmax(np.log(served.astype(float)) / 2)
+            rows.append(row(number, served)._replace(tags=tags))
+            names.append(first.classes[int(draw(rng, true[np.newaxis])[0])])
+        later.serve(*rows)
+        pairs = zip(names, rows, strict=True)
+        later.label(*(FeedbackItem(name, each.prediction_id) for name, each in pairs))
+        done = recalibrate(later.ledger, store, "tiny", version=2, accept_harm=True)
+    affine = done.proposal.affine
+    assert done.proposal.remedy == "temperature"
+    moved = AnswerCalibrators(done.card.model_dump())
+    graph = softmax(rng.normal(0, 3, (20, 3)))
+    new_graph = affine(np.log(graph)).astype("<f4")
+    for site in ("A", "B"):
+        tags = json.dumps({"site": site})
+        once = calibrators.of(tags)(graph.astype("<f4"))
+        np.testing.assert_allclose(
+            moved.of(tags)(new_graph), affine(np.log(once.astype(float))), atol=1e-5
+        )
+
+
+def test_promises_of_the_subgroup_are_its_own_or_dropped_with_a_word(
+    tmp_path: Path, clock: Clock, store: Store
+) -> None:
+    sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
+    bundle = store.read("tiny", 1)
+
+    def build(folder: Path, version: int) -> None:
+        from model_store.bundle.bundle import write_bundle
+
+        card = bundle.card.model_copy(update={"version": version, "conformal": sets, "files": {}})
+        write_bundle(folder, card=card, onnx=bundle.onnx)
+
+    store.publish("tiny", build)
+    card = store.read("tiny", 2).card
+    with MonitoredModel(tmp_path / "sets.db", clock, card=card) as monitored:
+        serve(monitored)
+        done = recalibrate(monitored.ledger, store, "tiny", version=2, answer_filter=only())
+    (entry,) = done.card.calibration.subgroups or ()
+    assert entry.referral is None  # nothing promises 90 % where a third are right
+    assert entry.conformal is not None
+    assert entry.conformal.coverage_reference >= 0.9
+    assert entry.conformal.threshold != sets.threshold
+    (sentence,) = done.dropped
+    assert "site=B, site=E" in sentence
+    assert done.card.conformal == sets
+    by = AnswerCalibrators(done.card.model_dump()).of('{"site": "B"}')
+    assert by.refers(1.0) is True
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [("site=Z", "Got 0 labeled answers .* with site=Z"), ("device=X", r"Got 400 .* with device=X")],
+)
+def test_too_few_labels_of_the_subgroup_are_refused(
+    scene: MonitoredModel, store: Store, group: str, message: str
+) -> None:
+    with pytest.raises(RecalibrationRefused, match=message):
+        recalibrate(scene.ledger, store, "tiny", answer_filter=only(group), min_labels=500)
+
+
+def test_a_calibrated_site_is_left_alone(scene: MonitoredModel, store: Store) -> None:
+    with pytest.raises(RecalibrationRefused, match="No remedy improves"):
+        recalibrate(scene.ledger, store, "tiny", answer_filter=only("site=A"))
+
+
+@pytest.mark.parametrize("text", ["", "site", "site=", "=B", "site=B,device=X", "a b=1"])
+def test_what_is_no_subgroup_is_refused(text: str) -> None:
+    with pytest.raises(TagsInvalid):
+        read_group(text)
+
+
+def test_a_calibrated_model_harms_nobody(tmp_path: Path, clock: Clock, store: Store) -> None:
+    card: Card = store.read("tiny").card
+    rng = np.random.default_rng(3)
+    with MonitoredModel(tmp_path / "all.db", clock, card=card) as monitored:
+        honest = rng.normal(0, 3, (1_500, 3))
+        truth = draw(rng, softmax(honest))
+        rows = [
+            row(number, each)._replace(
+                tags=json.dumps({"site": SITES[number % 8]}),
+                served_at_ns=NOW_NS + number * SECOND_NS,
+            )
+            for number, each in enumerate(softmax(2 * honest).astype("<f4"))
+        ]
+        monitored.serve(*rows)
+        monitored.label(
+            *(
+                FeedbackItem(card.classes[index], each.prediction_id)
+                for index, each in zip(truth, rows, strict=True)
+            )
+        )
+        assert not recalibrate(monitored.ledger, store, "tiny").proposal.harmed
+
+
+def test_the_command_refuses_harm_unless_it_is_accepted_and_repairs_the_sites_alone(
+    scene: MonitoredModel, store: Store, tmp_path: Path
+) -> None:
+    where = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}", "--store", str(store.root))
+    runner = CliRunner()
+
+    def run(*options: str) -> Result:
+        return runner.invoke(command_line.app, ["recalibrate", "tiny", *where, *options])
+
+    assert "worse" in run("--preview").stdout
+    assert isinstance(run().exception, RecalibrationHarms)
+    assert run("--for", "site").exit_code == 2
+    done = json.loads(run("--for", "site=B,site=E", "--json").stdout)
+    assert (done["group"], done["harmed"], done["card"]["version"]) == ("site=B, site=E", [], 2)
+    assert {each["group"]["key"] for each in done["effects"]} == {
+        "tag:site",
+        "tag:device",
+        "predicted",
+    }
+    assert run("--accept-harm").exit_code == 0
+    assert store.versions("tiny") == [1, 2, 3]
+    assert store.read("tiny", 3).card.calibration.subgroups is None  # it starts from production
