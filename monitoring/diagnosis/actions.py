@@ -109,11 +109,12 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     first = found.ongoing[0]
     tried = {each.kind: each for each in found.inference.remedies}
     for kind in (_fitting(found), *(each for each in tried if each is not _fitting(found))):
-        hindrance = Hindrance.SERVED_ELSEWHERE if served_elsewhere else None
+        elsewhere = Hindrance.SERVED_ELSEWHERE if served_elsewhere else None
+        hindrance = _barred(tried.get(kind), first) or elsewhere
         yield Action(
             _CURES[kind],
-            available=hindrance is None and (barred := _barred(tried.get(kind), first)) is None,
-            hindrance=hindrance or barred,
+            available=hindrance is None,
+            hindrance=hindrance,
             version=version,
             group=first.group if kind is RemedyKind.GROUP else None,
             labels=first.inside.n,
@@ -141,8 +142,6 @@ def _barred(remedy: Remedy | None, first: Deviation) -> Hindrance | None:
 
 
 def _hindered(action: Action, hindrance: Hindrance) -> Action:
-    if not action.available:
-        return action
     return Action(**{**vars(action), "available": False, "hindrance": hindrance})
 
 
@@ -186,6 +185,8 @@ def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action
         until = basis.labels_until_s
         since_s = until if math.isfinite(until) else None
         yield Action(ActionCode.LABEL, labels=_needed(found, None), since_s=since_s)
+    elif StateReason.PROXY_ONLY in reasons:
+        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
     elif is_used and (StateReason.NO_LABELS in reasons or StateReason.FEW_LABELS in reasons):
         wanted = max(_needed(found, None), FEW_LABELS - basis.labels)
         yield Action(ActionCode.LABEL, labels=wanted, kind=RANDOM)

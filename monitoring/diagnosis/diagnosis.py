@@ -14,6 +14,7 @@ from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, first_id, read_inferred
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events
+from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
 from monitoring.ledger.slices import AUDIT
@@ -42,6 +43,7 @@ def diagnose(
         alarms=active_alarms(connection, key, history),
         unchecked=find_unchecked(coverage),
         early_signs=find_early_signs(connection, row, history, now_ns=now_ns),
+        other_labels=read_other_labels(connection, key, class_count=len(row.classes)),
         now_s=now_s,
     )
     state, reasons = decide(found)
@@ -63,6 +65,7 @@ def diagnose(
         accuracy=accuracy,
         early_signs=found.early_signs,
         remedies=inferred.inference.remedies,
+        other_labels=found.other_labels,
         open=inferred.inference.open,
         actions=plan(
             found,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from calibration.diagnosis.facts import Deviation, Group, Interval, Open, Remedy, Rival
+from monitoring.feedback.discordance import OtherLabels
 
 
 class State(StrEnum):
@@ -232,6 +233,7 @@ class Diagnosis:
         unchecked: kinds of answers that have too few labels.
         accuracy, early_signs: questions of their own.
         remedies: what each would do to each group.
+        other_labels: labels of proxy sources and second readings, and how far they agree.
         open: how many labels of which kind would answer what is not known.
         actions: what to do, the first thing first; empty if there is nothing to do.
     """
@@ -252,5 +254,6 @@ class Diagnosis:
     accuracy: Accuracy
     early_signs: tuple[EarlySign, ...]
     remedies: tuple[Remedy, ...]
+    other_labels: OtherLabels
     open: tuple[Open, ...]
     actions: tuple[Action, ...]

@@ -10,6 +10,7 @@ from calibration.bins import FloatArray
 DAY_S = 86_400.0
 _LABELS_S, _ANSWERS_S = 14 * DAY_S, 28 * DAY_S  # the shortest times that count as long
 _LONG = 3.0  # times the usual pause
+_AT_ONCE = 0.1  # of the time in which answers were served: an upload says nothing about delays
 _USUAL, _LATE = 0.95, 0.99  # quantiles of pauses and of delays
 
 
@@ -25,13 +26,17 @@ class Rhythm:
 def rhythm_of(served_s: FloatArray, received_s: FloatArray, answered_s: FloatArray) -> Rhythm:
     """Return the rhythm of a version.
 
+    Where all labels arrived at once, after the fact, their delay is not known, and taken for 0.
+
     Args:
         served_s, received_s: (N,) when labeled answers were served, and their labels arrived.
         answered_s: (D,) days on which answers were served, in order.
     """
-    late = np.maximum(received_s - served_s, 0.0)
+    at_once = len(served_s) > 0 and np.ptp(received_s) < _AT_ONCE * np.ptp(served_s)
+    came_s = served_s if at_once else received_s
+    late = np.maximum(came_s - served_s, 0.0)
     return Rhythm(
-        labels_s=max(_LABELS_S, _LONG * _pause(received_s)),
+        labels_s=max(_LABELS_S, _LONG * _pause(came_s)),
         answers_s=max(_ANSWERS_S, _LONG * _pause(answered_s)),
         delay_s=float(np.quantile(late, _LATE)) if len(late) else 0.0,
     )

@@ -21,6 +21,7 @@ from monitoring.diagnosis.facts import (
     Unchecked,
 )
 from monitoring.diagnosis.rhythm import Rhythm, is_old
+from monitoring.feedback.discordance import OtherLabels
 
 FEW_LABELS = 100  # fewer clear nothing
 WIDE = 0.15  # an interval of the gap that is wider clears nothing
@@ -38,6 +39,7 @@ class Findings:
     alarms: tuple[Alarm, ...]
     unchecked: tuple[Unchecked, ...]
     early_signs: tuple[EarlySign, ...]
+    other_labels: OtherLabels
     now_s: float
 
     @property
@@ -122,7 +124,7 @@ def _doubts(found: Findings) -> Iterator[StateReason]:
     if _labels_are_old(found):
         yield StateReason.LABELS_OLD
     if not basis.labels:
-        yield StateReason.NO_LABELS
+        yield StateReason.PROXY_ONLY if found.other_labels.proxies else StateReason.NO_LABELS
         return
     is_wide = not bounds.upper - bounds.lower <= WIDE
     if found.inference.labels < FEW_LABELS or is_wide:

@@ -43,7 +43,7 @@ REASONS: Final = {
     StateReason.UNLABELED_PART: "no labels for {unchecked}",
     StateReason.SELECTION: "{missing} of answers have no label, which could hide an error",
     StateReason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
-    StateReason.PROXY_ONLY: "labels are not the truth",
+    StateReason.PROXY_ONLY: "all labels are of sources that are not the truth",
     StateReason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
 }
 CAUSES: Final = {
@@ -117,3 +117,11 @@ ESTIMATES: Final = {
     EstimateStatus.AGREES: "Labels agree with this.",
     EstimateStatus.CONTRADICTED: "Labels contradict this: do not rely on it.",
 }
+PROXY: Final = (
+    'Labels of "{source}" are not the truth: {answers}, of which {both} have a truth too; '
+    "{agreement} of these agree."
+)
+READINGS: Final = (
+    "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "
+    "({interval})."
+)

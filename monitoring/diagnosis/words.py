@@ -45,6 +45,8 @@ from monitoring.diagnosis.vocabulary import (
     ESTIMATES,
     HINDRANCES,
     KINDS,
+    PROXY,
+    READINGS,
     REASONS,
     SHORT,
     SIGNS,
@@ -89,7 +91,7 @@ def words_of(found: Diagnosis) -> Words:
         summary=tuple(_summary(found, first)),
         actions=tuple(action_words(each) for each in found.actions if each.available),
         barred=tuple(_barred(found)),
-        causes=tuple(_cause(each) for each in found.rivals if _is_worth_saying(each)),
+        causes=tuple(_causes(found)),
         accuracy=accuracy_words(found.accuracy),
         signs=tuple(_sign(each) for each in found.early_signs if each.raised),
         questions=tuple(_question(each) for each in found.open),
@@ -287,8 +289,25 @@ def harmed_by(remedy: Remedy) -> list[str]:
     ]
 
 
-def _is_worth_saying(rival: Rival) -> bool:
-    return rival.status is not RivalStatus.RULED_OUT
+def _causes(found: Diagnosis) -> Iterator[str]:
+    for rival in found.rivals:
+        if rival.status is not RivalStatus.RULED_OUT:
+            yield _cause(rival)
+    for proxy in found.other_labels.proxies:
+        yield PROXY.format(
+            source=proxy.source or "no source",
+            answers=counted(proxy.answers, "answer"),
+            both=f"{proxy.discordance.n:,}",
+            agreement=percent(proxy.discordance.agreement),
+        )
+    readings = found.other_labels.second_readings
+    if readings.discordance.n:
+        yield READINGS.format(
+            different=f"{readings.different:,}",
+            pairs=f"{readings.discordance.n:,}",
+            error=percent(readings.error.estimate),
+            interval=f"{percent(readings.error.lower)} to {percent(readings.error.upper)}",
+        )
 
 
 def _cause(rival: Rival) -> str:

@@ -15,6 +15,12 @@ def test_the_usual_pause_and_delay_say_what_is_long() -> None:
     assert monthly.labels_s == 90 * DAY_S
 
 
+def test_an_upload_of_all_labels_at_once_says_nothing_about_delays() -> None:
+    days = np.arange(60) * DAY_S
+    uploaded = rhythm_of(days, np.full(60, 100 * DAY_S), days)
+    assert (uploaded.labels_s, uploaded.delay_s) == (14 * DAY_S, 0.0)
+
+
 def test_without_labels_nothing_is_old() -> None:
     none = np.zeros(0)
     assert rhythm_of(none, none, none).delay_s == 0
