@@ -6,6 +6,7 @@ those who waited for it or, with a spool, sends the answers to the fallback. The
 either way.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -139,12 +140,16 @@ class Recorder:
         except RecorderClosed as error:
             done(error)
 
-    def recorded(self, watched_version_id: int, request_id: str) -> Future[list[PredictionRow]]:
-        """Find the answers of a version with a request id, after all that waits before."""
+    def recorded(
+        self, watched_version_id: int, request_ids: Sequence[str]
+    ) -> Future[list[PredictionRow]]:
+        """Find the answers of a version with these request ids, after all that waits before."""
 
-        return self._submit(
-            lambda connection: recorded(connection, watched_version_id, request_id), lambda _: None
-        )
+        def find(connection: Connection) -> list[PredictionRow]:
+            found = (recorded(connection, watched_version_id, each) for each in request_ids)
+            return list(itertools.chain.from_iterable(found))
+
+        return self._submit(find, lambda _: None)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
         """Write labels, one result each. If it fails, sending the same again is safe."""

@@ -6,6 +6,7 @@ it, and another image under the same key never gets the answer of the first.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
@@ -56,6 +57,8 @@ class Retries:
         self._recorder, self._watched_version_id = recorder, watched_version_id
         self._written, self._lease = written, lease
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._asked: dict[str, asyncio.Future[list[PredictionRow]]] = {}  # by request id
+        self._turn = asyncio.Lock()  # one look into the ledger at a time
 
     async def once(
         self, key: IdempotencyKey, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
@@ -82,10 +85,26 @@ class Retries:
             return await infer()
 
     async def _rows(self, request: PendingRequest) -> list[PredictionRow]:
+        """Its recorded answers. Ids that come during one look into the ledger share the next."""
         if self._recorder is None or request.request_id is None:
             return []
+        new = asyncio.get_running_loop().create_future()
+        rows = self._asked.setdefault(request.request_id, new)
+        async with self._turn:
+            if not rows.done():
+                await self._look_up(self._recorder)
+        return rows.result()
+
+    async def _look_up(self, recorder: Recorder) -> None:
+        asked, self._asked = self._asked, {}
+        found: list[PredictionRow] = []
         try:
-            found = self._recorder.recorded(self._watched_version_id, request.request_id)
-            return await asyncio.wrap_future(found)
+            found = await asyncio.wrap_future(recorder.recorded(self._watched_version_id, [*asked]))
         except (SQLAlchemyError, RecorderClosed):
-            return []  # what records the new answer meets the same, and decides what follows
+            pass  # what records the new answers meets the same, and decides what follows
+        finally:
+            by_id: dict[str | None, list[PredictionRow]] = defaultdict(list)
+            for row in found:
+                by_id[row.request_id].append(row)
+            for request_id, rows in asked.items():
+                rows.set_result(by_id[request_id])

@@ -47,22 +47,44 @@ async def test_a_retry_gets_the_recorded_answer(server: Running, tmp_path: Path,
     assert rows(tmp_path) == 8
 
 
-async def test_a_key_that_is_new_by_its_own_word_is_not_looked_up(
-    server: Running, tmp_path: Path, png: Png, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked_up: list[str] = []
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The request ids of each look into the ledger."""
+    found: list[list[str]] = []
     recorded = Recorder.recorded
 
-    def look_up(recorder: Recorder, version: int, request_id: str) -> Any:
-        looked_up.append(request_id)
-        return recorded(recorder, version, request_id)
+    def look_up(recorder: Recorder, version: int, request_ids: list[str]) -> Any:
+        found.append(request_ids)
+        return recorded(recorder, version, request_ids)
 
     monkeypatch.setattr(Recorder, "recorded", look_up)
+    return found
+
+
+async def test_many_keys_share_a_look_into_the_ledger(
+    server: Running, tmp_path: Path, png: Png, looked_up: list[list[str]]
+) -> None:
+    keys = [{"Idempotency-Key": f"scan-{number}"} for number in range(40)]
+    ids = []
+    for _ in range(2):
+        answers = await asyncio.gather(*(server.predict(png(), **key) for key in keys))
+        ids += [answer.json()["prediction_id"] for answer in answers]
+        forget(server)
+    assert ids[:40] == ids[40:]
+    every = [request_id for looked in looked_up for request_id in looked]
+    assert sorted(every) == sorted(2 * [key["Idempotency-Key"] for key in keys])
+    assert len(looked_up) < 40
+    assert rows(tmp_path) == 40
+
+
+async def test_a_key_that_is_new_by_its_own_word_is_not_looked_up(
+    server: Running, tmp_path: Path, png: Png, looked_up: list[list[str]]
+) -> None:
     first = await server.predict(png(), **KEY, **{"X-Candor-Attempt": "1"})
     assert looked_up == []
     forget(server)
     again = await server.predict(png(), **KEY, **{"X-Candor-Attempt": "2"})
-    assert looked_up == ["scan-7"]
+    assert looked_up == [["scan-7"]]
     assert again.content == first.content
     for wrong in ("0", "-1", "one", "1.0", "99999"):
         refused = await server.predict(png(), **KEY, **{"X-Candor-Attempt": wrong})
