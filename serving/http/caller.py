@@ -51,14 +51,6 @@ class AsgiCaller:
             pass
 
 
-class GrpcCaller:
-    """A client of gRPC, which cancels the whole call when the client disconnects."""
-
-    async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """See Caller."""
-        return await answer
-
-
 class ReadBody(Protocol):
     """Reads a body past the parser; see BoundedProtocol."""
 

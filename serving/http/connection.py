@@ -195,6 +195,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if b"content-length" in headers:
             self._body_left = int(self.headers[headers.index(b"content-length")][1])
         self._head_done()
+        if self.client is None:  # the process of gRPC, for a client of its own
+            self.scope["client"] = (given.get(b"x-forwarded-for", b"").decode("latin-1"), 0)
         super().on_headers_complete()
         self.cycle.keep_alive = (
             self.cycle.keep_alive and self.parser.should_keep_alive()

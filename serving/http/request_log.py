@@ -38,7 +38,7 @@ class RequestLog:
             return
         started_s, status = time.perf_counter(), _GONE
         given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
-        identity = given or str(uuid_utils.uuid7()).encode()
+        identity = given or new_request_id().encode()
         state: dict[str, Any] = scope.setdefault("state", {})
 
         async def send_noting(message: Message) -> None:
@@ -56,25 +56,44 @@ class RequestLog:
             status = 500
             raise
         finally:
-            fields = {
-                "request_id": identity.decode("utf-8", errors="replace")[:ID_LIMIT],
-                "method": scope["method"],
-                "path": scope["path"][:200],
-                "status": status,
-                "duration_ms": round(1e3 * (time.perf_counter() - started_s), 3),
-            }
-            self._log(fields, state)
+            shown = identity.decode("utf-8", errors="replace")[:ID_LIMIT]
+            log_request(
+                *(shown, scope["method"], scope["path"], status, started_s),
+                state,
+                trace_id=_trace_id() if self._traces else None,
+            )
 
-    def _log(self, fields: dict[str, Any], state: Mapping[str, Any]) -> None:
-        viewer, served, status = state.get("viewer"), state.get("served"), fields["status"]
-        fields |= {
-            "token": viewer and viewer.name,
-            "model": served and served.card.name,
-            "version": served and served.card.version,
-            "outcome": state.get("error") or _outcome(status),
-            "trace_id": _trace_id() if self._traces else None,
-        }
-        logger.info("request", extra={"fields": fields})
+
+def new_request_id() -> str:
+    """An id for a request that has none."""
+    return str(uuid_utils.uuid7())
+
+
+def log_request(
+    identity: str,
+    method: str,
+    path: str,
+    status: int,
+    started_s: float,
+    state: Mapping[str, Any],
+    *,
+    trace_id: str | None = None,
+) -> None:
+    """Log a request that began at `started_s` (perf_counter). See RequestLog for `state`."""
+    viewer, served = state.get("viewer"), state.get("served")
+    fields = {
+        "request_id": identity,
+        "method": method,
+        "path": path[:200],
+        "status": status,
+        "duration_ms": round(1e3 * (time.perf_counter() - started_s), 3),
+        "token": viewer and viewer.name,
+        "model": served and served.card.name,
+        "version": served and served.card.version,
+        "outcome": state.get("error") or _outcome(status),
+        "trace_id": trace_id,
+    }
+    logger.info("request", extra={"fields": fields})
 
 
 def _outcome(status: int) -> str:

@@ -180,9 +180,10 @@ class Batcher:
             self.close()
         return abandoned
 
-    def join(self, timeout_s: float | None = None) -> None:
-        """Wait for the thread to end."""
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the thread to end; return whether it has."""
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _loop(self) -> None:
         if self._background:

@@ -182,9 +182,11 @@ class ServedVersion:
         self._metrics.unload()
         self._close_if_unused()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the inference thread to end, after `retire`. Callable from any thread."""
-        self._batcher.join(timeout_s)
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the inference thread to end, after `retire`; return whether it has. Callable
+        from any thread.
+        """
+        return self._batcher.join(timeout_s)
 
     def _queue_soon(self) -> None:
         self._loop.call_soon(self._queue_arrived)

@@ -178,6 +178,9 @@ class BoundedLoop(uvloop.Loop):
 
     async def create_server(self, *arguments: Any, **options: Any) -> Any:
         """See asyncio."""
+        listener = options.get("sock")
+        if listener is not None and listener.family == socket.AF_UNIX:  # of the process of gRPC
+            return await super().create_unix_server(*arguments, sock=listener)
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_S)
         return await super().create_server(*arguments, **options)

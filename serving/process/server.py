@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -54,19 +54,16 @@ from serving.process.listener import (
     listen,
     prepare,
     process_registry,
-    tls_files,
 )
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.process.routes import ServerRoutes, build_router
+from serving.process.rpc_process import RpcProcess
 from serving.process.token_file import keep_sessions, keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
 from serving.v2.service import InferenceService
-
-if TYPE_CHECKING:
-    import grpc
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +101,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         finally:
             service.close()
     logger.info("server stopped")
-    if RUNS.is_busy:  # inside an operator that nothing can end, and that Python would wait for
+    # Inside an operator that nothing can end, and that Python would wait for, or in a thread whose
+    # end by Python would abort the process.
+    if RUNS.is_busy or service.still_infers:
         sys.stderr.flush()
         os._exit(0)
     return 0
@@ -132,6 +131,7 @@ class Service:
         self._store = settings.opened_store
         self.models = models
         self._background: list[asyncio.Task[None]] = []
+        self.still_infers = False
         self.watcher = StoreWatcher(
             self._store,
             self.models,
@@ -177,8 +177,16 @@ class Service:
         announce(f"Candor serves on {address(listener, self._settings)}")
         announce_missing_store(self._settings, consequence=NOTHING_ANSWERED)
         self.start()
-        rpc = await self._start_grpc()
-        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
+        if self._settings.grpc_port is None:
+            await server.serve(sockets=[listener])
+            return
+        rpc = RpcProcess(self._settings)
+        try:
+            await asyncio.gather(
+                server.serve(sockets=[listener, rpc.listener]), self._serve_grpc(rpc, server)
+            )
+        finally:
+            rpc.close()
 
     def start(self) -> None:
         """Follow the model store, and prepare for the first requests."""
@@ -208,8 +216,8 @@ class Service:
         ]
         for served in loaded:
             served.retire()
-        for served in loaded:
-            served.join(JOIN_S)
+        ended = [served.join(JOIN_S) for served in loaded]
+        self.still_infers = not all(ended)
 
     def ready(self) -> bool:
         """Whether a model is loaded, requests are accepted and answers can be recorded."""
@@ -253,33 +261,14 @@ class Service:
             pictures=self._pictures,
         )
 
-    async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:
-        """Stop the gRPC server together with the HTTP server."""
-        if rpc is not None:
-            await ending.wait()
-            await rpc.stop(self._settings.drain_s)
-
-    async def _start_grpc(self) -> "grpc.aio.Server | None":
-        """The gRPC server, if a port is set. Raises ListenError if it was taken meanwhile."""
-        if self._settings.grpc_port is None:
-            return None
-        from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
-
-        servicer = Servicer(
-            self.v2,
-            settings=self._settings,
-            metrics=self._metrics,
-            ready=self.ready,
-            bodies=self._bodies,
-        )
-        server, port = await start_grpc(
-            servicer,
-            self._settings,
-            interceptor=AccessInterceptor(self.access, self._metrics),
-            tls=tls_files(self._settings),
-        )
+    async def _serve_grpc(self, rpc: RpcProcess, server: DrainingServer) -> None:
+        """Serve gRPC as long as HTTP. Raises ListenError if the port was taken meanwhile."""
+        port = await rpc.start()
         announce(f"Candor serves gRPC on {self._settings.host}:{port}")
-        return server
+        keeping = asyncio.create_task(rpc.keep())
+        await server.ending.wait()
+        keeping.cancel()
+        await rpc.stop(self._settings.drain_s)
 
     def _build_prediction_app(self, mounted: Sequence[Endpoint]) -> PredictionApp:
         routes = ServerRoutes(

@@ -1,104 +1,56 @@
-"""The protocol's gRPC service on its own port; needs the extra `grpc`."""
+"""The protocol's gRPC service on its own port, which asks the server's REST routes; needs the extra
+`grpc`.
+
+It runs in a process of its own (serving/process/rpc_process.py). gRPC's library has no bounds on
+what a connection costs; so a client that floods it holds that process, and nothing else. Only the
+check of tokens is also here, so that no message of a stranger is read.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 import grpc
+import httpx
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from anyio import to_thread
-from google.protobuf.message import DecodeError
 from grpc import StatusCode
-from open_inference.grpc import protocol
 
 from monitoring.errors import BodyTimeout
-from monitoring.http.body_budget import BodyBudget
-from serving.error_table import error_answer, log_error
+from monitoring.http.body_budget import LIST_COPIES, BodyBudget
+from monitoring.http.endpoint import Scope
+from serving.error_table import GRPC_STATUS, error_answer
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl
-from serving.http.caller import GrpcCaller
-from serving.http.request import RequestHead, read_head, request_id_of
-from serving.inference.metrics import ServingMetrics
+from serving.http.request_log import REQUEST_ID, log_request, new_request_id
 from serving.settings import Settings
-from serving.v2.rest import server_metadata
-from serving.v2.rest_body import read_parameters
-from serving.v2.service import InferenceService
-from serving.v2.tensors import (
-    NUMBERS_LIMIT,
-    InferenceRequest,
-    InputTensor,
-    OutputTensor,
-    check_count,
-    raw,
-    raw_elements,
-)
-from serving.v2.wire import check_fields
+from serving.v2.rest_body import HEADER
+from serving.v2.rpc_messages import CALLS, INFER, RestCall, read_call, write_answer
 
 OPEN_CALLS: Final = frozenset({"ServerLive", "ServerReady"})  # as /v2/health/... in REST
+SERVICE: Final = "inference.GRPCInferenceService"
+STREAMS: Final = 100  # calls of a connection at a time
+DEADLINE: Final = "x-candor-deadline-s"
+IDENTITY: Final = REQUEST_ID.decode()
+# Metadata that are passed on as headers.
+PASSED: Final = ("authorization", "idempotency-key", "trace", "x-candor-", IDENTITY)
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
 
 
-SERVICE: Final = "inference.GRPCInferenceService"
-CALLS: Final = (
-    "ServerLive",
-    "ServerReady",
-    "ServerMetadata",
-    "ModelReady",
-    "ModelMetadata",
-    "ModelInfer",
-)
-SLICE: Final = 2**16  # values
-STREAMS: Final = 100  # calls of a connection at a time
-
-
-class Servicer:
-    """Answers the protocol's calls by the same service as REST. Method names are the protocol's."""
+class RpcService:
+    """Answers the protocol's calls with what `client` gets from the REST routes."""
 
     def __init__(
-        self,
-        inference: InferenceService,
-        *,
-        settings: Settings,
-        metrics: ServingMetrics,
-        ready: Callable[[], bool],
-        bodies: BodyBudget,
+        self, client: httpx.AsyncClient, *, settings: Settings, access: AccessControl
     ) -> None:
-        self._inference = inference
-        self._bodies, self._settings = bodies, settings
-        self._limit = settings.max_items
-        self._metrics = metrics
-        self._ready = ready
-
-    async def ServerLive(self, _request: Any, _context: Context) -> Any:  # noqa: N802
-        return protocol.ServerLiveResponse(live=True)
-
-    async def ServerReady(self, _request: Any, _context: Context) -> Any:  # noqa: N802
-        return protocol.ServerReadyResponse(ready=self._ready())
-
-    async def ServerMetadata(self, _request: Any, _context: Context) -> Any:  # noqa: N802
-        return protocol.ServerMetadataResponse(**msgspec.to_builtins(server_metadata()))
-
-    async def ModelReady(self, request: Any, _context: Context) -> Any:  # noqa: N802
-        self._inference.find(request.name, request.version)
-        return protocol.ModelReadyResponse(ready=self._ready())
-
-    async def ModelMetadata(self, request: Any, _context: Context) -> Any:  # noqa: N802
-        metadata = self._inference.metadata(request.name, request.version)
-        return protocol.ModelMetadataResponse(**msgspec.to_builtins(metadata))
-
-    async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
-        head = _head(context)
-        served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
-        with served.lease():
-            served.queue.admit(head.deadline_s)
-            asked = await to_thread.run_sync(partial(read_request, request, limit=self._limit))
-            outputs = await self._inference.infer(served, asked, head, GrpcCaller())
-        return write_response(served.card.name, served.card.version, request.id, outputs)
+        self.bodies = BodyBudget(
+            settings.body_budget_bytes, wait_s=settings.deadline_s or settings.body_timeout_s
+        )
+        self._client, self._settings, self._access = client, settings, access
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """A handler for each call.
@@ -107,107 +59,111 @@ class Servicer:
         long a message is before it has read it. They parse it themselves, because grpc logs a trace
         for broken ones.
         """
+        handle = partial(
+            grpc.stream_unary_rpc_method_handler,
+            response_serializer=lambda m: m.SerializeToString(),
+        )
         return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                name: grpc.stream_unary_rpc_method_handler(
-                    partial(self._answer, getattr(self, name), getattr(protocol, f"{name}Request")),
-                    response_serializer=_serialize,
-                )
-                for name in CALLS
-            },
+            SERVICE, {name: handle(partial(self._answer, name)) for name in CALLS}
         )
 
-    async def _answer(
-        self,
-        call: Callable[[Any, Context], Awaitable[Any]],
-        kind: Any,
-        _messages: Any,
-        context: Any,
-    ) -> Any:
+    async def _answer(self, name: str, _messages: Any, context: Context) -> Any:
+        started_s, headers = time.perf_counter(), _headers(context)
         try:
-            async with self._bodies.hold(self._settings.max_body_bytes, arrived=True):
-                return await call(await self._read(kind, context), context)
+            data = await self._read(name, headers, context)
+            async with self.bodies.hold(len(data), copies=LIST_COPIES, arrived=True):
+                call = await to_thread.run_sync(read_call, name, data)
+                answer = await self._ask(call, headers)
+        except httpx.TransportError:
+            await context.abort(StatusCode.UNAVAILABLE, "the server ends; try again.")
         except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
-            return await _abort(context, error, self._metrics)
+            refused = error_answer(error)
+            if self._settings.log_requests:
+                log_request(
+                    headers[IDENTITY],
+                    "POST",
+                    f"/{SERVICE}/{name}",
+                    refused.status,
+                    started_s,
+                    {"error": refused.code},
+                )
+            await context.abort(StatusCode[refused.grpc_status], refused.detail)
+        await context.send_initial_metadata(((IDENTITY, headers[IDENTITY]),))
+        if answer.is_error and not _is_unready(answer):
+            status = GRPC_STATUS.get(answer.status_code, "INTERNAL")
+            await context.abort(StatusCode[status], _detail(answer))
+        return write_answer(name, answer.content, answer.headers.get(HEADER))
 
-    async def _read(self, kind: Any, context: Any) -> Any:
-        """The message. Raises BodyTimeout, BodiesFull or MalformedRequest."""
+    async def _ask(self, call: RestCall, headers: dict[str, str]) -> httpx.Response:
+        return await self._client.request(
+            call.method, call.path, content=call.body, headers=headers | call.headers
+        )
+
+    async def _read(self, name: str, headers: dict[str, str], context: Context) -> bytes:
+        """The message; b"" if the server will refuse the call. Raises BodyTimeout, BodiesFull or
+        MalformedRequest.
+        """
+        scope: Scope = "predict" if name == INFER else "read"
         timeout_s = self._settings.body_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            if name not in OPEN_CALLS:
+                self._access.check_token(headers.get("authorization", "").encode(), scope)
+            async with (
+                self.bodies.hold(self._settings.max_body_bytes, arrived=True),
+                asyncio.timeout(timeout_s),
+            ):
                 data = await context.read()
+        except ServingError:
+            return b""
         except TimeoutError:
             raise BodyTimeout(
                 f"the message did not arrive within {timeout_s:g} s; send it again, in one go."
             ) from None
         if data is grpc.aio.EOF:
             raise MalformedRequest("the call holds no message.")
-        return _parse(kind, data)
+        return bytes(data)
 
 
-def _parameter(request: Any, name: str) -> Any:
-    """The value of a request's parameter; None without."""
-    if name not in request.parameters:
-        return None
-    value = request.parameters[name]
-    return getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+def _is_unready(answer: httpx.Response) -> bool:
+    """Whether it says so in the protocol's words, which are no error in gRPC."""
+    return answer.status_code == 503 and b'"ready"' in answer.content
 
 
-def _parse(kind: Any, data: bytes) -> Any:
-    """The message. Raises MalformedRequest."""
-    if kind is protocol.ModelInferRequest:
-        check_fields(data)
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise MalformedRequest(f"this is not a {kind.__name__}.") from None
+def _detail(answer: httpx.Response) -> str:
+    with suppress(msgspec.MsgspecError):
+        said = msgspec.json.decode(answer.content, type=dict[str, str])
+        return said.get("detail") or said["error"]
+    return f"the server answered {answer.status_code}."
 
 
-def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
+def _headers(context: Context) -> dict[str, str]:
+    """Metadata as HTTP headers; the call's deadline counts as one."""
+    headers = {
+        name: value
+        for name, value in context.invocation_metadata() or ()
+        if name.startswith(PASSED) and isinstance(value, str)
+    }
+    headers.setdefault(IDENTITY, new_request_id())
+    headers["x-forwarded-for"] = _address(context.peer())
+    left_s = context.time_remaining()
+    if left_s is not None:
+        with suppress(ValueError):
+            left_s = min(left_s, float(headers.get(DEADLINE, left_s)))
+            headers[DEADLINE] = str(max(left_s, 1e-3))
+    return headers
 
 
-class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the package has no types
-    """Asks `access` about each call's metadata, before its request is read."""
+def _address(peer: str) -> str:
+    """The address in what grpc calls a peer.
 
-    def __init__(self, access: AccessControl, metrics: ServingMetrics) -> None:
-        self._access, self._metrics = access, metrics
-
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], call: Any
-    ) -> Any:
-        """The handler of the call, or one that refuses it."""
-        method = call.method.rpartition("/")[2]
-        if method not in OPEN_CALLS:
-            try:
-                self._access.check_token(
-                    _authorization(call), "predict" if method == "ModelInfer" else "read"
-                )
-            except ServingError as error:
-                return grpc.stream_unary_rpc_method_handler(partial(self._refuse, error))
-        return await continuation(call)
-
-    async def _refuse(self, error: ServingError, _messages: Any, context: Context) -> None:
-        address = context.peer().rpartition(":")[0]
-        await self._access.refusals.pace(address, SERVICE, error)
-        await _abort(context, error, self._metrics)
-
-
-async def _abort(context: Context, error: Exception, metrics: ServingMetrics) -> None:
-    refused = error_answer(error)
-    metrics.rejected.labels(refused.code).inc()
-    if refused.status >= 500:
-        log_error("gRPC", refused, error)
-    await context.abort(StatusCode[refused.grpc_status], refused.detail)
+    >>> _address("ipv4:10.0.0.1:4000"), _address("ipv6:%5B::1%5D:4000")
+    ('10.0.0.1', '::1')
+    """
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
 async def start_grpc(
-    servicer: Servicer,
-    settings: Settings,
-    *,
-    interceptor: AccessInterceptor,
-    tls: tuple[Path, Path] | None = None,
+    service: RpcService, settings: Settings, *, tls: tuple[Path, Path] | None = None
 ) -> tuple[grpc.aio.Server, int]:
     """A running server on `settings.grpc_port`, and its port. Raises ListenError.
 
@@ -215,7 +171,6 @@ async def start_grpc(
     """
     limit = settings.max_body_bytes
     server = grpc.aio.server(
-        interceptors=[interceptor],
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
@@ -223,7 +178,7 @@ async def start_grpc(
             ("grpc.max_concurrent_streams", STREAMS),
         ],
     )
-    server.add_generic_rpc_handlers((servicer.handlers(),))
+    server.add_generic_rpc_handlers((service.handlers(),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = _add_port(server, f"{host}:{settings.grpc_port}", tls)
@@ -242,90 +197,3 @@ def _add_port(server: Any, address: str, tls: tuple[Path, Path] | None) -> int:
     certificate, key = tls
     pair = (key.read_bytes(), certificate.read_bytes())
     return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
-
-
-def read_request(request: Any, *, limit: int) -> InferenceRequest:
-    """A ModelInferRequest of at most `limit` images. Raises MalformedRequest."""
-    raws = request.raw_input_contents
-    if raws and len(raws) != len(request.inputs):
-        raise MalformedRequest(
-            f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or "
-            "none."
-        )
-    contents = raws or [None] * len(request.inputs)
-    frame, patient = read_parameters(partial(_parameter, request))
-    return InferenceRequest(
-        id=request_id_of(request.id),
-        inputs=[
-            _input(tensor, content, limit)
-            for tensor, content in zip(request.inputs, contents, strict=True)
-        ],
-        wanted=[output.name for output in request.outputs],
-        frame=frame,
-        patient=patient,
-    )
-
-
-def write_response(model: str, version: int, identity: str, outputs: list[OutputTensor]) -> Any:
-    """A ModelInferResponse with raw contents."""
-    return protocol.ModelInferResponse(
-        model_name=model,
-        model_version=str(version),
-        id=identity,
-        outputs=[
-            protocol.ModelInferResponse.InferOutputTensor(
-                name=output.name, datatype=output.datatype, shape=output.array.shape
-            )
-            for output in outputs
-        ],
-        raw_output_contents=[raw(output) for output in outputs],
-    )
-
-
-def _input(tensor: Any, content: bytes | None, limit: int) -> InputTensor:
-    encoded = tensor.contents.bytes_contents
-    if content is not None:
-        elements = raw_elements(tensor.datatype, content, limit=limit)
-    elif tensor.datatype == "BYTES":
-        check_count(len(encoded), limit)
-        elements = list(encoded)
-    else:
-        elements = _numbers(tensor.contents.uint_contents, tensor.name)
-    return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)
-
-
-def _numbers(values: Any, name: str) -> npt.NDArray[np.uint8]:
-    """The values of a UINT8 tensor, in slices, between which other threads run."""
-    if len(values) > NUMBERS_LIMIT:
-        raise MalformedRequest(f"the tensor has {len(values):,} values; send it as raw contents.")
-    slices = [
-        np.array(values[start : start + SLICE], np.int64) for start in range(0, len(values), SLICE)
-    ]
-    if any(np.any(each > 255) for each in slices):
-        raise MalformedRequest(f"the values of {name[:50]!r} are not all from 0 to 255.")
-    return np.concatenate([np.empty(0, np.uint8), *(each.astype(np.uint8) for each in slices)])
-
-
-def _authorization(call: Any) -> bytes:
-    return next(
-        (
-            value.encode()
-            for name, value in call.invocation_metadata or ()
-            if name == "authorization"
-        ),
-        b"",
-    )
-
-
-def _head(context: Context) -> RequestHead:
-    """Metadata that correspond to HTTP headers; the call's deadline counts as one."""
-    metadata = context.invocation_metadata() or ()
-    relevant = (
-        (name, value)
-        for name, value in metadata
-        if name.startswith(("x-candor-", "idempotency-key")) and isinstance(value, str)
-    )
-    head = read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
-    remaining_s = context.time_remaining()
-    named_s = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]
-    return replace(head, deadline_s=min(named_s, default=None))

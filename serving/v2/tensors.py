@@ -180,6 +180,11 @@ def raw(output: OutputTensor) -> bytes:
     if output.datatype != "BYTES":
         return output.array.astype("<f4").tobytes()
     texts: Any = output.array.ravel().tolist()
+    return packed(texts)
+
+
+def packed(texts: Sequence[bytes]) -> bytes:
+    """Byte strings after their lengths."""
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Final, Self
 
+from tests.soak import http2
+
 _PART_BYTES: Final = 64 * 1024
 _CHUNKED: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GET: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -67,8 +69,8 @@ class Flood:
 
 def flood(port: int, kind: str, connections: int) -> None:
     """Send without end, and read and forget what comes back."""
-    begin, more = KINDS[kind]
-    more *= 1 if kind in SLOW else _PART_BYTES // len(more)
+    begin, more = (KINDS | http2.KINDS)[kind]
+    more *= 1 if kind in SLOW else _PART_BYTES // max(len(more), 1)
     events = selectors.EVENT_WRITE | (0 if kind in UNREAD else selectors.EVENT_READ)
     selector = selectors.DefaultSelector()
 
@@ -94,6 +96,8 @@ def flood(port: int, kind: str, connections: int) -> None:
                 if ready & selectors.EVENT_WRITE:
                     rest += b"" if rest else more
                     del rest[: connection.send(rest)]
+                    if not rest and not more and kind not in SLOW:
+                        raise ConnectionAbortedError
             except BlockingIOError:
                 pass
             except OSError:

@@ -11,6 +11,7 @@ from typing import Self
 from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.hostile_bodies import HostileBody
 from tests.builders.servers import Server
+from tests.soak import http2
 from tests.soak.flood import Flood
 from tests.soak.probe import Probe, Watched, memory_mb
 
@@ -64,6 +65,9 @@ class Siege:
         image.write_bytes(encode(picture(), "PNG"))
         self.server = Server(store.root, folder, poll_s="0.5", **settings)
         self.server.await_ready()
+        self.grpc_port = (
+            int(self.server.grpc_address().rpartition(":")[2]) if "grpc_port" in settings else 0
+        )
         for _ in range(50):
             self.server.predict(image.read_bytes())
         time.sleep(2)  # the first decoding process has started
@@ -84,7 +88,8 @@ class Siege:
     def flood(self, kind: str, *, connections: int, seconds: float) -> Watched:
         """What the probe saw while connections without a token sent what is much work to parse."""
         self._probe.begin()
-        with Flood(self.server.port, kind, connections=connections):
+        port = self.grpc_port if kind in http2.KINDS else self.server.port
+        with Flood(port, kind, connections=connections):
             time.sleep(seconds)
             return self._probe.report()
 

@@ -11,8 +11,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from model_store.store.store import Store
-from monitoring.http.body_budget import BodyBudget
-from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
+from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.dicoms import dicom_stack
 from tests.builders.services import running
 
@@ -28,12 +27,8 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
     options = {"ledger": "off", "grpc_port": 0, "tokens": f"{PREDICT} predict; {READ} read"}
     async with running(tiny_store, tmp_path, **options) as started:
         server = started.service
-        settings, metrics = server._settings, server._metrics
-        servicer = Servicer(
-            server.v2, settings=settings, metrics=metrics, ready=server.ready, bodies=BodyBudget()
-        )
-        interceptor = AccessInterceptor(server.access, metrics)
-        listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
+        rpc = RpcService(started.client, settings=server._settings, access=server.access)
+        listening, port = await start_grpc(rpc, server._settings)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
             client.channel = channel
