@@ -66,7 +66,7 @@ def _edges(bin_count: int) -> FloatArray:
     return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
 
 
-_EDGES = _edges(BIN_COUNT).tolist()
+BIN_EDGES = _edges(BIN_COUNT).tolist()
 
 
 def bin_of(confidence: float) -> int:
@@ -79,7 +79,7 @@ def bin_of(confidence: float) -> int:
     """
     if not 0 <= confidence <= 1:
         raise ValueError(f"confidence must be in [0, 1]; got {confidence}")
-    return bisect_left(_EDGES, confidence)
+    return bisect_left(BIN_EDGES, confidence)
 
 
 def paired(

@@ -15,10 +15,12 @@ from benchmarks.monitoring.before_labels import before_labels
 from benchmarks.monitoring.beginnings import beginnings
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
 from benchmarks.monitoring.looking import looking
+from benchmarks.monitoring.patients import patients
 from benchmarks.monitoring.remedies import simulate
 from benchmarks.monitoring.selective import selective
 from benchmarks.monitoring.streams import SHAPES, labels, opposed
 from benchmarks.monitoring.tags import tags
+from benchmarks.monitoring.tolerances import tolerances
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
 GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one affects only answers of class 1
@@ -87,6 +89,8 @@ PARTS: dict[str, Callable[[int, Path | None], Rows]] = {
     "looking": lambda streams, _: looking(models=streams),
     "remedies": lambda streams, _: simulate(shifts=streams),
     "tags": lambda streams, _: tags(streams=streams),
+    "patients": lambda streams, _: patients(streams=min(streams, 60)),
+    "tolerances": lambda streams, _: tolerances(streams=min(streams, 60)),
     "before-labels": lambda streams, run: before_labels(streams=streams, predictions=run),
     "answer-changes": lambda streams, run: answer_changes(streams=streams, predictions=run),
 }

@@ -15,8 +15,8 @@ e-process: while nothing changes, the probability that it *ever* reaches 1 / alp
 however often anyone looks, for all views together.
 
 A change that comes slowly is absorbed, since every answer joins those among which the next ones are
-ranked. Answers that come in bursts (many images of one patient) are not in random order, and break
-the promise.
+ranked. Images of one patient come in bursts, not in random order, and break the promise: give one
+of each (`monitoring.ledger.days.read_answers_by_day`).
 """
 
 import hashlib

@@ -25,16 +25,9 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select
 
 from monitoring.feedback.labeling import FirstLabel
-from monitoring.ledger.schema import (
-    DAY_NS,
-    feedback,
-    label_current,
-    patient_bet,
-    prediction,
-)
+from monitoring.ledger.schema import APART_NS, feedback, label_current, patient_bet, prediction
 from monitoring.ledger.statement import in_lists, inserting
 
-APART_NS: Final = 180 * DAY_NS  # between the servings of images that count as independent
 _INSERT: Final = inserting(patient_bet)
 
 

@@ -30,6 +30,8 @@ SCHEMA_VERSION = 2  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
+# Between the servings of images of one patient that count as independent.
+APART_NS = 180 * DAY_NS
 
 metadata = MetaData()
 # SQLite numbers rows by itself only for INTEGER.

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Table, delete, exists, func, select
 
 from monitoring.drift import watch
-from monitoring.drift.patient_bets import APART_NS
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import note_done, pruned_before_ns, set_pruned_before
 from monitoring.ledger.schema import (
+    APART_NS,
     DAY_NS,
     feedback,
     feedback_pending,

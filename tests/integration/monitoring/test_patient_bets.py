@@ -10,10 +10,9 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.course import CourseReader
-from monitoring.drift.patient_bets import APART_NS
 from monitoring.drift.suspected_patients import suspected_patients
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.ledger.schema import patient_bet
+from monitoring.ledger.schema import APART_NS, patient_bet
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune

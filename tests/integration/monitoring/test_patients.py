@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
@@ -12,10 +13,13 @@ from model_store.errors import TagsInvalid
 from model_store.tags import is_key, read_tags
 from monitoring.errors import LedgerError
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.days import read_answers_by_day
 from monitoring.ledger.patient_key import open_patient_key
+from monitoring.ledger.versions import load
 from monitoring.logged.body import FIELDS
 from monitoring.maintenance.export import export
 from monitoring.patient_id import PatientKey, as_text
+from tests.builders.answers import DAY_NS, NOW_NS, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
 
 DATABASES = BOTH_DATABASES
@@ -84,6 +88,31 @@ async def test_logged_answers_name_patients_that_no_table_shows(
     assert "MRN-17" not in (tmp_path / "all.csv").read_text()
     if ledger_url.startswith("sqlite"):
         assert not any(b"MRN-17" in file.read_bytes() for file in tmp_path.glob("ledger.db*"))
+
+
+def test_changes_of_the_answers_count_a_patient_once(ledger_url: str) -> None:
+    first = NOW_NS // DAY_NS
+    with MonitoredModel(ledger_url, Clock()) as monitored:
+        days: list[tuple[int, list[str | None]]] = [
+            (0, ["A", "A", "A", None, None]),
+            (1, ["A", "B", "B", None]),
+            (400, ["A", "C"]),
+        ]
+        number = 0
+        for day, patients in days:
+            for patient in patients:
+                number += 1
+                row = make_row(
+                    number,
+                    watched_version_id=monitored.watched_version_id,
+                    served_at_ns=NOW_NS + day * DAY_NS,
+                )
+                monitored.serve(row._replace(patient=monitored.recorder.patients.hash(patient)))
+        with monitored.ledger.read() as connection:
+            (version,) = load(connection, [monitored.watched_version_id])
+            found = read_answers_by_day(connection, version, since_day=0, before_day=first + 500)
+    assert [(day - first, int(counts.sum())) for day, counts in found] == [(0, 3), (1, 2), (400, 2)]
+    assert all(np.argwhere(counts).tolist() == [[1, 13]] for _, counts in found)
 
 
 def test_tags_that_identify_are_refused() -> None:
