@@ -11,14 +11,14 @@ detector of n labels raises at most n / threshold on average).
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from calibration.drift.state import DriftSettings
 from model_store.errors import TagsInvalid
 from model_store.tags import KEYS, is_key
 
 TAGS_PART = 0.5  # of the false alarms, for all watched keys together
-_PREFIX = "tag:"
+TAG_PREFIX: Final = "tag:"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TagSettings:
 
     def watches(self, name: str) -> bool:
         """Whether a slice of the ledger, such as `tag:site=B`, has a watch of its own."""
-        return name.startswith(_PREFIX) and _key(name) in self.keys
+        return name.startswith(TAG_PREFIX) and _key(name) in self.keys
 
     def of_everything(self, settings: DriftSettings) -> DriftSettings:
         """Return the settings of the watch of all answers."""
@@ -82,12 +82,12 @@ def tag_of(name: str) -> str:
     >>> tag_of("tag:site=B")
     'site=B'
     """
-    return name.removeprefix(_PREFIX)
+    return name.removeprefix(TAG_PREFIX)
 
 
 def slice_of(tag: str) -> str:
     """Return the slice of a tag."""
-    return f"{_PREFIX}{tag}"
+    return f"{TAG_PREFIX}{tag}"
 
 
 def _key(name: str) -> str:

@@ -10,11 +10,13 @@ from calibration.measures.table import Measure
 from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
-from monitoring.diagnosis.facts import ActionCode, State
+from monitoring.diagnosis.facts import Action, ActionCode, Diagnosis, State
 from monitoring.diagnosis.phrases import answers_of
 from monitoring.diagnosis.words import ACTIONS_SHOWN, estimate_words, words_of
 from monitoring.drift.course import LABELS_LIMIT
+from monitoring.drift.tag_settings import TAG_PREFIX
 from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.recalibration.subgroup import name_of
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
 from monitoring.reports.probability_scores import LATEST
 from monitoring.reports.report import ClassBins, Report
@@ -133,6 +135,20 @@ class MeasureRow(NamedTuple):
     card: str
 
 
+def _cure(found: Diagnosis) -> Action | None:
+    """The first recalibration that can be done now."""
+    able = (each for each in found.actions if each.available and each.code in _RECALIBRATE)
+    return next(able, None)
+
+
+def _subgroup(cure: Action) -> str:
+    """The tags that alone are to be recalibrated, for the query; empty: all answers."""
+    group = cure.group
+    while group is not None and not group.key.startswith(TAG_PREFIX):
+        group = group.within
+    return "" if group is None else name_of(group)
+
+
 def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
     """The values of `templates/sections`. `downloads`: link to charts and tables as files."""
     report = data.report
@@ -151,9 +167,8 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "words_of": words_of,
         "tones": TONES,
         "actions_shown": ACTIONS_SHOWN,
-        "recalibrates": any(
-            each.available and each.code in _RECALIBRATE for each in report.diagnosis.actions
-        ),
+        "cure": (cure := _cure(report.diagnosis)),
+        "subgroup": cure and _subgroup(cure),
         "estimate": estimate_words(report.expected_performance),
         "diagram": reliability_diagram(report.bins, of="all answers"),
         "class_diagrams": drawn,

@@ -85,13 +85,14 @@ def record_labeled(
     sharpness: float = 2.0,
     first: int = 0,
     tags: str | None = None,
+    seed: int = 0,
 ) -> list[bytes]:
     """Record answers whose logits are `sharpness` times calibrated ones, with labels; return their
     ids.
 
     One is served each second, the first one in second `first`.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     honest = rng.normal(0, 3.0, (count, len(classes)))
     truth = (softmax(honest).cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
     rows = [

@@ -1,10 +1,13 @@
 """Recalibrating on the page: what is shown, what is published, and when nothing is."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import pytest
@@ -31,9 +34,12 @@ async def labeled(server: Running, **options: Any) -> list[bytes]:
 
 
 async def sites(server: Running) -> None:
-    """Calibrated answers of site A, overconfident ones of site B."""
-    await labeled(server, count=800, sharpness=1.0, tags='{"site": "A"}')
-    await labeled(server, count=800, sharpness=4.0, first=800, tags='{"site": "B"}')
+    """Calibrated answers of site A, overconfident ones of site B, in turns."""
+    for turn in range(16):
+        site, sharpness = (("A", 1.0), ("B", 4.0))[turn % 2]
+        tags = json.dumps({"site": site})
+        first = 100 * turn
+        await labeled(server, count=100, sharpness=sharpness, first=first, tags=tags, seed=turn)
 
 
 async def preview(server: Running, query: str = "") -> str:
@@ -217,6 +223,16 @@ async def test_a_site_alone_is_recalibrated_on_the_page_and_answers_by_its_calib
     assert other["version"] == 2
     assert "calibrator" not in other
     assert other["probabilities"] == before["probabilities"]
+
+
+async def test_the_report_leads_to_the_remedy_for_the_site_that_is_wrong(server: Running) -> None:
+    await sites(server)
+    report = await server.page("/models/tiny/report/page")
+    (query,) = re.findall(rf'href="{RECALIBRATE}\?([^"]*subgroup[^"]*)"', report)
+    given = parse_qs(unescape(query))
+    assert (given["subgroup"], given["preview"], given["version"]) == (["site=B"], ["yes"], ["1"])
+    page = await server.page(f"{RECALIBRATE}?{unescape(query)}")
+    assert "with site=B" in page
 
 
 @pytest.mark.parametrize("subgroup", ["site", "site=B,device=X"])
