@@ -178,23 +178,22 @@ def _acknowledge(
 
 
 def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action]:
-    """Which labels would tell what is not known."""
+    """Which labels would tell what is not known: of kinds that have none first."""
     basis = found.basis
     is_used = StateReason.NO_ANSWERS not in reasons
     if is_used and (StateReason.LABELS_OLD in reasons or StateReason.INPUT_CHANGED in reasons):
         until = basis.labels_until_s
         since_s = until if math.isfinite(until) else None
         yield Action(ActionCode.LABEL, labels=_needed(found, None), since_s=since_s)
-    elif StateReason.PROXY_ONLY in reasons:
-        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
     elif is_used and (StateReason.NO_LABELS in reasons or StateReason.FEW_LABELS in reasons):
         wanted = max(_needed(found, None), FEW_LABELS - basis.labels)
         yield Action(ActionCode.LABEL, labels=wanted, kind=RANDOM)
-    elif StateReason.SELECTION in reasons:
+    elif StateReason.PROXY_ONLY in reasons:
         yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
-    if StateReason.UNLABELED_PART in reasons:
-        for part in found.unchecked:
-            yield Action(ActionCode.LABEL, group=part.group, labels=_needed(found, part.group))
+    for part in found.unchecked if StateReason.UNLABELED_PART in reasons else ():
+        yield Action(ActionCode.LABEL, group=part.group, labels=_needed(found, part.group))
+    if StateReason.SELECTION in reasons and StateReason.LABELS_OLD not in reasons:
+        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
     if StateReason.AUDIT_INCOMPLETE in reasons:
         yield _complete_audit(found)
 

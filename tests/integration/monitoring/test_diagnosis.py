@@ -85,13 +85,13 @@ SCENES = {
     "old": Scene(lambda given: given, "stale", "no_answers", later_days=660),
     "labels end": Scene(labels_end, "stale", "labels_old selection", "label"),
     "a site without labels": Scene(
-        a_site_without_labels, "unknown", "unlabeled_part selection", "audit"
+        a_site_without_labels, "unknown", "unlabeled_part selection", "label"
     ),
     "a site without labels, no tags": Scene(
         a_site_without_labels, "unknown", "selection", "audit", tags=False
     ),
     "a site whose labels ended": Scene(
-        a_site_whose_labels_ended, "unknown", "unlabeled_part selection", "audit"
+        a_site_whose_labels_ended, "unknown", "unlabeled_part selection", "label"
     ),
     "whole audit": Scene(whole_audit, "fine"),
     "audit without 16 %": Scene(
