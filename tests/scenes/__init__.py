@@ -1,0 +1,1 @@
+"""Scenes in which a conclusion could mislead, built and judged from outside."""
