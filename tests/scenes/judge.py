@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.builders.processes import Process
 from tests.scenes.scenes import CURES, DAY_S, SCENES, Scene
 from tests.scenes.world import World
-from tests.builders.processes import Process
 
 _PORTION = 5_000
 

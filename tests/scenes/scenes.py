@@ -192,7 +192,7 @@ def _none_labeled(seed: int) -> World:
 
 
 def _case_mix(seed: int) -> World:
-    """The share of the second class rises from 10 to 45 %; answers of each class stay as they were."""
+    """The share of the second class rises from 10 to 45 %; answers of each class stay the same."""
     world = _sites(seed, 6_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
     late, share = world.day() >= 30, world.truth.mean()
     keep = np.ones(len(late), bool)

@@ -1,7 +1,7 @@
-"""Answers of an imaginary model as a stranger would log them: calibrated by construction, then bent.
+"""Answers of an imaginary model as a stranger would log them: calibrated by construction.
 
-Each true class is drawn from the probabilities; whatever a scene changes afterwards is what a
-diagnosis has to find.
+Each true class is drawn from the probabilities. What a scene changes afterwards is what a diagnosis
+has to find.
 """
 
 import time
