@@ -105,12 +105,16 @@ def _holds(rival: Rival, found: Findings) -> bool:
 
 
 def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator[Action]:
-    """The remedy that fits first, then the others that were tried."""
-    first = found.ongoing[0]
-    tried = {each.kind: each for each in found.inference.remedies}
-    for kind in (_fitting(found), *(each for each in tried if each is not _fitting(found))):
-        elsewhere = Hindrance.SERVED_ELSEWHERE if served_elsewhere else None
-        hindrance = _barred(tried.get(kind), first) or elsewhere
+    """The remedy that fits first, then the others; a changed case mix has one alone."""
+    first, fitting = found.ongoing[0], _fitting(found)
+    tried = {
+        each.kind: each
+        for each in found.inference.remedies
+        if each.kind is not RemedyKind.GROUP or each.group == first.group
+    }
+    others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
+    for kind in (fitting, *others):
+        hindrance = _barred(tried.get(kind), first)
         yield Action(
             _CURES[kind],
             available=hindrance is None,
@@ -119,6 +123,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
             group=first.group if kind is RemedyKind.GROUP else None,
             labels=first.inside.n,
             since_s=None if first.since.earliest is None else first.since.likeliest,
+            elsewhere=served_elsewhere,
         )
 
 
@@ -137,7 +142,7 @@ def _barred(remedy: Remedy | None, first: Deviation) -> Hindrance | None:
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
     own = next((each for each in remedy.effects if each.group == first.group), None)
-    is_better = own is None or abs(own.after) < abs(own.before)
+    is_better = own is None or abs(own.after) < abs(own.before) / 2
     return None if is_better else Hindrance.NO_GAIN
 
 

@@ -182,7 +182,6 @@ class ActionCode(StrEnum):
 class Hindrance(StrEnum):
     """Why an action is not available."""
 
-    SERVED_ELSEWHERE = "served_elsewhere"  # the model is not in this store
     HARMS_OTHERS = "harms_others"  # it makes a group worse
     NO_GAIN = "no_gain"  # it would not make the affected better
     FIRST = "first"  # the first action must come first
@@ -199,6 +198,7 @@ class Action:
         labels: how many of `kind` it takes; 0 if none.
         since_s: to use labels of answers served since then; None: all.
         alarm: the feedback id of the alarm to acknowledge; `tag`: whose it is, None: all answers.
+        elsewhere: to be done where the model is served, which is not here.
         audited_only: to let the watch use audited answers only from then on.
     """
 
@@ -212,6 +212,7 @@ class Action:
     since_s: float | None = None
     alarm: int | None = None
     tag: str | None = None
+    elsewhere: bool = False
     audited_only: bool = False
 
 

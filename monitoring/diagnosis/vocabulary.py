@@ -75,7 +75,6 @@ ACTIONS: Final = {
     ActionCode.ROLL_BACK: "Promote version {version} again.",
 }
 HINDRANCES: Final = {
-    Hindrance.SERVED_ELSEWHERE: "the model is served elsewhere",
     Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
     Hindrance.NO_GAIN: "it would not help the affected",
     Hindrance.FIRST: "after the first step",

@@ -132,7 +132,7 @@ def action_words(action: Action) -> str:
     group = None if action.group is None else group_words(action.group)
     labels = counted(action.labels, "answer")
     since = "" if action.since_s is None else f" served since {day(action.since_s)}"
-    return ACTIONS[action.code].format(
+    said = ACTIONS[action.code].format(
         tag="" if action.tag is None else f" of {action.tag.replace('=', ' ')}",
         since=since,
         on=f", on answers{since}" if since else "",
@@ -143,6 +143,8 @@ def action_words(action: Action) -> str:
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )
+    elsewhere = " where the model is served, and log its answers as a new version."
+    return said.rstrip(".") + elsewhere if action.elsewhere else said
 
 
 def accuracy_words(found: Accuracy) -> str:
@@ -267,7 +269,7 @@ def _barred(found: Diagnosis) -> Iterator[str]:
     for each in found.actions:
         if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
             why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
-            yield f"Not now: {action_words(each).rstrip('.')}. StateReason: {why}."
+            yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
 
 
 def _harmed(found: Diagnosis, action: Action) -> str:

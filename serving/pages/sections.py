@@ -136,9 +136,9 @@ class MeasureRow(NamedTuple):
 
 
 def _cure(found: Diagnosis) -> Action | None:
-    """The first recalibration that can be done now."""
-    able = (each for each in found.actions if each.available and each.code in _RECALIBRATE)
-    return next(able, None)
+    """The first recalibration that can be done here and now."""
+    able = (each for each in found.actions if each.available and not each.elsewhere)
+    return next((each for each in able if each.code in _RECALIBRATE), None)
 
 
 def _subgroup(cure: Action) -> str:

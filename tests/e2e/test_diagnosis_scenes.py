@@ -1,7 +1,6 @@
 """Scenes in which a conclusion could mislead a quality manager, judged from outside by codes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +20,8 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    running = Process("monitor", Path(tmp_path_factory.mktemp("scenes"))).await_ready()
+    folder = tmp_path_factory.mktemp("scenes")
+    running = Process("monitor", folder, ledger=f"sqlite:///{folder}/ledger.db").await_ready()
     yield running.url
     running.stop()
 

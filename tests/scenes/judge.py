@@ -32,7 +32,7 @@ def diagnose(url: str, name: str, world: World) -> dict[str, Any]:
     """Log a world under a name, and read its diagnosis."""
     send(url, "/models-log", {"model": name, "version": 1, "classes": world.classes})
     if "source" in world.columns:
-        send(url, f"/models/{name}/report/sources", {"sources": {"report": "proxy"}})
+        send(url, f"/models/{name}/report/sources", {"policies": {"report": "proxy"}})
     rows = world.rows(name)
     for start in range(0, len(rows), _PORTION):
         send(url, "/predictions-log", rows[start : start + _PORTION])
@@ -60,11 +60,7 @@ def grade(scene: Scene, world: World, found: dict[str, Any]) -> list[str]:
     state = found["state"]
     if state not in scene.states:
         wrong.append(f"{'!' if state in scene.dangerous else ''}state={state}")
-    possible = [
-        each["code"]
-        for each in found["actions"]
-        if each["available"] or each["hindrance"] == "served_elsewhere"
-    ]
+    possible = [each["code"] for each in found["actions"] if each["available"]]
     first = possible[0] if possible else ""
     if scene.acts and first not in scene.acts:
         wrong.append(f"act={first}")
@@ -102,7 +98,9 @@ def main() -> None:
     asked = parser.parse_args()
     right = dangerous = runs = 0
     with tempfile.TemporaryDirectory() as folder:
-        running = Process("monitor", Path(folder)).await_ready()
+        running = Process(
+            "monitor", Path(folder), ledger=f"sqlite:///{folder}/ledger.db"
+        ).await_ready()
         try:
             url = running.url
             for name, scene in SCENES.items():

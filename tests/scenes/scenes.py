@@ -409,11 +409,13 @@ SCENES: dict[str, Scene] = {
         CURES,
     ),
     "labels-due": Scene(_due, TROUBLE, RECALIBRATE, ("fine",), who=ALL_SITES, since=40),
-    "wrong-ones-late": _calm(("", "label", "audit"))(_wrong_ones_late),
+    "wrong-ones-late": Scene(
+        _wrong_ones_late, (*QUIET, *TROUBLE), ("", "label", "audit"), never=CURES
+    ),
     "22-months-old": Scene(lambda s: _old(s, 670), ("stale",), ("", "label"), ("fine",), CURES),
     "labels-stopped": Scene(_labels_stopped, ("stale",), ("label",), ("fine",), CURES),
     "audit-gaps": Scene(_audit_gaps, ("unknown", *TROUBLE), ("complete_audit",), ("fine",), CURES),
-    "unlabeled-site": Scene(_unlabeled_site, ("unknown",), ("label",), ("fine",), CURES),
+    "unlabeled-site": Scene(_unlabeled_site, ("unknown",), ("label", "audit"), ("fine",), CURES),
     "no-labels": Scene(_none_labeled, ("unknown",), ("label", "audit"), ("fine",), CURES),
     "few-labels": Scene(lambda s: _few(s, 40), ("unknown",), ("label",), ("fine",), CURES),
     "few-labels-120": _calm()(lambda s: _few(s, 120)),
