@@ -94,6 +94,8 @@ class SettingTable(BaseSettings):
     patient_key_file: Path | None = None
     """File with the secret that hashes patients, at least 16 characters, the same on every server
     and monitor of a ledger; unset: one that the ledger makes and holds."""
+    patient_from_dicom: bool = False
+    """Take the patient of a DICOM file from its PatientID where a request names none."""
     data: Path | None = None
     """Folder with datasets and pretrained weights, for training and the demo."""
 

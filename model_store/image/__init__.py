@@ -15,7 +15,7 @@ from model_store.image.decoder import (
     open_image,
     prepare,
 )
-from model_store.image.dicom import is_dicom
+from model_store.image.dicom import is_dicom, patient_of
 from model_store.image.frames import DecodedFrames, FrameChoice, read_choice
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "decode_plain",
     "is_dicom",
     "open_image",
+    "patient_of",
     "prepare",
     "read_choice",
 ]

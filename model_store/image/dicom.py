@@ -42,11 +42,33 @@ if TYPE_CHECKING:
 
 Opened = TypeVar("Opened")
 MAX_ELEMENTS: Final = 20_000
+PATIENT_ID: Final = 0x0010_0020
 
 
-def is_dicom(data: bytes) -> bool:
+def is_dicom(data: bytes | memoryview) -> bool:
     """Return whether the bytes begin like a DICOM file: any 128 bytes, then "DICM"."""
     return data[128:132] == b"DICM"
+
+
+def patient_of(data: bytes) -> str | None:
+    """Return the PatientID of a file, None without one, from the elements up to it.
+
+    Raises:
+        UnsupportedImage, ImageTooComplex, BrokenImage: as `open_frames`.
+    """
+    limit = _element_limit()
+    try:
+        from pydicom.filereader import read_partial
+
+        _refuse_deflated(data)
+        dataset = read_partial(
+            io.BytesIO(data), stop_when=lambda tag, *more: limit(tag, *more) or tag > PATIENT_ID
+        )
+        return str(dataset.get("PatientID") or "").strip() or None
+    except ImageError:
+        raise
+    except Exception as error:  # as in `open_frames`
+        raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
 
 
 def open_frames(

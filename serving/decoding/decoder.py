@@ -117,6 +117,13 @@ class Decoder:
         assert isinstance(found, Viewing)
         return found
 
+    async def patient_of(
+        self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
+    ) -> str | None:
+        """The PatientID of a DICOM file, from a process. Raises what `decode` raises."""
+        found = await self._in_process(data, spec, deadline_s, DecodingTarget(identity=True))
+        return found if isinstance(found, str) else None
+
     async def warm_up(self) -> None:
         """Start the first process now, so that no image waits for it.
 

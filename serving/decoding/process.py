@@ -83,16 +83,19 @@ class NoMemoryNow(Exception):
     """The memory that the image needs was not free in time."""
 
 
-Decoded: TypeAlias = Image | DecodedFrames | Viewing
+Decoded: TypeAlias = Image | DecodedFrames | Viewing | str | None
 
 
 @dataclass(frozen=True)
 class DecodingTarget:
-    """The model's input, that of chosen frames (at most `max_frames`), or a Viewing."""
+    """The model's input, that of chosen frames (at most `max_frames`), a Viewing, or the PatientID
+    of a DICOM file.
+    """
 
     frame: FrameChoice | None = None
     max_frames: int = 1
     viewing: bool = False
+    identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +278,8 @@ class DecodingProcess(asyncio.Protocol):
             error.args = (str(reply.get("detail")),)
             raise error
         one = (job.spec.channels, job.spec.height, job.spec.width)
+        if job.wanted.identity:
+            return None if reply["patient"] is None else str(reply["patient"])
         if job.wanted.viewing:
             offset, slope, center, width, inverted, reduced = reply["viewing"]
             samples = self._pixels(reply["shape"], np.uint16, job)

@@ -8,12 +8,17 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from model_store.errors import ImageError
-from model_store.image import DecodedFrames, FrameChoice, InputSpec
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, is_dicom
 from monitoring.http.fields import ID_LIMIT
+from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
@@ -45,6 +50,7 @@ class InferencePipeline:
         self._shadow = ShadowRunner(metrics)
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
+        self._reads_patients = settings.patient_from_dicom
         self.spans = StageSpans(traces=settings.traces)
         self.decoder = Decoder(settings, metrics.decode.observe)
 
@@ -94,6 +100,7 @@ class InferencePipeline:
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
             image, number = await self._decoded(served, item, frame, deadline_s)
+            item = await self.identified(item, served.card.input.spec, deadline_s)
             with served.queue:
                 work = self._infer(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
@@ -122,6 +129,7 @@ class InferencePipeline:
             frames = await caller.wait(
                 self.decoder.decode_frames(item.encoded, spec, frame, deadline_s=deadline_s)
             )
+            item = await self.identified(item, spec, deadline_s)
         answers = await self.answer_many(
             served, items_of(frames, item, frame), caller=caller, deadline_s=deadline_s
         )
@@ -177,6 +185,19 @@ class InferencePipeline:
                 raise image
         return decoded
 
+    async def identified(
+        self, item: ImageItem, spec: InputSpec, deadline_s: float | None = None
+    ) -> ImageItem:
+        """The item with the patient that its DICOM file names, if the settings say so."""
+        data = item.sound
+        known = not self._reads_patients or item.patient is not None
+        if known or isinstance(data, np.ndarray) or not is_dicom(data):
+            return item
+        patient = await self.decoder.patient_of(data, spec, deadline_s=deadline_s)
+        with suppress(ValueError):  # what cannot be an identifier
+            return replace(item, patient=read_patient(patient))
+        return item
+
     async def _in_batches(
         self, served: ServedVersion, items: Sequence[ImageItem], writer: AnswerWriter | None
     ) -> list[Any]:
@@ -197,6 +218,7 @@ class InferencePipeline:
         arrived_s = time.perf_counter()
         with served.decoding, self.spans.decoding(served):
             image = await self.decoder.decode_in_turn(item.sound, served.card.input.spec)
+            item = await self.identified(item, served.card.input.spec)
         return await self._infer(served, image, item, arrived_s, writer)
 
     async def _answer(
@@ -204,6 +226,7 @@ class InferencePipeline:
     ) -> Any:
         with served.decoding:
             image, _ = await self._decoded(served, item, None, deadline_s)
+            item = await self.identified(item, served.card.input.spec, deadline_s)
         return await self._infer(served, image, item, arrived_s)
 
     async def _decoded(

@@ -1,6 +1,7 @@
 """What both transports share: find a model, describe it, infer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
@@ -71,9 +72,12 @@ class InferenceService:
             ids = request_ids(identity, len(images))
             with self._pipeline.spans.decoding(served):
                 pixels = await self._pipeline.decode_many(images, spec)
+            sent = [ImageItem(image, tags=head.tags, patient=patient) for image in images]
             items = [
-                ImageItem(image, request_id, tags=head.tags, patient=patient)
-                for image, request_id in zip(pixels, ids, strict=True)
+                replace(
+                    await self._pipeline.identified(item, spec), data=image, request_id=request_id
+                )
+                for item, image, request_id in zip(sent, pixels, ids, strict=True)
             ]
             items = with_keys(items, head.once)
         else:
@@ -84,6 +88,7 @@ class InferenceService:
                 frames = await self._pipeline.decoder.decode_frames(
                     item.encoded, spec, asked.frame, deadline_s=head.deadline_s
                 )
+            item = await self._pipeline.identified(item, spec, head.deadline_s)
             items = items_of(frames, item, asked.frame)
         results = await self._pipeline.answer_many(
             served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=head.deadline_s

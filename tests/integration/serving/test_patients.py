@@ -5,15 +5,20 @@ import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from open_inference.grpc import protocol
 from sqlalchemy import text
 
+from model_store.errors import ImageError
+from model_store.image import patient_of
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.patient_key import open_patient_key
 from serving.client import AsyncClient
-from serving.v2.rpc import read_request
+from serving.v2.rest_body import read_request
+from serving.v2.rpc_messages import read_call
+from tests.builders.dicoms import dicom
 from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +83,44 @@ async def test_what_cannot_be_an_identifier_is_refused(server: Running, png: Png
 
 def test_grpc_takes_it_as_a_parameter() -> None:
     request = protocol.ModelInferRequest(model_name="tiny")
-    request.parameters["patient"].string_param = PATIENT
-    assert read_request(request, limit=1).patient == PATIENT
-    request.parameters["patient"].int64_param = 17
-    assert read_request(request, limit=1).patient == "17"
+    for field, value in (("string_param", PATIENT), ("int64_param", 17)):
+        setattr(request.parameters["patient"], field, value)
+        call = read_call("ModelInfer", request.SerializeToString())
+        length = call.headers["inference-header-content-length"]
+        assert read_request(call.body, length, limit=1).patient == str(value)
+
+
+async def test_dicom_files_name_their_patient_if_that_is_switched_on(
+    tiny_store: Store, tmp_path: Path, png: Png
+) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    file = dicom(pixels, PatientID=f" {PATIENT} ")
+    stack = dicom(pixels, frames=2, PatientID=PATIENT)
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    tensor["data"] = [base64.b64encode(file).decode()]
+    for number, switched_on in enumerate((True, False)):
+        (folder := tmp_path / str(number)).mkdir()
+        async with running(tiny_store, folder, patient_from_dicom=switched_on) as server:
+            client = server.client
+            answers = [
+                await server.predict(file),
+                await client.post("/predictions/tiny?frame=all", content=stack),
+                await client.post("/predictions/tiny", json=[tensor["data"][0]]),
+                await client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}),
+            ]
+            assert [answer.status_code for answer in answers] == [200] * 4
+            await server.predict(file, **{"X-Candor-Patient": "another"})
+            await server.predict(dicom(pixels, PatientID=""))
+            await server.predict(png())
+        with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+            key = open_patient_key(ledger)
+        named = [key.hash(PATIENT) if switched_on else None] * 5
+        assert recorded(folder) == [*named, key.hash("another"), None, None]
+
+
+def test_a_file_may_name_no_patient() -> None:
+    pixels = np.zeros((8, 8), np.uint8)
+    assert patient_of(dicom(pixels, PatientID=PATIENT)) == PATIENT
+    assert patient_of(dicom(pixels, PatientID="")) is None
+    with pytest.raises(ImageError):
+        patient_of(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL")
