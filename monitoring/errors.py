@@ -170,12 +170,6 @@ class AlarmAcknowledged(MonitoringError, ValueError):
 class AuditMissing(MonitoringError, ValueError):
     """A wish to count audited answers only, of a version of which none was drawn."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "No answer of this version was drawn for an audit, so the watch would see no labels. "
-            "Start an audit (CANDOR_AUDIT_SHARE), or acknowledge without 'chosen_labels'."
-        )
-
 
 class LabelUnknown(MonitoringError, ValueError):
     """A label that is not one of the model's classes."""

@@ -127,7 +127,10 @@ def _require_audit(connection: Connection, watched_version_id: int) -> None:
         bin_total.c.served > 0,
     )
     if connection.scalar(drawn.limit(1)) is None:
-        raise AuditMissing
+        raise AuditMissing(
+            "No answer of this version was drawn for an audit, so the watch would see no labels. "
+            "Start an audit (CANDOR_AUDIT_SHARE), or acknowledge without 'chosen_labels'."
+        )
 
 
 def _by_whom(ended: Event | None) -> str:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from candor import command_line
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
-from monitoring.errors import RecalibrationRefused
+from monitoring.errors import AuditMissing, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from tests.builders.monitored import record_unsure_answers
 
@@ -184,6 +184,14 @@ def test_ledger_sources_sets_and_shows_policies(labeled_ledger: str) -> None:
     assert (done["policies"], done["changed"]["labels"]) == ({"report": "proxy"}, 0)
     assert json.loads(run(*where).stdout)["changed"] is None
     assert run(*where, "report=maybe").exit_code == 1
+
+
+def test_ledger_acknowledge_needs_an_alarm_and_an_audit(labeled_ledger: str) -> None:
+    where = ("ledger", "acknowledge", "tiny", "--ledger", labeled_ledger, "--note", "looked")
+    refused = run(*where, "--chosen-labels")
+    assert isinstance(refused.exception, AuditMissing)
+    assert run(*where, "--tag", "site=B").exit_code == 1
+    assert [run(*where).exit_code for _ in range(2)] == [0, 1]
 
 
 def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ async def test_every_operation_answers_as_described(
     for model in ("tiny", "retina"):
         for path in ("", "/slices", "/history", "/page"):
             await api.ask("GET", f"/models/{{model}}/report{path}", model=model)
+    await api.ask("POST", "/models/{model}/report/sources", json={"policies": {"test": "ignore"}})
     await api.ask("POST", "/models/{model}/report/acknowledge", json={"note": "looked at"})
     await api.ask("POST", "/models/{model}/report/reset")
     await api.ask("GET", "/models/{model}/{version}")
