@@ -21,7 +21,7 @@ import numpy.typing as npt
 from calibration.intervals.confidence_sequence import share_interval
 from calibration.measures.metrics import Z95, Interval
 
-FEWEST: Final = 5  # truths of either outcome, for a weight of the proxies
+FEWEST: Final = 10  # truths of either outcome, for a weight of the proxies
 _ADDED: Final = 2  # truths at each end, so that a few that all agree are not taken for certainty
 
 
@@ -48,12 +48,12 @@ def powered_accuracy(
     Returns NaN without truths. Below FEWEST truths of either outcome the weight is 0, because it
     cannot be estimated.
 
-    Ten truths of which the proxy knows nine; it calls half of a hundred others right. The weight is
-    cov / ((1 + n / N) var) = 0.2 / (1.1 * 0.25), and the estimate 0.5 + weight (0.5 - 0.6).
+    Twenty truths of which the proxy knows 18; it calls half of a hundred others right. The weight
+    is cov / ((1 + n / N) var) = 0.2 / (1.2 * 0.25), and the estimate 0.5 + weight (0.5 - 0.6).
 
-    >>> found = powered_accuracy([1] * 5 + [0] * 5, [1] * 6 + [0] * 4, [1, 0] * 50)
+    >>> found = powered_accuracy([1] * 10 + [0] * 10, [1] * 12 + [0] * 8, [1, 0] * 50)
     >>> round(found.weight, 3), round(found.estimate, 3)
-    (0.728, 0.427)
+    (0.667, 0.433)
     """
     y, f, alone = (np.asarray(each, dtype=np.float64) for each in (right, proxy, proxy_alone))
     if not y.size:
@@ -63,7 +63,7 @@ def powered_accuracy(
     residual = np.concatenate([y, [0.0, 1.0] * _ADDED])
     residual -= weight * np.concatenate([f, np.full(2 * _ADDED, f.mean())])
     center = residual.mean() + weight * proxies.mean()
-    variance = residual.var() / residual.size + weight**2 * proxies.var() / proxies.size
+    variance = residual.var(ddof=2) / residual.size + weight**2 * proxies.var() / proxies.size
     half = Z95 * math.sqrt(variance)
     lower, upper = max(center - half, 0.0), min(center + half, 1.0)
     return PoweredMean(float(estimate), float(lower), float(upper), weight)

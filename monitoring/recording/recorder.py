@@ -28,7 +28,7 @@ from monitoring.drift.tag_settings import TagSettings, slice_of
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
-from monitoring.ledger.database import Ledger
+from monitoring.ledger.database import UPKEEP_S, Ledger
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.patient_key import open_patient_key
@@ -212,6 +212,7 @@ class Recorder:
 
         def change(connection: Connection) -> SourcesChanged:
             now_ns = self._ledger.clock()
+            self._ledger.dialect.limit(connection, UPKEEP_S)  # a recount takes longer than a commit
             return change_sources(connection, model, policies, now_ns=now_ns, actor=actor)
 
         return self._submit(change, lambda _: None)

@@ -9,9 +9,9 @@ from calibration.intervals.prediction_powered import error_of, powered_accuracy,
 
 
 def test_by_hand() -> None:
-    found = powered_accuracy([1] * 5 + [0] * 5, [1] * 6 + [0] * 4, [1, 0] * 50)
-    # covariance 1/5; variance of the 110 proxies: 56 ones
-    weight = (1 / 5) / (1.1 * (56 / 110) * (54 / 110))
+    found = powered_accuracy([1] * 10 + [0] * 10, [1] * 12 + [0] * 8, [1, 0] * 50)
+    # covariance 1/5; variance of the 120 proxies: 62 ones
+    weight = (1 / 5) / (1.2 * (62 / 120) * (58 / 120))
     assert found.weight == pytest.approx(weight)
     assert found.estimate == pytest.approx(0.5 - weight / 10)
     assert found.lower < found.estimate < found.upper
@@ -21,12 +21,14 @@ def test_without_truths_or_proxies() -> None:
     assert math.isnan(powered_accuracy([], [], [1, 0]).estimate)
     alone = powered_accuracy([1, 0] * 10, [1, 0] * 10, [])
     assert (alone.estimate, alone.weight) == (0.5, 0.0)
-    few = powered_accuracy([1] * 20 + [0] * 4, [1] * 20 + [0] * 4, [1] * 100)
+    few = powered_accuracy([1] * 20 + [0] * 9, [1] * 20 + [0] * 9, [1] * 100)
     assert few.weight == 0.0
 
 
-@pytest.mark.parametrize(("accuracy", "n"), [(0.9, 50), (0.8, 100), (0.95, 200), (0.7, 30)])
-@pytest.mark.parametrize(("sensitivity", "specificity"), [(0.98, 0.9), (0.8, 0.5)])
+@pytest.mark.parametrize(
+    ("accuracy", "n"), [(0.9, 50), (0.9, 150), (0.8, 100), (0.95, 400), (0.7, 50)]
+)
+@pytest.mark.parametrize(("sensitivity", "specificity"), [(0.98, 0.9), (0.9, 0.9), (0.8, 0.5)])
 def test_the_interval_covers_and_is_narrower_than_that_of_truths_alone(
     accuracy: float, n: int, sensitivity: float, specificity: float
 ) -> None:
@@ -40,8 +42,9 @@ def test_the_interval_covers_and_is_narrower_than_that_of_truths_alone(
         width += found.upper - found.lower
         without = powered_accuracy(truth[:n], proxy[:n], [])
         alone += without.upper - without.lower
-    assert covered / 1_000 >= 0.94
-    assert width < alone * (0.95 if sensitivity > 0.9 and n < 200 else 1.005)
+    assert covered / 1_000 >= 0.93  # 0.94, within the error of 1,000 draws
+    weighs = n * (1 - accuracy) > 14  # and not only in some draws
+    assert width < alone * (0.9 if sensitivity > 0.9 and weighs else 1.005)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
