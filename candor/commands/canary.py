@@ -97,6 +97,8 @@ def status(
     if versions["canary"] is not None and versions["canary"] == production:
         del versions["canary"]  # it was promoted: the same row twice compares nothing
     stdout.print(comparison_table(versions, reports))
+    if len(versions) == 2 and None not in versions.values() and all(reports.values()):
+        stdout.print(_compared(model, versions, ledger))
 
 
 @app.command()
@@ -160,6 +162,16 @@ def labels_of(model: str, version: int, ledger: str | None) -> int:
     except LedgerError:
         return 0
     return 0 if found is None else found.coverage.labeled
+
+
+def _compared(model: str, versions: dict[str, int | None], ledger: str | None) -> str:
+    """Say how the canary differs live from production."""
+    from monitoring.diagnosis.live_comparison import comparison_words
+    from monitoring.reports.report import compare_live_versions
+
+    numbers = [number for number in versions.values() if number is not None]
+    with open_ledger(ledger, reading=True) as opened:
+        return comparison_words(compare_live_versions(opened, model, *numbers))
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":

@@ -120,7 +120,7 @@ def _described(
         reference_n=reference.total,
         reference=then,
         difference=Interval(live - then, now.lower - before.upper, now.upper - before.lower),
-        from_cases=_normal(cases, _confidence_variance(labeled) + _confidence_variance(reference)),
+        from_cases=_normal(cases, confidence_variance(labeled) + confidence_variance(reference)),
         from_error=_normal(error, spread),
         odds_limit=ODDS,
         audit=audit,
@@ -214,7 +214,7 @@ def _normal(value: float, variance: float) -> Interval:
     return Interval(value, value - half, value + half)
 
 
-def _confidence_variance(sums: BinSums) -> float:
+def confidence_variance(sums: BinSums) -> float:
     """Variance of the mean confidence: between bins, and of a uniform within one."""
     if not sums.total:
         return math.nan

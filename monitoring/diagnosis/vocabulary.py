@@ -124,3 +124,10 @@ READINGS: Final = (
     "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "
     "({interval})."
 )
+COMPARED: Final = (
+    "On the {days} on which both have labels ({labels}), version {second} minus version {first}: "
+    "accuracy {accuracy}, of which other cases explain {cases}; confidence minus accuracy {gap}."
+)
+INCOMPARABLE: Final = (
+    "Not compared: the two have fewer than {fewest} labels of the same kind on the same days."
+)

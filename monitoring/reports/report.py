@@ -20,6 +20,7 @@ from monitoring.diagnosis.detectors import Drift, TagWatches, find_drift, find_t
 from monitoring.diagnosis.diagnosis import diagnose
 from monitoring.diagnosis.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.diagnosis.facts import Diagnosis
+from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
 from monitoring.diagnosis.windows import ALL, read_window, window_sums
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
@@ -193,6 +194,18 @@ def calibration_report(
             bins=tuple(reliability(deciding.labeled)),
             class_bins=_class_bins(row, deciding) if slices else (),
         )
+
+
+def compare_live_versions(
+    ledger: Ledger, model: str, first: int, second: int
+) -> LiveComparison | None:
+    """Compare two versions live; None if their labels cannot be compared.
+
+    Raises ModelNotInLedger.
+    """
+    with ledger.read() as connection:
+        rows = (choose(connection, model, version) for version in (first, second))
+        return compare_live(connection, *rows)
 
 
 def _class_bins(row: WatchedVersion, deciding: Deciding) -> tuple[ClassBins, ...]:

@@ -24,11 +24,12 @@ from model_store.lifecycle.canary import (
 from model_store.lifecycle.changes import roll_back, rollback_target
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
+from monitoring.diagnosis.live_comparison import comparison_words
 from monitoring.errors import FormInvalid, ModelNotInLedger
 from monitoring.http.fields import read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import require_same_bundle
-from monitoring.reports.report import Report, calibration_report
+from monitoring.reports.report import Report, calibration_report, compare_live_versions
 from monitoring.routes.form import read_reason
 
 Done = Literal["promoted", "started", "changed", "ended", "published"]
@@ -151,6 +152,15 @@ class VersionActs:
             return calibration_report(self._ledger, self._model, version=version, slices=False)
         except ModelNotInLedger:
             return None
+
+    def compared(self, first: int | None, second: int) -> str:
+        """How a version differs live from another, in a sentence; empty if one never answered."""
+        if self._ledger is None or first is None:
+            return ""
+        try:
+            return comparison_words(compare_live_versions(self._ledger, self._model, first, second))
+        except ModelNotInLedger:
+            return ""
 
     def _labels(self, version: int) -> int:
         """How many answers of a version have a label, as far as the ledger can be asked."""

@@ -138,6 +138,7 @@ class VersionRoutes:
             events=events,
             said=_said(query, entries=entries, canary=canary, production=production),
             trial=self._trial(name, production, canary),
+            likened=self._likened(name, production, canary),
         )
 
     def _history(self, name: str) -> tuple[list[StoreEvent], str]:
@@ -170,6 +171,16 @@ class VersionRoutes:
             ]
         except SQLAlchemyError:
             return NO_LEDGER
+
+    def _likened(self, name: str, production: int | None, canary: Canary | None) -> str:
+        """How a running canary differs live from production; empty if that is unknown."""
+        if canary is None or canary.ended is not None:
+            return ""
+        acts = VersionActs(self.store, self.ledger, name, actor="")
+        try:
+            return acts.compared(production, canary.version)
+        except SQLAlchemyError:
+            return ""
 
     def _rollback_target(self, name: str) -> int | None:
         try:

@@ -1,0 +1,41 @@
+"""Versions are compared as like with like, or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from monitoring.diagnosis.live_comparison import comparison_words
+from monitoring.reports.report import compare_live_versions
+from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
+from tests.builders.monitored import Clock, MonitoredModel
+
+
+def fill(monitored: MonitoredModel, version: int, start: int, day: int, *, wrong: int) -> None:
+    """100 answers of confidence .8 on a day, every `wrong`-th wrong."""
+    at_ns = NOW_NS + day * DAY_NS
+    rows = [
+        make_row(start + i, watched_version_id=version, confidence=0.8, served_at_ns=at_ns)
+        for i in range(100)
+    ]
+    monitored.serve(*rows)
+    labels = (CLASSES[int(i % wrong > 0)] for i in range(100))
+    monitored.label(*(label(start + i, name, at_ns=at_ns) for i, name in enumerate(labels)))
+
+
+def test_only_days_on_which_both_have_labels_count(tmp_path: Path, clock: Clock) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        second = monitored.recorder.register(make_card(version=2))
+        fill(monitored, monitored.watched_version_id, 0, 0, wrong=2)  # a bad day long ago
+        fill(monitored, monitored.watched_version_id, 1_000, 5, wrong=5)
+        found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
+        assert found is None
+        fill(monitored, second, 2_000, 5, wrong=10)
+        found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
+    assert found is not None
+    assert (found.days, found.n_first, found.n_second, found.audit) == (1, 100, 100, False)
+    assert found.accuracy.estimate == pytest.approx(0.1)
+    assert found.accuracy.lower < 0.1 < found.accuracy.upper
+    assert found.from_cases.estimate == pytest.approx(0)
+    assert found.gap.estimate == pytest.approx(-0.1)
+    assert "+10.0 points" in comparison_words(found)
+    assert comparison_words(None) != comparison_words(found)
