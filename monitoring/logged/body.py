@@ -13,6 +13,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from model_store.errors import TagsInvalid
 from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_storable, read_time_ns, read_uuid
@@ -77,7 +78,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The answer as it is recorded; `defaults` stand in for a model or version that it leaves
         out.
 
-        Raises PredictionInvalid, FeedbackInvalid or TagsInvalid.
+        Raises PredictionInvalid or FeedbackInvalid.
         """
         model = defaults.get("model") if self.model is UNSET else self.model
         item = LoggedItem(
@@ -172,9 +173,12 @@ def _summing_to_one(probabilities: Probabilities | None) -> Probabilities | None
 
 
 def _read_tags(value: str | dict[str, str] | None) -> str | None:
-    if isinstance(value, str) and not value.lstrip().startswith("{"):
-        return read_tags(value)
-    return tags_of(_from_cell("tags", value))
+    try:
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            return read_tags(value)
+        return tags_of(_from_cell("tags", value))
+    except TagsInvalid as error:
+        raise PredictionInvalid(str(error)) from None
 
 
 def _read_patient(value: str | int | None) -> str | None:

@@ -170,12 +170,14 @@ def _refusals(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     for error in (*endpoint.refused, *_access_errors(endpoint)):
         status, code = ERRORS[error]
         codes.setdefault(status, set()).add(code)
+    page = {"text/html": {"schema": schemas.of(str)}} if endpoint.conflicts else {}
     return {
         str(status): {
             "description": ", ".join(sorted(of_status)) or "not now",
             "content": {
                 JSON: {"schema": schemas.of(endpoint.otherwise.get(status, endpoint.error))}
-            },
+            }
+            | (page if status == 409 else {}),
         }
         for status, of_status in sorted(codes.items())
     }
