@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 FORCED = 1
 BACKLOG = 2048
+# Handshakes take milliseconds each, and a connection waits for those that came before it.
+TLS_BACKLOG: Final = 128
 # As long as a request head may take; HTTP does not know the connection before it.
 HANDSHAKE_S: Final = 10.0
 TURN_S: Final = 0.001
@@ -182,7 +184,7 @@ class BoundedLoop(uvloop.Loop):
         if listener is not None and listener.family == socket.AF_UNIX:  # of the process of gRPC
             return await super().create_unix_server(*arguments, sock=listener)
         if options.get("ssl") is not None:
-            options.setdefault("ssl_handshake_timeout", HANDSHAKE_S)
+            options |= {"ssl_handshake_timeout": HANDSHAKE_S, "backlog": TLS_BACKLOG}
         return await super().create_server(*arguments, **options)
 
 

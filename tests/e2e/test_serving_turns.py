@@ -1,6 +1,7 @@
 """Clients take turns: one that sends much holds up nobody else."""
 
 import io
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -8,11 +9,14 @@ from statistics import median
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 from model_store.store.store import Store
 from tests.builders.bundles import encode, picture
+from tests.builders.processes import wait_until
 from tests.builders.servers import Start
+from tests.soak.flood import TLS_KINDS, Flood
 
 MANY, ONE = "m" * 32, "o" * 32
 
@@ -52,3 +56,25 @@ def test_a_form_of_large_images_does_not_hold_up_another_client(
         form.join()
     assert median(waited_s) < 0.5, waited_s  # alone 0.02; by image, not by client, it was 4
     assert max(waited_s) < 4, waited_s  # the first may start a process
+
+
+@pytest.mark.parametrize("kind", TLS_KINDS)
+def test_handshakes_that_never_end_do_not_hold_up_others(
+    tiny_store: Store, start: Start, certificate: Path, kind: str
+) -> None:
+    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
+    url = f"https://127.0.0.1:{server.port}/healthz"
+    context = ssl.create_default_context(cafile=str(certificate))
+    waited_s = []
+    with httpx.Client(verify=context, timeout=60) as kept:
+        wait_until(lambda: kept.get(url).status_code == 200)
+        with Flood(server.port, kind, connections=100):
+            time.sleep(2)
+            for _ in range(50):
+                started_s = time.monotonic()
+                kept.get(url)
+                waited_s.append(time.monotonic() - started_s)
+            started_s = time.monotonic()
+            httpx.get(url, verify=context, timeout=60)
+    assert time.monotonic() - started_s < 3  # a new connection; with a long queue it was 5
+    assert median(waited_s) < 0.5, waited_s

@@ -7,9 +7,11 @@ server ends, until it is killed.
 
 import selectors
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Final, Self
 
 from tests.soak import http2
@@ -48,8 +50,25 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     "slow forms": (_SIZED.replace(b"\r\n\r\n", _FORM) % 60_000_000, b"a"),
     "answers that nobody reads": (b"", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 }
-SLOW: Final = {kind for kind in KINDS if "slow" in kind or "that stop" in kind}
+SLOW = {kind for kind in KINDS if "slow" in kind or "that stop" in kind}
 UNREAD: Final = {"answers that nobody reads"}
+
+
+def _hello() -> bytes:
+    """What begins a TLS handshake."""
+    sent = ssl.MemoryBIO()
+    shaking = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="a")
+    with suppress(ssl.SSLWantReadError):
+        shaking.do_handshake()
+    return sent.read()
+
+
+# For a server with TLS: no handshake is ever completed.
+TLS_KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
+    "handshakes that do not go on": (_hello(), b""),
+    "slow handshakes": (_hello()[:3], b"a"),
+}
+SLOW |= {"slow handshakes"}
 
 
 class Flood:
@@ -69,7 +88,7 @@ class Flood:
 
 def flood(port: int, kind: str, connections: int) -> None:
     """Send without end, and read and forget what comes back."""
-    begin, more = (KINDS | http2.KINDS)[kind]
+    begin, more = (KINDS | http2.KINDS | TLS_KINDS)[kind]
     more *= 1 if kind in SLOW else _PART_BYTES // max(len(more), 1)
     events = selectors.EVENT_WRITE | (0 if kind in UNREAD else selectors.EVENT_READ)
     selector = selectors.DefaultSelector()
