@@ -32,7 +32,7 @@ def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> Fl
     return bets.reshape(len(p), BETS)
 
 
-class Steps(NamedTuple):
+class StreamSteps(NamedTuple):
     """What bets do to the streams: E factors, in the order of the bets.
 
     Attributes:
@@ -46,7 +46,7 @@ class Steps(NamedTuple):
     factor: FloatArray
 
 
-def steps_of(bets: FloatArray, streams: IntArray, owner: IntArray) -> Steps:
+def steps_of(bets: FloatArray, streams: IntArray, owner: IntArray) -> StreamSteps:
     """Average the bets of labels that share one.
 
     In each stream, a bet of m labels is the mean of m bets, where a label of other streams bets 1.
@@ -60,16 +60,18 @@ def steps_of(bets: FloatArray, streams: IntArray, owner: IntArray) -> Steps:
     n, groups = streams.shape
     size = np.bincount(owner)
     if len(size) == n:  # the same by shorter arithmetic
-        return Steps(np.repeat(owner, groups), streams.ravel(), np.repeat(bets, groups, axis=0))
+        return StreamSteps(
+            np.repeat(owner, groups), streams.ravel(), np.repeat(bets, groups, axis=0)
+        )
     width = int(streams.max()) + 1
     key, place = np.unique(owner[:, None] * width + streams, return_inverse=True)
     total = np.zeros((len(key), BETS))
     np.add.at(total, place.ravel(), np.repeat(bets, groups, axis=0))  # from the first label on
     count, of = np.bincount(place.ravel()), size[key // width]
-    return Steps(key // width, key % width, (total + (of - count)[:, None]) / of[:, None])
+    return StreamSteps(key // width, key % width, (total + (of - count)[:, None]) / of[:, None])
 
 
-def run(before: FloatArray, steps: Steps) -> tuple[FloatArray, FloatArray]:
+def run(before: FloatArray, steps: StreamSteps) -> tuple[FloatArray, FloatArray]:
     """Run M <- e (M + 1) along all streams at once: turn k takes each stream's k-th factor.
 
     `before` is M so far, (rows, 10). Returns (E, 10) M after each step in its stream, and (rows,
@@ -101,7 +103,7 @@ def run(before: FloatArray, steps: Steps) -> tuple[FloatArray, FloatArray]:
     return trace[position], after
 
 
-def state_at(before: FloatArray, trace: FloatArray, steps: Steps, bet: int) -> FloatArray:
+def state_at(before: FloatArray, trace: FloatArray, steps: StreamSteps, bet: int) -> FloatArray:
     """Return M (rows, 10) after bet number `bet`."""
     m, until = before.copy(), int(np.searchsorted(steps.owner, bet, side="right"))
     for row, values in zip(steps.rows[:until], trace[:until], strict=True):

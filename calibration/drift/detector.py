@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray, bin_index, paired
-from calibration.drift.bets import BETS, Steps, bets_of, ordered_sum, run, state_at, steps_of
+from calibration.drift.bets import BETS, StreamSteps, bets_of, ordered_sum, run, state_at, steps_of
 from calibration.drift.state import (
     DIRECTIONS,
     Direction,
@@ -201,7 +201,7 @@ class DriftDetector:
         correct: npt.ArrayLike,
         predicted: npt.ArrayLike | None,
         bets: npt.ArrayLike | None,
-    ) -> Iterator[tuple[IntArray, Steps]]:
+    ) -> Iterator[tuple[IntArray, StreamSteps]]:
         """The labels in parts, all checked at first: first labels of bets, and steps."""
         p, right = paired(np.asarray(confidence, dtype=np.float64), np.asarray(correct, bool))
         streams, first = self._streams(p, predicted), _first_labels(bets, len(p))
@@ -234,7 +234,7 @@ class DriftDetector:
             )
         return classes
 
-    def _add(self, steps: Steps, bets: int) -> tuple[int | None, FloatArray]:
+    def _add(self, steps: StreamSteps, bets: int) -> tuple[int | None, FloatArray]:
         """Add at most _CHUNK bets.
 
         Returns the number of the bet that raised the alarm, and (bets,) log E after each.
@@ -261,7 +261,9 @@ class DriftDetector:
         over = totals >= self.settings.threshold * (self.settings.parts * BETS)
         return int(over.argmax()) if over.any() else None
 
-    def _totals(self, before: FloatArray, trace: FloatArray, steps: Steps, bets: int) -> FloatArray:
+    def _totals(
+        self, before: FloatArray, trace: FloatArray, steps: StreamSteps, bets: int
+    ) -> FloatArray:
         """(bets,) E after each, in units of 1 / (parts * BETS), so that sums are exact."""
         shares = self.settings.shares
         row_sums = np.empty((bets + 1, len(before)))
