@@ -78,6 +78,10 @@ def test_one_picture_stops_its_version_alone(
     assert 'candor_version_stopped{model="bad",version="1"} 1.0' in server.metrics()
     (logged,) = said(server, "version stopped")
     assert (logged["model"], logged["version"]) == ("bad", 1)
+    if kind == "Loop":  # its run is ended between two rounds
+        before_s = server.metric("process_cpu_seconds_total")
+        time.sleep(2)
+        assert server.metric("process_cpu_seconds_total") - before_s < 1
     started_s = time.perf_counter()
     assert server.end() == 0
     assert time.perf_counter() - started_s < 20
