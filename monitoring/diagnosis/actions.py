@@ -62,7 +62,11 @@ def plan(
         return tuple(_acknowledge(found.alarms, audited_only=is_chosen))
     if found.ongoing:
         first = list(_settle(found))
-        cures = list(_cures(found, version=version, served_elsewhere=served_elsewhere))
+        cures = [
+            each
+            for each in _cures(found, version=version, served_elsewhere=served_elsewhere)
+            if each.group is None or _has_tag(each.group)
+        ]
         if published is not None:
             cures = [Action(ActionCode.PROMOTE, version=published)]
         if first:
@@ -131,9 +135,12 @@ def _fitting(found: Findings) -> RemedyKind:
     """The remedy for exactly the affected."""
     if found.explains_all(Cause.CASE_MIX):
         return RemedyKind.CASE_MIX
-    group = found.ongoing[0].group
-    is_tag = any(each.key.startswith("tag:") for each in (group, group.within) if each is not None)
-    return RemedyKind.GROUP if is_tag else RemedyKind.ALL
+    return RemedyKind.GROUP if _has_tag(found.ongoing[0].group) else RemedyKind.ALL
+
+
+def _has_tag(group: Group) -> bool:
+    """Whether a calibrator of its own can be chosen for the group: by a tag alone."""
+    return any(each.key.startswith("tag:") for each in (group, group.within) if each is not None)
 
 
 def _barred(remedy: Remedy | None, first: Deviation) -> Hindrance | None:

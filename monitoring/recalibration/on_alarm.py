@@ -20,7 +20,10 @@ from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import running_canary
 from model_store.store.store import Store
 from monitoring.diagnosis.detectors import Drift, find_drift
+from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.facts import ActionCode, Hindrance, State
 from monitoring.diagnosis.state import FEW_LABELS
+from monitoring.diagnosis.words import words_of
 from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
@@ -216,6 +219,9 @@ class AlarmResponder:
         return elapsed_s >= self._policy.interval_s and new >= self._policy.min_labels
 
     def _attempt(self, alarm: ActiveAlarm) -> None:
+        if objection := self._objection(alarm):
+            self._note(alarm, {"outcome": outcomes.REFUSED, "reason": objection})
+            return
         try:
             drafted = recalibrate(
                 self._ledger,
@@ -233,6 +239,19 @@ class AlarmResponder:
             self._note(alarm, {"outcome": outcomes.REFUSED, "reason": str(refused)})
         except (ModelStoreError, OSError) as error:
             self._note(alarm, {"outcome": outcomes.FAILED, "reason": f"{error}."})
+
+    def _objection(self, alarm: ActiveAlarm) -> str:
+        """Why the diagnosis speaks against a recalibration of all answers; empty if it does not."""
+        with self._ledger.read() as connection:
+            row = choose(connection, alarm.model, alarm.version)
+            found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
+        cures = {each.code: each for each in found.actions}
+        whole = cures.get(ActionCode.RECALIBRATE) or cures.get(ActionCode.ADJUST_CASE_MIX)
+        is_for_some = ActionCode.RECALIBRATE_GROUP in cures
+        is_barred = whole is not None and whole.hindrance not in (None, Hindrance.FIRST)
+        if found.state is not State.HEALED and not is_for_some and not is_barred:
+            return ""
+        return f"{words_of(found).title}."
 
     def _act(self, alarm: ActiveAlarm, drafted: Recalibration) -> None:
         """Publish and promote a draft as far as policy, labels and limits allow."""

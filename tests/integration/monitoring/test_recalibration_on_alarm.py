@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +14,7 @@ from calibration.drift.state import DriftSettings
 from model_store.bundle.bundle import Bundle
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
+from monitoring.feedback import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.recalibration import AnswerFilter, on_alarm, recalibrate
@@ -366,3 +368,20 @@ def test_the_leader_does_it_and_survives_a_bug(drifted: MonitoredModel, store: S
         models_s=0.01,
     ):
         wait_until(lambda: len(looks) > 2)
+
+
+def test_an_alarm_that_has_healed_is_not_recalibrated(
+    drifted: MonitoredModel, store: Store
+) -> None:
+    """Its labels have been corrected: answers are right as often as they are confident."""
+    rows = drifted.rows("SELECT prediction_id, predicted, confidence FROM prediction")
+    rng, classes = np.random.default_rng(0), drifted.card.classes
+    drifted.label(
+        *(
+            FeedbackItem(classes[(predicted + (rng.random() > confidence)) % len(classes)], key)
+            for key, predicted, confidence in rows
+        )
+    )
+    responder(drifted, store, "promote").look()
+    assert [entry["detail"]["outcome"] for entry in history(drifted)] == ["refused"]
+    assert store.versions("tiny") == [1, 2]
