@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -130,6 +131,7 @@ async def _serve(settings: Settings, address: str) -> None:
         await asyncio.to_thread(sys.stdin.buffer.read)
         keeping.cancel()
         await server.stop(settings.drain_s)
+    shutil.rmtree(Path(address).parent, ignore_errors=True)  # a server that was killed cannot
 
 
 def _bound_memory(bodies: BodyBudget) -> None:

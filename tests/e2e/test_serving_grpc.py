@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -68,8 +69,10 @@ def test_a_flood_of_grpc_stops_nobody_and_gRPC_comes_back(siege: Siege, kind: st
 
 
 def test_the_process_of_grpc_is_started_again_and_ends_with_its_server(
-    start: Start, tiny_store: Store, png: Png
+    start: Start, tiny_store: Store, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = tempfile.mkdtemp()  # short enough for the name of a socket
+    monkeypatch.setenv("TMPDIR", folder)
     server = start(tiny_store, grpc_port="0")
     address = server.grpc_address()
     [child] = children(server.process.pid, CHILD)
@@ -81,6 +84,7 @@ def test_the_process_of_grpc_is_started_again_and_ends_with_its_server(
     server.signal(signal.SIGKILL)
     server.exit_code()
     wait_until(lambda: not runs(again))
+    assert not list(Path(folder).iterdir())
 
 
 def test_calls_have_a_line_each_as_requests_have(
