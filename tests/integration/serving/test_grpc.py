@@ -1,5 +1,6 @@
 """The gRPC service in this process: tokens in the metadata, and refusals as gRPC status codes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from open_inference.grpc import protocol, service
 
 from model_store.store.store import Store
 from serving.v2.rpc import RpcService, start_grpc
+from tests.builders.bundles import subgroup, with_subgroups
 from tests.builders.dicoms import dicom_stack
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
+B = subgroup(("B",), temperature=3.0)
 PREDICT, READ = "p" * 32, "r" * 32
 
 
@@ -33,6 +36,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
             client = service.GRPCInferenceServiceStub(channel)
             client.channel = channel
             client.queue = server.models.find("tiny").queue
+            client.scan = server.watcher.scan
             client.counted = lambda reason: started.counted(
                 "candor_requests_rejected_total", reason=reason
             )
@@ -131,3 +135,26 @@ async def test_a_parameter_chooses_frames(stub: Any) -> None:
         ]
     for choice in ({"int64_param": 5}, {"bool_param": True}, {"string_param": "some"}):
         assert await refused(infer(**choice)) is StatusCode.INVALID_ARGUMENT
+
+
+async def test_tags_choose_the_calibrator_of_a_subgroup(
+    stub: Any, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    number = tiny_store.publish(
+        "tiny", lambda folder, version: with_subgroups(folder, B, version=version)
+    )
+    tiny_store.promote("tiny", number)
+    await asyncio.to_thread(stub.scan)
+    asked = protocol.ModelInferRequest(model_name="tiny")
+    tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(png())
+    confidence = {}
+    for site in ("A", "B"):
+        tags = (("x-candor-tags", f"site={site}"),)
+        answer = await stub.ModelInfer(asked, metadata=bearer(PREDICT) + tags)
+        given = dict(
+            zip([each.name for each in answer.outputs], answer.raw_output_contents, strict=True)
+        )
+        confidence[site] = np.frombuffer(given["confidence"], "<f4")[0]
+        assert given["calibrator"][4:] == (b"site=B" if site == "B" else b"")
+    assert confidence["B"] < confidence["A"]
