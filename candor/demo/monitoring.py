@@ -95,7 +95,7 @@ def provoke_drift(
         stdout.print(said, style="bold red")
     measures = card.calibration.measures
     stdout.print(side_by_side({"card": measures, f"last {count} labels": report["measures"]}))
-    stdout.print(f"\n{report['verdict']}")
+    stdout.print(f"\nState of the diagnosis: {report['diagnosis']['state']}")
     session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
     return first, second
 
