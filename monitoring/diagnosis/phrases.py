@@ -1,6 +1,14 @@
 """The parts that sentences share: points, and which answers a figure is about."""
 
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from calibration.diagnosis.facts import Interval
 from calibration.drift.tolerance import allowed_gap
+from calibration.wording import counted
+
+_NAMED = 3  # in a row
 
 
 def points(ratio: float) -> str:
@@ -45,3 +53,55 @@ def answers_in_stream(stream: str, name: str | None) -> str:
     if stream == "class":
         return answers_of(name or "")
     return f"answers with a confidence in {name}" if stream == "bin" else "all answers"
+
+
+def day(at_s: float) -> str:
+    """A day (UTC).
+
+    >>> day(0)
+    '1 Jan 1970'
+    """
+    at = datetime.fromtimestamp(at_s, tz=UTC)
+    return f"{at.day} {at:%b %Y}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, at most three.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"])
+    ('a and b', 'a, b, c and 1 more')
+    """
+    shown = names[:_NAMED]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def age(seconds: float) -> str:
+    """How long ago, in days."""
+    return counted(round(seconds / 86_400), "day") if math.isfinite(seconds) else "a long time"
+
+
+def gap_words(gap: Interval) -> str:
+    """A gap with its interval, in points."""
+    return f"{signed_points(gap.estimate)} ({between(gap)})"
+
+
+def between(interval: Interval) -> str:
+    """An interval in points."""
+    return f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
+
+
+def signed_points(ratio: float) -> str:
+    """A difference of two ratios in points, with its sign.
+
+    >>> signed_points(0.044)
+    '+4.4'
+    """
+    return f"{round(100 * ratio, 1) + 0.0:+.1f}"
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]

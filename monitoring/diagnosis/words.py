@@ -4,10 +4,8 @@ A sentence depends on nothing but the facts. `words_of` gives what a first scree
 words with the first three actions; the rest are lists of their own.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from calibration.diagnosis.facts import (
@@ -15,7 +13,6 @@ from calibration.diagnosis.facts import (
     Deviation,
     Figures,
     Group,
-    Interval,
     Open,
     Remedy,
     RemedyKind,
@@ -37,6 +34,15 @@ from monitoring.diagnosis.facts import (
     StateReason,
     Unchecked,
 )
+from monitoring.diagnosis.phrases import (
+    age,
+    between,
+    capital,
+    day,
+    gap_words,
+    listed,
+    signed_points,
+)
 from monitoring.diagnosis.vocabulary import (
     ACCURACIES,
     ACTIONS,
@@ -55,7 +61,6 @@ from monitoring.diagnosis.vocabulary import (
 )
 
 ACTIONS_SHOWN: Final = 3
-_NAMED = 3  # values of a group by name
 
 
 @dataclass(frozen=True)
@@ -117,13 +122,13 @@ def group_words(group: Group) -> str:
         said = "all answers"
     elif group.key == "predicted":
         quoted = [f'"{each}"' for each in group.values]
-        said = f"answers of {_listed(quoted)}"
+        said = f"answers of {listed(quoted)}"
     elif group.key == "confidence":
-        said = f"answers with a confidence of {_listed(list(group.values))}"
+        said = f"answers with a confidence of {listed(list(group.values))}"
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:
-        said = f"{group.key.removeprefix('tag:')} {_listed(list(group.values))}"
+        said = f"{group.key.removeprefix('tag:')} {listed(list(group.values))}"
     return said if group.within is None else f"{said} {_within(group.within)}"
 
 
@@ -157,12 +162,12 @@ def accuracy_words(found: Accuracy) -> str:
     parts = ""
     if found.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
         parts = (
-            f" Other cases explain {_points(found.from_cases.estimate)}, errors "
-            f"{_points(found.from_error.estimate)} points of it."
+            f" Other cases explain {signed_points(found.from_cases.estimate)}, errors "
+            f"{signed_points(found.from_error.estimate)} points of it."
         )
     return (
         f"{said}: {percent(found.live)}{since} ({counted(found.n, 'label')}), "
-        f"{percent(found.reference)} there; difference {_between(found.difference)} "
+        f"{percent(found.reference)} there; difference {between(found.difference)} "
         f"points.{parts}{chosen}"
     )
 
@@ -178,16 +183,6 @@ def estimate_words(found: ExpectedPerformance) -> str:
         f"{counted(alone.answers, 'answer')} (95 % interval {percent(accuracy.lower)} to "
         f"{percent(accuracy.upper)}). {said}"
     )
-
-
-def day(at_s: float) -> str:
-    """A day (UTC).
-
-    >>> day(0)
-    '1 Jan 1970'
-    """
-    at = datetime.fromtimestamp(at_s, tz=UTC)
-    return f"{at.day} {at:%b %Y}"
 
 
 def _title(found: Diagnosis, first: Deviation | None) -> str:
@@ -210,11 +205,11 @@ def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
         yield _figures_since(first)
         if first.rest is not None and first.rest.n:
             where = "Before" if first.group.key == "all" else "Elsewhere"
-            yield f"{where}, the gap was {_gap(first.rest.gap)} points."
+            yield f"{where}, the gap was {gap_words(first.rest.gap)} points."
     elif found.basis.labels:
         yield (
             f"In {counted(found.basis.labels, 'label')}, confidence minus accuracy is "
-            f"{_gap(found.bounds)} points."
+            f"{gap_words(found.bounds)} points."
         )
     holding = [
         each
@@ -223,7 +218,7 @@ def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
     ]
     yield from (_cause(each) for each in holding)
     if found.state is not State.UNKNOWN and StateReason.SELECTION in found.reasons:
-        yield f"{_capital(_reason(found, StateReason.SELECTION))}."
+        yield f"{capital(_reason(found, StateReason.SELECTION))}."
     if found.basis.labels:
         yield f"This speaks for answers until {day(found.basis.labels_until_s)}."
 
@@ -240,7 +235,7 @@ def _figures_since(first: Deviation) -> str:
         when += f", until {day(first.until)}"
     return (
         f"{when}: {percent(inside.confidence)} confident, {percent(inside.accuracy.estimate)} "
-        f"right ({counted(inside.n, 'label')}; gap {_gap(inside.gap)} points)."
+        f"right ({counted(inside.n, 'label')}; gap {gap_words(inside.gap)} points)."
     )
 
 
@@ -253,8 +248,8 @@ def _reason(found: Diagnosis, reason: StateReason) -> str:
     basis = found.basis
     newest = max(found.generated_s, basis.last_served_s)
     return REASONS[reason].format(
-        answers_age=_age(newest - basis.last_served_s),
-        labels_age=_age(newest - basis.labels_until_s),
+        answers_age=age(newest - basis.last_served_s),
+        labels_age=age(newest - basis.labels_until_s),
         unchecked=_unchecked(found.unchecked),
         missing=percent(1 - basis.coverage),
         audit_missing=percent(basis.audit_missing),
@@ -262,7 +257,7 @@ def _reason(found: Diagnosis, reason: StateReason) -> str:
 
 
 def _unchecked(parts: tuple[Unchecked, ...]) -> str:
-    return _listed([group_words(each.group) for each in parts])
+    return listed([group_words(each.group) for each in parts])
 
 
 def _barred(found: Diagnosis) -> Iterator[str]:
@@ -279,13 +274,14 @@ def _harmed(found: Diagnosis, action: Action) -> str:
         ActionCode.ADJUST_CASE_MIX: RemedyKind.CASE_MIX,
     }
     remedy = next((each for each in found.remedies if each.kind is kinds.get(action.code)), None)
-    return "others" if remedy is None else _listed(harmed_by(remedy))
+    return "others" if remedy is None else listed(harmed_by(remedy))
 
 
 def harmed_by(remedy: Remedy) -> list[str]:
     """The groups that a remedy makes worse, with their gaps before and after."""
     return [
-        f"{group_words(each.group)} ({_points(each.before)} to {_points(each.after)} points)"
+        f"{group_words(each.group)} "
+        f"({signed_points(each.before)} to {signed_points(each.after)} points)"
         for each in remedy.effects
         if each.harms
     ]
@@ -324,14 +320,14 @@ def _sign(sign: EarlySign) -> str:
 
 
 def _question(each: Open) -> str:
-    who, labels = _capital(group_words(each.group)), counted(each.labels, "more label")
+    who, labels = capital(group_words(each.group)), counted(each.labels, "more label")
     if each.kind == APART:
         return f"{who}: {labels} of answers outside the other group would tell the two apart."
     return f"{who}: {labels} would show a gap of {100 * each.gap:.0f} points."
 
 
 def _sure(found: Diagnosis, first: Deviation | None) -> str:
-    others = "" if first is None else _listed([group_words(each) for each in first.others])
+    others = "" if first is None else listed([group_words(each) for each in first.others])
     others = f"it may be {others}" if others else "another group is nearly as likely"
     return CERTAINTIES[found.certainty].format(others=others)
 
@@ -345,33 +341,5 @@ def _within(group: Group) -> str:
     return f"at {said}" if group.key.startswith("tag:") else f"in {said}"
 
 
-def _listed(names: list[str]) -> str:
-    shown = names[:_NAMED]
-    more = len(names) - len(shown)
-    if more:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
-
-
 def _on(at_s: float | None) -> str:
     return "" if at_s is None else f" around {day(at_s)}"
-
-
-def _age(seconds: float) -> str:
-    return counted(round(seconds / 86_400), "day") if math.isfinite(seconds) else "a long time"
-
-
-def _gap(gap: Interval) -> str:
-    return f"{_points(gap.estimate)} ({_between(gap)})"
-
-
-def _between(interval: Interval) -> str:
-    return f"{_points(interval.lower)} to {_points(interval.upper)}"
-
-
-def _points(ratio: float) -> str:
-    return f"{round(100 * ratio, 1) + 0.0:+.1f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
