@@ -71,7 +71,7 @@ def plan(
             cures = [Action(ActionCode.PROMOTE, version=published)]
         if first:
             cures = [_hindered(each, Hindrance.FIRST) for each in cures]
-        usable = [each for each in cures if each.available]
+        usable = [each for each in cures if each.available][:1]  # the one that fits best
         barred = [each for each in cures if not each.available]
         steps = [*first, *usable, *_look(found), *_roll_back(accuracy, earlier)]
         return (*steps, *barred, *_acknowledge(found.alarms, later=True))

@@ -104,6 +104,8 @@ def _without_evidence(
     """An alarm that no error which goes on bears out."""
     if found.suspects_patients:
         return State.ALARM, (StateReason.ALARM_ACTIVE, StateReason.EXPLAINED, *doubts)
+    if StateReason.SELECTION in doubts or StateReason.AUDIT_INCOMPLETE in doubts:
+        return State.ALARM, (StateReason.ALARM_ACTIVE, *doubts)
     if found.explains_all(Cause.CORRECTED):
         return State.HEALED, (StateReason.CORRECTED, *doubts)
     if found.explains_all():
