@@ -2,7 +2,7 @@
 
 from benchmarks.diagnosis.scenes import ALL, Truth, Where
 from benchmarks.diagnosis.world import DAY_S
-from calibration.diagnosis.facts import Deviation, Group, Inference
+from calibration.diagnosis.facts import AnswerGroup, Deviation, Inference
 
 
 def grades(truth: Truth, said: Inference) -> dict[str, bool]:
@@ -21,7 +21,7 @@ def grades(truth: Truth, said: Inference) -> dict[str, bool]:
     return found
 
 
-def where(group: Group) -> Where:
+def where(group: AnswerGroup) -> Where:
     """A group as scenes name it."""
     if group.within:
         keys = sorted([group.key, group.within.key])

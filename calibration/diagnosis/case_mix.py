@@ -14,7 +14,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import log_sum_exp, logit
-from calibration.diagnosis.facts import Cause, Group, Rival, RivalStatus
+from calibration.diagnosis.facts import AnswerGroup, Cause, Rival, RivalStatus
 from calibration.diagnosis.groups import ALL, TAG
 from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import group_evidence, scan
@@ -32,7 +32,7 @@ class Mix:
     `left`: log evidence that remains if they are granted.
     """
 
-    group: Group
+    group: AnswerGroup
     rows: BoolArray
     confidence: FloatArray
     left: float
@@ -60,9 +60,9 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
 
 
-def _scopes(outcome: Outcome) -> Iterator[tuple[Group, BoolArray]]:
+def _scopes(outcome: Outcome) -> Iterator[tuple[AnswerGroup, BoolArray]]:
     """All answers; and the values of a tag that the first finding names, if it names one."""
-    yield Group(ALL), np.ones(len(outcome.labeled), bool)
+    yield AnswerGroup(ALL), np.ones(len(outcome.labeled), bool)
     best = outcome.found[0].best
     for key, values in ((best.key, best.values), *([best.within] if best.within else [])):
         if key.startswith(TAG):
@@ -70,7 +70,7 @@ def _scopes(outcome: Outcome) -> Iterator[tuple[Group, BoolArray]]:
             yield tag.group(values), tag.members(values)
 
 
-def _mix(outcome: Outcome, group: Group, members: BoolArray) -> Mix | None:
+def _mix(outcome: Outcome, group: AnswerGroup, members: BoolArray) -> Mix | None:
     """The shares of a group since they changed.
 
     None if former shares or the probabilities are unknown, or the shares have not changed.

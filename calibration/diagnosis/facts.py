@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalEstimate:
     """An estimate with its 95 % interval."""
 
     estimate: float
@@ -32,15 +32,15 @@ class Figures:
     n: int
     worth: float
     confidence: float
-    accuracy: Interval
-    gap: Interval
+    accuracy: IntervalEstimate
+    gap: IntervalEstimate
     wrong: int
     expected_wrong: float
-    odds: Interval
+    odds: IntervalEstimate
 
 
 @dataclass(frozen=True)
-class Group:
+class AnswerGroup:
     """Answers with one of `values` of a key: all, predicted, confidence, drawn or tag:KEY.
 
     `within`: a second condition that narrows it. `values` are the caller's names; empty for `all`.
@@ -48,7 +48,7 @@ class Group:
 
     key: str
     values: tuple[str, ...] = ()
-    within: "Group | None" = None
+    within: "AnswerGroup | None" = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Deviation:
             times less likely.
     """
 
-    group: Group
+    group: AnswerGroup
     score: float
     since: Since
     until: float | None
@@ -103,7 +103,7 @@ class Deviation:
     shape: Shape
     inside: Figures
     rest: Figures | None
-    others: tuple[Group, ...] = ()
+    others: tuple[AnswerGroup, ...] = ()
     is_weak: bool = False
 
 
@@ -142,14 +142,14 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Effect:
+class GroupEffect:
     """The gap before and after a remedy of those answers of a group that it changes.
 
     The `n` labels are not those that it was fitted on. `harms`: the gap grows by more than 0.01 and
     is significant after Bonferroni's correction.
     """
 
-    group: Group
+    group: AnswerGroup
     n: int
     before: float
     after: float
@@ -165,12 +165,12 @@ class RemedyKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Remedy:
+class TriedRemedy:
     """A remedy with its effect on each group, worst harm first. `group`: whom it changes."""
 
     kind: RemedyKind
-    group: Group
-    effects: tuple[Effect, ...]
+    group: AnswerGroup
+    effects: tuple[GroupEffect, ...]
 
     @property
     def harms(self) -> bool:
@@ -186,7 +186,7 @@ class Open:
     names, is wrong: labels of answers that are of one of the two alone.
     """
 
-    group: Group
+    group: AnswerGroup
     gap: float
     labels: int
     kind: str
@@ -208,8 +208,8 @@ class Inference:
     served: int
     evidence: float
     patient_correlation: float
-    bounds: Interval
+    bounds: IntervalEstimate
     deviations: tuple[Deviation, ...] = ()
     rivals: tuple[Rival, ...] = ()
-    remedies: tuple[Remedy, ...] = ()
+    remedies: tuple[TriedRemedy, ...] = ()
     open: tuple[Open, ...] = field(default=())

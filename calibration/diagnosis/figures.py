@@ -7,7 +7,7 @@ import numpy as np
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import logit, sigmoid
-from calibration.diagnosis.facts import Figures, Interval
+from calibration.diagnosis.facts import IntervalEstimate, Figures
 from calibration.measures.metrics import Z95, gap_interval
 
 _STEPS = 25
@@ -38,22 +38,22 @@ def figures_of(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> 
     )
 
 
-def _share(share: float, n: float) -> Interval:
+def _share(share: float, n: float) -> IntervalEstimate:
     """Wilson's interval (1927) of a share of n."""
     z2 = Z95**2
     center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(share, max(center - half, 0.0), min(center + half, 1.0))
+    return IntervalEstimate(share, max(center - half, 0.0), min(center + half, 1.0))
 
 
-def _gap(difference: FloatArray, weight: FloatArray, confidence: float) -> Interval:
+def _gap(difference: FloatArray, weight: FloatArray, confidence: float) -> IntervalEstimate:
     worth = float(weight.sum())
     gap = float(difference @ weight) / worth
     variance = float(((difference - gap) ** 2) @ weight) / worth
-    return Interval(gap, *gap_interval(gap, confidence, variance, worth))
+    return IntervalEstimate(gap, *gap_interval(gap, confidence, variance, worth))
 
 
-def _odds(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> Interval:
+def _odds(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> IntervalEstimate:
     """Factor on the odds, by maximum likelihood; Wald's interval of its logarithm."""
     z, shift, curvature = logit(confidence), 0.0, 1.0
     for _ in range(_STEPS):
@@ -64,7 +64,7 @@ def _odds(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> Inter
         if abs(step) < 1e-5:
             break
     half = Z95 / math.sqrt(curvature)
-    return Interval(*(_exp(value) for value in (shift, shift - half, shift + half)))
+    return IntervalEstimate(*(_exp(value) for value in (shift, shift - half, shift + half)))
 
 
 def _exp(value: float) -> float:

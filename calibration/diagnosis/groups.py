@@ -15,7 +15,7 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import Group
+from calibration.diagnosis.facts import AnswerGroup
 
 ALL: Final = "all"
 PREDICTED: Final = "predicted"
@@ -44,9 +44,9 @@ class Key:
         chosen[list(values)] = True
         return np.asarray(chosen[self.codes])
 
-    def group(self, values: Sequence[int], within: Group | None = None) -> Group:
+    def group(self, values: Sequence[int], within: AnswerGroup | None = None) -> AnswerGroup:
         """The values by name."""
-        return Group(self.name, tuple(self.names[value] for value in values), within)
+        return AnswerGroup(self.name, tuple(self.names[value] for value in values), within)
 
 
 def keys_of(answers: Answers) -> dict[str, Key]:
@@ -85,13 +85,13 @@ def _ranges(confidence: FloatArray) -> Key:
     return Key(CONFIDENCE, np.searchsorted(edges, confidence, side="right"), tuple(names), True)
 
 
-def members(group: Group, answers: Answers) -> BoolArray:
+def members(group: AnswerGroup, answers: Answers) -> BoolArray:
     """Which answers (N,), labeled or not, are of a group."""
     inside = _of_key(group, answers)
     return inside & members(group.within, answers) if group.within else inside
 
 
-def _of_key(group: Group, answers: Answers) -> BoolArray:
+def _of_key(group: AnswerGroup, answers: Answers) -> BoolArray:
     if group.key == ALL:
         return np.ones(len(answers), dtype=bool)
     if group.key == CONFIDENCE:

@@ -13,22 +13,22 @@ from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     Cause,
     Deviation,
+    IntervalEstimate,
     Figures,
     Inference,
-    Interval,
-    Remedy,
     Rival,
     RivalStatus,
+    TriedRemedy,
 )
 from calibration.diagnosis.figures import figures_of
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.noise import noise
-from calibration.diagnosis.onset import Onset, onset
+from calibration.diagnosis.onset import DatedOnset, onset
 from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
 from calibration.diagnosis.planner import open_questions, telling_apart
 from calibration.diagnosis.remedies import remedies_of
 from calibration.diagnosis.rivals import corrected_labels, patients
-from calibration.diagnosis.search import STRONG, Finding
+from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import selection
 
 
@@ -38,7 +38,7 @@ class _Course:
 
     served: Answers
     outcome: Outcome
-    dates: list[Onset]
+    dates: list[DatedOnset]
 
 
 def infer(answers: Answers) -> Inference:
@@ -120,12 +120,12 @@ def _affected(course: _Course, number: int) -> BoolArray:
     return rows
 
 
-def _bounds(course: _Course) -> Interval:
+def _bounds(course: _Course) -> IntervalEstimate:
     figures = _figures(course, np.arange(len(course.served)))
-    return figures.gap if figures else Interval(math.nan, -1.0, 1.0)
+    return figures.gap if figures else IntervalEstimate(math.nan, -1.0, 1.0)
 
 
-def _dates(outcome: Outcome) -> list[Onset]:
+def _dates(outcome: Outcome) -> list[DatedOnset]:
     """Date each finding, the errors of the others put right."""
     best = [each.best for each in outcome.found]
     served_s = outcome.labeled.served_s
@@ -143,7 +143,9 @@ def _deviations(course: _Course) -> tuple[Deviation, ...]:
     return tuple(_deviation(course, each, date, affected) for each, date in pairs)
 
 
-def _deviation(course: _Course, finding: Finding, date: Onset, affected: BoolArray) -> Deviation:
+def _deviation(
+    course: _Course, finding: Explanation, date: DatedOnset, affected: BoolArray
+) -> Deviation:
     best, stream = finding.best, course.outcome.stream
     inside = _figures(course, date.affected)
     if inside is None:
@@ -172,7 +174,7 @@ def _figures(course: _Course, rows: IntArray) -> Figures | None:
 
 def _remedies(
     course: _Course, deviations: tuple[Deviation, ...], mix: Mix | None
-) -> tuple[Remedy, ...]:
+) -> tuple[TriedRemedy, ...]:
     """For the errors that go on; nothing is to be remedied where all have healed."""
     going_on = [place for place, each in enumerate(deviations) if each.until is None]
     if not going_on:

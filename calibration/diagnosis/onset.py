@@ -58,7 +58,7 @@ _TAIL = 0.005  # outside each end of the interval: the shapes tried are not all 
 
 
 @dataclass(frozen=True)
-class Onset:
+class DatedOnset:
     """`since` and `until` of an error, its course, and which labels (k,) of the group it hit."""
 
     since: Since
@@ -67,7 +67,7 @@ class Onset:
     affected: IntArray
 
 
-def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> Onset:
+def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> DatedOnset:
     """Date the error of a group.
 
     Args:
@@ -86,7 +86,7 @@ def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> Onset:
         last = _last(stream, np.flatnonzero(members)[first:])
         affected = np.flatnonzero(members)[first : first + last + 1]
         until = float(served_s[affected[-1]])
-    return Onset(since, until, course, affected)
+    return DatedOnset(since, until, course, affected)
 
 
 def _has_healed(stream: Stream, found: Hypothesis) -> bool:

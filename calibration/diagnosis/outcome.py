@@ -8,7 +8,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
-from calibration.diagnosis.search import Finding, search
+from calibration.diagnosis.search import Explanation, search
 from calibration.diagnosis.stream import Stream
 
 
@@ -27,7 +27,7 @@ class Outcome:
 
     labeled: Answers
     stream: Stream
-    found: list[Finding]
+    found: list[Explanation]
     evidence: float
     naive: float
     correlation: float

@@ -7,7 +7,7 @@ import numpy as np
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
-from calibration.diagnosis.facts import Deviation, Group, Open
+from calibration.diagnosis.facts import AnswerGroup, Deviation, Open
 from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
 
 RANDOM = "random"  # of answers drawn at random
@@ -73,13 +73,13 @@ def open_questions(answers: Answers, *, most: int = 12) -> tuple[Open, ...]:
         answers: labeled or not.
         most: how many to name.
     """
-    open_groups = [_open(answers, Group(ALL), GAP_OF_ALL, 0.0)]
+    open_groups = [_open(answers, AnswerGroup(ALL), GAP_OF_ALL, 0.0)]
     keys = {TAG + key: tag for key, tag in answers.tags.items()}
     keys[PREDICTED] = Tag(answers.predicted, answers.classes)
     for name, tag in keys.items():
         price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
         values = _least_labeled(answers, tag, most)
-        open_groups += [_open(answers, Group(name, (value,)), GAP, price) for value in values]
+        open_groups += [_open(answers, AnswerGroup(name, (value,)), GAP, price) for value in values]
     wanting = [each for each in open_groups if each is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
 
@@ -108,7 +108,7 @@ def _least_labeled(answers: Answers, tag: Tag, most: int) -> list[str]:
     return [tag.names[value] for value in order[:most]]
 
 
-def _open(answers: Answers, group: Group, gap: float, price: float) -> Open | None:
+def _open(answers: Answers, group: AnswerGroup, gap: float, price: float) -> Open | None:
     """How many more labels the group needs; None if it has them, or no answers."""
     inside = members(group, answers)
     if not inside.any():

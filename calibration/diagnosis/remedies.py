@@ -15,7 +15,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.affine import bias_form, fit_affine, temperature_form
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
-from calibration.diagnosis.facts import Effect, Group, Remedy, RemedyKind
+from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, keys_of
 from calibration.diagnosis.outcome import patient_codes
 
@@ -29,10 +29,10 @@ _LEAST = 1e-12
 def remedies_of(
     labeled: Answers,
     weight: FloatArray,
-    groups: Mapping[Group, BoolArray],
+    groups: Mapping[AnswerGroup, BoolArray],
     since: BoolArray,
     mix: Mix | None = None,
-) -> tuple[Remedy, ...]:
+) -> tuple[TriedRemedy, ...]:
     """Return what recalibrating all answers would do, and each group alone.
 
     Args:
@@ -44,7 +44,7 @@ def remedies_of(
     """
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
-    recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], Group(ALL)
+    recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], AnswerGroup(ALL)
     rows = np.ones(len(recent), bool)
     found = [_remedy(recent, worth, RemedyKind.ALL, everyone, rows, tuple(groups))]
     for group, rows in groups.items():
@@ -53,7 +53,7 @@ def remedies_of(
     if mix is not None:
         rows = np.flatnonzero(mix.rows)
         effects = effects_of(labeled.rows(rows), weight[rows], mix.confidence[rows])
-        found.append(Remedy(RemedyKind.CASE_MIX, mix.group, effects))
+        found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects))
     return tuple(each for each in found if each)
 
 
@@ -61,17 +61,17 @@ def _remedy(
     recent: Answers,
     weight: FloatArray,
     kind: RemedyKind,
-    group: Group,
+    group: AnswerGroup,
     rows: BoolArray,
-    wrong: tuple[Group, ...] = (),
-) -> Remedy | None:
+    wrong: tuple[AnswerGroup, ...] = (),
+) -> TriedRemedy | None:
     """The remedy that is fitted on `rows`, and its effects on them; None with too few labels."""
     chosen = np.flatnonzero(rows)
     if len(chosen) < _FEWEST_ROWS:
         return None
     changed, worth = recent.rows(chosen), weight[chosen]
     after = cross_fitted(changed, worth)
-    return Remedy(kind, group, effects_of(changed, worth, after, wrong))
+    return TriedRemedy(kind, group, effects_of(changed, worth, after, wrong))
 
 
 def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
@@ -118,8 +118,8 @@ def _form(labels: IntArray, classes: int) -> FloatArray:
 
 
 def effects_of(
-    answers: Answers, weight: FloatArray, after: FloatArray, wrong: tuple[Group, ...] = ()
-) -> tuple[Effect, ...]:
+    answers: Answers, weight: FloatArray, after: FloatArray, wrong: tuple[AnswerGroup, ...] = ()
+) -> tuple[GroupEffect, ...]:
     """Effects on all answers and on each value of each tag and class, worst harm first.
 
     Args:
@@ -129,7 +129,7 @@ def effects_of(
         wrong: groups that erred; the other values of their keys are looked at together, too.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
-    groups = {Group(ALL): np.ones(len(answers), bool), **dict(_values(keys))}
+    groups = {AnswerGroup(ALL): np.ones(len(answers), bool), **dict(_values(keys))}
     groups |= dict(_right_ones(keys, wrong))
     judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
     z = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
@@ -137,13 +137,15 @@ def effects_of(
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 
 
-def _values(keys: list[Key]) -> Iterator[tuple[Group, BoolArray]]:
+def _values(keys: list[Key]) -> Iterator[tuple[AnswerGroup, BoolArray]]:
     for key in keys:
         for value in range(len(key.names)):
             yield key.group([value]), key.members([value])
 
 
-def _right_ones(keys: list[Key], wrong: tuple[Group, ...]) -> Iterator[tuple[Group, BoolArray]]:
+def _right_ones(
+    keys: list[Key], wrong: tuple[AnswerGroup, ...]
+) -> Iterator[tuple[AnswerGroup, BoolArray]]:
     """The values of a key together that did not err."""
     for key in keys:
         erred = {name for group in wrong if group.key == key.name for name in group.values}
@@ -156,10 +158,10 @@ def _effect(
     answers: Answers,
     weight: FloatArray,
     after: FloatArray,
-    group: Group,
+    group: AnswerGroup,
     rows: BoolArray,
     z: float,
-) -> Effect:
+) -> GroupEffect:
     w, right = weight[rows], answers.correct[rows]
     worth = float(w.sum())
     gap_before = float(w @ (answers.confidence[rows] - right)) / worth
@@ -167,4 +169,4 @@ def _effect(
     gap_after = float(w @ (p - right)) / worth
     error = math.sqrt(float(w @ (p * (1 - p))) / worth / worth)
     worse = abs(gap_after) > abs(gap_before) + _WORSE and abs(gap_after) > z * error
-    return Effect(group, int(rows.sum()), gap_before, gap_after, worse)
+    return GroupEffect(group, int(rows.sum()), gap_before, gap_after, worse)

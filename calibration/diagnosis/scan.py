@@ -17,7 +17,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import FAMILY, SHAPE_PRIOR, log_sum_exp, overconfident
-from calibration.diagnosis.facts import Group, Shape
+from calibration.diagnosis.facts import AnswerGroup, Shape
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, price_of_key, price_of_set
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.windows import BEGIN, END, OPEN, PRIOR, most_in_a_row, window_sums
@@ -57,10 +57,10 @@ class Hypothesis:
         """Which labels (n,) are of the group and the window."""
         return self.members(stream) & (stream.block >= self.begin) & (stream.block < self.end)
 
-    def group(self, stream: Stream) -> Group:
+    def group(self, stream: Stream) -> AnswerGroup:
         """The group by name."""
         if self.key == ALL:
-            return Group(ALL)
+            return AnswerGroup(ALL)
         within = self.within and stream.keys[self.within[0]].group(self.within[1])
         return stream.keys[self.key].group(self.values, within or None)
 

@@ -22,7 +22,7 @@ _SPELL = 3  # blocks in which an error of all has one form
 
 
 @dataclass(frozen=True)
-class Finding:
+class Explanation:
     """A hypothesis that is kept, with others that these labels cannot tell from it.
 
     `siblings`: of the same key, other values; `twins`: of other keys.
@@ -33,9 +33,9 @@ class Finding:
     siblings: tuple[Hypothesis, ...]
 
 
-def search(stream: Stream) -> tuple[list[Finding], float]:
+def search(stream: Stream) -> tuple[list[Explanation], float]:
     """Return the groups that changed, most evident first, and the log evidence of the best."""
-    found: list[Finding] = []
+    found: list[Explanation] = []
     evidence = -math.inf
     while len(found) < _MOST:
         best = _next(stream, [each.best for each in found])
@@ -49,7 +49,7 @@ def search(stream: Stream) -> tuple[list[Finding], float]:
     return _merged(stream, _needed(stream, found)), evidence
 
 
-def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
+def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     left = corrected(stream, found)
     hypotheses = scan(left)
     best = _plausible(left, hypotheses, found)
@@ -65,7 +65,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Finding:
     known = {part.key, CONFIDENCE, ALL, DRAWN, *(each.key for each in twins)}
     twins += [each for each in near if each.key not in known]
     siblings = tuple(each for each in near if each.key == part.key and _apart(each, part))
-    return Finding(part, tuple(twins[:3]), siblings[:3])
+    return Explanation(part, tuple(twins[:3]), siblings[:3])
 
 
 def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesis]) -> Hypothesis:
@@ -112,7 +112,7 @@ def _overlap(one: Hypothesis, other: Hypothesis) -> bool:
     return one.begin < other.end and other.begin < one.end
 
 
-def _needed(stream: Stream, found: list[Finding]) -> list[Finding]:
+def _needed(stream: Stream, found: list[Explanation]) -> list[Explanation]:
     """Those that the others together do not explain."""
     for each in list(found):
         others = [other.best for other in found if other is not each]
@@ -126,9 +126,9 @@ def _needed(stream: Stream, found: list[Finding]) -> list[Finding]:
     return found
 
 
-def _merged(stream: Stream, found: list[Finding]) -> list[Finding]:
+def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
     """One finding for groups of one key that erred alike at overlapping times."""
-    kept: list[Finding] = []
+    kept: list[Explanation] = []
     for each in found:
         same = next((old for old in kept if _alike(stream, old.best, each.best)), None)
         if same is None:
@@ -150,7 +150,7 @@ def _direction(stream: Stream, each: Hypothesis) -> float:
     return float(np.sign((stream.weight[rows] * (expected - stream.right[rows])).sum()))
 
 
-def _union(one: Finding, other: Finding) -> Finding:
+def _union(one: Explanation, other: Explanation) -> Explanation:
     best = replace(
         one.best,
         values=tuple(sorted({*one.best.values, *other.best.values})),
@@ -158,4 +158,4 @@ def _union(one: Finding, other: Finding) -> Finding:
         end=max(one.best.end, other.best.end),
     )
     siblings = tuple(each for each in one.siblings if _apart(each, best))
-    return Finding(best, one.twins, siblings)
+    return Explanation(best, one.twins, siblings)

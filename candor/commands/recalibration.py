@@ -17,7 +17,7 @@ from candor.commands.options import (
 from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
-    from calibration.diagnosis.facts import Group
+    from calibration.diagnosis.facts import AnswerGroup
 
 
 def recalibrate(
@@ -143,7 +143,7 @@ def recalibrate(
         )
 
 
-def _group(text: str | None) -> "Group | None":
+def _group(text: str | None) -> "AnswerGroup | None":
     from model_store.errors import TagsInvalid
     from monitoring.recalibration import read_group
 

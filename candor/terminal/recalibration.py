@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from rich.console import RenderableType
 
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
-from calibration.diagnosis.facts import Effect
+from calibration.diagnosis.facts import GroupEffect
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     bin_cells,
@@ -86,7 +86,7 @@ def class_table(classes: Sequence[ClassChange]) -> RenderableType:
     return table("Classes", ("", "n", "sensitivity", "specificity", "confidence - accuracy"), rows)
 
 
-def effect_table(effects: Sequence[Effect]) -> RenderableType:
+def effect_table(effects: Sequence[GroupEffect]) -> RenderableType:
     """Return the gap of each subgroup before and after, the largest growth first."""
     rows = [
         [

@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
-from calibration.diagnosis.facts import Interval
+from calibration.diagnosis.facts import IntervalEstimate
 from calibration.intervals.confidence_sequence import (
     accuracy_evidence,
     accuracy_sequence,
@@ -119,7 +119,9 @@ def _described(
         since_s=None if stretch.day is None else stretch.day * _DAY_S,
         reference_n=reference.total,
         reference=then,
-        difference=Interval(live - then, now.lower - before.upper, now.upper - before.lower),
+        difference=IntervalEstimate(
+            live - then, now.lower - before.upper, now.upper - before.lower
+        ),
         from_cases=_normal(cases, confidence_variance(labeled) + confidence_variance(reference)),
         from_error=_normal(error, spread),
         odds_limit=ODDS,
@@ -209,9 +211,9 @@ def _before(reference: BinSums) -> metrics.Interval:
     return share_interval(reference.total, correct, alpha=_OF_REFERENCE)
 
 
-def _normal(value: float, variance: float) -> Interval:
+def _normal(value: float, variance: float) -> IntervalEstimate:
     half = Z95 * math.sqrt(variance)
-    return Interval(value, value - half, value + half)
+    return IntervalEstimate(value, value - half, value + half)
 
 
 def confidence_variance(sums: BinSums) -> float:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator
 
 from calibration.diagnosis.facts import (
+    AnswerGroup,
     Cause,
     Deviation,
-    Group,
-    Remedy,
     RemedyKind,
     Rival,
     RivalStatus,
+    TriedRemedy,
 )
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.planner import RANDOM
@@ -138,12 +138,12 @@ def _fitting(found: Findings) -> RemedyKind:
     return RemedyKind.GROUP if _has_tag(found.ongoing[0].group) else RemedyKind.ALL
 
 
-def _has_tag(group: Group) -> bool:
+def _has_tag(group: AnswerGroup) -> bool:
     """Whether a calibrator of its own can be chosen for the group: by a tag alone."""
     return any(each.key.startswith("tag:") for each in (group, group.within) if each is not None)
 
 
-def _barred(remedy: Remedy | None, first: Deviation) -> Hindrance | None:
+def _barred(remedy: TriedRemedy | None, first: Deviation) -> Hindrance | None:
     if remedy is None:
         return None
     if remedy.harms:
@@ -216,7 +216,7 @@ def _complete_audit(found: Findings) -> Action:
     return Action(ActionCode.COMPLETE_AUDIT, labels=left, kind=MISSING)
 
 
-def _needed(found: Findings, group: Group | None) -> int:
+def _needed(found: Findings, group: AnswerGroup | None) -> int:
     """Labels until a gap would be known, from the planner where it has the group."""
     planned = [
         each.labels

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT
-from calibration.diagnosis.facts import Group, Interval
+from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from monitoring.diagnosis.facts import Unchecked
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.slices import AUDIT
@@ -60,15 +60,15 @@ class LabelCoverage:
         """Of the answers drawn at random."""
         return self.due.get(AUDIT, Count())
 
-    def hidden(self, *, audit: bool) -> Interval:
+    def hidden(self, *, audit: bool) -> IntervalEstimate:
         """The gap, and between which ends missing labels could move it (Manski 1990)."""
         count = self.audit if audit else self.whole
         if not count.n:
-            return Interval(math.nan, -1.0, 1.0)
+            return IntervalEstimate(math.nan, -1.0, 1.0)
         gap, left = (count.confidence - count.correct) / count.n, count.served - count.n
         sure = max(count.served_confidence - count.confidence, 0.0)
         total = count.confidence - count.correct + sure
-        return Interval(gap, (total - left) / count.served, total / count.served)
+        return IntervalEstimate(gap, (total - left) / count.served, total / count.served)
 
 
 def read_coverage(
@@ -119,18 +119,18 @@ def _neglected(
             yield Unchecked(group, share, count.served, count.n)
 
 
-def group_of(name: str) -> Group | None:
+def group_of(name: str) -> AnswerGroup | None:
     """Return the group of a slice; None for all answers and for true classes.
 
     >>> group_of("tag:site=B")
-    Group(key='tag:site', values=('B',), within=None)
+    AnswerGroup(key='tag:site', values=('B',), within=None)
     """
     kind, _, rest = name.partition(":")
     if kind == "predicted":
-        return Group("predicted", (rest,))
+        return AnswerGroup("predicted", (rest,))
     if kind == "tag":
         key, _, value = rest.partition("=")
-        return Group(f"tag:{key}", (value,))
+        return AnswerGroup(f"tag:{key}", (value,))
     return None
 
 
@@ -150,7 +150,7 @@ def _ranges(bins: np.ndarray) -> Iterator[Unchecked]:
             values = (f"{part.start / count:.2f}-{part.stop / count:.2f}",)
             answers = int(served[part].sum())
             yield Unchecked(
-                Group("confidence", values), answers / total, answers, int(n[part].sum())
+                AnswerGroup("confidence", values), answers / total, answers, int(n[part].sum())
             )
 
 

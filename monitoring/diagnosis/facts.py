@@ -6,7 +6,14 @@ Times are seconds since 1970 UTC, gaps are mean confidence minus accuracy, share
 from dataclasses import dataclass
 from enum import StrEnum
 
-from calibration.diagnosis.facts import Deviation, Group, Interval, Open, Remedy, Rival
+from calibration.diagnosis.facts import (
+    AnswerGroup,
+    Deviation,
+    IntervalEstimate,
+    Open,
+    Rival,
+    TriedRemedy,
+)
 from monitoring.feedback.discordance import OtherLabels
 
 
@@ -101,7 +108,7 @@ class Alarm:
 class Unchecked:
     """Answers of one kind of which too few have a label; `share`: of all answers served."""
 
-    group: Group
+    group: AnswerGroup
     share: float
     served: int
     labels: int
@@ -139,9 +146,9 @@ class Accuracy:
     since_s: float | None
     reference_n: int
     reference: float
-    difference: Interval
-    from_cases: Interval
-    from_error: Interval
+    difference: IntervalEstimate
+    from_cases: IntervalEstimate
+    from_error: IntervalEstimate
     odds_limit: float
     audit: bool
     is_chosen: bool
@@ -206,7 +213,7 @@ class Action:
     available: bool = True
     hindrance: Hindrance | None = None
     version: int | None = None
-    group: Group | None = None
+    group: AnswerGroup | None = None
     labels: int = 0
     kind: str = ""
     since_s: float | None = None
@@ -246,15 +253,15 @@ class Diagnosis:
     reasons: tuple[StateReason, ...]
     certainty: Certainty
     basis: Basis
-    bounds: Interval
-    hidden: Interval
+    bounds: IntervalEstimate
+    hidden: IntervalEstimate
     alarms: tuple[Alarm, ...]
     deviations: tuple[Deviation, ...]
     rivals: tuple[Rival, ...]
     unchecked: tuple[Unchecked, ...]
     accuracy: Accuracy
     early_signs: tuple[EarlySign, ...]
-    remedies: tuple[Remedy, ...]
+    remedies: tuple[TriedRemedy, ...]
     other_labels: OtherLabels
     open: tuple[Open, ...]
     actions: tuple[Action, ...]

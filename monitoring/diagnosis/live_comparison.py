@@ -13,7 +13,7 @@ from operator import add
 from sqlalchemy import Connection
 
 from calibration.bins import BinSums
-from calibration.diagnosis.facts import Interval
+from calibration.diagnosis.facts import IntervalEstimate
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
 from calibration.wording import counted
@@ -46,9 +46,9 @@ class LiveComparison:
     audit: bool
     n_first: int
     n_second: int
-    accuracy: Interval
-    from_cases: Interval
-    gap: Interval
+    accuracy: IntervalEstimate
+    from_cases: IntervalEstimate
+    gap: IntervalEstimate
 
 
 def compare_live(
@@ -104,9 +104,9 @@ def _by_day(connection: Connection, row: WatchedVersion, name: str) -> Mapping[i
     return {each.first: each.labeled for each in days if each.labeled.total}
 
 
-def _interval(values: list[float], variances: list[float]) -> Interval:
+def _interval(values: list[float], variances: list[float]) -> IntervalEstimate:
     difference, half = values[1] - values[0], Z95 * math.sqrt(sum(variances))
-    return Interval(difference, difference - half, difference + half)
+    return IntervalEstimate(difference, difference - half, difference + half)
 
 
 def _of_share(sums: BinSums) -> float:
@@ -115,6 +115,6 @@ def _of_share(sums: BinSums) -> float:
     return share * (1 - share) / sums.total
 
 
-def _points(found: Interval) -> str:
+def _points(found: IntervalEstimate) -> str:
     estimate, lower, upper = (100 * each for each in (found.estimate, found.lower, found.upper))
     return f"{estimate:+.1f} points ({lower:+.1f} to {upper:+.1f})"

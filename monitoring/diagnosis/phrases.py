@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from calibration.diagnosis.facts import Interval
+from calibration.diagnosis.facts import IntervalEstimate
 from calibration.drift.tolerance import allowed_gap
 from calibration.wording import counted
 
@@ -83,12 +83,12 @@ def age(seconds: float) -> str:
     return counted(round(seconds / 86_400), "day") if math.isfinite(seconds) else "a long time"
 
 
-def gap_words(gap: Interval) -> str:
+def gap_words(gap: IntervalEstimate) -> str:
     """A gap with its interval, in points."""
     return f"{signed_points(gap.estimate)} ({between(gap)})"
 
 
-def between(interval: Interval) -> str:
+def between(interval: IntervalEstimate) -> str:
     """An interval in points."""
     return f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
 

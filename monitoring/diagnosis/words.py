@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from calibration.diagnosis.facts import (
+    AnswerGroup,
     Course,
     Deviation,
     Figures,
-    Group,
     Open,
-    Remedy,
     RemedyKind,
     Rival,
     RivalStatus,
+    TriedRemedy,
 )
 from calibration.diagnosis.planner import APART
 from calibration.wording import counted, percent
@@ -110,12 +110,12 @@ def main_deviation(found: Diagnosis) -> Deviation | None:
     return next(iter(ongoing or found.deviations), None)
 
 
-def group_words(group: Group) -> str:
+def group_words(group: AnswerGroup) -> str:
     """Name the answers of a group.
 
-    >>> group_words(Group("tag:site", ("B", "E")))
+    >>> group_words(AnswerGroup("tag:site", ("B", "E")))
     'site B and E'
-    >>> group_words(Group("predicted", ("melanoma",), Group("tag:site", ("B",))))
+    >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
     'answers of "melanoma" at site B'
     """
     if group.key == "all":
@@ -277,7 +277,7 @@ def _harmed(found: Diagnosis, action: Action) -> str:
     return "others" if remedy is None else listed(harmed_by(remedy))
 
 
-def harmed_by(remedy: Remedy) -> list[str]:
+def harmed_by(remedy: TriedRemedy) -> list[str]:
     """The groups that a remedy makes worse, with their gaps before and after."""
     return [
         f"{group_words(each.group)} "
@@ -336,7 +336,7 @@ def _kind(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
-def _within(group: Group) -> str:
+def _within(group: AnswerGroup) -> str:
     said = group_words(group)
     return f"at {said}" if group.key.startswith("tag:") else f"in {said}"
 

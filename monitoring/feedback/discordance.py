@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import Connection, literal_column, select
 
-from calibration.diagnosis.facts import Interval
+from calibration.diagnosis.facts import IntervalEstimate
 from calibration.intervals.prediction_powered import (
     PoweredMean,
     error_of,
@@ -77,7 +77,7 @@ class SecondReadings:
 
     discordance: Discordance
     different: int
-    error: Interval
+    error: IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ def _second_readings(rows: Iterable[Any], class_count: int) -> SecondReadings:
     error = error_of(different / n, classes=class_count) if n else math.nan
     ends = reading_error(n, different, classes=class_count)
     return SecondReadings(
-        _discordance(list(pairs.values())), different, Interval(error, ends.lower, ends.upper)
+        _discordance(list(pairs.values())),
+        different,
+        IntervalEstimate(error, ends.lower, ends.upper),
     )
 
 

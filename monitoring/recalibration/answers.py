@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, func, literal_column, select
 
 from calibration.calibrators.subgroups import log_probabilities
-from calibration.diagnosis.facts import Group
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.metrics import gap_interval
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
@@ -65,7 +65,7 @@ class AnswerFilter:
     last: int | None = None
     prediction_ids: Collection[bytes] | None = None
     until_feedback_id: int | None = None
-    group: Group | None = None
+    group: AnswerGroup | None = None
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _coverage(
     rows: Sequence[Any],
     *,
     audited: bool,
-    group: Group | None,
+    group: AnswerGroup | None,
 ) -> float:
     """Return the share of `rows` among the answers of their time that could be among them."""
     if not rows:

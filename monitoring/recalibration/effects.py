@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standard_error
-from calibration.diagnosis.facts import Effect, Group
+from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from monitoring.drift.tag_settings import slice_of
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.subgroup import PREDICTED, belongs
@@ -48,8 +48,8 @@ def effects_of(
     *,
     classes: tuple[str, ...],
     watched: Collection[str] = (),
-    group: Group | None = None,
-) -> tuple[Effect, ...]:
+    group: AnswerGroup | None = None,
+) -> tuple[GroupEffect, ...]:
     """Return the effect on each group, the largest growth of a gap first.
 
     Args:
@@ -66,7 +66,7 @@ def effects_of(
 
 
 def _cross_fitted(
-    everyone: LabeledAnswers, remedy: Remedy, group: Group | None
+    everyone: LabeledAnswers, remedy: Remedy, group: AnswerGroup | None
 ) -> npt.NDArray[np.float64]:
     """Return probabilities (N, K) after the remedy, each fitted on the other folds."""
     inside = np.array([group is None or belongs(each, group) for each in everyone.tags])
@@ -85,7 +85,7 @@ def _cross_fitted(
 
 def _groups(
     everyone: LabeledAnswers, classes: tuple[str, ...], watched: Collection[str]
-) -> Iterator[tuple[Group, Mask]]:
+) -> Iterator[tuple[AnswerGroup, Mask]]:
     """Yield watched tag values, others with enough labels, and predicted classes as served."""
     places: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, tags in enumerate(everyone.tags):
@@ -95,16 +95,21 @@ def _groups(
         if key in watched or len(found) >= FEWEST:
             mask = np.zeros(len(everyone.tags), dtype=bool)
             mask[found] = True
-            yield Group(slice_of(key), (value,)), mask
+            yield AnswerGroup(slice_of(key), (value,)), mask
     predicted = everyone.probabilities.argmax(axis=1)
     for number, name in enumerate(classes):
         if (predicted == number).any():
-            yield Group(PREDICTED, (name,)), predicted == number
+            yield AnswerGroup(PREDICTED, (name,)), predicted == number
 
 
 def _effect(
-    everyone: LabeledAnswers, group: Group, mask: Mask, before: _Gap, after: _Gap, critical: float
-) -> Effect:
+    everyone: LabeledAnswers,
+    group: AnswerGroup,
+    mask: Mask,
+    before: _Gap,
+    after: _Gap,
+    critical: float,
+) -> GroupEffect:
     weights = np.ones(len(mask)) if everyone.weights is None else everyone.weights
     share = weights[mask] / weights[mask].sum()
     served, now = (float(share @ each.residuals[mask]) for each in (before, after))
@@ -112,4 +117,4 @@ def _effect(
     seen = standard_error(after.residuals[mask], share, units)
     error = max(seen, float(np.sqrt(share**2 @ after.variance[mask])))
     grows = abs(now) > abs(served) + GROWTH
-    return Effect(group, int(mask.sum()), served, now, grows and abs(now) > critical * error)
+    return GroupEffect(group, int(mask.sum()), served, now, grows and abs(now) > critical * error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calibration.bins import BinSums, FloatArray
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
-from calibration.diagnosis.facts import Effect
+from calibration.diagnosis.facts import GroupEffect
 from calibration.measures.metrics import top_label
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
@@ -44,7 +44,7 @@ class RecalibrationPreview:
     served: Sequence[ReliabilityBin]
     recalibrated: Sequence[ReliabilityBin]
     classes: Sequence[ClassChange]
-    effects: Sequence[Effect]
+    effects: Sequence[GroupEffect]
     notes: Sequence[str]
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
-from calibration.diagnosis.facts import Effect, Group
+from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
@@ -89,11 +89,11 @@ class Proposal:
     changed: int
     classes: tuple[ClassChange, ...]
     aside: int = 0
-    effects: tuple[Effect, ...] = ()
-    group: Group | None = None
+    effects: tuple[GroupEffect, ...] = ()
+    group: AnswerGroup | None = None
 
     @property
-    def harmed(self) -> list[Effect]:
+    def harmed(self) -> list[GroupEffect]:
         """The subgroups that it makes worse beyond chance."""
         return [each for each in self.effects if each.harms]
 
@@ -105,7 +105,7 @@ def propose(
     min_labels: int,
     uneven: UnevenLabels | None = None,
     allow_label_changes: bool = False,
-    group: Group | None = None,
+    group: AnswerGroup | None = None,
 ) -> Proposal:
     """Choose and fit a remedy for the answers of `card`, all of them in `group` if there is one.
 
@@ -153,7 +153,9 @@ def propose(
     )
 
 
-def _require(answers: LabeledAnswers, card: Card, min_labels: int, group: Group | None) -> None:
+def _require(
+    answers: LabeledAnswers, card: Card, min_labels: int, group: AnswerGroup | None
+) -> None:
     n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
     if n < needed:
         fewest = ", the fewest on which a fit can be checked" if min_labels < FEWEST_LABELS else ""
@@ -250,7 +252,7 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
 
 
 def _exclusions(
-    calibration: CalibrationCard, answers: LabeledAnswers, group: Group | None
+    calibration: CalibrationCard, answers: LabeledAnswers, group: AnswerGroup | None
 ) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
     excluded = {}

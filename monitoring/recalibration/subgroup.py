@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, bin_index
-from calibration.diagnosis.facts import Group
+from calibration.diagnosis.facts import AnswerGroup
 from model_store.errors import TagsInvalid
 from model_store.tags import is_key
 from monitoring.drift.tag_settings import slice_of, tag_of
@@ -25,11 +25,11 @@ LATEST_NS = 2**63 - 1
 PREDICTED = "predicted"  # the key of a group of answers that name a class
 
 
-def read_group(text: str) -> Group:
+def read_group(text: str) -> AnswerGroup:
     """Read one or several values of one tag. Raises TagsInvalid.
 
     >>> read_group("site=B, site=E")
-    Group(key='tag:site', values=('B', 'E'), within=None)
+    AnswerGroup(key='tag:site', values=('B', 'E'), within=None)
     """
     pairs = [each.partition("=") for each in text.split(",")]
     keys = {key.strip() for key, _, _ in pairs}
@@ -40,13 +40,13 @@ def read_group(text: str) -> Group:
             f"a subgroup is one value of a tag, or several of one tag, as site=B,site=E; got "
             f"{brief(text)}."
         )
-    return Group(slice_of(key), values)
+    return AnswerGroup(slice_of(key), values)
 
 
-def name_of(group: Group) -> str:
+def name_of(group: AnswerGroup) -> str:
     """Return the group as in a sentence.
 
-    >>> name_of(Group("tag:site", ("B", "E"))), name_of(Group("predicted", ("ill",)))
+    >>> name_of(AnswerGroup("tag:site", ("B", "E"))), name_of(AnswerGroup("predicted", ("ill",)))
     ('site=B, site=E', "answers of 'ill'")
     """
     if group.key == PREDICTED:
@@ -54,13 +54,18 @@ def name_of(group: Group) -> str:
     return ", ".join(f"{tag_of(group.key)}={value}" for value in group.values)
 
 
-def belongs(tags: str | None, group: Group) -> bool:
+def belongs(tags: str | None, group: AnswerGroup) -> bool:
     """Return whether an answer with these tags, as in the ledger, is in the group."""
     return tags is not None and json.loads(tags).get(tag_of(group.key)) in group.values
 
 
 def served_in(
-    connection: Connection, watched_version_id: int, group: Group, *, since_ns: int, until_ns: int
+    connection: Connection,
+    watched_version_id: int,
+    group: AnswerGroup,
+    *,
+    since_ns: int,
+    until_ns: int,
 ) -> list[Any]:
     """Return the group's answers of a time: rows of `predicted`, `confidence`, `audit` and
     `labeled`.
@@ -82,7 +87,7 @@ def served_in(
 
 
 def find_uneven_labels_in(
-    connection: Connection, row: WatchedVersion, group: Group, *, since_ns: int | None
+    connection: Connection, row: WatchedVersion, group: AnswerGroup, *, since_ns: int | None
 ) -> UnevenLabels | None:
     """Compare the shares of the group's labeled answers by class and confidence."""
     span = {"since_ns": since_ns or 0, "until_ns": LATEST_NS}

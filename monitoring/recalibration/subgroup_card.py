@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.affine import Affine
-from calibration.diagnosis.facts import Group
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.summary import Measures
 from calibration.wording import counted, percent
 from model_store.bundle.card import CalibrationCard, Card, SubgroupCalibration
@@ -49,7 +49,7 @@ def with_subgroup(card: Card, proposal: Proposal) -> tuple[CalibrationCard, list
     return card.calibration.model_copy(update={"subgroups": subgroups}), _dropped(card, entry)
 
 
-def calibrator_of(card: Card, group: Group | None) -> CalibrationCard | SubgroupCalibration:
+def calibrator_of(card: Card, group: AnswerGroup | None) -> CalibrationCard | SubgroupCalibration:
     """Return the card's calibrator, or a subgroup's last one; without one, one of no effect."""
     if group is None:
         return card.calibration
@@ -103,8 +103,8 @@ def _bias(values: npt.NDArray[np.float64]) -> tuple[float, ...] | None:
     return tuple(values.tolist()) if values.any() else None
 
 
-def _group_of(entry: SubgroupCalibration) -> Group:
-    return Group(slice_of(entry.key), entry.values)
+def _group_of(entry: SubgroupCalibration) -> AnswerGroup:
+    return AnswerGroup(slice_of(entry.key), entry.values)
 
 
 def _continued(entry: SubgroupCalibration, card: Card, proposal: Proposal) -> SubgroupCalibration:

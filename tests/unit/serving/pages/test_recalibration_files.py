@@ -13,7 +13,7 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.calibrators.remedies import RemedyChoice, Trial
-from calibration.diagnosis.facts import Effect, Group
+from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from monitoring.recalibration.preview import RecalibrationPreview
@@ -45,7 +45,7 @@ def preview() -> RecalibrationPreview:
         served=reliability(before),
         recalibrated=reliability(after),
         classes=[ClassChange("=normal", 100, 0.5, 0.6, 0.7, 0.8, 0.1, 0.0)],
-        effects=[Effect(Group("tag:site", ("=A",)), 40, 0.01, -0.06, True)],
+        effects=[GroupEffect(AnswerGroup("tag:site", ("=A",)), 40, 0.01, -0.06, True)],
         notes=[],
     )
 
