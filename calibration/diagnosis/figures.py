@@ -7,7 +7,7 @@ import numpy as np
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import logit, sigmoid
-from calibration.diagnosis.facts import IntervalEstimate, Figures
+from calibration.diagnosis.facts import Figures, IntervalEstimate
 from calibration.measures.metrics import Z95, gap_interval
 
 _STEPS = 25

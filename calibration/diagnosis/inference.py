@@ -13,9 +13,9 @@ from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     Cause,
     Deviation,
-    IntervalEstimate,
     Figures,
     Inference,
+    IntervalEstimate,
     Rival,
     RivalStatus,
     TriedRemedy,
