@@ -66,6 +66,7 @@ def diagnose(
         early_signs=found.early_signs,
         remedies=inferred.inference.remedies,
         other_labels=found.other_labels,
+        suspected_patients=inferred.suspected,
         open=inferred.inference.open,
         actions=plan(
             found,

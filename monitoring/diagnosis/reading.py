@@ -7,7 +7,7 @@ how many there are. An inference is kept until new labels, an erasure or many ne
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +16,15 @@ from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, Tag
-from calibration.diagnosis.facts import Inference
+from calibration.diagnosis.facts import Cause, Inference, RivalStatus
 from calibration.diagnosis.inference import infer
+from calibration.diagnosis.rivals import PATIENT_CODES
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
+from monitoring.drift.suspected_patients import (
+    SuspectedPatients,
+    groups_of,
+    suspected_patients,
+)
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import (
     DAY_NS,
@@ -34,7 +40,11 @@ from monitoring.ledger.versions import WatchedVersion
 LIMIT = 100_000
 _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
-_COLUMNS = ("served_at_ns", "confidence", "predicted", "probabilities", "tags", "patient", "audit")
+_COLUMNS = (
+    *("served_at_ns", "confidence", "predicted", "probabilities"),
+    *("tags", "patient", "audit", "request_id"),
+)
+_DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,11 @@ class Inferred:
     """What rests on single answers, and when they came.
 
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
+    `suspected`: repeated patients that no answer names.
     """
 
     inference: Inference
+    suspected: SuspectedPatients | None
     rhythm: Rhythm
     labels_until_s: float
     last_label_s: float
@@ -90,12 +102,42 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
     answers = answers_of(row, labeled, unlabeled, admitted(connection, row.model))
     served_s = _seconds([each.served_at_ns for each in labeled])
     received_s = _seconds([each.received_at_ns for each in labeled])
+    suspected = None
+    if answers.patient is None:
+        suspected = suspected_patients(connection, row.watched_version_id)
+    if suspected and suspected.by == "request_ids" and suspected.design_effect >= _DEPENDENT:
+        rows = sorted([*labeled, *unlabeled], key=_served_at)
+        groups = groups_of([each.request_id for each in rows])
+        inference = _unconfirmed(infer(replace(answers, patient=groups)))
+    else:
+        inference = infer(answers)
     return Inferred(
-        infer(answers),
+        inference,
+        suspected,
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
     )
+
+
+def _served_at(row: Any) -> int:
+    return int(row.served_at_ns)
+
+
+def _unconfirmed(inference: Inference) -> Inference:
+    """Patients that are only suspected explain nothing until they are sent."""
+    rivals = tuple(
+        replace(
+            each,
+            status=RivalStatus.POSSIBLE,
+            needs=inference.labels,
+            needs_kind=PATIENT_CODES,
+        )
+        if each.cause is Cause.PATIENTS and each.status is RivalStatus.EXPLAINS_ALL
+        else each
+        for each in inference.rivals
+    )
+    return replace(inference, rivals=rivals)
 
 
 def answers_of(
@@ -105,7 +147,7 @@ def answers_of(
     values: Mapping[str, set[str]],
 ) -> Answers:
     """Return rows of answers as arrays, oldest first. `values`: of tags, that have a slice."""
-    rows = sorted([*labeled, *unlabeled], key=lambda each: each.served_at_ns)
+    rows = sorted([*labeled, *unlabeled], key=_served_at)
     names = ("served_at_ns", "confidence", "predicted", "label", "correct", "first")
     columns = {name: [getattr(each, name) for each in rows] for name in names}
     first, correct = _codes(columns["first"]), _codes(columns["correct"])

@@ -71,7 +71,7 @@ def suspect(
     if len(request_ids) < LEAST:
         return None
     z = _residuals(confidence, correct)
-    groups = _groups_of(request_ids)
+    groups = groups_of(request_ids)
     by_ids = None if groups is None else _by_ids(groups, z)
     return by_ids or _by_neighbors(z)
 
@@ -83,8 +83,11 @@ def _residuals(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> FloatArray:
     return np.asarray(z / max(float(z.std()), 1e-9))
 
 
-def _groups_of(request_ids: Sequence[str | None]) -> IntArray | None:
-    """Number the answers (N,) whose ids begin alike, by the longest beginning that repeats."""
+def groups_of(request_ids: Sequence[str | None]) -> IntArray | None:
+    """Number the answers (N,) whose ids begin alike, by the longest beginning that repeats.
+
+    None if too few of them have an id that begins like another.
+    """
     parts = [
         _SEPARATORS.split((name or "").rpartition(".")[0] or name or "") for name in request_ids
     ]

@@ -66,6 +66,17 @@ def _patients(seed: int, *, known: bool, images: int = 5) -> World:
     return world
 
 
+def _patients_in_ids(seed: int) -> World:
+    """Five images of a patient, far apart; the request ids tell whose they are."""
+    world = _patients(seed, known=False)
+    order = world.random.permutation(len(world.truth))
+    world.probabilities, world.truth = world.probabilities[order], world.truth[order]
+    world.reported = world.truth.copy()
+    world.tags["site"] = world.tags["site"][order]
+    world.ids = [f"p{each // 5}_view{each % 5}.png" for each in order.tolist()]
+    return world
+
+
 def _two_sites(seed: int) -> World:
     world = _sites(seed)
     world.tag("device", [f"d{i}" for i in range(12)])
@@ -360,6 +371,12 @@ SCENES: dict[str, Scene] = {
         lambda s: _patients(s, known=False),
         ("unknown", "look", "alarm"),
         ("send_patients",),
+        never=CURES,
+    ),
+    "patients-in-ids": Scene(
+        _patients_in_ids,
+        ("unknown", "look", "alarm", "fine"),
+        ("send_patients", "", "label"),
         never=CURES,
     ),
     "two-of-eight-sites": Scene(

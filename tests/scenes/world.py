@@ -25,6 +25,7 @@ class World:
         served_s: (N,) seconds since 1970; `tags`: (N,) values by key; None: no such tag.
         labeled: (N,) whether a label is sent; `reported`: (N,) the class that it says.
         columns: more columns of the log by name, (N,) each; None leaves a cell out.
+        ids: request ids; None: numbers.
         later: labels that are sent afterwards: rows, classes and their source.
     """
 
@@ -39,6 +40,7 @@ class World:
         default_factory=list
     )
     is_full: bool = True
+    ids: list[str] | None = None
 
     def __post_init__(self) -> None:
         self.labeled: Rows = np.ones(len(self.truth), bool)
@@ -90,7 +92,8 @@ class World:
 
     def _row(self, model: str, number: int) -> dict[str, Any]:
         p = self.probabilities[number]
-        row: dict[str, Any] = {"request_id": f"{model}-{number:06d}", "model": model, "version": 1}
+        name = f"{model}-{number:06d}" if self.ids is None else f"{model}-{self.ids[number]}"
+        row: dict[str, Any] = {"request_id": name, "model": model, "version": 1}
         if self.is_full:
             row["probabilities"] = (p / p.sum()).tolist()
         else:
