@@ -311,8 +311,8 @@ def _causes(found: Diagnosis) -> Iterator[str]:
         yield READINGS.format(
             different=f"{readings.different:,}",
             pairs=f"{readings.discordance.n:,}",
-            error=percent(readings.error.estimate),
-            interval=f"{percent(readings.error.lower)} to {percent(readings.error.upper)}",
+            error=percent((rate := readings.error_rate).estimate),
+            interval=f"{percent(rate.lower)} to {percent(rate.upper)}",
         )
 
 

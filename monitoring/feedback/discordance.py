@@ -71,13 +71,13 @@ class SecondReadings:
     Attributes:
         discordance: of the second reader with the current truth.
         different: pairs in which the second reader and the first one differ.
-        error: error rate of a single reading, if readers err independently and equally often; the
+        error_rate: of a single reading, if readers err independently and equally often; the
             estimate is NaN without pairs.
     """
 
     discordance: Discordance
     different: int
-    error: IntervalEstimate
+    error_rate: IntervalEstimate
 
 
 @dataclass(frozen=True)

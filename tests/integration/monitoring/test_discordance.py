@@ -58,7 +58,7 @@ def test_proxies_beside_truths(proxied: MonitoredModel) -> None:
 def test_second_readings_show_the_noise_of_labels(proxied: MonitoredModel) -> None:
     with proxied as monitored:
         serve(monitored, range(100))
-        assert math.isnan(others(monitored).second_readings.error.estimate)
+        assert math.isnan(others(monitored).second_readings.error_rate.estimate)
         monitored.label(*(label(n)._replace(reader="A") for n in range(100)))
         names = ["normal" if n < 18 else "pneumonia" for n in range(100)]
         monitored.label(*(label(n, names[n])._replace(reader="B") for n in range(100)))
@@ -66,8 +66,8 @@ def test_second_readings_show_the_noise_of_labels(proxied: MonitoredModel) -> No
         monitored.label(label(1, "normal"))  # adjudicated: B was right
         found = others(monitored).second_readings
         assert (found.discordance.n, found.discordance.same, found.different) == (100, 83, 18)
-        assert found.error.estimate == pytest.approx(0.1)  # 2 * 0.1 * 0.9 = 0.18
-        assert found.error.lower < 0.1 < found.error.upper
+        assert found.error_rate.estimate == pytest.approx(0.1)  # 2 * 0.1 * 0.9 = 0.18
+        assert found.error_rate.lower < 0.1 < found.error_rate.upper
 
 
 def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> None:
@@ -112,5 +112,5 @@ async def test_the_facts_over_http(proxied: MonitoredModel) -> None:
         assert body["policies"] == {"report": "proxy", "test": "ignore"}
         (source,) = body["labels"]["proxies"]
         assert (source["answers"], source["discordance"]["n"]) == (30, 1)
-        assert body["labels"]["second_readings"]["error"]["estimate"] is None
+        assert body["labels"]["second_readings"]["error_rate"]["estimate"] is None
         assert body["corrections"]["labels"] == 1

@@ -82,7 +82,7 @@ async def test_it_is_in_reports_metrics_drift_and_slices(
     assert report["coverage"] == {"served": 61, "labeled": 61, "ratio": 1.0}
     assert report["drift"]["labels"] == 61
     assert report["measures"]["accuracy"] == pytest.approx(59 / 61)
-    assert report["comparison"]["accuracy"]["significant"] is False  # there is no reference
+    assert report["diagnosis"]["accuracy"]["answer"] == "unknown"  # there is no reference
     slices = (await client.get("/models/retina/report/slices")).text
     assert "tag:site=A" in slices
     assert "true:severe" in slices
@@ -219,8 +219,8 @@ async def test_a_reference_is_what_the_report_compares_with(client: httpx.AsyncC
     )
     report = (await client.get("/models/ct/report")).json()
     assert report["reference"]["accuracy"] == 0.75
-    assert report["comparison"]["accuracy"]["difference"] == -0.75
-    assert report["comparison"]["accuracy"]["significant"] is True
+    assert report["diagnosis"]["accuracy"]["difference"]["estimate"] == -0.75
+    assert report["diagnosis"]["accuracy"]["answer"] == "lower"
 
 
 async def test_pruned_days_do_not_come_back(

@@ -291,7 +291,7 @@ async def test_slices_history_and_reset(
     found = (await client.get("/models/pneumonia/report/slices?window=days:3")).json()
     assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
     assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}
-    assert found["known"][0]["significant"] is True
+    assert found["known"][0]["gap_lower"] > 0
     assert found["by_true_class"][0]["name"] == "true:normal"
     note = {"note": "new detector plate"}
     answer = await client.post("/models/pneumonia/report/reset", json=note)

@@ -77,7 +77,6 @@ async def test_audit_draws_come_first_then_those_to_refer(
     assert ranks == sorted(set(ranks))
     report = (await server.client.get("/models/tiny/report")).json()
     assert report["coverage"]["labeled"] == 30
-    assert report["selection"]["sources"] == {"console: local": 30}
 
 
 async def test_a_correction_keeps_the_history(server: Running, png: Callable[..., bytes]) -> None:

@@ -59,7 +59,6 @@ def test_wrong_answers_labeled_more_often_mislead_all_but_an_audit() -> None:
     found = simulate(answers=60_000, share=0.03)
     assert found.true_ece < 0.01
     assert found.naive_ece > 0.25
-    assert found.post_stratified_ece > 0.2  # weights by confidence do not repair it
     assert found.audit_ece < 3 * found.audit_floor < 0.06
     assert (found.audit_alarm, found.naive_alarm is not None) == (None, True)
 

@@ -103,7 +103,7 @@ async def test_only_so_many_wait() -> None:
         ]
         await asyncio.sleep(0)
         with pytest.raises(BodiesFull):
-            await arrived(bodies, 2 * MIB).__aenter__()
+            await arrived(bodies, 3 * MIB).__aenter__()  # the largest is refused at once
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
