@@ -150,7 +150,7 @@ def action_words(action: Action) -> str:
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )
-    elsewhere = " where the model is served, and log its answers as a new version."
+    elsewhere = "; do so where the model is served, and log its answers as a new version."
     return said.rstrip(".") + elsewhere if action.elsewhere else said
 
 
