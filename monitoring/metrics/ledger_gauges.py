@@ -1,7 +1,9 @@
 """Gauges that are read from the ledger at scrape time: drift detectors, measures, and diagnosis.
 
 They show what a version's page shows, and rest on the same labels: those of the audit alone once it
-decides. Measures and diagnosis are computed again only after new labels or answers.
+decides. Measures and diagnosis are computed again only after new labels or answers. A read spends
+half a second on diagnoses, and one that takes longer is repeated after 20 times its duration; until
+then, a version shows the last one. So Prometheus does not time out.
 
 Replicas that share a ledger share its detectors: each shows the same state, also right after
 another replica recorded a label or an acknowledgment. The label `ledger` separates equal states of
@@ -13,6 +15,7 @@ again, it shows its state as before.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, get_args
 
@@ -114,6 +117,8 @@ _GAUGES: Final = {  # by name: the help text and the labels
         _VERSION,
     ),
 }
+_BUDGET_S: Final = 0.5  # for diagnoses, in a read; also from where one is expensive
+_PAUSE: Final = 20  # durations until an expensive diagnosis is repeated
 _SILENCED: Final = ("candor_accuracy_lower", "candor_diagnosis_state")  # of replaced versions
 _log = logging.getLogger(__name__)
 
@@ -140,6 +145,7 @@ class LedgerGauges(Collector):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[tuple[str, int], tuple[object, list[_Sample]]] = {}
+        self._next_s: dict[int, float] = {}  # when a version may be diagnosed again
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads nothing."""
@@ -163,6 +169,7 @@ class LedgerGauges(Collector):
         replaced, ledger = superseded(connection), ledger_name(connection)
         latest, served = _latest_labels(connection), _served(connection)
         acts = connection.scalar(select(func.max(monitor_event.c.event_id)))
+        until_s = time.monotonic() + _BUDGET_S
         for version in shown:
             key, names = version.watched_version_id, (version.model, version.version)
             is_past, sums = key in replaced, served.get(key, _Served())
@@ -172,8 +179,7 @@ class LedgerGauges(Collector):
             yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled / answers)
             yield _Sample("candor_expected_accuracy_ratio", names, sums.confidence / answers)
             as_of = (latest.get(key), sums.answers, acts, self._ledger.clock() // DAY_NS)
-            found = self._remembered("diagnosis", as_of, self._diagnosis, connection, version)
-            for sample in found:
+            for sample in self._diagnosed(as_of, connection, version, until_s):
                 is_silenced = is_past and sample.name in _SILENCED
                 yield sample._replace(value=0.0) if is_silenced else sample
         for work in get_args(Work):
@@ -197,6 +203,19 @@ class LedgerGauges(Collector):
             yield _Sample(f"{kind}_log_evalue", names, evidence)
             yield _Sample(f"{kind}_log_threshold", names, detector.log_threshold)
             yield _Sample(f"{kind}_active", names, float(detector.active and not is_past))
+
+    def _diagnosed(
+        self, as_of: object, connection: Connection, version: VisibleVersion, until_s: float
+    ) -> list[_Sample]:
+        """Diagnose a version if there is time until then; otherwise return the last diagnosis."""
+        key, started_s = version.watched_version_id, time.monotonic()
+        if started_s > until_s or started_s < self._next_s.get(key, 0.0):
+            return self._known.get(("diagnosis", key), (None, []))[1]
+        found = self._remembered("diagnosis", as_of, self._diagnosis, connection, version)
+        took_s = time.monotonic() - started_s
+        if took_s > _BUDGET_S:
+            self._next_s[key] = started_s + _PAUSE * took_s
+        return found
 
     def _diagnosis(self, connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
         names = (version.model, version.version)
