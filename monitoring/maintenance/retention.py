@@ -42,9 +42,19 @@ class Pruned:
     waiting: int = 0
 
 
-def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -> Pruned:
-    """Delete answers of UTC days that ended so long ago. If interrupted, run it again."""
-    before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
+def prune(
+    ledger: Ledger,
+    *,
+    older_than_s: float,
+    progress: Progress = silent,
+    now_ns: int | None = None,
+) -> Pruned:
+    """Delete answers of UTC days that ended so long ago. If interrupted, run it again.
+
+    `now_ns`: a time that is known to be right; by default, that of the ledger's clock.
+    """
+    now_ns = ledger.clock() if now_ns is None else now_ns
+    before_ns = (now_ns - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
     _leave_the_future(ledger)
     _announce(ledger, before_ns)

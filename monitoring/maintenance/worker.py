@@ -106,8 +106,9 @@ class MaintenanceWorker:
                 _log.info("this process %s", "leads" if leads else "no longer leads")
             self.leads = leads
             self._leads.set(leads)
+            now_ns = self._ledger.clock()  # before it is checked: it may be set right afterwards
             if self.leads and self._trusts_clock():
-                self._prune()
+                self._prune(now_ns)
             elif not self.leads:
                 self._pruned_day = None
                 self._doubtful.set(False)
@@ -128,12 +129,15 @@ class MaintenanceWorker:
         self._doubtful.set(self._doubted)
         return not self._doubted
 
-    def _prune(self) -> None:
-        today = self._ledger.clock() // DAY_NS
+    def _prune(self, now_ns: int) -> None:
+        today = now_ns // DAY_NS
         if self._retention_s is None or self._pruned_day == today:
             return
         pruned = retention.prune(
-            self._ledger, older_than_s=self._retention_s, progress=self._end_if_asked
+            self._ledger,
+            older_than_s=self._retention_s,
+            progress=self._end_if_asked,
+            now_ns=now_ns,
         )
         self._pruned_day = today
         _log.info("pruned", extra={"fields": {"answers": pruned.answers, "labels": pruned.labels}})
