@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import os
-import pickle
 import shutil
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
+from pydantic import SecretStr
 
 from model_store.confinement import bare_environment, hide
 from monitoring.http.body_budget import BodyBudget
@@ -70,7 +70,8 @@ class RpcProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):
-            process.stdin.write(pickle.dumps((self._settings, self._address)))
+            given = [self._settings.model_dump(), self._address]
+            process.stdin.write(json.dumps(given, default=_plain).encode() + b"\n")
             process.stdin.flush()
         said = json.loads(await asyncio.to_thread(process.stdout.readline) or b"{}")
         if "port" not in said:
@@ -104,10 +105,16 @@ class RpcProcess:
         self._folder.cleanup()
 
 
+def _plain(value: object) -> str:
+    """A value of a setting for JSON: a secret as it is, a path or address as text."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
 def main() -> None:
     """The process itself. It ends once its standard input does, as when the server ends."""
     hide()
-    settings, address = pickle.load(sys.stdin.buffer)  # noqa: S301  from the server, which started it
+    values, address = json.loads(sys.stdin.buffer.readline())
+    settings = Settings(**values)
     configure_logging(settings.log_level)
     try:
         asyncio.run(_serve(settings, address))
