@@ -124,7 +124,7 @@ class DecodingProcess(asyncio.Protocol):
         self._process, self._memory = process, memory
         self._buffer = bytearray()
         self._reply: asyncio.Future[dict[str, Any] | None] | None = None
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._too_slow = False
         self.usable = True
         self.ended: Callable[[DecodingProcess], None] = lambda _: None  # called at its end
@@ -153,8 +153,14 @@ class DecodingProcess(asyncio.Protocol):
         process = cls(child, memory)
         loop = asyncio.get_running_loop()
         process._reply = loop.create_future()
-        await loop.create_unix_connection(lambda: process, sock=ours)
-        if (await process._replied(START_S) or {}).get("kind") != READY:
+        try:
+            await loop.create_unix_connection(lambda: process, sock=ours)
+            reply = await process._replied(START_S)
+        except BaseException:  # also who waits no longer, as when the server ends
+            process.close()
+            ours.close()
+            raise
+        if (reply or {}).get("kind") != READY:
             process.close()
             raise DecoderUnavailable("no decoding process stays alive here.")
         return process
@@ -244,10 +250,12 @@ class DecodingProcess(asyncio.Protocol):
         if self._process.poll() is None:
             threading.Thread(target=self._process.wait, daemon=True).start()
         self._memory.close()
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _ask(self, limit_s: float, kind: str, **fields: Any) -> dict[str, Any] | None:
         """Its reply to a message; None if it ended first."""
+        assert self._transport is not None
         if self._transport.is_closing():  # it ended while nobody looked
             return None
         self._reply = asyncio.get_running_loop().create_future()

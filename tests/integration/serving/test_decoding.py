@@ -3,6 +3,7 @@ come and go.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from model_store.image import InputSpec, decode
 from serving.decoding import decoder as decoder_module
 from serving.decoding.channel import KEPT_BYTES
 from serving.decoding.decoder import Decoder
+from serving.decoding.process import DecodingProcess
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
@@ -142,6 +144,7 @@ async def test_errors_come_through_word_for_word(pool: Decoder) -> None:
 
 
 async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., bytes]) -> None:
+    others = children()
     pool = opened(decode_cpu_s=1, max_pixels=100_000_000)
     try:
         [before] = await _pids_after(pool, jpeg(size=(600, 600)))
@@ -152,7 +155,7 @@ async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., b
         assert time.perf_counter() - started_s < 30
         [after] = await _pids_after(pool, jpeg(size=(600, 600)))
         assert before != after
-        assert children() == {after}
+        assert children() - others == {after}
     finally:
         pool.close()
 
@@ -281,6 +284,7 @@ async def test_idle_processes_are_ended_but_one(
     monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]
 ) -> None:
     monkeypatch.setattr(decoder_module, "IDLE_S", 0.1)
+    before = children()  # of applications that other tests keep
     pool = opened(decode_processes=2)
     try:
         images = [jpeg(size=(1500, 1500)) for _ in range(6)]
@@ -290,7 +294,21 @@ async def test_idle_processes_are_ended_but_one(
         assert (await pool.decode(images[0], SPEC)).shape == (3, 8, 8)
     finally:
         pool.close()
-    await _until(lambda: children() == set())
+    await _until(lambda: children() <= before)
+
+
+async def test_a_start_that_is_given_up_leaves_no_process() -> None:
+    before = children()
+    starting = asyncio.ensure_future(DecodingProcess.start())
+    await _until(lambda: bool(children() - before))
+    starting.cancel()
+    kept = await asyncio.gather(starting, return_exceptions=True)  # with it, nothing is collected
+    assert isinstance(kept[0], asyncio.CancelledError)
+    gc.disable()
+    try:
+        await _until(lambda: children() <= before)
+    finally:
+        gc.enable()
 
 
 async def test_a_machine_that_starts_no_process_says_so(
