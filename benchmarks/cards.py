@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from model_store.bundle.card import CalibrationCard, Card, InputCard
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card, InputCard
 from model_store.bundle.provenance import Provenance
 
 

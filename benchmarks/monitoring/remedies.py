@@ -19,7 +19,8 @@ from calibration.calibrators.temperature import softmax
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import nll, top_label
 from calibration.measures.summary import Measures
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.proposal import propose

@@ -11,7 +11,8 @@ from benchmarks.serving.subjects import CLASSES, TEMPERATURE, Subject
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card
 from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")

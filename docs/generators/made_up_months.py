@@ -16,7 +16,8 @@ import numpy as np
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import CalibrationCard, Card, InputCard, Referral
+from model_store.bundle.calibration_card import CalibrationCard, Referral
+from model_store.bundle.card import Card, InputCard
 from model_store.bundle.provenance import Provenance
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store

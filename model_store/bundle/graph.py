@@ -3,8 +3,12 @@
 The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every
 runtime gives the same calibrated probabilities. Recalibrating edits that float, and may add one
 weight and one bias per class before the softmax.
+
+With findings, each column is independent: sigmoid(logits / `temperature` [K] + `class_bias` [K]).
+The metadata property `findings` has their names as a JSON list.
 """
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,13 +16,14 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.card import Card
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
 
 INPUT, OUTPUT = "image", "probabilities"
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 TEMPERATURE, CLASS_WEIGHT, CLASS_BIAS = "temperature", "class_weight", "class_bias"
+FINDINGS = "findings"  # the property of the metadata
 
 
 def check_graph(model: bytes, card: Card) -> str | None:
@@ -34,7 +39,7 @@ def check_graph(model: bytes, card: Card) -> str | None:
     return (
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
         or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
-        or _check_calibrator(graph, card.calibration)
+        or _check_calibrator(graph, _expected(card))
         or _check_operators(proto)
         or _check_onnx(model)
         or _check_dependence(proto, card)
@@ -74,6 +79,42 @@ def with_calibrator(
     if class_weight is not None:
         _set(proto.graph, CLASS_WEIGHT, class_weight)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def with_findings_calibrator(
+    model: bytes, *, temperatures: Sequence[float], biases: Sequence[float]
+) -> bytes:
+    """Return the same graph of findings with other calibrators, (K,) each.
+
+    Raises ValueError for a graph without them, or numbers that float32 or the map does not allow.
+    """
+    proto = onnx.load_model_from_string(model)
+    if _find(proto.graph, TEMPERATURE) is None or _find(proto.graph, CLASS_BIAS) is None:
+        raise ValueError("the graph has no calibrators of findings")
+    if not all(each > 0 for each in temperatures):
+        raise ValueError(f"temperatures must be positive; got {list(temperatures)}")
+    _set(proto.graph, TEMPERATURE, temperatures)
+    _set(proto.graph, CLASS_BIAS, biases)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def findings_end(part: GraphPart, logits: str, count: int) -> list[onnx.TensorProto]:
+    """Append the end of a graph of `count` findings to `part`; return its initializers.
+
+    They are those of uncalibrated logits (N, K): temperatures of 1 and biases of 0.
+    """
+    cooled = part.add("Div", logits, TEMPERATURE)
+    part.add("Sigmoid", part.add("Add", cooled, CLASS_BIAS), output=OUTPUT)
+    return [
+        numpy_helper.from_array(np.full(count, value, np.float32), name)
+        for name, value in ((TEMPERATURE, 1), (CLASS_BIAS, 0))
+    ]
+
+
+def name_findings(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Write the names of the findings into the metadata of a graph."""
+    props = {each.key: each.value for each in model.metadata_props}
+    helper.set_model_props(model, props | {FINDINGS: json.dumps(list(names))})
 
 
 def logits_name(model: bytes) -> str:
@@ -149,13 +190,25 @@ def _find(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
     return next((tensor for tensor in graph.initializer if tensor.name == name), None)
 
 
-def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> str | None:
-    """Compare the initializers of the calibrator with the card."""
-    expected = {
+def _expected(card: Card) -> dict[str, tuple[float, ...] | None]:
+    """The initializers of the calibrator, by name, as the card has them."""
+    if card.has_findings:
+        each = [finding.calibration for finding in card.findings or ()]
+        biases = tuple((one.class_bias or (0.0, 0.0))[1] for one in each)
+        temperatures = tuple(one.temperature for one in each)
+        return {TEMPERATURE: temperatures, CLASS_WEIGHT: None, CLASS_BIAS: biases}
+    calibration = card.calibration
+    return {
         TEMPERATURE: (calibration.temperature,),
         CLASS_WEIGHT: calibration.class_weight,
         CLASS_BIAS: calibration.class_bias,
     }
+
+
+def _check_calibrator(
+    graph: onnx.GraphProto, expected: dict[str, tuple[float, ...] | None]
+) -> str | None:
+    """Compare the initializers of the calibrator with the card."""
     for name, values in expected.items():
         initializer = _find(graph, name)
         if initializer is None and values is None:

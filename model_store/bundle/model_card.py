@@ -5,7 +5,8 @@ from itertools import chain
 
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
-from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral, VariantCard
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.card import Card, VariantCard
 from model_store.bundle.provenance import Origin
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"

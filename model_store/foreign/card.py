@@ -16,14 +16,8 @@ from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from model_store.bundle.card import (
-    CalibrationCard,
-    Card,
-    ConformalCard,
-    InputCard,
-    InputReference,
-    Referral,
-)
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.card import Card, InputCard, InputReference
 from model_store.bundle.provenance import Origin, Provenance, Verification
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.image_input import ImageInput

@@ -16,7 +16,8 @@ from calibration.bins import BinSums
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.wording import counted, percent
-from model_store.bundle.card import CalibrationCard, Card, ConformalCard, Referral
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.card import Card
 from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup

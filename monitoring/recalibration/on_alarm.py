@@ -15,7 +15,8 @@ import numpy as np
 from prometheus_client import Counter
 
 from calibration.bins import FloatArray
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import running_canary
 from model_store.store.store import Store

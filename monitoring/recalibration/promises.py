@@ -6,7 +6,7 @@ import numpy.typing as npt
 from calibration.conformal import conformal
 from calibration.measures.metrics import top_label
 from calibration.threshold import referral_threshold
-from model_store.bundle.card import ConformalCard, Referral
+from model_store.bundle.calibration_card import ConformalCard, Referral
 
 
 def referral_for(

@@ -18,7 +18,8 @@ from calibration.measures.confusion import case_mix_p_value, class_rates, confus
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
 from calibration.wording import counted, percent
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card
 from monitoring.diagnosis.phrases import points
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers

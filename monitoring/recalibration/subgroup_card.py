@@ -16,7 +16,8 @@ from calibration.calibrators.affine import Affine
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.summary import Measures
 from calibration.wording import counted, percent
-from model_store.bundle.card import CalibrationCard, Card, SubgroupCalibration
+from model_store.bundle.calibration_card import CalibrationCard, SubgroupCalibration
+from model_store.bundle.card import Card
 from monitoring.drift.tag_settings import slice_of, tag_of
 from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal

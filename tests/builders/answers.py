@@ -10,7 +10,8 @@ import numpy.typing as npt
 from calibration.bins import BinSums
 from calibration.calibrators.temperature import softmax
 from calibration.measures.summary import Measures
-from model_store.bundle.card import CalibrationCard, Card, InputCard, Referral
+from model_store.bundle.calibration_card import CalibrationCard, Referral
+from model_store.bundle.card import Card, InputCard
 from model_store.bundle.provenance import Provenance
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow

@@ -15,14 +15,8 @@ from PIL import Image
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.card import (
-    CalibrationCard,
-    Card,
-    InputCard,
-    Referral,
-    SubgroupCalibration,
-    VariantCard,
-)
+from model_store.bundle.calibration_card import CalibrationCard, Referral, SubgroupCalibration
+from model_store.bundle.card import Card, InputCard, VariantCard
 from model_store.bundle.provenance import Provenance
 from model_store.store.store import Store
 

@@ -8,7 +8,8 @@ import numpy as np
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.measures.summary import Measures
-from model_store.bundle.card import CalibrationCard, Card
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.card import Card
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import MonitoredModel
 

@@ -72,7 +72,7 @@ def test_a_field_of_a_later_candor_meets_it(
     ("name", "value"),
     [
         ("format_version", 3),
-        ("classes", ["one"]),
+        ("classes", []),
         ("version", 0),
         ("calibration", {}),
         ("files", 1),

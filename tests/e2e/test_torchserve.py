@@ -26,7 +26,8 @@ import numpy as np
 import pytest
 
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, ConformalCard
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.card import Card
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.dicoms import dicom

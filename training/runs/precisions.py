@@ -25,13 +25,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from model_store.bundle.card import (
-    CalibrationCard,
-    ConformalCard,
-    Precision,
-    Referral,
-    VariantCard,
-)
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.card import Precision, VariantCard
 from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, with_logits
 from model_store.image import InputSpec
 from model_store.runtime import ort  # before ONNX Runtime's own tools, which load it too

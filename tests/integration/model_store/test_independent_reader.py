@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 
 from calibration.conformal import conformal
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import ConformalCard
+from model_store.bundle.calibration_card import ConformalCard
 from model_store.store.store import Store
 from tests.builders.bundles import (
     build_card,

@@ -16,7 +16,8 @@ import pytest
 from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store import errors
 from model_store.bundle.archive import write_archive
-from model_store.bundle.card import Card, ConformalCard
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.card import Card
 from model_store.errors import ImageError, ImageTooComplex, TagsInvalid
 from model_store.image import InputSpec, decode
 from model_store.runtime import ort

@@ -11,7 +11,8 @@ import pytest
 from calibration.calibrators.temperature import softmax
 from calibration.measures.metrics import ece
 from model_store.bundle.bundle import Bundle, write_bundle
-from model_store.bundle.card import Card, ConformalCard, InputReference, Referral
+from model_store.bundle.calibration_card import ConformalCard, Referral
+from model_store.bundle.card import Card, InputReference
 from model_store.errors import NotInStore
 from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused

@@ -12,7 +12,8 @@ from calibration.calibrators.subgroups import AnswerCalibrators
 from calibration.calibrators.temperature import softmax
 from candor import command_line
 from model_store.bundle.bundle import Bundle
-from model_store.bundle.card import Card, ConformalCard
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
 from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings

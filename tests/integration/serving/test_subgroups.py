@@ -11,7 +11,7 @@ import pytest
 
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.bundle import Bundle
-from model_store.bundle.card import ConformalCard, Referral
+from model_store.bundle.calibration_card import ConformalCard, Referral
 from model_store.image import decode
 from model_store.store.store import Store
 from monitoring.ledger import Ledger

@@ -11,7 +11,7 @@ import pytest
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import CalibrationCard
+from model_store.bundle.calibration_card import CalibrationCard
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx

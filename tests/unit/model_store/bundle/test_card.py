@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from calibration.conformal import conformal
 from calibration.measures.summary import Measures
-from model_store.bundle.card import Card, ConformalCard, InputReference
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.card import Card, InputReference
 from model_store.image import InputSpec
 
 MakeCard = Callable[..., Card]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.calibrators.subgroups import AnswerCalibrators
-from model_store.bundle.card import Card, ConformalCard
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.card import Card
 from serving.inference.answer import JsonAnswerWriter
 
 
