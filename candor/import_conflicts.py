@@ -55,16 +55,19 @@ def require_own_packages(rooms: tuple[str, ...] = ROOMS) -> None:
 def _require_own_place(room: str) -> None:
     """Raise ForeignPackage if Python does not find the package `room` beside this one."""
     spec = find_spec(room)
-    found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
-    if found is None:
+    if spec is not None and spec.origin is not None:
+        found = Path(spec.origin)
+    else:  # a folder without __init__.py, or nothing
+        found = Path(next(iter((spec and spec.submodule_search_locations) or ()), _ROOT / room))
+    if found.resolve() == _ROOT / room:
         raise ForeignPackage(
             f"Candor's package `{room}` is no longer complete in {_ROOT / room}: uninstalling "
             "another distribution may have taken it away. Reinstall Candor."
         )
-    if found != _ROOT / room / "__init__.py":
+    if found.resolve() != _ROOT / room / "__init__.py":
         raise ForeignPackage(
-            f"Candor needs its own package `{room}`, but Python finds another one in {found}: take "
-            "that folder off Python's path (PYTHONPATH, or the folder of your script), or "
+            f"Candor needs its own package `{room}`, but Python finds another one in {found}: "
+            "rename it, start Python from another folder, take its folder off PYTHONPATH, or "
             "uninstall what it belongs to and reinstall Candor."
         )
 

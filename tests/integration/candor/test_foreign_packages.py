@@ -32,7 +32,7 @@ def test_the_command_line_says_in_one_sentence_which_package_is_in_the_way(forei
     (line,) = done.stderr.splitlines()
     assert line.startswith("candor: Candor needs its own package `calibration`")
     assert str(foreign / "__init__.py") in line
-    assert "take that folder off Python's path" in line
+    assert "rename it" in line
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,23 @@ def test_each_package_is_looked_at(tmp_path: Path, name: str) -> None:
         f"Candor needs its own package `{name}`, but Python finds another one in "
         f"{tmp_path / name}.py" in line
     )
+
+
+CHECK = "import sys, candor.import_conflicts as it; {}it.require_own_packages(('model_store',))"
+
+
+def test_a_folder_without_init_does_not_hide_a_package_on_the_path(tmp_path: Path) -> None:
+    (tmp_path / "model_store" / "models").mkdir(parents=True)
+    done = run("-S", "-c", CHECK.format(""), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_folder_without_init_that_is_found_first_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_store" / "models").mkdir(parents=True)
+    behind = f"sys.path.remove({str(ROOT)!r}); "  # Candor is found by a finder behind the path
+    done = run("-S", "-c", CHECK.format(behind), folder=tmp_path)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("candor.import"))
+    assert f"another one in {tmp_path / 'model_store'}: rename it" in line
 
 
 def test_a_script_beside_a_training_of_its_own_uses_what_needs_no_training(tmp_path: Path) -> None:
