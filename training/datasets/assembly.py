@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.grouping import prefix_pattern, repeats
 from calibration.sampling import grouped_parts, joined
 from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
@@ -107,7 +108,27 @@ def _grouped(
             "all DICOM files have the same PatientID, so it is not used as a group; give a group "
             "pattern if needed"
         ]
-    return [replace(each, group=facts[each.path].patient) for each in records], []
+    if patients:
+        return [replace(each, group=facts[each.path].patient) for each in records], []
+    return records, _asked_pattern(listing, records)
+
+
+def _asked_pattern(listing: Listing, records: Sequence[Record]) -> list[str]:
+    """A question where the names of files, or their folders, look like patients or slides."""
+    names, classes = [each.path.name for each in records], len(listing.classes)
+    folders = [each.path.parent for each in records]
+    if listing.layout == "folder" and repeats([each.name for each in folders]):
+        pattern: str | None = "([^/]+)/[^/]+$"
+    else:
+        pattern = prefix_pattern(names, classes=classes)
+    if pattern is None:
+        return []
+    first = _match(listing.root, records[0].path, pattern)
+    return [
+        f"file names look as if {first!r} in {_below(listing.root, records[0].path)!r} named a "
+        "patient or slide, of which there are several images; then keep them in one split with "
+        f"--group-pattern '{pattern}', since figures are flattered otherwise"
+    ]
 
 
 def _match(root: Path, path: Path, pattern: str) -> str:

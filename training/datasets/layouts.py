@@ -1,9 +1,9 @@
 """Layouts of labeled images on disk: a table and a folder. Detection tries the table first.
 
-A table is a CSV file with the columns path and label, optionally group and split. Paths are
-relative to the file's folder, or absolute. Semicolons or tabs may separate the columns; a note says
-so. `split` is train, val or test, for every row or for none. Classes are the sorted labels, by
-number if all are numbers.
+A table is a CSV file with the columns path and label, optionally split and one that tells patients
+or slides apart (`calibration.grouping`), such as group or mrn. Paths are relative to the file's
+folder, or absolute. Semicolons or tabs may separate the columns; a note says so. `split` is train,
+val or test, for every row or for none. Classes are the sorted labels, by number if all are numbers.
 
 A folder is {train,val,test}/CLASS/**/*.jpg, or CLASS/**/*.jpg without splits. Existing split
 folders are kept. Without `val`, a fifth of `train` becomes val; without any, all images are divided
@@ -12,11 +12,11 @@ on the sorted file names and the seed.
 """
 
 import csv
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.grouping import find_groups
 from calibration.wording import counted
 from model_store.csv_cells import plain_cell
 from model_store.image.suffixes import SUFFIX_LIST, images_below
@@ -33,10 +33,6 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 }
 TABLE = "labels.csv"
 COLUMNS = ("path", "label")
-PATIENTS = re.compile(
-    r"(?<![a-z])(?:patients?|(?:patient|subject|case|slide|study)(?:id)?|person|participant|series"
-    r"|lesion|donor|animal|mrn)(?![a-z])"
-)
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,10 @@ def _read_csv(table: Path) -> Listing:
                 f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both",
             )
     classes = _table_classes(table, {row["label"] for row in rows})
+    group, _ = _groups(rows)
     records: dict[Path, Record] = {}
     for row in rows:
-        record = _record(table, row, classes)
+        record = _record(table, row, classes, group=group)
         if records.setdefault(record.path, record) != record:
             raise BadDataset(table, f"two rows of {row['path']} disagree")
     notes = tuple(_notes(table, rows, repeated=len(rows) - len(records)))
@@ -89,22 +86,20 @@ def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> 
     if between != ",":
         name = "semicolons (;)" if between == ";" else "tabs"
         yield f"the columns of {table.name} are separated by {name}, not by commas, and are read so"
-    patients = [name for name in rows[0] if _names_patients(name)] if "group" not in rows[0] else []
-    if patients:
+    used, asked = _groups(rows)
+    if used not in (None, "group"):
+        yield f"the column {used!r} keeps images together, so that no patient is in two splits"
+    if asked is not None:
         yield (
-            f"the column {patients[0]!r} is not used, so images of one patient may be in several "
-            "splits, which flatters figures; if it tells patients or slides apart, rename it to "
-            "group"
+            f"the column {asked!r} is not used, so images of one patient may be in several splits, "
+            "which flatters figures; if it tells patients or slides apart, rename it to group"
         )
 
 
-def _names_patients(column: str) -> bool:
-    """Whether a column seems to name what must stay in one split.
-
-    >>> [_names_patients(name) for name in ("Patient ID", "slide_id", "case-number", "age")]
-    [True, True, True, False]
-    """
-    return PATIENTS.search(column.lower()) is not None
+def _groups(rows: Sequence[Mapping[str, str]]) -> tuple[str | None, str | None]:
+    """The column to use as groups, and one to ask about."""
+    names = [name for name in rows[0] if name not in (*COLUMNS, "split")]
+    return find_groups({name: [row.get(name, "") for row in rows] for name in names})
 
 
 def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
@@ -115,14 +110,15 @@ def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
+def _record(
+    table: Path, row: dict[str, str], classes: tuple[str, ...], *, group: str | None
+) -> Record:
     name = row.get("split", "").lower()
     if name and name not in SPLIT_FOLDERS:
         raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
     split: SplitName | None = SPLIT_FOLDERS[name] if name else None
-    return Record(
-        table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split
-    )
+    unit = row.get(group) or None if group else None
+    return Record(table.parent / row["path"], classes.index(row["label"]), unit, split)
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """Notes on data: a class that its format gives away, an unusual table."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,16 +114,31 @@ class TestTables:
         assert [each for each in dataset.notes if f"separated by {said}" in each]
         assert not [each for each in dataset.notes if "not used" in each]
 
-    def test_a_column_of_patients_that_is_not_used(self, tmp_path: Path) -> None:
-        path = self.table(tmp_path, between=",", column="Patient ID")
-        dataset = load_dataset(path)
-        (said,) = [each for each in dataset.notes if "not used" in each]
-        assert "the column 'patient id' is not used" in said
+    @pytest.mark.parametrize("column", ["Patient ID", "MRN", "slide", "accession_number"])
+    def test_a_column_that_names_patients_is_used(self, tmp_path: Path, column: str) -> None:
+        dataset = load_dataset(self.table(tmp_path, between=",", column=column))
+        assert dataset.splits["train"].groups is not None
+        assert [each for each in dataset.notes if f"{column.lower()!r} keeps" in each]
+
+    def test_a_column_that_looks_like_patients_is_asked_about(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="code")
+        path.write_text(re.sub(r",p(\d)", r",p0\1", path.read_text(encoding="utf-8-sig")))
+        (said,) = [each for each in load_dataset(path).notes if "not used" in each]
+        assert "'code'" in said
         assert "rename it to group" in said
-        path.write_text(path.read_text(encoding="utf-8-sig").replace("Patient ID", "group"))
-        renamed = load_dataset(path)
-        assert renamed.splits["train"].groups is not None
-        assert not [each for each in renamed.notes if "not used" in each]
+
+    def test_prefixes_and_folders_that_repeat_are_asked_about(self, tmp_path: Path) -> None:
+        some = trees.pictures()
+        for root, place in (("a", "{}/s{:03}_{}.png"), ("b", "{}/s{:03}/{}.png")):
+            for patient in range(8):
+                for image in range(4):
+                    name = place.format("yn"[patient % 2], patient, image)
+                    trees.write(tmp_path / root / name, next(some))
+            (said,) = [each for each in load_dataset(tmp_path / root).notes if "--group-p" in each]
+            (pattern,) = re.findall(r"--group-pattern '(.*?)'", said)
+            splits = load_dataset(tmp_path / root, group_pattern=pattern).splits
+            groups = [split.groups for split in splits.values()]
+            assert sum(len(set(each.tolist())) for each in groups if each is not None) == 8
 
     def test_a_pattern_finds_groups_in_absolute_paths(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="age")

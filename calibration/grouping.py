@@ -1,0 +1,128 @@
+"""Which column, or which part of a file's name, tells patients or slides apart.
+
+Images of one patient err together. They belong into one split, and count as one in an interval.
+Training, `candor calibrate` and uploads of labels all ask here. A column that is recognized by its
+name is used. One that only looks as if it did is a question for the user.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+# From the coarsest to the finest: of two columns, the first keeps more images together.
+_WORDS: Final = (
+    r"groups?|clusters?",
+    r"patients?|pat|subj|subjects?|participants?|persons?|people|mrn|pid|pt|medical_?record"
+    r"|donors?|animals?|mouse|mice|volunteers?",
+    r"cases?",
+    r"encounters?|visits?|accessions?|exams?|examinations?|stud(?:y|ies)",
+    r"slides?|wsi|specimens?|biops(?:y|ies)|blocks?|lesions?|series",
+)
+_BEFORE: Final = r"(?:(?:anon|pseudo|de_?id|dicom|hash|hospital|global|orig)[a-z]*_)?"
+_AFTER: Final = (
+    r"(?:_?(?:ids?|no|nr|num|numbers?|codes?|keys?|hash|name|index|(?:instance_?)?uu?id))?"
+)
+_NAMES: Final = tuple(re.compile(f"{_BEFORE}(?:{words}){_AFTER}") for words in _WORDS)
+_PEOPLE: Final = _NAMES[1]
+_IDENTIFIER: Final = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{3,}|\d{4,}")
+_DATE: Final = re.compile(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
+_PART: Final = "[^_. -]+"
+_MARK: Final = "[_. -]"
+MIN_GROUPS: Final = 5  # fewer distinct values are a property, such as sex or site
+REPEATED: Final = 0.5  # share of rows whose value another row has too
+DEPTH: Final = 4  # parts of a file name that may name a group, at most
+
+
+def group_column(names: Sequence[str]) -> str | None:
+    """The column that tells patients, cases or slides apart by its name; the coarsest of several.
+
+    >>> group_column(["path", "label", "Slide ID", "MRN"]), group_column(["path", "age", "label"])
+    ('MRN', None)
+    """
+    for pattern in _NAMES:
+        for name in names:
+            if pattern.fullmatch(_plain(name)):
+                return name
+    return None
+
+
+def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None]:
+    """The column to use as groups, and one to ask about; None where there is none.
+
+    Used is what `group_column` recognizes, if it is named group or has MIN_GROUPS values.
+    Otherwise a column to ask about is one whose values `repeats`
+    recognizes, or that has the name but few values.
+
+    Args:
+        columns: the cells of each column (N,) that has no other role, by name.
+
+    >>> mrn, site = ["7001", "7002", "7003", "7004", "7005"] * 2, ["A"] * 5 + ["B"] * 5
+    >>> find_groups({"site": site, "mrn": mrn}), find_groups({"site": site, "code": mrn})
+    (('mrn', None), (None, 'code'))
+    """
+    named = group_column(list(columns))
+    if named is not None:
+        distinct = len({value for value in columns[named] if value})
+        if distinct >= (1 if _plain(named) == "group" else MIN_GROUPS):
+            return named, None
+    rest = (name for name, values in columns.items() if name != named and repeats(values))
+    return None, next(rest, named)
+
+
+def names_patient(name: str) -> bool:
+    """Whether values under this name identify people.
+
+    >>> [names_patient(name) for name in ("PatientID", "mrn", "anon-subject-id", "slide", "site")]
+    [True, True, True, False, False]
+    """
+    return _PEOPLE.fullmatch(_plain(name)) is not None
+
+
+def repeats(values: Sequence[str]) -> bool:
+    """Whether values (N,) are identifiers that repeat, as those of patients with several images.
+
+    An identifier has letters and digits, or four digits and more; dates are none.
+
+    >>> repeats(["P01", "P01", "P02", "P02", "P03", "P03", "P04", "P04", "P05"])
+    True
+    >>> repeats(["61", "61", "62", "62", "63", "63", "64", "64", "65"])  # ages
+    False
+    """
+    given = [value for value in values if value]
+    identifiers = all(_IDENTIFIER.fullmatch(each) and not _DATE.fullmatch(each) for each in given)
+    return identifiers and _shared(given)
+
+
+def prefix_pattern(names: Sequence[str], *, classes: int = 2) -> str | None:
+    """A regular expression whose first group is a part of each name that repeats; None if none is.
+
+    Args:
+        names: of files, without folders.
+        classes: number of classes; as few different beginnings would be their names.
+
+    >>> prefix_pattern([f"p{patient}_{image}.png" for patient in range(9) for image in range(4)])
+    '^([^_. -]+)[_. -]'
+    >>> prefix_pattern([f"image_{image}.png" for image in range(36)]) is None
+    True
+    """
+    stems = [name.rpartition(".")[0] or name for name in names]
+    for depth in range(1, DEPTH + 1):
+        pattern = f"^({_MARK.join([_PART] * depth)}){_MARK}"
+        found = [match[1] for stem in stems if (match := re.match(pattern, stem))]
+        if len(found) < len(names):
+            return None
+        several = len(set(found)) >= max(MIN_GROUPS, 2 * classes + 1)
+        if several and any(each.isdigit() for value in set(found) for each in value):
+            return pattern if _shared(found) else None
+    return None
+
+
+def _shared(values: Sequence[str]) -> bool:
+    counts = Counter(values)
+    repeated = sum(count for count in counts.values() if count > 1)
+    return len(counts) >= MIN_GROUPS and repeated >= REPEATED * len(values)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")

@@ -1,0 +1,70 @@
+"""What tells patients apart is found by name, and asked about where values only look like it."""
+
+import pytest
+
+from calibration.grouping import group_column, names_patient, prefix_pattern, repeats
+
+NAMED = (
+    "group Patient PatientID patient_nr pat_id subjectHash mrn MRN pid medical-record-number "
+    "case case_number study StudyInstanceUID accession AccessionNumber exam_id slide slide_name "
+    "wsi anon_patient_id lesion_id series cluster participant donor animal_id"
+)
+OTHERS = (
+    "path label split age sex site study_date patient_age n_patients image_id file "
+    "series_length casemix grouping diagnosis"
+)
+
+
+@pytest.mark.parametrize("name", NAMED.split())
+def test_names_of_groups(name: str) -> None:
+    assert group_column(["path", name, "label"]) == name
+
+
+@pytest.mark.parametrize("name", OTHERS.split())
+def test_other_names(name: str) -> None:
+    assert group_column([name]) is None
+
+
+def test_the_coarsest_column_is_chosen() -> None:
+    assert group_column(["slide", "accession", "case", "patient"]) == "patient"
+    assert group_column(["mrn", "group"]) == "group"
+    assert names_patient("patient_hash")
+    assert not names_patient("accession")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("S{:03}", True), ("{:05}", True), ("{:02}", False), ("20240{}01", False), ("male", False)],
+)
+def test_values_that_look_like_identifiers(value: str, expected: bool) -> None:
+    values = [value.format(number % 9 + 1) for number in range(90)]
+    assert repeats(values) is expected
+
+
+def test_a_value_of_its_own_for_each_row_is_no_group() -> None:
+    assert not repeats([f"S{number:04}" for number in range(90)])
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("P{:03}_{}.png", "^([^_. -]+)[_. -]"),
+        ("person{}-bacteria-{}.jpeg", "^([^_. -]+)[_. -]"),
+        ("TCGA-{:02}-x-{}.tif", "^([^_. -]+[_. -][^_. -]+)[_. -]"),
+        ("scan.png{}{}", None),
+    ],
+)
+def test_the_part_of_a_file_name_that_repeats(name: str, pattern: str | None) -> None:
+    names = [name.format(patient, image) for patient in range(12) for image in range(5)]
+    assert prefix_pattern(names) == pattern
+
+
+def test_names_of_classes_and_counters_are_no_groups() -> None:
+    assert (
+        prefix_pattern(
+            [f"c{label}_{image}.png" for label in range(6) for image in range(9)], classes=6
+        )
+        is None
+    )
+    assert prefix_pattern([f"{image:05}.png" for image in range(90)]) is None
+    assert prefix_pattern([f"{image:05}_x.png" for image in range(90)]) is None
