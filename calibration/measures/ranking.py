@@ -78,7 +78,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
     >>> risk_coverage([0.9, 0.6, 0.6], [True, True, False]).coverage.round(2)
     array([0.33, 1.  ])
     """
-    p, kept, wrong = _steps(confidence, correct)
+    p, kept, wrong = steps_down(confidence, correct)
     return RiskCoverage(p, kept / max(len(np.asarray(correct)), 1), wrong / kept)
 
 
@@ -90,7 +90,7 @@ def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     >>> aurc([0.9, 0.8], [True, False])
     0.25
     """
-    _, kept, wrong = _steps(confidence, correct)
+    _, kept, wrong = steps_down(confidence, correct)
     if not kept.size:
         return math.nan
     size, errors = np.diff(kept, prepend=0), np.diff(wrong, prepend=0)  # of each group of equals
@@ -106,10 +106,28 @@ def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     return aurc(confidence, c) - aurc(c.astype(np.float64), c)
 
 
-def _steps(
+def average_precision(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Area under the precision-recall curve, as steps: sum of (R_k - R_(k-1)) P_k over distinct
+    scores from the highest down (Su, Yuan and Zhu 2015). NaN without a positive.
+
+    Arguments and errors as in `auroc`.
+
+    >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [False, False, True, True]), 3)
+    0.833
+    """
+    _, kept, wrong = steps_down(score, truth)
+    hits = kept - wrong
+    if not hits.size or not hits[-1]:
+        return math.nan
+    return float((np.diff(hits, prepend=0) * hits / kept).sum() / hits[-1])
+
+
+def steps_down(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct confidences from the highest down (U,), and answers and wrong ones from there up."""
+    """Return distinct confidences from the highest down (U,), and answers and wrong ones from there
+    up, (U,) each.
+    """
     p, c = paired(confidence, np.asarray(correct, dtype=bool))
     order = np.argsort(-p)
     p, wrong = p[order], np.cumsum(~c[order])

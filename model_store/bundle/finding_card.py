@@ -1,9 +1,10 @@
 """The part of a card that describes one finding: a question that each image answers, yes or no."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import Field
 
+from calibration.findings.thresholds import ThresholdKind
 from model_store.bundle.calibration_card import (
     CalibrationCard,
     ConformalCard,
@@ -13,7 +14,6 @@ from model_store.bundle.calibration_card import (
 from model_store.bundle.records import OpenRecord
 
 ABSENT_PRESENT: Final = ("absent", "present")  # the classes of a finding's question
-ThresholdKind = Literal["half", "youden", "sensitivity", "specificity", "cost"]
 
 
 class ThresholdRule(OpenRecord):

@@ -1,0 +1,77 @@
+"""The calibrator of a finding: sigmoid(z / T + b), Platt's (1999) scaling of a logit z."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.remedies import TEMPERATURE_BIAS
+from calibration.calibrators.temperature import HIGHEST, LOWEST
+
+FEWEST_POSITIVES = 20  # and as many negatives: on fewer, T and b are mostly chance
+
+
+def sigmoid(logits: npt.ArrayLike) -> FloatArray:
+    """Return 1 / (1 + exp(-z)) in float64, for any finite z.
+
+    >>> sigmoid([0.0, 1000.0])
+    array([0.5, 1. ])
+    """
+    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logits, dtype=np.float64) / 2)))
+
+
+@dataclass(frozen=True)
+class FindingCalibrator:
+    """The map sigmoid(z / temperature + bias); `fitted` is whether labels determined it.
+
+    >>> FindingCalibrator(2.0, 0.0, fitted=True)([0.0])
+    array([0.5])
+    """
+
+    temperature: float
+    bias: float
+    fitted: bool
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        """Return probabilities of presence, of the shape of `logits`."""
+        return sigmoid(np.asarray(logits, dtype=np.float64) / self.temperature + self.bias)
+
+
+UNFITTED = FindingCalibrator(1.0, 0.0, fitted=False)
+
+
+def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrator:
+    """Fit T and b by maximum likelihood, or return `UNFITTED` if positives or negatives are few.
+
+    The likelihood has Platt's targets: (P + 1) / (P + 2) for P positives and 1 / (Q + 2) for Q
+    negatives. So logits that separate the two give no certainty, and T stays in [0.05, 20].
+
+    Args:
+        logits: (N,), finite.
+        label: (N,) 1, 0, or NaN for unknown.
+
+    Raises:
+        ValueError: shapes that differ, or logits that are not finite.
+
+    >>> # probability .5 where 40 of 200 are positive: the bias is ln(40 / 160)
+    >>> fitted = fit_finding(np.zeros(200), np.arange(200) < 40)
+    >>> fitted([0.0]).round(2)
+    array([0.2])
+    >>> fit_finding([0.0, 1.0], [0, 1]).fitted
+    False
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if z.shape != y.shape or z.ndim != 1:
+        raise ValueError(f"logits {z.shape} and labels {y.shape} must both be (N,)")
+    z, y = z[~np.isnan(y)], y[~np.isnan(y)]
+    positives = int(y.sum())
+    if min(positives, len(y) - positives) < FEWEST_POSITIVES:
+        return UNFITTED
+    target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
+    both = np.stack([np.zeros(2 * len(z)), np.tile(z, 2)], axis=1)
+    affine = TEMPERATURE_BIAS.fit(
+        both, np.repeat([1, 0], len(z)), weights=np.concatenate([target, 1 - target])
+    )
+    temperature = min(max(1 / affine.weight[1], LOWEST), HIGHEST)
+    return FindingCalibrator(temperature, affine.bias[1] - affine.bias[0], fitted=True)

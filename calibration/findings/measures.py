@@ -1,0 +1,160 @@
+"""Measures of findings: of each one, and their means.
+
+The probability is that of presence, so the calibration error compares it with how often the finding
+was there, in bins of equally many images (`calibration.measures.inputs.equal_mass_sums`): most
+probabilities of a rare finding would share one bin of equal width. Observed/expected and its
+interval: Debray et al. 2017, "A guide to systematic review and meta-analysis of prediction model
+performance".
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.measures import metrics
+from calibration.measures.inputs import equal_mass_sums
+from calibration.measures.metrics import Z95, Interval
+from calibration.measures.ranking import auroc, average_precision
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def known_answers(
+    probability: npt.ArrayLike, label: npt.ArrayLike
+) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Return probabilities (M,) and outcomes (M,) of the images whose label is known, and which.
+
+    Args:
+        probability: (N,) of presence, in [0, 1].
+        label: (N,) 1, 0, or NaN for unknown.
+
+    Raises:
+        ValueError: shapes that differ, other labels, or probabilities outside [0, 1].
+
+    >>> known_answers([0.9, 0.2, 0.4], [1, np.nan, 0])[:2]
+    (array([0.9, 0.4]), array([ True, False]))
+    """
+    p, y = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if p.shape != y.shape or p.ndim != 1:
+        raise ValueError(f"probabilities {p.shape} and labels {y.shape} must both be (N,)")
+    known = ~np.isnan(y)
+    if not np.isin(y[known], (0, 1)).all():
+        raise ValueError("the label of a finding must be 1, 0, or NaN for unknown")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("the probability of a finding must be in [0, 1]")
+    return p[known], y[known] == 1, known
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingMeasures:
+    """One finding on the images whose label is known; NaN where that is undefined.
+
+    Attributes:
+        labeled: images whose label is known.
+        positives: of these, images with the finding.
+        prevalence: their share.
+        mean_probability: of presence.
+        observed_expected: positives / sum of probabilities; above 1, probabilities are too low.
+        observed_expected_lower: lower end of its 95 % interval, for independent images.
+        observed_expected_upper: the upper end.
+        auroc: area under the ROC curve.
+        auprc: average precision; that of chance is the prevalence.
+        nll: mean negative log-likelihood, in nats.
+        brier: mean squared distance between probability and outcome, 0 to 1.
+        ece: mean distance between probability and frequency, bins of equal mass.
+        ece_floor: the `ece` that true probabilities would show on as many labels.
+        ece_z: standard deviations by which `ece` exceeds its floor.
+    """
+
+    labeled: int
+    positives: int
+    prevalence: float
+    mean_probability: float
+    observed_expected: float
+    observed_expected_lower: float
+    observed_expected_upper: float
+    auroc: float
+    auprc: float
+    nll: float
+    brier: float
+    ece: float
+    ece_floor: float
+    ece_z: float
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return plain data for JSON; NaN and infinities become None."""
+        return {
+            name: value if math.isfinite(value) else None for name, value in asdict(self).items()
+        }
+
+
+def measure_finding(probability: npt.ArrayLike, label: npt.ArrayLike) -> FindingMeasures:
+    """Measure one finding; arguments and errors as in `known_answers`.
+
+    >>> found = measure_finding([0.5, 0.5, 0.1, 0.1], [1, 0, 0, np.nan])
+    >>> found.labeled, found.positives, round(found.observed_expected, 2), found.auroc
+    (3, 1, 0.91, 0.75)
+    """
+    p, y, _ = known_answers(probability, label)
+    observed, expected, sums = int(y.sum()), float(p.sum()), equal_mass_sums(p, y)
+    ratio = observed / expected if expected else math.nan
+    lower, upper = _ratio_interval(ratio, observed, len(y))
+    return FindingMeasures(
+        labeled=len(y),
+        positives=observed,
+        prevalence=observed / len(y) if len(y) else math.nan,
+        mean_probability=expected / len(y) if len(y) else math.nan,
+        observed_expected=ratio,
+        observed_expected_lower=lower,
+        observed_expected_upper=upper,
+        auroc=auroc(p, y),
+        auprc=average_precision(p, y),
+        nll=_mean(-np.log(np.maximum(np.where(y, p, 1 - p), np.finfo(np.float64).tiny))),
+        brier=_mean((p - y) ** 2),
+        ece=metrics.ece(sums),
+        ece_floor=metrics.noise_floor(sums),
+        ece_z=metrics.ece_z(sums),
+    )
+
+
+def measure_findings(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[FindingMeasures, ...]:
+    """Measure K findings, from probabilities (N, K) and labels (N, K); see `measure_finding`."""
+    p, y = np.asarray(probabilities), np.asarray(labels)
+    if p.shape != y.shape or p.ndim != 2:
+        raise ValueError(f"probabilities {p.shape} and labels {y.shape} must both be (N, K)")
+    return tuple(measure_finding(p[:, k], y[:, k]) for k in range(p.shape[1]))
+
+
+MACRO = ("auroc", "auprc", "nll", "brier", "ece", "ece_floor")
+
+
+def macro(each: Sequence[FindingMeasures]) -> dict[str, float | None]:
+    """Return the means of measures over the findings for which they are defined, or None.
+
+    `findings` counts those with an AUROC, that is with positives and negatives.
+    """
+    values = {name: [getattr(one, name) for one in each] for name in MACRO}
+    known = {name: [v for v in of if not math.isnan(v)] for name, of in values.items()}
+    means = {name: math.fsum(of) / len(of) if of else None for name, of in known.items()}
+    return means | {"findings": len(known["auroc"])}
+
+
+MEASURE_NAMES: tuple[str, ...] = tuple(each.name for each in fields(FindingMeasures))
+
+
+def _mean(values: FloatArray) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _ratio_interval(ratio: float, observed: int, n: int) -> Interval:
+    """Of observed/expected, normal in the logarithm; its variance is (1 - O/N) / O."""
+    if not observed or math.isnan(ratio):
+        return Interval(math.nan, math.nan)
+    factor = math.exp(Z95 * math.sqrt((1 - observed / n) / observed))
+    return Interval(ratio / factor, ratio * factor)

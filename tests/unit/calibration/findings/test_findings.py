@@ -1,0 +1,169 @@
+"""Measures, thresholds and calibrators of findings, against scikit-learn and by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from calibration.findings.calibrator import FindingCalibrator, fit_finding
+from calibration.findings.measures import macro, measure_finding, measure_findings
+from calibration.findings.thresholds import choose_threshold, operating_point, rate_estimate
+from calibration.measures.ranking import average_precision
+
+ANSWERS = st.lists(st.tuples(st.integers(0, 10), st.booleans()), min_size=2, max_size=60)
+
+
+@given(ANSWERS)
+def test_ranking_is_scikit_learns_with_ties(answers: list[tuple[int, bool]]) -> None:
+    p, y = np.array([each[0] / 10 for each in answers]), np.array([each[1] for each in answers])
+    if not y.any():
+        assert math.isnan(average_precision(p, y))
+        return
+    assert average_precision(p, y) == pytest.approx(average_precision_score(y, p))
+    if not y.all():
+        assert measure_finding(p, y).auroc == pytest.approx(roc_auc_score(y, p))
+
+
+def test_missing_labels_change_nothing_but_the_number() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.beta(1, 5, 3000)
+    y = (rng.random(3000) < p).astype(float)
+    blank = rng.random(3000) < 0.7
+    known = measure_finding(p[~blank], y[~blank])
+    assert measure_finding(p, np.where(blank, np.nan, y)) == known
+    assert known.labeled == (~blank).sum()
+    assert known.ece_z < 3
+    assert known.observed_expected_lower < 1 < known.observed_expected_upper
+
+
+def test_doubled_odds_are_seen() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.beta(1, 20, 20_000)
+    y = rng.random(20_000) < 2 * p / (1 + p)
+    found = measure_finding(p, y)
+    assert found.observed_expected_lower > 1.5
+    assert found.ece_z > 5
+    assert found.ece == pytest.approx(found.prevalence - found.mean_probability, abs=0.003)
+
+
+def test_the_ratio_interval_covers() -> None:
+    rng, inside = np.random.default_rng(2), 0
+    for _ in range(400):
+        p = rng.beta(1, 9, 400)
+        found = measure_finding(p, rng.random(400) < p)
+        inside += found.observed_expected_lower <= 1 <= found.observed_expected_upper
+    assert inside >= 370
+
+
+def test_macro_leaves_out_what_is_undefined() -> None:
+    p = np.array([[0.2, 0.5], [0.9, 0.5]])
+    each = measure_findings(p, [[0, np.nan], [1, np.nan]])
+    assert macro(each) == macro(each[:1])
+    assert macro(each)["findings"] == 1
+    assert each[1].as_dict()["auroc"] is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"), [([0, 1, -1], "1, 0, or NaN"), ([0, 1], "must both be")]
+)
+def test_other_labels_are_refused(labels: list[float], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        measure_finding([0.1, 0.2, 0.3], labels)
+
+
+@given(ANSWERS, st.sampled_from(["sensitivity", "specificity"]), st.floats(0.05, 1))
+def test_a_threshold_reaches_its_rate_and_the_next_does_not(
+    answers: list[tuple[int, bool]], kind: str, value: float
+) -> None:
+    p, y = np.array([each[0] / 10 for each in answers]), np.array([each[1] for each in answers])
+    threshold = choose_threshold(p, y, kind=kind, value=value)  # type: ignore[arg-type]
+    among = y if kind == "sensitivity" else ~y
+    if threshold is None:
+        assert not among.any()
+        return
+
+    def rate(at: float) -> float:
+        return float(np.mean((p >= at)[among] == (kind == "sensitivity")))
+
+    if kind == "specificity" and threshold == 1:  # an absent finding has probability 1
+        return
+    assert rate(threshold) >= value - 1e-9
+    levels = np.unique(p)
+    others = levels[levels > threshold] if kind == "sensitivity" else levels[levels < threshold]
+    if others.size:
+        beyond = others[0] + 0.05 if kind == "sensitivity" else others[-1]
+        assert rate(float(beyond)) < value
+
+
+def test_youden_and_cost() -> None:
+    rng = np.random.default_rng(3)
+    y = rng.random(5000) < 0.2
+    p = expit(rng.normal(np.where(y, 1.0, -1.0), 1.0) + np.log(0.25))
+    best = choose_threshold(p, y, kind="youden")
+    rates = [np.mean(p[y] >= t) - np.mean(p[~y] >= t) for t in np.linspace(0.01, 0.99, 99)]
+    assert np.mean(p[y] >= best) - np.mean(p[~y] >= best) >= max(rates)
+    assert choose_threshold(p, y, kind="cost", value=9) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("best", None), ("half", 0.5), ("sensitivity", None), ("sensitivity", 90), ("cost", 0)],
+)
+def test_rules_that_say_nothing_are_refused(kind: str, value: float | None) -> None:
+    with pytest.raises(ValueError, match=kind):
+        choose_threshold([0.1], [1], kind=kind, value=value)  # type: ignore[arg-type]
+
+
+def test_the_promise_of_a_chosen_sensitivity_is_kept() -> None:
+    """In 97.5 % of references the true sensitivity is above the lower end, though it was chosen."""
+    rng, kept, trials = np.random.default_rng(4), 0, 400
+    for _ in range(trials):
+        y = np.arange(600) < 60
+        p = expit(rng.normal(np.where(y, 1.0, -1.0), 1.0))
+        threshold = choose_threshold(p, y, kind="sensitivity", value=0.9)
+        assert threshold is not None
+        promised = operating_point(p, y, threshold).sensitivity
+        assert promised is not None
+        true = stats.norm.sf(np.log(threshold / (1 - threshold)), 1.0, 1.0)
+        kept += true >= promised.lower
+    assert kept / trials >= 0.96
+
+
+def test_images_of_one_patient_count_as_one() -> None:
+    right = np.repeat(np.arange(50) < 40, 4)
+    patients = np.repeat(np.arange(50), 4)
+    alone, of_patients = rate_estimate(right[::4]), rate_estimate(right, patients)
+    assert alone
+    assert of_patients
+    assert of_patients.n == 200
+    assert of_patients.lower == pytest.approx(alone.lower, abs=0.02)
+    assert of_patients.upper == pytest.approx(alone.upper, abs=0.02)
+
+
+def test_a_calibrator_is_the_likeliest_one() -> None:
+    rng = np.random.default_rng(5)
+    z = rng.normal(-2, 2, 20_000)
+    y = (rng.random(20_000) < expit(z / 1.8 + 0.7)).astype(float)
+    fitted = fit_finding(z, y)
+    theirs = LogisticRegression(C=np.inf, tol=1e-8).fit(z[:, np.newaxis], y)
+    assert fitted.temperature == pytest.approx(1 / theirs.coef_[0, 0], rel=0.01)
+    assert fitted.bias == pytest.approx(theirs.intercept_[0], abs=0.01)
+    assert fitted(z).mean() == pytest.approx(y.mean(), abs=1e-3)
+
+
+def test_few_positives_are_left_alone_and_separated_ones_stay_modest() -> None:
+    z = np.concatenate([np.full(200, -4.0), np.full(20, 4.0)])
+    y = np.concatenate([np.zeros(200), np.ones(20)])
+    assert not fit_finding(z[:-1], y[:-1]).fitted
+    fitted = fit_finding(z, y)
+    assert isinstance(fitted, FindingCalibrator)
+    assert fitted.fitted
+    assert fitted(z)[-1] == pytest.approx(21 / 22, abs=1e-3)
+    blank = fit_finding(np.append(z, 9.0), np.append(y, np.nan))
+    assert blank == fitted
