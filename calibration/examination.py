@@ -8,22 +8,22 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BinSums, FloatArray
+from calibration.bins import BIN_COUNT, FloatArray
 from calibration.calibrators.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
 from calibration.calibrators.portable import (
     CONFIDENCE_CLASSES,
     PortableCalibrator,
     Subject,
-    smallest_probability,
 )
-from calibration.intervals.clusters import Chance, chance, two_sided_p
+from calibration.intervals.clusters import chance, two_sided_p
+from calibration.measured import Measured, measure_confidence, measure_probabilities
 from calibration.measures.confusion import class_rates, confusion_matrix
-from calibration.measures.metrics import Interval, top_label
-from calibration.measures.summary import Measures
+from calibration.measures.metrics import Interval, smallest_probability, top_label
 
 FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
 _ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"
@@ -40,15 +40,6 @@ class Standing(StrEnum):
     UNDERCONFIDENT = "underconfident"
     UNEVEN = "miscalibrated"  # too sure of some answers and not sure enough of others
     NOT_SHOWN = "no_miscalibration_shown"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One set of answers, measured. `chance`: floor and intervals, by group if known."""
-
-    measures: Measures
-    sums: BinSums
-    chance: Chance
 
 
 @dataclass(frozen=True)
@@ -128,6 +119,7 @@ def examine(
     groups: npt.ArrayLike | None = None,
     allow_label_changes: bool = False,
     seed: int = 0,
+    bin_count: int = BIN_COUNT,
 ) -> Examination:
     """Examine class probabilities.
 
@@ -138,6 +130,7 @@ def examine(
         groups: (N,) patients or the like; None if every row stands alone.
         allow_label_changes: consider calibrators that may change the predicted class.
         seed: of the split into fitting and judging rows.
+        bin_count: bins of equal width, and of equal mass.
 
     Raises:
         ValueError: no rows; shapes that do not match; rows that are no probabilities.
@@ -148,15 +141,15 @@ def examine(
     """
     p, y, names = np.asarray(probabilities, dtype=np.float64), np.asarray(labels), tuple(classes)
     smallest = smallest_probability(p)
-    logits = np.log(np.maximum(p, smallest))
-    fitted = _fit(logits, y, groups, allow=allow_label_changes, seed=seed)
+    measured = partial(measure_probabilities, bin_count=bin_count, smallest=smallest)
+    fitted = _fit(np.maximum(p, smallest), y, groups, allow=allow_label_changes, seed=seed)
 
     def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
         before, after, truth = p[fit.rows], fit.probabilities, y[fit.rows]
         return Effect(
             fit,
-            _measure(before, truth, groups),
-            _measure(after, truth, groups),
+            measured(before, truth, groups),
+            measured(after, truth, groups),
             class_figures(before, truth, names, groups),
             class_figures(after, truth, names, groups),
             int((top_label(before)[1] != top_label(after)[1]).sum()),
@@ -164,7 +157,7 @@ def examine(
 
     alone = PortableCalibrator.identity(names, smallest=smallest)
     by_class = class_figures(p, y, names, groups)
-    return _examination(alone, groups, _measure(p, y, groups), by_class, fitted, effect)
+    return _examination(alone, groups, measured(p, y, groups), by_class, fitted, effect)
 
 
 def examine_confidence(
@@ -173,6 +166,7 @@ def examine_confidence(
     *,
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
+    bin_count: int = BIN_COUNT,
 ) -> Examination:
     """Examine confidences (N,) in [0, 1] and whether the answers were right (N,).
 
@@ -181,16 +175,17 @@ def examine_confidence(
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     smallest = smallest_probability(p)
-    logits = np.log(np.maximum(np.stack([1 - p, p], axis=1), smallest))
-    fitted = _fit(logits, c.astype(np.int64), groups, allow=True, seed=seed, one_label=_ALIKE)
+    served = np.maximum(np.stack([1 - p, p], axis=1), smallest)
+    measured = partial(measure_confidence, bin_count=bin_count)
+    fitted = _fit(served, c.astype(np.int64), groups, allow=True, seed=seed, one_label=_ALIKE)
 
     def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
-        before = _measure_confidence(p[fit.rows], c[fit.rows], groups)
-        after = _measure_confidence(fit.probabilities[:, 1], c[fit.rows], groups)
+        before = measured(p[fit.rows], c[fit.rows], groups)
+        after = measured(fit.probabilities[:, 1], c[fit.rows], groups)
         return Effect(fit, before, after, (), (), 0)
 
     alone = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
-    return _examination(alone, groups, _measure_confidence(p, c, groups), (), fitted, effect)
+    return _examination(alone, groups, measured(p, c, groups), (), fitted, effect)
 
 
 def class_figures(
@@ -227,7 +222,7 @@ def class_figures(
 
 
 def _fit(
-    logits: FloatArray,
+    served: FloatArray,
     labels: npt.NDArray[np.integer],
     groups: npt.ArrayLike | None,
     *,
@@ -237,7 +232,7 @@ def _fit(
 ) -> HonestFit | str:
     """The fit, or a clause why there is none: `one_label`, if given, where all labels are alike."""
     try:
-        return fit_honestly(logits, labels, groups=groups, allow_label_changes=allow, seed=seed)
+        return fit_honestly(served, labels, groups=groups, allow_label_changes=allow, seed=seed)
     except OneLabel as alike:
         return one_label or str(alike)
     except TooFewRows as few:
@@ -296,33 +291,3 @@ def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Stand
     if not p_value >= LEVEL and not gap.lower <= 0 <= gap.upper:
         return Standing.OVERCONFIDENT if given.measures.signed_gap > 0 else Standing.UNDERCONFIDENT
     return Standing.UNEVEN if given.chance.ece.lower > 0 or calibrated else Standing.NOT_SHOWN
-
-
-def _measure(p: FloatArray, y: npt.NDArray[np.integer], groups: npt.ArrayLike | None) -> Measured:
-    confidence, predicted = top_label(p)
-    measures = Measures.from_probabilities(p, y)
-    return _measured(measures, np.clip(confidence, 0, 1), predicted == y, groups)
-
-
-def _measure_confidence(
-    p: FloatArray, c: npt.NDArray[np.bool_], groups: npt.ArrayLike | None
-) -> Measured:
-    return _measured(Measures.from_sums(BinSums.from_predictions(p, c)), p, c, groups)
-
-
-def _measured(
-    measures: Measures,
-    confidence: FloatArray,
-    correct: npt.NDArray[np.bool_],
-    groups: npt.ArrayLike | None,
-) -> Measured:
-    by_chance = chance(confidence, correct, groups)
-    replaced = dataclasses.replace(
-        measures,
-        noise_floor=by_chance.floor,
-        ece_lower=by_chance.ece.lower,
-        ece_upper=by_chance.ece.upper,
-        signed_gap_lower=by_chance.gap.lower,
-        signed_gap_upper=by_chance.gap.upper,
-    )
-    return Measured(replaced, BinSums.from_predictions(confidence, correct), by_chance)

@@ -33,13 +33,12 @@ from typing import TYPE_CHECKING
 from candor.import_conflicts import require_own_packages_for
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from calibration.calibrators.temperature import apply_temperature as apply_temperature
     from calibration.calibrators.temperature import fit_temperature as fit_temperature
     from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
+    from candor.predictions.measurement import measure as measure
     from model_store.bundle.bundle import Bundle as Bundle
     from model_store.bundle.bundle import read_bundle as read_bundle
     from model_store.bundle.card import Card as Card
@@ -68,6 +67,7 @@ _MODULES = {
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
+    "candor.predictions.measurement": ("measure",),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
     "model_store.bundle.card": ("Card",),
     "model_store.foreign.model_import": ("ImportedModel", "import_model"),
@@ -84,33 +84,7 @@ _MODULES = {
     "training.runs.run": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted([*_MODULE_OF, "__version__", "measure"])
-
-
-def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measures":
-    """Measure how calibrated and how accurate predictions are.
-
-    Args:
-        probabilities: (N, K), each row summing to 1.
-        labels: (N,) true classes as integers in 0..K-1.
-
-    Returns:
-        Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the
-        ECE that a perfectly calibrated model would show on so many labels (`noise_floor`).
-
-    Raises:
-        ValueError: the shapes do not match, a row does not add up to 1, or a label is outside
-            0..K-1.
-
-    >>> # 80 % confident, right 60 % of the time
-    >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)
-    >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
-    ECE 0.20, 95 % interval 0.00 to 0.50
-    """
-    require_own_packages_for("calibration")
-    from calibration.measures.summary import Measures
-
-    return Measures.from_probabilities(probabilities, labels)
+__all__ = sorted([*_MODULE_OF, "__version__"])
 
 
 def _load(name: str) -> object:

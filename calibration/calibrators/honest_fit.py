@@ -23,7 +23,7 @@ from calibration.calibrators.remedies import (
     fold_numbers,
     standard_error,
 )
-from calibration.calibrators.temperature import check_answers, softmax
+from calibration.calibrators.temperature import check_answers
 from calibration.measures.metrics import log_loss
 from calibration.wording import counted
 
@@ -72,7 +72,7 @@ class HonestFit:
 
 
 def fit_honestly(
-    logits: npt.ArrayLike,
+    served: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
@@ -85,7 +85,7 @@ def fit_honestly(
     does not improve the rows that judge it.
 
     Args:
-        logits: (N, K), logarithms of probabilities, finite.
+        served: (N, K), probabilities above 0; rounded ones need not add up to 1.
         labels: (N,) integers in 0..K-1.
         groups: (N,) patients or the like, kept together; None if every row stands alone.
         allow_label_changes: consider remedies that may change the predicted class.
@@ -95,13 +95,14 @@ def fit_honestly(
         TooFewRows: fewer than 100 rows, or 20 groups.
         ValueError: as `calibration.calibrators.temperature.check_answers`.
     """
-    z, y = check_answers(logits, labels)
+    p = np.asarray(served, dtype=np.float64)
+    z, y = check_answers(np.log(p), labels)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     _require(z, y, units)
     most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
     fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
     return (
-        _cross_fitted(z, y, units, fitting) if len(y) <= most else _held_out(z, y, units, fitting)
+        _cross_fitted(p, y, units, fitting) if len(y) <= most else _held_out(p, y, units, fitting)
     )
 
 
@@ -115,14 +116,15 @@ class _Fitting:
     most: int
 
     def choose(
-        self, z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
+        self, p: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
     ) -> tuple[RemedyChoice, Affine | None]:
         # the rows come in random order
         few = slice(None) if len(y) <= self.most else slice(self.most)
-        groups = None if units is None else units[few]
+        groups, z = None if units is None else units[few], np.log(p)
         choice = choose(
             z[few],
             y[few],
+            served=p[few],
             groups=groups,
             allow_label_changes=self.allow_label_changes,
             exclude=self.exclude,
@@ -132,28 +134,28 @@ class _Fitting:
 
 
 def _cross_fitted(
-    z: FloatArray,
+    p: FloatArray,
     y: npt.NDArray[np.integer],
     units: npt.NDArray[np.integer] | None,
     fitting: _Fitting,
 ) -> HonestFit:
-    probabilities = softmax(z)
+    probabilities = p.copy()
     (fold,) = fold_numbers(y, units, fitting.seed + 1, repeats=1)
     for number in range(FOLDS):
         held_out = fold == number
         _, affine = fitting.choose(
-            z[~held_out], y[~held_out], None if units is None else units[~held_out]
+            p[~held_out], y[~held_out], None if units is None else units[~held_out]
         )
         if affine is not None:
-            probabilities[held_out] = affine(z[held_out])
-    choice, affine = fitting.choose(z, y, units)
+            probabilities[held_out] = affine(np.log(p[held_out]))
+    choice, affine = fitting.choose(p, y, units)
     return _judge(
-        choice, affine, z, y, units, np.arange(len(y)), probabilities, "cross-fitted", len(y)
+        choice, affine, p, y, units, np.arange(len(y)), probabilities, "cross-fitted", len(y)
     )
 
 
 def _held_out(
-    z: FloatArray,
+    p: FloatArray,
     y: npt.NDArray[np.integer],
     units: npt.NDArray[np.integer] | None,
     fitting: _Fitting,
@@ -162,20 +164,20 @@ def _held_out(
     unit = np.arange(len(y)) if units is None else units
     # rows by shuffled unit
     order = np.argsort(rng.permutation(int(unit.max()) + 1)[unit], kind="stable")
-    end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // z.shape[1]))
+    end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // p.shape[1]))
     # a group is not torn apart
     while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:
         end += 1
     fit, rest = order[:end], np.sort(order[end:])
-    choice, affine = fitting.choose(z[fit], y[fit], None if units is None else units[fit])
-    probabilities = softmax(z[rest]) if affine is None else affine(z[rest])
-    return _judge(choice, affine, z, y, units, rest, probabilities, "held-out", len(fit))
+    choice, affine = fitting.choose(p[fit], y[fit], None if units is None else units[fit])
+    probabilities = p[rest] if affine is None else affine(np.log(p[rest]))
+    return _judge(choice, affine, p, y, units, rest, probabilities, "held-out", len(fit))
 
 
 def _judge(
     choice: RemedyChoice,
     affine: Affine | None,
-    z: FloatArray,
+    p: FloatArray,
     y: npt.NDArray[np.integer],
     units: npt.NDArray[np.integer] | None,
     rows: npt.NDArray[np.int64],
@@ -183,7 +185,7 @@ def _judge(
     judged: Judged,
     fitted_on: int,
 ) -> HonestFit:
-    served = softmax(z[rows])
+    served = p[rows]
     difference = log_loss(served, y[rows]) - log_loss(probabilities, y[rows])
     improvement, share = float(difference.mean()), np.full(len(rows), 1 / len(rows))
     error = standard_error(difference, share, None if units is None else units[rows])

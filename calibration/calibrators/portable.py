@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray
 from calibration.calibrators.temperature import log_sum_exp, softmax
+from calibration.measures.metrics import SMALLEST
 
 FORMAT = "candor-calibrator/1"
-SMALLEST = 1e-12
 CONFIDENCE_CLASSES = ("wrong", "right")
 
 Subject = Literal["probabilities", "confidence"]
@@ -164,24 +164,6 @@ class PortableCalibrator:
             data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest, of,
             about if isinstance(about, dict) else {},
         )  # fmt: skip
-
-
-def smallest_probability(probabilities: npt.ArrayLike) -> float:
-    """What stands for a 0: a quarter of the last decimal of rounded probabilities, or 1e-12.
-
-    A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -27.
-
-    >>> smallest_probability([[0.97, 0.03], [1.0, 0.0]]), smallest_probability([[1 / 3, 2 / 3]])
-    (0.0025, 1e-12)
-    """
-    p = np.asarray(probabilities, dtype=np.float64).ravel()
-    p = p[:: max(1, len(p) // 100_000)]
-    inner = p[(p > 0) & (p < 1)]
-    for decimals in range(1, 7):
-        scaled = inner * 10**decimals
-        if inner.size and np.abs(scaled - np.rint(scaled)).max() < 1e-9 * 10**decimals + 1e-9:
-            return 10.0**-decimals / 4
-    return SMALLEST
 
 
 def _numbers(data: Mapping[str, Any], name: str, length: int) -> tuple[float, ...]:

@@ -124,6 +124,7 @@ class RemedyChoice:
         served_nll: of the model as served, in nats.
         served_classwise_gap: as `Trial.classwise_gap`, as served.
         trials: one per remedy, simplest first.
+        rows: how many answers compared them.
     """
 
     chosen: str | None
@@ -131,12 +132,14 @@ class RemedyChoice:
     served_nll: float
     served_classwise_gap: float
     trials: tuple[Trial, ...]
+    rows: int
 
 
 def choose(
     logits: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
+    served: npt.ArrayLike | None = None,
     weights: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     allow_label_changes: bool = False,
@@ -155,6 +158,8 @@ def choose(
     Args:
         logits: (N, K), logarithms of the probabilities as served.
         labels: (N,) integers in 0..K-1.
+        served: (N, K), the probabilities that remedies must improve, none of them 0; None for
+            those of the logits. Rounded ones do not add up to 1.
         weights: (N,), how many answers each stands for (1 / the probability of an audit draw); None
             for one each.
         groups: (N,), patients or the like, kept together in a fold; None if every answer stands
@@ -171,7 +176,8 @@ def choose(
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     share = share / share.sum()
     folds = fold_numbers(y, groups, seed)
-    served = log_loss(softmax(z), y)
+    as_served = softmax(z) if served is None else np.asarray(served)
+    served_loss = log_loss(as_served, y)
     reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
     trials, losses = [], {}
     for remedy in REMEDIES.values():
@@ -182,7 +188,7 @@ def choose(
             continue
         loss, gap = _validate(remedy, z, y, weights, share, folds)
         losses[remedy.name] = loss
-        difference = served - loss
+        difference = served_loss - loss
         trials.append(
             Trial(
                 remedy.name,
@@ -206,9 +212,10 @@ def choose(
     return RemedyChoice(
         chosen if chosen in improving else None,
         better,
-        float(share @ served),
-        _classwise_gap(softmax(z), y, share),
+        float(share @ served_loss),
+        _classwise_gap(as_served, y, share),
         tuple(trials),
+        len(y),
     )
 
 

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BinSums, FloatArray, IntArray, bin_index
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray, bin_index
 from calibration.measures import metrics
 from calibration.measures.metrics import Interval
 
@@ -36,7 +36,11 @@ class Chance:
 
 
 def chance(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, groups: npt.ArrayLike | None = None
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    *,
+    bin_count: int = BIN_COUNT,
 ) -> Chance:
     """Return floor and intervals, by group if answers belong together.
 
@@ -44,6 +48,7 @@ def chance(
         confidence: (N,) in [0, 1], N at least 1.
         correct: (N,) bool.
         groups: (N,) patients or the like; None if every answer stands alone.
+        bin_count: bins of equal width.
 
     Raises:
         ValueError: as `BinSums.from_predictions`; no answers.
@@ -56,7 +61,7 @@ def chance(
     (0.44, 0.44)
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    sums = BinSums.from_predictions(p, c)
+    sums = BinSums.from_predictions(p, c, bin_count)
     if not sums.total:
         raise ValueError("intervals need at least one answer; got none")
     if groups is None:
@@ -75,7 +80,7 @@ def _by_group(
     p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np.integer]
 ) -> Chance:
     n, count, bins = sums.total, int(units.max()) + 1, len(sums.n)
-    index = bin_index(p)
+    index = bin_index(p, bins)
     centered = c - p - (sums.difference / np.maximum(sums.n, 1))[index]
     variance = np.maximum(sums.variance, _variance_of_bins(sums, units * bins + index, centered))
     small_sample = count / max(count - 1, 1)

@@ -171,10 +171,17 @@ class MeasuredAnswers:
     """
 
     def __init__(
-        self, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
+        self,
+        probabilities: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        bin_count: int = BIN_COUNT,
+        *,
+        smallest: float | None = None,
     ) -> None:
         """Take probabilities (N, K), each row in [0, 1] and summing to 1 within 0.01, and labels
         (N,) in 0..K-1.
+
+        `smallest` counts for a 0 in the NLL; `metrics.smallest_probability` if it is None.
 
         Raises:
             ValueError: rows that are no probabilities.
@@ -183,6 +190,18 @@ class MeasuredAnswers:
         _require_distributions(self.probabilities)
         self.labels = np.asarray(labels)
         self.bin_count = bin_count
+        self._smallest = smallest
+
+    @cached_property
+    def log_loss(self) -> FloatArray:
+        """(N,) -log p of the true classes, in nats."""
+        return metrics.log_loss(self.probabilities, self.labels, smallest=self._smallest)
+
+    @property
+    def zeros(self) -> int:
+        """How many true classes have a probability that `log_loss` replaces."""
+        true = metrics.of_true_class(self.probabilities, self.labels)
+        return int((true < metrics.SMALLEST).sum())
 
     @cached_property
     def _top(self) -> tuple[FloatArray, IntArray]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from calibration.bins import BinSums, FloatArray, chunks
 
 Z95 = 1.959963984540054
+SMALLEST = float(np.finfo(np.float64).eps)  # counts for 0 in a logarithm, as in scikit-learn
 
 
 class Interval(NamedTuple):
@@ -244,14 +245,46 @@ def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> round(nll([[0.25, 0.75]], [1]), 4)
     0.2877
     """
-    losses = log_loss(probabilities, labels)
-    return float(losses.mean()) if losses.size else math.nan
+    return mean(log_loss(probabilities, labels))
 
 
-def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
-    """Return (N,) -log p of the true classes in nats; p counts as 2e-308 at least."""
+def mean(values: FloatArray) -> float:
+    """Mean of (N,); NaN without values."""
+    return float(values.mean()) if values.size else math.nan
+
+
+def log_loss(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, smallest: float | None = None
+) -> FloatArray:
+    """Return (N,) -log p of the true classes in nats; a p below `smallest` counts as that.
+
+    `smallest` is `smallest_probability(probabilities)` if it is None.
+    """
     chosen = of_true_class(probabilities, labels)
-    return np.asarray(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)))
+    if chosen.size and chosen.min() < SMALLEST:
+        least = smallest_probability(probabilities) if smallest is None else smallest
+        chosen = np.maximum(chosen, least)
+    return np.asarray(-np.log(chosen))
+
+
+def smallest_probability(probabilities: npt.ArrayLike) -> float:
+    """What stands for a 0: a quarter of the last decimal of rounded probabilities, or 2.2e-16.
+
+    A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -36.
+
+    >>> smallest_probability([[0.97, 0.03], [1.0, 0.0]])
+    0.0025
+    >>> smallest_probability([[1 / 3, 2 / 3]]) == SMALLEST
+    True
+    """
+    p = np.asarray(probabilities, dtype=np.float64).ravel()
+    p = p[:: max(1, len(p) // 100_000)]
+    inner = p[(p > 0) & (p < 1)]
+    for decimals in range(1, 7):
+        scaled = inner * 10**decimals
+        if inner.size and np.abs(scaled - np.rint(scaled)).max() < 1e-9 * 10**decimals + 1e-9:
+            return 10.0**-decimals / 4
+    return SMALLEST
 
 
 def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:

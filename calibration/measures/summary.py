@@ -32,17 +32,25 @@ class Measures(BinMeasures):
     """
 
     nll: float | None = from_answers(
-        lambda answers: metrics.nll(answers.probabilities, answers.labels),
+        lambda answers: metrics.mean(answers.log_loss),
         "Negative log-likelihood (NLL)",
         "Mean negative log-likelihood in nats.",
         question="probabilities",
         more="Proper: the truth alone is best.",
         range="0 up, 0 best",
-        misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to "
-        "708 nats",
+        misleads="one confident and wrong answer dominates: a 0 counts as a quarter of the last "
+        "decimal of rounded probabilities, else as 2.2e-16, which costs 36 nats (`nll_zeros`)",
         formula="-mean ln p_label",
         summary="NLL",
         page=True,
+        is_share=False,
+    )
+    nll_zeros: float | None = from_answers(
+        lambda answers: answers.zeros,
+        "Zeros in the NLL",
+        "Answers that give the true class a probability of 0.",
+        documented_with="nll",
+        digits=0,
         is_share=False,
     )
     brier: float | None = from_answers(
@@ -204,7 +212,12 @@ class Measures(BinMeasures):
 
     @classmethod
     def from_probabilities(
-        cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
+        cls,
+        probabilities: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        bin_count: int = BIN_COUNT,
+        *,
+        smallest: float | None = None,
     ) -> "Measures":
         """Compute all measures.
 
@@ -212,6 +225,7 @@ class Measures(BinMeasures):
             probabilities: (N, K), in [0, 1].
             labels: (N,) integers in 0..K-1.
             bin_count: bins of equal width, and of equal mass.
+            smallest: what counts for 0 in the NLL; `metrics.smallest_probability` if it is None.
 
         Raises:
             ValueError: shapes that do not match, or values out of range.
@@ -219,7 +233,7 @@ class Measures(BinMeasures):
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
         0.5
         """
-        answers = MeasuredAnswers(probabilities, labels, bin_count)
+        answers = MeasuredAnswers(probabilities, labels, bin_count, smallest=smallest)
         of_answers: dict[str, Any] = {
             each.name: each.answers(answers) for each in MEASURES if each.answers
         }

@@ -182,6 +182,6 @@ def _apply(read: "LabeledPredictions", calibrator: "PortableCalibrator", to: Pat
     from candor.predictions.calibrated_table import write_calibrated
 
     write_calibrated(read, calibrator, to)
-    for sentence in read.notes:
+    for sentence in (*read.left_out, *read.notes):
         note(f"Note: {sentence}")
     stdout.print(f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}")

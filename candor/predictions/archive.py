@@ -43,7 +43,10 @@ def collect_archive(file: Path, wishes: ColumnWishes) -> tuple[TableColumns, Col
 
 
 def as_codes(array: npt.NDArray[Any], codes: Codes) -> npt.NDArray[np.int64]:
-    """Codes (N,) of an array of texts or numbers."""
+    """Codes (N,) of an array of texts or numbers; -1 where missing."""
+    if array.dtype.kind == "O":
+        return codes.of(array.tolist())
+    array = array.astype(np.int64) if array.dtype.kind == "b" else array
     values, index = np.unique(array, return_inverse=True)
     return codes.of(values.tolist())[index]
 

@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import BIN_COUNT, FloatArray
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.examination import (
     Effect,
     Examination,
-    Measured,
     Standing,
     examine,
     examine_confidence,
 )
+from calibration.measured import Measured
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
-from candor.predictions.archive import as_codes, class_names, one_column
-from candor.predictions.collected import Collected
-from candor.predictions.columns import ColumnWishes, TableColumns
+from candor.predictions.arrays import as_array, read_arrays
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.interpretation import interpret
-from candor.predictions.labeled import LabeledPredictions, ReadingOptions
-from candor.predictions.sentences import WORDS, calibrator_sentence, in_python, notes, verdict
+from candor.predictions.labeled import LabeledPredictions
+from candor.predictions.parameters import in_python
+from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 
 if TYPE_CHECKING:
     from serving.pages.calibration_page import CalibrationText
@@ -96,7 +94,9 @@ class Calibration:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was guessed or left out, and what to know before relying on the figures."""
-        return tuple(map(self._worded, (*self.predictions.notes, *notes(self.examination))))
+        read = self.predictions
+        said = (*read.left_out, *read.notes, *notes(self.examination))
+        return tuple(map(self._worded, said))
 
     def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences
@@ -106,7 +106,7 @@ class Calibration:
             calibration.calibrators.portable.CalibratorInvalid: another number of classes, or
                 values outside [0, 1].
         """
-        p = np.asarray(probabilities, dtype=np.float64)
+        p = as_array(probabilities, "probabilities").astype(np.float64)
         if (
             p.ndim == 1
             and self.calibrator.of == "probabilities"
@@ -117,7 +117,7 @@ class Calibration:
 
     def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
         """Calibrate logits (N, K). Raises CalibratorInvalid as `transform`."""
-        return self.calibrator.from_logits(logits)
+        return self.calibrator.from_logits(as_array(logits, "logits"))
 
     def save(self, path: str | Path) -> None:
         """Write the calibrator: `.json`, or `.onnx` of probabilities or logits, as calibrated.
@@ -203,6 +203,7 @@ def examine_predictions(
     title: str,
     allow_label_changes: bool = False,
     seed: int = 0,
+    bins: int = BIN_COUNT,
     worded: Callable[[str], str] = str,
 ) -> Calibration:
     """Examine what was read. Raises PredictionsRefused if it has no labels."""
@@ -214,10 +215,15 @@ def examine_predictions(
             groups=predictions.groups,
             allow_label_changes=allow_label_changes,
             seed=seed,
+            bin_count=bins,
         )
     elif predictions.confidence is not None and predictions.correct is not None:
         found = examine_confidence(
-            predictions.confidence, predictions.correct, groups=predictions.groups, seed=seed
+            predictions.confidence,
+            predictions.correct,
+            groups=predictions.groups,
+            seed=seed,
+            bin_count=bins,
         )
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
@@ -232,20 +238,23 @@ def calibrate(
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
+    bins: int = BIN_COUNT,
     allow_label_changes: bool = False,
     seed: int = 0,
 ) -> Calibration:
     """Measure how calibrated predictions are, and fit a calibrator if one helps on unseen rows.
 
     Args:
-        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data
-            frame names them.
+        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
+            arrays, data frames, which name the classes, and tensors of any library.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
+            Rows without a label or with a missing value are left out, and said.
         logits: whether `probabilities` are logits.
         normalize: divide rows that do not add up to 1 by their sum.
         classes: K names, in the order of the columns.
         groups: (N,) patients or the like, kept together in fits and intervals; None if every row
             stands alone.
+        bins: confidence bins of equal width, and of equal mass.
         allow_label_changes: consider calibrators that may change the predicted class.
         seed: of the split into fitting and judging rows.
 
@@ -257,54 +266,22 @@ def calibrate(
     >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
     ('overconfident', 0.7)
     """
-    # of a data frame, whichever library made it
-    named = getattr(probabilities, "columns", None) if classes is None else classes
-    scores, truth = np.asarray(probabilities), np.asarray(labels)
-    found = Collected(scores=_scores(scores), rows=len(scores))
-    count = 1 if scores.ndim == 1 else scores.shape[1]
-    found.score_names = class_names(count)
-    if named is not None and len(named) == count:
-        found.score_names = tuple(map(str, named))
-    if truth.ndim == 2 and truth.shape[1:] == scores.shape[1:]:
-        found.one_hot, found.one_hot_names = truth.astype(np.float64), found.score_names
-    else:
-        found.labels = as_codes(_flat(truth, len(scores), "labels"), found.classes)
-    if groups is not None:
-        found.groups = as_codes(_flat(np.asarray(groups), len(scores), "groups"), found.group_names)
-    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
-    chosen = tuple(map(str, classes)) if classes is not None else None
-    options = ReadingOptions(wishes=wishes, classes=chosen, normalize=normalize)
-    try:
-        predictions = interpret(found, TableColumns(), options)
-    except PredictionsRefused as refused:
-        raise PredictionsRefused(in_python(str(refused))) from None
+    predictions = read_arrays(
+        probabilities,
+        labels,
+        logits=logits,
+        normalize=normalize,
+        classes=classes,
+        groups=groups,
+    )
     return examine_predictions(
         predictions,
         title="Calibration",
         allow_label_changes=allow_label_changes,
         seed=seed,
+        bins=bins,
         worded=in_python,
     )
-
-
-def _scores(values: npt.NDArray[Any]) -> FloatArray:
-    if values.ndim not in (1, 2) or values.dtype.kind not in "fiubO":
-        raise PredictionsRefused(
-            f"probabilities must be numbers of shape (N, K) or (N,); got {values.dtype} "
-            f"{values.shape}"
-        )
-    try:
-        numbers = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise PredictionsRefused(f"probabilities must be numbers ({error})") from None
-    return numbers[:, np.newaxis] if numbers.ndim == 1 else numbers
-
-
-def _flat(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
-    flat = one_column(values, name)
-    if len(flat) != count:
-        raise PredictionsRefused(f"{name} must be of shape ({count},), one for each row")
-    return flat.astype(str) if flat.dtype.kind == "O" else flat
 
 
 def _plain(measured: Measured) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import CELLS_LIMIT
 
 _CHUNK = 20_000
-_MISSING = {"", "na", "n/a", "nan", "null"}
+_MISSING = {"", "na", "<na>", "n/a", "nan", "null"}
 # missing where a number is expected; a class may be called "none"
 _NO_NUMBER = {"none", "-", "?", "."}
 _YES = {"1", "1.0", "true", "yes", "t", "y", "right", "correct"}

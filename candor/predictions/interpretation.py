@@ -41,7 +41,7 @@ def _of_scores(
             "which column holds the true class? Name it with --label COLUMN (or one column per "
             "class: label_A, label_B)"
         )
-    kept, notes = _kept(
+    kept, left_out = _kept(
         found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels
     )
     rows = np.flatnonzero(kept) + 1
@@ -63,7 +63,8 @@ def _of_scores(
         classes=classes,
         probabilities=read.probabilities,
         labels=labels,
-        notes=(*notes, *read.notes, *said),
+        notes=(*read.notes, *said),
+        left_out=left_out,
         **_identity(found, columns, kept),
     )
 
@@ -121,14 +122,15 @@ def _of_confidence(
         correct = _correct(found)
     missing = np.isnan(found.confidence)
     truth = None if correct is None else np.where(np.isnan(correct), -1, 0).astype(np.int64)
-    kept, notes = _kept(found, truth, missing, needs_labels=options.needs_labels)
+    kept, left_out = _kept(found, truth, missing, needs_labels=options.needs_labels)
     rows = np.flatnonzero(kept) + 1
     confidence, said = fractions(found.confidence[kept], rows)
     return LabeledPredictions(
         kind="confidence",
         confidence=confidence,
         correct=None if correct is None else correct[kept] == 1,
-        notes=(*notes, *said),
+        notes=said,
+        left_out=left_out,
         **_identity(found, columns, kept),
     )
 

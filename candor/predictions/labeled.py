@@ -52,7 +52,8 @@ class LabeledPredictions:
         id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels
             are not needed.
         taken: what was taken for what, for a preview.
-        notes: sentences on what was guessed or left out.
+        notes: sentences on what was guessed.
+        left_out: sentences on rows that were left out.
     """
 
     kind: ScoreKind
@@ -67,3 +68,4 @@ class LabeledPredictions:
     ids: npt.NDArray[np.object_] | None = None
     taken: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()

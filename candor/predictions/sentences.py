@@ -1,12 +1,11 @@
-"""What an examination says, in the terminal, on the page and, of parameters, in a notebook."""
+"""What an examination says, in the terminal, on the page and in a notebook."""
 
-import re
 from collections.abc import Iterator
-from typing import Final
 
 from calibration.calibrators.portable import Subject
 from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
 from calibration.examination import Effect, Examination, Standing
+from calibration.measures.metrics import SMALLEST
 from calibration.wording import counted, percent
 from monitoring.diagnosis.phrases import points
 
@@ -87,6 +86,13 @@ def calibrator_sentence(found: Examination) -> str:
 def notes(found: Examination) -> Iterator[str]:
     """Yield what to know before relying on it."""
     fit, effect = found.fit, found.effect
+    if zeros := found.given.measures.nll_zeros:
+        smallest = found.calibrator.smallest
+        why = "as in scikit-learn" if smallest == SMALLEST else "a quarter of the last decimal"
+        yield (
+            f"{counted(int(zeros), 'row')} with a probability of 0 for the true class: every NLL "
+            f"here counts a 0 as {smallest:.2g}, {why}."
+        )
     if effect is not None and effect.changed:
         yield (
             f"The calibrator changes the predicted class of {effect.changed:,} of "
@@ -160,34 +166,3 @@ def _worse_class(effect: Effect) -> str | None:
         f"{points(after[name])}: what helps on average does not help this class. More labels of "
         "it, or `--allow-label-changes`, may help."
     )
-
-
-_IN_PYTHON: Final = (
-    (r"--logits '\*'", "logits=True"),
-    (r"--normalize", "normalize=True"),
-    (r"`--allow-label-changes` \(in Python `(\w+=True)`\)", r"`\1`"),
-    (r"`--allow-label-changes`", "`allow_label_changes=True`"),
-    (r"name the column with `--group`", "give `groups`"),
-    (r"fill the column, or leave out --group", "fill them, or leave `groups` out"),
-    (
-        r"Give --positive .*$",
-        "Give `classes`, the second of which is the one that it is the probability of",
-    ),
-    (
-        r"--positive names the other class",
-        "`classes` in another order takes it as that of the other",
-    ),
-    (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
-    (r"--classes", "`classes`"),
-)
-
-
-def in_python(sentence: str) -> str:
-    """The sentence with the parameters in the place of the options.
-
-    >>> in_python("for logits, give --logits '*'; else --normalize divides each row by its sum")
-    'for logits, give logits=True; else normalize=True divides each row by its sum'
-    """
-    for option, parameter in _IN_PYTHON:
-        sentence = re.sub(option, parameter, sentence)
-    return sentence

@@ -143,6 +143,8 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
     (('healthy', 'ill'), ('0', '1'))
     """
     names = sorted(set(labels))
+    if wish is None and set(names) <= {"0", "1"}:
+        return ("0", "1")
     if len(names) != 2:
         raise PredictionsRefused(
             f"one column of probabilities needs labels of two classes; found {len(names)} "

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from calibration.diagnosis.facts import GroupEffect
+from calibration.wording import counted
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     bin_cells,
@@ -154,5 +155,8 @@ def remedy_table(
         for trial in choice.trials
         if trial.excluded
     ]
-    heading = "Remedies, cross-validated; the simplest that no richer one beats is chosen"
+    heading = (
+        f"Remedies, cross-validated on {counted(choice.rows, 'label')}; the simplest that no "
+        "richer one beats is chosen"
+    )
     return [table(heading, columns, rows), *left_out]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.temperature import apply_temperature, fit_temperature
-from calibration.measures.metrics import of_true_class
+from calibration.measures.metrics import log_loss
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing
@@ -100,10 +100,9 @@ def _trial(
     preprocessing: Preprocessing, image: ImageInput, logits: Logits, labels: npt.NDArray[np.int64]
 ) -> PreprocessingTrial:
     probabilities = apply_temperature(logits, fit_temperature(logits, labels))
-    likelihood = np.maximum(of_true_class(probabilities, labels), np.finfo(np.float64).tiny)
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     name = preprocessing.described(image.channels)
-    return PreprocessingTrial(preprocessing, name, accuracy, -np.log(likelihood))
+    return PreprocessingTrial(preprocessing, name, accuracy, log_loss(probabilities, labels))
 
 
 def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:

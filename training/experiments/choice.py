@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BIN_COUNT, bin_index
-from calibration.measures.metrics import of_true_class, top_label
+from calibration.measures.metrics import log_loss, top_label
 from training.errors import BadChoice
 from training.evaluation.calibrators import cross_fitted
 from training.experiments.cell import CellResult
@@ -87,8 +87,8 @@ class _Answers:
     def of(cls, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> "_Answers":
         confidence, predicted = top_label(probabilities)
         correct = (predicted == labels).astype(np.float64)
-        truth = np.maximum(of_true_class(probabilities, labels), np.finfo(np.float64).tiny)
-        return cls(bin_index(confidence), correct - confidence, correct, -np.log(truth))
+        losses = log_loss(probabilities, labels)
+        return cls(bin_index(confidence), correct - confidence, correct, losses)
 
     def figures(self, weights: NDArray[np.int64]) -> tuple[float, float, float]:
         """ECE, accuracy and NLL if each image counts `weights` (N,) times."""

@@ -9,7 +9,6 @@ from scipy.special import log_softmax, softmax
 from calibration.calibrators.portable import (
     CalibratorInvalid,
     PortableCalibrator,
-    smallest_probability,
 )
 from tests.builders.answers import simulated
 
@@ -80,11 +79,3 @@ def test_what_is_no_calibrator_is_refused(change: dict[str, object], said: str) 
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(CalibratorInvalid):
         PortableCalibrator.from_json(text)
-
-
-def test_rounded_probabilities_have_a_larger_smallest_one() -> None:
-    p, _ = simulated(2)
-    assert smallest_probability(p.round(2)) == 0.0025
-    assert smallest_probability(p.round(4)) == 0.000025
-    assert smallest_probability(p) == smallest_probability(p.astype(np.float32)) == 1e-12
-    assert smallest_probability([[0.0, 1.0]]) == 1e-12

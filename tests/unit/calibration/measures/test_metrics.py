@@ -11,6 +11,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
+from tests.builders.answers import simulated
 
 with warnings.catch_warnings():  # what the oracles' own dependencies warn of is not ours
     warnings.simplefilter("ignore")
@@ -166,5 +167,16 @@ def test_labels_that_do_not_fit_are_refused(
         measure(probabilities, labels)
 
 
-def test_a_sure_and_wrong_answer_costs_much_but_not_infinity() -> None:
-    assert 700 < metrics.nll([[1.0, 0.0]], [1]) < 710
+def test_a_zero_costs_what_scikit_learn_says_or_a_quarter_of_the_last_decimal() -> None:
+    sure, rounded = [[1.0, 0.0]], [[1.0, 0.0], [0.98, 0.02]]
+    assert metrics.nll(sure, [1]) == pytest.approx(log_loss([1], sure, labels=[0, 1]))
+    assert metrics.nll(rounded, [1, 0]) == pytest.approx(-np.log([0.0025, 0.98]).mean())
+    assert Measures.from_probabilities(rounded, [1, 0]).nll_zeros == 1
+
+
+def test_rounded_probabilities_have_a_larger_smallest_one() -> None:
+    p, _ = simulated(2)
+    assert metrics.smallest_probability(p.round(2)) == 0.0025
+    assert metrics.smallest_probability(p.round(4)) == 0.000025
+    for exact in (p, p.astype(np.float32), [[0.0, 1.0]]):
+        assert metrics.smallest_probability(exact) == metrics.SMALLEST

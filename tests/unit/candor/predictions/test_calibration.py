@@ -69,7 +69,7 @@ def test_arrays_as_people_have_them(
         (P, Y + 5, {}, "no column is about the labels '5', '6'"),
         (P, Y, {"classes": ["a", "b", "c"]}, "names 3 classes; there are 2 columns"),
         (P, Y, {"groups": [1]}, r"groups must be of shape \(300,\)"),
-        ([["a", "b"]], [0], {}, "must be numbers"),
+        ([["a", "b"]], [0], {}, "is no number"),
         (np.zeros((0, 2)), [], {}, "no rows"),
     ],
 )
@@ -148,3 +148,17 @@ def test_a_caller_is_told_of_parameters_and_not_of_options(
     with pytest.raises(ValueError, match=advice) as refused:
         candor.calibrate(probabilities, labels, **options)
     assert "--" not in str(refused.value)
+
+
+def test_one_report_has_one_nll_and_says_how_many_zeros_it_counts_as_what() -> None:
+    rounded, labels = P.round(2), Y.copy()
+    rounded[:6], labels[:6] = [1.0, 0.0], 1
+    calibration = candor.calibrate(rounded, labels)
+    given, fit = calibration.measures, calibration.examination.fit
+    assert fit is not None
+    assert given.nll_zeros == sum(rounded[np.arange(300), labels] == 0) >= 6
+    assert given.nll == pytest.approx(fit.choice.served_nll) == candor.measure(rounded, labels).nll
+    assert given.nll == pytest.approx(
+        -np.log(np.maximum(rounded[np.arange(300), labels], 0.0025)).mean()
+    )
+    assert any("counts a 0 as 0.0025" in note for note in calibration.notes)

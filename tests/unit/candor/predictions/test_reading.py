@@ -235,7 +235,7 @@ def test_what_is_missing_is_left_out_and_said(write: Write) -> None:
     read = read_predictions(write("p_normal,p_pneumonia,label", rows))
     assert len(read.rows) == 56
     assert read.rows[:4].tolist() == [1, 4, 5, 7]
-    assert read.notes == (
+    assert read.left_out == (
         "2 rows without a label left out: rows 2, 3.",
         "2 rows with a missing value left out: rows 6, 8.",
     )

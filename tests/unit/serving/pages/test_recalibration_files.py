@@ -37,7 +37,12 @@ def preview() -> RecalibrationPreview:
         sentence="A temperature was fitted.",
         changes="No predicted class changes.",
         choice=RemedyChoice(
-            "temperature", better=None, served_nll=0.5, served_classwise_gap=0.1, trials=trials
+            "temperature",
+            better=None,
+            served_nll=0.5,
+            served_classwise_gap=0.1,
+            trials=trials,
+            rows=200,
         ),
         held_out=200,
         before=Measures.from_sums(before),

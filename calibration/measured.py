@@ -1,0 +1,79 @@
+"""One set of labeled answers, measured: what `candor.measure` and every examination show."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, BinSums, FloatArray
+from calibration.intervals.clusters import Chance, chance
+from calibration.measures.metrics import top_label
+from calibration.measures.summary import Measures
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One set of answers, measured. `chance`: floor and intervals, by group if known."""
+
+    measures: Measures
+    sums: BinSums
+    chance: Chance
+
+
+def measure_probabilities(
+    probabilities: FloatArray,
+    labels: npt.NDArray[np.integer],
+    groups: npt.ArrayLike | None = None,
+    *,
+    bin_count: int = BIN_COUNT,
+    smallest: float | None = None,
+) -> Measured:
+    """Measure class probabilities.
+
+    Args:
+        probabilities: (N, K), each row summing to 1 within 0.01; N at least 1.
+        labels: (N,) integers in 0..K-1.
+        groups: (N,) patients or the like, which intervals and floor know; None if every row stands
+            alone.
+        bin_count: bins of equal width, and of equal mass.
+        smallest: what counts for 0 in the NLL; `metrics.smallest_probability` if it is None.
+
+    Raises:
+        ValueError: no rows, or as `Measures.from_probabilities`.
+    """
+    measures = Measures.from_probabilities(probabilities, labels, bin_count, smallest=smallest)
+    confidence, predicted = top_label(probabilities)
+    return _measured(measures, np.clip(confidence, 0, 1), predicted == labels, groups, bin_count)
+
+
+def measure_confidence(
+    confidence: FloatArray,
+    correct: npt.NDArray[np.bool_],
+    groups: npt.ArrayLike | None = None,
+    *,
+    bin_count: int = BIN_COUNT,
+) -> Measured:
+    """Measure confidences (N,) in [0, 1] of answers that were right or not (N,)."""
+    sums = BinSums.from_predictions(confidence, correct, bin_count)
+    return _measured(Measures.from_sums(sums), confidence, correct, groups, bin_count)
+
+
+def _measured(
+    measures: Measures,
+    confidence: FloatArray,
+    correct: npt.NDArray[np.bool_],
+    groups: npt.ArrayLike | None,
+    bin_count: int,
+) -> Measured:
+    by_chance = chance(confidence, correct, groups, bin_count=bin_count)
+    replaced = dataclasses.replace(
+        measures,
+        noise_floor=by_chance.floor,
+        ece_lower=by_chance.ece.lower,
+        ece_upper=by_chance.ece.upper,
+        signed_gap_lower=by_chance.gap.lower,
+        signed_gap_upper=by_chance.gap.upper,
+    )
+    sums = BinSums.from_predictions(confidence, correct, bin_count)
+    return Measured(replaced, sums, by_chance)

@@ -1,0 +1,132 @@
+"""Predictions in arrays of any library: lists, NumPy, data frames, tensors.
+
+`candor.measure` and `candor.calibrate` read the same here. Rows without a label or with a missing
+value are left out, and said.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from candor.predictions.archive import as_codes, class_names, one_column
+from candor.predictions.collected import Collected, numbers
+from candor.predictions.columns import ColumnWishes, TableColumns
+from candor.predictions.errors import PredictionsRefused
+from candor.predictions.interpretation import interpret
+from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.parameters import in_python
+
+
+def read_arrays(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+) -> LabeledPredictions:
+    """Read predictions and their truths; the arguments are those of `candor.calibrate`.
+
+    Raises:
+        PredictionsRefused: what is wrong with the arrays, in a sentence.
+    """
+    chosen = tuple(map(str, classes)) if classes is not None else None
+    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
+    options = ReadingOptions(wishes=wishes, classes=chosen, normalize=normalize)
+    try:
+        _require_one_index(probabilities, labels=labels, groups=groups)
+        found = _collected(probabilities, labels, groups, chosen)
+        return interpret(found, TableColumns(), options)
+    except PredictionsRefused as refused:
+        raise PredictionsRefused(in_python(str(refused))) from None
+
+
+def _collected(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: npt.ArrayLike | None,
+    classes: tuple[str, ...] | None,
+) -> Collected:
+    scores = _numbers(as_array(probabilities, "probabilities"), "probabilities")
+    truth = as_array(labels, "labels")
+    found = Collected(scores=scores, rows=len(scores))
+    found.score_names = _names(probabilities, scores.shape[1]) if classes is None else classes
+    if len(found.score_names) != scores.shape[1]:  # refused, or the two classes of one column
+        found.score_names = class_names(scores.shape[1])
+    if truth.ndim == 2 and truth.shape[1] > 1:
+        found.one_hot = _numbers(truth, "labels")
+        found.one_hot_names = _names(labels, truth.shape[1], default=found.score_names)
+        _require_rows(len(truth), len(scores), "labels")
+    else:
+        found.labels = as_codes(_column(truth, len(scores), "labels"), found.classes)
+    if groups is not None:
+        column = _column(as_array(groups, "groups"), len(scores), "groups")
+        found.groups = as_codes(column, found.group_names)
+    return found
+
+
+def as_array(values: Any, name: str) -> npt.NDArray[Any]:
+    """As NumPy; a tensor of PyTorch without its gradient, from wherever it is."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values  # NumPy has no bfloat16
+    if isinstance(values, np.ma.MaskedArray):
+        plain = np.array(values.data, dtype=object)
+        plain[np.ma.getmaskarray(values)] = None
+        values = plain
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise PredictionsRefused(f"{name} must be an array: its rows differ in length") from None
+
+
+def _numbers(values: npt.NDArray[Any], name: str) -> FloatArray:
+    """Values (N, K) or (N,) as (N, K), NaN where missing."""
+    if values.ndim not in (1, 2):
+        raise PredictionsRefused(
+            f"{name} must be numbers of shape (N, K) or (N,); got {values.dtype} {values.shape}"
+        )
+    table = values[:, np.newaxis] if values.ndim == 1 else values
+    if table.dtype.kind in "fiub":
+        return table.astype(np.float64)
+    if not table.size:
+        return np.zeros(table.shape)
+    return np.stack([numbers(column.tolist(), name, 1) for column in table.T], axis=1)
+
+
+def _names(values: Any, count: int, *, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Names of the columns of a data frame, whichever library made it."""
+    named = getattr(values, "columns", None)
+    if named is not None and len(named) == count:
+        return tuple(map(str, named))
+    return class_names(count) if default is None or len(default) != count else default
+
+
+def _column(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
+    flat = one_column(values, name)
+    _require_rows(len(flat), count, name)
+    return flat
+
+
+def _require_rows(found: int, count: int, name: str) -> None:
+    if found != count:
+        raise PredictionsRefused(
+            f"{name} must be of shape ({count},), one for each row; there are {found}"
+        )
+
+
+def _require_one_index(probabilities: object, **others: object) -> None:
+    """Refuse rows of data frames that are named otherwise: they may be in another order."""
+    index: Any = getattr(probabilities, "index", None)
+    for name, values in others.items():
+        other: Any = getattr(values, "index", None)
+        both = hasattr(index, "equals") and hasattr(other, "equals")
+        if both and not index.equals(other):
+            raise PredictionsRefused(
+                f"the index of {name} is not that of the probabilities: sort one like the other, "
+                "or pass .to_numpy() if their rows belong together as they are"
+            )

@@ -1,0 +1,61 @@
+"""`candor.measure`: every measure of predictions, from arrays of any library."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT
+from calibration.measured import measure_probabilities
+from calibration.measures.summary import Measures
+from candor.predictions.arrays import read_arrays
+
+
+def measure(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    bins: int = BIN_COUNT,
+) -> Measures:
+    """Measure how calibrated and how accurate predictions are.
+
+    It reads what `candor.calibrate` reads, whose `measures` are the same.
+
+    Args:
+        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
+            arrays, data frames, which name the classes, and tensors of any library.
+        labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
+            Rows without a label or with a missing value are left out, with a warning.
+        logits: whether `probabilities` are logits.
+        normalize: divide rows that do not add up to 1 by their sum.
+        classes: K names, in the order of the columns.
+        groups: (N,) patients or the like, which intervals and floor know; None if every row stands
+            alone.
+        bins: confidence bins of equal width, and of equal mass.
+
+    Returns:
+        Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the
+        ECE that a perfectly calibrated model would show on so many labels (`noise_floor`).
+
+    Raises:
+        ValueError: what is wrong with the arrays, in a sentence.
+
+    >>> # 80 % confident, right 60 % of the time
+    >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)
+    >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
+    ECE 0.20, 95 % interval 0.00 to 0.50
+    """
+    read = read_arrays(
+        probabilities, labels, logits=logits, normalize=normalize, classes=classes, groups=groups
+    )
+    for sentence in read.left_out:
+        warnings.warn(sentence, stacklevel=2)
+    assert read.probabilities is not None
+    assert read.labels is not None
+    return measure_probabilities(
+        read.probabilities, read.labels, read.groups, bin_count=bins
+    ).measures
