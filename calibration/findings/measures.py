@@ -113,7 +113,7 @@ def measure_finding(probability: npt.ArrayLike, label: npt.ArrayLike) -> Finding
         observed_expected_upper=upper,
         auroc=auroc(p, y),
         auprc=average_precision(p, y),
-        nll=_mean(-np.log(np.maximum(np.where(y, p, 1 - p), np.finfo(np.float64).tiny))),
+        nll=metrics.nll(np.stack([1 - p, p], axis=1), y.astype(np.int64)),
         brier=_mean((p - y) ** 2),
         ece=metrics.ece(sums),
         ece_floor=metrics.noise_floor(sums),
