@@ -132,8 +132,7 @@ def effects_of(
     groups = {AnswerGroup(ALL): np.ones(len(answers), bool), **dict(_values(keys))}
     groups |= dict(_right_ones(keys, wrong))
     judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
-    z = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
-    effects = [_effect(answers, weight, after, group, rows, z) for group, rows in judged]
+    effects = [_effect(answers, weight, after, *each, len(judged)) for each in judged]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 
 
@@ -160,7 +159,7 @@ def _effect(
     after: FloatArray,
     group: AnswerGroup,
     rows: BoolArray,
-    z: float,
+    looks: int,
 ) -> GroupEffect:
     w, right = weight[rows], answers.correct[rows]
     worth = float(w.sum())
@@ -168,5 +167,19 @@ def _effect(
     p = after[rows]
     gap_after = float(w @ (p - right)) / worth
     error = math.sqrt(float(w @ (p * (1 - p))) / worth / worth)
-    worse = abs(gap_after) > abs(gap_before) + _WORSE and abs(gap_after) > z * error
-    return GroupEffect(group, int(rows.sum()), gap_before, gap_after, worse)
+    return effect(group, int(rows.sum()), gap_before, gap_after, error=error, looks=looks)
+
+
+def effect(
+    group: AnswerGroup, n: int, before: float, after: float, *, error: float, looks: int
+) -> GroupEffect:
+    """A remedy's effect on a group: whether it harms, with `looks` groups looked at in all.
+
+    `error`: the standard error of the gap `after`.
+
+    >>> effect(AnswerGroup("tag:site", ("B",)), 100, 0.01, 0.08, error=0.02, looks=4).harms
+    True
+    """
+    critical = NormalDist().inv_cdf(1 - 0.05 / (2 * max(looks, 1)))
+    harms = abs(after) > abs(before) + _WORSE and abs(after) > critical * error
+    return GroupEffect(group, n, before, after, harms)

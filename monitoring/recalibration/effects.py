@@ -1,8 +1,7 @@
 """What a remedy does to each subgroup: the gap before and after, and whom it harms.
 
 The remedy is fitted and applied by cross-validation, patients kept whole, so that no label measures
-a fit that has seen it. Who is harmed: the gap, confidence minus accuracy, grows by more than one
-point and, after Bonferroni's correction for the groups, is more than chance. The error of a gap is
+a fit that has seen it. `calibration.diagnosis.remedies` says who is harmed. The error of a gap is
 the larger of what calibrated answers would have and what is seen between patients.
 """
 
@@ -10,20 +9,18 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standard_error
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
+from calibration.diagnosis.remedies import effect
 from monitoring.drift.tag_settings import slice_of
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.subgroup import PREDICTED, belongs
 
 FEWEST = 20  # labels with a tag value that is not watched
-GROWTH = 0.01  # of a gap
-LEVEL = 0.05  # of all groups together
 
 Mask = npt.NDArray[np.bool_]
 
@@ -60,8 +57,7 @@ def effects_of(
     before = _Gap.of(everyone.probabilities, everyone.labels)
     after = _Gap.of(_cross_fitted(everyone, remedy, group), everyone.labels)
     groups = list(_groups(everyone, classes, watched))
-    critical = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, len(groups)))
-    found = [_effect(everyone, each, mask, before, after, critical) for each, mask in groups]
+    found = [_effect(everyone, *each, before, after, len(groups)) for each in groups]
     return tuple(sorted(found, key=lambda each: abs(each.before) - abs(each.after)))
 
 
@@ -108,7 +104,7 @@ def _effect(
     mask: Mask,
     before: _Gap,
     after: _Gap,
-    critical: float,
+    looks: int,
 ) -> GroupEffect:
     weights = np.ones(len(mask)) if everyone.weights is None else everyone.weights
     share = weights[mask] / weights[mask].sum()
@@ -116,5 +112,4 @@ def _effect(
     units = None if everyone.groups is None else everyone.groups[mask]
     seen = standard_error(after.residuals[mask], share, units)
     error = max(seen, float(np.sqrt(share**2 @ after.variance[mask])))
-    grows = abs(now) > abs(served) + GROWTH
-    return GroupEffect(group, int(mask.sum()), served, now, grows and abs(now) > critical * error)
+    return effect(group, int(mask.sum()), served, now, error=error, looks=looks)
