@@ -46,6 +46,7 @@ def start(
     ] = False,
     store: StoreOption = None,
     ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """Start a canary that answers a share of the requests (0.05), or by header, or in shadow.
 
@@ -61,6 +62,9 @@ def start(
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
     started = start_canary(opened, model, version, mode=mode, share=part)
+    if json_out:
+        print_json({"model": model} | started.model_dump(mode="json"))
+        return
     stdout.print(f"{model}: version {version} {started.how}. Next: candor canary status {model}")
 
 
@@ -109,6 +113,7 @@ def promote(
     anyway: Annotated[
         bool, option("Also promote a canary whose answers have no label.", "--anyway")
     ] = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Put the canary into production. Running servers switch within a second and lose no request.
 
@@ -130,6 +135,9 @@ def promote(
             "promote it with --anyway"
         )
     ended = end_canary(opened, model, "promoted")
+    if json_out:
+        print_json({"model": model, "labels": labels} | ended.model_dump(mode="json"))
+        return
     stdout.print(
         f"{model}: version {ended.version} is in production{'' if labels else ', without a label'}"
     )
@@ -142,6 +150,7 @@ def abort(
         str | None, option("Why it is aborted; kept with the canary.", callback=said)
     ] = None,
     store: StoreOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """End the canary. Production is not affected.
 
@@ -150,6 +159,9 @@ def abort(
     from model_store.lifecycle.canary import end_canary
 
     ended = end_canary(open_store(store), model, "aborted", reason=reason)
+    if json_out:
+        print_json({"model": model} | ended.model_dump(mode="json"))
+        return
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")
 
 

@@ -40,6 +40,7 @@ def health(
     ready: Annotated[
         bool, option("Ask whether it has a model and accepts requests.", "--ready")
     ] = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Ask the server of this machine whether it is alive. Exit code 1 if it is not.
 
@@ -50,10 +51,14 @@ def health(
     from serving.health import ask
 
     found = ask(settings(), ready=ready)
-    if not found.alive:
+    if json_out:
+        print_json(dataclasses.asdict(found))
+    elif not found.alive:
         note(f"candor: {found.url}: {found.reason}")
+    else:
+        stdout.print(f"{found.url}: {'ready' if ready else 'alive'}")
+    if not found.alive:
         raise typer.Exit(1)
-    stdout.print(f"{found.url}: {'ready' if ready else 'alive'}")
 
 
 @app.command()

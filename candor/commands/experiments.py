@@ -1,5 +1,6 @@
 """`candor experiment`: the paper's tables and figures, and the choice of a method."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,7 @@ def beta(
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Figures 4 and 5: training at four strengths of the auxiliary loss, and ECE by strength.
 
@@ -103,7 +105,13 @@ def beta(
         traces, _ = trace(panels_grid(grid), **inputs)
     found.write(folder)
     draw_panels(traces, folder)
-    _show(draw_betas(found, grid, folder), folder, notes=found.notes, markdown=markdown)
+    _show(
+        draw_betas(found, grid, folder),
+        folder,
+        notes=found.notes,
+        markdown=markdown,
+        json_out=json_out,
+    )
 
 
 @experiment.command()
@@ -118,6 +126,7 @@ def curves(
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate.
 
@@ -129,7 +138,7 @@ def curves(
     folder = _folder(out, "curves")
     with _opened(grid, folder, jobs) as inputs:
         traces, notes = trace(grid, **inputs)
-    _show(draw_curves(traces, folder), folder, notes=notes, markdown=markdown)
+    _show(draw_curves(traces, folder), folder, notes=notes, markdown=markdown, json_out=json_out)
 
 
 @experiment.command()
@@ -143,6 +152,7 @@ def embed(
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Figure 2: t-SNE of the features of two methods, and how they separate the classes.
 
@@ -154,7 +164,7 @@ def embed(
     with _opened(grid, folder, jobs) as inputs:
         traces, notes = trace(grid, **inputs)
     tables = draw_embeddings(traces, inputs["datasets"], folder)
-    _show(tables, folder, notes=notes, markdown=markdown)
+    _show(tables, folder, notes=notes, markdown=markdown, json_out=json_out)
 
 
 @experiment.command()
@@ -164,6 +174,7 @@ def toy(
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Figure 3: what each method learns of a known probability in one dimension.
 
@@ -178,7 +189,7 @@ def toy(
     methods = tuple(map(parse_variant, method or ())) or MEASURED
     with bars() as progress:
         tables = run_toy(methods, range(first_seed, first_seed + seeds), folder, progress=progress)
-    _show(tables, folder, markdown=markdown)
+    _show(tables, folder, markdown=markdown, json_out=json_out)
 
 
 @experiment.command()
@@ -315,6 +326,7 @@ def _show(
     *,
     notes: Sequence[str] = (),
     markdown: bool = False,
+    json_out: bool = False,
 ) -> None:
     """Print tables and `notes`; write tables.md and tables/NAME.csv into `folder`."""
     from candor.terminal.tables import table
@@ -325,6 +337,9 @@ def _show(
     (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
     for each in tables:
         each.write_csv(folder / "tables")
+    if json_out:
+        print_json([dataclasses.asdict(each) for each in tables])
+    for each in () if json_out else tables:
         if markdown:
             print(each.markdown())  # noqa: T201
             continue

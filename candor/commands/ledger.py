@@ -143,6 +143,7 @@ def export(
     file: Annotated[Path, argument("File to write, .parquet or .csv.")],
     model: Annotated[str | None, option("Only this model's answers (default: all).")] = None,
     ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """Write one row per answer, with its current label, for other programs.
 
@@ -153,6 +154,9 @@ def export(
 
     with open_ledger(ledger, reading=True) as opened, bars() as progress:
         count = write(opened, file, model=model, progress=progress)
+    if json_out:
+        print_json({"file": str(file), "answers": count})
+        return
     stdout.print(f"{file}: {counted(count, 'answer')}")
 
 
@@ -170,6 +174,7 @@ def acknowledge(
         ),
     ] = False,
     ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """Acknowledge the drift alarm of a model, which restarts its watch.
 
@@ -196,7 +201,17 @@ def acknowledge(
         )
     if restart is None:
         raise TagNotWatched(tag or "", model, row.version)
-    stdout.print(restart.unchanged or f"{model} version {row.version}: the watch starts again")
+    if json_out:
+        print_json(
+            {
+                "model": model,
+                "version": row.version,
+                "restarted": restart.unchanged is None,
+                "reason": restart.unchanged,
+            }
+        )
+    else:
+        stdout.print(restart.unchanged or f"{model} version {row.version}: the watch starts again")
     if restart.unchanged:
         raise typer.Exit(1)
 
@@ -249,7 +264,9 @@ def sources(
 
 @app.command()
 def backup(
-    file: Annotated[Path, argument("File to write the copy to.")], ledger: LedgerOption = None
+    file: Annotated[Path, argument("File to write the copy to.")],
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
     """Back up a SQLite ledger while servers write to it.
 
@@ -261,6 +278,9 @@ def backup(
     with open_ledger(ledger) as opened:
         size_bytes = copy(opened, file)
         note_backup(opened)
+    if json_out:
+        print_json({"file": str(file), "bytes": size_bytes})
+        return
     stdout.print(f"{file}: {size_bytes:,} bytes")
 
 
@@ -269,6 +289,7 @@ def restore(
     file: Annotated[Path, argument("Backup to put in the place of the ledger.")],
     ledger: LedgerOption = None,
     replace: Annotated[bool, option("Keep a ledger that exists beside it.", "--replace")] = False,
+    json_out: JsonOption = False,
 ) -> None:
     """Put a backup in the place of a SQLite ledger. Stop its servers and monitors first.
 
@@ -285,6 +306,9 @@ def restore(
             "the ledger is switched off; give --ledger URL or set CANDOR_LEDGER"
         )
     found = put(url, file, replace=replace)
+    if json_out:
+        print_json(dataclasses.asdict(found))
+        return
     newest = ""
     if found.last_ns is not None:
         at = datetime.fromtimestamp(found.last_ns / 1e9, tz=UTC)

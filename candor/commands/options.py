@@ -49,6 +49,19 @@ def said(text: str | None) -> str | None:
     return text
 
 
+def _show_all(context: typer.Context, asked: bool) -> None:
+    """Print the help with the options that are hidden, and end."""
+    if asked:
+        for each in context.command.params:
+            each.hidden = False  # type: ignore[attr-defined]  # arguments have it, too
+        print(context.get_help())  # noqa: T201
+        raise typer.Exit
+
+
+HelpAllOption = Annotated[
+    bool,
+    option("Show the rare options, too.", "--help-all", is_eager=True, callback=_show_all),
+]
 ModelArgument = Annotated[str, argument("The model.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
 JsonOption = Annotated[bool, option("Print JSON instead of text.", "--json")]

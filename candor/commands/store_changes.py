@@ -88,14 +88,6 @@ def promote(
         raise typer.Exit(1)
 
 
-app.command(
-    "promote",
-    help=(promote.__doc__ or "").replace(
-        "Example: candor promote", "Example: candor models promote"
-    ),
-)(promote)
-
-
 @app.command()
 def rollback(
     model: ModelArgument,

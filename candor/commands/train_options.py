@@ -36,7 +36,7 @@ FromCard = Annotated[
     ),
 ]
 TensorBoard = Annotated[
-    bool, output("Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard")
+    bool, output("Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard", hidden=True)
 ]
 
 Recipe = Annotated[
@@ -67,6 +67,7 @@ Perturbed = Annotated[
         "Also fit a temperature on perturbed validation images, for use under a shift. Without a "
         "shift it makes confidence too low (PneumoniaMNIST: ECE .016 to .071).",
         "--perturbed",
+        hidden=True,
     ),
 ]
 
@@ -74,35 +75,52 @@ Epochs = Annotated[
     int | None, epochs("Passes over the training data (12; auto: 400 steps at least; digits 80).")
 ]
 BatchSize = Annotated[int | None, epochs("Images per step, over all processes (64; digits 32).")]
-Optimizer = Annotated[str | None, optimizer("adam, adamw or sgd (adam).")]
+Optimizer = Annotated[str | None, optimizer("adam, adamw or sgd (adam).", hidden=True)]
 Warmup = Annotated[
-    float | None, optimizer("Epochs in which the learning rate rises from zero (0).")
+    float | None, optimizer("Epochs in which the learning rate rises from zero (0).", hidden=True)
 ]
 LayerDecay = Annotated[
     float | None,
-    optimizer("Factor of the learning rate for each trained layer below the head (1)."),
+    optimizer(
+        "Factor of the learning rate for each trained layer below the head (1).", hidden=True
+    ),
 ]
 ProbeEpochs = Annotated[
     int | None,
-    epochs("Epochs of the head alone, before the blocks or the whole network learn too (0)."),
+    epochs(
+        "Epochs of the head alone, before the blocks or the whole network learn too (0).",
+        hidden=True,
+    ),
 ]
 ProbeRate = Annotated[
-    float | None, optimizer("Learning rate of the epochs of the head alone (1e-3).")
+    float | None, optimizer("Learning rate of the epochs of the head alone (1e-3).", hidden=True)
 ]
-ClipNorm = Annotated[float | None, optimizer("Largest norm of a step's gradient (no limit).")]
+ClipNorm = Annotated[
+    float | None, optimizer("Largest norm of a step's gradient (no limit).", hidden=True)
+]
 LearningRate = Annotated[
     float | None, optimizer("Highest learning rate (2e-4; auto: by validation; digits 1e-3).")
 ]
 WeightDecay = Annotated[
-    float | None, optimizer("Weight decay; adamw decays matrices and filters alone (0).")
+    float | None,
+    optimizer("Weight decay; adamw decays matrices and filters alone (0).", hidden=True),
 ]
-Decay = Annotated[str | None, optimizer("Decay of the learning rate: none or cosine (cosine).")]
-Averaging = Annotated[str | None, epochs("Averaging of the weights: none or ema (none).")]
-EmaDecay = Annotated[float | None, epochs("Decay of the weights' running mean, per step (0.99).")]
+Decay = Annotated[
+    str | None, optimizer("Decay of the learning rate: none or cosine (cosine).", hidden=True)
+]
+Averaging = Annotated[
+    str | None, epochs("Averaging of the weights: none or ema (none).", hidden=True)
+]
+EmaDecay = Annotated[
+    float | None, epochs("Decay of the weights' running mean, per step (0.99).", hidden=True)
+]
 Select = Annotated[
-    str | None, epochs("Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).")
+    str | None,
+    epochs("Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).", hidden=True),
 ]
-Patience = Annotated[int | None, epochs("Stop after this many epochs without improvement.")]
+Patience = Annotated[
+    int | None, epochs("Stop after this many epochs without improvement.", hidden=True)
+]
 Seed = Annotated[int | None, epochs("Two runs with the same seed are equal (0).")]
 
 Backbone = Annotated[
@@ -114,10 +132,16 @@ Frozen = Annotated[
 ]
 Trainable = Annotated[
     str | None,
-    network("Last blocks of a frozen backbone to train: a number, or a share such as 0.3 (0)."),
+    network(
+        "Last blocks of a frozen backbone to train: a number, or a share such as 0.3 (0).",
+        hidden=True,
+    ),
 ]
 Heads = Annotated[
-    int | None, network("Networks whose probabilities are averaged; they share what is frozen (1).")
+    int | None,
+    network(
+        "Networks whose probabilities are averaged; they share what is frozen (1).", hidden=True
+    ),
 ]
 Augment = Annotated[
     str | None,
@@ -132,27 +156,40 @@ HeadName = Annotated[
         "paper, or pooled: one hidden layer on the mean of the features (paper; auto: by "
         "validation).",
         "--head",
+        hidden=True,
     ),
 ]
 HeadReduction = Annotated[
-    int | None, network("Factor by which the head reduces the channels: 2 or 4 (4).")
+    int | None, network("Factor by which the head reduces the channels: 2 or 4 (4).", hidden=True)
 ]
 Dropout = Annotated[
-    float | None, network("Share of the head's values that each step leaves out (0.5).")
+    float | None,
+    network("Share of the head's values that each step leaves out (0.5).", hidden=True),
 ]
 ImageSize = Annotated[int | None, images("Side of the input in pixels (from the data).")]
-Resize = Annotated[str | None, images("stretch, or crop to a square (stretch).")]
+Resize = Annotated[str | None, images("stretch, or crop to a square (stretch).", hidden=True)]
 
 Device = Annotated[str | None, machine("auto, cpu or cuda (auto).")]
-Amp = Annotated[bool | None, machine("Compute the network in half precision.", "--amp")]
-MicroBatch = Annotated[int | None, machine("Images in the network at a time (the whole batch).")]
+Amp = Annotated[
+    bool | None, machine("Compute the network in half precision.", "--amp", hidden=True)
+]
+MicroBatch = Annotated[
+    int | None, machine("Images in the network at a time (the whole batch).", hidden=True)
+]
 Engine = Annotated[
     Literal["torchrun", "ray"],
     machine(
-        "What starts several processes: torchrun on each machine, or Ray on a cluster (torchrun)."
+        "What starts several processes: torchrun on each machine, or Ray on a cluster (torchrun).",
+        hidden=True,
     ),
 ]
-Nproc = Annotated[int, machine("Processes on this machine; with --engine ray, on the cluster (1).")]
-Nnodes = Annotated[int, machine("Number of machines; run the same command on each (1).")]
-NodeRank = Annotated[int, machine("Number of this machine, from 0.")]
-Master = Annotated[str | None, machine("HOST:PORT of machine 0, for several machines.")]
+Nproc = Annotated[
+    int, machine("Processes on this machine; with --engine ray, on the cluster (1).", hidden=True)
+]
+Nnodes = Annotated[
+    int, machine("Number of machines; run the same command on each (1).", hidden=True)
+]
+NodeRank = Annotated[int, machine("Number of this machine, from 0.", hidden=True)]
+Master = Annotated[
+    str | None, machine("HOST:PORT of machine 0, for several machines.", hidden=True)
+]

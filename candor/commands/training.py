@@ -18,7 +18,7 @@ from candor.commands.data import (
     WindowOption,
     load_arguments,
 )
-from candor.commands.options import JsonOption, cache_folder, settings
+from candor.commands.options import HelpAllOption, JsonOption, cache_folder, settings
 from candor.commands.train_choices import (
     card_repetition,
     chosen_config,
@@ -93,6 +93,7 @@ def train(
     node_rank: opt.NodeRank = 0,
     master: opt.Master = None,
     json_out: JsonOption = False,
+    help_all: HelpAllOption = False,
 ) -> None:
     """Train a classifier on images, measure its calibration, and write a run folder.
 
