@@ -46,7 +46,14 @@ def calibrate(
     ] = None,
     group: Annotated[
         str | None,
-        _column("Column of the patient or the like (default: patient, if there is one)."),
+        _column(
+            "Column of the patient, slide or the like (default: one that is called so); none if "
+            "each row stands alone."
+        ),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        _column("Regular expression whose first group is the patient in the names of files."),
     ] = None,
     classes: Annotated[
         str | None, _meaning("Names of the classes, in the order of their columns or numbers.")
@@ -115,6 +122,7 @@ def calibrate(
             confidence=confidence,
             correct=correct,
             group=group,
+            group_pattern=group_pattern,
             scores=None if logits == "*" else logits or probabilities,
             kind="logits" if logits else "probabilities" if probabilities else None,
         ),

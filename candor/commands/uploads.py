@@ -120,6 +120,17 @@ def predictions(
         str | None,
         option("Columns of the classes' probabilities, by commas; * stands for anything."),
     ] = None,
+    group: Annotated[
+        str | None,
+        option(
+            "Column of the patient or slide (default: one that is called so); none if each answer "
+            "stands alone."
+        ),
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        option("Regular expression whose first group is the patient in the names of files."),
+    ] = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
     json_out: JsonOption = False,
@@ -145,9 +156,14 @@ def predictions(
     from serving.client import Client
 
     wishes = ColumnWishes(
-        label=label, predicted=predicted, confidence=confidence, scores=probabilities
+        label=label,
+        predicted=predicted,
+        confidence=confidence,
+        group=group,
+        group_pattern=group_pattern,
+        scores=probabilities,
     )
-    found = prediction_columns(read_columns(file), FIELDS, wishes)
+    found = prediction_columns(read_columns(file), FIELDS, wishes, file=file)
     _tell(file, found)
     defaults: dict[str, Any] = {"model": model, "version": version}
     defaults = {name: value for name, value in defaults.items() if value is not None}

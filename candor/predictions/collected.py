@@ -15,6 +15,7 @@ from calibration.bins import FloatArray, IntArray
 from candor.predictions.columns import ClassColumn, TableColumns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import CELLS_LIMIT
+from candor.predictions.row_groups import group_of
 
 _CHUNK = 20_000
 _MISSING = {"", "na", "<na>", "n/a", "nan", "null"}
@@ -129,7 +130,7 @@ def _arrays(
             [row.get(columns.correct) for row in chunk], columns.correct, first
         )
     if columns.group:
-        arrays["groups"] = found.group_names.of([row.get(columns.group) for row in chunk])
+        arrays["groups"] = found.group_names.of([group_of(row, columns) for row in chunk])
     if found.id_names:
         arrays["ids"] = np.array(
             [[_cell(row.get(name)) for name in found.id_names] for row in chunk], dtype=object

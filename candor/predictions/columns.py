@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
+from calibration.grouping import group_column
 from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
@@ -27,10 +28,11 @@ SINGLE: Final = (
     "p prob proba probability y_prob y_proba y_score score positive_probability prob_positive"
 )
 VECTOR: Final = "probabilities probs logits scores softmax"
-GROUP: Final = "patient patient_id patientid subject subject_id participant participant_id"
-IDS: Final = (
-    "file filename image image_id path id index idx row prediction_id request_id uid uuid unnamed_0"
+NO_GROUP: Final = "none"
+FILES: Final = (
+    "file filename file_name filepath file_path image image_id image_file image_path path"
 )
+IDS: Final = f"{FILES} id index idx row prediction_id request_id uid uuid unnamed_0"
 
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
 _SCORE: Final = (
@@ -57,13 +59,18 @@ class ClassColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnWishes:
-    """What the caller says the columns are; None where names decide. `scores` may use `*`."""
+    """What the caller says the columns are; None where names decide.
+
+    `scores` may use `*`. `group` is NO_GROUP if each row stands alone; `group_pattern` finds the
+    group in the names of files.
+    """
 
     label: str | None = None
     predicted: str | None = None
     confidence: str | None = None
     correct: str | None = None
     group: str | None = None
+    group_pattern: str | None = None
     scores: str | None = None
     kind: Kind | None = None
 
@@ -78,6 +85,7 @@ class TableColumns:
             class of two.
         vector: a column that holds the scores of all classes, as a list or by class name.
         one_hot: true labels as one column of 0 and 1 per class.
+        group_pattern: what finds the group in the cells of `group`; None if these are the groups.
         kind: what the scores are, if the names or the caller say so.
         ids: columns that identify a row; `unused`: all others.
     """
@@ -87,6 +95,7 @@ class TableColumns:
     confidence: str | None = None
     correct: str | None = None
     group: str | None = None
+    group_pattern: str | None = None
     scores: tuple[ClassColumn, ...] = ()
     vector: str | None = None
     one_hot: tuple[ClassColumn, ...] = ()
@@ -140,13 +149,15 @@ def find_columns(
     predicted = one.take(wanted.predicted, PREDICTED, "predicted class", "--predicted")
     confidence = one.take(wanted.confidence, CONFIDENCE, "confidence", "--confidence")
     correct = one.take(wanted.correct, CORRECT, "correctness", "--correct")
-    group = one.take(wanted.group, GROUP, "group", "--group")
-    vector, scores, kind = _scores(left, wanted, {_plain(each) or each for each in labels if each})
+    vector, scores, kind = _scores(
+        left, wanted, {plain_name(each) or each for each in labels if each}
+    )
     one_hot = () if label else _one_hot(left)
     for each in (*(column.column for column in (*scores, *one_hot)), vector):
         if each in left:
             left.remove(each)
-    ids = tuple(name for name in left if _plain(name) in IDS.split() or not name)
+    ids = tuple(name for name in left if plain_name(name) in IDS.split() or not name)
+    group = _group(one, wanted.group, [name for name in left if name not in ids])
     return TableColumns(
         label=label,
         predicted=predicted,
@@ -158,8 +169,14 @@ def find_columns(
         one_hot=one_hot,
         kind=kind,
         ids=ids,
-        unused=tuple(name for name in left if name not in ids),
+        unused=tuple(name for name in left if name not in (*ids, group)),
     )
+
+
+def _group(one: "_Taker", wish: str | None, left: Sequence[str]) -> str | None:
+    if wish == NO_GROUP and wish not in one.names:
+        return None
+    return group_column(left) if wish is None else one.take(wish, "", "group", "--group")
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ class _Taker:
                     f"{option} {wish}: there is no such column; the table has {_listed(self.names)}"
                 )
             return wish
-        found = [name for name in self.left if _plain(name) in known.split()]
+        found = [name for name in self.left if plain_name(name) in known.split()]
         named = option.removeprefix("--")  # the role itself, before what only resembles it
         if named in found:
             found = [named]
@@ -195,18 +212,18 @@ def _scores(
 ) -> tuple[str | None, tuple[ClassColumn, ...], Kind | None]:
     if wishes.scores is not None:
         return _wished(left, wishes)
-    vectors = [name for name in left if _plain(name) in VECTOR.split()]
+    vectors = [name for name in left if plain_name(name) in VECTOR.split()]
     for name in vectors:
-        if _plain(name) != "logits" or len(vectors) == 1:
-            return name, (), wishes.kind or ("logits" if _plain(name) == "logits" else None)
+        if plain_name(name) != "logits" or len(vectors) == 1:
+            return name, (), wishes.kind or ("logits" if plain_name(name) == "logits" else None)
     for kind, found in _families(left):
         if len(found) > 1:
             return None, found, wishes.kind or kind
-    named = tuple(ClassColumn(name, name) for name in left if (_plain(name) or name) in labels)
+    named = tuple(ClassColumn(name, name) for name in left if (plain_name(name) or name) in labels)
     numbered = tuple(ClassColumn(name, name) for name in left if name.isdecimal())
     if len(named) > 1 or len(numbered) > 1:
         return None, named if len(named) > 1 else numbered, wishes.kind
-    single = [ClassColumn(name, "") for name in left if _plain(name) in SINGLE.split()]
+    single = [ClassColumn(name, "") for name in left if plain_name(name) in SINGLE.split()]
     single += [found[0] for _, found in _families(left) if len(found) == 1]
     if len(single) > 1:
         listed = _listed([each.column for each in single])
@@ -220,7 +237,7 @@ def _scores(
 def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn, ...]]]:
     """Columns that share a prefix or suffix such as `p_`; probabilities before logits."""
     families: dict[str, list[ClassColumn]] = {}
-    for name in (each for each in left if _plain(each) not in (*IDS.split(), *SINGLE.split())):
+    for name in (each for each in left if plain_name(each) not in (*IDS.split(), *SINGLE.split())):
         found = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
         if found:
             families.setdefault(found["kind"].casefold(), []).append(
@@ -241,7 +258,7 @@ def _wished(
         if not matches:
             raise ColumnsUnclear(f"no column is {part!r}; the table has {_listed(left)}")
         found += [name for name in matches if name not in found]
-    if len(found) == 1 and _plain(found[0]) in VECTOR.split():
+    if len(found) == 1 and plain_name(found[0]) in VECTOR.split():
         return found[0], (), wishes.kind
     return None, tuple(ClassColumn(name, _class_of(name, found)) for name in found), wishes.kind
 
@@ -260,10 +277,10 @@ def _one_hot(left: Sequence[str]) -> tuple[ClassColumn, ...]:
     return columns if len(columns) > 1 else ()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without case and marks between words.
 
-    >>> _plain(" True Label")
+    >>> plain_name(" True Label")
     'true_label'
     """
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")

@@ -184,7 +184,8 @@ def _kept(
     ungrouped = np.zeros(found.rows, dtype=bool) if found.groups is None else found.groups < 0
     if ungrouped.any() and needs_labels:
         raise PredictionsRefused(
-            f"{_rows(ungrouped)} name no group: fill the column, or leave out --group"
+            f"{_rows(ungrouped)} name no group: fill the column, or give --group none if each row "
+            "stands alone"
         )
     kept = ~(unlabeled | missing)
     if not kept.any():

@@ -9,7 +9,7 @@ _IN_PYTHON: Final = (
     (r"`--allow-label-changes` \(in Python `(\w+=True)`\)", r"`\1`"),
     (r"`--allow-label-changes`", "`allow_label_changes=True`"),
     (r"name the column with `--group`", "give `groups`"),
-    (r"fill the column, or leave out --group", "fill them, or leave `groups` out"),
+    (r"fill the column, or give --group none", "fill them, or leave `groups` out"),
     (
         r"Give --positive .*$",
         "Give `classes`, the second of which is the one that it is the probability of",

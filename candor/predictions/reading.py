@@ -15,6 +15,7 @@ from candor.predictions.columns import TableColumns, find_columns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.row_groups import with_groups
 from candor.predictions.tables import count_rows, read_columns, read_rows
 
 _SAMPLE = 200
@@ -50,6 +51,7 @@ def _collect(
         columns = find_columns(names, options.wishes, labels=labels)
         if not columns.scores and columns.confidence is None:
             _refuse_names(file, columns, labels)
+    columns = with_groups(file, columns, options.wishes) if options.needs_labels else columns
     return columns, collect(
         file, _watched(file, progress), columns, with_ids=not options.needs_labels
     )

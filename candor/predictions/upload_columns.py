@@ -7,11 +7,14 @@ The fields keep their names. A column of another name is mapped as everywhere
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+from calibration.grouping import group_column
 from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILE, FileIdRule, file_id
+from candor.predictions.row_groups import group_of, with_groups
 
 ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
@@ -39,6 +42,8 @@ class UploadColumns:
     def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a row that have a value, with class columns if they are needed."""
         found = {field: row[column] for field, column in self.sources.items() if column in row}
+        if "patient" in found:
+            found["patient"] = group_of(row, self.columns)
         taken = {*self.sources.values(), *self.sources}
         found |= {
             name: value for name, value in row.items() if name in self.fields and name not in taken
@@ -71,13 +76,24 @@ class UploadColumns:
             lines.append(
                 f"probabilities: from {', '.join(each.column for each in self.columns.scores[:6])}"
             )
-        return lines + ([f"not sent: {', '.join(self.unknown)}"] if self.unknown else [])
+        if not self.unknown:
+            return lines
+        later = group_column(self.unknown) is not None and "patient" not in self.fields
+        why = " (a patient is sent with the answer, not with its label)" if later else ""
+        return [*lines, f"not sent: {', '.join(self.unknown)}{why}"]
 
 
 def prediction_columns(
-    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
+    names: Sequence[str],
+    fields: Collection[str],
+    wishes: ColumnWishes,
+    *,
+    file: Path | None = None,
 ) -> UploadColumns:
-    """Map the columns of a table of answers. Raises ColumnsUnclear.
+    """Map the columns of a table of answers; `file` is asked which of its rows belong together.
+
+    Raises:
+        ColumnsUnclear: what a column is is open, or whether it names patients.
 
     >>> fields = ["request_id", "label", "predicted", "confidence"]
     >>> names = ["request_id", "pred", "confidence", "truth"]
@@ -86,6 +102,8 @@ def prediction_columns(
     ('truth', 'pred')
     """
     columns = find_columns(names, wishes)
+    if file is not None:
+        columns = with_groups(file, columns, wishes, known=fields)
     sources = {name: name for name in names if name in fields and name not in _ROLES}
     sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
     if columns.vector:

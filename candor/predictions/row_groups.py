@@ -1,0 +1,99 @@
+"""Which rows of a table belong together: a column, a part of its file names, or a question.
+
+Rows of one patient err together. Taken for independent, they look miscalibrated by chance alone.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from calibration.grouping import find_groups, prefix_pattern, repeats
+from candor.predictions.columns import FILES, NO_GROUP, ColumnWishes, TableColumns, plain_name
+from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.tables import read_rows
+
+_SAMPLE: Final = 100_000
+_FOLDER: Final = "([^/]+)/[^/]+$"
+_DECLINE: Final = f"if each row stands alone, give --group {NO_GROUP}"
+
+
+def with_groups(
+    file: Path, columns: TableColumns, wishes: ColumnWishes, *, known: Collection[str] = ()
+) -> TableColumns:
+    """Return the columns with the one that tells groups apart, by its name and its cells.
+
+    Columns that are `known` as something else are not looked at, unless they are called so.
+
+    Raises:
+        ColumnsUnclear: a column, or a part of file names, looks as if it did, or the caller's
+            pattern finds nothing.
+    """
+    files = next((name for name in columns.ids if plain_name(name) in FILES.split()), None)
+    if wishes.group_pattern is not None:
+        return _by_pattern(columns, files, wishes.group_pattern)
+    if wishes.group is not None:
+        return columns
+    others = [name for name in columns.unused if name not in known]
+    names = [*([columns.group] if columns.group else []), *others]
+    cells = _cells(file, [*names, *([files] if files else [])])
+    used, asked = find_groups({name: cells[name] for name in names})
+    if asked is not None:
+        raise ColumnsUnclear(
+            f"{file}: does the column {asked!r} tell patients or slides apart? Then give --group "
+            f"{asked!r}, so that rows of one are not counted as independent; {_DECLINE}"
+        )
+    if used is None and files is not None:
+        _ask_about_files(file, cells[files])
+    left = (*([columns.group] if columns.group else []), *columns.unused)
+    return replace(columns, group=used, unused=tuple(name for name in left if name != used))
+
+
+def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:
+    """What names the group of a row; None if nothing does."""
+    value = row.get(columns.group) if columns.group else None
+    if value is None or columns.group_pattern is None:
+        return value
+    return _matched(str(value), columns.group_pattern)
+
+
+def _by_pattern(columns: TableColumns, files: str | None, pattern: str) -> TableColumns:
+    if files is None:
+        raise ColumnsUnclear("--group-pattern needs a column of file names, such as `file`")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ColumnsUnclear(f"{pattern!r} is no regular expression: {error}") from error
+    return replace(columns, group=files, group_pattern=pattern)
+
+
+def _ask_about_files(file: Path, names: Sequence[str]) -> None:
+    paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
+    pattern = (
+        _FOLDER
+        if repeats([each.parent.name for each in paths])
+        else prefix_pattern([each.name for each in paths])
+    )
+    if pattern is not None:
+        raise ColumnsUnclear(
+            f"{file}: does {_matched(names[0], pattern)!r} in {names[0]!r} name a patient or "
+            f"slide, of which there are several rows? Then give --group-pattern '{pattern}'; "
+            f"{_DECLINE}"
+        )
+
+
+def _matched(name: str, pattern: str) -> str | None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    match = re.search(pattern, path.as_posix() if "/" in pattern else path.name)
+    return None if match is None else match[match.re.groups and 1]
+
+
+def _cells(file: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    if names:
+        for row in islice(read_rows(file), _SAMPLE):
+            for name, values in cells.items():
+                values.append(str(row.get(name, "")))
+    return cells
