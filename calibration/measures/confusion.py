@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.measures.metrics import top_label
+from calibration.measures.metrics import Interval, top_label
+from calibration.measures.reliability import wilson_interval
+
+KNOWN_IMAGES = 5  # of a class; the recall of fewer is unknown, not zero
 
 
 def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -50,13 +53,33 @@ def class_rates(confusion: npt.ArrayLike) -> ClassRates:
 
 
 def recalls(confusion: npt.ArrayLike) -> tuple[float | None, ...]:
-    """Return the sensitivity of each class as plain numbers, None for a class without images.
+    """Return the sensitivity of each class as plain numbers, None for a class that is unknown:
+    with fewer than KNOWN_IMAGES images.
 
-    >>> recalls([[3, 1], [0, 0]])
+    >>> recalls([[6, 2], [4, 0]])
     (0.75, None)
     """
-    shares = class_rates(confusion).sensitivity.tolist()
-    return tuple(None if math.isnan(share) else share for share in shares)
+    counts = np.asarray(confusion)
+    shares = class_rates(counts).sensitivity.tolist()
+    return tuple(
+        share if images >= KNOWN_IMAGES else None
+        for share, images in zip(shares, counts.sum(axis=1), strict=True)
+    )
+
+
+def recall_intervals(confusion: npt.ArrayLike) -> tuple[Interval, ...]:
+    """Return the 95 % Wilson interval of each class's sensitivity; (0, 1) without images.
+
+    >>> [(round(low, 2), round(high, 2)) for low, high in recall_intervals([[6, 2], [0, 0]])]
+    [(0.41, 0.93), (0.0, 1.0)]
+    """
+    counts = np.asarray(confusion)
+    return tuple(
+        wilson_interval(hits / images, images) if images else Interval(0.0, 1.0)
+        for hits, images in zip(
+            counts.diagonal().tolist(), counts.sum(axis=1).tolist(), strict=True
+        )
+    )
 
 
 def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from calibration.measures.confusion import recalls
+from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted
 from candor.terminal.console import print_json, stdout
 from candor.terminal.evaluation import evaluation_tables
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import figure, interval, table
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.usefulness import constant_answer, shortcomings
 from training.runs.config import RecipeRecord
@@ -71,23 +71,27 @@ def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[Render
     """
     confusion = evaluation.confusion("test", "temperature")
     rows: list[tuple[float | None, list[str]]] = []
-    for name, counts, recall in zip(classes, confusion.tolist(), recalls(confusion), strict=True):
+    known = zip(classes, confusion.tolist(), recalls(confusion), strict=True)
+    for (name, counts, recall), ends in zip(known, recall_intervals(confusion), strict=True):
         shown = (
             [str(count) for count in counts]
             if len(classes) <= COLUMNS
             else [_mistakes(counts, name, classes)]
         )
-        rows.append((recall, [name, str(sum(counts)), figure(recall), *shown]))
+        rows.append((recall, [name, str(sum(counts)), figure(recall), interval(*ends), *shown]))
     answered = (
         [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
     )
-    title = "Answers on test by true class (recall is the share of its images that got its answer)"
+    title = (
+        "Answers on test by true class (recall is the share of its images that got its answer; "
+        f"unknown below {KNOWN_IMAGES} images)"
+    )
     if len(rows) > COLUMNS:
         rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
         title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
     shown_rows = [row for _, row in rows]
     return [
-        table(title, ("", "images", "recall", *answered), shown_rows),
+        table(title, ("", "images", "recall", "95 % interval", *answered), shown_rows),
         _comparison(evaluation, classes),
     ]
 

@@ -1,20 +1,37 @@
 """The look of every table, how its figures are written, and the row of measures."""
 
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 
 from calibration.measures.reliability import ReliabilityBin
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
+from candor.terminal.console import visible
+
+
+class FigureTable(Table):
+    """A table that is as wide as its figures need, also where the window is narrower: a terminal
+    folds long lines, while rich would cut figures off.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(max_width=sys.maxsize)
+        needed = Measurement.get(console, unbounded, self).minimum
+        wide = options.update(max_width=max(options.max_width, needed))
+        return super().__rich_console__(console, wide)
 
 
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()
 ) -> Table:
     """Return a table of figures whose first column names the rows; those in `text` wrap."""
-    grid = Table(
+    grid = FigureTable(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -24,8 +41,12 @@ def table(
     )
     for index, column in enumerate(columns):
         wraps = column in text
+        widest = max(cell_len(visible(each)) for each in (column, *(row[index] for row in rows)))
         grid.add_column(
-            column, justify="left" if index == 0 or wraps else "right", no_wrap=not wraps
+            column,
+            justify="left" if index == 0 or wraps else "right",
+            no_wrap=not wraps,
+            min_width=None if wraps else widest,
         )
     for row in rows:
         grid.add_row(*row)

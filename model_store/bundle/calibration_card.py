@@ -9,7 +9,7 @@ from pydantic import Field
 
 from calibration.bins import BinSums
 from calibration.conformal import Conformal
-from calibration.measures.confusion import recalls
+from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.summary import Measures
 from model_store.bundle.records import OpenRecord
 
@@ -123,8 +123,8 @@ class CalibrationCard(OpenRecord):
     )
     recall: tuple[Fraction | None, ...] | None = Field(
         default=None,
-        description="share of each class's images in the reference that got its answer; null: no "
-        "image",
+        description="share of each class's images in the reference that got its answer; null, "
+        f"which is unknown, below {KNOWN_IMAGES} images",
     )
     answers: tuple[tuple[int, ...], ...] | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from calibration.measures.confusion import recall_intervals
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
@@ -166,13 +167,22 @@ def _classes(card: Card) -> Iterator[str]:
         (
             _text(name),
             f"{sum(row):,}",
-            "-" if share is None else f"{share:.3f}",
+            "unknown" if share is None else f"{share:.3f}",
+            f"{ends.lower:.3f} to {ends.upper:.3f}",
             *(f"{count:,}" for count in row),
         )
-        for name, row, share in zip(card.classes, confusion, recall, strict=True)
+        for name, row, share, ends in zip(
+            card.classes, confusion, recall, recall_intervals(confusion), strict=True
+        )
     )
     yield from _table(
-        ("true class", "images", "recall", *(f"answered {_text(name)}" for name in card.classes)),
+        (
+            "true class",
+            "images",
+            "recall",
+            "95 % interval",
+            *(f"answered {_text(name)}" for name in card.classes),
+        ),
         rows,
     )
 

@@ -1,5 +1,5 @@
-"""Whether a model is of any use: it must beat the best constant answer, and give every answer at
-times.
+"""Whether a model is of any use: it must beat the best constant answer, and give every answer that
+it is known to be needed for.
 
 Calibration alone does not show this. A model that always says the largest class, with the frequency
 of that class as its confidence, is perfectly calibrated.
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.measures.confusion import recalls
+from calibration.measures.confusion import KNOWN_IMAGES, recalls
+from calibration.measures.reliability import wilson_interval
 from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
 
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
@@ -58,7 +59,7 @@ def shortcomings(
 
     The yardstick is accuracy on test; for a model whose training was `balanced`, which trades
     accuracy for it, the mean recall. A class counts as never answered if neither validation nor
-    test has such an answer.
+    test has such an answer, and they have images enough to tell: a class with few is unknown.
     """
     found = [_no_better(evaluation, classes, method=method, balanced=balanced)]
     found += _never_answered(evaluation, classes, method=method)
@@ -73,7 +74,7 @@ def _no_better(
     always = f"always answering {classes[constant.label]!r}"
     if balanced:
         known = [each for each in recalls(evaluation.confusion("test", method)) if each is not None]
-        if float(np.mean(known)) > 1 / len(known):
+        if not known or float(np.mean(known)) > 1 / len(known):
             return None
         return (
             f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no "
@@ -92,7 +93,18 @@ def _never_answered(evaluation: Evaluation, classes: Sequence[str], *, method: M
     answers, images = confusion.sum(axis=0), confusion.sum(axis=1)
     return [
         f"it never answers {name!r} on the {confusion.sum()} validation and test images, of which "
-        f"{images[label]} {'is' if images[label] == 1 else 'are'} of that class"
+        f"{images[label]} are of that class; answers drawn by the frequency of classes would find "
+        "more of them"
         for label, name in enumerate(classes)
-        if answers[label] == 0
+        if answers[label] == 0 and _is_evident(int(images[label]), int(confusion.sum()))
     ]
+
+
+def _is_evident(images: int, total: int) -> bool:
+    """Whether no answer in so many images of a class of `total` shows that its recall is lower than
+    that of answers drawn by frequency, which is the share of the class.
+
+    >>> _is_evident(4, 10), _is_evident(10, 100), _is_evident(30, 100)
+    (False, False, True)
+    """
+    return images >= KNOWN_IMAGES and wilson_interval(0.0, images).upper < images / total

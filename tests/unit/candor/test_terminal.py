@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
-from candor.terminal.console import sentence, stderr, stdout, visible
+from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.run_result import answer_tables
 from candor.terminal.store import catalog_table
 from candor.terminal.tables import table
@@ -51,6 +51,15 @@ def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
     assert printed.get().count("word") == 30
 
 
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_no_width_cuts_a_figure(width: int) -> None:
+    figures = [f"{number}.12345" for number in range(100, 130)]
+    console = LiteralConsole(width=width, soft_wrap=True)
+    with console.capture() as printed:
+        console.print(table("t", ["", *figures], [["a long name of a row", *figures]]))
+    assert [each for each in printed.get().split() if each[0] == "1"] == figures * 2
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -75,7 +84,7 @@ def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: st
 
 
 def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
-    labels = np.repeat(np.arange(12), 4)
+    labels = np.repeat(np.arange(12), 8)
     answers = np.where(labels >= 10, 0, labels)  # the last two classes are never answered
     predictions = Predictions((5.0 * np.eye(12))[answers].astype(np.float32), labels)
     evaluation = evaluate({"val": predictions, "test": predictions})
