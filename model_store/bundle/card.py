@@ -10,6 +10,7 @@ from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, 
 from model_store.bundle.finding_card import ABSENT_PRESENT, FindingCard
 from model_store.bundle.provenance import Provenance, Verification
 from model_store.bundle.records import OpenRecord
+from model_store.bundle.scope_card import ScopeCard
 from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[2] = 2
@@ -56,6 +57,7 @@ class VariantCard(OpenRecord):
     max_difference: float = Field(
         ge=0, le=1, description="largest difference of a probability to model.onnx"
     )
+    scope: ScopeCard | None = Field(default=None, description="with scores of its own")
 
 
 class InputReference(OpenRecord):
@@ -107,6 +109,10 @@ class Card(OpenRecord):
     referral: Referral | None = None
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
+    scope: ScopeCard | None = Field(
+        default=None,
+        description="how the graph says whether an image is unusual; null: it does not",
+    )
     verification: Verification | None = None
     precision: str | None = Field(
         default=None, description="of the graph that the card describes; null: float32"
@@ -147,6 +153,7 @@ class Card(OpenRecord):
                 "calibration": variant.calibration,
                 "referral": variant.referral,
                 "conformal": variant.conformal,
+                "scope": variant.scope,
                 "variants": None,
                 "verification": None,
             }

@@ -1,5 +1,7 @@
 """The ONNX graph's contract: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
 
+A graph with a scope check also has the outputs `scope_score` and `scope_p`, float32 [N].
+
 The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every
 runtime gives the same calibrated probabilities. Recalibrating edits that float, and may add one
 weight and one bias per class before the softmax.
@@ -19,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.bundle.card import Card
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
+from model_store.bundle.scope_graph import SCOPE_P, SCOPE_SCORE, scope_problem
 
 INPUT, OUTPUT = "image", "probabilities"
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -36,9 +39,11 @@ def check_graph(model: bytes, card: Card) -> str | None:
     if any(tensor.external_data for tensor in tensors_of(proto)):
         return "model.onnx keeps weights in another file; export it with external_data=False"
     size = (card.input.channels, card.input.height, card.input.width)
+    answers = [each for each in graph.output if each.name not in (SCOPE_SCORE, SCOPE_P)]
     return (
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
-        or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
+        or scope_problem(graph, card.scope.flagged.n if card.scope else None)
+        or _check_tensor("output", answers, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
         or _check_calibrator(graph, _expected(card))
         or _check_operators(proto)
         or _check_onnx(model)

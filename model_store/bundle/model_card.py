@@ -9,6 +9,7 @@ from calibration.measures.table import entries
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card, VariantCard
 from model_store.bundle.provenance import Origin
+from model_store.bundle.scope_card import NO_PROMISE, FlaggedShare
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
@@ -25,7 +26,7 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (_head, _origin, _calibration, _subgroups, _classes, _promises, _variants)
+    parts = (_head, _origin, _calibration, _subgroups, _classes, _promises, _scope, _variants)
     return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
@@ -211,6 +212,28 @@ def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator
             "one in "
             f"{1 - sets.alpha:.0%} of cases; on average they are {sets.mean_set_size:.2f} classes."
         )
+
+
+def _scope(card: Card) -> Iterator[str]:
+    yield "## Images that it was not made for\n"
+    if card.scope is None:
+        yield "The graph has no scope check: confidence does not tell such images apart.\n"
+        return
+    scope = card.scope
+    yield (
+        f"`scope_p` compares {_text(scope.features)} with those of {scope.fitted_on:,} images, and "
+        f"is calibrated on {scope.flagged.n:,} others ({_text(scope.reference_split)}). Of images "
+        f"like these, {scope.alpha:.0%} are flagged at {scope.alpha:g} on average over sets of "
+        f"calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
+    )
+    if scope.by_class:
+        shares = scope.by_class.items()
+        rows = ((_text(name), f"{each.n:,}", _between(each)) for name, each in shares)
+        yield from _table(("predicted class", "images", "share flagged"), rows)
+
+
+def _between(share: FlaggedShare) -> str:
+    return f"{share.lower:.1%} to {share.upper:.1%}"
 
 
 def _variants(card: Card) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import INPUT, OUTPUT
+from model_store.bundle.scope_graph import SCOPE_P, SCOPE_SCORE
 from model_store.errors import RepositoryError
 
 MAX_BATCH, QUEUE_DELAY_US = 32, 2_000
@@ -72,6 +73,10 @@ def write_kserve(bundle: Bundle, folder: Path, *, storage_uri: str) -> Path:
 
 def _config(bundle: Bundle) -> str:
     card, shape = bundle.card, bundle.card.input
+    scope = "".join(
+        f',\n  {{ name: "{name}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}'
+        for name in ((SCOPE_SCORE, SCOPE_P) if card.scope else ())
+    )
     parameters = {"bundle_digest": bundle.digest, "precision": card.precisions[0]}
     if card.referral is not None:
         parameters["referral_threshold"] = repr(card.referral.threshold)
@@ -89,7 +94,7 @@ output [
   {{
     name: "{OUTPUT}" data_type: TYPE_FP32 dims: [ {len(card.classes)} ]
     label_filename: "{LABELS_FILE}"
-  }}
+  }}{scope}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY_US} }}
 instance_group [ {{ count: 1 kind: KIND_AUTO }} ]

@@ -32,6 +32,7 @@ from model_store.foreign.preprocessing_choice import (
 )
 from model_store.foreign.preprocessing_decision import PreprocessingWishes, decide
 from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource, open_source
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
@@ -159,14 +160,23 @@ def import_source(
         decision = decide(
             source, inspection, choices.preprocessing, run, data, labels, progress=progress
         )
-        measured = uncalibrated()
+        measured, predicted = uncalibrated(), None
         if data is not None and labels is not None:
             logits, seen = _answers(decision.preprocessing, run, inspection.image, data, progress)
             measured = _measured(logits, labels, data, names, choices, seen)
+            predicted = logits.argmax(axis=1)
         core.unload()
         temperature = measured.calibration.temperature
         graph = wrap(inspection.core, decision.preprocessing, temperature=temperature)
         difference = verify(graph, inspection, decision.preprocessing, data, temperature, sandbox)
+        checked = with_scope_check(
+            graph,
+            sandbox,
+            data,
+            spec=spec_of(decision.preprocessing, inspection.image),
+            classes=names.names,
+            predicted=predicted,
+        )
     findings = _findings(inspection, names) | {"preprocessing": decision.sentence(inspection.image)}
     cards: list[Card] = []
 
@@ -184,10 +194,11 @@ def import_source(
             version=version,
             trusted=choices.trusted,
         )
-        cards.append(write_bundle(folder, card=card, onnx=graph))
+        card = card.model_copy(update={"scope": checked.card})
+        cards.append(write_bundle(folder, card=card, onnx=checked.onnx))
 
     version = store.publish(name, build)
-    notes = (*decision.doubts(inspection.image), *measured.notes)
+    notes = (*decision.doubts(inspection.image), *measured.notes, *checked.notes)
     return ImportedModel(cards[-1], version, findings, decision.trials, difference, notes)
 
 

@@ -20,6 +20,7 @@ from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
 
 LOGITS, NATIVE = "candor/logits", "candor/native"
+ROWS = "candor/rows"  # out of a Scan
 _ONE, _BATCH = "candor/one", "candor/batch"  # inside a Scan: an image, and the foreign input
 OLDEST_OPSET, SCAN_OPSET, CONVERTED_OPSET = 7, 9, 13
 IR_VERSION = 8  # constants need not be listed among the inputs
@@ -107,7 +108,7 @@ def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
 
 def _free(name: str) -> str:
     """Move names that Candor needs itself out of the way."""
-    taken = name in _RESERVED or name.startswith(("candor/", "calibrator_", "model/"))
+    taken = name in _RESERVED or name.startswith(("candor/", "calibrator_", "model/", "scope_"))
     return f"model/{name}" if taken else name
 
 
@@ -128,9 +129,9 @@ def _scan(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int
     )
     graph.initializer.extend([*before.constants, *after.constants])
     del graph.node[:]
-    scan = helper.make_node("Scan", [NATIVE], ["candor/rows"], body=body, num_scan_inputs=1)
+    scan = helper.make_node("Scan", [NATIVE], [ROWS], body=body, num_scan_inputs=1)
     graph.node.append(scan)
-    return "candor/rows"
+    return ROWS
 
 
 def _add_logits(part: GraphPart, rows: str, kind: Kind, count: int) -> None:

@@ -120,7 +120,7 @@ class Split:
 
     def spread(self, count: int) -> list[int]:
         """Numbers of at most `count` images, evenly spread over the split."""
-        return np.unique(np.linspace(0, len(self) - 1, min(len(self), count)).astype(int)).tolist()
+        return evenly_spread(len(self), count)
 
     def inputs(
         self, spec: InputSpec, *, start: int = 0, stop: int | None = None
@@ -165,6 +165,15 @@ class Dataset:
             name: np.bincount(split.labels, minlength=bins).tolist()
             for name, split in self.splits.items()
         }
+
+
+def evenly_spread(size: int, count: int) -> list[int]:
+    """At most `count` of the numbers below `size`, evenly spread.
+
+    >>> evenly_spread(10, 4), evenly_spread(2, 4)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(int)).tolist()
 
 
 def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> str:

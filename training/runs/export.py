@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
+from model_store.bundle.scope_graph import with_scope
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import KINDS, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier
+from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord, read_record
 from training.runs.folder import read_finish
 from training.runs.onnx_graph import calibrated, to_onnx, verify
@@ -35,6 +37,7 @@ from training.runs.precisions import (
     calibration_parts,
     check_precisions,
 )
+from training.runs.scope import scope_check
 from training.runs.session import build_network
 
 # Choices of --calibrator and their methods in the evaluation.
@@ -87,7 +90,9 @@ def export(
         raise UselessModel(run, found)
     classifier, samples = load_classifier(run), _samples(run)
     fitted = evaluation.calibrators[calibrator]
-    network = to_onnx(classifier, samples)
+    check = scope_check(run, evaluation, calibrator, record.classes)
+    taps = find_taps(classifier, record.spec) if check else None
+    network = to_onnx(taps or classifier, samples)
     verified = Verification(
         images=len(samples),
         alone=len(samples),
@@ -99,7 +104,7 @@ def export(
     if wanted:
         split = _validation(run, record, dataset)
         builder = VariantBuilder(
-            network, evaluation, split, record.spec, calibrator, max_accuracy_loss
+            network, evaluation, split, record.spec, calibrator, max_accuracy_loss, check
         )
         built = [builder.build(precision) for precision in wanted]
     variants = [each for each in built if isinstance(each, PrecisionVariant)]
@@ -110,12 +115,15 @@ def export(
         input=InputCard(**asdict(record.spec)),
         provenance=_provenance(run, record),
         input_reference=record.input_reference,
+        scope=check.card if check else None,
         verification=verified,
         variants=tuple(variant.card for variant in variants) or None,
         **calibration_parts(evaluation, calibrator),
     )
     graphs = {each.card.precision: each.onnx for each in variants}
     onnx = calibrated(network, fitted)
+    if check:
+        onnx = with_scope(onnx, check.parameters)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:

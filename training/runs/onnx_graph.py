@@ -2,9 +2,10 @@
 torch on real images.
 
 The exported network maps uint8 images to the softmax of its logits, divided by an initializer
-`temperature` that is 1. `calibrated` gives it a calibrator: another temperature, or nodes between
-the logits and the division. A later recalibration edits the temperature, or adds its remedy after
-it.
+`temperature` that is 1. A second output has the features of the scope check, if the network shows
+any; `model_store.bundle.scope_graph` puts the check in its place. `calibrated` gives the network a
+calibrator: another temperature, or nodes between the logits and the division. A later recalibration
+edits the temperature, or adds its remedy after it.
 """
 
 import warnings
@@ -28,31 +29,37 @@ from model_store.bundle.graph import (
     with_logits,
     with_vector,
 )
+from model_store.bundle.scope_graph import SCOPE_FEATURES
 from model_store.runtime import ort
 from training.errors import ExportMismatch
 from training.evaluation.calibrators import Isotonic
+from training.networks.scope_taps import ScopeTaps
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4
 
 
 class ServedNetwork(nn.Module):
-    """uint8 (N, C, H, W) -> probabilities float32 (N, K), without a calibrator."""
+    """uint8 (N, C, H, W) -> probabilities float32 (N, K), without a calibrator, and the features
+    (N, D) of ScopeTaps.
+    """
 
     temperature: Tensor
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
+        self.taps = isinstance(classifier, ScopeTaps)
         self.register_buffer("temperature", torch.ones(1))  # stays an initializer of this name
 
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.classifier(image) / self.temperature, dim=1)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits, *features = self.classifier(image) if self.taps else (self.classifier(image),)
+        return (torch.softmax(logits / self.temperature, dim=1), *features)
 
 
 def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
-    """The graph of a classifier in evaluation mode as one self-contained file, the same bytes each
-    time.
+    """The graph of a classifier in evaluation mode, or of its ScopeTaps, as one file that needs no
+    other, the same bytes each time.
 
     `images` uint8 (n, C, H, W) are for tracing.
     """
@@ -62,7 +69,7 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
             ServedNetwork(classifier).eval(),
             (torch.from_numpy(images),),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[OUTPUT, *([SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else [])],
             dynamic_shapes={"image": {0: "batch"}},
             opset_version=OPSET,
             dynamo=True,
@@ -120,10 +127,11 @@ def verify(
     """
     with torch.inference_mode():
         expected = softmax(classifier(torch.from_numpy(images)).numpy())
-    graph = with_logits(calibrated(network, calibrator), logits_name(network))
+    names = [OUTPUT, logits_name(network)]
+    graph = with_logits(calibrated(network, calibrator), names[1])
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    together = session.run(None, {INPUT: images})
-    one_by_one = [session.run(None, {INPUT: image[np.newaxis]}) for image in images]
+    together = session.run(names, {INPUT: images})
+    one_by_one = [session.run(names, {INPUT: image[np.newaxis]}) for image in images]
     alone = [np.concatenate(each) for each in zip(*one_by_one, strict=True)]
     difference = 0.0
     for probabilities, logits in (together, alone):

@@ -28,6 +28,8 @@ from onnx.utils import Extractor
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Precision, VariantCard
 from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, with_logits
+from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeCheck
+from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
 from model_store.image import InputSpec
 from model_store.runtime import ort  # before ONNX Runtime's own tools, which load it too
 from training.datasets import Split
@@ -69,20 +71,24 @@ def to_int8(network: bytes, images: NDArray[np.uint8]) -> bytes:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[
-                node.name
-                for node in onnx.load(prepared).graph.node
-                if logits_name(network) in node.output
-            ],
+            nodes_to_exclude=_last_nodes(onnx.load(prepared).graph, _inner_names(network)),
         )
         return _with_end(onnx.load(quantized), logits_name(network))
 
 
-def infer_logits(network: bytes, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """(n, K), what an exported network gives to its calibrator, by ONNX Runtime on the CPU."""
-    name = logits_name(network)
-    session = ort.InferenceSession(with_logits(network, name), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run([name], {INPUT: images})[0] for images in batches])
+def infer(network: bytes, batches: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    """Logits (n, K) of an exported network and, if it has them, features (n, D)."""
+    names = _inner_names(network)
+    graph = with_logits(network, names[0])
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    found = [session.run(names, {INPUT: images}) for images in batches]
+    return [np.concatenate(each) for each in zip(*found, strict=True)]
+
+
+def _inner_names(network: bytes) -> list[str]:
+    """The logits, and the features of the scope check if there are any."""
+    outputs = {each.name for each in onnx.load_model_from_string(network).graph.output}
+    return [logits_name(network), *({SCOPE_FEATURES} & outputs)]
 
 
 class _Batches:
@@ -98,15 +104,23 @@ class _Batches:
 
 
 def _without_end(network: bytes) -> onnx.ModelProto:
-    """The graph from the image to the logits."""
-    return Extractor(onnx.load_model_from_string(network)).extract_model(
-        [INPUT], [logits_name(network)]
-    )
+    """The graph from the image to the logits and features."""
+    extractor = Extractor(onnx.load_model_from_string(network))
+    return extractor.extract_model([INPUT], _inner_names(network))
+
+
+def _last_nodes(graph: onnx.GraphProto, tensors: Sequence[str]) -> list[str]:
+    """The names of the nodes that make these tensors, and of the means that features consist of."""
+    last = [node for node in graph.node if set(tensors).intersection(node.output)]
+    parts = {name for node in last if node.op_type == "Concat" for name in node.input}
+    means = [node for node in graph.node if parts.intersection(node.output)]
+    return [node.name for node in (*last, *(each for each in means if each.op_type != "Conv"))]
 
 
 def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
     """The graph continued from the logits to probabilities, with a temperature of 1."""
     graph = proto.graph
+    features = graph.output[1:]
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), TEMPERATURE))
     graph.node.append(
@@ -121,6 +135,7 @@ def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:
     graph.output.append(
         helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
     )
+    graph.output.extend(features)
     used = {node.domain for node in graph.node} | {""}  # the tools declare more
     opsets = [opset for opset in proto.opset_import if opset.domain in used]
     del proto.opset_import[:]
@@ -210,6 +225,7 @@ class VariantBuilder:
         spec: the network's input.
         calibrator: the method whose kind each variant gets.
         max_accuracy_loss: on validation; more is refused.
+        scope: the check of the float32 graph; each variant gets scores of its own.
     """
 
     network: bytes
@@ -218,6 +234,7 @@ class VariantBuilder:
     spec: InputSpec
     calibrator: Method
     max_accuracy_loss: float = MAX_ACCURACY_LOSS
+    scope: ScopeCheck | None = None
 
     def build(self, precision: str) -> PrecisionVariant | RefusedVariant:
         """The variant of one precision, unless it loses too much."""
@@ -228,7 +245,7 @@ class VariantBuilder:
             images = [self.split.images.input(index, self.spec) for index in chosen]
             network = to_int8(self.network, np.stack(images))
         val = self.evaluation.predictions["val"]
-        logits = infer_logits(network, self._batches())
+        logits, *features = infer(network, self._batches())
         own = evaluate({"val": Predictions(logits, val.labels, val.groups)})
         before = self.evaluation.probabilities("val", self.calibrator)
         after = own.probabilities("val", self.calibrator)
@@ -250,7 +267,19 @@ class VariantBuilder:
             max_difference=min(1.0, float(np.abs(before - after).max())),
             **parts,
         )
-        return PrecisionVariant(card, calibrated(network, own.calibrators[self.calibrator]))
+        graph = calibrated(network, own.calibrators[self.calibrator])
+        if self.scope is None:
+            return PrecisionVariant(card, graph)
+        check = self._scope_check(self.scope, features[0], after.argmax(axis=1))
+        card = card.model_copy(update={"scope": check.card})
+        return PrecisionVariant(card, with_scope(graph, check.parameters))
+
+    def _scope_check(
+        self, scope: ScopeCheck, features: NDArray[np.float32], predicted: NDArray[np.int64]
+    ) -> ScopeCheck:
+        """The check with features (n, D) and answers (n,) of this precision."""
+        chosen = self.split.spread(MOST_CALIBRATED)
+        return scope.calibrated_on(features[chosen], predicted[chosen])
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         starts = range(0, len(self.split), AT_ONCE)

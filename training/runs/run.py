@@ -7,6 +7,7 @@
     RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
     RUN/predictions.npz        the logits and labels behind them, and the patients if known
     RUN/finished.json          when; everything else is the same in a run that is repeated
+    RUN/scope.npz              features of images for the scope check of its bundles
     RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
     RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on
     request
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from model_store.bundle.card import InputReference
+from model_store.bundle.scope_fit import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from training.datasets import Dataset, Split, write_report
@@ -41,6 +43,7 @@ from training.progress import Progress, silent
 from training.runs.config import CandidateScore, RecipeRecord, RunRecord, TrainConfig
 from training.runs.folder import RunFolder, open_run_folder, require_new, write_finish
 from training.runs.recipe import TrainingPlan, differing, search
+from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
 from training.runs.tensorboard import TensorBoardLog
@@ -163,6 +166,7 @@ class _Finished:
     history: list[Epoch]
     evaluation: Evaluation
     samples: NDArray[np.uint8]
+    scope: ScopeFeatures | None
 
 
 def _train_and_evaluate(
@@ -195,11 +199,13 @@ def _train_and_evaluate(
     recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
     record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
     evaluation = session.evaluation(network, examples)
+    scope: ScopeFeatures | None = None
     if session.group.leads:
+        scope = scope_features(network, dataset, spec, device=session.execution.device)
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
     return _Finished(
-        network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec)
+        network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec), scope
     )
 
 
@@ -253,6 +259,7 @@ def _write(
     write_history(folder / "history.csv", result.history)
     write_evaluation(folder, result.evaluation)
     np.save(folder / "samples.npy", result.samples)
+    write_scope(folder, result.scope)
     write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
     if pictures:

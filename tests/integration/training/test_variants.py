@@ -15,6 +15,7 @@ from calibration.measures.metrics import top_label
 from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
+from model_store.bundle.graph import with_calibrator
 from model_store.errors import BundleError
 from model_store.runtime import ort
 from model_store.store.store import Store
@@ -122,7 +123,9 @@ def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
         bundle.card.of_variant(each).calibration.temperature for each in bundle.card.precisions
     }
     assert len(temperatures) == 3
-    assert len(bundle.variants["float16"]) < 0.6 * len(bundle.onnx)
+    assert len(bundle.variants["float16"]) < 0.75 * len(
+        bundle.onnx
+    )  # scope parameters stay float32
 
 
 def test_the_same_run_gives_the_same_bytes(
@@ -215,3 +218,35 @@ def test_a_variant_that_is_not_the_cards_is_refused(
         Card.model_validate(
             bundle.card.model_dump() | {"variants": [bundle.card.variants[0].model_dump()] * 2}
         )  # type: ignore[index]
+
+
+def test_each_precision_flags_what_is_unlike_its_validation_images(
+    bundle: Bundle, dataset: Dataset
+) -> None:
+    val = dataset.splits["val"]
+    spec = bundle.card.input.spec
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (40, spec.channels, 16, 16), dtype=np.uint8)
+    for precision in bundle.card.precisions:
+        variant = bundle.of_variant(precision)
+        assert variant.card.scope is not None
+        assert variant.card.scope.flagged.n == len(val)
+        session = ort.InferenceSession(variant.onnx, providers=["CPUExecutionProvider"])
+        inside = session.run(["scope_p"], {"image": val.inputs(spec)})[0]
+        assert 0 < np.mean(inside <= 0.05) <= 0.05
+        alone = [session.run(["scope_p"], {"image": each[None]})[0][0] for each in noise]
+        together = session.run(["scope_p"], {"image": noise})[0]
+        assert together.tolist() == alone
+        assert np.mean(together <= 0.05) > 0.9
+    scores = {variant.scope.flagged.n for variant in bundle.card.variants or () if variant.scope}
+    assert scores == {len(val)}
+
+
+def test_a_recalibration_keeps_the_scope_check(bundle: Bundle) -> None:
+    graph = with_calibrator(bundle.onnx, temperature=2.0, class_bias=[0.1, -0.1])
+    images = np.random.default_rng(1).integers(0, 256, (9, 1, 16, 16), dtype=np.uint8)
+    before, after = (
+        ort.InferenceSession(each).run(["scope_score", "scope_p"], {"image": images})
+        for each in (bundle.onnx, graph)
+    )
+    assert [each.tolist() for each in before] == [each.tolist() for each in after]

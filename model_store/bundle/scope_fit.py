@@ -1,0 +1,125 @@
+"""From features of in-scope images to the scope check of a bundle: parameters and card."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.intervals.confidence_sequence import share_interval
+from calibration.scope.p_values import flagged_share, p_values
+from calibration.scope.scores import Mahalanobis
+from calibration.scope.verdict import ALPHA
+from model_store.bundle.scope_card import FlaggedShare, ScopeCard
+from model_store.bundle.scope_graph import ScopeParameters
+
+LEAST: Final = 19  # calibration images; with fewer no p-value is as small as ALPHA
+MOST_FITTED, MOST_CALIBRATED = 600, 1_000  # images; with more, only the interval is narrower
+ENOUGH_OF_CLASS: Final = 20
+METHOD: Final = "mahalanobis"
+
+
+@dataclass(frozen=True)
+class ScopeFeatures:
+    """Features of in-scope images, all float32.
+
+    Attributes:
+        fitted: (M, D), of images that describe the features.
+        calibrated: (n, D), of other images, which training has not seen.
+        described: which features these are.
+    """
+
+    fitted: npt.NDArray[np.float32]
+    calibrated: npt.NDArray[np.float32]
+    described: str
+
+    @property
+    def enough(self) -> bool:
+        """Whether a scope check can be made of them."""
+        return len(self.calibrated) >= LEAST and len(self.fitted) >= 2
+
+
+@dataclass(frozen=True)
+class ScopeCheck:
+    """A fitted scope check. `classes` are exclusive; without any, none has a share of its own."""
+
+    parameters: ScopeParameters
+    card: ScopeCard
+    classes: tuple[str, ...] = ()
+
+    def calibrated_on(
+        self, features: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]
+    ) -> "ScopeCheck":
+        """Return the check of the same network in another precision, whose features differ.
+
+        Arguments: features (n, D) and predicted classes (n,) of the calibration images.
+        """
+        scores = self.parameters.scores(features)
+        card = self.card.model_copy(update=_shares(scores, predicted, self.classes))
+        return ScopeCheck(replace(self.parameters, calibration=scores), card, self.classes)
+
+
+def fit_scope(
+    features: ScopeFeatures,
+    *,
+    split: str,
+    classes: Sequence[str] = (),
+    predicted: npt.NDArray[np.int64] | None = None,
+) -> ScopeCheck | None:
+    """Fit a scope check; None if there are too few images.
+
+    `predicted` (n,) are the predicted classes of the calibration images, if these are exclusive.
+    """
+    if not features.enough:
+        return None
+    score = Mahalanobis.fit(features.fitted)
+    scale = score.standard.scale
+    center = score.standard.mean + score.centers[0] * scale
+    matrix = score.whitening / scale[:, None]
+    unfit = ScopeParameters(
+        center.astype(np.float32), matrix.astype(np.float32), np.empty(0, np.float32)
+    )
+    parameters = replace(unfit, calibration=unfit.scores(features.calibrated))
+    card = ScopeCard(
+        method=METHOD,
+        features=features.described,
+        reference_split=split,
+        fitted_on=len(features.fitted),
+        alpha=ALPHA,
+        **_shares(parameters.calibration, predicted, classes),
+    )
+    return ScopeCheck(parameters, card, tuple(classes))
+
+
+class _Shares(TypedDict):
+    flagged: FlaggedShare
+    by_class: dict[str, FlaggedShare] | None
+
+
+def _shares(
+    scores: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.int64] | None,
+    classes: Sequence[str],
+) -> _Shares:
+    share = flagged_share(len(scores))
+    return {
+        "flagged": FlaggedShare(n=len(scores), lower=share.lower, upper=share.upper),
+        "by_class": None if predicted is None else _by_class(scores, predicted, classes),
+    }
+
+
+def _by_class(
+    scores: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64], classes: Sequence[str]
+) -> dict[str, FlaggedShare] | None:
+    """The share flagged of each predicted class, each image by its rank among all."""
+    n_all = len(scores)
+    flagged = (p_values(scores, scores) * (n_all + 1) - 1) / n_all <= ALPHA  # among the others
+    found = {}
+    for number, name in enumerate(classes):
+        of_class = predicted == number
+        n = int(of_class.sum())
+        if n >= ENOUGH_OF_CLASS:
+            share = share_interval(n, float(flagged[of_class].sum()))
+            found[name] = FlaggedShare(n=n, lower=share.lower, upper=share.upper)
+    return found or None

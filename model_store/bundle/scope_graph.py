@@ -1,0 +1,115 @@
+"""The scope check at the end of a graph: features [N, D] in, `scope_score` and `scope_p` [N] out.
+
+The score is a squared Mahalanobis distance, |(features - center) whitening|^2. It is compared with
+those of the calibration images, to which infinity is added: the share that is larger is then the
+conformal p-value (1 + c) / (n + 1). The stored scores are raised by one in a thousand, more than
+runtimes differ, so that an equal image always has an equal p-value; that makes p-values larger,
+never smaller.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.bundle.graph_part import GraphPart, insert
+
+SCOPE_FEATURES: Final = "scope_features"
+SCOPE_SCORE: Final = "scope_score"
+SCOPE_P: Final = "scope_p"
+CENTER, WHITENING, CALIBRATION = "scope_center", "scope_whitening", "scope_calibration"
+TOLERANCE: Final = 1e-3  # relative, of a score
+REDUCTION_OPSET: Final = 18  # from which on a reduction takes its axes as an input
+
+
+@dataclass(frozen=True)
+class ScopeParameters:
+    """`center` (D,), `whitening` (D, R), and the scores of the calibration images, (n,)."""
+
+    center: npt.NDArray[np.float32]
+    whitening: npt.NDArray[np.float32]
+    calibration: npt.NDArray[np.float32]
+
+    def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the scores (N,) of features (N, D), as the graph computes them."""
+        white = (features - self.center) @ self.whitening
+        return np.asarray((white * white).sum(axis=1), np.float32)
+
+
+def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
+    """Return the graph with the scope check in place of its output `scope_features`."""
+    proto = onnx.load_model_from_string(model)
+    graph, part = proto.graph, GraphPart("scope_")
+    white = part.add("MatMul", part.add("Sub", SCOPE_FEATURES, CENTER), WHITENING)
+    column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
+    part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
+    larger = part.add("Cast", part.add("Greater", CALIBRATION, column), to=TensorProto.FLOAT)
+    reduced(proto, part, "ReduceMean", larger, axes=[1], keepdims=0, output=SCOPE_P)
+    raised = np.append(parameters.calibration * np.float32(1 + TOLERANCE), np.float32(np.inf))
+    for name, value in (
+        (CENTER, parameters.center),
+        (WHITENING, parameters.whitening),
+        (CALIBRATION, raised),
+    ):
+        graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    insert(graph, len(graph.node), part)
+    _drop_output(graph)
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
+        for name in (SCOPE_SCORE, SCOPE_P)
+    )
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def without_features(model: bytes) -> bytes:
+    """Return the graph without its output `scope_features`."""
+    proto = onnx.load_model_from_string(model)
+    _drop_output(proto.graph)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def reduced(
+    model: onnx.ModelProto,
+    part: GraphPart,
+    operator: str,
+    tensor: str,
+    *,
+    axes: list[int],
+    keepdims: int,
+    output: str | None = None,
+) -> str:
+    """Append a reduction as the model's opset defines it; return the name of its output."""
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if opset < REDUCTION_OPSET:
+        return part.add(operator, tensor, output=output, axes=axes, keepdims=keepdims)
+    return part.add(operator, tensor, np.array(axes), output=output, keepdims=keepdims)
+
+
+def scope_problem(graph: onnx.GraphProto, n: int | None) -> str | None:
+    """Return what is wrong with the scope check of a graph, of which the card names `n` images, or
+    None without one.
+    """
+    found = [each for each in graph.output if each.name in (SCOPE_SCORE, SCOPE_P)]
+    if n is None:
+        return "model.onnx has a scope check and the card has none" if found else None
+    if [each.name for each in found] != [SCOPE_SCORE, SCOPE_P] or not all(map(_per_image, found)):
+        return f"model.onnx must have outputs '{SCOPE_SCORE}' and '{SCOPE_P}' float [N]"
+    images: Any = next((each for each in graph.initializer if each.name == CALIBRATION), None)
+    if images is None or list(images.dims) != [n + 1]:
+        return f"model.onnx must have an initializer '{CALIBRATION}' of the card's {n} images"
+    return None
+
+
+def _per_image(value: onnx.ValueInfoProto) -> bool:
+    tensor = value.type.tensor_type
+    sizes = [each.dim_value for each in tensor.shape.dim]
+    return tensor.elem_type == TensorProto.FLOAT and sizes == [0]
+
+
+def _drop_output(graph: onnx.GraphProto) -> None:
+    kept = [each for each in graph.output if each.name != SCOPE_FEATURES]
+    del graph.output[:]
+    graph.output.extend(kept)

@@ -1,0 +1,91 @@
+"""The scope check's arithmetic against independent ones, by hand and by drawing."""
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+from sklearn.covariance import LedoitWolf
+
+from calibration.intervals.confidence_sequence import beta_interval
+from calibration.scope.p_values import flagged_share, p_values
+from calibration.scope.scores import (
+    Mahalanobis,
+    Neighbors,
+    disagreement,
+    energy,
+    relative_mahalanobis,
+    virtual_logit,
+)
+from calibration.scope.verdict import scope_of
+
+
+def cloud(seed: int, count: int, shift: float = 0.0) -> np.ndarray:
+    mixing = np.random.default_rng(99).normal(size=(8, 8))
+    return np.random.default_rng(seed).normal(size=(count, 8)) @ mixing + shift
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 1), (15, 286), (1, 20), (50, 951)])
+def test_the_beta_interval_is_scipys(a: int, b: int) -> None:
+    found = beta_interval(a, b)
+    assert np.allclose([found.lower, found.upper], beta.ppf([0.025, 0.975], a, b), atol=1e-8)
+    with pytest.raises(ValueError, match="at least 1"):
+        beta_interval(0, 1)
+
+
+def test_the_mahalanobis_distance_is_that_of_ledoit_and_wolf() -> None:
+    fitted, rows = cloud(0, 60), cloud(1, 20)
+    score = Mahalanobis.fit(fitted)
+    standard = score.standard(fitted)
+    precision = LedoitWolf(assume_centered=True).fit(standard).precision_
+    expected = np.einsum("ij,jk,ik->i", score.standard(rows), precision, score.standard(rows))
+    assert np.allclose(score(rows), expected, rtol=1e-6)
+
+
+def test_the_interval_covers_the_true_share() -> None:
+    """95 of 100 calibration sets have their true share within it; 20 may miss by 5."""
+    shares = []
+    for seed in range(40):
+        score = Mahalanobis.fit(cloud(1000 + seed, 100))
+        p = p_values(score(cloud(seed, 200)), score(cloud(5000 + seed, 4000)))
+        shares.append(float((p <= 0.05).mean()))
+    low, high = flagged_share(200)
+    assert np.mean([low <= share <= high for share in shares]) >= 0.8
+    assert abs(np.mean(shares) - 10 / 201) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["neighbors", "mahalanobis", "classes"])
+def test_far_features_score_higher(kind: str) -> None:
+    fitted, classes = cloud(0, 120), np.arange(120) % 2
+    fitted[classes == 1] += 20
+    score = {
+        "neighbors": lambda: Neighbors.fit(fitted),
+        "mahalanobis": lambda: Mahalanobis.fit(fitted),
+        "classes": lambda: Mahalanobis.fit(fitted, classes),
+    }[kind]()
+    far = np.random.default_rng(3).normal(size=(50, 8)) * 60
+    assert np.median(score(far)) > np.quantile(score(cloud(5, 50)), 0.9)
+    difference = Mahalanobis.fit(fitted, classes)(far) - Mahalanobis.fit(fitted)(far)
+    assert np.allclose(relative_mahalanobis(fitted, classes)(far), difference)
+
+
+def test_scores_of_answers() -> None:
+    logits = np.array([[9.0, 0.0], [0.1, 0.0]])
+    assert energy(logits)[0] < energy(logits)[1]
+    same, split = np.array([[[0.9, 0.1]]] * 2), np.array([[[0.9, 0.1]], [[0.1, 0.9]]])
+    assert disagreement(same)[0] == pytest.approx(0)
+    assert disagreement(split)[0] > 0.3
+    fitted = cloud(0, 80)
+    score = virtual_logit(fitted, fitted[:, :2], kept=3)
+    assert (
+        score(cloud(1, 9, shift=50), np.zeros((9, 2))).min()
+        > score(fitted, np.zeros((80, 2))).mean()
+    )
+
+
+def test_few_images_flag_none() -> None:
+    assert flagged_share(18) == (0.0, 0.0)
+    assert p_values(np.arange(18.0), np.array([99.0]))[0] > 0.05
+    assert p_values(np.arange(19.0), np.array([99.0]))[0] == 0.05
+
+
+def test_the_words_follow_alpha() -> None:
+    assert [scope_of(p, 0.2) for p in (0.2, 0.21, 0.02)] == ["doubtful", "in", "out"]
