@@ -9,9 +9,10 @@ TorchServe archive contains this file, so it imports only NumPy.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import repeat
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,15 @@ def log_probabilities(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST)))
 
 
+class TagCalibrator(Protocol):
+    """Calibrates the graph's probabilities (..., K) of answers with certain tags."""
+
+    def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+
+By = TypeVar("By", bound=TagCalibrator)
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerCalibrator:
     """What answers with certain tags go through after the graph, and what they promise.
@@ -34,14 +44,15 @@ class AnswerCalibrator:
         temperature, bias: of the map; the bias is (K,) or (1,).
         refer_below: answers of a lower confidence are referred; infinite: all; None: the model
             refers none.
-        set_from: the lowest probability in a prediction set; None: the model has no sets.
+        set_from: the lowest probability in a prediction set, of all classes or by class, (K,);
+            None: the model has no sets.
     """
 
     name: str | None = None
     temperature: float = 1.0
     bias: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     refer_below: float | None = None
-    set_from: float | None = None
+    set_from: float | tuple[float, ...] | None = None
 
     def __call__(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Calibrate probabilities (..., K) of the graph; NaN stays NaN.
@@ -61,24 +72,22 @@ class AnswerCalibrator:
 
     def members(self, probabilities: Sequence[float]) -> list[int] | None:
         """The classes in the prediction set of probabilities (K,); None if there are no sets."""
-        lowest = self.set_from
-        if lowest is None:
+        if self.set_from is None:
             return None
-        return [number for number, value in enumerate(probabilities) if value >= lowest]
+        lowest = self.set_from if isinstance(self.set_from, tuple) else repeat(self.set_from)
+        pairs = enumerate(zip(probabilities, lowest, strict=False))
+        return [number for number, (value, least) in pairs if value >= least]
 
 
-class AnswerCalibrators:
+class CalibratorsByTags(Generic[By]):
     """The calibrators of one card, by the tags of a request."""
 
-    def __init__(self, card: Mapping[str, Any]) -> None:
-        """`card`: the parsed card.json."""
-        self._entries: Sequence[Mapping[str, Any]] = card["calibration"].get("subgroups") or ()
-        self._whole = AnswerCalibrator(
-            refer_below=_threshold(card.get("referral")), set_from=_threshold(card.get("conformal"))
-        )
-        self._chosen: dict[str, AnswerCalibrator] = {}  # by tags
+    def __init__(self, whole: By, choose: Callable[[Mapping[str, str]], By] | None) -> None:
+        """`whole`: without tags; `choose`: for tags; None: tags choose nothing."""
+        self._whole, self._choice = whole, choose
+        self._chosen: dict[str, By] = {}  # by tags
 
-    def of(self, tags: str | None) -> AnswerCalibrator:
+    def of(self, tags: str | None) -> By:
         """The calibrator for tags, a JSON object of texts.
 
         >>> entry = {"key": "site", "values": ["B"], "temperature": 2.0, "class_bias": None}
@@ -86,25 +95,38 @@ class AnswerCalibrators:
         >>> known.of('{"site": "B"}').name, known.of('{"site": "A"}').name
         ('site=B', None)
         """
-        if tags is None or not self._entries:
+        if tags is None or self._choice is None:
             return self._whole
         found = self._chosen.get(tags)
         if found is None:
             if len(self._chosen) >= _MEMORY:
                 self._chosen.clear()
-            found = self._chosen[tags] = self._choose(json.loads(tags))
+            found = self._chosen[tags] = self._choice(json.loads(tags))
         return found
 
     def calibrate(
         self, probabilities: npt.NDArray[np.float32], tags: Sequence[str | None]
     ) -> npt.NDArray[np.float32]:
         """Calibrate the graph's probabilities (N, K) of answers with these tags (N,)."""
-        calibrators = [self.of(each) for each in tags] if self._entries else []
+        calibrators = [self.of(each) for each in tags] if self._choice else []
         if all(each is self._whole for each in calibrators):
             return probabilities
         return np.stack([by(row) for by, row in zip(calibrators, probabilities, strict=True)])
 
-    def _choose(self, tags: Mapping[str, str]) -> AnswerCalibrator:
+
+class AnswerCalibrators(CalibratorsByTags[AnswerCalibrator]):
+    """Those of a card of exclusive classes, or of one finding's question."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        """`card`: the parsed card.json."""
+        self._entries: Sequence[Mapping[str, Any]] = card["calibration"].get("subgroups") or ()
+        whole = AnswerCalibrator(
+            refer_below=_threshold(card.get("referral")), set_from=_set_from(card.get("conformal"))
+        )
+        super().__init__(whole, self.choose if self._entries else None)
+
+    def choose(self, tags: Mapping[str, str]) -> AnswerCalibrator:
+        """The calibrator for tags that are read already."""
         matching = [each for each in self._entries if tags.get(each["key"]) in each["values"]]
         if not matching:
             return self._whole
@@ -116,7 +138,8 @@ class AnswerCalibrators:
         for each in entries:
             temperature *= each["temperature"]
             bias = bias / each["temperature"] + np.array(each["class_bias"] or [0.0])
-        refer_below, set_from = (_threshold(entries[-1].get(x)) for x in ("referral", "conformal"))
+        refer_below = _threshold(entries[-1].get("referral"))
+        set_from = _set_from(entries[-1].get("conformal"))
         if self._whole.refer_below is not None and refer_below is None:
             refer_below = math.inf
         if self._whole.set_from is not None and set_from is None:
@@ -126,3 +149,8 @@ class AnswerCalibrators:
 
 def _threshold(promise: Mapping[str, Any] | None) -> float | None:
     return None if promise is None else float(promise["threshold"])
+
+
+def _set_from(promise: Mapping[str, Any] | None) -> float | tuple[float, ...] | None:
+    by_class = None if promise is None else promise.get("thresholds")
+    return _threshold(promise) if by_class is None else tuple(map(float, by_class))

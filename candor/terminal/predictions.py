@@ -5,7 +5,7 @@ table for `candor feedback`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -13,6 +13,7 @@ from typing import Any, Self, TextIO
 from calibration.wording import counted
 from candor.terminal.console import note, stdout
 from model_store.csv_cells import CsvTable
+from serving.scoring.columns import OF_CLASSES, cells
 
 Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable
@@ -23,12 +24,6 @@ COLUMNS = (
     "request_id",
     "model",
     "version",
-    "predicted",
-    "confidence",
-    "refer",
-    "prediction_set",
-    "calibrator",
-    "error",
 )
 
 
@@ -41,7 +36,7 @@ def print_answer(answer: Answer, *, refusals_only: bool) -> None:
 
 
 def answer_text(answer: Answer) -> str:
-    """Return the class, the referral, the probabilities and the ids.
+    """Return the class, the referral, the probabilities and the ids; or the findings.
 
     >>> answer = {"image": "a.png", "predicted": "no", "confidence": 0.7}
     >>> answer |= {"probabilities": {"yes": 0.3, "no": 0.7}}
@@ -51,20 +46,36 @@ def answer_text(answer: Answer) -> str:
       prediction id  01a2
       request id     a.png
     """
-    referral = {
-        True: ", refer to a person",
-        False: ", no referral",
-        None: ", no referral threshold",
-    }[answer["refer"]]
-    lines = [f"{_named(answer)}: {answer['predicted']} {answer['confidence']:.3f}{referral}"]
-    lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
-    if answer.get("prediction_set") is not None:
-        lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
+    lines = list((_findings if "findings" in answer else _classification)(answer))
     named = ("calibrator", "prediction_id", "request_id")
     more = {name.replace("_", " "): answer.get(name) for name in named}
     return "\n".join(
         lines + [f"  {name:13}  {value}" for name, value in more.items() if value is not None]
     )
+
+
+def _classification(answer: Answer) -> Iterator[str]:
+    referral = {
+        True: ", refer to a person",
+        False: ", no referral",
+        None: ", no referral threshold",
+    }[answer["refer"]]
+    yield f"{_named(answer)}: {answer['predicted']} {answer['confidence']:.3f}{referral}"
+    yield f"  probabilities  {_probabilities(answer['probabilities'])}"
+    if answer.get("prediction_set") is not None:
+        yield f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}"
+
+
+def _findings(answer: Answer) -> Iterator[str]:
+    found: Mapping[str, Answer] = answer["findings"]
+    said = {
+        "present": {name: one["probability"] for name, one in found.items() if one["present"]},
+        "absent": {name: one["probability"] for name, one in found.items() if not one["present"]},
+    }
+    yield f"{_named(answer)}: {len(said['present'])} of {counted(len(found), 'finding')} present"
+    yield from (f"  {word:13}  {_probabilities(each)}" for word, each in said.items() if each)
+    if referred := [name for name, one in found.items() if one.get("refer")]:
+        yield f"  {'refer':13}  {', '.join(referred)}"
 
 
 def _named(answer: Answer) -> str:
@@ -82,7 +93,7 @@ def _probabilities(values: Mapping[str, float]) -> str:
 class AnswerTable:
     """A CSV file with a row per image, written as the answers arrive. Use it in a `with`.
 
-    Rows before the first answer wait for it, because only an answer names the classes.
+    Rows before the first answer wait for it, because only an answer names the classes or findings.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,39 +121,37 @@ class AnswerTable:
         """Write the row of an answer or an error."""
         self.rows += 1
         self._waiting.append(answer)
-        if self._table is None and "probabilities" in answer:
-            self._begin(answer["probabilities"])
+        if self._table is None and "error" not in answer:
+            self._begin(answer)
         self._write()
 
     def print_summary(self) -> None:
         """Print how many rows there are, and how to label them."""
         stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
 
-    def _begin(self, classes: Mapping[str, float]) -> None:
-        self._columns = [*COLUMNS, *map(_column, classes)]
+    def _begin(self, first: Answer) -> None:
+        same = ("calibrator",) if "findings" in first else OF_CLASSES
+        of_names = [name for name in cells(first) if name not in {*first, *same}]
+        self._columns = [*COLUMNS, *same, "error", *of_names]
         self._table = CsvTable(self._file)
         self._table.writerow(self._columns)
         self._write()
 
     def _write(self) -> None:
         if self._table is not None:
-            for cells in map(_row, self._waiting):
-                self._table.writerow(cells.get(name, "") for name in self._columns)
+            for row in map(_row, self._waiting):
+                self._table.writerow(row.get(name, "") for name in self._columns)
             self._waiting.clear()
             self._file.flush()
 
 
 def _row(answer: Answer) -> dict[str, Any]:
-    named = {"file": answer["image"]}
-    classes = {_column(name): value for name, value in answer.get("probabilities", {}).items()}
-    refer = {True: "true", False: "false", None: None}[answer.get("refer")]
-    members = answer.get("prediction_set")
-    shown = {
-        "refer": refer,
-        "prediction_set": None if members is None else json.dumps(members, ensure_ascii=False),
-    }
-    return dict(answer) | named | shown | classes
+    named = cells(answer) | {"file": answer["image"]}
+    return {name: _cell(value) for name, value in named.items()}
 
 
-def _column(name: str) -> str:
-    return f"probability {name}"
+def _cell(value: Any) -> Any:
+    """Whether and lists as JSON; what is text stays."""
+    return (
+        json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list | tuple) else value
+    )

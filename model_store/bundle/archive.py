@@ -15,7 +15,10 @@ HANDLER = "torchserve_handler.py"
 # What the handler imports from inside the archive, under the names that it has here.
 _IMPORTED = (
     *("calibration/__init__.py", "calibration/bins.py"),
-    *(f"calibration/calibrators/{name}.py" for name in ("__init__", "subgroups")),
+    *(
+        f"calibration/calibrators/{name}.py"
+        for name in ("__init__", "finding_answers", "subgroups")
+    ),
     *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime", "tags")),
     *(
         path.relative_to(_ROOT).as_posix()

@@ -38,13 +38,17 @@ class Referral(OpenRecord):
 
 
 class ConformalCard(OpenRecord):
-    """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on."""
+    """As `calibration.conformal.Conformal`: sets hold the classes from `threshold` on, or each
+    class from its own of `thresholds` on."""
 
     alpha: Fraction
     threshold: Fraction
-    method: Literal["lac"] = "lac"
+    method: Literal["lac", "class_conditional"] = "lac"
     mean_set_size: float = Field(ge=0)
     coverage_reference: Fraction
+    thresholds: tuple[Fraction, ...] | None = Field(
+        default=None, description="by class, with method class_conditional"
+    )
 
     @classmethod
     def from_sets(cls, sets: Conformal) -> "ConformalCard":

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
+from calibration.calibrators.finding_answers import ABSENT_PRESENT
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Fraction, Referral
-from model_store.bundle.finding_card import ABSENT_PRESENT, FindingCard
+from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.provenance import Provenance, Verification
 from model_store.bundle.records import OpenRecord
 from model_store.bundle.scope_card import ScopeCard
@@ -134,6 +135,19 @@ class Card(OpenRecord):
         return self.findings is not None and self.finding is None
 
     @property
+    def kind(self) -> Literal["classes", "findings"]:
+        """What `classes` are: exclusive, or findings."""
+        return "findings" if self.has_findings else "classes"
+
+    @property
+    def uncalibrated(self) -> tuple[str, ...]:
+        """The classes or findings that no calibrator was fitted for: all of exclusive classes."""
+        if self.has_findings:
+            known = self.findings or ()
+            return tuple(each.name for each in known if each.calibration.method == "none")
+        return self.classes if self.calibration.method == "none" else ()
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """Every precision in which the bundle has the network, that of model.onnx first."""
         return (self.precision or "float32", *(each.precision for each in self.variants or ()))
@@ -171,7 +185,7 @@ class Card(OpenRecord):
                 "findings": (found,),
                 "finding": name,
                 "calibration": found.calibration,
-                "referral": found.referral,
+                "referral": None,
                 "conformal": found.conformal,
                 "variants": None,
             }
@@ -188,9 +202,13 @@ class Card(OpenRecord):
 
     @model_validator(mode="after")
     def _subgroups_fit(self) -> Self:
-        for each in self.calibration.subgroups or ():
-            if each.class_bias is not None and len(each.class_bias) != len(self.classes):
-                raise ValueError("the calibrator of a subgroup needs one bias per class")
+        if self.has_findings and self.calibration.subgroups:
+            raise ValueError("each finding has its own calibrators of subgroups")
+        asked = [(each.calibration, len(ABSENT_PRESENT)) for each in self.findings or ()]
+        for calibration, classes in [(self.calibration, len(self.classes)), *asked]:
+            for each in calibration.subgroups or ():
+                if each.class_bias is not None and len(each.class_bias) != classes:
+                    raise ValueError("the calibrator of a subgroup needs one bias per class")
         return self
 
     @field_validator("variants")

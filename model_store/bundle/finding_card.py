@@ -1,19 +1,12 @@
 """The part of a card that describes one finding: a question that each image answers, yes or no."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from calibration.findings.thresholds import ThresholdKind
-from model_store.bundle.calibration_card import (
-    CalibrationCard,
-    ConformalCard,
-    Fraction,
-    Referral,
-)
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Fraction
 from model_store.bundle.records import OpenRecord
-
-ABSENT_PRESENT: Final = ("absent", "present")  # the classes of a finding's question
 
 
 class ThresholdRule(OpenRecord):
@@ -63,5 +56,6 @@ class FindingCard(OpenRecord):
         description="of the reference, such as auroc, auprc, observed_expected, ece, ece_floor",
     )
     promise: FindingPromise = FindingPromise()
-    referral: Referral | None = None
-    conformal: ConformalCard | None = None
+    conformal: ConformalCard | None = Field(
+        default=None, description="a person should look where the set is not one class"
+    )

@@ -4,12 +4,13 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.errors import ModelStoreError
 
@@ -53,11 +54,11 @@ def request_id_of(value: str | None) -> str | None:
 def answer_of(
     card: Mapping[str, Any],
     graph: npt.NDArray[np.float32],
-    by: AnswerCalibrator,
+    by: AnswerCalibrator | FindingsCalibrator,
     *,
     request_id: str | None,
 ) -> dict[str, Any]:
-    """Return the answer of a card's model for one image.
+    """Return the answer of a card's model for one image: of exclusive classes, or of findings.
 
     Args:
         card: the parsed card.json.
@@ -65,14 +66,25 @@ def answer_of(
         by: the calibrator for the image's tags.
         request_id: the client's id of the image, or None.
     """
-    classes, probabilities = card["classes"], by(graph).tolist()
-    best = int(np.argmax(probabilities))
-    confidence, members = probabilities[best], by.members(probabilities)
-    answer = {
+    head = {
         "prediction_id": str(uuid7()),
         "request_id": request_id,
         "model": card["name"],
         "version": card["version"],
+    }
+    probabilities = by(graph).tolist()
+    if isinstance(by, FindingsCalibrator):
+        asked = zip(by.questions, probabilities, strict=True)
+        return head | {"findings": {each.name: each.answer(p) for each, p in asked}}
+    return head | _classification(card["classes"], probabilities, by)
+
+
+def _classification(
+    classes: Sequence[str], probabilities: list[float], by: AnswerCalibrator
+) -> dict[str, Any]:
+    best = int(np.argmax(probabilities))
+    confidence, members = probabilities[best], by.members(probabilities)
+    answer: dict[str, Any] = {
         "predicted": classes[best],
         "confidence": confidence,
         "probabilities": dict(zip(classes, probabilities, strict=True)),
@@ -85,11 +97,26 @@ def answer_of(
 
 def logged(answer: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
-    row = {
-        name: answer[name]
-        for name in ("model", "version", "prediction_id", "request_id", "probabilities")
-    }
+    row = {name: answer[name] for name in ("model", "version", "prediction_id", "request_id")}
+    row["probabilities"] = probabilities_of(answer)
     return row if tags is None else row | {"tags": json.loads(tags)}
+
+
+def claims(answers: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return the confidence of answers of a model, under "", or their probabilities by finding."""
+    if "findings" not in answers[0]:
+        return {"": [each["confidence"] for each in answers]}
+    return {
+        name: [each["findings"][name]["probability"] for each in answers]
+        for name in answers[0]["findings"]
+    }
+
+
+def probabilities_of(answer: Mapping[str, Any]) -> dict[str, float]:
+    """Return the probabilities in an answer, by class or by finding."""
+    if "findings" not in answer:
+        return dict(answer["probabilities"])
+    return {name: each["probability"] for name, each in answer["findings"].items()}
 
 
 def uuid7() -> uuid.UUID:

@@ -5,6 +5,7 @@ Prometheus mode with `model_metrics_auto_detect=true`.
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -15,9 +16,12 @@ from calibration.bins import BIN_COUNT, bin_index
 # Name -> labels, meaning.
 _VERSION: Final = ("model", "version")
 COUNTERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "candor_predictions_total": ((*_VERSION, "bin"), "Answers, by confidence bin."),
+    "candor_predictions_total": (
+        (*_VERSION, "finding", "bin"),
+        "Answers, by bin of confidence or of a finding's probability.",
+    ),
     "candor_prediction_confidence_total": (
-        (*_VERSION, "bin"),
+        (*_VERSION, "finding", "bin"),
         "Sum of the confidence of all answers.",
     ),
     "candor_requests_rejected_total": (
@@ -35,23 +39,34 @@ COUNTERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 class WorkerCounters:
     """The counters of one worker. Without TorchServe's metrics it counts nothing."""
 
-    def __init__(self, metrics: Any, *, model: str, version: int, reasons: Sequence[str]) -> None:
-        """`metrics` is the handler's `context.metrics`; all series of the version start at zero."""
+    def __init__(
+        self,
+        metrics: Any,
+        *,
+        model: str,
+        version: int,
+        reasons: Sequence[str],
+        findings: Sequence[str] = ("",),
+    ) -> None:
+        """`metrics` is the handler's `context.metrics`; all series of the version start at zero.
+
+        `findings`: their names; one that is empty stands for exclusive classes.
+        """
         self._model = (model, str(version))
         self._counters = {} if metrics is None else _counters(metrics)
-        for bin_number in range(BIN_COUNT):
+        for finding, bin_number in product(findings, range(BIN_COUNT)):
             for name in ("candor_predictions_total", "candor_prediction_confidence_total"):
-                self._add(name, 0, (*self._model, _label(bin_number)))
+                self._add(name, 0, (*self._model, finding, _label(bin_number)))
         for reason in reasons:
             self._add("candor_requests_rejected_total", 0, (reason,))
         self.deliver(0)
         self.lose(0)
 
-    def answer(self, confidence: npt.NDArray[np.float32]) -> None:
-        """Count answers of these confidences, (N,)."""
+    def answer(self, confidence: npt.NDArray[np.float32], *, finding: str = "") -> None:
+        """Count answers of these confidences, or of these probabilities of a finding, (N,)."""
         bins = bin_index(confidence)
         for bin_number in np.unique(bins).tolist():
-            labels, among = (*self._model, _label(bin_number)), bins == bin_number
+            labels, among = (*self._model, finding, _label(bin_number)), bins == bin_number
             self._add("candor_predictions_total", int(among.sum()), labels)
             total = float(confidence[among].sum(dtype=np.float64))
             self._add("candor_prediction_confidence_total", total, labels)

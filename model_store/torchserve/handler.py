@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.subgroups import AnswerCalibrators
+from calibration.calibrators.finding_answers import calibrators_of
 from model_store.errors import (
     BrokenImage,
     EmptyImage,
@@ -44,6 +44,7 @@ from model_store.torchserve.answers import (
     Input,
     RequestIdInvalid,
     answer_of,
+    claims,
     logged,
     request_id_of,
 )
@@ -84,7 +85,7 @@ class CandorHandler:
         """Load graph and card from the unpacked archive; deliver answers if a monitor is set."""
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        self._calibrators = AnswerCalibrators(self._card)
+        self._calibrators = calibrators_of(self._card)
         self._spec = InputSpec(**self._card["input"])
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
@@ -96,6 +97,7 @@ class CandorHandler:
             model=self._card["name"],
             version=self._card["version"],
             reasons=[*(code for _, code in STATUS.values()), "inference_failed"],
+            findings=self._card["classes"] if self._card.get("findings") else ("",),
         )
         self._outbox: OutboxFile | None = None
         if url := os.environ.get(MONITOR_URL):
@@ -174,8 +176,8 @@ class CandorHandler:
         return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in rows]
 
     def _record(self, answered: Sequence[tuple[Mapping[str, Any], str | None]]) -> None:
-        confidence = [answer["confidence"] for answer, _ in answered]
-        self._counters.answer(np.array(confidence, np.float32))
+        for finding, confidence in claims([answer for answer, _ in answered]).items():
+            self._counters.answer(np.array(confidence, np.float32), finding=finding)
         if self._outbox is None:
             return
         if self._outbox.append([logged(answer, tags) for answer, tags in answered]):

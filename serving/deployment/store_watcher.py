@@ -196,8 +196,9 @@ class StoreWatcher:
         logger.info(
             "version in production", extra={"fields": {"model": name, "version": wanted.version}}
         )
-        if served.card.calibration.method == "none":
-            fields = {"model": name, "version": wanted.version, "calibration": "none"}
+        if uncalibrated := served.card.uncalibrated:
+            fields: dict[str, object] = {"model": name, "version": wanted.version}
+            fields |= {"calibration": "none", "uncalibrated": uncalibrated}
             logger.warning("this version is not calibrated", extra={"fields": fields})
 
     def _loaded(self, name: str, wanted: Alias) -> ServedVersion | None:

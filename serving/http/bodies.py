@@ -54,6 +54,7 @@ class Heatmap(Struct, frozen=True):
     """Which parts of an image the prediction depends on."""
 
     method: Literal["occlusion"]
+    of: Annotated[str, Meta(description="the class or finding")]
     sentence: Annotated[
         str, Meta(description="what the map shows, also if no part of the image matters much")
     ]
@@ -65,8 +66,8 @@ class Heatmap(Struct, frozen=True):
     ]
 
 
-class Prediction(Struct, frozen=True, kw_only=True):
-    """The answer for one image."""
+class Answered(Struct, frozen=True, kw_only=True):
+    """What the answer for one image has, whatever the model answers."""
 
     prediction_id: Annotated[
         str, Meta(description="UUIDv7, the key for feedback", extra_json_schema={"format": "uuid"})
@@ -74,6 +75,26 @@ class Prediction(Struct, frozen=True, kw_only=True):
     request_id: str | None
     model: str
     version: Version
+    audit: (
+        Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
+    ) = UNSET
+    explanation: Heatmap | UnsetType = UNSET
+    file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
+    frame: FrameNumber | UnsetType = UNSET
+
+
+Calibrator: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="the tags whose own calibrator applies; absent: only that of all",
+        examples=["site=B"],
+    ),
+]
+
+
+class Prediction(Answered, frozen=True, kw_only=True):
+    """The answer for one image of a model of exclusive classes."""
+
     predicted: Annotated[str, Meta(description="the most probable class")]
     confidence: Annotated[Fraction, Meta(description="the calibrated probability of `predicted`")]
     probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")]
@@ -88,22 +109,41 @@ class Prediction(Struct, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
-    audit: (
-        Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
-    ) = UNSET
-    calibrator: (
+    calibrator: Calibrator | UnsetType = UNSET
+
+
+class FindingAnswer(Struct, frozen=True, kw_only=True):
+    """The answer of one finding."""
+
+    probability: Annotated[Fraction, Meta(description="calibrated, that the finding is present")]
+    threshold: Fraction
+    present: Annotated[
+        bool, Meta(description="whether the probability is at or above the threshold")
+    ]
+    refer: (
         Annotated[
-            str,
+            bool,
+            Meta(description="whether a person should look: the set does not have one class"),
+        ]
+        | UnsetType
+    ) = UNSET
+    prediction_set: (
+        Annotated[
+            list[Literal["absent", "present"]],
             Meta(
-                description="the tags whose own calibrator applies; absent: only that of all",
-                examples=["site=B"],
+                description="holds the truth as often as the card promises, of images with the "
+                "finding and of those without it"
             ),
         ]
         | UnsetType
     ) = UNSET
-    explanation: Heatmap | UnsetType = UNSET
-    file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
-    frame: FrameNumber | UnsetType = UNSET
+    calibrator: Calibrator | UnsetType = UNSET
+
+
+class FindingsPrediction(Answered, frozen=True, kw_only=True):
+    """The answer for one image of a model with findings."""
+
+    findings: Annotated[dict[str, FindingAnswer], Meta(description="of every finding, by name")]
 
 
 class ImageRefused(ErrorBody, frozen=True, kw_only=True):
@@ -162,22 +202,37 @@ class ModelInput(Struct, frozen=True):
     frames: Literal["one", "first"]
 
 
+CalibrationName: TypeAlias = Annotated[
+    str,
+    Meta(
+        description='where the temperature comes from; "none" means that the model is not '
+        "calibrated"
+    ),
+]
+
+
+class ListedFinding(Struct, frozen=True):
+    """A finding of a version that is loaded."""
+
+    threshold: Annotated[Fraction, Meta(description="present from this probability on")]
+    temperature: float
+    calibration: CalibrationName
+
+
 class ListedVersion(Struct, frozen=True):
     """A version that is loaded."""
 
     version: Version
-    classes: tuple[str, ...]
+    kind: Literal["classes", "findings"]
+    classes: Annotated[tuple[str, ...], Meta(description="exclusive, or the findings' names")]
     input: ModelInput
-    temperature: float
-    calibration: Annotated[
-        str,
-        Meta(
-            description='where the temperature comes from; "none" means that the model is not '
-            "calibrated"
-        ),
+    temperature: Annotated[
+        float | None, Meta(description="null with findings, of which each has one")
     ]
+    calibration: CalibrationName | None
     backbone: str
     loss: str
+    findings: dict[str, ListedFinding] | UnsetType = UNSET
 
 
 class ListedModel(Struct, frozen=True, rename={"model_name": "modelName", "model_url": "modelUrl"}):

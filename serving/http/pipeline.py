@@ -27,10 +27,10 @@ from serving.http.items import ImageItem, with_keys
 from serving.http.stage_spans import StageSpans
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
-from serving.inference.explanation import OcclusionExplainer
+from serving.inference.explanation import OcclusionExplainer, column_of
 from serving.inference.heat_map import HeatMap
 from serving.inference.metrics import ServingMetrics
-from serving.inference.predictor import Classification
+from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
@@ -86,17 +86,19 @@ class InferencePipeline:
         served: ServedVersion,
         item: ImageItem,
         *,
+        of: str,
         arrived_s: float,
         caller: Caller,
         deadline_s: float | None = None,
         frame: FrameChoice | None = None,
     ) -> tuple[bytes, int]:
         """The answer with a heat map in its field `explanation`, and the number of the frame that
-        it is of.
+        it is of. `of`: the class or finding that the map explains, as `column_of` takes it.
 
         Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does
         so before the answer is recorded.
         """
+        column = column_of(served.card, of)
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
             image, number = await self._decoded(served, item, frame, deadline_s)
@@ -104,8 +106,9 @@ class InferencePipeline:
             with served.queue:
                 work = self._infer(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
-            predicted = served.card.classes.index(json.loads(answer)["predicted"])
-            shown = await explain(image, predicted, item.tags)
+            if column is None:
+                column = served.card.classes.index(json.loads(answer)["predicted"])
+            shown = await explain(image, column, item.tags)
         return with_explanation(answer, method="occlusion", shown=shown), number
 
     async def answer_frames(
@@ -136,19 +139,22 @@ class InferencePipeline:
         return answers, frames.numbers
 
     async def try_out(
-        self, served: ServedVersion, image: Image, *, explained: bool = False
-    ) -> tuple[Classification, HeatMap | None]:
-        """The answer for (C, H, W) uint8 that is not recorded, and a heat map if asked for.
+        self, served: ServedVersion, image: Image, *, explain: str | None = None
+    ) -> tuple[Prediction, HeatMap | None]:
+        """The answer for (C, H, W) uint8 that is not recorded, and a heat map of the class or
+        finding `explain`.
 
         Raises what `answer_explained` raises.
         """
+        column = None if explain is None else column_of(served.card, explain)
         served.queue.admit()
         prediction = await served.try_out(image)
-        if not explained:
+        if explain is None:
             return prediction, None
-        async with self._occluder.place(served.card, served.folder) as explain:
-            predicted = served.card.classes.index(prediction.predicted)
-            return prediction, await explain(image, predicted, None)
+        async with self._occluder.place(served.card, served.folder) as draw:
+            if column is None and isinstance(prediction, Classification):
+                column = served.card.classes.index(prediction.predicted)
+            return prediction, await draw(image, column or 0, None)
 
     async def answer_many(
         self,

@@ -166,10 +166,11 @@ class PredictionApp:
         arrived_s: float,
     ) -> bytes:
         """The answer to one image: as it is, explained, or of chosen frames."""
-        if asked.explain:
+        if asked.explain is not None:
             answer, number = await self._pipeline.answer_explained(
                 served,
                 item,
+                of=asked.explain,
                 frame=asked.frame,
                 arrived_s=arrived_s,
                 caller=caller,

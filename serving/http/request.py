@@ -115,9 +115,11 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """An explanation, and frames of the image in place of the card's."""
+    """A class or finding to explain (explanation.py: column_of), and frames of the image in place
+    of the card's.
+    """
 
-    explain: bool = False
+    explain: str | None = None
     frame: FrameChoice | None = None
 
 
@@ -136,12 +138,12 @@ def read_query(query: bytes) -> PredictionQuery:
         raise MalformedRequest(f"the query gives {brief(twice)} more than once; give it once.{one}")
     if not values.keys() <= {"explain", "frame"} or not values:
         raise MalformedRequest(
-            "the query must be ?explain=occlusion or none, ?frame=N, middle or all, or both."
+            "the query must be ?explain=occlusion, a class or finding, or none, ?frame=N, middle "
+            "or all, or both."
         )
-    if values.get("explain", "none") not in ("occlusion", "none"):
-        raise MalformedRequest("explain must be occlusion or none.")
-    asked = PredictionQuery(values.get("explain") == "occlusion", read_frame(values.get("frame")))
-    if asked.explain and asked.frame == "all":
+    explain = values.get("explain")
+    asked = PredictionQuery(None if explain == "none" else explain, read_frame(values.get("frame")))
+    if asked.explain is not None and asked.frame == "all":
         raise MalformedRequest(
             "a heat map explains one frame; choose it by its number, or leave explain out."
         )

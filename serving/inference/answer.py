@@ -9,8 +9,10 @@ import json
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from calibration.calibrators.finding_answers import FindingsCalibrator, Question, Said
 from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
+from serving.inference.batcher import AnswerWriter
 from serving.inference.heat_map import HeatMap
 
 _HASHES = 2**64
@@ -19,7 +21,7 @@ JSON_HEADER = (b"content-type", b"application/json")
 
 
 class JsonAnswerWriter:
-    """Writes answers of the model that `card` describes.
+    """Writes answers of the model of exclusive classes that `card` describes.
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "predicted",
     "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
@@ -27,14 +29,7 @@ class JsonAnswerWriter:
     """
 
     def __init__(self, card: Card) -> None:
-        model = f'"model":{json.dumps(card.name)},"version":{card.version}'
-        if card.precision is not None:
-            model += f',"precision":{json.dumps(card.precision)}'
-        self._head = (
-            '{"prediction_id":"%s","request_id":%s,'
-            + _literal(model)
-            + ',"predicted":%s,"confidence":%.9g,"probabilities":{'
-        )
+        self._head = _head(card) + ',"predicted":%s,"confidence":%.9g,"probabilities":{'
         self._probabilities = (
             ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'
         )
@@ -44,14 +39,13 @@ class JsonAnswerWriter:
         self,
         prediction_id: str,
         request_id: str | None,
-        predicted: int,
         values: Sequence[float],
         by: AnswerCalibrator,
     ) -> bytes:
         """See AnswerWriter."""
-        confidence = values[predicted]
-        identity = "null" if request_id is None else json.dumps(request_id)
-        head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
+        confidence = max(values)
+        label = self._labels[values.index(confidence)]
+        head = self._head % (prediction_id, _text(request_id), label, confidence)
         return (
             head
             + self._probabilities % (*values, _LITERALS[by.refers(confidence)])
@@ -65,15 +59,70 @@ class JsonAnswerWriter:
         return f',"prediction_set":[{",".join(self._labels[each] for each in members)}]'
 
 
+class JsonFindingsWriter:
+    """Writes answers of the model with findings that `card` describes.
+
+    An answer has the fields "prediction_id", "request_id", "model", "version", "findings", and
+    "precision" if the model is not in float32. Each finding has those of `Question.answer`.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self._head = _head(card) + ',"findings":{'
+        self._names = [f'{json.dumps(name)}:{{"probability":' for name in card.classes]
+        self._ends: dict[tuple[int, str | None, Said], str] = {}
+
+    def write(
+        self,
+        prediction_id: str,
+        request_id: str | None,
+        values: Sequence[float],
+        by: FindingsCalibrator,
+    ) -> bytes:
+        """See AnswerWriter."""
+        answers = ",".join(
+            f"{name}{value:.9g}{self._end(at, by.questions[at], value)}"
+            for at, (name, value) in enumerate(zip(self._names, values, strict=True))
+        )
+        return (self._head % (prediction_id, _text(request_id)) + answers + "}}").encode()
+
+    def _end(self, at: int, question: Question, value: float) -> str:
+        """What follows the probability. Few texts, so each is written once."""
+        key = (at, question.by.name, question.said(value))
+        end = self._ends.get(key)
+        if end is None:
+            fields = question.answer(value)
+            del fields["probability"]
+            end = self._ends[key] = "," + json.dumps(fields, separators=(",", ":"))[1:]
+        return end
+
+
+def json_writer(card: Card) -> AnswerWriter:
+    """The writer of a card's answers."""
+    return JsonFindingsWriter(card) if card.has_findings else JsonAnswerWriter(card)
+
+
+def _head(card: Card) -> str:
+    model = f'"model":{json.dumps(card.name)},"version":{card.version}'
+    if card.precision is not None:
+        model += f',"precision":{json.dumps(card.precision)}'
+    return '{"prediction_id":"%s","request_id":%s,' + _literal(model)
+
+
+def _text(request_id: str | None) -> str:
+    return "null" if request_id is None else json.dumps(request_id)
+
+
 def with_audit(answer: bytes, drawn: bool) -> bytes:
     """An answer with the field `audit`: whether it is part of the audit sample."""
     return answer[:-1] + (b',"audit":true}' if drawn else b',"audit":false}')
 
 
 def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
-    """An answer with the field `explanation`: sentence, values, and a PNG in base64."""
+    """An answer with the field `explanation`: its class or finding, sentence, values, and a PNG in
+    base64.
+    """
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
-    fields = {"method": method, "sentence": shown.sentence, "values": values}
+    fields = {"method": method, "of": shown.of, "sentence": shown.sentence, "values": values}
     fields["png"] = base64.b64encode(shown.png).decode()
     return answer[:-1] + b',"explanation":%s}' % json.dumps(fields).encode()
 

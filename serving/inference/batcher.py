@@ -20,7 +20,6 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.subgroups import AnswerCalibrator
 from serving.inference.run_watch import MEMORY
 
 logger = logging.getLogger(__name__)
@@ -39,12 +38,11 @@ class AnswerWriter(Protocol):
         self,
         prediction_id: str,
         request_id: str | None,
-        predicted: int,
         values: Sequence[float],
-        by: AnswerCalibrator,
+        by: Any,
     ) -> Any:
-        """The answer for one image with probabilities `values`, (K,), largest at `predicted`, that
-        `by` has calibrated.
+        """The answer for one image with probabilities `values`, (K,), that `by` has calibrated:
+        an AnswerCalibrator or a FindingsCalibrator, as the card has it.
         """
 
 

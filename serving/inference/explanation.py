@@ -1,5 +1,5 @@
-"""Occlusion maps: how much of the predicted class's probability is lost when a part of the image is
-covered.
+"""Occlusion maps: how much of a class's or a finding's probability is lost when a part of the image
+is covered.
 
 Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 3. A
 gray patch moves over the image, and each position costs one inference. So explanations have their
@@ -19,7 +19,13 @@ import numpy.typing as npt
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
-from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
+from monitoring.errors import brief
+from serving.errors import (
+    ExplanationsBusy,
+    ExplanationUnavailable,
+    MalformedRequest,
+    ModelUnusable,
+)
 from serving.inference.batcher import Image, lower_priority
 from serving.inference.heat_map import HeatMap, heat_map
 from serving.inference.predictor import Predictor
@@ -27,6 +33,7 @@ from serving.inference.predictor import Predictor
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
+PREDICTED: Final = "occlusion"  # in place of a name
 Explain: TypeAlias = Callable[[Image, int, str | None], Awaitable[HeatMap]]
 
 
@@ -44,7 +51,7 @@ class OcclusionExplainer:
     async def place(self, card: Card, folder: Path) -> AsyncIterator[Explain]:
         """A place in the queue, and a function that draws a map there.
 
-        The function takes an image, (C, H, W) uint8, a class and tags, and returns the map by the
+        The function takes an image, (C, H, W) uint8, a column and tags, and returns the map by the
         version in `folder`. What may be refused is refused here: raises ExplanationsBusy, or
         ExplanationUnavailable if the folder no longer holds that version.
         """
@@ -55,8 +62,8 @@ class OcclusionExplainer:
         try:
             predictor = await asyncio.shield(work[0])
 
-            async def explain(image: Image, predicted: int, tags: str | None) -> HeatMap:
-                work.append(self._run(_explain, predictor, image, predicted, tags))
+            async def explain(image: Image, column: int, tags: str | None) -> HeatMap:
+                work.append(self._run(_explain, predictor, image, column, tags))
                 return cast(HeatMap, await asyncio.shield(work[-1]))
 
             yield explain
@@ -83,8 +90,9 @@ class OcclusionExplainer:
         return self._predictors[folder]
 
 
-def _explain(predictor: Predictor, image: Image, predicted: int, tags: str | None) -> HeatMap:
-    return heat_map(importance(predictor, image, predicted, tags=tags), image)
+def _explain(predictor: Predictor, image: Image, column: int, tags: str | None) -> HeatMap:
+    values = importance(predictor, image, column, tags=tags)
+    return heat_map(values, image, of=predictor.card.classes[column])
 
 
 def _open(folder: Path, card: Card) -> Predictor:
@@ -106,20 +114,33 @@ def _open(folder: Path, card: Card) -> Predictor:
         ) from error
 
 
+def column_of(card: Card, of: str) -> int | None:
+    """The column of the class or finding that a request names to be explained; None: that of the
+    predicted class, for PREDICTED. Raises MalformedRequest.
+    """
+    if of in card.classes:
+        return card.classes.index(of)
+    if of == PREDICTED and not card.has_findings:
+        return None
+    names = ", ".join(brief(name) for name in card.classes[:20])
+    word = "finding" if card.has_findings else f"class, or {PREDICTED} for the predicted one"
+    raise MalformedRequest(f"explain must be none, or name a {word}: {names}.")
+
+
 def importance(
-    predictor: Predictor, image: Image, predicted: int, *, tags: str | None = None
+    predictor: Predictor, image: Image, column: int, *, tags: str | None = None
 ) -> npt.NDArray[np.float64]:
-    """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS,
-    POSITIONS), for an image with `tags`.
+    """Loss of the probability in a `column` of the graph's output when each cell is covered,
+    (POSITIONS, POSITIONS), for an image with `tags`.
 
     A cell's value is the mean over the patches that cover it. It is positive if the image supports
-    the class.
+    the class or finding.
     """
     covered, boxes = _covered(image)
     by = predictor.calibrators.of(tags)
-    whole = float(by(predictor.predict(image[np.newaxis]))[0, predicted])
+    whole = float(by(predictor.predict(image[np.newaxis]))[0, column])
     batches = (covered[start : start + BATCH] for start in range(0, len(covered), BATCH))
-    lost = np.concatenate([whole - by(predictor.predict(batch))[:, predicted] for batch in batches])
+    lost = np.concatenate([whole - by(predictor.predict(batch))[:, column] for batch in batches])
     total, count = np.zeros((POSITIONS, POSITIONS)), np.zeros((POSITIONS, POSITIONS))
     for value, (row, column) in zip(lost, boxes, strict=True):
         total[row : row + SPAN, column : column + SPAN] += value

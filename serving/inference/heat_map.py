@@ -36,39 +36,34 @@ NOTHING: Final = "No part of the image matters much."
 
 @dataclass(frozen=True)
 class HeatMap:
-    """An occlusion map: its values, its picture (PNG) and its sentence."""
+    """An occlusion map of a class or finding: its values, its picture (PNG) and its sentence."""
 
+    of: str
     values: Values
     png: bytes
     sentence: str
 
 
-def heat_map(values: Values, image: Image) -> HeatMap:
-    """The map of `values`, (R, C), probability lost, over `image`, (C, H, W) uint8."""
-    return HeatMap(values, _picture(values, image), sentence(values))
+def heat_map(values: Values, image: Image, *, of: str) -> HeatMap:
+    """The map of `values`, (R, C), probability of `of` lost, over `image`, (C, H, W) uint8."""
+    return HeatMap(of, values, _picture(values, image), sentence(values, of=of))
 
 
-def sentence(values: Values) -> str:
+def sentence(values: Values, *, of: str) -> str:
     """What the map shows.
 
-    >>> sentence(np.array([[0.31, -0.02]]))
-    'Covering a red part lowers the probability of the predicted class by up to 31.0 points.'
-    >>> sentence(np.array([[0.012, -0.02]]))
-    "No part of the image matters much. Covering one changes the class's probability by at most 2.0
-    points."
+    >>> sentence(np.array([[0.31, -0.02]]), of="Edema")
+    'Covering a red part lowers the probability of Edema by up to 31.0 points.'
+    >>> sentence(np.array([[0.012, -0.02]]), of="Edema")
+    'No part of the image matters much. Covering one changes the probability of Edema by at most 2.0
+    points.'
     """
     most, least = float(values.max()), float(values.min())
     if max(most, -least) < MATTERS:
         change = points(max(most, -least))
-        return f"{NOTHING} Covering one changes the class's probability by at most {change}."
-    lowers = (
-        "Covering a red part lowers the probability of the predicted class by up to "
-        f"{points(most)}."
-    )
-    raises = (
-        "Covering a blue part raises the probability of the predicted class by up to "
-        f"{points(-least)}."
-    )
+        return f"{NOTHING} Covering one changes the probability of {of} by at most {change}."
+    lowers = f"Covering a red part lowers the probability of {of} by up to {points(most)}."
+    raises = f"Covering a blue part raises the probability of {of} by up to {points(-least)}."
     return " ".join(
         text for text, change in ((lowers, most), (raises, -least)) if change >= MATTERS
     )

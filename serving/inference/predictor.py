@@ -1,25 +1,25 @@
 """ONNX Runtime around one verified bundle: uint8 images in, calibrated probabilities out.
 
-Normalization, temperature and softmax are part of the graph.
+Normalization, temperature and softmax, or sigmoid, are part of the graph.
 """
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrators
+from calibration.calibrators.finding_answers import calibrators_of
 from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.installation import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
+from serving.inference.prediction import Prediction, reader
 from serving.inference.run_watch import (
     LEAST_S,
     LOADING_S,
@@ -49,23 +49,6 @@ PROVIDERS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """The answer for one image.
-
-    `refer` says whether a person should look at the image; `prediction_set` lists the classes that
-    it may belong to. Each is None if the card does not define it. `calibrator` names the tags whose
-    calibrator followed the graph's; None: none did.
-    """
-
-    predicted: str
-    confidence: float
-    probabilities: dict[str, float]
-    refer: bool | None
-    prediction_set: tuple[str, ...] | None = None
-    calibrator: str | None = None
-
-
 class Predictor:
     """One ONNX Runtime session. Raises ModelUnusable if it cannot load or run the graph."""
 
@@ -74,7 +57,8 @@ class Predictor:
     ) -> None:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core."""
         self.card = bundle.card
-        self.calibrators = AnswerCalibrators(self.card.model_dump())
+        self.calibrators = calibrators_of(self.card.model_dump())
+        self._read = reader(self.card)
         self.folder = bundle.folder
         self.stopped: str | None = None  # why, if a run took too long or too much memory
         self._usual_s: float | None = None  # of one image
@@ -182,7 +166,7 @@ class Predictor:
         shape = self.card.input
         return np.zeros((images, shape.channels, shape.height, shape.width), dtype=np.uint8)
 
-    def classify(self, data: bytes, *, tags: str | None = None) -> Classification:
+    def classify(self, data: bytes, *, tags: str | None = None) -> Prediction:
         """The answer for one encoded image. Raises model_store's ImageError.
 
         `tags`: as in the ledger, see `model_store.tags.read_tags`.
@@ -191,7 +175,7 @@ class Predictor:
 
     def classify_frames(
         self, data: bytes, frame: FrameChoice, *, tags: str | None = None
-    ) -> dict[int, Classification]:
+    ) -> dict[int, Prediction]:
         """The answers for chosen frames of an encoded image, by number. Raises ImageError."""
         found = decode_frames(data, self.card.input.spec, frame)
         answers = [self.classify_pixels(pixels, tags=tags) for pixels in found.pixels]
@@ -199,27 +183,16 @@ class Predictor:
 
     def classify_pixels(
         self, image: npt.NDArray[np.uint8], *, tags: str | None = None
-    ) -> Classification:
+    ) -> Prediction:
         """The answer for one decoded image, (C, H, W)."""
         return self.classify_batch(image[np.newaxis], tags=tags)[0]
 
     def classify_batch(
         self, images: npt.NDArray[np.uint8], *, tags: str | None = None
-    ) -> list[Classification]:
+    ) -> list[Prediction]:
         """The answers for decoded images, (N, C, H, W), of the same tags. Raises ModelUnusable."""
         by = self.calibrators.of(tags)
-        return [self._classification(row.tolist(), by) for row in by(self.predict(images))]
-
-    def _classification(self, row: list[float], by: AnswerCalibrator) -> Classification:
-        classes, best, members = self.card.classes, int(np.argmax(row)), by.members(row)
-        return Classification(
-            predicted=classes[best],
-            confidence=row[best],
-            probabilities=dict(zip(classes, row, strict=True)),
-            refer=by.refers(row[best]),
-            prediction_set=None if members is None else tuple(classes[each] for each in members),
-            calibrator=by.name,
-        )
+        return [self._read(row.tolist(), by) for row in by(self.predict(images))]
 
 
 def open_predictor(

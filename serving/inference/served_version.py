@@ -32,7 +32,7 @@ from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer
 from serving.errors import ClientGone, InferenceFailed, LedgerFailed, ModelUnusable, VersionStopped
 from serving.inference.admission import QueueEstimate
-from serving.inference.answer import AuditSampler, JsonAnswerWriter, with_audit
+from serving.inference.answer import AuditSampler, json_writer, with_audit
 from serving.inference.batcher import (
     AnswerWriter,
     Batcher,
@@ -43,7 +43,8 @@ from serving.inference.batcher import (
     stacked,
 )
 from serving.inference.metrics import InferenceCounts, ServingMetrics
-from serving.inference.predictor import Classification, Predictor, Probabilities
+from serving.inference.prediction import Prediction
+from serving.inference.predictor import Predictor, Probabilities
 from serving.inference.retries import Retries
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,14 @@ class ServedVersion:
         self.decoding = BatchingDelay(
             predictor.one_image_s if predictor.on_cpu else 0.0, self._queue_soon
         )
+        if recorder is not None and self.card.has_findings:
+            raise ModelUnusable(
+                f"{self.card.name} has findings, which the ledger cannot keep yet; set "
+                "CANDOR_LEDGER to 'off' to serve it."
+            )
         self._predictor = predictor
         self._calibrators = predictor.calibrators
-        self._writer = JsonAnswerWriter(self.card)
+        self._writer = json_writer(self.card)
         self._recorder = recorder
         self._audit = audit if audit and audit.on and recorder else None
         self._pictures = pictures
@@ -161,7 +167,7 @@ class ServedVersion:
             self._queue_soon()
         self._arrived.append(request)
 
-    async def try_out(self, image: Image) -> Classification:
+    async def try_out(self, image: Image) -> Prediction:
         """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the
         queue of the others.
 
@@ -172,7 +178,7 @@ class ServedVersion:
         except ModelUnusable as error:
             self._stop()
             raise InferenceFailed(str(error)) from error
-        if not prediction.confidence <= 1.0:
+        if not prediction.is_number:
             raise InferenceFailed(NOT_A_NUMBER)
         return prediction
 
@@ -210,7 +216,7 @@ class ServedVersion:
         for request in requests:
             request.inference = (started_s, ended_s)
         answers, rows = self._describe(requests, probabilities)
-        first_id = rows[0].prediction_id if answers[0] is not None else None
+        first_id = requests[0].given_id or None
         batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
         if self._recorder is None or not rows:
             self._hand_over(batch, None)
@@ -235,11 +241,11 @@ class ServedVersion:
         served_at_ns = time.time_ns()
         patients = self._recorder.patients if self._recorder else None
         best = probabilities.argmax(axis=1).tolist()
-        for request, predicted, row, values in zip(
-            requests, best, probabilities, probabilities.tolist(), strict=True
+        sound: list[bool] = np.all(probabilities <= 1.0, axis=1).tolist()  # False for NaN
+        for request, predicted, is_number, row, values in zip(
+            requests, best, sound, probabilities, probabilities.tolist(), strict=True
         ):
-            confidence = values[predicted]
-            if not confidence <= 1.0:  # NaN: argmax treats it as the largest
+            if not is_number:
                 answers.append(None)
                 continue
             identity = (
@@ -258,7 +264,7 @@ class ServedVersion:
                     self.watched_version_id,
                     request.request_id,
                     predicted,
-                    confidence,
+                    values[predicted],
                     row.tobytes(),
                     served_at_ns,
                     request.tags,
@@ -277,7 +283,7 @@ class ServedVersion:
             values = np.frombuffer(row.probabilities, "<f4").tolist()
         identity = str(uuid_utils.UUID(bytes=row.prediction_id))
         answer = (writer or self._writer).write(
-            identity, row.request_id, row.predicted, values, self._calibrators.of(row.tags)
+            identity, row.request_id, values, self._calibrators.of(row.tags)
         )
         if self._audit is None or writer:
             return answer

@@ -44,7 +44,7 @@ from serving.errors import (
     UnsupportedMedia,
     VersionNotLoaded,
 )
-from serving.http.bodies import Binary, FrameName, Prediction
+from serving.http.bodies import Answered, Binary, FrameName
 from serving.http.caller import AsgiCaller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
@@ -57,7 +57,7 @@ from serving.http.request import (
 )
 from serving.http.request_parameters import FRAME_PARAMETER
 from serving.inference.batcher import Image
-from serving.inference.predictor import Classification
+from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import answer_page, render
@@ -74,9 +74,9 @@ _IMAGE_REFUSALS: Final = tuple(kind for kind in ERRORS if issubclass(kind, Image
 
 
 class TrialForm(Struct, frozen=True):
-    """Images to try or a sample's name, on which version, and whether to explain and record.
+    """Images to try or a sample's name, on which version, what to explain, and whether to record.
 
-    `frame` chooses frames of DICOM files.
+    `frame` chooses frames of DICOM files; `explain` is as in the query of a prediction.
     """
 
     file: list[Binary]
@@ -195,7 +195,7 @@ class TrialRoutes:
     ) -> TriedImage:
         try:
             answer, explanation = await self._pipeline.try_out(
-                served, image, explained=bool(fields.get("explain"))
+                served, image, explain=fields.get("explain") or None
             )
             recorded = await self._record(served, image, request) if fields.get("record") else None
         except ClientGone:
@@ -237,10 +237,10 @@ class TrialRoutes:
         )
         if isinstance(answer, Exception):
             raise answer
-        return msgspec.json.decode(answer, type=Prediction).prediction_id
+        return msgspec.json.decode(answer, type=Answered).prediction_id
 
-    async def _earlier(self, served: ServedVersion, answer: Classification) -> AnswerRecord | None:
-        if self._ledger is None:
+    async def _earlier(self, served: ServedVersion, answer: Prediction) -> AnswerRecord | None:
+        if self._ledger is None or not isinstance(answer, Classification):
             return None
         try:
             return await to_thread.run_sync(
@@ -276,7 +276,8 @@ class TrialRoutes:
                 standing=await self._standing(served),
                 trials=trials,
                 samples=[each.name for each in samples],
-                explain=bool(fields.get("explain")),
+                findings=served.card.classes if served.card.has_findings else (),
+                explain=fields.get("explain", ""),
                 frame=fields.get("frame", ""),
                 limit=MOST_FILES,
                 viewer=viewer,

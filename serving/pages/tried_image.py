@@ -14,7 +14,12 @@ from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.http.bodies import Base64
 from serving.inference.batcher import Image
 from serving.inference.heat_map import HeatMap
-from serving.inference.predictor import Classification
+from serving.inference.prediction import (
+    Classification,
+    PredictedFinding,
+    PredictedFindings,
+    Prediction,
+)
 
 SHOWN_CLASSES: Final = 8
 LEAST_SIDE: Final = 240  # pixels of a picture's shorter side on the page
@@ -36,7 +41,7 @@ class TriedImage:
     file: int = 0
     frame: int | None = None
     error: str | None = None
-    answer: Classification | None = None
+    answer: Prediction | None = None
     record: AnswerRecord | None = None
     promised: float | None = None
     explanation: HeatMap | None = None
@@ -50,20 +55,36 @@ class TriedImage:
         """The class of the style sheet: only what labels bear out looks good."""
         if self.answer is None:
             return "alarm"
+        if self.findings:
+            return "early"
         if self.record is None or (self.record.is_early and not self.record.is_doubtful):
             return "early"
         return "off" if self.record.is_doubtful else "ok"
 
     @property
+    def findings(self) -> list[tuple[str, PredictedFinding]]:
+        """The answers of findings: those present first, then by probability."""
+        if not isinstance(self.answer, PredictedFindings):
+            return []
+        found = self.answer.findings.items()
+        return sorted(found, key=lambda pair: (not pair[1].present, -pair[1].probability))
+
+    @property
+    def classification(self) -> Classification | None:
+        """The answer of exclusive classes."""
+        return self.answer if isinstance(self.answer, Classification) else None
+
+    @property
     def ranked(self) -> list[tuple[str, float]]:
         """The most probable classes, largest first."""
-        probabilities = self.answer.probabilities if self.answer else {}
+        probabilities = self.classification.probabilities if self.classification else {}
         return sorted(probabilities.items(), key=lambda pair: -pair[1])[:SHOWN_CLASSES]
 
     @property
     def unlisted(self) -> int:
         """How many classes are not among `ranked`."""
-        return len(self.answer.probabilities) - len(self.ranked) if self.answer else 0
+        answer = self.classification
+        return len(answer.probabilities) - len(self.ranked) if answer else 0
 
     @property
     def rest(self) -> float:
@@ -73,8 +94,11 @@ class TriedImage:
     @property
     def sentences(self) -> list[str]:
         """What to know beside the probabilities."""
+        if self.classification is None:
+            return []
         record = NO_LABELS if self.record is None else self.record.sentences
-        return [each for each in (record, _set_sentence(self.answer, self.promised)) if each]
+        shown = _set_sentence(self.classification, self.promised)
+        return [each for each in (record, shown) if each]
 
     @property
     def heat_map(self) -> str | None:
@@ -87,8 +111,8 @@ class TriedImage:
         return "" if self.explanation is None else self.explanation.sentence
 
 
-def _set_sentence(answer: Classification | None, promised: float | None) -> str:
-    listed = None if answer is None else answer.prediction_set
+def _set_sentence(answer: Classification, promised: float | None) -> str:
+    listed = answer.prediction_set
     if listed is None:
         return ""
     if not listed:

@@ -5,15 +5,16 @@ The hot route, POST /predictions, is declared here too, but answered before the 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, TypeAlias
 
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from model_store.bundle.card import Card
 from monitoring.http.endpoint import (
     JSON,
     Endpoint,
@@ -31,8 +32,10 @@ from serving.http.bodies import (
     Base64,
     Binary,
     EncodedImage,
+    FindingsPrediction,
     ImageForm,
     ImageRefused,
+    ListedFinding,
     ListedModel,
     ListedVersion,
     ModelInput,
@@ -124,6 +127,7 @@ class ServerRoutes:
         }
 
 
+Answer: TypeAlias = Prediction | FindingsPrediction
 _PREDICTION = tuple(
     Endpoint(
         method="POST",
@@ -143,15 +147,16 @@ _PREDICTION = tuple(
             NDJSON: Base64 | EncodedImage,
         },
         gives={
-            JSON: Prediction | list[Prediction | ImageRefused],
-            NDJSON: Prediction | ImageRefused,
+            JSON: Answer | list[Answer | ImageRefused],
+            NDJSON: Answer | ImageRefused,
         },
         parameters=(
             Parameter(
                 "explain",
                 "query",
-                Literal["occlusion", "none"],
-                "occlusion adds a heat map to the answer",
+                str,
+                "adds a heat map to the answer: occlusion of the predicted class, or the name of "
+                "a class or finding; none: no map",
             ),
             FRAME_PARAMETER,
             *HEAD_PARAMETERS,
@@ -223,19 +228,28 @@ async def _post_only(_: Request) -> Response:
 
 
 def _listed_model(name: str, model: LoadedModel) -> ListedModel:
-    versions = [
-        ListedVersion(
-            version,
-            served.card.classes,
-            ModelInput(**served.card.input.model_dump()),
-            served.card.calibration.temperature,
-            served.card.calibration.method,
-            served.card.provenance.backbone,
-            served.card.provenance.loss,
-        )
-        for version, served in model.answering.items()
-    ]
+    versions = [_listed_version(served.card) for served in model.answering.values()]
     return ListedModel(name, f"{name}.mar", name, model.production.card.version, versions)
+
+
+def _listed_version(card: Card) -> ListedVersion:
+    findings = {
+        each.name: ListedFinding(
+            each.threshold, each.calibration.temperature, each.calibration.method
+        )
+        for each in card.findings or ()
+    }
+    return ListedVersion(
+        card.version,
+        card.kind,
+        card.classes,
+        ModelInput(**card.input.model_dump()),
+        None if findings else card.calibration.temperature,
+        None if findings else card.calibration.method,
+        card.provenance.backbone,
+        card.provenance.loss,
+        findings or UNSET,
+    )
 
 
 def _torchserve_model(served: ServedVersion) -> TorchServeModel:

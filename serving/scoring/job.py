@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
 from model_store.image import FrameChoice
 from serving.decoding.decoder import Decoder
-from serving.inference.predictor import Classification, open_predictor
+from serving.inference.predictor import open_predictor
+from serving.scoring.columns import cells, columns_of
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.plan import PART_SIZE, ImageList, ScoringPlan, parquet
 from serving.settings import Settings
@@ -85,7 +86,7 @@ class PartScorer:
             row = (
                 {"error": image}
                 if isinstance(image, str)
-                else image[1] | self._answer(next(answers))
+                else image[1] | cells(asdict(next(answers)))
             )
             yield {"file": name} | row
 
@@ -109,46 +110,14 @@ class PartScorer:
         except ImageError as error:
             return str(error)
 
-    def _answer(self, found: Classification) -> dict[str, Any]:
-        answer = {
-            "predicted": found.predicted,
-            "confidence": found.confidence,
-            "refer": found.refer,
-            "calibrator": found.calibrator,
-        }
-        members = None if found.prediction_set is None else list(found.prediction_set)
-        return answer | {
-            "prediction_set": members,
-            **{_column(name): p for name, p in found.probabilities.items()},
-        }
-
     def _written(self, rows: list[dict[str, Any]]) -> bytes:
         import pyarrow as pa
 
-        probabilities = [(_column(name), pa.float32()) for name in self._predictor.card.classes]
-        chosen = () if self._plan.frame is None else ("frame",)
-        texts = (
-            "file",
-            *chosen,
-            "model",
-            "version",
-            "predicted",
-            "confidence",
-            "refer",
-            "prediction_set",
-            "calibrator",
-            "error",
-        )
-        kinds = {
-            "frame": pa.int64(),
-            "version": pa.int64(),
-            "confidence": pa.float32(),
-            "refer": pa.bool_(),
-        }
-        kinds["prediction_set"] = pa.list_(pa.string())
-        schema = pa.schema(
-            [*((name, kinds.get(name, pa.string())) for name in texts), *probabilities]
-        )
+        own = {"list": pa.list_(pa.string()), "bool": pa.bool_()}
+        chosen = {} if self._plan.frame is None else {"frame": "int64"}
+        kinds = {"file": "string"} | chosen | {"model": "string", "version": "int64"}
+        kinds |= columns_of(self._predictor.card) | {"error": "string"}
+        schema = pa.schema([(name, own.get(kind, kind)) for name, kind in kinds.items()])
         named = {"model": self._plan.model, "version": self._plan.version}
         counts = {KEY: self._plan.key, b"candor.refused": str(sum("error" in row for row in rows))}
         table = pa.Table.from_pylist(
@@ -186,10 +155,6 @@ def file_name(part: int) -> str:
     'part-000041.parquet'
     """
     return f"part-{part:06}.parquet"
-
-
-def _column(name: str) -> str:
-    return f"probability {name}"
 
 
 MANIFEST_FILE: Final = "manifest.json"

@@ -107,3 +107,10 @@ class ModelMetadata(Struct, frozen=True):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    properties: Annotated[
+        dict[str, str],
+        Meta(
+            description="`kind`: classes (exclusive) or findings; `classes`: their names in the "
+            "order of the columns, as JSON; `thresholds`: from which each finding is present",
+        ),
+    ]

@@ -1,8 +1,10 @@
 """What both transports share: find a model, describe it, infer."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from model_store.bundle.card import Card
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
@@ -18,7 +20,6 @@ from serving.v2.tensors import (
     InferenceRequest,
     OutputTensor,
     TensorAnswerWriter,
-    output_shape,
     outputs,
     outputs_of,
     read_images,
@@ -52,9 +53,10 @@ class InferenceService:
             platform=PLATFORM,
             inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
             outputs=[
-                TensorMetadata(name, datatype, output_shape(name, card))
-                for name, datatype in outputs_of(card).items()
+                TensorMetadata(name, each.datatype, [-1] if each.size is None else [-1, each.size])
+                for name, each in outputs_of(card).items()
             ],
+            properties=_properties(card),
         )
 
     async def infer(
@@ -97,6 +99,14 @@ class InferenceService:
             if isinstance(result, Exception):
                 raise result
         return outputs(results, card, wanted=asked.wanted)
+
+
+def _properties(card: Card) -> dict[str, str]:
+    """What the columns of `probabilities` are. The values are texts, as gRPC has them."""
+    named = {"kind": card.kind, "classes": json.dumps(card.classes)}
+    if card.findings is None:
+        return named
+    return named | {"thresholds": json.dumps([each.threshold for each in card.findings])}
 
 
 def _sole(images: Sequence[bytes | Image]) -> bytes:

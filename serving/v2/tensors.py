@@ -1,15 +1,14 @@
 """Tensors of the protocol for both transports: a request's images, a batch's outputs."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from model_store.image import FrameChoice
 from serving.errors import MalformedRequest
@@ -60,42 +59,75 @@ class OutputTensor:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """The answer for one image; `probabilities` are (K,). `calibrator` names the tags whose
-    calibrator applies; empty: none.
+    """The answer for one image; `probabilities` are (K,), calibrated `by` an AnswerCalibrator or a
+    FindingsCalibrator.
     """
 
     prediction_id: str
-    predicted: int
     probabilities: Sequence[float]
-    calibrator: str
+    by: Any
 
 
 class TensorAnswerWriter:
     """Writes answers as ImageResults, for transports that send tensors."""
 
     def write(
-        self,
-        prediction_id: str,
-        _request_id: str | None,
-        predicted: int,
-        values: Sequence[float],
-        by: AnswerCalibrator,
+        self, prediction_id: str, _request_id: str | None, values: Sequence[float], by: Any
     ) -> ImageResult:
         """See batcher.AnswerWriter."""
-        return ImageResult(prediction_id, predicted, values, by.name or "")
+        return ImageResult(prediction_id, values, by)
 
 
-OUTPUTS: Final[dict[str, str]] = {
-    "probabilities": "FP32",
-    "confidence": "FP32",
-    "predicted": "BYTES",
-    "prediction_id": "BYTES",
-}
+class Output(NamedTuple):
+    """An output of a model: its datatype, its elements for an image, and their value there.
+
+    `size` None: one, in a tensor [N]; else in a tensor [N, size].
+    """
+
+    datatype: str
+    size: int | None
+    of: Callable[[ImageResult], Any]
 
 
-def outputs_of(card: Card) -> dict[str, str]:
-    """The outputs of a model and their datatypes: with calibrators of subgroups, also which."""
-    return OUTPUTS | ({"calibrator": "BYTES"} if card.calibration.subgroups else {})
+def outputs_of(card: Card) -> dict[str, Output]:
+    """The outputs of a model: with calibrators of subgroups, also which."""
+    count = len(card.classes)
+    same = {
+        "probabilities": Output("FP32", count, lambda result: result.probabilities),
+        "prediction_id": Output("BYTES", None, lambda result: result.prediction_id),
+    }
+    return same | (_of_findings(count) if card.has_findings else _of_classes(card)) | _chosen(card)
+
+
+def _of_classes(card: Card) -> dict[str, Output]:
+    def predicted(result: ImageResult) -> str:
+        return card.classes[int(np.argmax(result.probabilities))]
+
+    return {
+        "confidence": Output("FP32", None, lambda result: max(result.probabilities)),
+        "predicted": Output("BYTES", None, predicted),
+    }
+
+
+def _of_findings(count: int) -> dict[str, Output]:
+    def present(result: ImageResult) -> list[str]:
+        asked = zip(result.by.questions, result.probabilities, strict=True)
+        return [each.name if each.said(p).present else "" for each, p in asked]
+
+    return {"present": Output("BYTES", count, present)}
+
+
+def _chosen(card: Card) -> dict[str, Output]:
+    """The output that names the tags whose calibrator applies, empty for none."""
+
+    def of_findings(result: ImageResult) -> list[str]:
+        return [each.by.name or "" for each in result.by.questions]
+
+    if any(each.calibration.subgroups for each in card.findings or ()):
+        return {"calibrator": Output("BYTES", len(card.classes), of_findings)}
+    if card.calibration.subgroups:
+        return {"calibrator": Output("BYTES", None, lambda result: result.by.name or "")}
+    return {}
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:
@@ -141,7 +173,8 @@ def outputs(
             f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(known)}."
         )
     return [
-        OutputTensor(name, known[name], _array(name, results, card)) for name in wanted or known
+        OutputTensor(name, known[name].datatype, _array(known[name], results))
+        for name in wanted or known
     ]
 
 
@@ -188,21 +221,12 @@ def packed(texts: Sequence[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 
-def output_shape(name: str, card: Card) -> list[int]:
-    """The shape of an output in the model's metadata, -1 for the batch."""
-    return [-1, len(card.classes)] if name == "probabilities" else [-1]
-
-
-def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
-    if name == "probabilities":
-        return np.array([result.probabilities for result in results], np.float32)
-    if name == "confidence":
-        return np.array([result.probabilities[result.predicted] for result in results], np.float32)
-    texts = [
-        card.classes[each.predicted] if name == "predicted" else getattr(each, name)
-        for each in results
-    ]
-    return np.array([text.encode() for text in texts], np.object_)
+def _array(output: Output, results: Sequence[ImageResult]) -> Array:
+    values = [output.of(result) for result in results]
+    if output.datatype == "FP32":
+        return np.array(values, np.float32)
+    rows = [[text.encode() for text in each] for each in values] if output.size else None
+    return np.array(rows or [text.encode() for text in values], np.object_)
 
 
 def _encoded(tensor: InputTensor) -> list[bytes | Image]:

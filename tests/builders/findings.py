@@ -1,6 +1,7 @@
 """A tiny bundle with several findings an image, made without torch."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from calibration.bins import BinSums
+from calibration.conformal import finding_sets
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.calibration_card import (
+    CalibrationCard,
+    ConformalCard,
+    SubgroupCalibration,
+)
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.graph import findings_end, name_findings, with_findings_calibrator
@@ -62,8 +68,13 @@ def findings_card(
     thresholds: tuple[float, ...] | None = None,
     temperatures: tuple[float, ...] | None = None,
     biases: tuple[float, ...] | None = None,
+    sets: bool = False,
+    subgroups: Mapping[str, SubgroupCalibration] | None = None,
 ) -> Card:
-    """A card with a made-up, calibrated reference of 500 answers for each finding."""
+    """A card with a made-up, calibrated reference of 500 answers for each finding.
+
+    `sets`: with prediction sets; `subgroups`: a calibrator for tags, by finding.
+    """
     count = len(names)
     of_card = build_card(name=name, version=version, temperature=1.0, threshold=None)
     each = tuple(
@@ -74,7 +85,8 @@ def findings_card(
             positives=int(outcomes.sum()),
             calibration=_calibration(
                 k, (temperatures or (1.0,) * count)[k], (biases or (0.0,) * count)[k]
-            ),
+            ).model_copy(update={"subgroups": _subgroups((subgroups or {}).get(names[k]))}),
+            conformal=_sets(k, (thresholds or (0.5,) * count)[k]) if sets else None,
         )
         for k, (_, outcomes) in enumerate(map(_reference, range(count)))
     )
@@ -114,6 +126,16 @@ def _reference(position: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(position)
     probability = rng.beta(1, 2 + position, 500)
     return probability, rng.random(500) < probability
+
+
+def _sets(position: int, threshold: float) -> ConformalCard:
+    found = finding_sets(*_reference(position), present_from=threshold)
+    assert found is not None
+    return ConformalCard.from_sets(found)
+
+
+def _subgroups(entry: SubgroupCalibration | None) -> tuple[SubgroupCalibration, ...] | None:
+    return None if entry is None else (entry,)
 
 
 def _calibration(position: int, temperature: float, bias: float) -> CalibrationCard:

@@ -608,6 +608,11 @@ async def test_an_explanation_comes_with_the_same_answer(
     assert (
         "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
     )
+    assert explanation["of"] == plain.json()["predicted"]
+    for name in plain.json()["probabilities"]:
+        of_class = (await server.predict(png(), f"/predictions/tiny?explain={name}")).json()
+        same = of_class["explanation"] == explanation
+        assert (of_class["explanation"]["of"], same) == (name, name == explanation["of"])
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")
         assert refusal(refused) == (400, "malformed_request")

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.conformal import conformal, prediction_sets
+from calibration.calibrators.finding_answers import Question
+from calibration.calibrators.subgroups import AnswerCalibrator
+from calibration.conformal import conformal, finding_sets, prediction_sets
 
 
 def draw(rng: np.random.Generator, n: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -49,3 +51,48 @@ def test_an_alpha_that_means_nothing_is_refused(alpha: float) -> None:
 def test_no_answers_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         conformal(np.empty((0, 2)), np.empty(0, dtype=int))
+
+
+def findings(
+    rng: np.random.Generator, n: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Probabilities of a finding in 2 to 15 % of the images, which are half too low."""
+    present = rng.random(n) < rng.uniform(0.02, 0.15)
+    logit = rng.normal(np.where(present, -1.0, -4.0), 1.3)
+    return 1 / (1 + np.exp(-logit)), present
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.1, 0.5, 0.9])
+def test_each_answer_of_a_finding_is_missed_as_rarely_as_promised(threshold: float) -> None:
+    rng = np.random.default_rng(7)
+    missed: tuple[list[float], list[float]] = ([], [])
+    for _ in range(300):
+        p, present = findings(rng, 3000)
+        found = finding_sets(p[:1500], present[:1500], present_from=threshold, alpha=0.1)
+        if found is None:
+            continue
+        assert found.thresholds is not None
+        sets = np.stack([1 - p[1500:], p[1500:]], axis=1) >= found.thresholds
+        for label in (0, 1):
+            of_label = present[1500:] == bool(label)
+            missed[label].append((~sets[of_label, label]).mean() if of_label.any() else 0.0)
+    for rates in missed:
+        assert np.mean(rates) <= 0.1 + 3 * np.std(rates) / np.sqrt(len(rates))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([0.05, 0.1, 0.3]))
+def test_a_set_of_one_is_the_answer_by_the_threshold_and_none_is_empty(
+    seed: int, threshold: float, alpha: float
+) -> None:
+    p, present = findings(np.random.default_rng(seed), 300)
+    found = finding_sets(p, present, present_from=threshold, alpha=alpha)
+    if found is None:
+        assert min(present.sum(), (~present).sum()) * alpha < 1
+        return
+    by = AnswerCalibrator(set_from=found.thresholds)
+    for value in p:
+        said = Question("Edema", threshold, by).said(float(value))
+        assert said.members
+        assert len(said.members) == 2 or said.members == (("absent", "present")[said.present],)
+    assert found.threshold == min(found.thresholds or ())
+    assert found.coverage_reference >= 1 - alpha - 1e-12

@@ -18,12 +18,11 @@ def written(
     card: Card,
     prediction_id: str,
     request_id: str | None,
-    predicted: int,
     values: list[float],
     tags: str | None = None,
 ) -> bytes:
     by = AnswerCalibrators(card.model_dump()).of(tags)
-    return JsonAnswerWriter(card).write(prediction_id, request_id, predicted, values, by)
+    return JsonAnswerWriter(card).write(prediction_id, request_id, values, by)
 
 
 awkward = st.text(min_size=1, max_size=20).filter(
@@ -33,7 +32,7 @@ awkward = st.text(min_size=1, max_size=20).filter(
 
 def test_an_answer_has_every_field_in_its_order(make_card: Callable[..., Card]) -> None:
     card = make_card(name="m", version=3, classes=("a", "b", "c"), threshold=0.9)
-    answer = json.loads(written(card, "id-1", "mine", 1, [0.25, 0.5, 0.25]))
+    answer = json.loads(written(card, "id-1", "mine", [0.25, 0.5, 0.25]))
     assert list(answer.items()) == [
         ("prediction_id", "id-1"),
         ("request_id", "mine"),
@@ -51,7 +50,7 @@ def test_refer_is_strictly_below_the_threshold(
     make_card: Callable[..., Card], threshold: float | None, refer: bool | None
 ) -> None:
     card = make_card(classes=("a", "b"), threshold=threshold)
-    assert json.loads(written(card, "i", None, 0, [0.5, 0.5]))["refer"] is refer
+    assert json.loads(written(card, "i", None, [0.5, 0.5]))["refer"] is refer
 
 
 @given(classes=st.lists(awkward, min_size=2, max_size=5, unique=True), request_id=awkward)
@@ -60,7 +59,7 @@ def test_any_names_survive(
 ) -> None:
     card = make_card(classes=tuple(classes))
     values = [1 / len(classes)] * len(classes)
-    answer = json.loads(written(card, "i", request_id, 0, values))
+    answer = json.loads(written(card, "i", request_id, values))
     assert list(answer["probabilities"]) == classes
     assert (answer["predicted"], answer["request_id"]) == (classes[0], request_id)
 
@@ -70,12 +69,12 @@ def test_numbers_come_back_as_the_same_float32(
     make_card: Callable[..., Card], value: float
 ) -> None:
     card = make_card(classes=("a", "b"))
-    answer = json.loads(written(card, "i", None, 0, [value, 1 - value]))
-    assert np.float32(answer["confidence"]) == np.float32(value)
+    answer = json.loads(written(card, "i", None, [value, 1 - value]))
+    assert np.float32(answer["probabilities"]["a"]) == np.float32(value)
 
 
 def test_a_card_with_sets_names_every_class_that_may_be_it(make_card: Callable[..., Card]) -> None:
     sets = ConformalCard(alpha=0.1, threshold=0.25, mean_set_size=1.2, coverage_reference=0.92)
     card = make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets})
-    assert json.loads(written(card, "i", None, 1, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
-    assert json.loads(written(card, "i", None, 1, [0.2, 0.2, 0.2]))["prediction_set"] == []
+    assert json.loads(written(card, "i", None, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
+    assert json.loads(written(card, "i", None, [0.2, 0.2, 0.2]))["prediction_set"] == []

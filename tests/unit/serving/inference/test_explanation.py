@@ -20,6 +20,7 @@ from tests.builders.bundles import build_card
 class Corner:
     """Probability of class 1 is the mean of the upper left quarter."""
 
+    card = build_card()
     calibrators = AnswerCalibrators({"calibration": {}})
 
     def predict(self, images: Any) -> Any:

@@ -11,7 +11,7 @@ from serving.inference.heat_map import MARGIN, OPAQUE, RED, SIDE, heat_map, sent
 
 
 def pixels(values: Any, image: Any) -> Any:
-    return np.asarray(Image.open(io.BytesIO(heat_map(values, image).png))).astype(float)
+    return np.asarray(Image.open(io.BytesIO(heat_map(values, image, of="ill").png))).astype(float)
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def test_a_map_on_which_nothing_matters_is_pale_and_says_so() -> None:
         np.abs(pixels(values, gray)[:448, :448] - 128).max() for values in (faint, strong)
     )
     assert pale < 20 < 55 < colored
-    assert heat_map(faint, gray).sentence.startswith("No part of the image matters much.")
+    assert heat_map(faint, gray, of="ill").sentence.startswith("No part of the image matters much.")
     assert (pixels(faint, gray)[448:] < 100).any()  # the words below the image
     assert not (pixels(strong, gray)[448:, :448] < 100).any()
 
 
 def test_both_directions_are_said() -> None:
-    said = sentence(np.array([[0.2, -0.1]]))
+    said = sentence(np.array([[0.2, -0.1]]), of="ill")
     assert "red part lowers" in said
-    assert "by up to 20.0 points" in said
+    assert "ill by up to 20.0 points" in said
     assert "blue part raises" in said
     assert "by up to 10.0 points" in said
-    assert "red part" not in sentence(np.array([[0.0, -0.1]]))
+    assert "red part" not in sentence(np.array([[0.0, -0.1]]), of="ill")

@@ -1,0 +1,98 @@
+"""The answer for one image as an object: of exclusive classes, or of findings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from calibration.calibrators.finding_answers import FindingsCalibrator
+from calibration.calibrators.subgroups import AnswerCalibrator
+from model_store.bundle.card import Card
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer of a model of exclusive classes.
+
+    `refer` says whether a person should look at the image; `prediction_set` lists the classes that
+    it may belong to. Each is None if the card does not define it. `calibrator` names the tags whose
+    calibrator followed the graph's; None: none did.
+    """
+
+    predicted: str
+    confidence: float
+    probabilities: dict[str, float]
+    refer: bool | None
+    prediction_set: tuple[str, ...] | None = None
+    calibrator: str | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the model's output for the image is one."""
+        return self.confidence <= 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedFinding:
+    """The answer of one finding: present from `threshold` on. The others as in Classification;
+    `prediction_set` lists "absent" and "present".
+    """
+
+    probability: float
+    threshold: float
+    present: bool
+    refer: bool | None = None
+    prediction_set: tuple[str, ...] | None = None
+    calibrator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedFindings:
+    """The answers of a model with findings, by name."""
+
+    findings: dict[str, PredictedFinding]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the model's output for the image is one."""
+        return all(each.probability <= 1.0 for each in self.findings.values())
+
+
+Prediction: TypeAlias = Classification | PredictedFindings
+ReadRow: TypeAlias = Callable[[list[float], Any], Prediction]
+
+
+def reader(card: Card) -> ReadRow:
+    """What makes an answer of probabilities (K,) and the calibrator that they went through."""
+    return _findings if card.has_findings else partial(_classification, card.classes)
+
+
+def _classification(
+    classes: tuple[str, ...], row: list[float], by: AnswerCalibrator
+) -> Classification:
+    best, members = int(np.argmax(row)), by.members(row)
+    return Classification(
+        predicted=classes[best],
+        confidence=row[best],
+        probabilities=dict(zip(classes, row, strict=True)),
+        refer=by.refers(row[best]),
+        prediction_set=None if members is None else tuple(classes[each] for each in members),
+        calibrator=by.name,
+    )
+
+
+def _findings(row: list[float], by: FindingsCalibrator) -> PredictedFindings:
+    found = {}
+    for question, probability in zip(by.questions, row, strict=True):
+        said = question.said(probability)
+        found[question.name] = PredictedFinding(
+            probability,
+            question.threshold,
+            said.present,
+            said.refer,
+            said.members,
+            question.by.name,
+        )
+    return PredictedFindings(found)

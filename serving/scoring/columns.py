@@ -1,0 +1,55 @@
+"""An answer as cells of a table, by the columns' names: of exclusive classes, or of findings.
+
+A column of one class or finding is named by what it holds and the name, such as `probability
+Edema`, so that labels, whose columns have the bare names, fit beside them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from model_store.bundle.card import Card
+
+OF_CLASSES = ("predicted", "confidence", "refer", "prediction_set", "calibrator")
+
+
+def cells(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of an answer of POST /predictions, or of the object of an answer as a dict.
+
+    Other fields stay as they are.
+    """
+    given = dict(answer)
+    for name, probability in given.pop("probabilities", {}).items():
+        given[column("probability", name)] = probability
+    if (findings := given.pop("findings", None)) is not None:
+        given |= dict(_of_findings(findings))
+    return given
+
+
+def columns_of(card: Card) -> dict[str, str]:
+    """The columns of a card's answers, each with the name of its type in Arrow."""
+    if card.findings is None:
+        known = {"confidence": "float32", "refer": "bool", "prediction_set": "list"}
+        same = {name: known.get(name, "string") for name in OF_CLASSES}
+        return same | {column("probability", name): "float32" for name in card.classes}
+    kinds = {"calibrator": "string"}
+    for each in card.findings:
+        kinds |= {column("probability", each.name): "float32", column("present", each.name): "bool"}
+        if each.conformal is not None:
+            kinds[column("refer", each.name)] = "bool"
+            kinds[column("prediction_set", each.name)] = "list"
+    return kinds
+
+
+def column(what: str, name: str) -> str:
+    """The column of one class or finding."""
+    return f"{what} {name}"
+
+
+def _of_findings(findings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for name, finding in findings.items():
+        for what in ("probability", "present", "refer", "prediction_set"):
+            if finding.get(what) is not None:
+                yield column(what, name), finding[what]
+    chosen = {name: each.get("calibrator") for name, each in findings.items()}
+    said = "; ".join(f"{name}: {tags}" for name, tags in chosen.items() if tags)
+    yield "calibrator", said or None

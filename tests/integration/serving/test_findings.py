@@ -1,0 +1,315 @@
+"""Several answers for one image, through every door that answers exclusive classes."""
+
+import base64
+import csv
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jsonschema_rs
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from open_inference.grpc import protocol, service
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from model_store.image import decode
+from model_store.store.store import Store
+from serving.http.bodies import FindingsPrediction
+from serving.inference.explanation import importance
+from serving.inference.prediction import PredictedFindings
+from serving.inference.predictor import Predictor
+from serving.scoring.folder import AnyFolder
+from serving.scoring.job import in_this_process, score
+from serving.settings import Settings
+from serving.v2.rpc import RpcService, start_grpc
+from tests.builders.bundles import subgroup
+from tests.builders.dicoms import dicom_stack
+from tests.builders.findings import FINDINGS, publish_findings
+from tests.builders.services import Running, refusal, running
+
+pytestmark = pytest.mark.anyio
+THRESHOLDS = (0.2, 0.5, 0.7)
+OF_B = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
+PATH = "/predictions/chest"
+Png = Callable[..., bytes]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return publish_findings(
+        tmp_path / "store", thresholds=THRESHOLDS, sets=True, subgroups={"Effusion": OF_B}
+    )
+
+
+@pytest.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(store, tmp_path, ledger="off") as started:
+        yield started
+
+
+def graph(store: Store, image: bytes) -> np.ndarray:
+    predictor = Predictor(store.read("chest"), threads=1)
+    return predictor.predict(decode(image, predictor.card.input.spec)[np.newaxis])[0]
+
+
+def probabilities(answer: dict[str, Any]) -> np.ndarray:
+    return np.float32([each["probability"] for each in answer["findings"].values()])
+
+
+def of_b(p: np.ndarray) -> np.ndarray:
+    """The graph's probabilities after the calibrator of site B."""
+    p = p.astype(float)
+    p[1] = 1 / (1 + np.exp(-(np.log(p[1] / (1 - p[1])) / 2 + 1)))
+    return p
+
+
+async def test_an_answer_has_each_findings_probability_threshold_and_presence(
+    server: Running, store: Store, png: Png
+) -> None:
+    said = set()
+    for seed in range(12):
+        answer = (await server.predict(png(seed), PATH, x_request_id=f"id-{seed}")).json()
+        assert list(answer) == ["prediction_id", "request_id", "model", "version", "findings"]
+        assert (answer["request_id"], answer["model"]) == (f"id-{seed}", "chest")
+        assert tuple(answer["findings"]) == FINDINGS
+        assert np.array_equal(probabilities(answer), graph(store, png(seed)))
+        for each, threshold in zip(answer["findings"].values(), THRESHOLDS, strict=True):
+            assert each["threshold"] == threshold
+            assert each["present"] is (each["probability"] >= threshold)
+            assert "calibrator" not in each
+            said.add((each["present"], each["refer"], tuple(each["prediction_set"])))
+    both = ("absent", "present")
+    assert said <= {
+        (False, False, ("absent",)),
+        (True, False, ("present",)),
+        (False, True, both),
+        (True, True, both),
+    }
+    assert len(said) >= 3
+
+
+async def test_a_card_without_sets_gives_neither_sets_nor_referral(
+    tmp_path: Path, png: Png
+) -> None:
+    store = publish_findings(tmp_path / "plain")
+    async with running(store, tmp_path, ledger="off") as server:
+        answer = (await server.predict(png(1), PATH)).json()
+        assert {*answer["findings"]["Mass"]} == {"probability", "threshold", "present"}
+
+
+async def test_lists_forms_frames_and_ndjson_answer_alike(
+    server: Running, store: Store, png: Png
+) -> None:
+    entries = [base64.b64encode(png(seed)).decode() for seed in range(3)]
+    answers = (await server.client.post(PATH, json=[*entries, "none"])).json()
+    form = [("file", (f"{seed}.png", png(seed))) for seed in range(3)]
+    files = (await server.client.post(PATH, files=form)).json()
+    for seed in range(3):
+        assert np.array_equal(probabilities(answers[seed]), graph(store, png(seed)))
+        assert files[seed]["findings"] == answers[seed]["findings"]
+        assert files[seed]["file"] == f"{seed}.png"
+    assert answers[3]["error"] == "not_an_image"
+    stack = dicom_stack(np.random.default_rng(4).integers(0, 4096, (4, 30, 20)).astype(np.uint16))
+    frames = (await server.predict(stack, f"{PATH}?frame=all")).json()
+    one = (await server.predict(stack, f"{PATH}?frame=3")).json()
+    assert [each["frame"] for each in frames] == [1, 2, 3, 4]
+    assert one["findings"] == frames[2]["findings"]
+
+
+async def test_a_findings_own_calibrator_for_a_tag_applies_to_it_alone(
+    server: Running, store: Store, png: Png
+) -> None:
+    for seed in range(4):
+        p = graph(store, png(seed))
+        answer = (await server.predict(png(seed), PATH, x_candor_tags="site=B")).json()
+        assert probabilities(answer) == pytest.approx(of_b(p), abs=1e-6)
+        assert np.array_equal(probabilities(answer)[[0, 2]], p[[0, 2]])  # bit by bit
+        named = [each.get("calibrator") for each in answer["findings"].values()]
+        assert named == [None, "site=B", None]
+        of_tag = answer["findings"]["Effusion"]  # its sets are not promised there, so hold both
+        assert (of_tag["prediction_set"], of_tag["refer"]) == (["absent", "present"], True)
+        other = (await server.predict(png(seed), PATH, x_candor_tags="site=C")).json()
+        assert np.array_equal(probabilities(other), p)
+
+
+async def test_a_heat_map_explains_the_finding_that_is_named(
+    server: Running, store: Store, png: Png
+) -> None:
+    predictor = Predictor(store.read("chest"), threads=1)
+    image = decode(png(1), predictor.card.input.spec)
+    for column, name in enumerate(FINDINGS):
+        answer = (await server.predict(png(1), f"{PATH}?explain={name}")).json()
+        shown = answer["explanation"]
+        assert (shown["of"], name in shown["sentence"]) == (name, True)
+        assert np.array(shown["values"]) == pytest.approx(
+            importance(predictor, image, column), abs=1e-4
+        )
+    for query in ("explain=occlusion", "explain=Gout", "explain"):
+        refused = await server.predict(png(1), f"{PATH}?{query}")
+        assert refusal(refused) == (400, "malformed_request")
+    assert "Effusion" in refused.json()["detail"]
+
+
+async def test_the_answers_are_as_the_description_says(server: Running, png: Png) -> None:
+    described = (await server.client.get("/openapi.json")).json()
+    content = described["paths"]["/predictions/{model}"]["post"]["responses"]["200"]["content"]
+    schema = content["application/json"]["schema"] | {"components": described["components"]}
+    check = jsonschema_rs.validator_for(schema).validate
+    for query, tags in (("", "site=B"), ("?explain=Mass", "site=A")):
+        answer = await server.predict(png(1), PATH + query, x_candor_tags=tags)
+        check(answer.json())
+        check([answer.json()])
+        read = msgspec.json.decode(answer.content, type=FindingsPrediction)
+        assert msgspec.json.decode(msgspec.json.encode(read)) == answer.json()
+
+
+async def test_what_is_loaded_is_listed_with_its_kind(server: Running) -> None:
+    (model,) = (await server.client.get("/models")).json()["models"]
+    (version,) = model["versions"]
+    assert (version["kind"], tuple(version["classes"])) == ("findings", FINDINGS)
+    assert version["temperature"] is None
+    assert [each["threshold"] for each in version["findings"].values()] == [*THRESHOLDS]
+
+
+async def test_the_open_inference_protocol_gives_a_column_for_each_finding(
+    server: Running, store: Store, png: Png
+) -> None:
+    model = (await server.client.get("/v2/models/chest")).json()
+    shapes = {each["name"]: (each["datatype"], each["shape"]) for each in model["outputs"]}
+    assert shapes == {
+        "probabilities": ("FP32", [-1, 3]),
+        "prediction_id": ("BYTES", [-1]),
+        "present": ("BYTES", [-1, 3]),
+        "calibrator": ("BYTES", [-1, 3]),
+    }
+    assert model["properties"]["kind"] == "findings"
+    assert json.loads(model["properties"]["classes"]) == [*FINDINGS]
+    assert json.loads(model["properties"]["thresholds"]) == [*THRESHOLDS]
+    data = [base64.b64encode(png(seed)).decode() for seed in range(3)]
+    asked = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [3], "data": data}]}
+    answer = await server.client.post(
+        "/v2/models/chest/infer", json=asked, headers={"X-Candor-Tags": "site=B"}
+    )
+    given = {
+        each["name"]: np.reshape(each["data"], each["shape"]) for each in answer.json()["outputs"]
+    }
+    p = np.array([of_b(graph(store, png(seed))) for seed in range(3)])
+    assert given["probabilities"] == pytest.approx(p, abs=1e-6)
+    present = [
+        [name if on else "" for name, on in zip(FINDINGS, row, strict=True)]
+        for row in p >= THRESHOLDS
+    ]
+    assert given["present"].tolist() == present
+    assert given["calibrator"].tolist() == [["", "site=B", ""]] * 3
+    unknown = asked | {"outputs": [{"name": "confidence"}]}
+    assert (await server.client.post("/v2/models/chest/infer", json=unknown)).status_code == 400
+
+
+async def test_grpc_gives_the_same(server: Running, store: Store, png: Png) -> None:
+    settings = server.service._settings.model_copy(update={"grpc_port": 0})
+    rpc = RpcService(server.client, settings=settings, access=server.service.access)
+    listening, port = await start_grpc(rpc, settings)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = service.GRPCInferenceServiceStub(channel)
+        model = await stub.ModelMetadata(protocol.ModelMetadataRequest(name="chest"))
+        assert json.loads(model.properties["classes"]) == [*FINDINGS]
+        request = protocol.ModelInferRequest(model_name="chest")
+        tensor = request.inputs.add(name="image", datatype="BYTES", shape=[2])
+        tensor.contents.bytes_contents.extend([png(0), png(1)])
+        answer = await stub.ModelInfer(request)
+    await listening.stop(0)
+    raws = dict(
+        zip([each.name for each in answer.outputs], answer.raw_output_contents, strict=True)
+    )
+    found = np.frombuffer(raws["probabilities"], "<f4").reshape(2, 3)
+    assert np.array_equal(found, [graph(store, png(0)), graph(store, png(1))])
+    assert [*answer.outputs[-2].shape] == [2, 3]
+
+
+async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running, png: Png) -> None:
+    page = await server.page("/try/chest")
+    assert all(f'<option value="{name}">' in page for name in FINDINGS)
+    answer = await server.client.post(
+        "/try/chest", files=[("file", ("a.png", png(1)))], data={"explain": "Mass", "record": "yes"}
+    )
+    assert answer.status_code == 200
+    assert all(f"<th>{name}</th>" in answer.text for name in FINDINGS)
+    assert "probability of Mass" in answer.text
+
+
+async def test_a_repeated_request_gets_the_same_answer(server: Running, png: Png) -> None:
+    asked = [await server.predict(png(1), f"{PATH}/1", idempotency_key="k") for _ in range(2)]
+    assert asked[0].json() == asked[1].json()
+
+
+async def test_until_the_ledger_keeps_findings_such_a_model_is_refused_with_one(
+    store: Store, tmp_path: Path
+) -> None:
+    async with running(store, tmp_path) as server:
+        listed = (await server.client.get("/models")).json()
+        assert "CANDOR_LEDGER" in listed["refused"]["chest"]["reason"]
+
+
+def test_a_folder_is_scored_into_columns_of_each_finding(
+    store: Store, tmp_path: Path, png: Png
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed in range(3):
+        (folder / f"{seed}.png").write_bytes(png(seed))
+    (folder / "bad.png").write_bytes(b"none")
+    where = AnyFolder(str(folder)), AnyFolder(str(tmp_path / "out"))
+    score(
+        *where,
+        store.read("chest"),
+        Settings(ledger="off", threads=1),
+        engine=in_this_process,
+        progress=lambda *_: None,
+        tags='{"site":"B"}',
+    )
+    rows = pq.read_table(tmp_path / "out" / "part-000000.parquet").to_pylist()
+    for seed, row in enumerate(rows[:3]):
+        p = of_b(graph(store, png(seed)))
+        for k, name in enumerate(FINDINGS):
+            assert row[f"probability {name}"] == pytest.approx(p[k], abs=1e-6)
+            assert row[f"present {name}"] is bool(p[k] >= THRESHOLDS[k])
+            assert row[f"refer {name}"] is (len(row[f"prediction_set {name}"]) != 1)
+        assert row["calibrator"] == "Effusion: site=B"
+    assert rows[3]["error"]
+    assert rows[3]["present Mass"] is None
+
+
+def test_the_command_line_prints_and_writes_findings(
+    store: Store, tmp_path: Path, png: Png
+) -> None:
+    file, table = tmp_path / "x.png", tmp_path / "answers.csv"
+    file.write_bytes(png(1))
+    asked = ["predict", str(file), "--store", str(store.root)]
+    runner = CliRunner()
+    shown = runner.invoke(app, asked)
+    assert shown.exit_code == 0
+    assert "of 3 findings present" in shown.stdout
+    answer = json.loads(runner.invoke(app, [*asked, "--json"]).stdout)[0]
+    p = graph(store, png(1))
+    assert [each["probability"] for each in answer["findings"].values()] == pytest.approx(p)
+    assert runner.invoke(app, [*asked, "--csv", str(table)]).exit_code == 0
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    for k, name in enumerate(FINDINGS):
+        assert float(row[f"probability {name}"]) == pytest.approx(p[k], abs=1e-6)
+        assert row[f"present {name}"] == json.dumps(bool(p[k] >= THRESHOLDS[k]))
+    assert "predicted" not in row
+
+
+def test_the_object_of_an_answer_is_that_of_http(store: Store, png: Png) -> None:
+    found = Predictor(store.read("chest"), threads=1).classify(png(1), tags='{"site":"B"}')
+    assert isinstance(found, PredictedFindings)
+    assert found.is_number
+    plain = dataclasses.asdict(found)["findings"]
+    assert [each["calibrator"] for each in plain.values()] == [None, "site=B", None]
+    assert plain["Effusion"]["refer"] is True
