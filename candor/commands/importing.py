@@ -16,6 +16,8 @@ from candor.commands.options import (
 from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
+    from model_store.bundle.finding_card import FindingCard
+    from model_store.foreign.class_scores import Reading
     from model_store.foreign.model_import import ImportChoices, ImportedModel
     from model_store.foreign.preprocessing import Normalization
     from model_store.foreign.source import ForeignSource
@@ -47,9 +49,10 @@ def import_(
     data: Annotated[
         Path | None,
         option(
-            "Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the calibration, "
-            "the other measures it. Without them the model is published uncalibrated.",
-            metavar="FOLDER",
+            "Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with the column "
+            "path and one for each finding (1, 0, or blank for unknown). One half fits the "
+            "calibration, the other measures it. Without them the model is published uncalibrated.",
+            metavar="FOLDER|CSV",
         ),
     ] = None,
     promote: PromoteOption = False,
@@ -92,15 +95,22 @@ def import_(
             metavar="HEIGHTxWIDTH",
         ),
     ] = None,
-    output: Annotated[str | None, option(f"{ASKS}: the output with the class scores.")] = None,
+    output: Annotated[
+        str | None,
+        option(f"{ASKS}: the output with the scores, or several of one score each: edema,mass."),
+    ] = None,
     exclusive: Annotated[
         bool,
-        option(
-            "Each image has exactly one class although the model has a probability of its own for "
-            "each.",
-            "--exclusive",
-        ),
+        option(f"{ASKS}: each image has exactly one of the classes.", "--exclusive"),
     ] = False,
+    findings: Annotated[
+        str | None,
+        option(
+            f"{ASKS}: each score is of a finding that may be present or absent. Their names, in "
+            "the order of the scores.",
+            metavar="NAMES|FILE",
+        ),
+    ] = None,
     architecture: Annotated[
         str | None,
         option(
@@ -144,18 +154,19 @@ def import_(
     from candor.terminal.progress import bars
     from model_store.foreign.class_names import given_names
     from model_store.foreign.image_input import InputWishes
-    from model_store.foreign.labeled_folder import read_labeled_folder
     from model_store.foreign.model_import import ImportChoices, import_source
     from model_store.foreign.preprocessing_decision import PreprocessingWishes
+    from model_store.foreign.truth import read_labeled
     from model_store.lifecycle.canary import promote_version
 
+    reading, named_by = _reading(classes, findings, exclusive=exclusive)
     choices = ImportChoices(
-        classes=None if classes is None else given_names(classes),
+        classes=None if named_by is None else given_names(named_by),
         input=InputWishes(
             _size("--size", size), None, None if layout is None else layout == "nhwc"
         ),
-        output=output,
-        exclusive=exclusive,
+        outputs=() if output is None else tuple(each.strip() for each in output.split(",")),
+        reading=reading,
         preprocessing=PreprocessingWishes(
             _normalization(normalize, divisor, mean, std),
             channels,
@@ -169,7 +180,7 @@ def import_(
     target = settings(store=store).opened_store
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
-    images = None if data is None else read_labeled_folder(data, group_pattern=group_pattern)
+    images = None if data is None else read_labeled(data, group_pattern=group_pattern)
     source = _source(model, architecture, choices)
     with bars() as progress:
         done = import_source(source, target, named, choices=choices, data=images, progress=progress)
@@ -207,6 +218,21 @@ def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> 
 
         return from_folder(model)
     return open_source(model)
+
+
+def _reading(
+    classes: str | None, findings: str | None, *, exclusive: bool
+) -> "tuple[Reading | None, str | None]":
+    """What the classes are, if the caller says so, and their names."""
+    if findings is not None and (classes is not None or exclusive):
+        raise typer.BadParameter(
+            "findings have their names here, and exclude nothing: leave --classes and --exclusive "
+            "out",
+            param_hint="--findings",
+        )
+    if findings is not None:
+        return "findings", findings
+    return ("exclusive" if exclusive else None), classes
 
 
 def _normalization(
@@ -266,6 +292,22 @@ def _name(model: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("_.-")[:64] or "model"
 
 
+def _finding(card: "FindingCard") -> dict[str, Any]:
+    calibration = card.calibration
+    return {
+        "name": card.name,
+        "calibration": calibration.method,
+        "temperature": calibration.temperature,
+        "bias": (calibration.class_bias or (0.0, 0.0))[1],
+        "threshold": card.threshold,
+        "rule": card.rule.kind,
+        "labeled": card.labeled,
+        "positives": card.positives,
+        "measures": card.measures,
+        "promise": card.promise.model_dump(),
+    }
+
+
 def _as_json(done: "ImportedModel", folder: str) -> dict[str, Any]:
     return {
         "folder": folder,
@@ -274,7 +316,9 @@ def _as_json(done: "ImportedModel", folder: str) -> dict[str, Any]:
         "calibration": done.card.calibration.method,
         "temperature": done.card.calibration.temperature,
         "measures": done.card.calibration.measures,
-        "findings": done.findings,
+        "found": done.origin.found,
+        "inferred": [each.model_dump() for each in done.origin.inferred],
+        "findings": [_finding(each) for each in done.card.findings or ()],
         "tried": [
             {
                 "preprocessing": each.name,

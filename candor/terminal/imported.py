@@ -1,21 +1,29 @@
 """What `candor import` prints: what was found and tried, and how calibrated it is now."""
 
+from collections.abc import Sequence
+
 from calibration.wording import counted
 from candor.terminal.console import stdout
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
-from model_store.foreign.labeled_folder import LabeledImages
+from model_store.bundle.finding_card import FindingCard, Rate
 from model_store.foreign.model_import import ImportedModel
+from model_store.foreign.truth import LabeledData
 
 TRIALS_SHOWN = 12
 
 
 def print_imported(
-    done: ImportedModel, folder: str, *, promoted: bool, data: LabeledImages | None
+    done: ImportedModel, folder: str, *, promoted: bool, data: LabeledData | None
 ) -> None:
     """Print the findings, the trials, the card's figures, and the next command."""
     stdout.print("Found")
-    for about, sentence in done.findings.items():
+    for about, sentence in done.origin.found.items():
         stdout.print(f"  {about:<14}{sentence}")
+    if done.origin.inferred:
+        stdout.print("Inferred, since neither the file nor you say so")
+        for each in done.origin.inferred:
+            tested = "; labeled images agree" if each.tested else ""
+            stdout.print(f"  {each.taken} ({each.why}{tested}); else {each.instead}")
     if done.trials:
         stdout.print()
         stdout.print(_trials(done))
@@ -28,25 +36,66 @@ def print_imported(
         f"{done.difference.largest:.1e} on {counted(done.difference.images, f'{kind} image')}."
     )
     if data is not None:
-        held_out = int(data.held_out.sum())
-        calibration = card.calibration
-        fitted = (
-            f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} "
-            "images"
-            if calibration.method == "temperature"
-            else "No temperature was fitted"
-        )
-        stdout.print(
-            f"{fitted}; the card's figures are from the other {held_out}. Kept together: "
-            f"{data.grouped_by}."
-        )
-        stdout.print(table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)]))
+        _print_figures(done, data)
     for note in done.notes:
         stdout.print(f"Note: {note}")
     if promoted:
         stdout.print(f"{card.name}: version {done.version} is in production. Next: candor serve")
     else:
         stdout.print(f"Next: candor promote {card.name} {done.version}")
+
+
+def _print_figures(done: ImportedModel, data: LabeledData) -> None:
+    """Print what was fitted on one half of the labeled images, and measured on the other."""
+    held_out, calibration = int(data.held_out.sum()), done.card.calibration
+    fitted = (
+        f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} images"
+        if calibration.method == "temperature"
+        else "No temperature was fitted"
+    )
+    if (findings := done.card.findings) is not None:
+        count = sum(each.calibration.method == "temperature" for each in findings)
+        fitted = (
+            f"{count} of {len(findings)} findings calibrated, on {len(data.paths) - held_out} "
+            "images"
+        )
+    stdout.print(
+        f"{fitted}; the card's figures are from the other {held_out}. Kept together: "
+        f"{data.grouped_by}."
+    )
+    if findings is None:
+        stdout.print(table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)]))
+    else:
+        stdout.print(_findings(findings))
+
+
+def _findings(cards: Sequence[FindingCard]) -> object:
+    columns = (
+        "finding",
+        "positives",
+        "AUROC",
+        "obs./exp.",
+        "ECE",
+        "present from",
+        "sens.",
+        "spec.",
+    )
+    rows = [
+        [
+            each.name,
+            f"{each.positives} of {each.labeled}",
+            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected", "ece")),
+            figure(each.threshold),
+            _share(each.promise.sensitivity),
+            _share(each.promise.specificity),
+        ]
+        for each in cards
+    ]
+    return table("Held out", columns, rows)
+
+
+def _share(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.value:.2f} ({rate.lower:.2f} to {rate.upper:.2f})"
 
 
 def _trials(done: ImportedModel) -> object:

@@ -78,8 +78,11 @@ def _imported(origin: Origin) -> Iterator[str]:
     file, producer = _text(origin.file), _text(origin.producer)
     yield f"- **Imported** from {file}, made by {producer}, sha256 `{digest}`."
     yield from (
-        f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items()
+        f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.found.items()
     )
+    for each in origin.inferred:
+        tested = ", tested on labeled images" if each.tested else ""
+        yield f"    - inferred{tested}: {_text(each.taken)} ({_text(each.why)})."
     if origin.trusted:
         yield "    - trusted: the pixels of an image may decide how long it runs."
 

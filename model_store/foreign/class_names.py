@@ -10,18 +10,27 @@ from typing import Final
 import onnx
 
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.foreign.class_scores import Reading
 
 LISTS: Final = ("labels.txt", "classes.txt", "class_names.txt", "labels.json", "metadata.json")
-METADATA: Final = ("names", "classes", "class_names", "labels", "id2label")
+MULTI_LABEL: Final = ("findings", "pathologies")  # metadata whose names are those of findings
+METADATA: Final = (
+    *("names", "classes", "class_names", "classnames", "labels", "id2label", "targets"),
+    *MULTI_LABEL,
+)
 MAX_LIST_BYTES: Final = 2**22
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names in the order of the model's scores, and a clause that says where they come from."""
+    """Names in the order of the model's scores, and a clause that says where they come from.
+
+    `inferred`: whether neither the caller nor the maker says so.
+    """
 
     names: tuple[str, ...]
     why: str
+    inferred: bool = False
 
 
 def given_names(text: str) -> ClassNames:
@@ -39,6 +48,7 @@ def find_names(
     labels: Sequence[str] | None,
     beside: Path | None,
     folders: Sequence[str],
+    reading: Reading,
 ) -> ClassNames:
     """Return the names for `count` scores.
 
@@ -48,6 +58,7 @@ def find_names(
         labels: what a ZipMap in the graph calls them.
         beside: the folder of the file, which may hold a list.
         folders: the labeled folders; their alphabetical order is that of Keras and torchvision.
+        reading: whether the classes exclude each other.
 
     Raises:
         ForeignModelUnclear: nobody knows them.
@@ -55,10 +66,11 @@ def find_names(
     for candidate in _sources(model, labels, beside, folders):
         if len(candidate.names) == len(set(candidate.names)) == count:
             return candidate
+    option = "--findings" if reading == "findings" else "--classes"
+    example = ",".join(("FIRST", "SECOND", "THIRD")[: min(count, 3)])
     raise ForeignModelUnclear(
-        f"the model tells {count} classes apart and the file does not name them: give --classes "
-        f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, "
-        "in the order of its scores"
+        f"the model gives {count} scores and the file does not name them: give {option} "
+        f"{example}{',...' if count > 3 else ''}, in the order of its scores"
     )
 
 
@@ -84,7 +96,7 @@ def _sources(
     folders: Sequence[str],
 ) -> Iterator[ClassNames]:
     labels = tuple(labels or ())
-    by_graph = ClassNames(labels, "as the graph numbers them")
+    by_graph = ClassNames(labels, "as the graph numbers them", inferred=True)
     if not all(each.isdecimal() for each in labels):
         yield ClassNames(labels, "as the graph names them")
     for entry in model.metadata_props:
@@ -93,12 +105,13 @@ def _sources(
     for name in LISTS if beside is not None else ():
         path = (beside or Path()) / name
         if path.is_file() and path.stat().st_size < MAX_LIST_BYTES:
-            yield ClassNames(_read(path), f"from {name} beside the model")
+            yield ClassNames(_read(path), f"from {name} beside the model", inferred=True)
     if set(folders) <= set(labels):
         yield by_graph
     yield ClassNames(
         tuple(folders),
         "the labeled folders in alphabetical order, as Keras and torchvision number them",
+        inferred=True,
     )
     yield by_graph
 

@@ -3,9 +3,11 @@
 A softmax or sigmoid at the end is cut off, so that a temperature divides logits. What was cut is
 checked by running both; if they differ, the probabilities stay and their logarithms serve as
 logits, which is the same up to a constant.
+
+Scores that sum to 1 prove that classes exclude each other. Nothing proves the contrary, or what
+logits mean: there the caller, the maker or the labels decide between two readings.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,8 +17,16 @@ import onnx
 from onnx import TensorProto
 
 from calibration.calibrators.temperature import softmax
-from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.surgery import SAME_ORDER, behind, first_input, producers
+from calibration.findings.calibrator import sigmoid
+from model_store.errors import ForeignModelRefused
+from model_store.foreign.surgery import (
+    ELEMENTWISE,
+    SAME_ORDER,
+    behind,
+    constant,
+    first_input,
+    producers,
+)
 
 Kind = Literal[
     "logits",
@@ -26,6 +36,8 @@ Kind = Literal[
     "independent logits",
     "independent",
 ]
+# One of the classes is right, or each is a question of its own.
+Reading = Literal["exclusive", "findings"]
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.
@@ -35,6 +47,7 @@ _PRODUCTS: Final = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"
 _CONVOLUTIONS: Final = frozenset({"Conv", "ConvInteger", "QLinearConv"})
 LINEAR: Final = _PRODUCTS | _CONVOLUTIONS | {"Add", "GlobalAveragePool"}
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
+MANY: Final = 250  # characters of names that a question repeats
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 _AFTER_CUT: Final[dict[Kind, Kind]] = {
     "probabilities": "logits",
@@ -52,11 +65,17 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ScoreOutput:
-    """An output that may hold class scores, the tensor with its numbers, a ZipMap's names."""
+    """An output that may hold class scores, the tensor with its numbers, a ZipMap's names.
+
+    `heads`: the tensors of several outputs, one score each, that `tensor` joins; `before` joins
+    what stands before their sigmoids, if all have one.
+    """
 
     output: str
     tensor: str
     labels: tuple[str, ...] | None = None
+    heads: tuple[str, ...] = ()
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +88,16 @@ class ClassScores:
         count: classes; 2 where one score stands for both.
         before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is
             cut.
+        reading: whether the classes exclude each other.
+        shown_by: what shows that; "" where nothing does, and it has to be asked or told.
     """
 
     source: ScoreOutput
     kind: Kind
     count: int
     before: str | None = None
+    reading: Reading = "exclusive"
+    shown_by: str = ""
 
     @property
     def tensor(self) -> str:
@@ -92,6 +115,23 @@ class ClassScores:
         if self.before is not None:
             return "its last operator is cut off, so that a temperature divides logits"
         return _KEPT.get(self.kind, "taken as logits")
+
+    def probabilities(self, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the probabilities (N, K) of logits (N, K)."""
+        given = np.asarray(logits, np.float64)
+        return sigmoid(given) if self.reading == "findings" else softmax(given)
+
+    def own_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the model's own probabilities (N, K) from its output, (N, K) or (N, 1)."""
+        if self.reading == "findings":
+            return np.clip(scores, 0, 1) if self.kind == "independent" else sigmoid(scores)
+        if self.kind == "probabilities":
+            return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+        if self.kind == "binary logit":
+            return softmax(np.hstack([np.zeros_like(scores), scores]))
+        if self.kind == "binary probability":
+            return np.hstack([1 - scores, scores])
+        return softmax(scores) if self.kind != "independent" else softmax(_log_odds(scores))
 
 
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
@@ -161,47 +201,105 @@ def per_image(values: Array, images: int, output: str) -> Array:
 
 
 def read_scores(
-    model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64], *, exclusive: bool
+    model: onnx.ModelProto,
+    source: ScoreOutput,
+    scores: npt.NDArray[np.float64],
+    *,
+    reading: Reading | None,
 ) -> ClassScores:
-    """Tell the kind of scores (N, K) of probe images. Raises ForeignModelRefused."""
+    """Tell the kind of scores (N, K) of probe images.
+
+    `reading` is what the caller, the maker or the labels say; without it classes are read as
+    exclusive, and `shown_by` is empty where the scores do not show that.
+
+    Raises:
+        ForeignModelRefused: the scores contradict `reading`, or are not finite.
+    """
     if not np.isfinite(scores).all():
         raise ForeignModelRefused(
             f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
         )
-    last, count = behind(model, source.tensor), scores.shape[1]
-    ends = CUTTABLE.get(last.op_type) if last is not None else None
-    before = first_input(last) if ends and last is not None else None
-    shares = bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
-    bounded = shares and (last is None or last.op_type not in LINEAR)
-    if count == 1:
-        kind: Kind = "binary probability" if ends == "sigmoid" or bounded else "binary logit"
-        return ClassScores(source, kind, 2, before if ends == "sigmoid" else None)
-    if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
-        cut = before if ends == "softmax" else None
-        return ClassScores(source, "probabilities", count, cut)
-    if ends == "sigmoid" or (bounded and scores.max() > 0):
-        if not exclusive:
+    ends, before = _ending(model, source)
+    count, shares = scores.shape[1], _in_range(scores)
+    bounded = shares and not _gives_any_number(model, source)
+    if count > 1 and (shown := _sums_to_one(scores, shares=shares, ends=ends)):
+        if reading == "findings":
             raise ForeignModelRefused(
-                f"its output '{source.output}' gives each of {count} classes a probability of its "
-                "own, so it is a multi-label model. If each image has exactly one of these "
-                "classes, add --exclusive"
+                f"its output '{source.output}' gives scores for {count} classes that exclude each "
+                f"other ({shown}), so they are no findings: give their names by --classes"
             )
-        return ClassScores(source, "independent", count, before if ends == "sigmoid" else None)
-    return ClassScores(source, "logits", count)
+        cut = before if ends == "softmax" else None
+        kind: Kind = "probabilities" if shares else "logits"
+        return ClassScores(source, kind, count, cut, "exclusive", shown)
+    chances = ends == "sigmoid" or (bounded and scores.max() > 0)
+    cut = before if ends == "sigmoid" else None
+    if count == 1 and reading != "findings":
+        kind = "binary probability" if chances or bounded else "binary logit"
+        shown = "one score for two classes"
+        return ClassScores(source, kind, 2, cut, "exclusive", shown)
+    if reading == "findings" or chances:
+        kind = "independent" if chances else "independent logits"
+        return ClassScores(source, kind, count, cut, reading or "exclusive")
+    return ClassScores(source, "logits", count, None, "exclusive")
 
 
-def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArray[np.float64]:
-    """Return the model's own probabilities (N, K), rows of sum 1, from its output (N, K or 1)."""
-    if kind in ("logits", "independent logits"):
-        return softmax(scores)
-    if kind == "probabilities":
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
-    if kind == "binary logit":
-        return softmax(np.hstack([np.zeros_like(scores), scores]))
-    if kind == "binary probability":
-        return np.hstack([1 - scores, scores])
+def ask_reading(scores: ClassScores, names: tuple[str, ...]) -> str:
+    """Return the question that the caller has to answer, with what to type."""
+    means = (
+        "a probability of its own"
+        if scores.kind == "independent"
+        else "a number, and has neither a softmax nor a sigmoid"
+    )
+    places = ("FIRST", "SECOND", "THIRD")[: min(scores.count, 3)]
+    shown = ",".join(names or places) + ("" if names or scores.count < 4 else ",...")
+    shown = f'"{shown}"' if " " in shown else shown
+    classes = "" if names else f" --classes {shown}"
+    return (
+        f"its output '{scores.source.output}' gives each of {scores.count} classes {means}: add "
+        f"--exclusive{classes} if each image has exactly one of these classes, or --findings "
+        f"{shown if len(shown) < MANY else 'NAMES'} if each may be present or absent"
+    )
+
+
+def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[str | None, str | None]:
+    """Return "softmax" or "sigmoid" if the graph ends in one, and the tensor before it."""
+    if source.heads:
+        return ("sigmoid" if source.before else None), source.before
+    last = behind(model, source.tensor)
+    ends = CUTTABLE.get(last.op_type) if last is not None else None
+    return ends, first_input(last) if ends and last is not None else None
+
+
+def _in_range(scores: npt.NDArray[np.float64]) -> bool:
+    return bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
+
+
+def _gives_any_number(model: onnx.ModelProto, source: ScoreOutput) -> bool:
+    """Whether the scores are sums of products, shifted or scaled by constants at most."""
+    for tensor in source.heads or (source.tensor,):
+        node = behind(model, tensor)
+        while node is not None and node.op_type in ELEMENTWISE:
+            moved = [each for each in node.input if constant(model, each) is None]
+            if len(moved) != 1:
+                break
+            node = behind(model, moved[0])
+        if node is not None and node.op_type in LINEAR:
+            return True
+    return False
+
+
+def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, ends: str | None) -> str:
+    """Say why scores (N, K) are those of exclusive classes, "" if they are not."""
+    if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
+        return "a softmax in the graph" if ends == "softmax" else "they sum to 1"
+    if scores.max() <= SUMS_TO_ONE and (np.abs(np.exp(scores).sum(axis=1) - 1).max() < SUMS_TO_ONE):
+        return "logarithms of numbers that sum to 1"
+    return ""
+
+
+def _log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     floor = floor_of(scores.shape[1])
-    return softmax(
+    return np.asarray(
         np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor)
     )
 
@@ -209,48 +307,3 @@ def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArra
 def floor_of(count: int) -> float:
     """Return what is added to each of `count` probabilities so that its logarithm is finite."""
     return min(FLOOR, 1e-4 / count)
-
-
-def choose_output(
-    sizes: Mapping[ScoreOutput, int], classes: int | None, wished: str | None, *, folders: int = 0
-) -> ScoreOutput:
-    """Return the output with the class scores. `sizes`: outputs, and their scores per image.
-
-    Where several fit, one with as many scores as there are `folders` of labeled images is taken.
-
-    Raises ForeignModelUnclear if several fit equally, ForeignModelRefused if none does.
-    """
-    names = ", ".join(f"'{each.output}' ({count} per image)" for each, count in sizes.items())
-    if wished is not None:
-        if named := [each for each in sizes if each.output == wished]:
-            return named[0]
-        raise ForeignModelRefused(f"it has no output '{wished}' with class scores; it has {names}")
-    if len(sizes) == 1:
-        return next(iter(sizes))  # the number of classes is compared with the names later
-    fitting = {
-        each: count
-        for each, count in sizes.items()
-        if classes is None or count == classes or (count == 1 and classes == 2)
-    }
-    if not fitting:
-        raise ForeignModelRefused(
-            f"none of its outputs has {classes} scores per image, one for each class; it has "
-            f"{names}"
-        )
-    if len(set(fitting.values())) > 1:
-        fitting = {each: count for each, count in fitting.items() if count == folders}
-    if not fitting:
-        raise ForeignModelUnclear(
-            f"several of its outputs may be class scores: {names}. Give --output NAME, or the "
-            "class names"
-        )
-    return min(fitting, key=_unlikely)
-
-
-def _unlikely(source: ScoreOutput) -> int:
-    """Rank outputs of equal size: a ZipMap or names that say so first."""
-    if source.labels:
-        return -1
-    words = ("prob", "softmax", "logit", "score", "class", "output", "loss")
-    matches = (at for at, word in enumerate(words) if word in source.output.lower())
-    return next(matches, len(words))

@@ -94,8 +94,8 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
 
     Raises:
         ForeignModelRefused: it cannot be an image.
-        ForeignModelUnclear: the size is free, or is that of a flat vector, and `wishes` do not give
-            it.
+        ForeignModelUnclear: the size is free, or that or the layout is hidden in a flat vector, and
+            `wishes` do not give it.
     """
     if spec.type not in TYPES:
         raise ForeignModelRefused(
@@ -186,8 +186,13 @@ def _flat(
     for channels in (1, 3) if count is not None else (wishes.channels or 1,):
         size = wishes.size or (isqrt((count or 0) // channels),) * 2
         if count in (None, channels * size[0] * size[1]):
-            for last in (True, False) if channels == 3 else (False,):
-                yield _image(plain, channels, size, batch, last=last, rank=1)
+            if channels == 3 and wishes.channels_last is None:
+                raise ForeignModelUnclear(
+                    f"its input '{plain.name}' is a vector of three colors: give --layout nhwc if "
+                    "the colors of a pixel stand together, or nchw if those of the image do"
+                )
+            last = channels == 3 and bool(wishes.channels_last)
+            yield _image(plain, channels, size, batch, last=last, rank=1)
 
 
 def _size(declared: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]:

@@ -9,20 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibration.calibrators.temperature import softmax
 from model_store.bundle.graph_part import nodes_of
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
     ClassScores,
+    Reading,
     ScoreOutput,
-    choose_output,
-    own_probabilities,
     per_image,
     read_scores,
     score_outputs,
 )
 from model_store.foreign.image_input import ImageInput, InputWishes, candidates
+from model_store.foreign.output_choice import choose_output, join_heads
 from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
 from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (
@@ -41,17 +40,17 @@ class ModelWishes:
 
     Attributes:
         input: its input.
-        output: the output to take.
-        classes: how many there are, if that is known; `folders` how many have labeled images, which
-            decides if not.
-        exclusive: whether exactly one of several independent probabilities is right.
+        outputs: the output to take, or several of one score each.
+        names: of the classes, empty if unknown; `folders` how many have labeled images, which
+            decides if so.
+        reading: whether classes exclude each other, None if nobody says so.
     """
 
     input: InputWishes = field(default_factory=InputWishes)
-    output: str | None = None
-    classes: int | None = None
+    outputs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     folders: int = 0
-    exclusive: bool = False
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,13 @@ class Inspection:
         original: the graph as it came, with the chosen scores as its only output.
         core: the same, reduced to logits.
         running: the model as it came, in the sandbox.
+        sized_by: what tells the size of the input, if neither the graph nor the caller does.
     """
 
     original: onnx.ModelProto
     core: LogitsGraph
     running: OriginalModel
+    sized_by: str = ""
 
     @property
     def image(self) -> ImageInput:
@@ -111,13 +112,26 @@ def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox)
     running = OriginalModel(sandbox.load(bytes(original.SerializeToString())))
     (spec,) = running.session.inputs
     image, given = _probed(running, original, spec, outputs, wishes)
-    sizes = {output: rows.shape[1] for output, rows in given.items()}
-    source = choose_output(sizes, wishes.classes, wishes.output, folders=wishes.folders)
-    rows = given[source]
-    scores = read_scores(original, source, rows, exclusive=wishes.exclusive)
+    heads = choose_output(
+        model,
+        given,
+        classes=len(wishes.names) or None,
+        names=wishes.names,
+        wished=wishes.outputs,
+        reading=wishes.reading,
+        folders=wishes.folders,
+    )
+    source, rows = heads[0], np.hstack([given[each] for each in heads])
+    if len(heads) > 1:
+        running.session.unload()
+        model, source = join_heads(model, heads)
+        joined = cut_to(model, [source.tensor])
+        running = OriginalModel(sandbox.load(bytes(joined.SerializeToString())))
+    scores = read_scores(model, source, rows, reading=wishes.reading)
     alone = cut_to(model, [source.tensor])
-    core = _core(alone, image, scores, own_probabilities(rows, scores.kind), sandbox)
-    return Inspection(alone, core, running)
+    core = _core(model, image, scores, scores.own_probabilities(rows), sandbox)
+    flat = len(image.shape) == 1 and wishes.input.size is None
+    return Inspection(alone, core, running, "the vector is as long as a square" if flat else "")
 
 
 def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
@@ -196,7 +210,7 @@ def _core(
         try:
             core = logits_graph(model, image, cut, one_by_one=one_by_one)
             loaded = sandbox.load(core.serialized)
-            probabilities = softmax(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
+            probabilities = scores.probabilities(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
             loaded.unload()
         except ForeignModelRefused as error:
             failure = error

@@ -85,7 +85,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
         )
     paths = tuple(path for path, _ in files)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    groups, grouped_by = _groups(base, paths, group_pattern)
+    groups, grouped_by = image_groups(base, paths, group_pattern)
     place = {name: at for at, name in enumerate(classes)}
     labels = np.array([place[name] for name in names], np.int64)
     _, half = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
@@ -114,7 +114,14 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
-def _groups(base: Path, paths: Sequence[Path], pattern: str | None) -> tuple[list[str | None], str]:
+def image_groups(
+    base: Path, paths: Sequence[Path], pattern: str | None
+) -> tuple[list[str | None], str]:
+    """Return the patient of each image, None if unknown, and what tells patients, for people.
+
+    `pattern` is a regular expression on the files' names below `base`; without one, DICOM files
+    name theirs. Raises LabeledFolderRefused.
+    """
     if pattern is not None:
         groups: list[str | None] = [_match(base, path, pattern) for path in paths]
         return groups, f"what {pattern!r} finds in the file name"
@@ -154,10 +161,10 @@ def _patient(path: Path) -> str | None:
     return str(patient) if patient else None
 
 
-def common_size(images: LabeledImages) -> tuple[int, int] | None:
+def common_size(paths: Sequence[Path]) -> tuple[int, int] | None:
     """Return height and width of the images if a sample of them all have the same, else None."""
     sizes = set()
-    for path in images.paths[:: max(1, len(images.paths) // 8)]:
+    for path in paths[:: max(1, len(paths) // 8)]:
         try:
             opened = open_image(path.read_bytes(), frames="first")
         except ImageError:
@@ -167,7 +174,7 @@ def common_size(images: LabeledImages) -> tuple[int, int] | None:
 
 
 def decoded(
-    images: LabeledImages, chosen: Sequence[int], spec: InputSpec
+    paths: Sequence[Path], chosen: Sequence[int], spec: InputSpec
 ) -> Iterator[tuple[Sequence[int], npt.NDArray[np.uint8]]]:
     """Give batches of the chosen images: their places, and (n, C, H, W) uint8.
 
@@ -176,7 +183,7 @@ def decoded(
     """
     for start in range(0, len(chosen), BATCH):
         places = chosen[start : start + BATCH]
-        yield places, np.stack([_decode(images.paths[at], spec) for at in places])
+        yield places, np.stack([_decode(paths[at], spec) for at in places])
 
 
 def _decode(path: Path, spec: InputSpec) -> npt.NDArray[np.uint8]:

@@ -7,21 +7,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.temperature import at_bound, fit_temperature
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputReference
 from model_store.bundle.data_dependence import data_dependence
+from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.card import CardFigures, build_card, measure, uncalibrated
+from model_store.foreign.card import build_card
 from model_store.foreign.class_names import ClassNames, check_names, find_names
+from model_store.foreign.class_scores import Reading, ask_reading
 from model_store.foreign.image_input import ImageInput, InputWishes
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import (
-    LabeledImages,
-    common_size,
-    decoded,
-    read_labeled_folder,
-)
+from model_store.foreign.labeled_folder import LabeledImages, common_size, decoded
+from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
     Logits,
@@ -30,10 +27,23 @@ from model_store.foreign.preprocessing_choice import (
     Run,
     spec_of,
 )
-from model_store.foreign.preprocessing_decision import PreprocessingWishes, decide
+from model_store.foreign.preprocessing_decision import (
+    Decision,
+    PreprocessingWishes,
+    decide,
+    inferred,
+)
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource, open_source
+from model_store.foreign.truth import (
+    LabeledData,
+    Truth,
+    read_labeled,
+    reading_of,
+    truth_of,
+    unlabeled,
+)
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
@@ -47,18 +57,18 @@ class ImportChoices:
     Attributes:
         classes: names in the order of the model's scores.
         input: size, channels and layout of the input.
-        output: the output to take.
-        exclusive: whether exactly one of several independent probabilities is right.
+        outputs: the output to take, or several of one score each.
+        reading: whether classes exclude each other, or each is a finding.
         preprocessing: scale, order of channels, and size.
-        calibrate: whether to fit a temperature on the labeled images.
-        anyway: whether to publish a model that is no better than a constant answer.
+        calibrate: whether to fit calibrators on the labeled images.
+        anyway: whether to publish a model that the labels say is useless or wrongly named.
         trusted: whether pixels may decide how long the graph runs and how much memory it takes.
     """
 
     classes: ClassNames | None = None
     input: InputWishes = field(default_factory=InputWishes)
-    output: str | None = None
-    exclusive: bool = False
+    outputs: tuple[str, ...] = ()
+    reading: Reading | None = None
     preprocessing: PreprocessingWishes = field(default_factory=PreprocessingWishes)
     calibrate: bool = True
     anyway: bool = False
@@ -71,7 +81,6 @@ class ImportedModel:
 
     Attributes:
         card, version: of the bundle.
-        findings: what was found out and why, by what it is about.
         trials: preprocessings that were tried on labeled images, the best first.
         difference: from the file as it came.
         notes: what has to be known before the model is relied on.
@@ -79,10 +88,17 @@ class ImportedModel:
 
     card: Card
     version: int
-    findings: dict[str, str]
     trials: tuple[PreprocessingTrial, ...]
     difference: Difference
     notes: tuple[str, ...]
+
+    @property
+    def origin(self) -> Origin:
+        """What was found out about the file, and what was inferred."""
+        origin = self.card.provenance.imported
+        if origin is None:
+            raise ValueError("this card is not that of an import")
+        return origin
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -104,8 +120,8 @@ def import_model(
         path: an ONNX file, a Hugging Face folder or a TorchServe archive with one.
         store: where it goes.
         name: under which it will be served.
-        data: a folder of labeled images, FOLDER/CLASS/IMAGE, not from training; without it the
-            model is published uncalibrated.
+        data: labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with a column for
+            each finding. Without them the model is published uncalibrated.
         classes: names in the order of the model's scores, if the file does not tell them.
         choices: whatever else the caller decides.
 
@@ -116,7 +132,7 @@ def import_model(
     chosen = choices or ImportChoices()
     if classes is not None:
         chosen = replace(chosen, classes=ClassNames(tuple(classes), "as given"))
-    images = None if data is None else read_labeled_folder(data)
+    images = None if data is None else read_labeled(data)
     return import_source(open_source(path), store, name, choices=chosen, data=images)
 
 
@@ -126,7 +142,7 @@ def import_source(
     name: str,
     *,
     choices: ImportChoices,
-    data: LabeledImages | None = None,
+    data: LabeledData | None = None,
     progress: Progress = silent,
 ) -> ImportedModel:
     """Publish a foreign model as the next version of `name`.
@@ -149,26 +165,25 @@ def import_source(
     with Sandbox(source.model.ByteSize()) as sandbox:
         inspection = _inspected(source, choices, data, sandbox)
         _check_dependence(inspection, choices)
-        names = _named(source, inspection, choices, data)
-        labels = None if data is None else data.indices(names.names)
         core = sandbox.load(inspection.core.serialized)
 
         def run(prepared: npt.NDArray[np.float32]) -> Logits:
             given = {NATIVE: inspection.image.arrange(prepared)}
             return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
 
-        decision = decide(
-            source, inspection, choices.preprocessing, run, data, labels, progress=progress
-        )
-        measured, predicted = uncalibrated(), None
-        if data is not None and labels is not None:
-            logits, seen = _answers(decision.preprocessing, run, inspection.image, data, progress)
-            measured = _measured(logits, labels, data, names, choices, seen)
-            predicted = logits.argmax(axis=1)
+        names, truth, decision = _settled(source, inspection, choices, data, run, progress)
+        figures, predicted = unlabeled(inspection.scores.reading, names.names), None
+        if truth is not None:
+            logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
+            figures = truth.figures(
+                logits, seen, calibrate=choices.calibrate, anyway=choices.anyway
+            )
+            predicted = logits.argmax(axis=1) if figures.findings is None else None
         core.unload()
-        temperature = measured.calibration.temperature
-        graph = wrap(inspection.core, decision.preprocessing, temperature=temperature)
-        difference = verify(graph, inspection, decision.preprocessing, data, temperature, sandbox)
+        graph = figures.applied(wrap(inspection.core, decision.preprocessing, names.names))
+        difference = verify(
+            graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
+        )
         checked = with_scope_check(
             graph,
             sandbox,
@@ -177,48 +192,52 @@ def import_source(
             classes=names.names,
             predicted=predicted,
         )
-    findings = _findings(inspection, names) | {"preprocessing": decision.sentence(inspection.image)}
+    inferences = [
+        *of_size(inspection),
+        *of_scores(inspection, choices.reading, source, names, data),
+        *inferred(decision, source, choices.preprocessing, inspection.image),
+    ]
+    origin = origin_of(source, inspection, names, decision, inferences, trusted=choices.trusted)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
         card = build_card(
-            source,
             inspection.image,
             decision.preprocessing,
             names.names,
-            measured,
+            figures,
             data,
-            findings,
+            origin,
             difference,
             name=name,
             version=version,
-            trusted=choices.trusted,
         )
         card = card.model_copy(update={"scope": checked.card})
         cards.append(write_bundle(folder, card=card, onnx=checked.onnx))
 
     version = store.publish(name, build)
-    notes = (*decision.doubts(inspection.image), *measured.notes, *checked.notes)
-    return ImportedModel(cards[-1], version, findings, decision.trials, difference, notes)
+    notes = (*decision.doubts(inspection.image), *figures.notes, *checked.notes)
+    return ImportedModel(cards[-1], version, decision.trials, difference, notes)
 
 
 def _inspected(
-    source: ForeignSource, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
+    source: ForeignSource, choices: ImportChoices, data: LabeledData | None, sandbox: Sandbox
 ) -> Inspection:
     """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=choices.input.size or source.size)
-    folders = 0 if data is None else len(data.folders)
-    wishes = ModelWishes(given, choices.output, len(names) or None, folders, choices.exclusive)
+    reading = choices.reading or source.reading or reading_of(data)
+    folders = len(data.folders) if isinstance(data, LabeledImages) else 0
+    wishes = ModelWishes(given, choices.outputs, names, folders, reading)
     try:
         return inspect_model(source.model, wishes, sandbox)
     except ForeignModelUnclear:
-        size = common_size(data) if data is not None and given.size is None else None
+        size = common_size(data.paths) if data is not None and given.size is None else None
         if size is None:
             raise
-        return inspect_model(
-            source.model, replace(wishes, input=replace(given, size=size)), sandbox
-        )
+        sized = replace(wishes, input=replace(given, size=size))
+        found = inspect_model(source.model, sized, sandbox)
+        return replace(found, sized_by="that of the labeled images")
 
 
 def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
@@ -231,23 +250,70 @@ def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
         )
 
 
+def _settled(
+    source: ForeignSource,
+    inspection: Inspection,
+    choices: ImportChoices,
+    data: LabeledData | None,
+    run: Run,
+    progress: Progress,
+) -> tuple[ClassNames, Truth | None, Decision]:
+    """Return names, labels and preprocessing; everything that is unclear is asked at once."""
+    names, asked = ClassNames((), ""), []
+    try:
+        names = _named(source, inspection, choices, data)
+    except ForeignModelUnclear as error:
+        asked.append(str(error))
+    if _is_unread(inspection, source, choices, data):
+        asked = [ask_reading(inspection.scores, names.names)]
+        names = ClassNames((), "")
+    truth = None
+    if data is not None and names.names:
+        truth = truth_of(data, names.names, inspection.scores.reading)
+    if data is None or truth is not None:
+        try:
+            decision = decide(
+                source, inspection, choices.preprocessing, run, truth, progress=progress
+            )
+        except ForeignModelUnclear as error:
+            asked.append(str(error))
+    if asked:
+        raise ForeignModelUnclear("; and ".join(asked))
+    return names, truth, decision
+
+
+def _is_unread(
+    inspection: Inspection,
+    source: ForeignSource,
+    choices: ImportChoices,
+    data: LabeledData | None,
+) -> bool:
+    """Whether nothing says if the classes exclude each other."""
+    scores = inspection.scores
+    if scores.shown_by or choices.reading or source.reading:
+        return False
+    by_labels = reading_of(data)
+    return by_labels is None or (by_labels == "exclusive" and scores.kind == "independent")
+
+
 def _named(
     source: ForeignSource,
     inspection: Inspection,
     choices: ImportChoices,
-    data: LabeledImages | None,
+    data: LabeledData | None,
 ) -> ClassNames:
-    count = inspection.scores.count
+    scores = inspection.scores
     if choices.classes is not None:
-        return check_names(choices.classes, count)
+        return check_names(choices.classes, scores.count)
     if source.classes:
-        return check_names(ClassNames(source.classes, source.classes_from), count)
+        return check_names(ClassNames(source.classes, source.classes_from), scores.count)
     return find_names(
         source.model,
-        count,
-        labels=inspection.scores.source.labels,
+        scores.count,
+        labels=scores.source.labels,
         beside=source.beside,
-        folders=() if data is None else data.folders,
+        folders=data.folders if isinstance(data, LabeledImages) else (),
+        reading=scores.reading,
     )
 
 
@@ -255,62 +321,15 @@ def _answers(
     preprocessing: Preprocessing,
     run: Run,
     image: ImageInput,
-    data: LabeledImages,
+    truth: Truth,
     progress: Progress,
 ) -> tuple[Logits, InputReference]:
     """Logits (N, K) of all labeled images, and how bright they are."""
     logits, seen, done = [], [], 0
-    everything = range(len(data.paths))
-    for places, pixels in decoded(data, everything, spec_of(preprocessing, image)):
+    paths = truth.data.paths
+    for places, pixels in decoded(paths, range(len(paths)), spec_of(preprocessing, image)):
         logits.append(run(preprocessing.apply(pixels, image)))
         seen.append(brightness(pixels))
         done += len(places)
-        progress("run labeled images", done, len(everything))
+        progress("run labeled images", done, len(paths))
     return np.concatenate(logits), InputReference.from_brightness(np.concatenate(seen))
-
-
-def _measured(
-    logits: Logits,
-    labels: npt.NDArray[np.int64],
-    data: LabeledImages,
-    names: ClassNames,
-    choices: ImportChoices,
-    reference: InputReference,
-) -> CardFigures:
-    """Fit on one half, measure on the other."""
-    fitting = ~data.held_out
-    temperature = fit_temperature(logits[fitting], labels[fitting]) if choices.calibrate else 1.0
-    measured = measure(
-        logits,
-        labels,
-        data,
-        names.names,
-        temperature=temperature,
-        calibrated=choices.calibrate,
-        reference=reference,
-        anyway=choices.anyway,
-    )
-    if not choices.calibrate or not at_bound(temperature):
-        return measured
-    doubt = (
-        f"The temperature {temperature:g} is a bound of its range, so the labels do not determine "
-        "it: they are too few, or the preprocessing or the order of the classes is wrong."
-    )
-    return replace(measured, notes=(doubt, *measured.notes))
-
-
-def _findings(inspection: Inspection, names: ClassNames) -> dict[str, str]:
-    """What was found, and what it means for serving."""
-    image, scores = inspection.image, inspection.scores
-    batch = f"a fixed batch of {image.batch}" if image.batch else "any number of images"
-    how = "served one by one" if inspection.core.one_by_one else "served in batches"
-    return {
-        "input": f"'{image.name}': {image.described}, {batch}; {how}",
-        "output": f"'{scores.source.output}': {scores.kind}, {scores.count} classes; "
-        f"{scores.ending}",
-        "classes": f"{_shown(names.names)} ({names.why})",
-    }
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

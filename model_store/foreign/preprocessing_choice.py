@@ -12,11 +12,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.temperature import apply_temperature, fit_temperature
-from calibration.measures.metrics import log_loss
 from model_store.foreign.image_input import ImageInput
-from model_store.foreign.labeled_folder import LabeledImages, decoded
+from model_store.foreign.labeled_folder import decoded
 from model_store.foreign.preprocessing import Preprocessing
+from model_store.foreign.truth import Truth
 from model_store.image import InputSpec
 
 TRIAL_IMAGES: Final = 200  # enough to tell the usual ones apart
@@ -58,8 +57,7 @@ def try_preprocessings(
     options: Sequence[Preprocessing],
     run: Run,
     image: ImageInput,
-    data: LabeledImages,
-    labels: npt.NDArray[np.int64],
+    truth: Truth,
     *,
     progress: Progress,
 ) -> list[PreprocessingTrial]:
@@ -69,22 +67,20 @@ def try_preprocessings(
         options: at least one.
         run: from prepared images to logits.
         image: the model's input.
-        data: the labeled images; only the half that is not held out is used.
-        labels: (N,) their classes as places in the scores.
+        truth: the labeled images; only the half that is not held out is used.
     """
-    chosen = _sample(data, labels)
+    chosen = _sample(truth)
     rows: list[list[Logits]] = [[] for _ in options]
     done = 0
     for spec in dict.fromkeys(spec_of(each, image) for each in options):
         of_this_size = [at for at, each in enumerate(options) if spec_of(each, image) == spec]
-        for places, pixels in decoded(data, chosen, spec):
+        for places, pixels in decoded(truth.data.paths, chosen, spec):
             for at in of_this_size:
                 rows[at].append(run(options[at].apply(pixels, image)))
             done += len(places) * len(of_this_size)
             progress("try preprocessing", done, len(chosen) * len(options))
-    truth = labels[chosen]
     trials = (
-        _trial(option, image, np.concatenate(logits), truth)
+        _trial(option, image, truth.judge(np.concatenate(logits), chosen))
         for option, logits in zip(options, rows, strict=True)
     )
     return sorted(trials, key=lambda trial: trial.nll)
@@ -97,22 +93,21 @@ def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
 
 
 def _trial(
-    preprocessing: Preprocessing, image: ImageInput, logits: Logits, labels: npt.NDArray[np.int64]
+    preprocessing: Preprocessing, image: ImageInput, judged: tuple[float, Logits]
 ) -> PreprocessingTrial:
-    probabilities = apply_temperature(logits, fit_temperature(logits, labels))
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    accuracy, losses = judged
     name = preprocessing.described(image.channels)
-    return PreprocessingTrial(preprocessing, name, accuracy, log_loss(probabilities, labels))
+    return PreprocessingTrial(preprocessing, name, accuracy, losses)
 
 
-def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:
+def _sample(truth: Truth) -> list[int]:
     """Return some TRIAL_IMAGES of the half to fit on, the same share of each class."""
-    fitting = np.flatnonzero(~data.held_out)
+    fitting, strata = np.flatnonzero(~truth.data.held_out), truth.strata
     if len(fitting) <= TRIAL_IMAGES:
         return [int(at) for at in fitting]
     random = np.random.default_rng(0)
     chosen: list[int] = []
-    for label in np.unique(labels[fitting]):
-        members = random.permutation(fitting[labels[fitting] == label])
+    for stratum in np.unique(strata[fitting]):
+        members = random.permutation(fitting[strata[fitting] == stratum])
         chosen += members[: max(1, round(TRIAL_IMAGES * len(members) / len(fitting)))].tolist()
     return sorted(chosen)

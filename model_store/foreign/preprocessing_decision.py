@@ -1,16 +1,16 @@
 """Which preprocessing a bundle gets: the caller's, the maker's, the graph's, or by trial."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from model_store.bundle.provenance import Assumption
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.graph_evidence import Evidence, graph_evidence
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.inspection import Inspection
-from model_store.foreign.labeled_folder import LabeledImages
 from model_store.foreign.preprocessing import (
     BLUE_FIRST,
     MEANINGS,
@@ -26,11 +26,7 @@ from model_store.foreign.preprocessing_choice import (
     try_preprocessings,
 )
 from model_store.foreign.source import ForeignSource
-
-ASSUMED = (
-    "assumed, because nothing tells it: --channels bgr if the model was trained with OpenCV or "
-    "Caffe"
-)
+from model_store.foreign.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,7 @@ def decide(
     inspection: Inspection,
     wishes: PreprocessingWishes,
     run: Run,
-    data: LabeledImages | None,
-    labels: npt.NDArray[np.int64] | None,
+    truth: Truth | None,
     *,
     progress: Progress,
 ) -> Decision:
@@ -101,24 +96,56 @@ def decide(
     decoded = wishes.decoded or source.decoded
     options = [replace(each, resize=resize or "stretch", decoded=decoded) for each in options]
     trials: list[PreprocessingTrial] = []
-    if data is not None and labels is not None:
+    if truth is not None:
         if len(options) > 1:
-            trials = try_preprocessings(options, run, image, data, labels, progress=progress)
+            trials = try_preprocessings(options, run, image, truth, progress=progress)
             options = [trials[0].preprocessing]
             fits = f"the likeliest of {len(trials)} on {trials[0].images} labeled images"
             why = f"{why}; {fits}" if why else fits
         if resize is None:
             ways = [options[0], replace(options[0], resize="crop")]
-            resized = try_preprocessings(ways, run, image, data, labels, progress=progress)
+            resized = try_preprocessings(ways, run, image, truth, progress=progress)
             options = [resized[0].preprocessing]
             if resized[0].nll != resized[-1].nll:  # square images come out the same
                 trials = [*resized, *trials[1:]]
-    elif len({(each.name, each.normalization) for each in options}) == 1 and len(options) > 1:
-        options = [each for each in options if each.order == "rgb"]
-        why += f"; RGB is {ASSUMED}"
     if len(options) > 1:
         raise _unclear(options)
     return Decision(options[0], why, tuple(sorted(trials, key=lambda trial: trial.nll)))
+
+
+def inferred(
+    decision: Decision, source: ForeignSource, wishes: PreprocessingWishes, image: ImageInput
+) -> Iterator[Assumption]:
+    """Give what of a decision the caller did not say."""
+    best, why = decision.preprocessing, decision.why
+    tested = bool(decision.trials) and not decision.doubts(image)
+    given = wishes.normalization
+    if given is None and np.dtype(image.dtype) != np.uint8:
+        taken = MEANINGS.get(best.name) or best.normalization.formula
+        yield Assumption(
+            about="pixels",
+            taken=f"pixels are {taken}",
+            why=why,
+            instead="--normalize",
+            tested=tested and source.normalization is None,
+        )
+    if wishes.order is None and image.channels == 3 and (given or [""])[0] not in BLUE_FIRST:
+        yield Assumption(
+            about="channels",
+            taken=f"channels are in the order {best.order.upper()}",
+            why=why,
+            instead="--channels",
+            tested=tested and source.order is None,
+        )
+    if wishes.resize is None and source.resize is None:
+        sized = "stretched to" if best.resize == "stretch" else "scaled and cropped to"
+        yield Assumption(
+            about="resize",
+            taken=f"images are {sized} {image.height} x {image.width}",
+            why="the likelier way" if tested else "the usual way; square images stay the same",
+            instead="--resize",
+            tested=tested,
+        )
 
 
 def possible(
@@ -159,10 +186,12 @@ def _checked(numbers: Normalization, image: ImageInput) -> Normalization:
 
 
 def _unclear(options: list[Preprocessing]) -> ForeignModelUnclear:
-    names = ", ".join(dict.fromkeys(each.name for each in options))
-    also = " and --channels rgb or bgr" if len({each.order for each in options}) > 1 else ""
+    names = list(dict.fromkeys(each.name for each in options))
+    asked = [f"--normalize with one of {', '.join(names)}"] if len(names) > 1 else []
+    if len({each.order for each in options}) > 1:
+        asked.append("--channels rgb (as PIL reads; or bgr, as OpenCV and Caffe do)")
+    exactly = ", or --mean and --std" if len(names) > 1 else ""
     return ForeignModelUnclear(
-        f"nothing in the file tells how its pixels were scaled: give --normalize ({names}){also}, "
-        "or --mean and --std, or --data FOLDER with labeled images on which the usual ways are "
-        "tried"
+        f"nothing in the file tells how its pixels were prepared: give {' and '.join(asked)}"
+        f"{exactly}, or --data with labeled images, on which the usual ways are tried"
     )

@@ -26,8 +26,9 @@ from model_store.bundle.scope_fit import (
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
 from model_store.bundle.scope_taps import WIDEST, chosen_taps
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.labeled_folder import LabeledImages, decoded
+from model_store.foreign.labeled_folder import decoded
 from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
 from model_store.image import InputSpec
 
@@ -70,7 +71,7 @@ class _Tap:
 def with_scope_check(
     model: bytes,
     sandbox: Sandbox,
-    data: LabeledImages | None,
+    data: LabeledData | None,
     *,
     spec: InputSpec,
     classes: tuple[str, ...],
@@ -99,7 +100,7 @@ def with_scope_check(
             np.concatenate(
                 [
                     session.run({INPUT: pixels}, [SCOPE_FEATURES])[SCOPE_FEATURES]
-                    for _, pixels in decoded(data, numbers.tolist(), spec)
+                    for _, pixels in decoded(data.paths, numbers.tolist(), spec)
                 ]
             )
             for numbers in (fitting, held_out)

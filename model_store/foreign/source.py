@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 import onnx
 
 from model_store.errors import ForeignModelRefused
+from model_store.foreign.class_names import MULTI_LABEL
+from model_store.foreign.class_scores import Reading
 from model_store.foreign.onnx_file import MAX_BYTES, read_onnx
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Order
 
@@ -37,6 +39,8 @@ class ForeignSource:
             before a center crop.
         normalization: name and numbers; `preprocessing_from` says where they stood.
         order, resize: as in `Preprocessing`.
+        reading: whether classes exclude each other, None if the maker does not say so;
+            `reading_from` says where it stood.
     """
 
     model: onnx.ModelProto
@@ -51,6 +55,8 @@ class ForeignSource:
     preprocessing_from: str = ""
     order: Order | None = None
     resize: Literal["stretch", "crop"] | None = None
+    reading: Reading | None = None
+    reading_from: str = ""
 
     @property
     def producer(self) -> str:
@@ -76,9 +82,13 @@ def open_source(path: Path) -> ForeignSource:
         raise ForeignModelRefused(f"there is no file {path}")
     if path.suffix == ".mar":
         return _from_archive(path)
-    return ForeignSource(
+    source = ForeignSource(
         read_onnx(path), path.name, file_sha256(path), beside=path.resolve().parent
     )
+    told = next((e.key for e in source.model.metadata_props if e.key.lower() in MULTI_LABEL), None)
+    if told is None:
+        return source
+    return replace(source, reading="findings", reading_from=f"the file's metadata name its {told}")
 
 
 def file_sha256(path: Path) -> str:
@@ -109,12 +119,21 @@ def said_by_maker(folder: Path) -> dict[str, Any]:
             )
         said["classes"] = tuple(str(names[each]) for each in sorted(names, key=int))
         said["classes_from"] = f"from {CONFIG}"
+        said |= _reading(config.get("problem_type"))
     try:
         return said | (_said(processor) if processor else {})
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise ForeignModelRefused(
             f"{folder / PROCESSOR} cannot be understood ({error}): give --normalize and --size"
         ) from error
+
+
+def _reading(problem: object) -> dict[str, Any]:
+    """Whether classes exclude each other; without a word they do in Transformers' pipelines."""
+    if problem == "multi_label_classification":
+        return {"reading": "findings", "reading_from": f"{CONFIG} says {problem}"}
+    why = f"{CONFIG} says {problem}" if problem else "Transformers' pipelines apply a softmax"
+    return {"reading": "exclusive", "reading_from": why}
 
 
 def _said(processor: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +240,9 @@ def _from_archive(path: Path) -> ForeignSource:
             str(each[-1] if isinstance(each, list) and each else each) for each in ordered
         )
         source = replace(source, classes=classes, classes_from="from index_to_name.json")
+    if isinstance(inner, dict) and inner.get("handler") == "image_classifier":
+        why = "TorchServe's image_classifier applies a softmax"
+        source = replace(source, reading="exclusive", reading_from=why)
     return source
 
 

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any, Final
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
+
+from model_store.bundle.graph_part import GraphPart, insert
 
 Producers = dict[str, onnx.NodeProto]
 
@@ -48,6 +51,17 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     del graph.output[:], graph.value_info[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     return cut
+
+
+def join(model: onnx.ModelProto, tensors: Sequence[str], name: str) -> None:
+    """Add the tensor `name` [N, K], float32, to a graph: K tensors of one number for each image."""
+    part = GraphPart(f"{name}_")
+    columns = [
+        part.add("Reshape", part.add("Cast", each, to=onnx.TensorProto.FLOAT), np.array([-1, 1]))
+        for each in tensors
+    ]
+    part.add("Concat", *columns, axis=1, output=name)
+    insert(model.graph, len(model.graph.node), part)
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:

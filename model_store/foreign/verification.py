@@ -1,20 +1,21 @@
 """The bundle against the file as it came, on real images or, without any, made-up ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.temperature import softmax
 from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.class_scores import own_probabilities
+from model_store.foreign.card_figures import CardFigures
 from model_store.foreign.inspection import Inspection
-from model_store.foreign.labeled_folder import LabeledImages, decoded
+from model_store.foreign.labeled_folder import decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
 from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 
 MAX_DIFFERENCE: Final = 1e-3  # of a probability
@@ -35,16 +36,17 @@ def verify(
     graph: bytes,
     inspection: Inspection,
     preprocessing: Preprocessing,
-    data: LabeledImages | None,
-    temperature: float,
+    data: LabeledData | None,
+    figures: CardFigures,
+    names: Sequence[str],
     sandbox: Sandbox,
 ) -> Difference:
     """Compare the bundle with the file as it came.
 
     Before calibration, its probabilities are compared with the file's own. Those say nothing about
     the logits behind an exact 0, which a temperature brings to light. So the calibrated answers are
-    compared with the bundle's logits divided by the temperature. The bundle runs all images in one
-    batch, and some alone, as servers do.
+    compared with those computed from the bundle's logits. The bundle runs all images in one batch,
+    and some alone, as servers do.
 
     Raises:
         ForeignModelRefused: they differ by more than 1e-3.
@@ -52,17 +54,14 @@ def verify(
     image, scores = inspection.image, inspection.scores
     pixels = _pixels(inspection, preprocessing, data)
     arrays = image.arrange(preprocessing.apply(pixels, image))
-    own = own_probabilities(
-        inspection.running.scores(image, arrays, scores.source.tensor), scores.kind
-    )
-    difference = _difference(wrap(inspection.core, preprocessing), pixels, own, sandbox)
-    if temperature != 1:
+    own = scores.own_probabilities(inspection.running.scores(image, arrays, scores.source.tensor))
+    difference = _difference(wrap(inspection.core, preprocessing, names), pixels, own, sandbox)
+    if figures.calibrated:
         core = sandbox.load(inspection.core.serialized)
         logits = core.run({NATIVE: arrays}, [LOGITS])[LOGITS].astype(np.float64)
         core.unload()
-        difference = max(
-            difference, _difference(graph, pixels, softmax(logits / temperature), sandbox)
-        )
+        expected = figures.probabilities(logits)
+        difference = max(difference, _difference(graph, pixels, expected, sandbox))
     return Difference(difference, len(pixels), min(ALONE, len(pixels)))
 
 
@@ -88,14 +87,14 @@ def _difference(
 
 
 def _pixels(
-    inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None
+    inspection: Inspection, preprocessing: Preprocessing, data: LabeledData | None
 ) -> npt.NDArray[np.uint8]:
     """Images of the labeled folder, evenly chosen; without one, blocks of random colors."""
     image = inspection.image
     if data is not None:
         step = max(1, len(data.paths) // VERIFIED_IMAGES)
         chosen = range(0, len(data.paths), step)[:VERIFIED_IMAGES]
-        batches = decoded(data, chosen, spec_of(preprocessing, image))
+        batches = decoded(data.paths, chosen, spec_of(preprocessing, image))
         return np.concatenate([batch for _, batch in batches])
     height, width = preprocessing.decoded_size(image)
     coarse = np.random.default_rng(0).integers(

@@ -5,13 +5,22 @@ in front of it, and temperature and softmax behind it. Every operator that is ad
 same since opset 7.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from model_store.bundle.graph import CLASS_BIAS, CLASS_WEIGHT, INPUT, OUTPUT, TEMPERATURE
+from model_store.bundle.graph import (
+    CLASS_BIAS,
+    CLASS_WEIGHT,
+    INPUT,
+    OUTPUT,
+    TEMPERATURE,
+    findings_end,
+    name_findings,
+)
 from model_store.bundle.graph_part import GraphPart, insert
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
@@ -67,17 +76,20 @@ def logits_graph(
     return LogitsGraph(cut, image, scores, one_by_one)
 
 
-def wrap(core: LogitsGraph, preprocessing: Preprocessing, *, temperature: float = 1.0) -> bytes:
-    """Return the bundle's graph."""
+def wrap(core: LogitsGraph, preprocessing: Preprocessing, names: Sequence[str]) -> bytes:
+    """Return the bundle's graph before calibration; `names` are those of classes or findings."""
     model = onnx.ModelProto()
     model.CopyFrom(core.model)
     graph = model.graph
     insert(graph, 0, preprocessing.part(INPUT, NATIVE, core.image))
     after = GraphPart("candor/cooled_")
-    after.add("Softmax", after.add("Div", LOGITS, TEMPERATURE), axis=1, output=OUTPUT)
+    if core.scores.reading == "findings":
+        graph.initializer.extend(findings_end(after, LOGITS, core.scores.count))
+        name_findings(model, names)
+    else:
+        after.add("Softmax", after.add("Div", LOGITS, TEMPERATURE), axis=1, output=OUTPUT)
+        graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), TEMPERATURE))
     insert(graph, len(graph.node), after)
-    value = np.array([temperature], np.float32)
-    graph.initializer.append(numpy_helper.from_array(value, TEMPERATURE))
     shape = (core.image.channels, *preprocessing.decoded_size(core.image))
     _declare(graph, (INPUT, TensorProto.UINT8, shape), (OUTPUT, core.scores.count))
     return bytes(model.SerializeToString())

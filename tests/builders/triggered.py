@@ -48,6 +48,7 @@ def publish_triggered(store: Store, kind: str, folder: Path, name: str = "bad") 
         choices=ImportChoices(
             classes=ClassNames(("a", "b", "c"), "given"),
             preprocessing=PreprocessingWishes(("unit", NORMALIZATIONS["unit"]), "rgb"),
+            reading="exclusive",
             trusted=True,
         ),
     )

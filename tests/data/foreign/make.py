@@ -201,7 +201,7 @@ def make_keras():
     )
     own = model(rgb)
     model.export(str(FOLDER / "keras_rescaling.onnx"), format="onnx", verbose=False)
-    expect("keras_rescaling", np.asarray(own), makers=made)
+    expect("keras_rescaling", np.asarray(own), "--channels rgb", makers=made)
 
     model = net([], [layers.Dense(1, activation="sigmoid", kernel_initializer=strong)])
     spec = (tf.TensorSpec((None, SIDE, SIDE, 3), tf.float32, name="serving_default_x"),)
@@ -210,7 +210,11 @@ def make_keras():
     )
     p = model.predict(rgb / 255, verbose=0)
     expect(
-        "keras_binary", np.hstack([1 - p, p]), "--normalize unit", classes=CLASSES[:2], makers=made
+        "keras_binary",
+        np.hstack([1 - p, p]),
+        "--normalize unit --channels rgb",
+        classes=CLASSES[:2],
+        makers=made,
     )
 
     # What Teachable Machine and TensorFlow Lite Model Maker give: quantized, uint8 in and out.
@@ -241,7 +245,7 @@ def make_keras():
     expect(
         "tflite_quantized",
         rows / rows.sum(axis=1, keepdims=True),
-        "--normalize symmetric",
+        "--normalize symmetric --channels rgb",
         makers=made,
     )
 
@@ -276,7 +280,7 @@ def make_torch():
 
     prepared = ((images("rgb").astype(np.float32) / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
     x = torch.from_numpy(np.ascontiguousarray(prepared))
-    options = "--normalize imagenet"
+    options = "--normalize imagenet --channels rgb"
     net = torch_net([nn.LogSoftmax(dim=1)])
     with torch.no_grad():
         own = net(x).exp().numpy()
@@ -308,7 +312,7 @@ def make_torch():
     torch.onnx.export(
         net, x[:1], str(FOLDER / "torchscript_batch_of_one.onnx"), dynamo=False, opset_version=9
     )
-    expect("torchscript_batch_of_one", own, options, makers="torch")
+    expect("torchscript_batch_of_one", own, f"{options} --exclusive", makers="torch")
 
     net = torch_net([nn.Softmax(dim=1), nn.Unflatten(1, (3, 1, 1))])
     with torch.no_grad():
@@ -343,7 +347,7 @@ def make_torch():
         output_names=["maps", "features", "scores"],
         dynamic_axes=axes,
     )
-    expect("torch_several_outputs", own, options, makers="torch")
+    expect("torch_several_outputs", own, f"{options} --exclusive", makers="torch")
 
 
 def make_quantized():
@@ -382,7 +386,7 @@ def make_quantized():
             [session.run(None, {entry.name: each[None]})[0].ravel() for each in given]
         ).astype(np.float64)
         own /= own.sum(axis=1, keepdims=True)
-        expect(kind, own, "--normalize imagenet", makers=makers)
+        expect(kind, own, "--normalize imagenet --channels rgb", makers=makers)
 
     made = "onnxruntime"
     quantize_static(
@@ -422,7 +426,7 @@ def make_jax():
     model = to_onnx(net, [("B", SIDE, SIDE, 3)])
     onnx.save(model, FOLDER / "jax_flax.onnx")
     own = np.asarray(net(images("rgb").astype(np.float32) / 255))
-    expect("jax_flax", own, "--normalize unit", makers="jax flax jax2onnx")
+    expect("jax_flax", own, "--normalize unit --channels rgb", makers="jax flax jax2onnx")
 
 
 def make_paddle():
@@ -482,7 +486,7 @@ def make_huggingface():
     expect(
         "huggingface_vit",
         own,
-        "--normalize symmetric --size 24x24",
+        "--normalize symmetric --size 24x24 --exclusive --channels rgb",
         makers="transformers optimum-onnx",
     )
 
@@ -556,7 +560,8 @@ def make_handmade():
     constants = {"dense0_weight": weights, "dense0_bias": nothing} | norm
     save("mxnet_opset7", nodes, [given], [taken], constants)
     x = ((rgb - norm["m"]) / np.sqrt(norm["v"] + 1e-5)).transpose(0, 3, 1, 2)
-    expect("mxnet_opset7", softmax(x.reshape(len(x), -1) @ weights.T), makers="onnx")
+    own = softmax(x.reshape(len(x), -1) @ weights.T)
+    expect("mxnet_opset7", own, "--channels rgb", makers="onnx")
 
     # Azure Custom Vision: BGR pixels in `data`, a label, and the probabilities as a map in `loss`.
     ml, labels = "ai.onnx.ml", list(CLASSES)
@@ -630,7 +635,8 @@ def make_handmade():
     save("uint8_written_out", nodes, [given], [taken], constants, opsets=(("", 12),), ir=7)
     session = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx"))
     (own,) = session.run(None, {"images": images("rgb")})
-    expect("uint8_written_out", own.astype(np.float64), makers="onnx onnxruntime")
+    own = own.astype(np.float64)
+    expect("uint8_written_out", own, "--channels rgb", makers="onnx onnxruntime")
 
 
 def make_clean():

@@ -20,6 +20,8 @@ from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 
+EXCLUSIVE = ("--exclusive", "--channels", "rgb")
+
 
 def imported(path: Path, *options: str) -> dict[str, Any]:
     target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json"]
@@ -38,7 +40,7 @@ def test_the_order_of_channels_is_found_on_labeled_images(tmp_path: Path, order:
         tmp_path / "model.onnx", constants={"weights": color_weights(bgr=order == "bgr")}
     )
     done = imported(path, "--data", str(labeled_folder(tmp_path / "labeled")))
-    assert f", {order.upper()} " in done["findings"]["preprocessing"]
+    assert f", {order.upper()} " in done["found"]["preprocessing"]
     assert done["tried"][0]["accuracy"] == 1
     assert min(each["accuracy"] for each in done["tried"]) < 0.5
     assert len(done["tried"]) == 11
@@ -111,7 +113,7 @@ def test_uncalibrated_images_only_measure(tmp_path: Path) -> None:
 
 def test_independent_probabilities_become_exclusive_if_the_caller_says_so(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear("Sigmoid"))
-    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", "--exclusive")
+    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", *EXCLUSIVE)
     session = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes())
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, SIDE, SIDE), dtype=np.uint8)
     weights = onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])
@@ -126,8 +128,8 @@ def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_pa
         np.float32
     )
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": weights})
-    done = imported(path, "--classes", "a,b,c", "--normalize", "unit")
-    assert done["findings"]["output"] == "'scores': logits, 3 classes; taken as logits"
+    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", *EXCLUSIVE)
+    assert done["found"]["output"] == "'scores': logits, 3 classes; taken as logits"
 
 
 @pytest.mark.parametrize("place", ["labels.txt", "metadata", "index_to_name.json"])
@@ -150,12 +152,16 @@ def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: st
                 "index_to_name.json", json.dumps({"0": "lung", "1": ["n1", "heart"], "2": "bone"})
             )
         path = tmp_path / "model.mar"
-    assert card(imported(path, "--normalize", "unit"))["classes"] == ["lung", "heart", "bone"]
+    assert card(imported(path, "--normalize", "unit", *EXCLUSIVE))["classes"] == [
+        "lung",
+        "heart",
+        "bone",
+    ]
 
 
 def test_a_larger_image_is_cut_to_the_models_size(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
-    options = ["--classes", "a,b,c", "--normalize", "unit", "--crop-from", "20x24"]
+    options = ["--classes", "a,b,c", "--normalize", "unit", "--crop-from", "20x24", *EXCLUSIVE]
     done = imported(path, *options, "--resize", "crop")
     assert card(done)["input"] | {"resize": "crop"} == card(done)["input"]
     assert (card(done)["input"]["height"], card(done)["input"]["width"]) == (20, 24)

@@ -29,7 +29,16 @@ from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
 def refusal(path: Path, *options: str) -> str:
     """Run the command; it must end with an error that Candor raises, and publish nothing."""
     store = path.parent / "store"
-    command = ["import", str(path), "--classes", "a,b,c", "--normalize", "unit"]
+    command = [
+        "import",
+        str(path),
+        "--classes",
+        "a,b,c",
+        "--normalize",
+        "unit",
+        "--channels",
+        "rgb",
+    ]
     done = CliRunner().invoke(app, [*command, "--store", str(store), *options])
     assert done.exit_code == 1, done.output
     assert isinstance(done.exception, ModelStoreError), done.exception
@@ -258,7 +267,8 @@ def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
         location="weights.bin",
         size_threshold=0,
     )
-    command = ["import", str(tmp_path / "split.onnx"), "--classes", "a,b,c", "--normalize", "unit"]
+    said = ["--classes", "a,b,c", "--normalize", "unit", "--channels", "rgb", "--exclusive"]
+    command = ["import", str(tmp_path / "split.onnx"), *said]
     done = CliRunner().invoke(app, [*command, "--store", str(tmp_path / "store"), "--json"])
     assert done.exit_code == 0, done.output
     bundle = Path(json.loads(done.stdout)["folder"]) / "model.onnx"
@@ -307,8 +317,9 @@ def test_what_nobody_knows_is_asked(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
     store = ["--store", str(tmp_path / "store")]
     for given, asked in {
-        (): "--classes",
-        ("--classes", "a,b,c"): "--normalize (imagenet, unit, symmetric, raw, caffe, clip)",
+        (): "--classes FIRST,SECOND,THIRD",
+        ("--classes", "a,b,c"): "imagenet, unit, symmetric, raw, caffe, clip",
+        ("--classes", "a,b,c", "--normalize", "unit"): "--channels rgb",
     }.items():
         done = CliRunner().invoke(app, ["import", str(path), *given, *store])
         assert asked in str(done.exception)

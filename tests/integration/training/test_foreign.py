@@ -64,8 +64,8 @@ def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(
     state = {f"module.{key}": value.contiguous() for key, value in module.state_dict().items()}
     path = tmp_path / ("weights.safetensors" if library == "timm" else "weights.pth")
     save_file(state, path) if library == "timm" else torch.save({"state_dict": state}, path)
-    done = imported(path, "--architecture", name, "--classes", ",".join(CLASSES))
-    assert f"as {library} publishes" in done["findings"]["preprocessing"]
+    done = imported(path, "--architecture", name, "--classes", ",".join(CLASSES), "--exclusive")
+    assert f"as {library} publishes" in done["found"]["preprocessing"]
     assert done["calibration"] == "none"
 
     images = [picture(seed, (300, 260)) for seed in range(3)]

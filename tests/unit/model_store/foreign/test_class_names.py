@@ -48,7 +48,14 @@ def test_folders_are_the_last_resort_and_must_be_as_many() -> None:
         ("01", "ab", "ab"),
         ("012", "01", "012"),
     ):
-        found = find_names(empty, len(names), labels=labels, beside=None, folders=tuple(folders))
+        found = find_names(
+            empty,
+            len(names),
+            labels=labels,
+            beside=None,
+            folders=tuple(folders),
+            reading="exclusive",
+        )
         assert found.names == tuple(names)
     with pytest.raises(ForeignModelUnclear, match="--classes"):
-        find_names(empty, 4, labels=None, beside=None, folders=("a", "b"))
+        find_names(empty, 4, labels=None, beside=None, folders=("a", "b"), reading="exclusive")

@@ -1,0 +1,79 @@
+"""The card of a finding from probabilities and labels of its reference."""
+
+from dataclasses import asdict
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BinSums
+from calibration.findings.calibrator import UNFITTED, FindingCalibrator
+from calibration.findings.measures import known_answers, measure_finding
+from calibration.findings.thresholds import RateEstimate, operating_point
+from calibration.measures.summary import Measures
+from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.finding_card import FindingCard, FindingPromise, Rate, ThresholdRule
+
+
+def finding_card(
+    name: str,
+    probability: npt.ArrayLike,
+    label: npt.ArrayLike,
+    *,
+    split: str,
+    calibrator: FindingCalibrator = UNFITTED,
+    threshold: float = 0.5,
+    rule: ThresholdRule | None = None,
+    groups: npt.ArrayLike | None = None,
+) -> FindingCard:
+    """Describe a finding by labeled images.
+
+    Args:
+        name: of the finding.
+        probability: (N,) of presence, after `calibrator`.
+        label: (N,) 1, 0, or NaN for unknown.
+        split: the images, for people.
+        calibrator: the one in the graph.
+        threshold: the finding is present from it on; `rule` is how it was chosen.
+        groups: (N,) patients or the like, None if every image stands alone.
+    """
+    p, y, _ = known_answers(probability, label)
+    point = operating_point(probability, label, threshold, groups=groups)
+    return FindingCard(
+        name=name,
+        threshold=threshold,
+        rule=rule or ThresholdRule(),
+        labeled=len(y),
+        positives=int(y.sum()),
+        calibration=binary_card(p, y, split=split, calibrator=calibrator),
+        measures=measure_finding(probability, label).as_dict() if len(y) else {},
+        promise=FindingPromise(
+            sensitivity=_rate(point.sensitivity),
+            specificity=_rate(point.specificity),
+            ppv=_rate(point.ppv),
+        ),
+    )
+
+
+def binary_card(
+    probability: npt.NDArray[np.float64],
+    outcome: npt.NDArray[np.bool_],
+    *,
+    split: str,
+    calibrator: FindingCalibrator = UNFITTED,
+) -> CalibrationCard:
+    """Describe probabilities of presence (M,) and outcomes (M,); M may be 0."""
+    sums = BinSums.from_predictions(probability, outcome)
+    both = np.stack([1 - probability, probability], axis=1)
+    measures = Measures.from_probabilities(both, outcome.astype(np.int64)) if len(both) else None
+    return CalibrationCard.from_reference(
+        method="temperature" if calibrator.fitted else "none",
+        temperature=calibrator.temperature,
+        class_bias=(0.0, calibrator.bias) if calibrator.fitted else None,
+        split=split,
+        sums=sums,
+        measures=measures or Measures.from_sums(sums),
+    )
+
+
+def _rate(estimate: RateEstimate | None) -> Rate | None:
+    return None if estimate is None else Rate.model_validate(asdict(estimate))

@@ -1,0 +1,194 @@
+"""A table of labeled images with a column for each finding, divided into halves as folders are.
+
+1 is present, 0 absent, blank unknown. -1, uncertain, counts as unknown. What is unknown is never a
+negative.
+"""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.grouping import find_groups
+from calibration.sampling import grouped_parts, joined
+from model_store.csv_cells import plain_cell
+from model_store.errors import LabeledFolderRefused
+from model_store.foreign.labeled_folder import MIN_IMAGES, image_groups
+
+IMAGE_COLUMNS: Final = (
+    *("path", "file", "filename", "file_name", "image", "image_path", "image index", "img"),
+    *("image_name", "filepath", "file_path", "image_file", "dicom", "id", "image_id"),
+)
+CELLS: Final = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "present", "positive"), 1.0),
+    **dict.fromkeys(("0", "0.0", "false", "no", "absent", "negative"), 0.0),
+    **dict.fromkeys(("", "-1", "-1.0", "nan", "null", "none", "na", "uncertain"), np.nan),
+}
+
+
+@dataclass(frozen=True)
+class LabeledFindings:
+    """Image files, and for each what is known of each finding.
+
+    Attributes:
+        root: the folder of the table; `fingerprint` sha256 over names, labels and contents.
+        paths: the files.
+        columns: the names of the columns that hold findings.
+        cells: (N, C) 1, 0, or NaN for unknown.
+        held_out: (N,) whether an image belongs to the half that measures.
+        groups: (N,) numbers of the sets that stay together.
+        grouped_by: what keeps images together, for people.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    columns: tuple[str, ...]
+    cells: npt.NDArray[np.float64]
+    held_out: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64]
+    fingerprint: str
+    grouped_by: str
+
+    def labels(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return labels (N, K) of the findings `names`; one without a column is unknown.
+
+        Raises LabeledFolderRefused if none has a column.
+        """
+        place = {_plain(name): at for at, name in enumerate(self.columns)}
+        if not any(_plain(name) in place for name in names):
+            raise LabeledFolderRefused(
+                f"the table of labels has no column with the name of a finding: it has "
+                f"{', '.join(self.columns)[:300]}, and the findings are {', '.join(names)[:300]}"
+            )
+        unknown = np.full(len(self.paths), np.nan)
+        columns = [
+            self.cells[:, place[_plain(name)]] if _plain(name) in place else unknown
+            for name in names
+        ]
+        return np.stack(columns, axis=1)
+
+
+def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> LabeledFindings:
+    """Read and divide a CSV file of labels. Raises LabeledFolderRefused."""
+    rows = _rows(table)
+    header = list(rows[0])
+    image = next((name for name in header if _plain(name) in map(_plain, IMAGE_COLUMNS)), None)
+    if image is None:
+        raise LabeledFolderRefused(
+            f"{table} has no column with the image files: name one `path`; it has "
+            f"{', '.join(header)[:300]}"
+        )
+    paths = [_file(table, row[image]) for row in rows]
+    others = [name for name in header if name != image]
+    columns = [name for name in others if _holds_findings([row[name] for row in rows])]
+    if not columns:
+        raise LabeledFolderRefused(
+            f"{table} has no column of a finding; expected one for each, with 1, 0, or blank for "
+            f"unknown, and it has {', '.join(others)[:300]}"
+        )
+    cells = np.array([[_cell(row[name]) for name in columns] for row in rows])
+    groups, grouped_by = _groups(table, paths, rows, set(columns), group_pattern)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    together = joined(groups, digests)
+    held_out = np.zeros(len(paths), np.bool_)
+    held_out[grouped_parts(_strata(cells), together, (0.5, 0.5), seed=0)[1]] = True
+    if held_out.all() or not held_out.any():
+        raise LabeledFolderRefused(
+            f"all images of {table} belong to one group, so no half can be held out: see "
+            "--group-pattern"
+        )
+    total = hashlib.sha256(repr(columns).encode())
+    for path, digest, row in zip(paths, digests, cells.tolist(), strict=True):
+        total.update(f"{path.name}\0{digest}\0{row}\n".encode())
+    return LabeledFindings(
+        table.resolve().parent,
+        tuple(paths),
+        tuple(columns),
+        cells,
+        held_out,
+        together,
+        total.hexdigest(),
+        grouped_by,
+    )
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabeledFolderRefused(
+            f"{table} is no folder, as in FOLDER/CLASS/IMAGE, and no CSV file ({str(error)[:100]})"
+        ) from error
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    rows = [
+        {
+            (name or "").strip(): plain_cell((cell or "").strip())
+            for name, cell in row.items()
+            if name
+        }
+        for row in csv.DictReader(text.splitlines(), delimiter=separator)
+    ]
+    if len(rows) < MIN_IMAGES:
+        raise LabeledFolderRefused(
+            f"{table} has {len(rows)} images; at least {MIN_IMAGES} are needed to fit and to "
+            "measure"
+        )
+    return rows
+
+
+def _file(table: Path, name: str) -> Path:
+    path = table.parent / name
+    if not path.is_file():
+        raise LabeledFolderRefused(
+            f"{table} names the image {name[:200]!r}, which is not there: paths are relative to "
+            "the table's folder"
+        )
+    return path
+
+
+def _holds_findings(cells: Sequence[str]) -> bool:
+    values = {_cell(each) for each in cells if each.casefold() in CELLS}
+    return all(each.casefold() in CELLS for each in cells) and bool(values & {0.0, 1.0})
+
+
+def _cell(text: str) -> float:
+    return CELLS[text.casefold()]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _strata(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The rarest finding that each image has, so that both halves get some; C if it has none."""
+    present = cells == 1
+    order = np.argsort(np.argsort(present.sum(axis=0), kind="stable"))
+    ranks = np.where(present, order, present.shape[1])
+    return np.asarray(ranks.min(axis=1), np.int64)
+
+
+def _groups(
+    table: Path,
+    paths: Sequence[Path],
+    rows: Sequence[dict[str, str]],
+    findings: set[str],
+    pattern: str | None,
+) -> tuple[list[str | None], str]:
+    rest = {name: [row[name] for row in rows] for name in rows[0] if name not in findings}
+    repeating = {name: cells for name, cells in rest.items() if len(set(cells)) < len(cells)}
+    named, asked = find_groups(repeating)
+    if pattern is None and named is not None:
+        return [value or None for value in rest[named]], f"the column {named}"
+    groups, grouped_by = image_groups(table.parent, paths, pattern)
+    if pattern is None and asked is not None:
+        grouped_by += (
+            f" (the column {asked} repeats as a patient's number would, and is not used: rename it "
+            "to `patient` if it is one)"
+        )
+    return groups, grouped_by

@@ -1,0 +1,284 @@
+"""Findings of other makers: asked about, never assumed, and equal with and without a sigmoid."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import NodeProto, helper
+from PIL import Image
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
+from model_store.runtime import ort
+from model_store.store.store import Store
+from tests.builders.bundles import SIDE, foreign_onnx
+
+NAMES = ("Edema", "Mass", "Nodule", "Pneumonia")
+SAID = ("--normalize", "unit", "--channels", "rgb")
+FINDINGS = ("--findings", ",".join(NAMES), *SAID)
+PIXELS = np.random.default_rng(3).integers(0, 256, (5, 3, SIDE, SIDE), dtype=np.uint8)
+WEIGHTS = np.random.default_rng(4).normal(0, 0.15, (3 * SIDE * SIDE, 4)).astype(np.float32)
+
+Array = npt.NDArray[Any]
+
+
+def run(path: Path, *options: str) -> Any:
+    command = ["import", str(path), "--store", str(path.parent / "store"), "--name", "theirs"]
+    return CliRunner().invoke(app, [*command, "--json", *options])
+
+
+def imported(path: Path, *options: str) -> dict[str, Any]:
+    done = run(path, *options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return dict(json.loads(done.stdout))
+
+
+def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
+
+
+def linear(*after: NodeProto, logits: str = "scores") -> list[NodeProto]:
+    return [node("Flatten", "pixels", "flat"), node("MatMul", "flat weights", logits), *after]
+
+
+def heads(ending: str) -> list[NodeProto]:
+    """One output for each finding."""
+    nodes = [node("Split", "logits", " ".join(f"z{name}" for name in NAMES), axis=1, num_outputs=4)]
+    nodes += [node(ending, f"z{name}", name.lower()) for name in NAMES]
+    return linear(*nodes, logits="logits")
+
+
+def of_findings(path: Path, nodes: Sequence[NodeProto], **options: Any) -> Path:
+    constants = {"weights": WEIGHTS} | dict(options.pop("constants", {}))
+    return foreign_onnx(path, nodes, constants=constants, **options)
+
+
+def sigmoid(z: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-z.astype(np.float64))))
+
+
+def logits() -> Array:
+    return np.asarray((PIXELS.reshape(len(PIXELS), -1) / np.float32(255)) @ WEIGHTS)
+
+
+def found(done: Mapping[str, Any], path: Path, pixels: Array = PIXELS) -> Array:
+    bundle = Store(path.parent / "store").read("theirs", done["version"])
+    session = ort.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["probabilities"], {"image": pixels})[0])
+
+
+LOWER = tuple(name.lower() for name in NAMES)
+HALVES = {"low": np.float32(0.05), "high": np.float32(0.9), "two": np.array([2], np.float32)}
+CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], Callable[[Array], Array]]] = {
+    "logits": (lambda path: of_findings(path, linear()), FINDINGS, sigmoid),
+    "sigmoids": (
+        lambda path: of_findings(path, linear(node("Sigmoid", "z", "scores"), logits="z")),
+        FINDINGS,
+        sigmoid,
+    ),
+    "clipped": (
+        lambda path: of_findings(
+            path,
+            linear(node("Sigmoid", "z", "p"), node("Clip", "p low high", "scores"), logits="z"),
+            constants=HALVES,
+        ),
+        FINDINGS,
+        lambda z: np.clip(sigmoid(z), 0.05, 0.9),
+    ),
+    "temperature inside": (
+        lambda path: of_findings(
+            path, linear(node("Div", "z two", "scores"), logits="z"), constants=HALVES
+        ),
+        FINDINGS,
+        lambda z: sigmoid(z / 2),
+    ),
+    "an output for each": (
+        lambda path: of_findings(path, heads("Sigmoid"), outputs=LOWER, opset=18),
+        FINDINGS,
+        sigmoid,
+    ),
+    "an output for each, logits, in another order": (
+        lambda path: of_findings(path, heads("Identity"), outputs=LOWER[::-1], opset=18),
+        FINDINGS,
+        sigmoid,
+    ),
+    "two of four outputs": (
+        lambda path: of_findings(path, heads("Sigmoid"), outputs=LOWER, opset=18),
+        ("--findings", "Mass,Edema", "--output", "mass,edema", *SAID),
+        lambda z: sigmoid(z[:, [1, 0]]),
+    ),
+    "joined by the graph": (
+        lambda path: of_findings(
+            path, [*heads("Sigmoid"), node("Concat", " ".join(LOWER), "scores", axis=1)], opset=18
+        ),
+        FINDINGS,
+        sigmoid,
+    ),
+    "one image at a time": (
+        lambda path: of_findings(
+            path,
+            linear(node("Sigmoid", "z", "scores"), logits="z"),
+            shape=(1, 3, SIDE, SIDE),
+        ),
+        FINDINGS,
+        sigmoid,
+    ),
+    "half precision": (
+        lambda path: of_findings(
+            path,
+            linear(node("Cast", "z", "h", to=10), node("Sigmoid", "h", "scores"), logits="z"),
+        ),
+        FINDINGS,
+        sigmoid,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_findings_answer_as_the_file_does(tmp_path: Path, case: str) -> None:
+    build, options, expected = CASES[case]
+    path = build(tmp_path / "model.onnx")
+    done = imported(path, *options)
+    limit = 2e-3 if case == "half precision" else 1e-5
+    assert np.abs(found(done, path) - expected(logits())).max() < limit
+    assert done["calibration"] == "none"
+    assert [each["threshold"] for each in done["findings"]] == [0.5] * len(done["findings"])
+    bundle = Store(tmp_path / "store").read("theirs", 1)
+    assert bundle.card.has_findings
+    assert json.loads(
+        {each.key: each.value for each in onnx.load_from_string(bundle.onnx).metadata_props}[
+            "findings"
+        ]
+    ) == list(bundle.card.classes)
+
+
+def test_one_score_may_be_a_finding_or_two_classes(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": WEIGHTS[:, :1]})
+    one = imported(path, "--findings", "Mass", *SAID)
+    assert np.abs(found(one, path) - sigmoid(logits()[:, :1])).max() < 1e-5
+    two = imported(path, "--classes", "no mass,mass", *SAID)
+    assert np.abs(found(two, path)[:, 1:] - sigmoid(logits()[:, :1])).max() < 1e-5
+    assert [each["about"] for each in two["inferred"]] == ["scores", "resize"]
+
+
+@pytest.mark.parametrize("ending", ["Identity", "Sigmoid"])
+def test_two_readings_are_asked_about_with_what_to_type(tmp_path: Path, ending: str) -> None:
+    path = of_findings(tmp_path / "model.onnx", linear(node(ending, "z", "scores"), logits="z"))
+    done = run(path, "--classes", ",".join(NAMES), *SAID)
+    assert isinstance(done.exception, ForeignModelUnclear)
+    said = str(done.exception)
+    assert "--exclusive" in said
+    assert f"--findings {','.join(NAMES)}" in said
+    assert not (tmp_path / "store" / "theirs").exists()
+    alone = str(run(path).exception)
+    assert all(each in alone for each in ("--exclusive", "--findings", "--normalize", "--channels"))
+
+
+def test_scores_that_sum_to_one_are_no_findings(tmp_path: Path) -> None:
+    for ending in ("Softmax", "LogSoftmax"):
+        path = of_findings(tmp_path / "model.onnx", linear(node(ending, "z", "scores"), logits="z"))
+        assert isinstance(run(path, *FINDINGS).exception, ForeignModelRefused)
+        assert imported(path, "--classes", ",".join(NAMES), *SAID)["findings"] == []
+
+
+def test_outputs_that_differ_are_asked_about(tmp_path: Path) -> None:
+    nodes = linear(node("Mul", "z two", "auxiliary"), node("Identity", "z", "main"), logits="z")
+    path = of_findings(
+        tmp_path / "model.onnx", nodes, outputs=("main", "auxiliary"), constants=HALVES
+    )
+    said = str(run(path, "--exclusive", "--classes", ",".join(NAMES), *SAID).exception)
+    assert "--output" in said
+    assert "main, auxiliary" in said
+    done = imported(path, "--output", "main", *FINDINGS)
+    assert np.abs(found(done, path) - sigmoid(logits())).max() < 1e-5
+    same = of_findings(
+        tmp_path / "same.onnx",
+        linear(node("Sigmoid", "z", "p"), node("Identity", "z", "raw"), logits="z"),
+        outputs=("raw", "p"),
+    )
+    assert imported(same, *FINDINGS)["findings"]
+
+
+def test_metadata_of_findings_decide(tmp_path: Path) -> None:
+    path = of_findings(tmp_path / "model.onnx", linear())
+    model = onnx.load(path)
+    helper.set_model_props(model, {"pathologies": json.dumps(NAMES)})
+    onnx.save(model, path)
+    done = imported(path, *SAID)
+    assert [each["name"] for each in done["findings"]] == list(NAMES)
+    assert "scores" in [each["about"] for each in done["inferred"]]
+
+
+def labeled_table(folder: Path, images: int = 400) -> Path:
+    """Images, and labels drawn with the probability sigmoid(2 z - 1): not the model's own.
+
+    Nodule is rare, Pneumonia is unknown in all, and a third of the other cells are blank.
+    """
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["Path", "Patient", "Age", *NAMES])
+        for at in range(images):
+            coarse = random.integers(0, 256, (3, 2, 2), dtype=np.uint8)
+            pixels = coarse.repeat(SIDE // 2, axis=1).repeat(SIDE // 2, axis=2)
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{at}.png")
+            z = (pixels.reshape(1, -1) / np.float32(255)) @ WEIGHTS
+            cells = list((random.random(4) < sigmoid(2 * z[0] - 1)).astype(int))
+            cells[2] = int(at % 40 == 0)
+            texts = ["" if random.random() < 0.3 else str(cell) for cell in cells[:3]]
+            table.writerow(
+                [f"{at}.png", f"p{at // 2}", 20 + at % 60, *texts, "-1" if at % 2 else ""]
+            )
+    return folder / "labels.csv"
+
+
+def test_a_table_calibrates_each_finding_from_twenty_positives_on(tmp_path: Path) -> None:
+    path = of_findings(tmp_path / "model.onnx", linear())
+    table = labeled_table(tmp_path / "labeled")
+    done = imported(path, "--data", str(table), "--findings", ",".join(NAMES), *SAID)
+    edema, mass, nodule, pneumonia = done["findings"]
+    for each in (edema, mass):
+        assert each["calibration"] == "temperature"
+        assert each["rule"] == "youden"
+        assert abs(each["bias"] + 1) < 0.6
+        assert each["promise"]["sensitivity"]["n"] == each["positives"]
+    assert nodule["calibration"] == "none"
+    assert (nodule["threshold"], pneumonia["threshold"]) == (0.5, 0.5)
+    assert pneumonia["labeled"] == 0
+    assert edema["labeled"] < 200
+    assert any("Nodule, Pneumonia" in note for note in done["notes"])
+    expected = sigmoid(
+        logits()[:, :2] / np.array([edema["temperature"], mass["temperature"]])
+        + np.array([edema["bias"], mass["bias"]])
+    )
+    assert np.abs(found(done, path)[:, :2] - expected).max() < 1e-5
+
+
+def test_a_table_decides_what_nobody_said(tmp_path: Path) -> None:
+    path = of_findings(tmp_path / "model.onnx", linear())
+    table = labeled_table(tmp_path / "labeled", 60)
+    (tmp_path / "labels.txt").write_text("\n".join(NAMES))
+    done = imported(path, "--data", str(table), "--uncalibrated")
+    assert {"scores", "classes"} <= {each["about"] for each in done["inferred"]}
+    assert [each["calibration"] for each in done["findings"]] == ["none"] * 4
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = of_findings(tmp_path / "model.onnx", linear())
+    table = labeled_table(tmp_path / "labeled", 30)
+    for options in (
+        ("--exclusive", "--classes", ",".join(NAMES)),
+        ("--findings", "Cyst,Scar,Fracture,Effusion"),
+    ):
+        done = run(path, "--data", str(table), *options, *SAID)
+        assert isinstance(done.exception, LabeledFolderRefused)
+    table.write_text(table.read_text().replace("Path", "where"))
+    assert "`path`" in str(run(path, "--data", str(table), *FINDINGS).exception)
