@@ -23,6 +23,8 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
 import math
 from collections.abc import Iterable
 
+from model_store.image.probes import differs_sentence
+
 
 class ServingError(Exception):
     """Base class of serving's errors. The text is a sentence for the client or the operator."""
@@ -42,6 +44,21 @@ class ClusterError(ServingError, RuntimeError):
 
 class ModelUnusable(ServingError, RuntimeError):
     """ONNX Runtime cannot load or run a verified bundle."""
+
+
+class ProbesDiffer(ModelUnusable):
+    """A version answers its probe images differently here than where it was published.
+
+    `difference`: the largest of a probability.
+    """
+
+    def __init__(self, model: str, version: int, difference: float) -> None:
+        self.difference = difference
+        super().__init__(
+            f"{model} version {version} is refused: {differs_sentence(difference)}. Serve "
+            "another precision (CANDOR_PRECISION), publish it again from this machine, or set "
+            "CANDOR_ON_DIFFERENCE=warn."
+        )
 
 
 class MalformedHttp(ServingError, ValueError):

@@ -16,6 +16,7 @@ from monitoring.sources import LabelPolicy, check_policies, read_pairs
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
 Engine = Literal["process", "ray"]
+OnDifference = Literal["refuse", "warn"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -104,6 +105,9 @@ class SettingTable(BaseSettings):
     precision: PrecisionChoice = "float32"
     """Precision in which to serve a bundle that has several; auto: by the device, float16 on a GPU
     and int8 on the CPU. A bundle without it is served as its model.onnx is."""
+    on_difference: OnDifference = "refuse"
+    """What is done with a version that answers the bundle's probe images differently on this
+    machine than where it was published: refuse to load it, or warn."""
     threads: int = Field(0, ge=0, le=1024)
     """Inference threads on the CPU; 0: one per available core, or one for a light model."""
     spinning: bool = False

@@ -95,6 +95,7 @@ def export(
     """
     from candor.terminal.evaluation import variant_table
     from model_store.bundle.bundle import CARD_FILE
+    from model_store.bundle.probing import QUANTIZED_NOTE
     from model_store.lifecycle.canary import promote_version
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
@@ -166,6 +167,8 @@ def export(
     )
     if exported.card.variants:
         stdout.print(variant_table(exported.card))
+    if "int8" in exported.card.precisions:
+        stdout.print(QUANTIZED_NOTE)
     for each in exported.refused:
         stdout.print(each.reason)
     if out is not None:

@@ -281,9 +281,9 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bundle_classifier(bundle: "Bundle", frame: Any, tags: str | None) -> Classify:
-    from serving.inference.predictor import Predictor
+    from serving.inference.predictor import open_predictor
 
-    predictor = Predictor(bundle)
+    predictor = open_predictor(bundle, on_difference=settings().on_difference)
     named = {"model": bundle.card.name, "version": bundle.card.version}
 
     def classify(file: Path) -> list[dict[str, Any]]:

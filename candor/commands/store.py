@@ -167,7 +167,8 @@ def verify(
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Check every file of every version against its manifest, aliases, canary, history and ledger.
+    """Check every file of every version against its manifest, aliases, canary, history and ledger,
+    and whether its networks compute on this machine's processor as where they were published.
 
     What differs is named, and the exit code is 1. Serving, promoting, canaries
     and recalibration check the same before they use a version.
@@ -176,6 +177,7 @@ def verify(
     """
     from candor.commands.ledger_digest import ledger_problem
     from candor.terminal.store import print_findings
+    from model_store.bundle.probing import problem_here
     from model_store.bundle.signature import read_public_key
     from model_store.lifecycle.verification import verify as verify_store
 
@@ -185,7 +187,7 @@ def verify(
     findings = []
     for finding in verify_store(opened, model, version):
         problem = (
-            ledger_problem(finding.bundle, ledger)
+            ledger_problem(finding.bundle, ledger) or problem_here(finding.bundle)
             if finding.bundle and not finding.problem
             else None
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from model_store.bundle.bundle import parse_card, write_bundle
+from model_store.bundle.probing import make_probes
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 
@@ -88,7 +89,9 @@ def publish_sample(store: Store) -> int:
 def _write(folder: Path, version: int) -> None:
     written = json.loads((_FOLDER / CARD).read_bytes()) | {"version": version}
     card = parse_card(folder, json.dumps(written).encode())
-    write_bundle(folder, card=card, onnx=(_FOLDER / GRAPH).read_bytes())
+    onnx = (_FOLDER / GRAPH).read_bytes()
+    probes = make_probes({card.precisions[0]: onnx}, card.input.spec)
+    write_bundle(folder, card=card, onnx=onnx, probes=probes)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from model_store.bundle.card import Card
+from model_store.image.probes import PROBE_FILE, Probes
 
 _ROOT = Path(__file__).parents[2]
 HANDLER = "torchserve_handler.py"
@@ -35,7 +36,7 @@ BATCH_SIZE = 16
 BATCH_DELAY_MS = 1
 
 
-def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
+def write_archive(path: Path, *, card: Card, onnx: bytes, probes: Probes | None = None) -> None:
     """Write an archive for the model in `onnx`.
 
     Its card has no file hashes, because it is part of the archive, and nothing that only the
@@ -45,6 +46,7 @@ def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
         path: the file, `<name>.mar`.
         card: the model's card.
         onnx: its graph.
+        probes: with which the handler checks the machine that it runs on.
     """
     members: dict[str, bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
@@ -55,6 +57,8 @@ def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
         ).encode(),
         HANDLER: (_ROOT / "model_store/torchserve/handler.py").read_bytes(),
     }
+    if probes is not None:
+        members[PROBE_FILE] = probes.as_json()
     members |= {name: (_ROOT / name).read_bytes() for name in _IMPORTED}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():

@@ -24,6 +24,7 @@ from model_store.bundle.manifest import (
 from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
 from model_store.bundle.records import first_problem
 from model_store.errors import CardError, FileError, GraphError, ManifestError
+from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 
@@ -37,6 +38,7 @@ class Bundle:
         card: its card.
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
         variants: those of the network in other precisions, by precision.
+        probes: what each precision said of made-up images where it was published; None: not known.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
@@ -45,6 +47,7 @@ class Bundle:
     onnx: bytes
     digest: str
     variants: Mapping[str, bytes] = field(default_factory=dict)
+    probes: Probes | None = None
 
     def of_variant(self, precision: str) -> "Bundle":
         """The bundle as if one precision of the network were all of it. Raises KeyError."""
@@ -53,11 +56,17 @@ class Bundle:
 
 
 def write_bundle(
-    folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None
+    folder: Path,
+    *,
+    card: Card,
+    onnx: bytes,
+    variants: Mapping[str, bytes] | None = None,
+    probes: Probes | None = None,
 ) -> Card:
     """Write everything into an empty folder; return the card with hashes.
 
-    `variants` are the graphs of `card.variants`, by precision.
+    `variants` are the graphs of `card.variants`, by precision. Without `probes`, nobody notices a
+    machine that computes otherwise.
 
     Raises:
         GraphError: the graph breaks the contract or disagrees with the card. Nothing is written
@@ -68,11 +77,12 @@ def write_bundle(
     }
     _check_graphs(folder, card, graphs)
     archive = folder / f"{card.name}.mar"
-    for name, graph in graphs.items():
-        (folder / name).write_bytes(graph)
-    write_archive(archive, card=card, onnx=onnx)
+    files = graphs if probes is None else graphs | {PROBE_FILE: probes.as_json()}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    write_archive(archive, card=card, onnx=onnx, probes=probes)
     hashes = {
-        name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)
+        name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*files, archive.name)
     }
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -135,7 +145,21 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     _check_card_files(folder, card, manifest)
     _check_graphs(folder, card, contents)
     variants = {each.precision: contents[each.file] for each in card.variants or ()}
-    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest, variants)
+    probes = _probes(folder, card, contents.get(PROBE_FILE))
+    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest, variants, probes)
+
+
+def _probes(folder: Path, card: Card, data: bytes | None) -> Probes | None:
+    """Return the probes, which must have every precision. Raises FileError."""
+    if data is None:
+        return None
+    try:
+        probes = Probes.from_json(data, channels=card.input.channels, outputs=len(card.classes))
+    except ProbesInvalid as error:
+        raise FileError(folder, f"{PROBE_FILE} cannot be read: {error}") from error
+    if missing := set(card.precisions) - probes.probabilities.keys():
+        raise FileError(folder, f"{PROBE_FILE} lacks {', '.join(sorted(missing))}")
+    return probes
 
 
 def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputReference
 from model_store.bundle.data_dependence import data_dependence
+from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
@@ -184,14 +185,16 @@ def import_source(
         difference = verify(
             graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
         )
+        spec = spec_of(decision.preprocessing, inspection.image)
         checked = with_scope_check(
             graph,
             sandbox,
             data,
-            spec=spec_of(decision.preprocessing, inspection.image),
+            spec=spec,
             classes=names.names,
             predicted=predicted,
         )
+        probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
     inferences = [
         *of_size(inspection),
         *of_scores(inspection, choices.reading, source, names, data),
@@ -213,10 +216,12 @@ def import_source(
             version=version,
         )
         card = card.model_copy(update={"scope": checked.card})
-        cards.append(write_bundle(folder, card=card, onnx=checked.onnx))
+        cards.append(write_bundle(folder, card=card, onnx=checked.onnx, probes=probes))
 
     version = store.publish(name, build)
-    notes = (*decision.doubts(inspection.image), *figures.notes, *checked.notes)
+    quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()
+    doubts = decision.doubts(inspection.image)
+    notes = (*doubts, *figures.notes, *checked.notes, *quantized)
     return ImportedModel(cards[-1], version, decision.trials, difference, notes)
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from model_store.confinement import bare_environment
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
+from model_store.image.probes import Run
 from model_store.installation import require_linux, usable_cores
 
 _START: Final = (
@@ -93,6 +94,11 @@ class Sandbox:
             for each in answer["inputs"]
         )
         return SandboxSession(self, self._loaded - 1, inputs)
+
+    def prepared(self, graph: bytes) -> Run:
+        """A graph of Candor's contract, ready to run."""
+        session = self.load(graph)
+        return lambda images: session.run({"image": images})["probabilities"]
 
     def close(self) -> None:
         """End the process."""

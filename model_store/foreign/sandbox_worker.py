@@ -23,7 +23,10 @@ def main(memory_bytes: int, threads: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
-    from model_store.runtime import ort  # not above: the caller imports this module, too
+    from model_store.runtime import (  # not above: the caller imports this module, too
+        new_options,
+        ort,
+    )
 
     rehearsal = io.BytesIO()  # for what NumPy imports with its first message
     write_message(rehearsal, {}, {})
@@ -36,7 +39,9 @@ def main(memory_bytes: int, threads: int) -> None:
         arrays: dict[str, Any] = {}
         try:
             if asked["do"] == "load":
-                sessions.append(load(ort, message["model"].tobytes(), threads))
+                sessions.append(
+                    load(ort, new_options(exact=True), message["model"].tobytes(), threads)
+                )
                 answer = describe(sessions[-1])
             elif asked["do"] == "unload":
                 sessions[asked["session"]], answer = None, {}
@@ -49,8 +54,7 @@ def main(memory_bytes: int, threads: int) -> None:
         write_message(out, answer, arrays)
 
 
-def load(ort: Any, model: bytes, threads: int) -> Any:
-    options = ort.SessionOptions()
+def load(ort: Any, options: Any, model: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -7,7 +7,7 @@ not affect the other images of its batch.
 
 With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through
 files in CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. Nothing else reads these
-three variables: TorchServe's workers inherit them.
+three variables: TorchServe's workers inherit them, and CANDOR_ON_DIFFERENCE (`refuse` or `warn`).
 """
 
 import json
@@ -37,7 +37,8 @@ from model_store.errors import (
     UnsupportedImage,
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
-from model_store.runtime import ORT_ERRORS, ort
+from model_store.image.probes import PROBE_FILE, TOLERANCE, Probes, differs_sentence
+from model_store.runtime import ORT_ERRORS, new_options, ort
 from model_store.tags import read_tags
 from model_store.torchserve.answers import (
     FrameInvalid,
@@ -71,6 +72,7 @@ STATUS: dict[type[ModelStoreError], tuple[int, str]] = {
 MONITOR_URL = "CANDOR_MONITOR_URL"
 MONITOR_OUTBOX = "CANDOR_MONITOR_OUTBOX"
 MONITOR_TOKEN_FILE = "CANDOR_MONITOR_TOKEN_FILE"
+ON_DIFFERENCE = "CANDOR_ON_DIFFERENCE"
 BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
@@ -89,9 +91,13 @@ class CandorHandler:
         self._spec = InputSpec(**self._card["input"])
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
-        self._session = ort.InferenceSession(
-            (folder / "model.onnx").read_bytes(), providers=providers
-        )
+        graph = (folder / "model.onnx").read_bytes()
+        self._session = ort.InferenceSession(graph, providers=providers)
+        if self._differs(folder / PROBE_FILE) > TOLERANCE:
+            exact = new_options(exact=True)
+            self._session = ort.InferenceSession(graph, exact, providers=providers)
+        if (difference := self._differs(folder / PROBE_FILE)) > TOLERANCE:
+            self._refuse_or_warn(difference)
         self._counters = WorkerCounters(
             getattr(context, "metrics", None),
             model=self._card["name"],
@@ -102,6 +108,27 @@ class CandorHandler:
         self._outbox: OutboxFile | None = None
         if url := os.environ.get(MONITOR_URL):
             self._deliver_to(url)
+
+    def _differs(self, file: Path) -> float:
+        """How far probabilities are from those that were published; 0 without probe images."""
+        if not file.is_file():
+            return 0.0
+        spec, outputs = self._spec, len(self._card["classes"])
+        return Probes.from_json(
+            file.read_bytes(), channels=spec.channels, outputs=outputs
+        ).difference(
+            self._card.get("precision") or "float32",
+            lambda images: self._session.run(["probabilities"], {"image": images})[0],
+            height=spec.height,
+            width=spec.width,
+        )
+
+    def _refuse_or_warn(self, difference: float) -> None:
+        """Raise RuntimeError, unless CANDOR_ON_DIFFERENCE says `warn`."""
+        sentence = f"candor: {self._card['name']}: {differs_sentence(difference)}"
+        if os.environ.get(ON_DIFFERENCE, "refuse") != "warn":
+            raise RuntimeError(f"{sentence}; {ON_DIFFERENCE}=warn serves it all the same")
+        logger.warning("%s", sentence)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
         """Return an answer, or an error with its status in `context`, per request, in order.

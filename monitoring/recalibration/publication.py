@@ -16,6 +16,7 @@ from calibration.wording import counted, percent
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
+from model_store.bundle.probing import make_probes, problem_here
 from model_store.store.store import Store
 from monitoring.diagnosis.phrases import points
 from monitoring.drift import watch
@@ -275,6 +276,8 @@ def publish_draft(
     model = drafted.card.name
     parent = store.read(model, drafted.parent_version, digest=drafted.parent_digest)
     parent = parent.of_variant(drafted.card.precisions[0])
+    if differs := problem_here(parent):
+        raise RecalibrationRefused(f"{model} version {drafted.parent_version}: {differs}.")
 
     def build(folder: Path, number: int) -> None:
         if as_version not in (None, number):
@@ -328,7 +331,8 @@ def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
     # With a calibrator of a subgroup alone, the graph stays as it is, to the byte.
     same = numbers == _numbers(parent.card)
     graph = parent.onnx if same else with_calibrator(parent.onnx, **numbers)
-    write_bundle(folder, card=card, onnx=graph)
+    probes = make_probes({card.precisions[0]: graph}, card.input.spec)
+    write_bundle(folder, card=card, onnx=graph, probes=probes)
 
 
 def _numbers(card: Card) -> dict[str, Any]:

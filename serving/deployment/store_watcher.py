@@ -75,6 +75,21 @@ class StoreWatcher:
         # By model, why the record of its canary cannot be read.
         self._canary_troubles: dict[str, str] = {}
 
+    @property
+    def doubts(self) -> dict[str, str]:
+        """By model, why production's calibration does not hold on this machine."""
+        found = {name: each.production.doubt for name, each in self._models.by_name().items()}
+        return {name: doubt for name, doubt in found.items() if doubt is not None}
+
+    def troubles(self, model: str) -> dict[int, str]:
+        """By version, why this server refuses it or doubts its calibration."""
+        loaded, refusal = self._models.by_name().get(model), self.refused.get(model)
+        versions = loaded.all_versions if loaded else ()
+        found = {each.card.version: each.doubt for each in versions}
+        if refusal is not None and refusal.version is not None:
+            found[refusal.version] = refusal.reason
+        return {version: why for version, why in found.items() if why is not None}
+
     def start(self, poll_s: float) -> None:
         """Scan the store now and then every `poll_s` seconds."""
         self._thread = threading.Thread(

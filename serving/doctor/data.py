@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.wording import counted
+from model_store.bundle.bundle import Bundle
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
 from model_store.lifecycle.verification import Finding, verify
 from model_store.store.store import Store
@@ -21,6 +22,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
 from serving.doctor.check_result import CheckResult
+from serving.doctor.probes import check_probes
 from serving.settings import Settings
 
 _STORE = partial(CheckResult, "store")
@@ -78,6 +80,7 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
     )
     yield _STORE("ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
     yield from _bundles(findings)
+    yield from check_probes(settings, _in_production(store, findings))
     if not models:
         advice = "publish a model: `candor export RUN --name NAME --promote`"
         yield _PRODUCTION("warning", "the store is empty", advice)
@@ -86,6 +89,14 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
             if store.production(name) is None:
                 found = f"{name} has no version in production"
                 yield _PRODUCTION("warning", found, f"`candor promote {name} VERSION`")
+
+
+def _in_production(store: Store, findings: Sequence[Finding]) -> Iterator[Bundle]:
+    """The whole bundles that servers load."""
+    for each in findings:
+        with suppress(ModelStoreError):  # an alias that cannot be read is among the findings
+            if each.bundle and not each.problem and str(store.production(each.model)) == each.item:
+                yield each.bundle
 
 
 def _may_be_written(store: Store) -> bool:

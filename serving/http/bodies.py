@@ -173,10 +173,14 @@ class RefusedBundle(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The server answers. `models`: versions in production; `refused`: bundles, by model."""
+    """The server answers. `models`: versions in production; `refused`: bundles, by model;
+    `doubts`: why a model's calibration does not hold on this machine, with
+    CANDOR_ON_DIFFERENCE=warn.
+    """
 
     models: dict[str, int]
     refused: dict[str, RefusedBundle]
+    doubts: dict[str, str]
     status: Literal["ready"] = "ready"
 
 

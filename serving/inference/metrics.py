@@ -99,6 +99,12 @@ class ServingMetrics:
             "Version that this server refuses to load, and whose reason /models says; 0: none."
         )
         self.refused = gauge("candor_model_refused_version", refused, ("model",))
+        self.difference = gauge(
+            "candor_probe_difference",
+            "Largest difference of a probability, on a bundle's probe images, between this machine "
+            "and the one that published it; NaN: the bundle has none.",
+            LABELS,
+        )
         self.store_scanned = gauge(
             "candor_store_scan_timestamp_seconds",
             "Unix time of the last complete scan of the store.",

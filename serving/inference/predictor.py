@@ -15,9 +15,9 @@ import numpy.typing as npt
 from calibration.calibrators.finding_answers import calibrators_of
 from model_store.bundle.bundle import Bundle
 from model_store.image import FrameChoice, decode, decode_frames
-from model_store.installation import usable_cores
+from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, ort
-from serving.errors import ModelUnusable
+from serving.errors import ModelUnusable, ProbesDiffer
 from serving.inference.freed_memory import return_freed_memory
 from serving.inference.prediction import Prediction, reader
 from serving.inference.run_watch import (
@@ -28,7 +28,8 @@ from serving.inference.run_watch import (
     RUNS,
     TIMES_USUAL,
 )
-from serving.setting_table import Device, PrecisionChoice
+from serving.inference.session_options import session_options
+from serving.setting_table import Device, OnDifference, PrecisionChoice
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ MEASURE_S: Final = 0.03
 # does not stay in the cache, and an image takes up to four times as long.
 SMALL_S: Final = 1e-3
 PART_BYTES: Final = 640 * 1024
-SPIN_US: Final = "200"  # older versions of ONNX Runtime ignore the option
 PROVIDERS: dict[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -53,9 +53,17 @@ class Predictor:
     """One ONNX Runtime session. Raises ModelUnusable if it cannot load or run the graph."""
 
     def __init__(
-        self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto"
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 0,
+        spinning: bool = False,
+        device: Device = "auto",
+        exact: bool = False,
     ) -> None:
-        """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core."""
+        """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core.
+        `exact`: see `new_options`.
+        """
         self.card = bundle.card
         self.calibrators = calibrators_of(self.card.model_dump())
         self._read = reader(self.card)
@@ -63,12 +71,15 @@ class Predictor:
         self.stopped: str | None = None  # why, if a run took too long or too much memory
         self._usual_s: float | None = None  # of one image
         self.digest = bundle.digest
+        self._probes = bundle.probes
         providers = choose_providers(device)
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path
         try:
             self._session = ort.InferenceSession(
-                bundle.onnx, session_options(threads, spinning=spinning), providers=providers
+                bundle.onnx,
+                session_options(threads, spinning=spinning, exact=exact),
+                providers=providers,
             )
         except ORT_ERRORS as error:
             raise ModelUnusable(
@@ -157,6 +168,24 @@ class Predictor:
         self.predict(blank)
         return time.perf_counter() - started_s
 
+    @cached_property
+    def difference(self) -> float | None:
+        """The largest difference of a probability to where the bundle was published, on its probe
+        images; None where it has none. Raises ModelUnusable.
+        """
+        if self._probes is None:
+            return None
+        shape, precision = self.card.input, self.card.precisions[0]
+        return self._probes.difference(
+            precision, self.predict, height=shape.height, width=shape.width
+        )
+
+    @property
+    def doubt(self) -> str | None:
+        """Why its calibration does not hold on this machine, as a clause."""
+        found = self.difference
+        return None if found is None or found <= TOLERANCE else differs_sentence(found)
+
     @property
     def is_light(self) -> bool:
         """Whether one thread infers an image faster than several would."""
@@ -196,38 +225,30 @@ class Predictor:
 
 
 def open_predictor(
-    bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto"
+    bundle: Bundle,
+    *,
+    threads: int = 0,
+    spinning: bool = False,
+    device: Device = "auto",
+    on_difference: OnDifference = "refuse",
 ) -> Predictor:
     """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work
     would cost more.
 
-    See Predictor for arguments and errors.
+    It answers the bundle's probe images first. If that differs from what was published, sums of
+    integers are made exact. If it still differs, it is refused (ProbesDiffer) or a warning is
+    logged, as `on_difference` says. See Predictor for the other arguments and errors.
     """
     predictor = Predictor(bundle, threads=threads, spinning=spinning, device=device)
-    return (
-        Predictor(bundle, threads=1, device=device)
-        if threads == 0 and predictor.is_light
-        else predictor
-    )
-
-
-def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
-    """Session options, chosen by measurement: all cores work on one batch, and its threads wait for
-    each other briefly.
-
-    Within a batch they spin for up to SPIN_US. Waiting longer would take the cores from the
-    decoding processes, not waiting at all would wake a thread up for each layer. After the batch
-    they stop, unless `spinning` is set.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    if not spinning:
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
-    options.log_severity_level = 3
-    MEMORY.share(options)
-    return options
+    if threads == 0 and predictor.is_light:
+        threads, spinning = 1, False
+        predictor = Predictor(bundle, threads=1, device=device)
+    if predictor.doubt is None:
+        return predictor
+    exact = Predictor(bundle, threads=threads, spinning=spinning, device=device, exact=True)
+    if exact.doubt is not None:
+        _report_difference(exact, on_difference)
+    return exact
 
 
 def choose_providers(device: Device) -> list[str]:
@@ -252,6 +273,14 @@ def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
             ", ".join(ort.get_available_providers()),
             providers[0],
         )
+
+
+def _report_difference(predictor: Predictor, on_difference: OnDifference) -> None:
+    card, difference = predictor.card, predictor.difference or 0.0
+    if on_difference == "refuse":
+        raise ProbesDiffer(card.name, card.version, difference)
+    fields = {"model": card.name, "version": card.version, "difference": difference}
+    logger.warning("%s", predictor.doubt, extra={"fields": fields})
 
 
 def served_variant(bundle: Bundle, precision: PrecisionChoice, *, device: Device) -> Bundle:

@@ -96,6 +96,7 @@ class ServedVersion:
         self._pictures = pictures
         self.counts = InferenceCounts()
         self.stopped: str | None = None  # why it answers no more
+        self.doubt = predictor.doubt
         self.watched_version_id = (
             recorder.register(self.card, digest=self.digest) if recorder else 0
         )

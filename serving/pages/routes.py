@@ -23,15 +23,22 @@ ENDPOINTS: Final = (*SERVER_PAGES, *LEDGER_PAGES)
 
 
 def server_pages(
-    *, access: AccessControl, bodies: BodyBudget, store: Store, ledger: Ledger | None
+    *,
+    access: AccessControl,
+    bodies: BodyBudget,
+    store: Store,
+    ledger: Ledger | None,
+    troubles: versions.Troubles = versions.no_troubles,
 ) -> list[Endpoint]:
-    """The pages that every server has. `ledger` is None where this process keeps no labels."""
+    """The pages that every server has. `ledger` is None where this process keeps no labels;
+    `troubles` says by version why this process does not serve it well.
+    """
     reader = BodyReader(bodies)
     return bind(
         SERVER_PAGES,
         sign_in.SignInRoutes(access, bodies),
         time_zone.TimeZoneRoutes(reader),
-        versions.VersionRoutes(store, reader, ledger),
+        versions.VersionRoutes(store, reader, ledger, troubles),
         recalibration.RecalibrationRoutes(store, reader, ledger, CapacityLimiter(1)),
     )
 

@@ -1,7 +1,8 @@
 """The page of a model's versions: cards, differences, promotion, canary, and history."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from anyio import to_thread
 from msgspec import Struct
@@ -83,6 +84,15 @@ class VersionForm(Struct, frozen=True):
 _FORM = form_reader(VersionForm)
 
 
+# Of a model: by version, why this process refuses it or doubts its calibration.
+Troubles: TypeAlias = Callable[[str], Mapping[int, str]]
+
+
+def no_troubles(_model: str) -> Mapping[int, str]:
+    """Of a process that loads no version."""
+    return {}
+
+
 @dataclass(frozen=True)
 class VersionRoutes:
     """The handlers of the page. `ledger` is None where this server keeps no labels."""
@@ -90,6 +100,7 @@ class VersionRoutes:
     store: Store
     bodies: BodyReader
     ledger: Ledger | None = None
+    troubles: Troubles = no_troubles
 
     async def page(self, request: Request) -> Response:
         """The versions, and what differs between two of them if the query names them."""
@@ -126,6 +137,7 @@ class VersionRoutes:
             viewer=viewer,
             refresh_s=REFRESH_S,
             entries=entries,
+            troubles=self.troubles(name),
             production=production,
             canary=canary,
             reason=reason or broken or unread,

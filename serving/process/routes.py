@@ -66,11 +66,13 @@ class ServerRoutes:
         *,
         loaded: LoadedModels,
         refused: Callable[[], Mapping[str, Refusal]],
+        doubts: Callable[[], dict[str, str]],
         draining: Callable[[], bool],
         withholds: Callable[[], bool],
         ready: Callable[[], bool],
     ) -> None:
         self._loaded, self._refused, self._ready = loaded, refused, ready
+        self._doubts = doubts
         self._draining, self._withholds = draining, withholds
 
     async def ping(self, _: Request) -> PingStatus | Response:
@@ -93,7 +95,7 @@ class ServerRoutes:
                 reason = "the server is shutting down."
             body = NotReadyBody("not_ready", reason, self._refused_bundles())
             return as_json(body, status=NOT_READY)
-        return Ready(self._production(), self._refused_bundles())
+        return Ready(self._production(), self._refused_bundles(), self._doubts())
 
     async def models(self, _: Request) -> ModelListing:
         """What is loaded."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from typing import Final
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from model_store.bundle.bundle import Bundle
 from model_store.installation import require_linux
 from monitoring.http.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
@@ -26,7 +28,7 @@ from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
-from serving.errors import ModelUnusable
+from serving.errors import ModelUnusable, ProbesDiffer
 from serving.http.auth import read_access
 from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
@@ -34,7 +36,7 @@ from serving.http.prediction import PredictionApp
 from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics
-from serving.inference.predictor import open_predictor, served_variant
+from serving.inference.predictor import Predictor, open_predictor, served_variant
 from serving.inference.run_watch import MEMORY, RUNS
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
@@ -158,6 +160,7 @@ class Service:
             bodies=monitor.bodies,
             store=self._store,
             ledger=monitor.ledger,
+            troubles=lambda model: self.watcher.troubles(model),
         )
         self.prediction_app = self._build_prediction_app(
             [*pages, *bind(TRIAL_ENDPOINTS, console), *mounted]
@@ -243,11 +246,9 @@ class Service:
                 f"the card in {model}/{version} names {bundle.card.name} version "
                 f"{bundle.card.version}; publish the bundle again."
             )
-        predictor = open_predictor(
+        predictor = self._open(
             served_variant(bundle, self._settings.precision, device=self._settings.device),
             threads=1 if background else self._settings.threads,
-            spinning=self._settings.spinning,
-            device=self._settings.device,
         )
         return ServedVersion(
             predictor,
@@ -260,6 +261,23 @@ class Service:
             audit=AuditSampler(self._settings.audit_share),
             pictures=self._pictures,
         )
+
+    def _open(self, bundle: Bundle, *, threads: int) -> Predictor:
+        """A predictor whose answers to the probe images are compared, as the metric says."""
+        metric = self._metrics.difference.labels(bundle.card.name, bundle.card.version)
+        try:
+            predictor = open_predictor(
+                bundle,
+                threads=threads,
+                spinning=self._settings.spinning,
+                device=self._settings.device,
+                on_difference=self._settings.on_difference,
+            )
+        except ProbesDiffer as error:
+            metric.set(error.difference)
+            raise
+        metric.set(math.nan if predictor.difference is None else predictor.difference)
+        return predictor
 
     async def _serve_grpc(self, rpc: RpcProcess, server: DrainingServer) -> None:
         """Serve gRPC as long as HTTP. Raises ListenError if the port was taken meanwhile."""
@@ -274,6 +292,7 @@ class Service:
         routes = ServerRoutes(
             loaded=self.models,
             refused=lambda: dict(self.watcher.refused),
+            doubts=lambda: self.watcher.doubts,
             draining=lambda: self.prediction_app.draining,
             withholds=lambda: self.withholds,
             ready=self.ready,

@@ -52,7 +52,12 @@ class PartScorer:
         """`bundle` must be verified. Raises ScoringError or ModelUnusable."""
         self._list = ImageList(out)
         self._plan, self._out, self._source = plan, out, AnyFolder(plan.source)
-        self._predictor = open_predictor(bundle, threads=settings.threads, device=settings.device)
+        self._predictor = open_predictor(
+            bundle,
+            threads=settings.threads,
+            device=settings.device,
+            on_difference=settings.on_difference,
+        )
         self._batch = settings.max_batch
         self._loop = asyncio.Runner()
         self._decoder = Decoder(settings, observe_s=lambda _: None)

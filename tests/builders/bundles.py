@@ -17,7 +17,9 @@ from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
 from model_store.bundle.calibration_card import CalibrationCard, Referral, SubgroupCalibration
 from model_store.bundle.card import Card, InputCard, VariantCard
+from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance
+from model_store.image.probes import Probes
 from model_store.store.store import Store
 
 CLASSES = ("benign", "malignant", "normal")
@@ -115,8 +117,11 @@ def build_card(
     )
 
 
-def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
-    """Write a bundle into `folder` and read it back; options as in `build_card`."""
+def build_bundle(folder: Path, version: int = 1, *, off_by: float = 0, **options: Any) -> Bundle:
+    """Write a bundle into `folder` and read it back; options as in `build_card`.
+
+    Its probes say other probabilities than the graph, by `off_by`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = build_card(version=version, **options)
     size = {"channels": card.input.channels, "height": card.input.height, "width": card.input.width}
@@ -126,7 +131,10 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
         seed=options.get("seed", 0),
         **size,
     )
-    write_bundle(folder, card=card, onnx=model)
+    probes = make_probes({"float32": model}, card.input.spec)
+    if off_by:  # as where the graph computes otherwise
+        probes = Probes(probes.grids, {"float32": probes.probabilities["float32"] + off_by})
+    write_bundle(folder, card=card, onnx=model, probes=probes)
     return read_bundle(folder)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard
+from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.bundle.scope_graph import with_scope
 from model_store.store.store import Store
@@ -124,11 +125,12 @@ def export(
     onnx = calibrated(network, fitted)
     if check:
         onnx = with_scope(onnx, check.parameters)
+    probes = make_probes({card.precisions[0]: onnx, **graphs}, record.spec)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
         numbered = card.model_copy(update={"version": version})
-        cards.append(write_bundle(folder, card=numbered, onnx=onnx, variants=graphs))
+        cards.append(write_bundle(folder, card=numbered, onnx=onnx, variants=graphs, probes=probes))
 
     version = store.publish(name, build)
     refused = tuple(each for each in built if isinstance(each, RefusedVariant))

@@ -31,7 +31,10 @@ from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, wi
 from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeCheck
 from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
 from model_store.image import InputSpec
-from model_store.runtime import ort  # before ONNX Runtime's own tools, which load it too
+from model_store.runtime import (  # before ONNX Runtime's own tools, which load it too
+    new_options,
+    ort,
+)
 from training.datasets import Split
 from training.errors import BadRun, UnknownName
 from training.evaluation.evaluation import Evaluation, Method, Predictions, evaluate, temperature_of
@@ -80,7 +83,8 @@ def infer(network: bytes, batches: Iterable[NDArray[np.uint8]]) -> list[NDArray[
     """Logits (n, K) of an exported network and, if it has them, features (n, D)."""
     names = _inner_names(network)
     graph = with_logits(network, names[0])
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = new_options(exact=True)
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     found = [session.run(names, {INPUT: images}) for images in batches]
     return [np.concatenate(each) for each in zip(*found, strict=True)]
 

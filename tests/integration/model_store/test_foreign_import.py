@@ -179,5 +179,6 @@ def test_from_python(tmp_path: Path) -> None:
     done = candor.import_model(path, store, "theirs", data=labeled_folder(tmp_path / "labeled"))
     assert done.card.calibration.method == "temperature"
     predictor = candor.open_predictor(store.read("theirs", done.version))
+    assert predictor.difference is not None
     answer = predictor.classify((tmp_path / "labeled" / "b" / "p0_0.png").read_bytes())
     assert answer.predicted == "b"

@@ -31,7 +31,7 @@ from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter
 from serving.inference.predictor import Predictor
-from tests.builders.bundles import subgroup, with_subgroups
+from tests.builders.bundles import build_bundle, subgroup, with_subgroups
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import PATIENCE_S
 
@@ -85,6 +85,18 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
     assert context.codes() == {1: 415, 2: 400, 3: 415, 4: 400}
     assert answers[4]["error"] == "empty_body"
     assert set(context.types.values()) == {"application/json"}
+
+
+def test_probes_that_differ_stop_the_worker_or_warn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_bundle(tmp_path / "bundle", off_by=0.1)
+    with zipfile.ZipFile(tmp_path / "bundle" / "tiny.mar") as packed:
+        packed.extractall(tmp_path / "archive")
+    with pytest.raises(RuntimeError, match=r"differ by 0\.1"):
+        CandorHandler().initialize(Context(tmp_path / "archive"))
+    monkeypatch.setenv("CANDOR_ON_DIFFERENCE", "warn")
+    CandorHandler().initialize(Context(tmp_path / "archive"))
 
 
 def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store: Store) -> None:

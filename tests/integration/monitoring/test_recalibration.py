@@ -13,6 +13,7 @@ from calibration.measures.metrics import ece
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.calibration_card import ConformalCard, Referral
 from model_store.bundle.card import Card, InputReference
+from model_store.bundle.probing import problem_here
 from model_store.errors import NotInStore
 from model_store.store.store import Store
 from monitoring.errors import RecalibrationRefused
@@ -147,7 +148,19 @@ def test_the_temperature_that_was_missing_is_found_and_published(
     assert ece(bundle.card.calibration.sums) == pytest.approx(done.after.ece)
     assert bundle.card.provenance.parent_version == 1
     assert bundle.card.classes == served.card.classes
+    assert problem_here(bundle) is None
+    assert bundle.probes is not None
     assert store.production("tiny") == 1  # promoting is somebody's decision
+
+
+def test_a_machine_that_computes_otherwise_recalibrates_nothing(
+    served: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differs = "float32: its probabilities differ"
+    monkeypatch.setattr("monitoring.recalibration.publication.problem_here", lambda _: differs)
+    with pytest.raises(RecalibrationRefused, match=differs):
+        recalibrate(served.ledger, store, "tiny")
+    assert store.versions("tiny") == [1]
 
 
 def test_a_preview_says_the_same_and_publishes_nothing(

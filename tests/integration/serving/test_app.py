@@ -369,6 +369,7 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
         "status": "ready",
         "models": {"tiny": 1},
         "refused": {},
+        "doubts": {},
     }
     assert (await get("/ping")).json() == {"status": "Healthy"}
     [model] = (await get("/models")).json()["models"]

@@ -15,7 +15,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable
-from serving.inference.predictor import Predictor, choose_providers, open_predictor, session_options
+from serving.inference.predictor import Predictor, choose_providers, open_predictor
+from serving.inference.session_options import session_options
 from serving.process.listener import listen
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -72,9 +73,9 @@ def test_only_a_light_model_gets_one_thread(
     asked: list[int] = []
     plain = session_options
 
-    def noted(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
+    def noted(threads: int, **options: bool) -> ort.SessionOptions:
         asked.append(threads)
-        return plain(threads, spinning=spinning)
+        return plain(threads, **options)
 
     monkeypatch.setattr("serving.inference.predictor.session_options", noted)
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)

@@ -16,11 +16,12 @@ from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
+from model_store.bundle.probing import is_quantized, problem_here
 from model_store.errors import BundleError
 from model_store.runtime import ort
 from model_store.store.store import Store
 from monitoring.ledger.versions import card_sha256
-from serving.inference.predictor import served_variant
+from serving.inference.predictor import open_predictor, served_variant
 from tests.builders import trees
 from training.datasets import Dataset, load_dataset
 from training.errors import BadRun, UnknownName
@@ -117,6 +118,8 @@ def test_the_card_has_what_was_measured_of_the_graph_itself(
 
 def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
     proto = onnx.load_model_from_string(bundle.variants["int8"])
+    assert is_quantized(proto)
+    assert not is_quantized(onnx.load_model_from_string(bundle.variants["float16"]))
     assert {node.op_type for node in proto.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
     temperatures = {
@@ -128,13 +131,26 @@ def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
     )  # scope parameters stay float32
 
 
+def test_every_precision_has_probes_that_this_machine_answers_alike(bundle: Bundle) -> None:
+    assert bundle.probes is not None
+    assert set(bundle.probes.probabilities) == set(bundle.card.precisions)
+    assert len(bundle.probes.as_json()) < 10_000
+    assert "probes.json" in bundle.card.files
+    assert problem_here(bundle) is None
+    for precision in bundle.card.precisions:
+        found = open_predictor(bundle.of_variant(precision)).difference
+        assert found is not None
+        assert found < 1e-4
+
+
 def test_the_same_run_gives_the_same_bytes(
     bundle: Bundle, run: RunResult, dataset: Dataset, tmp_path: Path
 ) -> None:
     other = Store(tmp_path)
     wanted = ("int8", "float16")
     published(run, other, dataset, wanted)
-    assert other.read("shades", 1).variants == bundle.variants
+    again = other.read("shades", 1)
+    assert again.variants == bundle.variants
 
 
 def test_each_calibrator_can_be_a_variants(
