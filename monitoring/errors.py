@@ -182,6 +182,27 @@ class LabelUnknown(MonitoringError, ValueError):
         )
 
 
+class FindingUnknown(MonitoringError, ValueError):
+    """A finding that the model does not answer; `findings`: those it does, none of a model with
+    exclusive classes.
+    """
+
+    def __init__(self, finding: str, findings: Sequence[str]) -> None:
+        self.finding, self.findings = finding, findings
+        shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
+        known = f"expected one of: {shown}" if findings else "it has exclusive classes, no findings"
+        super().__init__(f"{brief(finding)} is no finding of this model; {known}.")
+
+
+class FindingNeeded(MonitoringError, ValueError):
+    """A request about one answer of a model that has findings, without a finding's name."""
+
+    def __init__(self, model: str, findings: Sequence[str]) -> None:
+        self.findings = findings
+        shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
+        super().__init__(f"{brief(model)} has findings; name one of them: {shown}.")
+
+
 class PendingFull(MonitoringError, RuntimeError):
     """Too many labels are waiting for predictions that have not arrived."""
 

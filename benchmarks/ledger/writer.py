@@ -39,7 +39,8 @@ class Writer:
     def __init__(self, url: str, *, tagged: bool = True) -> None:
         self._ledger = Ledger(url)
         self._recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._watched_version_id = self._recorder.declare(MODEL).result().watched_version_id
+        (version,) = self._recorder.declare(MODEL).result()
+        self._watched_version_id = version.watched_version_id
         self._rng = np.random.default_rng(os.getpid())
         self._tagged = tagged
 

@@ -1,8 +1,8 @@
 """Which tags have a drift watch of their own, how far each may be off, and how the false alarms are
 shared out.
 
-Half of the false alarms that the average run length allows is for the watch of all answers, the
-other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
+Half of the false alarms that the average run length allows a version, or a finding of it, is for the
+watch of all answers, the other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
 counts for one value at most, so all values together see no more labels than the whole, and the
 expected number of their false alarms adds up to the key's part (`calibration.drift.detector`: a
 detector of n labels raises at most n / threshold on average).
@@ -57,14 +57,15 @@ class TagSettings:
         return name.startswith(TAG_PREFIX) and _key(name) in self.keys
 
     def of_everything(self, settings: DriftSettings) -> DriftSettings:
-        """Return the settings of the watch of all answers."""
-        return replace(settings, part=1 - TAGS_PART if self.keys else 1.0)
+        """Return the settings of the watch of all answers; their part is that of the version."""
+        return replace(settings, part=settings.part * (1 - TAGS_PART if self.keys else 1.0))
 
     def of_slice(self, settings: DriftSettings, name: str) -> DriftSettings:
         """Return the settings of the watch of a tag's slice, from those of all answers."""
         tag, key = tag_of(name), _key(name)
         tolerance = self.tolerances.get(tag, self.tolerances.get(key, settings.tolerance))
-        return replace(settings, part=TAGS_PART / len(self.keys), tolerance=tolerance)
+        part = settings.part / (1 - TAGS_PART) * TAGS_PART / len(self.keys)
+        return replace(settings, part=part, tolerance=tolerance)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -84,6 +84,9 @@ def start(
 ) -> Watched:
     """Start or continue to watch a version and, if class-wise, each of its card's classes.
 
+    The findings of a version share the false alarms in equal parts. Their answers all claim the
+    same class, presence, so no class has a detector.
+
     New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong
     to the ledger: a process that draws none joins a watch of audited answers as it is, and one with
     `tags` None leaves them as they are. Only `acknowledge` with `audit=False` ends the first, and
@@ -92,9 +95,8 @@ def start(
     known = load(connection, watched_version_id)
     tags = tags if tags is not None else known.tags if known is not None else _NO_TAGS
     audit = settings.audit or (known is not None and known.settings.audit)
-    rows = versions.load(connection, [watched_version_id]) if settings.class_wise else []
-    class_count = sum(len(row.classes) for row in rows)
-    settings = tags.of_everything(replace(settings, class_count=class_count, audit=audit))
+    settings = _of_version(connection, watched_version_id, replace(settings, audit=audit))
+    settings = tags.of_everything(settings)
     if known is not None and (known.settings, known.tags) == (settings, tags):
         return known
     watched = replace(known or Watched(watched_version_id, DriftDetector(settings), 0), tags=tags)
@@ -108,6 +110,17 @@ def start(
         append_event(connection, watched, TAGS, tags.as_dict(), now_ns=now_ns)
     _follow(connection, watched, now_ns=now_ns)
     return watched
+
+
+def _of_version(
+    connection: Connection, watched_version_id: int, settings: DriftSettings
+) -> DriftSettings:
+    """Return the settings of the watch of a version, or of one of its findings."""
+    (row,) = versions.load(connection, [watched_version_id])
+    if row.finding:
+        part = 1 / versions.count_findings(connection, row)
+        return replace(settings, class_wise=False, class_count=0, part=part)
+    return replace(settings, class_count=len(row.classes) if settings.class_wise else 0, part=1.0)
 
 
 def load(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> Watched | None:

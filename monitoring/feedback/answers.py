@@ -3,12 +3,13 @@ arrived before their answers.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
 from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
 from monitoring.ledger.statement import in_lists, replacing
@@ -48,21 +49,45 @@ def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes,
     return answers
 
 
+class RequestKey(NamedTuple):
+    """What names an answer by the caller's own id of the image."""
+
+    model: str
+    request_id: str
+    finding: str
+
+    @classmethod
+    def of(cls, item: FeedbackItem) -> "RequestKey":
+        """Return the key of an item."""
+        return cls(item.model or "", item.request_id or "", item.finding)
+
+
 def latest_of_requests(
     connection: Connection, items: Iterable[FeedbackItem]
-) -> dict[tuple[str, str], bytes]:
+) -> dict[RequestKey, bytes]:
     """The id of each model's latest answer to each request id, for the items that name one."""
     named = {(item.model, item.request_id) for item in items if item.model and item.request_id}
-    latest: dict[tuple[str, str], bytes] = {}
+    latest: dict[RequestKey, bytes] = {}
+    columns = watched_versions.c
     for model, request_ids in _by_model(named).items():
-        of_model = select(watched_versions.c.watched_version_id).filter_by(model=model)
+        of_model = select(columns.watched_version_id, columns.finding).filter_by(model=model)
+        findings = dict(connection.execute(of_model).all())
+        answer = prediction.c
         for portion in in_lists(request_ids):
-            answers = select(prediction.c.request_id, _ANSWER).where(
-                prediction.c.request_id.in_(portion), prediction.c.watched_version_id.in_(of_model)
+            answers = select(answer.request_id, answer.watched_version_id, _ANSWER).where(
+                answer.request_id.in_(portion), answer.watched_version_id.in_(findings)
             )
-            for request_id, prediction_id in connection.execute(answers.order_by(_ANSWER)):
-                latest[model, request_id] = prediction_id  # later ones overwrite earlier ones
+            for request_id, number, key in connection.execute(answers.order_by(_ANSWER)):
+                # later ones overwrite earlier ones
+                latest[RequestKey(model, request_id, findings[number])] = key
     return latest
+
+
+def row_id(item: FeedbackItem, latest: Mapping[RequestKey, bytes]) -> bytes | None:
+    """The id of the answer that an item means, if it is known: of the finding in the image."""
+    if item.prediction_id:
+        return finding_id(item.prediction_id, item.finding)
+    return latest.get(RequestKey.of(item))
 
 
 _pending = feedback_pending.columns
@@ -91,7 +116,7 @@ def hold_pending(connection: Connection, item: FeedbackItem, *, now_ns: int) -> 
 
 
 def _pending_key(item: FeedbackItem) -> tuple[str | None, ...]:
-    return item.model, item.request_id, item.source or "", item.reader or ""
+    return item.model, item.request_id, item.source or "", item.reader or "", item.finding
 
 
 def release_pending(
@@ -99,25 +124,30 @@ def release_pending(
 ) -> list[FeedbackItem]:
     """Remove and return the labels that waited for these predictions, which they name now."""
     arrived = {
-        (versions[row.watched_version_id].model, row.request_id): row.prediction_id
+        RequestKey(version.model, row.request_id, version.finding): row.prediction_id
         for row in rows
-        if row.request_id is not None
+        if row.request_id is not None and (version := versions[row.watched_version_id])
     }
     if not arrived or connection.scalar(select(_pending.model).limit(1)) is None:
         return []
     released: list[Any] = []
-    for model, request_ids in _by_model(arrived).items():
+    by_finding: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key in arrived:
+        by_finding[key.model, key.finding].append(key.request_id)
+    for (model, finding), request_ids in by_finding.items():
         for portion in in_lists(request_ids):
             held = (_pending.model == model) & _pending.request_id.in_(portion)
-            gone = delete(feedback_pending).where(held).returning(*_pending)
+            mine = held & (_pending.finding == finding)
+            gone = delete(feedback_pending).where(mine).returning(*_pending)
             released += connection.execute(gone).all()
     return [
         FeedbackItem(
             row.label,
-            arrived[row.model, row.request_id],
+            finding_id(arrived[RequestKey(row.model, row.request_id, row.finding)], row.finding),
             source=row.source or None,
             observed_at_ns=row.observed_at_ns,
             reader=row.reader or None,
+            finding=row.finding,
         )
         for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
     ]

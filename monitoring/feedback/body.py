@@ -1,17 +1,18 @@
 """The bodies of POST /feedback: a label as JSON or as the row of a table, and its result.
 
-Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200
+A table may have a column for each finding in place of `labels`. Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200
 characters, text that no database can store, lists over 10,000 items.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.feedback.presence import Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Moment, Text, Uuid
 from monitoring.http.json_body import JsonReader
@@ -21,9 +22,43 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """The true class of an answer, which is named by prediction_id, or by model and request_id."""
+    """The true class of an answer, or which findings its image shows. The answer is named by
+    prediction_id, or by model and request_id.
+    """
 
-    label: Annotated[Text, Meta(description="name of the true class", examples=["pneumonia"])]
+    label: (
+        Annotated[
+            Text,
+            Meta(
+                description="name of the true class; with looked_for, the findings that are there, "
+                "separated by |",
+                examples=["pneumonia"],
+            ),
+        ]
+        | None
+    ) = None
+    labels: (
+        Annotated[
+            dict[str, Presence],
+            Meta(
+                description="by finding: 1 present, 0 absent, -1 uncertain; null or left out: no "
+                "label",
+                examples=[{"Edema": 1, "Mass": 0, "Nodule": None}],
+            ),
+        ]
+        | None
+    ) = None
+    looked_for: (
+        Annotated[
+            Text,
+            Meta(
+                description="the findings that the reader looked for, separated by |, or * for "
+                "all: those that label does not name are absent",
+                examples=["*"],
+            ),
+        ]
+        | None
+    ) = None
     prediction_id: Uuid | None = None
     model: Text | None = None
     request_id: Annotated[Text, Meta(description="your own id of the image")] | None = None
@@ -47,16 +82,18 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
             raise FeedbackInvalid(
                 "Name the answer by 'prediction_id' alone, or by 'model' and 'request_id'."
             )
-        for name in ("label", "model", "request_id", "source", "reader"):
+        for name in ("label", "looked_for", "model", "request_id", "source", "reader"):
             check_storable(name, getattr(self, name))
+        findings = read_findings(self.label, self.labels, self.looked_for)
         return FeedbackItem(
-            self.label,
+            "" if findings is not None else self.label or "",
             None if self.prediction_id is None else read_uuid("prediction_id", self.prediction_id),
             self.model,
             self.request_id,
             self.source,
             read_time_ns("observed_at", self.observed_at),
             self.reader,
+            findings,
         )
 
 
@@ -65,13 +102,26 @@ class LabelResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     status: FeedbackStatus
     prediction_id: UUID | None = None
+    findings: (
+        Annotated[
+            dict[str, FeedbackStatus],
+            Meta(description="the status of each finding; `status` is the one of most weight"),
+        ]
+        | None
+    ) = None
     detail: Annotated[str, Meta(description="why the label was rejected")] | None = None
 
     @classmethod
     def of(cls, result: FeedbackResult) -> "LabelResult":
         """The result as it is sent."""
         prediction_id = UUID(bytes=result.prediction_id) if result.prediction_id else None
-        return cls(status=result.status, prediction_id=prediction_id, detail=result.detail)
+        findings = None if result.findings is None else dict(result.findings)
+        return cls(
+            status=result.status,
+            prediction_id=prediction_id,
+            findings=findings,
+            detail=result.detail,
+        )
 
 
 class LabelsRejected(ErrorBody, frozen=True):
@@ -83,8 +133,17 @@ class LabelsRejected(ErrorBody, frozen=True):
     ) = UNSET
 
 
+def _from_columns(entry: Any) -> Any:
+    """A row of a table that has a column for each finding, which no field is named like."""
+    if not isinstance(entry, dict) or not entry.keys() - FIELDS or entry.keys() & OF_LABELS:
+        return entry
+    labels = {name: value for name, value in entry.items() if name not in FIELDS}
+    return {name: value for name, value in entry.items() if name in FIELDS} | {"labels": labels}
+
+
 FIELDS = frozenset(Label.__struct_fields__)
-LABELS = JsonReader(Label, FeedbackInvalid, whole="An item")
+OF_LABELS = frozenset({"label", "labels", "looked_for"})
+LABELS = JsonReader(Label, FeedbackInvalid, whole="An item", prepare=_from_columns)
 
 
 def rejection(detail: str) -> FeedbackResult:

@@ -84,13 +84,15 @@ class SecondReadings:
 class OtherLabels:
     """All labels of a version that are kept beside the truths.
 
-    `ignored`: how many labels; `looked_at_all`: False if there are more than LABELS_LIMIT.
+    `ignored`, `uncertain`: how many labels; `looked_at_all`: False if there are more than
+    LABELS_LIMIT.
     """
 
     proxies: tuple[ProxySource, ...]
     second_readings: SecondReadings
     ignored: int
     looked_at_all: bool
+    uncertain: int = 0
 
 
 def read_other_labels(
@@ -109,6 +111,7 @@ def read_other_labels(
         _second_readings(by_kind[CountsAs.SECOND_READING], class_count),
         len(by_kind[CountsAs.IGNORED]),
         len(rows) < LABELS_LIMIT,
+        len(by_kind[CountsAs.UNCERTAIN]),
     )
 
 

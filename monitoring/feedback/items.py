@@ -4,19 +4,26 @@ An item names an answer either by `prediction_id` or by `model` and `request_id`
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitoring.errors import MonitoringError
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import SumChanges
 
+OTHERS: Final = "*"  # in `findings`: all that the item does not name
+NO_FINDING: Final = "No Finding"  # in a list: it names none, unless the model has one of that name
+
 
 class FeedbackItem(NamedTuple):
-    """One label of a class by name. `prediction_id`: 16 bytes. Times in ns since 1970.
+    """One label of a class by name, or the labels of an image's findings. `prediction_id`: 16
+    bytes, the image's. Times in ns since 1970.
 
     `source`: where it comes from, which decides what it counts as; `reader`: who read the image.
+    `findings`: "present", "absent" or UNCERTAIN, by finding; those left out have no label. None of
+    exclusive classes. `finding`: the one that `label` is about, of an item that `apart` returned.
     """
 
     label: str
@@ -26,6 +33,27 @@ class FeedbackItem(NamedTuple):
     source: str | None = None
     observed_at_ns: int | None = None
     reader: str | None = None
+    findings: Mapping[str, str] | None = None
+    finding: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many labels it holds, about."""
+        return 1 if self.findings is None else max(len(self.findings), 1)
+
+    def apart(self, known: Sequence[str]) -> "list[FeedbackItem]":
+        """Return one item for each finding, of a model that answers those that are `known`."""
+        if self.findings is None:
+            return [self]
+        given = dict(self.findings)
+        rest = given.pop(OTHERS, None)
+        if rest is not None:
+            if NO_FINDING not in known:
+                given.pop(NO_FINDING, None)
+            given = dict.fromkeys(known or [OTHERS], rest) | given
+        return [
+            self._replace(label=label, findings=None, finding=name) for name, label in given.items()
+        ]
 
 
 class FeedbackStatus(StrEnum):
@@ -37,6 +65,7 @@ class FeedbackStatus(StrEnum):
     SECOND_READING = "second_reading"  # another reader's; compared with the truth, not counted
     PROXY = "proxy"  # its source is a proxy; compared with truths, not counted
     IGNORED = "ignored"  # its source is ignored; kept, not used
+    UNCERTAIN = "uncertain"  # of a finding: the reader does not decide; kept, not used
     PENDING = "pending"  # no answer of that request id yet; joined when it arrives
     UNKNOWN = "unknown"  # no such prediction in the ledger
     EXPIRED = "expired"  # older than the ledger keeps predictions
@@ -56,7 +85,8 @@ class Reason(StrEnum):
 
 class FeedbackResult(NamedTuple):
     """The result of one item. `reason` is set when nothing was recorded. `detail` explains, and
-    `cause` is the class of, the error for which an item was rejected.
+    `cause` is the class of, the error for which an item was rejected. `findings`: of an item that
+    labels findings, the status of each.
     """
 
     status: FeedbackStatus
@@ -64,6 +94,7 @@ class FeedbackResult(NamedTuple):
     reason: Reason | None = None
     detail: str | None = None
     cause: type[MonitoringError] | None = None
+    findings: Mapping[str, FeedbackStatus] | None = None
 
 
 @dataclass

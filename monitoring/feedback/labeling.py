@@ -3,8 +3,9 @@
 The same label again changes nothing. A different label is a revision: it changes the sums by the
 difference, but never reaches the drift detector, which sees the first label of each answer in the
 order of the feedback ids. Proxies, ignored labels and second readings (`said.py`) are kept, and
-reach neither. Labels arrive in lists of thousands, so tables, sums and the detector are
-updated by column, not label by label.
+reach neither. An item that labels the findings of an image is taken apart (`apart.py`). Labels
+arrive in lists of thousands, so tables, sums and the detector are updated by column, not label by
+label.
 """
 
 from collections import defaultdict
@@ -28,7 +29,9 @@ from monitoring.feedback.answers import (
     hold_pending,
     is_pending,
     latest_of_requests,
+    row_id,
 )
+from monitoring.feedback.apart import has_findings, take_apart
 from monitoring.feedback.items import (
     FeedbackItem,
     FeedbackResult,
@@ -38,7 +41,7 @@ from monitoring.feedback.items import (
 )
 from monitoring.feedback.said import SaidLabel, counts_as, latest_of, read_said
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.label_sources import CountsAs, read_policies
+from monitoring.ledger.label_sources import UNCERTAIN, CountsAs, read_policies
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
@@ -83,6 +86,7 @@ _ASIDE: Final = {
     CountsAs.SECOND_READING: FeedbackStatus.SECOND_READING,
     CountsAs.PROXY: FeedbackStatus.PROXY,
     CountsAs.IGNORED: FeedbackStatus.IGNORED,
+    CountsAs.UNCERTAIN: FeedbackStatus.UNCERTAIN,
 }
 _INSERT, _KEEP = inserting(feedback), replacing(label_current)
 
@@ -120,18 +124,22 @@ class Labeling:
         self._policies: dict[str, SourcePolicies] = {}  # by model
         self._said: dict[bytes, list[SaidLabel]] = defaultdict(list)  # complete where it matters
         self._current: dict[bytes, CurrentLabel] = {}  # labels that this transaction changed
-        self._newest: dict[str, WatchedVersion | None] = {}  # by model
+        self._newest: dict[str, dict[str, WatchedVersion]] = {}  # by model and finding
         self._waiting: int | None = None  # all labels that wait; counted when first needed
         self._numbers: Iterator[int] = iter(())
         self._pruned_before_ns = 0
 
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         """Apply the items in their order; returns one result per item."""
+        if not has_findings(self._connection):
+            return self._apply(items)
+        apart = take_apart(self._connection, items)
+        self._counts.rejected[Reason.UNKNOWN_LABEL] += apart.refused
+        return apart.joined(self._apply(apart.labels))
+
+    def _apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         latest = latest_of_requests(self._connection, items)
-        ids = [
-            item.prediction_id or latest.get((item.model or "", item.request_id or ""))
-            for item in items
-        ]
+        ids = [row_id(item, latest) for item in items]
         named = [prediction_id for prediction_id in ids if prediction_id]
         shadow_ids = list(map(shadow_id, named)) if has_shadows(self._connection) else []
         answers = self._find_locked(named + shadow_ids)
@@ -160,10 +168,13 @@ class Labeling:
         answers: dict[bytes, ServedAnswer],
     ) -> None:
         """Label the shadow's answers too, if it knows the class. Clients get no result of it."""
-        for item, prediction_id in zip(items, ids, strict=True):
-            answer = answers.get(shadow_id(prediction_id)) if prediction_id else None
-            if answer and item.label in self._versions[answer.watched_version_id].class_index:
+        for item, key in zip(items, ids, strict=True):
+            answer = answers.get(shadow_id(key)) if key else None
+            if answer and self._knows(answer, item.label):
                 self._judge(item, answer)
+
+    def _knows(self, answer: ServedAnswer, label: str) -> bool:
+        return self._versions[answer.watched_version_id].label_index(label) is not None
 
     def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
         """The answers; their versions stay locked until the transaction ends."""
@@ -193,6 +204,8 @@ class Labeling:
         """Whether it matters what was said of the answer before."""
         if answer is None or answer.label is not None or item.reader is not None:
             return answer is not None
+        if item.label == UNCERTAIN:
+            return True
         policies = self._policies[self._versions[answer.watched_version_id].model]
         return policies.of(item.source) is not LabelPolicy.TRUTH
 
@@ -202,11 +215,12 @@ class Labeling:
         if answer.served_at_ns < self._pruned_before_ns:
             return self._expire(item)  # a prune is running and will delete this answer
         version = self._versions[answer.watched_version_id]
-        label = version.class_index.get(item.label)
+        label = version.label_index(item.label)
         if label is None:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, version.classes))
         said = self._said[answer.prediction_id]
-        counts = counts_as(self._policies[version.model], item.source, item.reader, said)
+        policies = self._policies[version.model]
+        counts = counts_as(policies, label, item.source, item.reader, said)
         before = latest_of(said, item.source, item.reader)
         known = self._current.get(answer.prediction_id) or answer
         current = known.label if counts is CountsAs.TRUTH else label
@@ -297,18 +311,22 @@ class Labeling:
         return FeedbackResult(FeedbackStatus.EXPIRED, item.prediction_id, Reason.EXPIRED)
 
     def _early(self, item: FeedbackItem) -> FeedbackResult:
-        model = item.model or ""
-        if model not in self._newest:
-            self._newest[model] = next(iter(of_model(self._connection, model)), None)
-        newest = self._newest[model]
+        newest = self._newest_of(item.model or "", item.finding)
         if newest is None:
-            return self._reject(Reason.UNKNOWN_MODEL, ModelNotInLedger(model))
-        if item.label not in newest.class_index:
+            return self._reject(Reason.UNKNOWN_MODEL, ModelNotInLedger(item.model or ""))
+        if newest.label_index(item.label) is None:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, newest.classes))
         if not is_pending(self._connection, item) and not self._has_room():
             return self._reject(Reason.PENDING_FULL, PendingFull(self._policy.pending_limit))
         hold_pending(self._connection, item, now_ns=self._now_ns)
         return FeedbackResult(FeedbackStatus.PENDING)
+
+    def _newest_of(self, model: str, finding: str) -> WatchedVersion | None:
+        """The model's last registered version of this finding."""
+        if model not in self._newest:
+            rows = of_model(self._connection, model)
+            self._newest[model] = {row.finding: row for row in reversed(rows)}
+        return self._newest[model].get(finding)
 
     def _has_room(self) -> bool:
         """Whether one more label may wait; if so, counts it."""

@@ -3,7 +3,7 @@
 A label of a truth source becomes the answer's current label, with one exception: an answer keeps
 the truth of one reader. The label of another named reader is a second reading, because whoever
 disagrees with a reader has not corrected them. A label without a reader corrects whatever was
-there, as an adjudication does.
+there, as an adjudication does. A label that leaves a finding uncertain is never the truth.
 """
 
 import itertools
@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from monitoring.ledger.label_sources import CountsAs
+from monitoring.ledger.label_sources import UNCERTAIN_LABEL, CountsAs
 from monitoring.ledger.schema import feedback
 from monitoring.ledger.statement import in_lists
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 
 class SaidLabel(NamedTuple):
-    """A row of `feedback`. `label`: index of the class; `source`, `reader`: None if not named."""
+    """A row of `feedback`. `label`: index of the class, or UNCERTAIN_LABEL; `source`, `reader`:
+    None if not named.
+    """
 
     feedback_id: int
     prediction_id: bytes
@@ -48,9 +50,15 @@ def read_said(
 
 
 def counts_as(
-    policies: SourcePolicies, source: str | None, reader: str | None, said: Sequence[SaidLabel]
+    policies: SourcePolicies,
+    label: int,
+    source: str | None,
+    reader: str | None,
+    said: Sequence[SaidLabel],
 ) -> CountsAs:
     """Return what a label counts as after those that were `said` of the answer."""
+    if label == UNCERTAIN_LABEL:
+        return CountsAs.UNCERTAIN
     policy = policies.of(source)
     if policy is not LabelPolicy.TRUTH:
         return CountsAs.PROXY if policy is LabelPolicy.PROXY else CountsAs.IGNORED
@@ -64,7 +72,7 @@ def recounted(said: Sequence[SaidLabel], policies: SourcePolicies) -> list[SaidL
     """Return the labels of an answer, oldest first, with what they count as by these policies."""
     rows: list[SaidLabel] = []
     for row in said:
-        counts = counts_as(policies, row.source, row.reader, rows)
+        counts = counts_as(policies, row.label, row.source, row.reader, rows)
         rows.append(row._replace(counts_as=int(counts)))
     return rows
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from enum import IntEnum
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -10,6 +11,8 @@ from monitoring.ledger.statement import replacing
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 EVERY_MODEL = ""
+UNCERTAIN: Final = "uncertain"  # the label of a finding about which the reader does not decide
+UNCERTAIN_LABEL: Final = -1  # the same in place of the index of a class
 _KEEP = replacing(label_source)
 
 
@@ -20,6 +23,7 @@ class CountsAs(IntEnum):
     SECOND_READING = 1
     PROXY = 2
     IGNORED = 3
+    UNCERTAIN = 4
 
 
 def read_policies(connection: Connection, models: Collection[str]) -> dict[str, SourcePolicies]:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from monitoring.ledger.findings import ids_of_images
 from monitoring.ledger.schema import picture, prediction
 
 _PORTION: Final = 200  # pictures that are deleted at a time to make room
@@ -30,9 +31,10 @@ def keep_pictures(
     The oldest make room if all together are larger than `limit_bytes`. The answers are locked, so
     that an erasure at the same time waits and takes the pictures, too.
     """
-    ids = [each.prediction_id for each in found]
+    ids = ids_of_images(connection, (each.prediction_id for each in found))
     there = select(prediction.c.prediction_id).where(prediction.c.prediction_id.in_(ids))
-    known = set(connection.scalars(there.with_for_update(read=True, key_share=True)))
+    locked = connection.scalars(there.with_for_update(read=True, key_share=True))
+    known = {ids[row_id] for row_id in locked}
     rows = [
         {
             "prediction_id": each.prediction_id,

@@ -13,8 +13,9 @@ from monitoring.ledger.sum_changes import SumChanges, as_counted
 class PredictionRow(NamedTuple):
     """One served answer, in the order of the table's columns.
 
-    `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`:
-    the largest probability, in [0, 1]. `probabilities`: (K,) float32, little endian.
+    `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes, of a finding
+    always "present". `confidence`: the probability of `predicted`, in [0, 1]. `probabilities`: (K,)
+    float32, little endian.
     `served_at_ns`: nanoseconds since 1970.
     `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for
     an audit, else None. `patient`: the keyed hash of the identifier (patient_id.py), None if
@@ -43,14 +44,19 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
 
 
 def recorded(
-    connection: Connection, watched_version_id: int, request_id: str
+    connection: Connection, watched_version_ids: Sequence[int], request_ids: Sequence[str]
 ) -> list[PredictionRow]:
-    """Return a version's answers with this request id, the newest 100."""
-    wanted = select(prediction).filter_by(
-        watched_version_id=watched_version_id, request_id=request_id
-    )
-    newest = wanted.order_by(prediction.c.prediction_id.desc()).limit(100)
-    return [PredictionRow._make(row) for row in connection.execute(newest)]
+    """Return a version's answers with these request ids, of each the newest 100 images."""
+    limit = 100 * len(watched_version_ids)
+    found: list[PredictionRow] = []
+    for request_id in request_ids:
+        wanted = select(prediction).where(
+            prediction.c.watched_version_id.in_(watched_version_ids),
+            prediction.c.request_id == request_id,
+        )
+        newest = wanted.order_by(prediction.c.prediction_id.desc()).limit(limit)
+        found += [PredictionRow._make(row) for row in connection.execute(newest)]
+    return found
 
 
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:

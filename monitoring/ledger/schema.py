@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2  # a ledger with another number is refused
+SCHEMA_VERSION = 3  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
@@ -57,8 +57,8 @@ def _sums(name: str, keys: dict[str, Any], sums: dict[str, Any]) -> Table:
 
 ledger_schema = Table("ledger_schema", metadata, _key("version", Integer))
 
-# One row per bundle: a version whose card changes is another watched version. A label belongs to
-# the one that answered.
+# One row per bundle, or one per finding of it: a version whose card changes is another watched
+# version. A label belongs to the one that answered.
 watched_versions = Table(
     "watched_versions",
     metadata,
@@ -66,12 +66,14 @@ watched_versions = Table(
     _filled("model", Text),
     _filled("version", Integer),
     _filled("card_sha256", Text),
+    _filled("finding", Text),  # '': the model has exclusive classes
     _filled("card", Text),  # JSON from the bundle: classes, reference measures, threshold
     _filled("registered_at_ns", BigInteger),  # when a server last started to serve it
     Column("bundle_digest", Text),  # of the manifest of the bundle; NULL: served elsewhere
     UniqueConstraint("model", "version", "card_sha256"),
 )
 
+# One row per answer: of an image, or of one finding in it (findings.py).
 prediction = Table(
     "prediction",
     metadata,
@@ -79,7 +81,7 @@ prediction = Table(
     _filled("watched_version_id", BigInteger),
     Column("request_id", Text),
     _filled("predicted", SmallInteger),  # index into the card's classes
-    _filled("confidence", Double),  # the largest probability
+    _filled("confidence", Double),  # the largest probability; of a finding that of its presence
     _filled("probabilities", LargeBinary),  # (K,) float32, little endian
     _filled("served_at_ns", BigInteger),
     Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
@@ -127,7 +129,7 @@ feedback = Table(
     _key("feedback_id", _serial, autoincrement=False),
     _filled("prediction_id", LargeBinary(16)),
     _filled("watched_version_id", BigInteger),
-    _filled("label", SmallInteger),
+    _filled("label", SmallInteger),  # -1: uncertain
     _filled("correct", SmallInteger),
     _filled("counts_as", SmallInteger),
     Column("source", Text),
@@ -193,6 +195,7 @@ feedback_pending = Table(
     _key("request_id", Text),
     _key("source", Text),
     _key("reader", Text),
+    _key("finding", Text),
     _filled("label", Text),
     Column("observed_at_ns", BigInteger),
     _filled("received_at_ns", BigInteger),

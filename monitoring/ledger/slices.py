@@ -47,7 +47,9 @@ class SliceNames:
     ) -> tuple[str, ...]:
         """Return the slices that count this answer; may admit a new tag value."""
         row = self._versions[watched_version_id]
-        slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
+        slices: tuple[str, ...] = (EVERYTHING,)
+        if not row.finding:  # whose answers all claim the same: that it is present
+            slices += (f"predicted:{row.classes[slice_keys.predicted]}",)
         if slice_keys.tags is not None:
             slices += self._of_tags(connection, row.model, slice_keys.tags)
         return (*slices, AUDIT) if slice_keys.audited else slices

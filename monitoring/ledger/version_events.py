@@ -22,9 +22,8 @@ def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: i
     """Record that this version is in production, unless the last promotion says so."""
     lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [watched_version_id])
-    if _last_promoted(connection, row.model, watched_versions.c.watched_version_id) == (
-        watched_version_id
-    ):
+    this = watched_versions.c.watched_version_id
+    if _last_promoted(connection, row.model, this, row.finding) == watched_version_id:
         return
     last_feedback = select(monitor_state.c.last_feedback_id).filter_by(
         watched_version_id=watched_version_id, slice=EVERYTHING
@@ -48,22 +47,24 @@ def promoted_version(connection: Connection, model: str) -> int | None:
 
 def superseded(connection: Connection) -> set[int]:
     """Return the versions that another one of their model has replaced in production."""
-    columns = monitor_event.c
+    columns, version = monitor_event.c, watched_versions.c
     last = func.max(columns.event_id)
+    named = (version.watched_version_id, version.model, version.finding, version.version)
     promotions = (
-        select(columns.watched_version_id, watched_versions.c.model, last)
-        .join(watched_versions, watched_versions.c.watched_version_id == columns.watched_version_id)
+        select(*named)
+        .join(monitor_event, columns.watched_version_id == version.watched_version_id)
         .where(columns.kind == PROMOTED)
-        .group_by(columns.watched_version_id, watched_versions.c.model)
+        .group_by(*named)
         .order_by(last)
     )
     rows = connection.execute(promotions).all()
-    serving = {model: watched_version_id for watched_version_id, model, _ in rows}
-    return {
-        watched_version_id
-        for watched_version_id, model, _ in rows
-        if serving[model] != watched_version_id
+    serving = {row.model: row.version for row in rows}  # the last wins
+    answering = {
+        (row.model, row.finding): row.watched_version_id
+        for row in rows
+        if row.version == serving[row.model]
     }
+    return {row.watched_version_id for row in rows} - set(answering.values())
 
 
 def shadow_id(prediction_id: bytes) -> bytes:
@@ -89,8 +90,13 @@ def has_shadows(connection: Connection) -> bool:
     return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))
 
 
-def _last_promoted(connection: Connection, model: str, column: Any) -> int | None:
-    """Return a column of the version that was promoted last."""
+def _last_promoted(
+    connection: Connection, model: str, column: Any, finding: str | None = None
+) -> int | None:
+    """Return a column of the version that was promoted last, or of this finding of it."""
+    of_model = [watched_versions.c.model == model]
+    if finding is not None:
+        of_model.append(watched_versions.c.finding == finding)
     promotions = (
         select(column)
         .select_from(watched_versions)
@@ -98,7 +104,7 @@ def _last_promoted(connection: Connection, model: str, column: Any) -> int | Non
             monitor_event,
             monitor_event.c.watched_version_id == watched_versions.c.watched_version_id,
         )
-        .where(watched_versions.c.model == model, monitor_event.c.kind == PROMOTED)
+        .where(*of_model, monitor_event.c.kind == PROMOTED)
         .order_by(monitor_event.c.event_id.desc())
     )
     promoted: int | None = connection.scalar(promotions.limit(1))

@@ -1,22 +1,24 @@
 """The versions in the ledger: the model, version and card that gave an answer.
 
-A version whose card changes is another watched version. Metrics show those whose labels may still
+A version with findings has one watched version for each of them, with the card of that question. A
+version whose card changes is another watched version. Metrics show those whose labels may still
 arrive: a server loaded the version, or it answered, in the last 90 days.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
 from calibration.bins import BinSums
 from model_store.bundle.card import Card
-from monitoring.errors import BundleReplaced, ModelNotInLedger
+from monitoring.errors import BundleReplaced, FindingNeeded, FindingUnknown, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
+from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, watched_versions
 
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
@@ -24,7 +26,9 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 @dataclass(frozen=True)
 class WatchedVersion:
-    """A bundle in the ledger. `card`: its card's JSON; `bundle_digest`: of its manifest."""
+    """A bundle in the ledger, or one finding of it. `card`: its card's JSON; `bundle_digest`: of
+    its manifest; `finding`: '' for exclusive classes.
+    """
 
     watched_version_id: int
     model: str
@@ -33,6 +37,7 @@ class WatchedVersion:
     card: dict[str, Any]
     registered_at_ns: int
     bundle_digest: str | None = None
+    finding: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -54,6 +59,24 @@ class WatchedVersion:
         """Class name -> its index in the probabilities."""
         return {name: index for index, name in enumerate(self.classes)}
 
+    def label_index(self, label: str) -> int | None:
+        """Return the index of a class by name, or UNCERTAIN_LABEL of a finding; None if it is none
+        of these.
+        """
+        if self.finding and label == UNCERTAIN:
+            return UNCERTAIN_LABEL
+        return self.class_index.get(label)
+
+    @property
+    def finding_card(self) -> dict[str, Any]:
+        """What the card says of its finding, as `FindingCard`; empty for exclusive classes."""
+        return self.card["findings"][0] if self.finding else {}
+
+
+def questions(card: Card) -> tuple[Card, ...]:
+    """Return the cards that the ledger watches: one for each finding, or the card itself."""
+    return tuple(map(card.of_finding, card.classes)) if card.has_findings else (card,)
+
 
 def card_sha256(card: Card) -> str:
     """Return the hash that identifies a card in the ledger."""
@@ -67,9 +90,9 @@ def sha256_of(card: str) -> str:
 
 def register(
     connection: Connection, card: Card, *, digest: str | None = None, now_ns: int
-) -> WatchedVersion:
-    """Return the row of a card, inserted if it is new. It becomes the model's most recently
-    registered one.
+) -> list[WatchedVersion]:
+    """Return the rows of a card's questions, inserted if they are new. They become the model's most
+    recently registered ones.
 
     Args:
         digest: of the bundle. Raises BundleReplaced if the ledger knows the version from another
@@ -77,7 +100,8 @@ def register(
     """
     if digest is not None:
         require_same_bundle(connection, card, digest)
-    return enter(connection, card.name, card.version, _plain(card), digest=digest, now_ns=now_ns)
+    texts = {each.finding or "": _plain(each) for each in questions(card)}
+    return enter(connection, card.name, card.version, texts, digest=digest, now_ns=now_ns)
 
 
 def require_same_bundle(connection: Connection, card: Card, digest: str) -> None:
@@ -86,9 +110,10 @@ def require_same_bundle(connection: Connection, card: Card, digest: str) -> None
     Of a version that was registered without a digest, the cards are compared.
     """
     same_version = select(watched_versions).filter_by(model=card.name, version=card.version)
+    cards = set(map(card_sha256, questions(card)))
     for row in map(_row, connection.execute(same_version)):
         known = row.bundle_digest
-        same = row.card_sha256 == card_sha256(card) if known is None else known == digest
+        same = row.card_sha256 in cards if known is None else known == digest
         if not (same or row.is_logged):
             raise BundleReplaced(card.name, card.version, digest=digest, known=known)
 
@@ -97,29 +122,26 @@ def enter(
     connection: Connection,
     model: str,
     version: int,
-    card: str,
+    cards: Mapping[str, str],
     *,
     digest: str | None = None,
     now_ns: int,
-) -> WatchedVersion:
-    """Return the row of a card's JSON, as `register` does."""
-    new = {
-        "model": model,
-        "version": version,
-        "card_sha256": sha256_of(card),
-        "card": card,
-        "bundle_digest": digest,
-    }
-    entered = (
-        dialect_of(connection).insert(watched_versions).values(new | {"registered_at_ns": now_ns})
-    )
+) -> list[WatchedVersion]:
+    """Return the rows of cards as JSON, by finding, as `register` does."""
+    same = {"model": model, "version": version, "bundle_digest": digest}
+    rows = [
+        same | {"finding": finding, "card_sha256": sha256_of(card), "card": card}
+        for finding, card in cards.items()
+    ]
     again = {"registered_at_ns": now_ns} | ({"bundle_digest": digest} if digest else {})
-    entered = entered.on_conflict_do_update(
-        index_elements=["model", "version", "card_sha256"], set_=again
-    )
-    known = connection.scalar(entered.returning(watched_versions.c.watched_version_id))
-    (row,) = load(connection, [known])
-    return row
+    known = []
+    for row in rows:
+        insert = dialect_of(connection).insert(watched_versions)
+        entered = insert.values(row | {"registered_at_ns": now_ns}).on_conflict_do_update(
+            index_elements=["model", "version", "card_sha256"], set_=again
+        )
+        known.append(connection.scalar(entered.returning(watched_versions.c.watched_version_id)))
+    return load(connection, known)
 
 
 def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[WatchedVersion]:
@@ -153,6 +175,14 @@ def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
     return [_row(row) for row in connection.execute(wanted)]
 
 
+def count_findings(connection: Connection, row: WatchedVersion) -> int:
+    """Return how many findings the version of this row has."""
+    columns = watched_versions.c
+    count = select(func.count(columns.finding.distinct()))
+    wanted = count.where(columns.model == row.model, columns.version == row.version)
+    return connection.scalar(wanted.where(columns.finding != "")) or 0
+
+
 def of_card(
     connection: Connection, model: str, version: int, card_sha256: str
 ) -> WatchedVersion | None:
@@ -164,16 +194,37 @@ def of_card(
     return None if row is None else _row(row)
 
 
-def choose(connection: Connection, model: str, version: int | None = None) -> WatchedVersion:
-    """Return this version of a model, by default the newest. Raises ModelNotInLedger."""
+def family(connection: Connection, model: str, version: int | None = None) -> list[WatchedVersion]:
+    """Return the rows of this version of a model, by default of the newest: one, or one for each
+    finding. Raises ModelNotInLedger.
+    """
     rows = of_model(connection, model)
+    newest = next((row for row in rows if version in (None, row.version)), None)
+    if newest is None:
+        known = [f"version {number}" for number in sorted({row.version for row in rows})]
+        raise ModelNotInLedger(model, version, known=known or models(connection))
+    first: dict[str, WatchedVersion] = {}
     for row in rows:
-        if version is None or row.version == version:
+        if row.version == newest.version:
+            first.setdefault(row.finding, row)
+    return sorted(first.values(), key=lambda row: row.watched_version_id)
+
+
+def choose(
+    connection: Connection, model: str, version: int | None = None, finding: str | None = None
+) -> WatchedVersion:
+    """Return this version of a model, by default the newest, or one finding of it.
+
+    Raises ModelNotInLedger, FindingUnknown, and FindingNeeded if it has findings and none is named.
+    """
+    rows = family(connection, model, version)
+    known = [row.finding for row in rows]
+    for row in rows:
+        if row.finding == (finding or ""):
             return row
-    known = [f"version {number}" for number in sorted({row.version for row in rows})] or models(
-        connection
-    )
-    raise ModelNotInLedger(model, version, known=known)
+    if finding:
+        raise FindingUnknown(finding, [name for name in known if name])
+    raise FindingNeeded(model, known)
 
 
 def models(connection: Connection) -> list[str]:

@@ -166,8 +166,8 @@ def read_declaration(body: bytes) -> LoggedCard:
     return DECLARATIONS.read(body).card()
 
 
-def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> WatchedVersion:
-    """The version's row, new or known. Raises ModelDiffers, ModelServed and ModelsFull."""
+def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> list[WatchedVersion]:
+    """The version's rows, new or known. Raises ModelDiffers, ModelServed and ModelsFull."""
     lock(connection, Lock.REQUESTS)
     text = card.as_json()
     known = [row for row in of_model(connection, card.model) if row.version == card.version]
@@ -179,7 +179,7 @@ def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> Watched
         logged = watched_versions.c.card.like(f'%"origin": "{LOGGED}"%')
         if (connection.scalar(select(func.count()).where(logged)) or 0) >= MODELS_LIMIT:
             raise ModelsFull(MODELS_LIMIT)
-    return enter(connection, card.model, card.version, text, now_ns=now_ns)
+    return enter(connection, card.model, card.version, {"": text}, now_ns=now_ns)
 
 
 DECLARATIONS = JsonReader(LoggedModel, ModelInvalid, whole="A declaration")

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from monitoring.drift import watch
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.findings import finding_id, ids_of_images
 from monitoring.ledger.inputs import forget_inputs
 from monitoring.ledger.locks import Lock, lock, lock_tables, lock_versions
 from monitoring.ledger.pictures import drop_pictures
@@ -56,22 +57,24 @@ def forget(
         if request_id is not None:
             lock(connection, Lock.REQUESTS)
         named = (
-            prediction.c.prediction_id == prediction_id
+            prediction.c.prediction_id.in_(ids_of_images(connection, [prediction_id]))
             if prediction_id is not None
             else prediction.c.request_id == request_id
         )
         ids = connection.scalars(select(prediction.c.prediction_id).where(named)).all()
-        labels = _erase(connection, ids, now_ns=ledger.clock()) if ids else 0
+        images, labels = _erase(connection, ids, now_ns=ledger.clock()) if ids else (0, 0)
         waiting = 0
         if request_id is not None:
             held = delete(feedback_pending).where(feedback_pending.c.request_id == request_id)
             waiting = connection.execute(held).rowcount
     ledger.dialect.scrub_log(ledger.url)
-    return Erased(len(ids), labels, waiting)
+    return Erased(images, labels, waiting)
 
 
-def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
-    """Erase these answers; return how many labels of any kind were deleted with them."""
+def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tuple[int, int]:
+    """Erase these answers; return of how many images, and how many labels of any kind were deleted
+    with them.
+    """
     label_id = label_current.c.prediction_id
     wanted = (
         select(prediction, label_current.c.label, label_current.c.first_feedback_id)
@@ -100,7 +103,8 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     # those that do not count, too: proxies, second readings
     said = delete(feedback).where(feedback.c.prediction_id.in_(ids))
     labels = connection.execute(said).rowcount
-    drop_pictures(connection, ids)
+    images = {finding_id(row.prediction_id, known[row.watched_version_id].finding) for row in rows}
+    drop_pictures(connection, list(images))
     _subtract(connection, changes, slices)
     tags = {
         (known[row.watched_version_id].model, *tag)
@@ -109,7 +113,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     }
     for model, key, value in sorted(tags):
         _forget_value(connection, model, key, value)
-    return labels
+    return len(images), labels
 
 
 def _subtract(connection: Connection, changes: SumChanges, slices: SliceNames) -> None:

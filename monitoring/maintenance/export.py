@@ -1,5 +1,5 @@
 """The ledger as a table for other programs: one row per answer with its current label, as Parquet
-or CSV, streamed.
+or CSV, streamed. An image with findings has a row for each, with the image's id.
 """
 
 import json
@@ -18,6 +18,7 @@ from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
@@ -28,6 +29,7 @@ COLUMNS = (
     "prediction_id",
     "model",
     "version",
+    "finding",
     "request_id",
     "served_at",
     "predicted",
@@ -127,9 +129,10 @@ def _wanted() -> Any:
 
 def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
     return (
-        str(UUID(bytes=row.prediction_id)),
+        str(UUID(bytes=finding_id(row.prediction_id, known.finding))),
         known.model,
         known.version,
+        known.finding or None,
         row.request_id,
         _moment(row.served_at_ns),
         known.classes[row.predicted],

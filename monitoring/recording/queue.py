@@ -131,6 +131,19 @@ def _portion(queue: deque[_Piece], limit: int, size: Callable[[_Piece], int]) ->
 _log = logging.getLogger(__name__)
 
 
+def labels_in_portions(items: Sequence[FeedbackItem]) -> list[Sequence[FeedbackItem]]:
+    """Return the items in portions of at most LABELS_AT_ONCE labels, but at least one item."""
+    portions: list[list[FeedbackItem]] = []
+    room = 0
+    for item in items:
+        if not portions or room < item.size:
+            portions.append([])
+            room = LABELS_AT_ONCE
+        portions[-1].append(item)
+        room -= item.size
+    return list(portions)
+
+
 def succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
     """Notify all who wait for a group of its commit; `results` of each portion of labels."""
     for batch in group.batches:

@@ -6,7 +6,6 @@ those who waited for it or, with a spool, sends the answers to the fallback. The
 either way.
 """
 
-import itertools
 import logging
 import threading
 import time
@@ -29,8 +28,9 @@ from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, 
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import UPKEEP_S, Ledger
+from monitoring.ledger.findings import by_image
 from monitoring.ledger.inputs import InputSums
-from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.locks import Lock, lock, lock_versions
 from monitoring.ledger.patient_key import open_patient_key
 from monitoring.ledger.predictions import PredictionRow, recorded
 from monitoring.ledger.schema import EVERYTHING
@@ -53,6 +53,7 @@ from monitoring.recording.queue import (
     call,
     fail,
     gather,
+    labels_in_portions,
     succeed,
 )
 from monitoring.recording.spool import Frame, Spool
@@ -105,27 +106,27 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
 
-    def register(self, card: Card, *, digest: str | None = None) -> int:
+    def register(self, card: Card, *, digest: str | None = None) -> tuple[int, ...]:
         """Register a bundle and start its drift watch before it serves; return the watched version
-        id for its rows.
+        id for its rows, or one for each finding.
 
         Args:
             digest: of the bundle's manifest. Raises BundleReplaced if the ledger knows the version
                 from another bundle.
         """
 
-        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
+        def entered(connection: Connection, now_ns: int) -> list[WatchedVersion]:
             return register(connection, card, digest=digest, now_ns=now_ns)
 
-        return self._enter(entered).result().watched_version_id
+        return tuple(row.watched_version_id for row in self._enter(entered).result())
 
-    def promote(self, watched_version_id: int) -> Future[None]:
+    def promote(self, *watched_version_ids: int) -> Future[None]:
         """Record that this version is in production from now on, once for all replicas."""
-        return self._note(note_promotion, watched_version_id)
+        return self._note(note_promotion, watched_version_ids)
 
-    def shadow(self, watched_version_id: int) -> Future[None]:
+    def shadow(self, *watched_version_ids: int) -> Future[None]:
         """Record once that this version answers as a shadow of others."""
-        return self._note(note_shadow, watched_version_id)
+        return self._note(note_shadow, watched_version_ids)
 
     def record(
         self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None
@@ -141,20 +142,21 @@ class Recorder:
             done(error)
 
     def recorded(
-        self, watched_version_id: int, request_ids: Sequence[str]
-    ) -> Future[list[PredictionRow]]:
-        """Find the answers of a version with these request ids, after all that waits before."""
+        self, watched_version_ids: Sequence[int], request_ids: Sequence[str]
+    ) -> Future[dict[bytes, list[PredictionRow]]]:
+        """Find the answers of a version with these request ids, after all that waits before.
 
-        def find(connection: Connection) -> list[PredictionRow]:
-            found = (recorded(connection, watched_version_id, each) for each in request_ids)
-            return list(itertools.chain.from_iterable(found))
+        They are by the id of their image: one row, or one for each finding.
+        """
+
+        def find(connection: Connection) -> dict[bytes, list[PredictionRow]]:
+            return by_image(recorded(connection, watched_version_ids, request_ids), self._versions)
 
         return self._submit(find, lambda _: None)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
         """Write labels, one result each. If it fails, sending the same again is safe."""
-        starts = range(0, len(items), LABELS_AT_ONCE)
-        portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
+        portions = [Labels(portion) for portion in labels_in_portions(items)]
         self._queue.put(*portions)
         return gather([portion.future for portion in portions])
 
@@ -163,6 +165,7 @@ class Recorder:
         model: str,
         version: int | None = None,
         *,
+        finding: str | None = None,
         note: str | None = None,
         actor: str | None = None,
         kind: str = ACKNOWLEDGED,
@@ -172,7 +175,7 @@ class Recorder:
         alarm: int | None = None,
     ) -> Future[tuple[WatchedVersion, Restart]]:
         """Reset a version's detector, by default of the last registered version. Fails with
-        ModelNotInLedger.
+        ModelNotInLedger, FindingUnknown and FindingNeeded.
 
         `actor`, `audit`, `chosen_labels` and `alarm` are those of `acknowledgment.acknowledge`; it
         fails with AuditMissing, too. `tag`, such as `site=B`: that of a tag alone; fails with
@@ -180,7 +183,7 @@ class Recorder:
         """
 
         def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:
-            row = choose(connection, model, version)
+            row = choose(connection, model, version, finding)
             lock(connection, Lock.VERSION, row.watched_version_id)
             now_ns = self._ledger.clock()
             restart = acknowledge(
@@ -217,10 +220,10 @@ class Recorder:
 
         return self._submit(change, lambda _: None)
 
-    def declare(self, card: LoggedCard) -> Future[WatchedVersion]:
+    def declare(self, card: LoggedCard) -> Future[list[WatchedVersion]]:
         """Register a model served elsewhere. Fails with ModelDiffers, ModelServed, ModelsFull."""
 
-        def entered(connection: Connection, now_ns: int) -> WatchedVersion:
+        def entered(connection: Connection, now_ns: int) -> list[WatchedVersion]:
             return declare(connection, card, now_ns=now_ns)
 
         return self._enter(entered)
@@ -278,24 +281,25 @@ class Recorder:
         return task.future
 
     def _enter(
-        self, entered: Callable[[Connection, int], WatchedVersion]
-    ) -> Future[WatchedVersion]:
-        """Enter a version and start its watch."""
+        self, entered: Callable[[Connection, int], list[WatchedVersion]]
+    ) -> Future[list[WatchedVersion]]:
+        """Enter a version, or its findings, and start their watches."""
 
-        def enter(connection: Connection) -> WatchedVersion:
+        def enter(connection: Connection) -> list[WatchedVersion]:
             now_ns = self._ledger.clock()
-            row = entered(connection, now_ns)
-            lock(connection, Lock.VERSION, row.watched_version_id)
-            watch.start(
-                connection, row.watched_version_id, self._settings, tags=self._tags, now_ns=now_ns
-            )
-            return row
+            rows = entered(connection, now_ns)
+            lock_versions(connection, (row.watched_version_id for row in rows))
+            for row in rows:
+                key = row.watched_version_id
+                watch.start(connection, key, self._settings, tags=self._tags, now_ns=now_ns)
+            return rows
 
-        return self._submit(enter, lambda row: self._know([row]))
+        return self._submit(enter, self._know)
 
-    def _note(self, note: Callable[..., None], watched_version_id: int) -> Future[None]:
+    def _note(self, note: Callable[..., None], watched_version_ids: Sequence[int]) -> Future[None]:
         def noted(connection: Connection) -> None:
-            note(connection, watched_version_id, now_ns=self._ledger.clock())
+            for watched_version_id in watched_version_ids:
+                note(connection, watched_version_id, now_ns=self._ledger.clock())
 
         return self._submit(noted, lambda _: None)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 
-from monitoring.feedback.body import LABELS, Label, LabelResult, rejection
+from monitoring.feedback.body import LABELS, OF_LABELS, Label, LabelResult, rejection
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Intake
@@ -26,6 +26,7 @@ class FeedbackRoutes:
             record=self._record,
             as_sent=LabelResult.of,
             count_invalid=lambda count: recorder.reject(Reason.INVALID, count),
+            instead_of=OF_LABELS,
         )
 
     async def post(self, request: Request) -> LabelResult | list[LabelResult] | TableSummary:

@@ -4,7 +4,7 @@ An entry of the body becomes an item, or a result that rejects it. Items are rec
 entry gets its result in its place.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -52,6 +52,7 @@ class Intake(Generic[_Item, _Result, _Sent]):
         record: records items; one result per item.
         as_sent: the result as it is answered.
         count_invalid: told how many entries could not be read.
+        instead_of: a table without one of these columns may name others, those of findings.
     """
 
     entries: JsonReader[Any]
@@ -61,6 +62,7 @@ class Intake(Generic[_Item, _Result, _Sent]):
     record: Callable[[Sequence[_Item]], Awaitable[list[_Result]]]
     as_sent: Callable[[_Result], _Sent]
     count_invalid: Callable[[int], None] = lambda _count: None
+    instead_of: Collection[str] = ()
 
     async def receive(
         self, request: Request, bodies: BodyReader
@@ -69,7 +71,7 @@ class Intake(Generic[_Item, _Result, _Sent]):
 
         Raises ItemsRejected if every item of one or a list was rejected.
         """
-        table = table_readers(self.entries).get(media_type(request))
+        table = table_readers(self.entries, instead_of=self.instead_of).get(media_type(request))
         if table is not None:
             return await receive_table(request, table(), self, bodies=bodies)
         async with bodies.parsed(request, self._read_body) as (read, single):

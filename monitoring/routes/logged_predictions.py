@@ -31,7 +31,7 @@ class LoggedPredictionRoutes:
         async with self._bodies.parsed(request, read_declaration) as card:
             if self._served(card.model) is not None:
                 raise ModelServed(card.model)
-            row = await asyncio.wrap_future(self._recorder.declare(card))
+            (row,) = await asyncio.wrap_future(self._recorder.declare(card))
         return DeclaredModel(row.model, row.version, list(row.classes))
 
     async def post(

@@ -166,6 +166,7 @@ class _OpenRecord:
 class CsvReader(TableReader):
     """Comma-separated values under a header of some of `columns`. Empty cells are left out.
 
+    Without one of the columns `instead_of`, the header may name others: those of findings.
     `convert` turns the cells by column into an item, or refuses them with a ValueError.
     """
 
@@ -173,9 +174,11 @@ class CsvReader(TableReader):
         self,
         columns: Collection[str],
         convert: Callable[[dict[str, str]], Any] = lambda cells: cells,
+        *,
+        instead_of: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self._columns = columns
+        self._columns, self._instead_of = columns, instead_of
         self._convert = convert
         self._header: list[str] = []
         self._open: _OpenRecord | None = None
@@ -237,6 +240,8 @@ class CsvReader(TableReader):
             names = []
         header = [plain_cell(name).strip() for name in names]
         wrong = [name for name in header if name not in self._columns]
+        if self._instead_of and not any(name in self._instead_of for name in header):
+            wrong = [] if any(name in self._columns for name in header) else wrong
         if wrong or not header or len(set(header)) < len(header):
             what = (
                 f"column {brief(wrong[0])} is unknown"
@@ -252,9 +257,11 @@ class CsvReader(TableReader):
         return ", ".join(sorted(self._columns))
 
 
-def table_readers(items: JsonReader[Any]) -> Mapping[str, Callable[[], TableReader]]:
-    """The reader for a table of such items, by media type."""
+def table_readers(
+    items: JsonReader[Any], *, instead_of: Collection[str] = ()
+) -> Mapping[str, Callable[[], TableReader]]:
+    """The reader for a table of such items, by media type; `instead_of` as in `CsvReader`."""
     return {
         NDJSON: lambda: NdjsonReader(items.read),
-        CSV: lambda: CsvReader(items.fields, items.convert),
+        CSV: lambda: CsvReader(items.fields, items.convert, instead_of=instead_of),
     }

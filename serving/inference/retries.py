@@ -7,10 +7,10 @@ it, and another image under the same key never gets the answer of the first.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +22,8 @@ from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 
 RECENT: Final = 1024  # answers that are repeated from memory, also while the ledger is away
 MARK_BYTES: Final = 7
+
+_Recorded: TypeAlias = tuple[bytes, list[PredictionRow]]  # the id of an image, and its rows
 
 
 class IdempotencyKey(NamedTuple):
@@ -49,15 +51,15 @@ class Retries:
     def __init__(
         self,
         recorder: Recorder | None,
-        watched_version_id: int,
+        watched_version_ids: Sequence[int],
         *,
         written: Callable[[PredictionRow, AnswerWriter | None], Any],
         lease: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._recorder, self._watched_version_id = recorder, watched_version_id
+        self._recorder, self._watched_version_ids = recorder, watched_version_ids
         self._written, self._lease = written, lease
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
-        self._asked: dict[str, asyncio.Future[list[PredictionRow]]] = {}  # by request id
+        self._asked: dict[str, asyncio.Future[list[_Recorded]]] = {}  # by request id
         self._turn = asyncio.Lock()  # one look into the ledger at a time
 
     async def once(
@@ -79,12 +81,12 @@ class Retries:
         self, request: PendingRequest, infer: Callable[[], Awaitable[Any]], *, fresh: bool
     ) -> Any:
         with self._lease():
-            for row in [] if fresh else await self._rows(request):
-                if row.prediction_id.endswith(request.mark):
-                    return self._written(row, request.writer)
+            for image_id, rows in [] if fresh else await self._images(request):
+                if image_id.endswith(request.mark):
+                    return self._written(rows[0], request.writer)
             return await infer()
 
-    async def _rows(self, request: PendingRequest) -> list[PredictionRow]:
+    async def _images(self, request: PendingRequest) -> list[_Recorded]:
         """Its recorded answers. Ids that come during one look into the ledger share the next."""
         if self._recorder is None or request.request_id is None:
             return []
@@ -97,14 +99,15 @@ class Retries:
 
     async def _look_up(self, recorder: Recorder) -> None:
         asked, self._asked = self._asked, {}
-        found: list[PredictionRow] = []
+        found: dict[bytes, list[PredictionRow]] = {}
         try:
-            found = await asyncio.wrap_future(recorder.recorded(self._watched_version_id, [*asked]))
+            wanted = recorder.recorded(self._watched_version_ids, [*asked])
+            found = await asyncio.wrap_future(wanted)
         except (SQLAlchemyError, RecorderClosed):
             pass  # what records the new answers meets the same, and decides what follows
         finally:
-            by_id: dict[str | None, list[PredictionRow]] = defaultdict(list)
-            for row in found:
-                by_id[row.request_id].append(row)
+            by_id: dict[str | None, list[_Recorded]] = defaultdict(list)
+            for image_id, of_image in found.items():
+                by_id[of_image[0].request_id].append((image_id, of_image))
             for request_id, rows in asked.items():
                 rows.set_result(by_id[request_id])

@@ -97,11 +97,11 @@ class ServedVersion:
         self.counts = InferenceCounts()
         self.stopped: str | None = None  # why it answers no more
         self.doubt = predictor.doubt
-        self.watched_version_id = (
-            recorder.register(self.card, digest=self.digest) if recorder else 0
+        self.watched_version_ids = (
+            recorder.register(self.card, digest=self.digest) if recorder else (0,)
         )
         self.retries = Retries(
-            recorder, self.watched_version_id, written=self._written, lease=self.lease
+            recorder, self.watched_version_ids, written=self._written, lease=self.lease
         )
         self._loop = loop
         self._metrics = metrics.of_version(
@@ -118,6 +118,11 @@ class ServedVersion:
             delay=self.decoding,
             background=background,
         )
+
+    @property
+    def watched_version_id(self) -> int:
+        """The first of `watched_version_ids`: the only one of a model with exclusive classes."""
+        return self.watched_version_ids[0]
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -148,12 +153,12 @@ class ServedVersion:
     def record_promotion(self) -> None:
         """Record in the ledger that this version is now in production; a failure is only logged."""
         if self._recorder is not None:
-            self._recorder.promote(self.watched_version_id).add_done_callback(_log_failure)
+            self._recorder.promote(*self.watched_version_ids).add_done_callback(_log_failure)
 
     def record_shadow(self) -> None:
         """Record in the ledger that this is a shadow: labels are joined to its answers too."""
         if self._recorder is not None:
-            self._recorder.shadow(self.watched_version_id).add_done_callback(_log_failure)
+            self._recorder.shadow(*self.watched_version_ids).add_done_callback(_log_failure)
 
     def submit(self, request: PendingRequest) -> None:
         """Queue `request`. Its future gets the answer or the error.

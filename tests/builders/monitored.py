@@ -85,7 +85,7 @@ class MonitoredModel:
             spool=spool,
             sources=sources,
         )
-        self.watched_version_id = self.recorder.register(self.card)
+        (self.watched_version_id,) = self.recorder.register(self.card)
 
     def serve(self, *rows: PredictionRow) -> None:
         """Record answers and wait for the commit; raises what prevented it."""
@@ -264,7 +264,7 @@ def record_unsure_answers(
     sharper = apply_temperature(np.log(probabilities), 0.2)
     truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
     with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
-        version = recorder.register(card)
+        (version,) = recorder.register(card)
         rows = [
             PredictionRow(
                 prediction_id=uuid7().bytes,

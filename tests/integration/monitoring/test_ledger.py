@@ -61,8 +61,8 @@ def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
 def test_a_card_is_registered_once_and_another_card_is_another_calibration(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
-    assert monitored.recorder.register(make_card()) == monitored.watched_version_id
-    other = monitored.recorder.register(make_card(temperature=2.0))
+    assert monitored.recorder.register(make_card()) == (monitored.watched_version_id,)
+    (other,) = monitored.recorder.register(make_card(temperature=2.0))
     assert other != monitored.watched_version_id
     with monitored.ledger.read() as connection:
         assert (

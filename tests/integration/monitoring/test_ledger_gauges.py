@@ -160,7 +160,7 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
         assert gauge("accuracy_difference_upper_ratio") == difference.upper < 0
         assert gauge("accuracy_difference_lower_ratio") == difference.lower
         clock.now_ns += 1
-        second = monitored.recorder.register(make_card(version=2))  # a canary replaces nobody
+        (second,) = monitored.recorder.register(make_card(version=2))  # a canary replaces nobody
         assert drift("calibration_drift_active") == 1
         monitored.recorder.promote(second).result()
         assert (drift("calibration_drift_active"), gauge("accuracy_lower")) == (0, 0)
@@ -174,7 +174,7 @@ def test_a_version_that_another_one_replaced_alarms_nobody(tmp_path: Path, clock
 
 def test_a_canary_that_was_never_in_production_does_alarm(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=SOON) as monitored:
-        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result()
+        monitored.recorder.promote(*monitored.recorder.register(make_card(version=2))).result()
         monitored.answer(range(40), wrong=1, confidence=0.95)
         assert monitored.metric("calibration_drift_active") == 1
 
@@ -183,7 +183,7 @@ def test_of_two_cards_of_a_version_the_later_is_shown_once(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
     clock.now_ns += 1
-    second = monitored.recorder.register(make_card(temperature=2.0))
+    (second,) = monitored.recorder.register(make_card(temperature=2.0))
     monitored.serve(make_row(1, watched_version_id=second))
     monitored.label(label(1))
     text = generate_latest(Scraped(monitored).registry).decode()

@@ -24,7 +24,7 @@ def fill(monitored: MonitoredModel, version: int, start: int, day: int, *, wrong
 
 def test_only_days_on_which_both_have_labels_count(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
-        second = monitored.recorder.register(make_card(version=2))
+        (second,) = monitored.recorder.register(make_card(version=2))
         fill(monitored, monitored.watched_version_id, 0, 0, wrong=2)  # a bad day long ago
         fill(monitored, monitored.watched_version_id, 1_000, 5, wrong=5)
         found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)

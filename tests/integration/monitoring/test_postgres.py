@@ -168,7 +168,7 @@ def test_days_of_several_processes_add_up(url: str) -> None:
         assert one.rows("SELECT count(*) FROM bin_day WHERE slice = ''") == [(2,)]
         assert one.sums().served.tolist()[11] == 2
         assert one.sums().served_confidence.sum() == 1.5
-        assert one.recorder.register(make_card()) == one.watched_version_id
+        assert one.recorder.register(make_card()) == (one.watched_version_id,)
 
 
 @pytest.mark.parametrize("way", [Cluster.stopped, Cluster.without_standby])

@@ -125,7 +125,7 @@ def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(
 
 
 def test_a_held_label_waits_for_its_own_model(monitored: MonitoredModel) -> None:
-    retina = monitored.recorder.register(make_card("retina"))
+    (retina,) = monitored.recorder.register(make_card("retina"))
     monitored.label(by_request("scan-1", model="retina"))
     monitored.serve(make_row(1, request_id="scan-1"))
     assert monitored.sums().labeled.total == 0

@@ -141,7 +141,7 @@ def test_the_timeline_has_the_events_of_all_versions(tmp_path: Path, clock: Cloc
         for act in (
             lambda: monitored.recorder.acknowledge("pneumonia", note="lamp replaced"),
             lambda: monitored.recorder.acknowledge("pneumonia", kind="reset"),
-            lambda: monitored.recorder.promote(monitored.recorder.register(make_card(version=2))),
+            lambda: monitored.recorder.promote(*monitored.recorder.register(make_card(version=2))),
         ):
             clock.now_ns += SECOND_NS
             act().result(timeout=PATIENCE_S)

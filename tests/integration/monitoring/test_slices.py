@@ -219,7 +219,8 @@ def test_totals_stay_exact_beyond_what_float64_adds_exactly(monitored: Monitored
 
 
 def test_a_promotion_is_noted_once_for_all_replicas(monitored: MonitoredModel) -> None:
-    first, other = monitored.watched_version_id, monitored.recorder.register(make_card(version=2))
+    first = monitored.watched_version_id
+    (other,) = monitored.recorder.register(make_card(version=2))
     for watched_version_id in (first, first, other, other, first):
         monitored.recorder.promote(watched_version_id).result()
     noted = "SELECT watched_version_id FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"

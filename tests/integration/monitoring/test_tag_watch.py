@@ -218,7 +218,7 @@ def replace_state(connection: object, watched_version_id: int) -> bool:
 def test_another_version_starts_without_watches_of_tags(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, tags=SITES) as monitored:
         answer(monitored, range(3), site="A")
-        second = monitored.recorder.register(make_card(version=2))
+        (second,) = monitored.recorder.register(make_card(version=2))
         with monitored.ledger.read() as connection:
             assert [each.name for each in watch.load_all(connection, second)] == [""]
 

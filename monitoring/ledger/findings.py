@@ -1,0 +1,88 @@
+"""Answers of findings: an image has one row for each, of the model's watched version of that
+finding.
+
+The ids of these rows differ from the image's id, which the client knows, in the last four bytes,
+which are random in a UUIDv7: a hash of the finding's name changes them. So the image's id and a
+name give a row's id, and a row's id and its finding give the image's. A shadow's id differs in the
+last bit (version_events.py); both changes can be made in either order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import watched_versions
+from monitoring.ledger.versions import WatchedVersion
+
+_CHANGED: Final = 4  # bytes
+PRESENT: Final = 1  # the index of the class in the cards of findings
+
+
+def finding_id(prediction_id: bytes, finding: str) -> bytes:
+    """Return the id of the image's row for this finding; of that one, the image's id again.
+
+    >>> finding_id(finding_id(bytes(16), "Edema"), "Edema") == bytes(16)
+    True
+    """
+    if not finding:
+        return prediction_id
+    end = int.from_bytes(prediction_id[-_CHANGED:], "big") ^ _mask(finding)
+    return prediction_id[:-_CHANGED] + end.to_bytes(_CHANGED, "big")
+
+
+def presence_rows(
+    image: PredictionRow, watched_version_ids: Mapping[str, int], probabilities: Sequence[float]
+) -> list[PredictionRow]:
+    """Return an image's rows, one for each finding: the claim that it is present.
+
+    Args:
+        image: its id, request id, time, tags, audit and patient; the rest is replaced.
+        watched_version_ids: by finding, in the order of the probabilities.
+        probabilities: of presence, (K,).
+    """
+    both = np.empty((len(probabilities), 2), dtype="<f4")
+    both[:, PRESENT] = probabilities
+    both[:, 0] = 1 - both[:, PRESENT]
+    named = zip(watched_version_ids.items(), probabilities, both, strict=True)
+    return [
+        image._replace(
+            prediction_id=finding_id(image.prediction_id, name),
+            watched_version_id=number,
+            predicted=PRESENT,
+            confidence=p,
+            probabilities=of_both.tobytes(),
+        )
+        for (name, number), p, of_both in named
+    ]
+
+
+def by_image(
+    rows: Iterable[PredictionRow], versions: Mapping[int, WatchedVersion]
+) -> dict[bytes, list[PredictionRow]]:
+    """Return rows by the id of their image, in the order of the watched versions."""
+    found: dict[bytes, list[PredictionRow]] = {}
+    for row in sorted(rows, key=lambda row: row.watched_version_id):
+        image_id = finding_id(row.prediction_id, versions[row.watched_version_id].finding)
+        found.setdefault(image_id, []).append(row)
+    return found
+
+
+def ids_of_images(connection: Connection, image_ids: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Return every id that a row of these images may have, each with its image's."""
+    findings = connection.scalars(select(watched_versions.c.finding).distinct()).all()
+    return {
+        finding_id(image_id, finding): image_id
+        for image_id in image_ids
+        for finding in {"", *findings}
+    }
+
+
+@cache
+def _mask(finding: str) -> int:
+    # The last bit stays: it tells a shadow's row.
+    return int.from_bytes(blake2b(finding.encode(), digest_size=_CHANGED).digest(), "big") & ~1
