@@ -64,6 +64,8 @@ MONITORING_ERRORS: Final[Rows] = {
     monitoring.RecalibrationHarms: (409, "harms_subgroup"),
     monitoring.PredictionDiffers: (409, "prediction_differs"),
     monitoring.FeedbackInvalid: (422, "invalid_feedback"),
+    monitoring.FindingNeeded: (422, "finding_needed"),
+    monitoring.FindingUnknown: (422, "unknown_finding"),
     monitoring.FormInvalid: (422, "invalid_form"),
     monitoring.NoteInvalid: (422, "invalid_note"),
     monitoring.LabelUnknown: (422, "unknown_label"),

@@ -165,6 +165,7 @@ def acknowledge(
     model: Annotated[str, argument("The model whose drift alarm it is.")],
     note: Annotated[str, option("What was found, and done; it is kept in the history.")],
     version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
+    finding: Annotated[str | None, option("Whose alarm, of a model that has findings.")] = None,
     tag: Annotated[str | None, option("Whose alarm, such as site=B (default: all).")] = None,
     chosen_labels: Annotated[
         bool,
@@ -189,7 +190,7 @@ def acknowledge(
     from monitoring.ledger.versions import choose
 
     with open_ledger(ledger) as opened, opened.write() as connection:
-        row = choose(connection, model, version)
+        row = choose(connection, model, version, finding)
         lock(connection, Lock.VERSION, row.watched_version_id)
         restart = acknowledgment.acknowledge(
             connection,
@@ -236,7 +237,7 @@ def sources(
     """
     from monitoring.drift.source_change import change_sources
     from monitoring.ledger.label_sources import read_policies
-    from monitoring.ledger.versions import choose
+    from monitoring.ledger.versions import family
     from monitoring.sources import read_pairs
 
     asked = read_pairs(policies or [])
@@ -246,7 +247,7 @@ def sources(
             with opened.write() as connection:
                 done = change_sources(connection, model, asked, now_ns=opened.clock())
         with opened.read() as connection:
-            choose(connection, model)
+            family(connection, model)
             found = read_policies(connection, [model])[model].named
     if json_out:
         changed = None if done is None else dataclasses.asdict(done)

@@ -1,7 +1,7 @@
 """`candor report` and `candor monitor`: what the ledger says about a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +19,18 @@ from candor.commands.options import (
 )
 from candor.terminal.console import print_json, stdout
 
+if TYPE_CHECKING:
+    from monitoring.reports.findings import FindingsReport
+
 
 def report(
     model: Annotated[
         str | None, argument("The model (default: the only one in the ledger).")
     ] = None,
     version: Annotated[int | None, option("Version (default: the one in production).")] = None,
+    finding: Annotated[
+        str | None, option("A finding (default: all, the most serious first).")
+    ] = None,
     window: Annotated[
         str | None,
         option("'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
@@ -60,12 +66,13 @@ def report(
     Example: candor report chest --since 30d --html october.html
     """
     from candor.terminal.report import report_tables
+    from monitoring.reports.findings import findings_report, has_findings
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
     from serving.pages.report_document import report_page
 
     if every is not None:
-        if to is None or window or since or version or html or json_out:
+        if to is None or window or since or version or finding or html or json_out:
             raise typer.BadParameter(
                 "--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone"
             )
@@ -77,13 +84,35 @@ def report(
         raise typer.BadParameter("give either --window or --since")
     with open_ledger(ledger, reading=True) as opened:
         chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
-        found = read_page_data(opened, model or only_model(opened), version=version, window=chosen)
+        name = model or only_model(opened)
+        if finding is None and has_findings(opened, name, version):
+            overview = findings_report(opened, name, version=version, window=chosen)
+            _show_findings(overview, html, json_out=json_out)
+            return
+        found = read_page_data(opened, name, version=version, finding=finding, window=chosen)
     if html is not None:
         html.write_text(report_page(found), encoding="utf-8")
     if json_out:
         print_json(found.report.as_dict())
         return
     for part in report_tables(found.report):
+        stdout.print(part)
+    if html is not None:
+        stdout.print(f"The report is in {html}")
+
+
+def _show_findings(overview: "FindingsReport", html: Path | None, *, json_out: bool) -> None:
+    """Print the findings of a model, the most serious first."""
+    from candor.terminal.report import findings_tables
+    from monitoring.http.json_body import plain
+    from serving.pages.report_document import findings_report_page
+
+    if html is not None:
+        html.write_text(findings_report_page(overview), encoding="utf-8")
+    if json_out:
+        print_json(plain(overview))
+        return
+    for part in findings_tables(overview):
         stdout.print(part)
     if html is not None:
         stdout.print(f"The report is in {html}")

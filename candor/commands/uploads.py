@@ -1,6 +1,6 @@
 """`candor feedback` and `candor predictions`: tables of labels and answers, sent to a server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +33,9 @@ def feedback(
     file: Annotated[
         Path | None,
         argument(
-            "A .csv with a header, .ndjson or .parquet. Columns: label, and file, prediction_id or "
-            "request_id; optional: model, source, reader, observed_at."
+            "A .csv with a header, .ndjson or .parquet. Columns: label, or one for each finding, "
+            "and file, prediction_id or request_id; optional: looked_for, model, source, reader, "
+            "observed_at."
         ),
     ] = None,
     prediction_id: Annotated[
@@ -45,6 +46,13 @@ def feedback(
         option(
             "The true class of that answer; with a file, its column of true classes (default: "
             "label)."
+        ),
+    ] = None,
+    findings: Annotated[
+        str | None,
+        option(
+            "Columns with a finding each: 1, 0, -1 (uncertain) or blank; by commas (default: those "
+            "of the model's findings)."
         ),
     ] = None,
     early: Annotated[
@@ -66,6 +74,10 @@ def feedback(
     sent with `candor predict --request-id filename`. A file that is sorted by
     label is sent in a random order, for the sake of the drift watch.
 
+    Labels of findings have a column each, or are a list such as Edema|Mass in
+    `label` with the findings that the reader looked for (`*`: all) in
+    `looked_for`. A blank is a missing label, never a negative one.
+
     Uploading the same labels again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
@@ -83,6 +95,7 @@ def feedback(
                 file,
                 client,
                 label=label,
+                findings=findings,
                 model=model,
                 rule=request_id,
                 early=early,
@@ -185,6 +198,7 @@ def _send_labels(
     client: "Client",
     *,
     label: str | None,
+    findings: str | None,
     model: str | None,
     rule: FileIdRule,
     early: bool,
@@ -200,18 +214,37 @@ def _send_labels(
 
     names = read_columns(file)
     found = label_columns(names, FIELDS, ColumnWishes(label=label))
-    column = found.columns.label or "label"
-    require_columns(file, (column,), ANSWER)
-    require_distinct_rows(read_rows(file), rule)
-    _tell(file, found)
     if model is None and not {"prediction_id", "model"} & set(names):
         model = _only_model(client)
+    asked = None if findings is None else [name.strip() for name in findings.split(",")]
+    if asked is None and found.columns.label is None and "labels" not in names:
+        asked = _findings_of(client, model, names)
+    column = found.columns.label or "label"
+    require_columns(file, asked or (column,), ANSWER)
+    require_distinct_rows(read_rows(file), rule)
+    found = found.without_labels(asked) if asked else found
+    _tell(file, found)
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
-        return label_item(found.item(row), file=row.get(FILE), model=model, rule=rule)
+        fields = found.item(row)
+        if asked:
+            fields["labels"] = {name: row[name] for name in asked if row.get(name) is not None}
+        return label_item(fields, file=row.get(FILE), model=model, rule=rule)
 
-    upload = TableUpload(file, item, mixed=column)
+    upload = TableUpload(file, item, mixed=asked or (column,))
     _send(upload, client, "/feedback", json_out=json_out, all_may_wait=early)
+
+
+def _findings_of(client: "Client", model: str | None, names: Sequence[str]) -> list[str] | None:
+    """Return the columns that are named like the model's findings; None without any."""
+    from serving.client import ServerRefused
+
+    try:
+        report = client.calibration(model or client.only_model())
+    except ServerRefused:
+        return None
+    known = {each["finding"] for each in report.get("findings", ())}
+    return [name for name in names if name in known] or None
 
 
 def _tell(file: Path, found: "UploadColumns") -> None:

@@ -49,11 +49,11 @@ class UploadResult:
 class TableUpload:
     """The table in `file`. `item` turns a row, its cells with a value, into what is sent.
 
-    Rows with equal values of the column `mixed` are not sent one after the other: if the table is
+    Rows with equal values of a column of `mixed` are not sent one after the other: if the table is
     grouped by it, its rows are sent in a random order (`is_grouped`).
     """
 
-    def __init__(self, file: Path, item: RowItem, *, mixed: str | None = None) -> None:
+    def __init__(self, file: Path, item: RowItem, *, mixed: Collection[str] = ()) -> None:
         self.file = file
         self.is_grouped = False
         self._mixed = mixed
@@ -79,8 +79,9 @@ class TableUpload:
     def _rows(self) -> Iterator[NumberedRow]:
         """The rows in the order in which they are sent, with their numbers from 1."""
         rows = enumerate(read_rows(self.file), 1)
-        if self._mixed is not None:
-            self.is_grouped = is_grouped(row.get(self._mixed) for row in read_rows(self.file))
+        self.is_grouped = any(
+            is_grouped(row.get(column) for row in read_rows(self.file)) for column in self._mixed
+        )
         return shuffled(rows) if self.is_grouped else rows
 
     def _note(

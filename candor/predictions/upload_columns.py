@@ -65,6 +65,13 @@ class UploadColumns:
             and not {"predicted", "confidence"} <= named
         )
 
+    def without_labels(self, findings: Collection[str]) -> "UploadColumns":
+        """Return the same for a table whose columns of `findings` are the labels."""
+        sources = {field: column for field, column in self.sources.items() if field != "label"}
+        columns = replace(self.columns, label=None)
+        unknown = tuple(name for name in self.unknown if name not in findings)
+        return replace(self, columns=columns, sources=sources, unknown=unknown)
+
     def told(self) -> list[str]:
         """What a reader would not expect: columns of other names, and those not sent."""
         lines = [

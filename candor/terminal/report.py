@@ -19,6 +19,7 @@ from monitoring.diagnosis.detectors import Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.phrases import tolerance
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
+from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
 from monitoring.reports.slices import Slices
 
@@ -31,7 +32,7 @@ def report_tables(report: Report) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
     rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
     return [
-        f"{report.model} version {report.version}, window {report.window}\n",
+        f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis)),
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
@@ -39,6 +40,28 @@ def report_tables(report: Report) -> list[RenderableType]:
         *([reliability_table("Reliability", report.bins)] if report.measures.n else []),
         *_slices(report.slices),
         *_tags(report.tag_watches),
+    ]
+
+
+def findings_tables(overview: FindingsReport) -> list[RenderableType]:
+    """Return the findings of a model as a table, the most serious first."""
+    rows = [
+        [
+            each.finding,
+            words_of(each.diagnosis).title,
+            str(each.measures.n),
+            figure(each.measures.mean_confidence),
+            figure(each.measures.accuracy),
+            figure(each.measures.ece),
+            figure(each.measures.noise_floor),
+        ]
+        for each in overview.findings
+    ]
+    columns = ("", "state", "labels", "probability", "share present", "ECE", "by chance")
+    return [
+        f"{overview.model} version {overview.version}, window {overview.window}\n",
+        table("Findings, the most serious first", columns, rows),
+        "\nMore about one: candor report --finding NAME\n",
     ]
 
 

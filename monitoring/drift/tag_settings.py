@@ -1,11 +1,11 @@
 """Which tags have a drift watch of their own, how far each may be off, and how the false alarms are
 shared out.
 
-Half of the false alarms that the average run length allows a version, or a finding of it, is for the
-watch of all answers, the other half for the watched keys, in equal parts. Within a key nothing need be divided: each label
-counts for one value at most, so all values together see no more labels than the whole, and the
-expected number of their false alarms adds up to the key's part (`calibration.drift.detector`: a
-detector of n labels raises at most n / threshold on average).
+Half of the false alarms that the average run length allows a version, or a finding of it, is for
+the watch of all answers, the other half for the watched keys, in equal parts. Within a key nothing
+need be divided: each label counts for one value at most, so all values together see no more labels
+than the whole, and the expected number of their false alarms adds up to the key's part
+(`calibration.drift.detector`: a detector of n labels raises at most n / threshold on average).
 """
 
 import math

@@ -1,7 +1,8 @@
 """The bodies of POST /feedback: a label as JSON or as the row of a table, and its result.
 
-A table may have a column for each finding in place of `labels`. Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200
-characters, text that no database can store, lists over 10,000 items.
+A table may have a column for each finding in place of `labels`. Refused: what is not JSON, wrong
+types (NaN for a label is one), unknown fields, ids over 200 characters, text that no database can
+store, lists over 10,000 items.
 """
 
 from datetime import UTC, datetime

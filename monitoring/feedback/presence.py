@@ -7,7 +7,7 @@ reader looked for: what it does not name is absent then, and without that set no
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from model_store.bundle.finding_card import ABSENT_PRESENT
+from calibration.calibrators.finding_answers import ABSENT_PRESENT
 from monitoring.errors import FeedbackInvalid, brief
 from monitoring.feedback.items import NO_FINDING, OTHERS
 from monitoring.ledger.label_sources import UNCERTAIN

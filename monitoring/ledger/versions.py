@@ -7,6 +7,7 @@ arrive: a server loaded the version, or it answered, in the last 90 days.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -246,32 +247,50 @@ def _row(row: Row[Any]) -> WatchedVersion:
 
 
 VISIBLE_NS = 90 * DAY_NS
-VISIBLE_VERSIONS = 20  # per model; this bounds the number of series
+# These bound the number of series.
+VISIBLE_VERSIONS = 20  # per model; findings count like versions
+FINDINGS_SHOWN = 200  # of a version
+_WHOLE = 2  # versions of which all these findings are shown: production and its canary
 
 
 class VisibleVersion(NamedTuple):
-    """A version without its card."""
+    """A version, or a finding of it, without its card."""
 
     watched_version_id: int
     model: str
     version: str
+    finding: str
 
 
 def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
     """Return each model's last registered versions, oldest first, each with its last card."""
     columns = watched_versions.c
-    wanted = select(columns.watched_version_id, columns.model, columns.version).where(
-        visible(now_ns)
-    )
-    newest_first = wanted.order_by(
+    wanted = select(columns.watched_version_id, columns.model, columns.version, columns.finding)
+    newest_first = wanted.where(visible(now_ns)).order_by(
         columns.registered_at_ns.desc(), columns.watched_version_id.desc()
     )
-    found: dict[str, dict[int, VisibleVersion]] = {}
-    for watched_version_id, model, version in connection.execute(newest_first):
-        versions = found.setdefault(model, {})
-        if version not in versions and len(versions) < VISIBLE_VERSIONS:
-            versions[version] = VisibleVersion(watched_version_id, model, str(version))
-    return [each for model in sorted(found) for each in reversed(found[model].values())]
+    found: dict[str, dict[tuple[str, str], VisibleVersion]] = {}
+    for watched_version_id, model, version, finding in connection.execute(newest_first):
+        row = VisibleVersion(watched_version_id, model, str(version), finding)
+        found.setdefault(model, {}).setdefault((row.version, finding), row)
+    return [
+        found[model][key]
+        for model in sorted(found)
+        for key in reversed(within_bound(list(found[model])))
+    ]
+
+
+def within_bound(newest_first: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those of a model's (version, finding) that metrics show, in the same order."""
+    kept: list[tuple[str, str]] = []
+    of_version: Counter[str] = Counter()
+    for version, finding in newest_first:
+        of_version[version] += 1
+        is_whole = bool(finding) and version in list(of_version)[:_WHOLE]
+        room = is_whole or len(kept) < VISIBLE_VERSIONS
+        if room and of_version[version] <= FINDINGS_SHOWN:
+            kept.append((version, finding))
+    return kept
 
 
 def visible(now_ns: int) -> ColumnElement[bool]:

@@ -8,8 +8,9 @@ LOOKED_AT answers are looked at, so that the cost does not grow with the ledger.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
@@ -19,7 +20,10 @@ LOOKED_AT = 20_000
 
 @dataclass(frozen=True)
 class WaitingAnswer:
-    """An answer without a label. What it says is left out: who labels should not see it."""
+    """An answer without a label. What it says is left out: who labels should not see it.
+
+    `prediction_id` is that of the image, also where the answer is about a finding in it.
+    """
 
     prediction_id: bytes
     request_id: str | None
@@ -61,12 +65,15 @@ def next_waiting(
     latest = _unlabeled(row).subquery()
     columns = latest.c
     referral = row.card.get("referral")
+    sure: ColumnElement[Any] = columns.confidence
+    if row.finding:  # whose confidence is that it is present, or else that it is absent
+        sure = case((sure < 1 - sure, 1 - sure), else_=sure)
     order = [
         columns.audit.is_(None),
-        *([] if referral is None else [columns.confidence >= referral["threshold"]]),
+        *([] if referral is None else [sure >= referral["threshold"]]),
     ]
     wanted = select(latest).order_by(*order, columns.prediction_id).limit(1).offset(skip)
-    return _waiting(connection.execute(wanted).one_or_none())
+    return _waiting(row, connection.execute(wanted).one_or_none())
 
 
 def find_answer(
@@ -74,10 +81,10 @@ def find_answer(
 ) -> WaitingAnswer | None:
     """Return an answer of the version, labeled or not, without what it says."""
     wanted = select(*_COLUMNS).where(
-        prediction.c.prediction_id == prediction_id,
+        prediction.c.prediction_id == finding_id(prediction_id, row.finding),
         prediction.c.watched_version_id == row.watched_version_id,
     )
-    return _waiting(connection.execute(wanted).one_or_none())
+    return _waiting(row, connection.execute(wanted).one_or_none())
 
 
 def revisions(connection: Connection, prediction_id: bytes) -> list[Revision]:
@@ -124,11 +131,11 @@ def _unlabeled(row: WatchedVersion) -> Select[Any]:
     return select(latest).where(~known.exists())
 
 
-def _waiting(found: Any) -> WaitingAnswer | None:
+def _waiting(row: WatchedVersion, found: Any) -> WaitingAnswer | None:
     if found is None:
         return None
     return WaitingAnswer(
-        found.prediction_id,
+        finding_id(found.prediction_id, row.finding),
         found.request_id,
         found.served_at_ns,
         found.tags,

@@ -1,8 +1,9 @@
-"""The counters by model and version, most of them also by confidence bin: arrays behind one lock.
+"""The counters by model, version and finding, most of them also by confidence bin: arrays behind
+one lock.
 
 So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client
-library's own counters costs ten times as much, and each version has 165 of these series. At most
-VISIBLE_VERSIONS versions of a model are shown: those registered or counted last.
+library's own counters costs ten times as much, and each version or finding has 165 of these series.
+Shown are those registered or counted last, as many as `versions.within_bound` lets.
 
 Prometheus' increase() starts at the first value that it has read. So it reads a version's counters
 at zero first, whatever was counted since the process or the version began, and the counts from its
@@ -24,7 +25,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from calibration.bins import BIN_COUNT
-from monitoring.ledger.versions import VISIBLE_VERSIONS
+from monitoring.ledger.versions import within_bound
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
 _PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=False)
@@ -49,6 +50,14 @@ class BinCounter(NamedTuple):
     by_bin: bool = True
 
 
+class Series(NamedTuple):
+    """Whose series: a version, or a finding of it; `finding`: '' of exclusive classes."""
+
+    model: str
+    version: str
+    finding: str = ""
+
+
 class BinCounters(Collector):
     """The sums of all counters; `create` starts a version at zero.
 
@@ -64,28 +73,26 @@ class BinCounters(Collector):
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._columns = {column: number for number, column in enumerate(columns)}
-        self._sums: dict[
-            tuple[str, str], npt.NDArray[np.float64]
-        ] = {}  # (counters, bins); least recently used first
-        self._labels: dict[
-            tuple[str, str], list[list[dict[str, str]]]
-        ] = {}  # in the order of the sums, made once
-        self._zero_read_s: dict[tuple[str, str], float] = {}  # when Prometheus first read a version
+        # (counters, bins); least recently used first
+        self._sums: dict[Series, npt.NDArray[np.float64]] = {}
+        # in the order of the sums, made once
+        self._labels: dict[Series, list[list[dict[str, str]]]] = {}
+        self._zero_read_s: dict[Series, float] = {}  # when Prometheus first read a version
         self._zero_s, self._clock_s = zero_s, clock_s
         self._lock = threading.Lock()
 
-    def create(self, model: str, version: str) -> list[tuple[str, str]]:
-        """Show a version's series, at zero if new; return the versions no longer shown."""
+    def create(self, series: Series) -> list[Series]:
+        """Show a version's series, at zero if new; return those no longer shown."""
         with self._lock:
-            self._touch((model, version))
-            return self._forget_oldest(model)
+            self._touch(series)
+            return self._forget_oldest(series.model)
 
     def add(
-        self, model: str, version: str, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]
+        self, series: Series, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]
     ) -> None:
         """Add a transaction's (bin number, amount by counter), atomically for readers."""
         with self._lock:
-            sums = self._touch((model, version))
+            sums = self._touch(series)
             for bin_number, amounts in changes:
                 for column, amount in amounts.items():
                     sums[self._columns[column], bin_number] += amount
@@ -118,7 +125,7 @@ class BinCounters(Collector):
             column.name: Metric(column.name, column.help, "counter") for column in self._columns
         }
 
-    def _is_held(self, key: tuple[str, str]) -> bool:
+    def _is_held(self, key: Series) -> bool:
         """Return whether Prometheus, which reads now, still has to see this version at zero."""
         now_s = self._clock_s()
         if key not in self._zero_read_s:
@@ -126,25 +133,26 @@ class BinCounters(Collector):
             return True
         return now_s < self._zero_read_s[key] + self._zero_s
 
-    def _touch(self, key: tuple[str, str]) -> npt.NDArray[np.float64]:
+    def _touch(self, key: Series) -> npt.NDArray[np.float64]:
         sums = self._sums.pop(key, None)
         if sums is None:
             sums = np.zeros((len(self._columns), BIN_COUNT))
-            self._labels[key] = [_labels(*key, column) for column in self._columns]
+            self._labels[key] = [_labels(key, column) for column in self._columns]
         self._sums[key] = sums
         return sums
 
-    def _forget_oldest(self, model: str) -> list[tuple[str, str]]:
-        shown = [key for key in self._sums if key[0] == model]
-        forgotten = shown[:-VISIBLE_VERSIONS]
+    def _forget_oldest(self, model: str) -> list[Series]:
+        shown = [key for key in reversed(self._sums) if key.model == model]
+        kept = within_bound([key[1:] for key in shown])
+        forgotten = [key for key in shown if key[1:] not in kept]
         for key in forgotten:
             del self._sums[key], self._labels[key]
             self._zero_read_s.pop(key, None)
         return forgotten
 
 
-def _labels(model: str, version: str, column: BinCounter) -> list[dict[str, str]]:
-    where = {"model": model, "version": version}
+def _labels(series: Series, column: BinCounter) -> list[dict[str, str]]:
+    where = series._asdict()
     if not column.by_bin:
         return [where | dict(column.labels)]
     return [where | {"bin": label} | dict(column.labels) for label in BIN_LABELS]

@@ -17,14 +17,14 @@ from monitoring.feedback.items import Reason, TransactionCounts
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import DayBin
 from monitoring.ledger.versions import WatchedVersion
-from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
+from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters, Series
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 DELAY_BUCKETS_S = (
     *(_MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR),
     *(_DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY),
 )
-MODEL = ("model", "version")
+SERIES = Series._fields
 
 SERVED = (  # in the order of SumChanges.served
     BinCounter("candor_predictions", "Answers served, by confidence bin."),
@@ -89,14 +89,14 @@ class MonitorMetrics:
         self.feedback_delay = Histogram(
             "candor_feedback_delay_seconds",
             "Seconds from an answer to its first label.",
-            MODEL,
+            SERIES,
             buckets=DELAY_BUCKETS_S,
             registry=registry,
         )
         self.reference_ratio = gauge(
             "reference_confidence_bin_ratio",
             "Share of each confidence bin in the card's reference.",
-            *(*MODEL, "bin"),
+            *(*SERIES, "bin"),
         )
         self.ledger_away = gauge("ledger_away", "1 while the ledger cannot be written, else 0.")
         self.spool_rows = gauge("spool_rows", "Answers that wait for the ledger.")
@@ -114,17 +114,19 @@ class MonitorMetrics:
         )
         for reason in Reason:
             self.feedback_rejected.labels(reason.value)
-        self._created: set[tuple[str, str]] = set()
+        self._created: set[Series] = set()
 
     def create(self, row: WatchedVersion) -> None:
-        """Show all series of a version at zero, and its reference; the oldest may disappear."""
+        """Show all series of a version or a finding at zero, and its reference; the oldest may
+        disappear.
+        """
         model = _names(row)
         self._created.add(model)
-        for forgotten in self.bins.create(*model):
-            self._forget(forgotten)
         self.feedback_delay.labels(*model)
         for bin_label, ratio in zip(BIN_LABELS, _reference(row), strict=True):
             self.reference_ratio.labels(*model, bin_label).set(ratio)
+        for forgotten in self.bins.create(model):
+            self._forget(forgotten)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were not recorded."""
@@ -136,7 +138,7 @@ class MonitorMetrics:
         for watched_version_id, changes in _by_version(counts).items():
             if names[watched_version_id] not in self._created:  # a late label
                 self.create(versions[watched_version_id])
-            self.bins.add(*names[watched_version_id], changes)
+            self.bins.add(names[watched_version_id], changes)
         for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
         for watched_version_id, delays_s in counts.delays_s.items():
@@ -144,15 +146,15 @@ class MonitorMetrics:
             for delay_s in delays_s:
                 observe(delay_s)
 
-    def _forget(self, model: tuple[str, str]) -> None:
+    def _forget(self, model: Series) -> None:
         self._created.discard(model)
         self.feedback_delay.remove(*model)
         for bin_label in BIN_LABELS:
             self.reference_ratio.remove(*model, bin_label)
 
 
-def _names(row: WatchedVersion) -> tuple[str, str]:
-    return row.model, str(row.version)
+def _names(row: WatchedVersion) -> Series:
+    return Series(row.model, str(row.version), row.finding)
 
 
 def _reference(row: WatchedVersion) -> list[float]:

@@ -40,9 +40,10 @@ from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, visible_versions
+from monitoring.metrics.bin_counters import Series
 
 WINDOWS: Final = ("all", "last:500")
-_VERSION: Final = ("model", "version")
+_VERSION: Final = Series._fields
 _DETECTOR: Final = (*_VERSION, "ledger")
 _TAG: Final = (*_DETECTOR, "tag")
 _MEASURES: Final = {each.gauge: each for each in MEASURES if each.gauge and each.bins}
@@ -171,7 +172,7 @@ class LedgerGauges(Collector):
         acts = connection.scalar(select(func.max(monitor_event.c.event_id)))
         until_s = time.monotonic() + _BUDGET_S
         for version in shown:
-            key, names = version.watched_version_id, (version.model, version.version)
+            key, names = version.watched_version_id, _names(version)
             is_past, sums = key in replaced, served.get(key, _Served())
             yield from self._drift(connection, version, ledger, is_past=is_past)
             yield from self._remembered("measures", latest.get(key), _measures, connection, version)
@@ -194,7 +195,7 @@ class LedgerGauges(Collector):
     ) -> Iterator[_Sample]:
         rows = select(monitor_state).filter_by(watched_version_id=version.watched_version_id)
         for row in connection.execute(rows.order_by(monitor_state.c.slice)).all():
-            names: tuple[str, ...] = (version.model, version.version, ledger)
+            names: tuple[str, ...] = (*_names(version), ledger)
             kind = "candor_calibration_drift"
             if row.slice != EVERYTHING:
                 names, kind = (*names, tag_of(row.slice)), f"{kind}_tag"
@@ -218,7 +219,7 @@ class LedgerGauges(Collector):
         return found
 
     def _diagnosis(self, connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
-        names = (version.model, version.version)
+        names = _names(version)
         (row,) = versions.load(connection, [version.watched_version_id])
         found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
         for state in State:
@@ -260,6 +261,10 @@ def ledger_name(connection: Connection) -> str:
     return "" if first_ns is None else f"{first_ns:x}"
 
 
+def _names(version: VisibleVersion) -> Series:
+    return Series(version.model, version.version, version.finding)
+
+
 def _families() -> dict[str, GaugeMetricFamily]:
     return {
         name: GaugeMetricFamily(name, text, labels=labels)
@@ -268,7 +273,7 @@ def _families() -> dict[str, GaugeMetricFamily]:
 
 
 def _measures(connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
-    names, key = (version.model, version.version), version.watched_version_id
+    names, key = _names(version), version.watched_version_id
     audit = False
     for name in WINDOWS:
         window = read_window(name)

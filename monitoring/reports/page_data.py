@@ -61,14 +61,15 @@ def read_page_data(
     model: str,
     *,
     version: int | None = None,
+    finding: str | None = None,
     window: str = ALL,
     span: Span = WHOLE,
     courses: CourseReader | None = None,
 ) -> PageData:
-    """Read the data of a page; `courses` remembers. Raises ModelNotInLedger, QueryInvalid."""
-    report = calibration_report(ledger, model, version=version, window=window)
+    """Read the data of a page; `courses` remembers. Raises what `calibration_report` raises."""
+    report = calibration_report(ledger, model, version=version, finding=finding, window=window)
     with ledger.read() as connection:
-        row = choose(connection, model, report.version)
+        row = choose(connection, model, report.version, report.finding)
         asked = read_window(window)
         since_day = asked.since_day(
             connection, row.watched_version_id, now_ns=report.generated_at_ns
@@ -78,7 +79,7 @@ def read_page_data(
         course = (courses or CourseReader()).read(connection, row.watched_version_id)
         entries = [
             entry
-            for entry in read_timeline(connection, model)
+            for entry in read_timeline(connection, model, finding=report.finding)
             if since_day is None or entry_day(entry) >= since_day
         ]
     if course is not None and since_day is not None:
@@ -88,7 +89,9 @@ def read_page_data(
     ][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
     versions = [
-        calibration_report(ledger, model, version=number, window=window, slices=False)
+        calibration_report(
+            ledger, model, version=number, finding=finding, window=window, slices=False
+        )
         for number in chosen
     ]
     return PageData(

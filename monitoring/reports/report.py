@@ -8,6 +8,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -73,10 +74,13 @@ class ReportSummary:
         calm_evidence: where nine in ten calibrated models stand after as many labels; None below
             100 labels.
         tag_watches: the drift watches of tags; None if no tag is watched by itself.
+        finding: the one that the report is about; '' of a model with exclusive classes. Of a
+            finding, confidence is the probability of presence and accuracy the share present.
     """
 
     model: str
     version: int
+    finding: str
     versions: tuple[int, ...]
     window: str
     generated_at_ns: int
@@ -92,6 +96,17 @@ class ReportSummary:
     drift: Drift | None
     calm_evidence: CalmEvidence | None
     tag_watches: TagWatches | None
+
+    @property
+    def title(self) -> str:
+        """What the report is about: the model, and the finding if it is about one."""
+        return f"{self.model}: {self.finding}" if self.finding else self.model
+
+    @property
+    def query(self) -> str:
+        """The version and the finding as the query of an address."""
+        named = {"version": str(self.version)} | ({"finding": self.finding} if self.finding else {})
+        return urlencode(named)
 
 
 @dataclass(frozen=True)
@@ -135,6 +150,7 @@ def calibration_report(
     model: str,
     *,
     version: int | None = None,
+    finding: str | None = None,
     window: str = ALL,
     slices: bool = True,
 ) -> Report:
@@ -144,15 +160,17 @@ def calibration_report(
     score are left out too: both read single answers.
 
     Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for
-    an invalid window.
+    an invalid window. Raises FindingNeeded for a model with findings, and FindingUnknown.
     """
     asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:
         if version is None:
             version = promoted_version(connection, model)
-        row = choose(connection, model, version)
+        row = choose(connection, model, version, finding)
         key = row.watched_version_id
-        versions = {other.version for other in of_model(connection, model)}
+        versions = {
+            other.version for other in of_model(connection, model) if other.finding == row.finding
+        }
         seen = window_sums(connection, key, asked, now_ns=now_ns)
         history = events.read_all(connection, key)
         whole = [event for event in history if not event.name]  # not of a tag
@@ -166,6 +184,7 @@ def calibration_report(
         return Report(
             model=row.model,
             version=row.version,
+            finding=row.finding,
             versions=tuple(sorted(versions)),
             window=window,
             generated_at_ns=now_ns,

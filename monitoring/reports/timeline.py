@@ -50,28 +50,40 @@ class TimelineEntry(TypedDict):
 
 
 class VersionedEntry(TimelineEntry):
-    """One event of a version."""
+    """One event of a version, or of one `finding` of it."""
 
     version: int
+    finding: str
 
 
 def read_timeline(
-    connection: Connection, model: str, *, version: int | None = None
+    connection: Connection,
+    model: str,
+    *,
+    version: int | None = None,
+    finding: str | None = None,
 ) -> list[VersionedEntry]:
-    """Read the latest events of a model, or of one version.
+    """Read the latest events of a model, or of one version or finding.
 
     Raises ModelNotInLedger.
     """
-    rows = [row for row in of_model(connection, model) if version is None or row.version == version]
+    rows = [
+        row
+        for row in of_model(connection, model)
+        if version in (None, row.version) and finding in (None, row.finding)
+    ]
     if not rows:
-        choose(connection, model, version)  # which says what there is
+        choose(connection, model, version, finding)  # which says what there is
     dated = [
-        (event.at_ns, row.version, event)
+        (event.at_ns, row, event)
         for row in rows
         for event in told(events.read_all(connection, row.watched_version_id))
     ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
-    return [{"version": number, **as_entry(event)} for _, number, event in latest]
+    return [
+        {"version": row.version, "finding": row.finding, **as_entry(event)}
+        for _, row, event in latest
+    ]
 
 
 def as_entry(event: Event) -> TimelineEntry:

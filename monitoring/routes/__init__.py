@@ -19,6 +19,8 @@ from monitoring.errors import (
     BodyTimeout,
     BodyTooLarge,
     FeedbackInvalid,
+    FindingNeeded,
+    FindingUnknown,
     LabelUnknown,
     ModelDiffers,
     ModelInvalid,
@@ -58,11 +60,13 @@ __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
 BODY_REFUSALS: Final = (BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, BodiesFull)
 WRITE_REFUSALS: Final = (RecorderClosed, SQLAlchemyError)
-REPORT_REFUSALS: Final = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
+FINDING_REFUSALS: Final = (FindingNeeded, FindingUnknown)
+REPORT_REFUSALS: Final = (ModelNotInLedger, *FINDING_REFUSALS, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
 OF_VERSION: Final = Parameter(
     "version", "query", Version, "a version; the one in production if left out"
 )
+OF_FINDING: Final = Parameter("finding", "query", str, "a finding, of a model that has several")
 WINDOW: Final = Parameter(
     "window",
     "query",
@@ -85,6 +89,7 @@ _INTAKE: Final = (
         refuses=(
             *(*BODY_REFUSALS, *WRITE_REFUSALS, AnswersSpooled, PendingFull),
             *(FeedbackInvalid, LabelUnknown, ModelNotInLedger, TableInvalid),
+            *FINDING_REFUSALS,
         ),
     ),
     Endpoint(
@@ -148,9 +153,10 @@ _ALARMS: Final = tuple(
         scope="admin",
         takes={JSON: AlarmNote},
         body_optional=True,
-        parameters=(OF_VERSION,),
+        parameters=(OF_VERSION, OF_FINDING),
         refuses=(
             *BODY_REFUSALS,
+            *FINDING_REFUSALS,
             NoteInvalid,
             ModelNotInLedger,
             QueryInvalid,
@@ -186,8 +192,9 @@ _REPORTS: Final = (
         path="/models/{model}/report",
         handler=ReportRoutes.report,
         tag="calibration",
-        summary="How calibrated a model is on what it served.",
-        parameters=(OF_VERSION, WINDOW),
+        summary="How calibrated a model is on what it served; of a model with findings, each of "
+        "them, the worst first, or the one that is named.",
+        parameters=(OF_VERSION, OF_FINDING, WINDOW),
         refuses=REPORT_REFUSALS,
     ),
     Endpoint(
@@ -196,7 +203,7 @@ _REPORTS: Final = (
         handler=ReportRoutes.slices,
         tag="calibration",
         summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
-        parameters=(OF_VERSION, WINDOW),
+        parameters=(OF_VERSION, OF_FINDING, WINDOW),
         refuses=REPORT_REFUSALS,
     ),
     Endpoint(
@@ -206,7 +213,10 @@ _REPORTS: Final = (
         tag="calibration",
         summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, "
         "settings.",
-        parameters=(Parameter("version", "query", Version, "a version; all if left out"),),
+        parameters=(
+            Parameter("version", "query", Version, "a version; all if left out"),
+            Parameter("finding", "query", str, "a finding; all if left out"),
+        ),
         refuses=REPORT_REFUSALS,
     ),
 )
@@ -218,8 +228,8 @@ _SOURCES: Final = (
         tag="feedback",
         summary="What the labels of each source count as, and how far proxies and second readings "
         "agree with truths.",
-        parameters=(OF_VERSION,),
-        refuses=(ModelNotInLedger, QueryInvalid, SQLAlchemyError),
+        parameters=(OF_VERSION, OF_FINDING),
+        refuses=REPORT_REFUSALS,
     ),
     Endpoint(
         method="POST",

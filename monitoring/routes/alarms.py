@@ -13,7 +13,7 @@ from monitoring.http.endpoint import read_actor
 from monitoring.http.fields import Text
 from monitoring.http.json_body import JsonReader
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import BodyReader, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_version
 
 _LARGEST_ID = 10**18 - 1
 
@@ -43,7 +43,7 @@ class WatchState(Struct, frozen=True):
 
 
 class RestartedWatch(Struct, frozen=True, omit_defaults=True):
-    """The version whose watch was restarted; `tag`, if it was that of a tag.
+    """The version whose watch was restarted; `finding`, `tag`: whose it was, if not that of all.
 
     `unchanged`: there only if the watch was left as it is; says why, and who acknowledged the alarm
         before.
@@ -52,6 +52,7 @@ class RestartedWatch(Struct, frozen=True, omit_defaults=True):
     model: str
     version: int
     drift: WatchState
+    finding: str | None = None
     tag: str | None = None
     unchanged: str | None = None
 
@@ -81,9 +82,10 @@ class AlarmRoutes:
 async def restart_watch(
     recorder: Recorder, request: Request, asked: AlarmNote, kind: str
 ) -> RestartedWatch:
-    """Acknowledge an alarm, or restart the watch, of the request's model and version.
+    """Acknowledge an alarm, or restart the watch, of the request's model, version and finding.
 
-    Raises NoteInvalid, QueryInvalid, ModelNotInLedger, TagNotWatched or AuditMissing.
+    Raises NoteInvalid, QueryInvalid, ModelNotInLedger, FindingNeeded, FindingUnknown, TagNotWatched
+    or AuditMissing.
     """
     for name, text in (("note", asked.note), ("tag", asked.tag)):
         if text is not None:
@@ -96,6 +98,7 @@ async def restart_watch(
     future = recorder.acknowledge(
         model,
         version,
+        finding=read_finding(request),
         note=asked.note,
         actor=read_actor(request),
         kind=kind,
@@ -106,7 +109,8 @@ async def restart_watch(
     )
     row, (watched, unchanged) = await asyncio.wrap_future(future)
     state = WatchState(watched.detector.active, watched.detector.labels)
-    return RestartedWatch(row.model, row.version, state, asked.tag, unchanged or None)
+    finding = row.finding or None
+    return RestartedWatch(row.model, row.version, state, finding, asked.tag, unchanged or None)
 
 
 def _read_note(body: bytes) -> AlarmNote:

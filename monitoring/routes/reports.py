@@ -10,12 +10,13 @@ from monitoring.diagnosis.windows import ALL
 from monitoring.drift.course import CourseReader
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.reports.findings import FindingsReport, findings_report, has_findings
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.slices import Slice, Slices
 from monitoring.reports.span import Span
 from monitoring.reports.timeline import VersionedEntry, read_timeline
-from monitoring.routes.request import read_version
+from monitoring.routes.request import read_finding, read_version
 
 Production = Callable[[str], int | None]
 
@@ -50,8 +51,13 @@ class ReportRoutes:
         self._ledger, self._production = ledger, production
         self._courses = CourseReader()
 
-    async def report(self, request: Request) -> Report:
-        """One model's report."""
+    async def report(self, request: Request) -> Report | FindingsReport:
+        """One model's report, or, of a model with findings, that of one or of all."""
+        model, version = request.path_params["model"], read_version(request)
+        window = request.query_params.get("window", ALL)
+        asked = read_finding(request) is None
+        if asked and await to_thread.run_sync(self.has_findings, model, version):
+            return await to_thread.run_sync(self.overview, model, version, window)
         return await self._of(request)
 
     async def slices(self, request: Request) -> SlicesOfModel:
@@ -69,37 +75,68 @@ class ReportRoutes:
     async def history(self, request: Request) -> History:
         """What happened to a model, all versions or one, newest last."""
         model, version = request.path_params["model"], read_version(request)
-        return History(model, await to_thread.run_sync(self._history, model, version))
+        finding = read_finding(request)
+        return History(model, await to_thread.run_sync(self._history, model, version, finding))
 
     async def summaries(self, request: Request) -> Summaries:
-        """Every model's report without its bins, slices and history."""
-        return Summaries([report.summary() for report in await to_thread.run_sync(self.all)])
+        """Every model's report, or that of each finding, without its bins, slices and history."""
+        return Summaries(await to_thread.run_sync(self.all))
 
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        return await to_thread.run_sync(self._one, model, version, window)
+        return await to_thread.run_sync(self._one, model, version, read_finding(request), window)
 
-    def _one(self, model: str, version: int | None, window: str, slices: bool = True) -> Report:
-        chosen = self._in_production(model) if version is None else version
-        return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
-
-    def page_data(self, model: str, version: int | None, window: str, span: Span) -> PageData:
-        """The data of a page; without a version, of the one in production."""
-        chosen = self._in_production(model) if version is None else version
-        return read_page_data(
-            self._ledger, model, version=chosen, window=window, span=span, courses=self._courses
+    def _one(self, model: str, version: int | None, finding: str | None, window: str) -> Report:
+        chosen = self._chosen(model, version)
+        return calibration_report(
+            self._ledger, model, version=chosen, finding=finding, window=window
         )
 
-    def _history(self, model: str, version: int | None) -> list[VersionedEntry]:
-        with self._ledger.read() as connection:
-            return read_timeline(connection, model, version=version)
+    def page_data(
+        self, model: str, version: int | None, finding: str | None, window: str, span: Span
+    ) -> PageData:
+        """The data of a page; without a version, of the one in production."""
+        return read_page_data(
+            self._ledger,
+            model,
+            version=self._chosen(model, version),
+            finding=finding,
+            window=window,
+            span=span,
+            courses=self._courses,
+        )
 
-    def all(self) -> list[Report]:
-        """The report of each model's production version, without slices."""
+    def has_findings(self, model: str, version: int | None) -> bool:
+        """Whether a version, by default the one in production, has findings."""
+        return has_findings(self._ledger, model, self._chosen(model, version))
+
+    def overview(self, model: str, version: int | None, window: str) -> FindingsReport:
+        """The findings of a model, the worst first."""
+        return findings_report(
+            self._ledger, model, version=self._chosen(model, version), window=window
+        )
+
+    def _history(
+        self, model: str, version: int | None, finding: str | None
+    ) -> list[VersionedEntry]:
+        with self._ledger.read() as connection:
+            return read_timeline(connection, model, version=version, finding=finding)
+
+    def all(self) -> list[ReportSummary]:
+        """The report of each model's production version, or of its findings, without slices."""
         with self._ledger.read() as connection:
             models = versions.models(connection)
-        return [self._one(model, None, ALL, slices=False) for model in models]
+        return [
+            each
+            for model in models
+            for each in findings_report(
+                self._ledger, model, version=self._in_production(model), window=ALL
+            ).findings
+        ]
+
+    def _chosen(self, model: str, version: int | None) -> int | None:
+        return self._in_production(model) if version is None else version
 
     def _in_production(self, model: str) -> int | None:
         """The production version, if the ledger has it."""

@@ -8,6 +8,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid
+from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
 from monitoring.http.fields import read_whole_number
 from monitoring.reports.span import Span, read_span
@@ -98,6 +99,12 @@ def media_type(request: Request) -> str:
 def read_span_of(request: Request) -> Span:
     """The days that charts over time are to show; all by default. Raises QueryInvalid."""
     return read_span(request.query_params.get("since"), request.query_params.get("until"))
+
+
+def read_finding(request: Request) -> str | None:
+    """The finding in the query, if there is one. Raises QueryInvalid."""
+    text = request.query_params.get("finding")
+    return check_storable("finding", text, refusal=QueryInvalid) or None
 
 
 def read_version(request: Request) -> int | None:

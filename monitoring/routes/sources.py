@@ -18,7 +18,7 @@ from monitoring.ledger.label_sources import read_policies
 from monitoring.ledger.versions import choose
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_version
 from monitoring.sources import LabelPolicy, check_policies
 
 
@@ -71,7 +71,7 @@ class SourceRoutes:
     async def read(self, request: Request) -> LabelSources:
         """What the labels of a model's sources count as, and how far they agree."""
         model, version = request.path_params["model"], read_version(request)
-        return await to_thread.run_sync(self._read, model, version)
+        return await to_thread.run_sync(self._read, model, version, read_finding(request))
 
     async def change(self, request: Request) -> ChangedPolicies:
         """Set policies, and count the labels of these sources by them."""
@@ -82,9 +82,9 @@ class SourceRoutes:
             changed = await asyncio.wrap_future(future)
         return ChangedPolicies(model, await to_thread.run_sync(self._policies, model), changed)
 
-    def _read(self, model: str, version: int | None) -> LabelSources:
+    def _read(self, model: str, version: int | None, finding: str | None) -> LabelSources:
         with self._ledger.read() as connection:
-            row = choose(connection, model, version or self._production(model))
+            row = choose(connection, model, version or self._production(model), finding)
             number, class_count = row.watched_version_id, len(row.classes)
             return LabelSources(
                 model,

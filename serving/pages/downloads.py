@@ -19,9 +19,9 @@ from monitoring.diagnosis.windows import ALL
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData
-from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW
+from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS, WINDOW
 from monitoring.routes.reports import ReportRoutes
-from monitoring.routes.request import read_span_of, read_version
+from monitoring.routes.request import read_finding, read_span_of, read_version
 from serving.pages.axis import Chart
 from serving.pages.course_chart import course_chart, course_steps, evidence_chart
 from serving.pages.day_chart import day_chart, day_dots, gap_chart
@@ -282,7 +282,11 @@ class DownloadRoutes:
     def _make(self, request: Request) -> Download:
         query, path = request.query_params, request.path_params
         data = self._reports.page_data(
-            path["model"], read_version(request), query.get("window", ALL), read_span_of(request)
+            path["model"],
+            read_version(request),
+            read_finding(request),
+            query.get("window", ALL),
+            read_span_of(request),
         )
         return make_download(data, path["file"], of=query.get("class"))
 
@@ -296,6 +300,7 @@ ENDPOINTS: Final = (
         gives={"text/csv": str, "image/svg+xml": str},
         parameters=(
             OF_VERSION,
+            OF_FINDING,
             WINDOW,
             *SPAN,
             Parameter("class", "query", str, "of a reliability diagram; all if left out"),

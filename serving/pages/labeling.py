@@ -24,8 +24,10 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.http.endpoint import Parameter, read_actor, read_viewer
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.findings import finding_id
+from monitoring.ledger.label_sources import UNCERTAIN
 from monitoring.ledger.pictures import read_picture
-from monitoring.ledger.versions import WatchedVersion, choose
+from monitoring.ledger.versions import WatchedVersion, choose, family
 from monitoring.ledger.waiting import (
     Revision,
     WaitingAnswer,
@@ -36,10 +38,10 @@ from monitoring.ledger.waiting import (
     what_was_answered,
 )
 from monitoring.recording.recorder import Recorder
-from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
+from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
 from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_version
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import label_path, moment
 from serving.pages.rendering import answer_page, render
@@ -103,10 +105,12 @@ class LabelForm(Struct, frozen=True):
     label: str
     prediction_id: str
     version: str | None = None
+    finding: str | None = None
     skip: str | None = None
 
 
 _FORM = form_reader(LabelForm)
+_KEPT = ("version", "finding", "skip")
 
 
 class LabelPageRoutes:
@@ -125,24 +129,28 @@ class LabelPageRoutes:
     async def label(self, request: Request) -> Response:
         """Record a label, then show what the model had said, and the next answer."""
         async with self._bodies.parsed(request, _FORM) as fields:
+            label, finding = fields.get("label", ""), fields.get("finding")
             item = FeedbackItem(
-                fields.get("label", ""),
+                "" if finding else label,
                 read_uuid("prediction_id", fields.get("prediction_id", "")),
                 source=f"{SOURCE}: {read_actor(request)}",
+                findings={finding: label} if finding else None,
             )
         [result] = await asyncio.wrap_future(self._recorder.feedback([item]))
         _require_recorded(result)
         done = {"done": str(UUID(bytes=item.prediction_id)), "status": result.status.value}
-        kept = {name: fields[name] for name in ("version", "skip") if name in fields}
+        kept = {name: fields[name] for name in _KEPT if name in fields}
         where = f"{label_path(request.path_params['model'])}?{urlencode(kept | done)}"
         return RedirectResponse(where, status_code=303)
 
     def _read(self, request: Request) -> str:
         query, model = request.query_params, request.path_params["model"]
         skip, asked_id = _skip(query.get("skip")), query.get("answer")
-        version = read_version(request)
+        version, finding = read_version(request), read_finding(request)
         with self._ledger.read() as connection:
-            row = choose(connection, model, self._production(model) if version is None else version)
+            chosen = self._production(model) if version is None else version
+            findings = [each.finding for each in family(connection, model, chosen) if each.finding]
+            row = choose(connection, model, chosen, finding or next(iter(findings), None))
             if asked_id is None:
                 answer = next_waiting(connection, row, skip=skip)
             else:
@@ -151,13 +159,16 @@ class LabelPageRoutes:
                     raise QueryInvalid(
                         f"Version {row.version} of {model} has no answer {brief(asked_id)}."
                     )
-            asked = None if answer is None else _asked(connection, answer)
+            asked = None if answer is None else _asked(connection, row, answer)
             earlier = [] if asked is None else asked.revisions
             return render(
                 "label.html",
                 model=model,
                 version=row.version,
-                classes=row.classes,
+                finding=row.finding,
+                findings=findings,
+                classes=(*row.classes, UNCERTAIN) if row.finding else row.classes,
+                query=urlencode(_query_of(row)),
                 counts=count_waiting(connection, row),
                 asked=asked,
                 earlier=[
@@ -176,20 +187,34 @@ class LabelPageRoutes:
         """The label that was given last, if the ledger has one; before, the answer stays hidden."""
         if done is None:
             return None
-        prediction_id = _uuid("done", done)
-        answered = what_was_answered(connection, prediction_id)
-        labels = revisions(connection, prediction_id)
-        if answered is None or not labels or find_answer(connection, row, prediction_id) is None:
+        image_id = _uuid("done", done)
+        row_id = finding_id(image_id, row.finding)
+        answered = what_was_answered(connection, row_id)
+        labels = revisions(connection, row_id)
+        if answered is None or not labels or find_answer(connection, row, image_id) is None:
             return None
-        predicted, confidence = answered
+        predicted, confidence = _said(row, *answered)
         return Given(
             done, status, row.classes[labels[-1].label], row.classes[predicted], confidence
         )
 
 
-def _asked(connection: Connection, answer: WaitingAnswer) -> Asked:
+def _said(row: WatchedVersion, predicted: int, confidence: float) -> tuple[int, float]:
+    """What the model said: of a finding, whether it is present by the threshold."""
+    if row.finding and confidence < row.finding_card["threshold"]:
+        return 0, 1 - confidence
+    return predicted, confidence
+
+
+def _query_of(row: WatchedVersion) -> dict[str, str]:
+    """What the page keeps in addresses."""
+    return {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
+
+
+def _asked(connection: Connection, row: WatchedVersion, answer: WaitingAnswer) -> Asked:
     png = read_picture(connection, answer.prediction_id)
-    return Asked(answer, revisions(connection, answer.prediction_id), png)
+    row_id = finding_id(answer.prediction_id, row.finding)
+    return Asked(answer, revisions(connection, row_id), png)
 
 
 def _require_recorded(result: FeedbackResult) -> None:
@@ -224,6 +249,7 @@ ENDPOINTS: Final = (
         scope="feedback",
         parameters=(
             OF_VERSION,
+            OF_FINDING,
             Parameter(
                 "answer", "query", str, "a prediction id; the next answer that waits if left out"
             ),

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from msgspec import Meta, Struct
@@ -11,12 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from calibration.wording import percent
 from model_store.errors import ModelStoreError
 from model_store.store.store import Store
-from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.windows import ALL
-from monitoring.diagnosis.words import Words, words_of
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.errors import (
     AlarmAcknowledged,
@@ -30,17 +28,26 @@ from monitoring.errors import (
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
 from monitoring.http.fields import ID_LIMIT
 from monitoring.recording.recorder import Recorder
+from monitoring.reports.findings import FindingsReport, seriousness
 from monitoring.reports.page_data import PageData
-from monitoring.reports.report import Report
-from monitoring.routes import OF_VERSION, REPORT_REFUSALS, WINDOW, WRITE_REFUSALS
+from monitoring.reports.report import ReportSummary
+from monitoring.routes import (
+    FINDING_REFUSALS,
+    OF_FINDING,
+    OF_VERSION,
+    REPORT_REFUSALS,
+    WINDOW,
+    WRITE_REFUSALS,
+)
 from monitoring.routes.alarms import AlarmNote, restart_watch
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
-from monitoring.routes.request import BodyReader, read_span_of, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_span_of, read_version
 from serving.pages.endpoints import form, page
-from serving.pages.formatting import grouped, page_path
+from serving.pages.formatting import page_path
+from serving.pages.overview import finding_rows, overview_row
 from serving.pages.rendering import answer_page, render
-from serving.pages.sections import TONES, sections
+from serving.pages.sections import sections
 
 REFRESH_S = 15
 _WINDOWS = (
@@ -84,57 +91,44 @@ def model_page(
     )
 
 
-_WORST_FIRST = (
-    State.ALARM,
-    State.LOOK,
-    State.HEALED,
-    State.STALE,
-    State.UNKNOWN,
-    State.FINE,
-)
-
-
-class ModelRow(NamedTuple):
-    """A model on the page; `tone` is a class of the style sheet, `figures` are names and values."""
-
-    report: Report
-    tone: str
-    words: Words
-    figures: tuple[tuple[str, str], ...]
-
-
 def index_page(
-    reports: Sequence[Report],
+    reports: Sequence[ReportSummary],
     *,
     loaded: Collection[str] = (),
     stored: Collection[str] = (),
     viewer: Viewer = EVERYONE,
 ) -> str:
-    """Render each model, the most serious state first.
+    """Render each model, the most serious state first; of its findings, the most serious one.
 
     On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be
     acted on.
     """
-    rows = [_row(report) for report in sorted(reports, key=_seriousness)]
+    worst: dict[str, ReportSummary] = {}
+    for report in sorted(reports, key=seriousness):
+        worst.setdefault(report.model, report)
+    rows = [overview_row(report) for report in worst.values()]
     return render(
         "models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer
     )
 
 
-def _seriousness(report: Report) -> tuple[int, str]:
-    return _WORST_FIRST.index(report.diagnosis.state), report.model
-
-
-def _row(report: Report) -> ModelRow:
-    measures, found = report.measures, report.diagnosis
-    figures = (
-        ("accuracy", percent(measures.accuracy)),
-        ("confidence minus accuracy", percent(measures.signed_gap, signed=True)),
-        ("calibration error (ECE)", percent(measures.ece)),
-        ("by chance", percent(measures.noise_floor)),
-        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
+def findings_page(
+    overview: FindingsReport,
+    *,
+    serves: bool = False,
+    acting: Acting = Acting.HERE,
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render the findings of a model, as `model_page` renders one of them."""
+    return render(
+        "findings.html",
+        **finding_rows(overview),
+        linked=True,
+        serves=serves,
+        refresh_s=REFRESH_S,
+        acting=acting,
+        viewer=viewer,
     )
-    return ModelRow(report, TONES[found.state], words_of(found), figures)
 
 
 class AcknowledgeForm(Struct, frozen=True):
@@ -183,14 +177,16 @@ class ModelPages:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        data = await to_thread.run_sync(
-            self._reports.page_data, model, version, window, read_span_of(request)
-        )
+        finding, span = read_finding(request), read_span_of(request)
         acting = await to_thread.run_sync(self._acting, model)
-        serves = self._is_served(model)
-        return answer_page(
-            model_page(data, serves=serves, acting=acting, viewer=read_viewer(request))
+        serves, viewer = self._is_served(model), read_viewer(request)
+        if finding is None and await to_thread.run_sync(self._reports.has_findings, model, version):
+            found = await to_thread.run_sync(self._reports.overview, model, version, window)
+            return answer_page(findings_page(found, serves=serves, acting=acting, viewer=viewer))
+        data = await to_thread.run_sync(
+            self._reports.page_data, model, version, finding, window, span
         )
+        return answer_page(model_page(data, serves=serves, acting=acting, viewer=viewer))
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge an alarm from the form of the model's page, then show that page again."""
@@ -198,9 +194,11 @@ class ModelPages:
             restarted = await restart_watch(self._recorder, request, _note_of(fields), ACKNOWLEDGED)
         if restarted.unchanged is not None:
             raise AlarmAcknowledged(restarted.unchanged)
-        return RedirectResponse(
-            f"{page_path(restarted.model)}?version={restarted.version}", status_code=303
-        )
+        named = {"version": str(restarted.version)}
+        if restarted.finding:
+            named["finding"] = restarted.finding
+        where = f"{page_path(restarted.model)}?{urlencode(named)}"
+        return RedirectResponse(where, status_code=303)
 
     def _is_served(self, model: str) -> bool:
         """Whether this process answers images with the model."""
@@ -249,7 +247,7 @@ ENDPOINTS: Final = (
         ModelPages.page,
         tag="calibration",
         summary="The report as a page, with a chart day by day and the versions side by side.",
-        parameters=(OF_VERSION, WINDOW, *SPAN),
+        parameters=(OF_VERSION, OF_FINDING, WINDOW, *SPAN),
         refuses=REPORT_REFUSALS,
     ),
     form(
@@ -259,8 +257,9 @@ ENDPOINTS: Final = (
         tag="calibration",
         summary="Acknowledge the drift alarm from the form of that page.",
         scope="admin",
-        parameters=(OF_VERSION,),
+        parameters=(OF_VERSION, OF_FINDING),
         refuses=(
+            *FINDING_REFUSALS,
             AlarmAcknowledged,
             AuditMissing,
             NoteInvalid,

@@ -17,9 +17,11 @@ from monitoring.diagnosis.words import words_of
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import promoted_version
+from monitoring.reports.findings import FindingsReport, findings_report, has_findings
 from monitoring.reports.page_data import PageData, read_page_data, window_since
-from monitoring.reports.report import Report
+from monitoring.reports.report import ReportSummary
 from serving.pages.formatting import calendar_day
+from serving.pages.overview import finding_rows
 from serving.pages.rendering import render
 from serving.pages.sections import sections
 
@@ -27,6 +29,11 @@ from serving.pages.sections import sections
 def report_page(data: PageData) -> str:
     """Render the document for A4. Its figures are those of the time of writing."""
     return render("report.html", **sections(data), acts=False, period=_period(data))
+
+
+def findings_report_page(overview: FindingsReport) -> str:
+    """Render the document about all findings of a model."""
+    return render("findings_report.html", **finding_rows(overview), linked=False)
 
 
 def _period(data: PageData) -> str:
@@ -72,9 +79,9 @@ class DueReport:
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report that was made, and its page."""
+    """A report that was made, and its page; of a model with findings, the most serious of them."""
 
-    report: Report
+    report: ReportSummary
     since: date
     file: Path
     page: str
@@ -82,11 +89,12 @@ class WrittenReport:
     def message(self, *, html_limit: int) -> dict[str, str | int | None]:
         """Return what a webhook is told; a page longer than `html_limit` characters is left out."""
         report = self.report
-        which = f"{report.model} version {report.version}, answers since {self.since}"
+        which = f"{report.title} version {report.version}, answers since {self.since}"
         return {
             "text": f"{which}: {words_of(report.diagnosis).title}",
             "model": report.model,
             "version": report.version,
+            "finding": report.finding or None,
             "since": self.since.isoformat(),
             "state": report.diagnosis.state.value,
             "accuracy": report.diagnosis.accuracy.answer.value,
@@ -118,6 +126,10 @@ def make(ledger: Ledger, due: DueReport) -> WrittenReport:
     with ledger.read() as connection:
         version = promoted_version(connection, due.model)
     window = window_since(due.since.isoformat(), now_ns=ledger.clock())
+    if has_findings(ledger, due.model, version):
+        overview = findings_report(ledger, due.model, version=version, window=window)
+        page = findings_report_page(overview)
+        return WrittenReport(overview.findings[0], due.since, due.file, page)
     data = read_page_data(ledger, due.model, version=version, window=window)
     return WrittenReport(data.report, due.since, due.file, report_page(data))
 

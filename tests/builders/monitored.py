@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from uuid_utils import uuid7
@@ -28,6 +29,7 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.http.endpoint import Endpoint, routes_of
 from monitoring.ledger import Ledger, PredictionRow
+from monitoring.ledger.findings import presence_rows
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges, ledger_name
@@ -54,8 +56,8 @@ BOTH_DATABASES = ("sqlite", "postgresql")
 
 
 class MonitoredModel:
-    """`where` is a URL, or the path of a SQLite file. `watched_version_id` is that of `card`,
-    registered at the start.
+    """`where` is a URL, or the path of a SQLite file. `watched_version_ids` are those of `card`,
+    registered at the start, `watched_version_id` is the first of them.
     """
 
     def __init__(
@@ -85,7 +87,8 @@ class MonitoredModel:
             spool=spool,
             sources=sources,
         )
-        (self.watched_version_id,) = self.recorder.register(self.card)
+        self.watched_version_ids = self.recorder.register(self.card)
+        self.watched_version_id = self.watched_version_ids[0]
 
     def serve(self, *rows: PredictionRow) -> None:
         """Record answers and wait for the commit; raises what prevented it."""
@@ -93,6 +96,19 @@ class MonitoredModel:
         self.recorder.record(rows, heard.put)
         if (error := heard.get(timeout=PATIENCE_S)) is not None:
             raise error
+
+    def serve_findings(
+        self, numbers: Iterable[int], probabilities: npt.ArrayLike, **image: Any
+    ) -> None:
+        """Serve images with findings, (K,) or (N, K); `image` changes what their rows share."""
+        numbers = list(numbers)
+        each = np.broadcast_to(probabilities, (len(numbers), len(self.card.classes))).tolist()
+        ids = dict(zip(self.card.classes, self.watched_version_ids, strict=True))
+        rows = [
+            presence_rows(make_row(number)._replace(**image), ids, p)
+            for number, p in zip(numbers, each, strict=True)
+        ]
+        self.serve(*(row for of_image in rows for row in of_image))
 
     def label(self, *items: FeedbackItem) -> list[str]:
         """Record labels; returns the status of each."""
@@ -144,7 +160,7 @@ class MonitoredModel:
 
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample's value, None if there is no such series."""
-        where = {"model": self.card.name, "version": str(self.card.version)} | labels
+        where = {"model": self.card.name, "version": str(self.card.version), "finding": ""} | labels
         if name.startswith("calibration_drift") and not name.endswith("_total"):
             with self.ledger.read() as connection:
                 where["ledger"] = ledger_name(connection)

@@ -28,7 +28,7 @@ class Scraped:
         self.registry.register(LedgerGauges(monitored.ledger))
 
     def __call__(self, name: str, version: str = "1", **labels: str) -> float:
-        where = {"model": "pneumonia", "version": version} | labels
+        where = {"model": "pneumonia", "version": version, "finding": ""} | labels
         value = self.registry.get_sample_value(f"candor_{name}", where)
         assert value is not None
         return value
@@ -187,13 +187,13 @@ def test_of_two_cards_of_a_version_the_later_is_shown_once(
     monitored.serve(make_row(1, watched_version_id=second))
     monitored.label(label(1))
     text = generate_latest(Scraped(monitored).registry).decode()
-    sample = 'candor_calibration_labels{model="pneumonia",version="1",window="all"} 1.0'
+    sample = 'candor_calibration_labels{finding="",model="pneumonia",version="1",window="all"} 1.0'
     assert text.count(sample) == 1
 
 
 def test_versions_are_shown_while_they_answer(tmp_path: Path, clock: Clock) -> None:
     path, of_labels = tmp_path / "ledger.db", "candor_calibration_labels"
-    where = {"model": "pneumonia", "version": "1"}
+    where = {"model": "pneumonia", "version": "1", "finding": ""}
     with MonitoredModel(path, clock) as monitored:
         registry = Scraped(monitored).registry
         clock.now_ns += 100 * DAY_NS

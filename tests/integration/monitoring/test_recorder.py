@@ -182,7 +182,8 @@ def test_labels_of_versions_served_before_this_process(ledger_url: str, clock: C
         assert monitored.label(label(1)) == ["accepted"]
         assert monitored.sums(1).labeled.total == 1
         assert monitored.registry.get_sample_value(
-            "candor_feedback_total", {"model": "pneumonia", "version": "1", "bin": "13"}
+            "candor_feedback_total",
+            {"model": "pneumonia", "version": "1", "finding": "", "bin": "13"},
         )
 
 

@@ -108,7 +108,7 @@ def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matt
     names = [f"id-{number}" for number in range(60)]
     lines = [f"{name},{'cat' if number < 30 else 'normal'}" for number, name in enumerate(names)]
     file.write_text("\n".join(["prediction_id,label", *lines]))
-    upload = TableUpload(file, dict, mixed="label")
+    upload = TableUpload(file, dict, mixed=("label",))
     monitored.break_at = 30
     with pytest.raises(ConnectionError):
         upload.run(monitored, progress=quiet, portion=10)
@@ -127,6 +127,6 @@ def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matt
 def test_labels_in_any_other_order_are_sent_as_they_are(tmp_path: Path) -> None:
     file, monitored = tmp_path / "labels.csv", MonitoredModel()
     write(file, rows=40)
-    upload = TableUpload(file, dict, mixed="label")
+    upload = TableUpload(file, dict, mixed=("label",))
     upload.run(monitored, progress=quiet)
     assert (upload.is_grouped, monitored.taken) == (False, [f"id-{number}" for number in range(40)])

@@ -3,7 +3,7 @@ import threading
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger.versions import VISIBLE_VERSIONS
-from monitoring.metrics.bin_counters import BinCounter, BinCounters, read_by_prometheus
+from monitoring.metrics.bin_counters import BinCounter, BinCounters, Series, read_by_prometheus
 
 ANSWERS = BinCounter("answers", "Answers.")
 SUMS = BinCounter("sums", "Their confidence.")
@@ -13,11 +13,11 @@ UP, DOWN = (BinCounter("moves", "Moves.", (("to", to),)) for to in ("up", "down"
 def test_series_are_born_at_zero_and_add_up() -> None:
     registry, counters = CollectorRegistry(), BinCounters((ANSWERS, UP, DOWN))
     registry.register(counters)
-    assert counters.create("m", "1") == []
-    where = {"model": "m", "version": "1", "bin": "03"}
+    assert counters.create(Series("m", "1")) == []
+    where = {"model": "m", "version": "1", "finding": "", "bin": "03"}
     assert registry.get_sample_value("answers_total", where) == 0
-    counters.add("m", "1", [(3, {ANSWERS: 2.5}), (3, {ANSWERS: 1, DOWN: 1})])
-    counters.create("m", "1")  # again: nothing is lost
+    counters.add(Series("m", "1"), [(3, {ANSWERS: 2.5}), (3, {ANSWERS: 1, DOWN: 1})])
+    counters.create(Series("m", "1"))  # again: nothing is lost
     assert registry.get_sample_value("answers_total", where) == 3.5
     assert registry.get_sample_value("moves_total", where | {"to": "down"}) == 1
     assert registry.get_sample_value("moves_total", where | {"to": "up"}) == 0
@@ -34,13 +34,13 @@ def total(counters: BinCounters, *, prometheus: bool) -> float:
 
 def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() -> None:
     counters = BinCounters((ANSWERS,))
-    counters.create("m", "1")
-    counters.add("m", "1", [(3, {ANSWERS: 577})])  # before anybody read
+    counters.create(Series("m", "1"))
+    counters.add(Series("m", "1"), [(3, {ANSWERS: 577})])  # before anybody read
     assert [total(counters, prometheus=False) for _ in range(2)] == [577, 577]
     assert [total(counters, prometheus=True) for _ in range(3)] == [0, 577, 577]
-    counters.create("m", "1")  # again
+    counters.create(Series("m", "1"))  # again
     counters.add(
-        "m", "2", [(3, {ANSWERS: 3})]
+        Series("m", "2"), [(3, {ANSWERS: 3})]
     )  # a new version: its own zero, while the other goes on
     assert [total(counters, prometheus=True) for _ in range(2)] == [577, 580]
 
@@ -48,7 +48,7 @@ def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() ->
 def test_several_prometheus_servers_have_time_to_read_the_zero() -> None:
     now_s = [100.0]
     counters = BinCounters((ANSWERS,), zero_s=60, clock_s=lambda: now_s[0])
-    counters.add("m", "1", [(3, {ANSWERS: 5})])
+    counters.add(Series("m", "1"), [(3, {ANSWERS: 5})])
     seen = []
     for now_s[0] in (100.0, 107.0, 159.9, 160.0, 167.0):
         seen.append(total(counters, prometheus=True))
@@ -57,21 +57,21 @@ def test_several_prometheus_servers_have_time_to_read_the_zero() -> None:
 
 def test_a_version_that_comes_back_is_read_at_zero_again() -> None:
     counters = BinCounters((ANSWERS,))
-    counters.add("m", "old", [(0, {ANSWERS: 1})])
+    counters.add(Series("m", "old"), [(0, {ANSWERS: 1})])
     assert [total(counters, prometheus=True) for _ in range(2)] == [0, 1]
     for version in range(VISIBLE_VERSIONS):
-        counters.create("m", str(version))
-    counters.add("m", "old", [(0, {ANSWERS: 2})])
+        counters.create(Series("m", str(version)))
+    counters.add(Series("m", "old"), [(0, {ANSWERS: 2})])
     assert [total(counters, prometheus=True) for _ in range(2)] == [0, 2]
 
 
 def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> None:
     counters = BinCounters((ANSWERS,))
-    counters.create("other", "1")
+    counters.create(Series("other", "1"))
     for version in range(VISIBLE_VERSIONS):
-        assert counters.create("m", str(version)) == []
-    counters.add("m", "0", [(0, {ANSWERS: 1})])
-    assert counters.create("m", "new") == [("m", "1")]
+        assert counters.create(Series("m", str(version))) == []
+    counters.add(Series("m", "0"), [(0, {ANSWERS: 1})])
+    assert counters.create(Series("m", "new")) == [Series("m", "1")]
     (family,) = counters.collect()
     shown = {(sample.labels["model"], sample.labels["version"]) for sample in family.samples}
     assert len(shown) == VISIBLE_VERSIONS + 1
@@ -81,11 +81,13 @@ def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> 
 
 def test_a_reader_never_sees_half_a_transaction() -> None:
     counters, stop = BinCounters((ANSWERS, SUMS)), threading.Event()
-    counters.create("m", "1")
+    counters.create(Series("m", "1"))
 
     def write() -> None:
         while not stop.is_set():
-            counters.add("m", "1", [(number, {ANSWERS: 1, SUMS: 0.5}) for number in range(15)])
+            counters.add(
+                Series("m", "1"), [(number, {ANSWERS: 1, SUMS: 0.5}) for number in range(15)]
+            )
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -1,0 +1,74 @@
+"""The report of a model with findings: each of them in short, the most serious first."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from monitoring.diagnosis.facts import State
+from monitoring.diagnosis.windows import ALL
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.version_events import promoted_version
+from monitoring.ledger.versions import WatchedVersion, family
+from monitoring.reports.report import ReportSummary, calibration_report
+
+WORST_FIRST = (
+    State.ALARM,
+    State.LOOK,
+    State.HEALED,
+    State.STALE,
+    State.UNKNOWN,
+    State.FINE,
+)
+
+
+@dataclass(frozen=True)
+class FindingsReport:
+    """How calibrated each finding of a version is. `findings`: the most serious state first."""
+
+    model: str
+    version: int
+    versions: tuple[int, ...]
+    window: str
+    findings: tuple[ReportSummary, ...]
+
+
+def has_findings(ledger: Ledger, model: str, version: int | None = None) -> bool:
+    """Whether a version, by default the one in production, has findings.
+
+    Raises ModelNotInLedger.
+    """
+    with ledger.read() as connection:
+        return bool(_rows(connection, model, version)[0].finding)
+
+
+def findings_report(
+    ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL
+) -> FindingsReport:
+    """Report on each finding of a version, by default of the one in production; of a version with
+    exclusive classes, on the version itself.
+
+    Raises ModelNotInLedger and QueryInvalid, as `calibration_report`.
+    """
+    with ledger.read() as connection:
+        rows = _rows(connection, model, version)
+    reports = [
+        calibration_report(
+            ledger, model, version=row.version, finding=row.finding, window=window, slices=False
+        ).summary()
+        for row in rows
+    ]
+    first = rows[0]
+    ordered = sorted(reports, key=seriousness)
+    return FindingsReport(model, first.version, reports[0].versions, window, tuple(ordered))
+
+
+def _rows(connection: Connection, model: str, version: int | None) -> list[WatchedVersion]:
+    chosen = promoted_version(connection, model) if version is None else version
+    return family(connection, model, chosen)
+
+
+def seriousness(report: ReportSummary) -> tuple[int, float, str, str]:
+    """Return what sorts reports: by state, then by the evidence of the watch, then by name."""
+    evidence = report.drift.log_evalue if report.drift else 0.0
+    state = WORST_FIRST.index(report.diagnosis.state)
+    return state, -evidence, report.model, report.finding

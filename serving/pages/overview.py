@@ -1,0 +1,39 @@
+"""A report as one row of an overview: of all models, or of a model's findings."""
+
+from typing import Any, NamedTuple
+
+from calibration.wording import percent
+from monitoring.diagnosis.words import Words, words_of
+from monitoring.reports.findings import FindingsReport
+from monitoring.reports.report import ReportSummary
+from serving.pages.formatting import grouped
+from serving.pages.sections import TONES
+
+
+class OverviewRow(NamedTuple):
+    """A report in short; `tone` is a class of the style sheet, `figures` are names and values."""
+
+    report: ReportSummary
+    tone: str
+    words: Words
+    figures: tuple[tuple[str, str], ...]
+
+
+def overview_row(report: ReportSummary) -> OverviewRow:
+    """Return the row of a report."""
+    measures, found = report.measures, report.diagnosis
+    right, sure = ("share present", "probability") if report.finding else ("accuracy", "confidence")
+    figures = (
+        (right, percent(measures.accuracy)),
+        (f"{sure} minus {right}", percent(measures.signed_gap, signed=True)),
+        ("calibration error (ECE)", percent(measures.ece)),
+        ("by chance", percent(measures.noise_floor)),
+        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
+    )
+    return OverviewRow(report, TONES[found.state], words_of(found), figures)
+
+
+def finding_rows(overview: FindingsReport) -> dict[str, Any]:
+    """Return what the table of a model's findings shows."""
+    rows = [overview_row(report) for report in overview.findings]
+    return {"overview": overview, "rows": rows, "figures": [name for name, _ in rows[0].figures]}

@@ -1,0 +1,366 @@
+"""Findings in the ledger: a row for each image and finding, partial labels, shared alarms."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from calibration.drift.state import DriftSettings
+from model_store.store.store import Store
+from monitoring.drift import watch
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.feedback import FeedbackItem
+from monitoring.http.body_budget import BodyBudget
+from monitoring.ledger.findings import finding_id
+from monitoring.ledger.version_events import shadow_id
+from monitoring.ledger.versions import FINDINGS_SHOWN, within_bound
+from monitoring.maintenance.erasure import forget
+from monitoring.maintenance.export import export
+from monitoring.maintenance.recount import check, repair
+from monitoring.maintenance.retention import prune
+from monitoring.routes import endpoints
+from monitoring.sources import LabelPolicy
+from serving.pages.routes import ledger_pages
+from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
+from tests.builders.findings import FINDINGS, findings_card
+from tests.builders.monitored import Clock, MonitoredModel, client_of
+from tests.builders.processes import PATIENCE_S
+
+EDEMA, EFFUSION, MASS = range(3)
+
+
+@pytest.fixture
+def chest(ledger_url: str, clock: Clock) -> Iterator[MonitoredModel]:
+    with MonitoredModel(ledger_url, clock, card=findings_card()) as opened:
+        yield opened
+
+
+def read(number: int, **labels: str) -> FeedbackItem:
+    return FeedbackItem("", prediction_id(number), findings=labels)
+
+
+def by_request(request_id: str, **labels: str) -> FeedbackItem:
+    return FeedbackItem("", None, "chest", request_id, findings=labels)
+
+
+def counts(monitored: MonitoredModel) -> list[tuple[int, int, int]]:
+    """Answers, labels and positives by finding."""
+    sums = [monitored.sums(key) for key in monitored.watched_version_ids]
+    return [
+        (int(each.served.sum()), int(each.labeled.n.sum()), int(each.labeled.correct.sum()))
+        for each in sums
+    ]
+
+
+def assert_recounts(monitored: MonitoredModel) -> None:
+    counted = check(monitored.ledger)
+    assert counted.agrees, counted.differences
+
+
+def test_missing_labels_are_never_negative(chest: MonitoredModel) -> None:
+    chest.serve_findings(range(3), [0.7, 0.2, 0.05])
+    assert chest.label(read(0, Edema="present", Mass="absent"), read(1, Edema="absent")) == (
+        ["accepted"] * 2
+    )
+    assert counts(chest) == [(3, 2, 1), (3, 0, 0), (3, 1, 0)]
+    # the claim is that of presence, also below one half
+    served = [chest.sums(key).served_confidence.sum() for key in chest.watched_version_ids]
+    np.testing.assert_allclose(served, [2.1, 0.6, 0.15], atol=1e-6)
+    assert_recounts(chest)
+
+
+def test_uncertain_is_kept_and_feeds_nothing(chest: MonitoredModel) -> None:
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    assert chest.label(read(0, Edema="uncertain")) == ["uncertain"]
+    assert chest.label(read(0, Edema="uncertain")) == ["unchanged"]
+    assert counts(chest)[EDEMA] == (1, 0, 0)
+    assert chest.label(read(0, Edema="present")) == ["accepted"]  # a reader decides
+    assert chest.label(read(0, Edema="uncertain")) == ["uncertain"]
+    assert counts(chest)[EDEMA] == (1, 1, 1)
+    assert chest.rows("SELECT label, counts_as FROM feedback ORDER BY feedback_id") == [
+        *[(-1, 4), (1, 0), (-1, 4)]
+    ]
+    policies = {"": LabelPolicy.PROXY}
+    chest.recorder.change_sources("chest", policies).result(PATIENCE_S)
+    assert_recounts(chest)
+
+
+def test_a_correction_moves_one_finding(chest: MonitoredModel) -> None:
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    chest.label(read(0, Edema="present", Effusion="absent"))
+    (result,) = chest.recorder.feedback([read(0, Edema="absent", Effusion="absent")]).result()
+    assert result.status == "corrected"
+    assert result.prediction_id == prediction_id(0)
+    assert result.findings == {"Edema": "corrected", "Effusion": "unchanged"}
+    assert counts(chest)[:2] == [(1, 1, 0), (1, 1, 0)]
+    assert_recounts(chest)
+
+
+def test_what_does_not_fit_is_refused_as_a_whole(chest: MonitoredModel) -> None:
+    chest.recorder.register(make_card())
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    chest.serve(make_row(9, watched_version_id=chest.watched_version_ids[-1] + 1))
+    items = [
+        read(0, Edema="present", Oedema="present"),
+        FeedbackItem("present", prediction_id(0)),
+        read(9, Edema="present"),
+        read(5, Edema="present"),
+        by_request("early", Oedema="present"),
+        FeedbackItem("present", None, "chest", "early"),
+    ]
+    results = chest.recorder.feedback(items).result()
+    causes = [result.cause and result.cause.__name__ for result in results]
+    assert causes == [
+        *["FindingUnknown", "FindingNeeded", "FindingUnknown"],
+        *[None, "FindingUnknown", "FindingNeeded"],
+    ]
+    assert results[3].status == "unknown"
+    assert counts(chest) == [(1, 0, 0)] * 3
+
+
+def test_labels_wait_for_their_image(chest: MonitoredModel) -> None:
+    early = by_request("scan-1", Edema="present", Mass="absent")
+    assert chest.label(early, early) == ["pending"] * 2
+    chest.serve_findings([0], [0.7, 0.2, 0.05], request_id="scan-1")
+    assert counts(chest) == [(1, 1, 1), (1, 0, 0), (1, 1, 0)]
+    assert chest.label(by_request("scan-1", Effusion="absent")) == ["accepted"]
+    (result,) = chest.recorder.feedback([by_request("scan-1", Mass="absent")]).result()
+    assert (result.status, result.prediction_id) == ("unchanged", prediction_id(0))
+    assert_recounts(chest)
+
+
+def test_a_shadow_gets_the_labels_of_the_sent_answer(chest: MonitoredModel) -> None:
+    ids = chest.recorder.register(findings_card(version=2))
+    chest.recorder.shadow(*ids).result()
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    sent, chest.watched_version_ids = chest.watched_version_ids, ids
+    chest.serve_findings([0], [0.6, 0.1, 0.01], prediction_id=shadow_id(prediction_id(0)))
+    assert chest.label(read(0, Edema="present")) == ["accepted"]
+    assert counts(chest) == [(1, 1, 1), (1, 0, 0), (1, 0, 0)]
+    chest.watched_version_ids = sent
+    assert counts(chest) == [(1, 1, 1), (1, 0, 0), (1, 0, 0)]
+
+
+def test_findings_share_the_false_alarms(ledger_url: str, clock: Clock) -> None:
+    tags = TagSettings(("site",))
+    with MonitoredModel(ledger_url, clock, card=findings_card(), tags=tags) as chest:
+        chest.serve_findings([0], [0.7, 0.2, 0.05], tags='{"site": "A"}')
+        chest.label(read(0, Edema="present"))
+        with chest.ledger.read() as connection:
+            watches = {
+                (each.watched_version_id, each.name): each.settings
+                for key in chest.watched_version_ids
+                for each in watch.load_all(connection, key)
+            }
+        whole = [watches[key, ""] for key in chest.watched_version_ids]
+        assert [each.part for each in whole] == pytest.approx([1 / 6] * 3)
+        assert {each.class_count for each in whole} == {0}
+        assert watches[chest.watched_version_ids[0], "tag:site=A"].part == pytest.approx(1 / 6)
+        assert_recounts(chest)
+
+
+def test_one_finding_drifts(ledger_url: str, clock: Clock) -> None:
+    settings = DriftSettings(average_run_length=1_000)
+    with MonitoredModel(ledger_url, clock, card=findings_card(), settings=settings) as chest:
+        rng = np.random.default_rng(0)
+        truth = rng.random((400, 3)) < [0.4, 0.1, 0.1]
+        chest.serve_findings(range(400), [0.1, 0.1, 0.1])
+        words = np.where(truth, "present", "absent").tolist()
+        chest.label(
+            *(
+                read(number, **dict(zip(FINDINGS, row, strict=True)))
+                for number, row in enumerate(words)
+            )
+        )
+        active = [chest.detectors(key)[0] for key in chest.watched_version_ids]
+        assert [each.active for each in active] == [True, False, False]
+        assert active[EDEMA].direction == "under"
+        assert_recounts(chest)
+
+
+def test_erasure_takes_all_findings_of_an_image(chest: MonitoredModel) -> None:
+    chest.serve_findings(range(2), [0.7, 0.2, 0.05])
+    chest.label(read(0, Edema="present", Mass="uncertain"), read(1, Edema="absent"))
+    erased = forget(chest.ledger, prediction_id=prediction_id(0))
+    assert (erased.answers, erased.labels) == (1, 2)
+    assert counts(chest) == [(1, 1, 0), (1, 0, 0), (1, 0, 0)]
+    assert_recounts(chest)
+
+
+def test_export_names_image_and_finding(chest: MonitoredModel, tmp_path: Path) -> None:
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    chest.label(read(0, Edema="present"))
+    assert export(chest.ledger, tmp_path / "all.csv") == 3
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
+    assert {row["prediction_id"] for row in rows} == {str(UUID(bytes=prediction_id(0)))}
+    assert {row["finding"]: float(row["confidence"]) for row in rows} == pytest.approx(
+        dict(zip(FINDINGS, [0.7, 0.2, 0.05], strict=True))
+    )
+
+
+def test_pruning_and_repair(chest: MonitoredModel, clock: Clock) -> None:
+    chest.serve_findings([0], [0.7, 0.2, 0.05])
+    clock.now_ns = NOW_NS + 3 * DAY_NS
+    chest.serve(
+        make_row(1, watched_version_id=chest.watched_version_ids[0], served_at_ns=clock.now_ns)
+    )
+    pruned = prune(chest.ledger, older_than_s=2 * 86_400)
+    assert pruned.answers == 3
+    assert chest.label(read(0, Edema="present")) == ["expired"]
+    assert repair(chest.ledger).agrees
+
+
+def test_rows_are_found_by_request_id(chest: MonitoredModel) -> None:
+    chest.serve_findings([0, 1], [0.7, 0.2, 0.05], request_id="scan-1")
+    found = chest.recorder.recorded(chest.watched_version_ids, ["scan-1"]).result()
+    assert list(found) == [prediction_id(1), prediction_id(0)]
+    assert [row.confidence for row in found[prediction_id(0)]] == [0.7, 0.2, 0.05]
+    assert finding_id(found[prediction_id(0)][2].prediction_id, "Mass") == prediction_id(0)
+
+
+def test_a_promotion_replaces_all_findings(chest: MonitoredModel) -> None:
+    second = chest.recorder.register(findings_card(version=2))
+    for ids in (chest.watched_version_ids, chest.watched_version_ids, second):
+        chest.recorder.promote(*ids).result()
+    events = chest.rows("SELECT watched_version_id FROM monitor_event WHERE kind = 'promoted'")
+    assert sorted(key for (key,) in events) == sorted((*chest.watched_version_ids, *second))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        ({"labels": {"Edema": 1, "Effusion": 0, "Mass": None}}, "json", [(1, 1), (1, 0), (0, 0)]),
+        ({"labels": {"Edema": True, "Mass": "absent"}}, "json", [(1, 1), (0, 0), (1, 0)]),
+        ({"labels": {"Edema": -1, "Mass": "-1.0"}}, "json", [(0, 0), (0, 0), (0, 0)]),
+        ({"label": "Edema|Mass", "looked_for": "*"}, "json", [(1, 1), (1, 0), (1, 1)]),
+        ({"label": "Edema", "looked_for": "Edema|Mass"}, "json", [(1, 1), (0, 0), (1, 0)]),
+        ({"label": "No Finding", "looked_for": "*"}, "json", [(1, 0), (1, 0), (1, 0)]),
+        ("Edema,Effusion,Mass\n{id},1.0,,0.0\n", "csv", [(1, 1), (0, 0), (1, 0)]),
+        ("label,looked_for\n{id},Edema|Mass,*\n", "csv", [(1, 1), (1, 0), (1, 1)]),
+        ("label,looked_for\n{id},,*\n", "csv", [(1, 0), (1, 0), (1, 0)]),
+    ],
+)
+async def test_labels_as_people_write_them(
+    tmp_path: Path, body: Any, kind: str, expected: list[tuple[int, int]]
+) -> None:
+    name = str(UUID(bytes=prediction_id(0)))
+    with MonitoredModel(tmp_path / "ledger.db", Clock(), card=findings_card()) as chest:
+        chest.serve_findings([0], [0.7, 0.2, 0.05])
+        async with client_of(chest) as client:
+            if kind == "json":
+                answer = await client.post("/feedback", json={"prediction_id": name} | body)
+            else:
+                table = "prediction_id," + body.format(id=name)
+                answer = await client.post(
+                    "/feedback", content=table, headers={"Content-Type": "text/csv"}
+                )
+        assert answer.status_code == 200, answer.text
+        assert [each[1:] for each in counts(chest)] == expected
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"labels": {"Edema": 2}},
+        {"labels": {"Edema": "maybe"}},
+        {"labels": {"Edema": 1}, "label": "Edema"},
+        {"label": "Edema|Mass", "looked_for": "Edema"},
+        {"label": "Edema|Mass"},
+        {"looked_for": "Oedema"},
+        {},
+    ],
+)
+async def test_unreadable_labels_are_refused(tmp_path: Path, body: dict[str, Any]) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", Clock(), card=findings_card()) as chest:
+        chest.serve_findings([0], [0.7, 0.2, 0.05])
+        async with client_of(chest) as client:
+            sent = {"prediction_id": str(UUID(bytes=prediction_id(0)))} | body
+            answer = await client.post("/feedback", content=json.dumps(sent))
+        assert answer.status_code == 422, answer.text
+        assert [each[1:] for each in counts(chest)] == [(0, 0)] * 3
+
+
+@pytest.mark.anyio
+async def test_reports_are_by_finding(tmp_path: Path) -> None:
+    settings = DriftSettings(average_run_length=1_000)
+    where = tmp_path / "ledger.db"
+    with MonitoredModel(where, Clock(), card=findings_card(), settings=settings) as chest:
+        chest.serve_findings(range(150), [0.1, 0.1, 0.9])
+        chest.label(*(read(number, Effusion="present", Mass="present") for number in range(150)))
+        table = [
+            *endpoints(chest.recorder, chest.ledger, chest.metrics),
+            *ledger_pages(
+                chest.recorder,
+                chest.ledger,
+                bodies=BodyBudget(),
+                store=Store(tmp_path / "store"),
+                production=lambda _: None,
+                serves=False,
+            ),
+        ]
+        async with client_of(chest, table) as client:
+            report = "/models/chest/report"
+            overview = (await client.get(report)).json()
+            assert overview["findings"][0]["finding"] == "Effusion"
+            assert [each["coverage"]["labeled"] for each in overview["findings"]] == [150, 150, 0]
+            one = (await client.get(report, params={"finding": "Effusion"})).json()
+            assert one["finding"] == "Effusion"
+            assert one["drift"]["active"]
+            assert one["measures"]["accuracy"] == 1.0
+            for path in (f"{report}/slices", f"{report}/sources"):
+                assert (await client.get(path)).json()["error"] == "finding_needed"
+                assert (await client.get(path, params={"finding": "Mass"})).status_code == 200
+            unknown = await client.get(report, params={"finding": "Oedema"})
+            assert (unknown.status_code, unknown.json()["error"]) == (422, "unknown_finding")
+            summaries = (await client.get("/reports")).json()["models"]
+            assert sorted(each["finding"] for each in summaries) == sorted(FINDINGS)
+            for path in ("/", f"{report}/page", f"{report}/page?finding=Effusion", "/label/chest"):
+                page = await client.get(path)
+                assert page.status_code == 200, page.text
+                assert "Effusion" in page.text
+            done = await client.post(f"{report}/acknowledge?finding=Effusion", json={"note": "x"})
+            assert done.json()["finding"] == "Effusion"
+            assert not done.json()["drift"]["active"]
+            labeled = await client.post(
+                "/label/chest",
+                data={
+                    "prediction_id": str(UUID(bytes=prediction_id(0))),
+                    "label": "present",
+                    "finding": "Edema",
+                },
+            )
+            assert labeled.status_code == 303
+            assert "finding=Edema" in labeled.headers["location"]
+            assert "present" in (await client.get(labeled.headers["location"])).text
+        assert counts(chest)[EDEMA] == (150, 1, 1)
+
+
+def test_metrics_are_by_finding(ledger_url: str, clock: Clock) -> None:
+    with MonitoredModel(ledger_url, clock, card=findings_card()) as chest:
+        chest.serve_findings(range(3), [0.7, 0.2, 0.05])
+        chest.label(read(0, Edema="present"))
+        served = [chest.metric("predictions_total", finding=name, bin="10") for name in FINDINGS]
+        assert served == [3, 0, 0]
+        labeled = [chest.metric("feedback_total", finding=name, bin="10") for name in FINDINGS]
+        assert labeled == [1, 0, 0]
+        thresholds = {
+            name: chest.metric("calibration_drift_log_threshold", finding=name) for name in FINDINGS
+        }
+        assert thresholds == pytest.approx(dict.fromkeys(FINDINGS, np.log(3e5)))
+
+
+def test_the_number_of_series_is_bounded() -> None:
+    newest_first = [
+        (str(version), f"finding {k}") for version in range(30, 0, -1) for k in range(300)
+    ]
+    kept = within_bound(newest_first)
+    assert len(kept) == 2 * FINDINGS_SHOWN
+    assert {version for version, _ in kept} == {"30", "29"}
