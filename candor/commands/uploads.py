@@ -214,16 +214,16 @@ def _send_labels(
 
     names = read_columns(file)
     found = label_columns(names, FIELDS, ColumnWishes(label=label))
-    if model is None and not {"prediction_id", "model"} & set(names):
-        model = _only_model(client)
     asked = None if findings is None else [name.strip() for name in findings.split(",")]
     if asked is None and found.columns.label is None and "labels" not in names:
-        asked = _findings_of(client, model, names)
+        asked = _findings_of(client, model, found.unknown)
     column = found.columns.label or "label"
     require_columns(file, asked or (column,), ANSWER)
     require_distinct_rows(read_rows(file), rule)
     found = found.without_labels(asked) if asked else found
     _tell(file, found)
+    if model is None and not {"prediction_id", "model"} & set(names):
+        model = _only_model(client)
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
         fields = found.item(row)
@@ -239,6 +239,8 @@ def _findings_of(client: "Client", model: str | None, names: Sequence[str]) -> l
     """Return the columns that are named like the model's findings; None without any."""
     from serving.client import ServerRefused
 
+    if not names:
+        return None
     try:
         report = client.calibration(model or client.only_model())
     except ServerRefused:
