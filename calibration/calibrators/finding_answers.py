@@ -7,7 +7,8 @@ it imports only NumPy.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from itertools import compress, product
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,10 @@ from calibration.calibrators.subgroups import (
 ABSENT_PRESENT: Final = ("absent", "present")
 
 
-class Said(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
     """What a probability of presence says. `members` are the classes in the prediction set, None
-    if the finding has no sets.
+    if the finding has no sets. There are ten, each once.
     """
 
     present: bool
@@ -33,6 +35,14 @@ class Said(NamedTuple):
     def refer(self) -> bool | None:
         """Whether a person should look: the set does not have one class. None without sets."""
         return None if self.members is None else len(self.members) != 1
+
+
+_ALONE: Final = {present: Said(present, None) for present in (False, True)}
+_IN_SETS: Final = {
+    (present, *held): Said(present, tuple(compress(ABSENT_PRESENT, held)))
+    for present in (False, True)
+    for held in product((False, True), repeat=2)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,11 @@ class Question:
         >>> Question("Edema", 0.3, AnswerCalibrator(set_from=(0.5, 0.2))).said(0.4)
         Said(present=True, members=('absent', 'present'))
         """
-        members = self.by.members((1 - probability, probability))
-        named = None if members is None else tuple(ABSENT_PRESENT[each] for each in members)
-        return Said(probability >= self.threshold, named)
+        lowest, present = self.by.set_from, probability >= self.threshold
+        if lowest is None:
+            return _ALONE[present]
+        absent_from, present_from = lowest if isinstance(lowest, tuple) else (lowest, lowest)
+        return _IN_SETS[present, 1 - probability >= absent_from, probability >= present_from]
 
     def answer(self, probability: float) -> dict[str, Any]:
         """The fields of the answer, without those that the card does not define."""

@@ -69,7 +69,7 @@ class JsonFindingsWriter:
     def __init__(self, card: Card) -> None:
         self._head = _head(card) + ',"findings":{'
         self._names = [f'{json.dumps(name)}:{{"probability":' for name in card.classes]
-        self._ends: dict[tuple[int, str | None, Said], str] = {}
+        self._ends: dict[tuple[str, str | None, Said], str] = {}
 
     def write(
         self,
@@ -79,20 +79,20 @@ class JsonFindingsWriter:
         by: FindingsCalibrator,
     ) -> bytes:
         """See AnswerWriter."""
-        answers = ",".join(
-            f"{name}{value:.9g}{self._end(at, by.questions[at], value)}"
-            for at, (name, value) in enumerate(zip(self._names, values, strict=True))
-        )
+        ends = []
+        for question, value in zip(by.questions, values, strict=True):
+            key = (question.name, question.by.name, question.said(value))
+            ends.append(self._ends.get(key) or self._write_end(key, question, value))
+        answers = ",".join(map("%s%.9g%s".__mod__, zip(self._names, values, ends, strict=True)))
         return (self._head % (prediction_id, _text(request_id)) + answers + "}}").encode()
 
-    def _end(self, at: int, question: Question, value: float) -> str:
-        """What follows the probability. Few texts, so each is written once."""
-        key = (at, question.by.name, question.said(value))
-        end = self._ends.get(key)
-        if end is None:
-            fields = question.answer(value)
-            del fields["probability"]
-            end = self._ends[key] = "," + json.dumps(fields, separators=(",", ":"))[1:]
+    def _write_end(
+        self, key: tuple[str, str | None, Said], question: Question, value: float
+    ) -> str:
+        """What follows the probability. There are few such texts, so each is written once."""
+        fields = question.answer(value)
+        del fields["probability"]
+        end = self._ends[key] = "," + json.dumps(fields, separators=(",", ":"))[1:]
         return end
 
 
