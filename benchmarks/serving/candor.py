@@ -13,6 +13,7 @@ from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
+from model_store.bundle.finding_card import FindingCard
 from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
@@ -64,4 +65,10 @@ def _card(subject: Subject, version: int) -> Card:
         temperature=TEMPERATURE, split="none", sums=sums, measures=Measures.from_sums(sums)
     )
     size: dict[str, Any] = {"channels": subject.channels, "side": subject.side}
-    return made_up(subject.name, CLASSES, calibration, version=version, **size)
+    classes = subject.findings or CLASSES
+    card = made_up(subject.name, classes, calibration, version=version, **size)
+    if not subject.findings:
+        return card
+    none = {"labeled": 0, "positives": 0, "calibration": calibration}
+    findings = [FindingCard(name=name, threshold=0.5, **none) for name in classes]
+    return Card.model_validate(card.model_dump() | {"findings": findings})

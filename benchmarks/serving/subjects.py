@@ -1,8 +1,8 @@
 """The measured networks, with random weights, and the images to send.
 
-A ResNet-18 at 224 pixels and a tiny CNN at 28, which get images of that size; and the same
-ResNet-18, which gets radiographs. Weights do not change what an inference costs. Needs torch,
-torchvision and onnxscript (the `train` and `dev` extras).
+A ResNet-18 and a DenseNet-121 at 224 pixels and a tiny CNN at 28, which get images of that size;
+and the same ResNet-18, which gets radiographs. Weights do not change what an inference costs. Needs
+torch, torchvision and onnxscript (the `train` and `dev` extras).
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import densenet121, resnet18
 
 from benchmarks.serving.pictures import Encoding, picture
+from model_store.bundle.graph import name_findings
 
 CLASSES = ("normal", "pneumonia")
 SAMPLES = 8
@@ -25,17 +26,18 @@ RADIOGRAPHS: dict[str, Encoding] = {"radiograph": "JPEG", "radiograph-dicom": "D
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, its input, and the images that are sent: as large as the input, or gray and of
-    `size`.
+    """A network with a number of outputs, its input, and the images that are sent: as large as the
+    input, or gray and of `size`. With `findings` in place of CLASSES.
     """
 
     name: str
-    build: Callable[[], nn.Module]
+    build: Callable[[int], nn.Module]
     channels: Literal[1, 3]
     side: int
     encoding: Encoding
     noise: int
     size: tuple[int, int] | None = None
+    findings: tuple[str, ...] = ()
 
     def samples(self) -> list[bytes]:
         """Encoded images."""
@@ -56,7 +58,9 @@ class Subject:
     def onnx(self) -> bytes:
         """The network as a self-contained graph: uint8 `image` in, `probabilities` out."""
         torch.manual_seed(0)
-        network = _Calibrated(self.build()).eval()
+        end = _Findings if self.findings else _Calibrated
+        outputs = len(self.findings or CLASSES)
+        network = end(self.build(outputs), outputs).eval()
         blank = torch.zeros((2, self.channels, self.side, self.side), dtype=torch.uint8)
         program = torch.onnx.export(
             network,
@@ -69,6 +73,8 @@ class Subject:
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned no program; expected an ONNX program")
+        if self.findings:
+            name_findings(program.model_proto, self.findings)
         graph: bytes = program.model_proto.SerializeToString()
         return graph
 
@@ -78,7 +84,7 @@ class _Calibrated(nn.Module):
     it.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, _outputs: int) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("temperature", torch.tensor([TEMPERATURE]))
@@ -88,7 +94,21 @@ class _Calibrated(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def _tiny() -> nn.Module:
+class _Findings(nn.Module):
+    """The same with a temperature and a bias for each output, and a sigmoid."""
+
+    def __init__(self, network: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("temperature", torch.full((outputs,), TEMPERATURE))
+        self.register_buffer("class_bias", torch.zeros(outputs))
+
+    def forward(self, image: torch.Tensor) -> Any:
+        logits = self.network((image.float() - 127.5) / 58.0)
+        return torch.sigmoid(logits / self.temperature + self.class_bias)
+
+
+def _tiny(outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -97,18 +117,23 @@ def _tiny() -> nn.Module:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(32 * 7 * 7, len(CLASSES)),
+        nn.Linear(32 * 7 * 7, outputs),
     )
 
 
-def _resnet18() -> nn.Module:
-    return resnet18(num_classes=len(CLASSES))
+def _resnet18(outputs: int) -> nn.Module:
+    return resnet18(num_classes=outputs)
+
+
+def _densenet121(outputs: int) -> nn.Module:
+    return densenet121(num_classes=outputs)
 
 
 SUBJECTS = {
     subject.name: subject
     for subject in (
         Subject("resnet18", _resnet18, channels=3, side=224, encoding="JPEG", noise=12),
+        Subject("densenet121", _densenet121, channels=3, side=224, encoding="JPEG", noise=12),
         Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
         *(
             Subject(
