@@ -41,7 +41,7 @@ class LoadedCanary:
         version = self.served.card.version
         if self.served.stopped is not None:
             return self.served.stopped
-        if alarmed(self.served.watched_version_id):
+        if any(map(alarmed, self.served.watched_version_ids)):
             return f"the drift detector of version {version} has raised an alarm"
         failed, usual = self.served.counts.failed, production.counts.failed_ratio
         if failed >= MIN_FAILURES and self.served.counts.failed_ratio > usual + MARGIN:

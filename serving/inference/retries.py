@@ -45,7 +45,8 @@ def mark_of(key: str, image: Image) -> bytes:
 class Retries:
     """The answers of one version by their idempotency keys. On the event loop.
 
-    `written` writes the answer of a row; `lease` keeps the version alive.
+    `again` gives the answer of an image by its id and rows, None if some are missing; `lease` keeps
+    the version alive.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Retries:
         recorder: Recorder | None,
         watched_version_ids: Sequence[int],
         *,
-        written: Callable[[PredictionRow, AnswerWriter | None], Any],
+        again: Callable[[bytes, list[PredictionRow], AnswerWriter | None], Any | None],
         lease: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._recorder, self._watched_version_ids = recorder, watched_version_ids
-        self._written, self._lease = written, lease
+        self._again, self._lease = again, lease
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self._asked: dict[str, asyncio.Future[list[_Recorded]]] = {}  # by request id
         self._turn = asyncio.Lock()  # one look into the ledger at a time
@@ -83,7 +84,9 @@ class Retries:
         with self._lease():
             for image_id, rows in [] if fresh else await self._images(request):
                 if image_id.endswith(request.mark):
-                    return self._written(rows[0], request.writer)
+                    answer = self._again(image_id, rows, request.writer)
+                    if answer is not None:
+                        return answer
             return await infer()
 
     async def _images(self, request: PendingRequest) -> list[_Recorded]:

@@ -10,7 +10,7 @@ While one batch is committed, the next one is inferred.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,23 +18,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import uuid_utils
 from anyio import to_thread
 
 from model_store.image.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.version_events import shadow_id
 from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer
 from serving.errors import ClientGone, InferenceFailed, LedgerFailed, ModelUnusable, VersionStopped
 from serving.inference.admission import QueueEstimate
-from serving.inference.answer import AuditSampler, json_writer, with_audit
+from serving.inference.answer import AuditSampler
+from serving.inference.answer_rows import AnswerRows
 from serving.inference.batcher import (
-    AnswerWriter,
     Batcher,
     BatchingDelay,
     FinishedBatch,
@@ -44,7 +42,7 @@ from serving.inference.batcher import (
 )
 from serving.inference.metrics import InferenceCounts, ServingMetrics
 from serving.inference.prediction import Prediction
-from serving.inference.predictor import Predictor, Probabilities
+from serving.inference.predictor import Predictor
 from serving.inference.retries import Retries
 
 logger = logging.getLogger(__name__)
@@ -83,16 +81,9 @@ class ServedVersion:
         self.decoding = BatchingDelay(
             predictor.one_image_s if predictor.on_cpu else 0.0, self._queue_soon
         )
-        if recorder is not None and self.card.has_findings:
-            raise ModelUnusable(
-                f"{self.card.name} has findings, which the ledger cannot keep yet; set "
-                "CANDOR_LEDGER to 'off' to serve it."
-            )
         self._predictor = predictor
         self._calibrators = predictor.calibrators
-        self._writer = json_writer(self.card)
         self._recorder = recorder
-        self._audit = audit if audit and audit.on and recorder else None
         self._pictures = pictures
         self.counts = InferenceCounts()
         self.stopped: str | None = None  # why it answers no more
@@ -100,8 +91,14 @@ class ServedVersion:
         self.watched_version_ids = (
             recorder.register(self.card, digest=self.digest) if recorder else (0,)
         )
+        self._rows = AnswerRows(
+            predictor,
+            self.watched_version_ids,
+            audit=audit,
+            patients=recorder.patients if recorder else None,
+        )
         self.retries = Retries(
-            recorder, self.watched_version_ids, written=self._written, lease=self.lease
+            recorder, self.watched_version_ids, again=self._rows.again, lease=self.lease
         )
         self._loop = loop
         self._metrics = metrics.of_version(
@@ -118,11 +115,6 @@ class ServedVersion:
             delay=self.decoding,
             background=background,
         )
-
-    @property
-    def watched_version_id(self) -> int:
-        """The first of `watched_version_ids`: the only one of a model with exclusive classes."""
-        return self.watched_version_ids[0]
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -221,7 +213,7 @@ class ServedVersion:
         ended_s = time.perf_counter()
         for request in requests:
             request.inference = (started_s, ended_s)
-        answers, rows = self._describe(requests, probabilities)
+        answers, rows = self._rows.of_batch(requests, probabilities)
         first_id = requests[0].given_id or None
         batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
         if self._recorder is None or not rows:
@@ -237,63 +229,7 @@ class ServedVersion:
         answered = (
             images if None not in answers else images[[answer is not None for answer in answers]]
         )
-        return input_sums(self.watched_version_id, row.served_at_ns // DAY_NS, brightness(answered))
-
-    def _describe(
-        self, requests: list[PendingRequest], probabilities: Probabilities
-    ) -> tuple[list[Any | None], list[PredictionRow]]:
-        answers: list[Any | None] = []
-        rows: list[PredictionRow] = []
-        served_at_ns = time.time_ns()
-        patients = self._recorder.patients if self._recorder else None
-        best = probabilities.argmax(axis=1).tolist()
-        sound: list[bool] = np.all(probabilities <= 1.0, axis=1).tolist()  # False for NaN
-        for request, predicted, is_number, row, values in zip(
-            requests, best, sound, probabilities, probabilities.tolist(), strict=True
-        ):
-            if not is_number:
-                answers.append(None)
-                continue
-            identity = (
-                uuid_utils.uuid7()
-                if request.shadow_of is None
-                else uuid_utils.UUID(bytes=shadow_id(request.shadow_of))
-            )
-            prediction_id = identity.bytes[: 16 - len(request.mark)] + request.mark
-            request.given_id = prediction_id
-            drawn = self._audit is not None and self._audit.drawn(
-                request.shadow_of or prediction_id
-            )
-            rows.append(
-                PredictionRow(
-                    prediction_id,
-                    self.watched_version_id,
-                    request.request_id,
-                    predicted,
-                    values[predicted],
-                    row.tobytes(),
-                    served_at_ns,
-                    request.tags,
-                    self._audit.share if self._audit and drawn else None,
-                    patients.hash(request.patient) if patients else None,
-                )
-            )
-            answers.append(self._written(rows[-1], request.writer, values))
-        return answers, rows
-
-    def _written(
-        self, row: PredictionRow, writer: AnswerWriter | None, values: Sequence[float] | None = None
-    ) -> Any:
-        """The answer of a row; `values` are its probabilities."""
-        if values is None:
-            values = np.frombuffer(row.probabilities, "<f4").tolist()
-        identity = str(uuid_utils.UUID(bytes=row.prediction_id))
-        answer = (writer or self._writer).write(
-            identity, row.request_id, values, self._calibrators.of(row.tags)
-        )
-        if self._audit is None or writer:
-            return answer
-        return with_audit(answer, row.audit is not None)
+        return input_sums(row.watched_version_id, row.served_at_ns // DAY_NS, brightness(answered))
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
         """End of stage 2, in the recorder's thread: one hop to the loop for the batch."""

@@ -244,7 +244,7 @@ class TrialRoutes:
             return None
         try:
             return await to_thread.run_sync(
-                _read_record, self._ledger, served.watched_version_id, answer
+                _read_record, self._ledger, served.watched_version_ids[0], answer
             )
         except SQLAlchemyError:
             return None

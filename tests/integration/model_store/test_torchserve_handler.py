@@ -29,10 +29,11 @@ from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
-from serving.inference.answer import JsonAnswerWriter
+from serving.inference.answer import JsonAnswerWriter, json_writer
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import build_bundle, subgroup, with_subgroups
 from tests.builders.dicoms import dicom, dicom_stack
+from tests.builders.findings import publish_findings
 from tests.builders.processes import PATIENCE_S
 
 MakeBytes = Callable[..., bytes]
@@ -97,6 +98,31 @@ def test_probes_that_differ_stop_the_worker_or_warn(
         CandorHandler().initialize(Context(tmp_path / "archive"))
     monkeypatch.setenv("CANDOR_ON_DIFFERENCE", "warn")
     CandorHandler().initialize(Context(tmp_path / "archive"))
+
+
+def test_a_model_with_findings_answers_as_candors_own_server(
+    tmp_path: Path, png: MakeBytes
+) -> None:
+    of_b = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
+    store = publish_findings(tmp_path / "store", sets=True, subgroups={"Mass": of_b})
+    folder, card = tmp_path / "archive", store.read("chest").card
+    with zipfile.ZipFile(store.folder("chest", 1) / "chest.mar") as packed:
+        packed.extractall(folder)
+    handler = CandorHandler()
+    handler.initialize(context := Context(folder))
+    context.headers[1] = {"X-Candor-Tags": "site=B"}
+    answers = handler.handle([{"body": png(1)}] * 2, context)
+    predictor = Predictor(store.read("chest"))
+    for given, tags in zip(answers, (None, '{"site":"B"}'), strict=True):
+        by = predictor.calibrators.of(tags)
+        values = by(predictor.predict(decode(png(1), card.input.spec)[np.newaxis]))[0].tolist()
+        ids = given["prediction_id"], given["request_id"]
+        own = json.loads(json_writer(card).write(*ids, values, by))
+        for name, finding in own["findings"].items():
+            probability = given["findings"][name].pop("probability")
+            assert probability == pytest.approx(finding.pop("probability"), abs=1e-8)
+        assert given == own
+        assert ("calibrator" in given["findings"]["Mass"]) is (tags is not None)
 
 
 def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store: Store) -> None:

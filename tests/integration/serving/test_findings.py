@@ -1,12 +1,15 @@
 """Several answers for one image, through every door that answers exclusive classes."""
 
+import asyncio
 import base64
 import csv
 import dataclasses
+import functools
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import grpc
 import jsonschema_rs
@@ -15,11 +18,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from open_inference.grpc import protocol, service
+from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from candor.command_line import app
 from model_store.image import decode
+from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.findings import finding_id
+from monitoring.ledger.schema import label_current, prediction, watched_versions
+from monitoring.ledger.version_events import shadow_id
 from serving.http.bodies import FindingsPrediction
 from serving.inference.explanation import importance
 from serving.inference.prediction import PredictedFindings
@@ -30,7 +39,7 @@ from serving.settings import Settings
 from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.bundles import subgroup
 from tests.builders.dicoms import dicom_stack
-from tests.builders.findings import FINDINGS, publish_findings
+from tests.builders.findings import FINDINGS, findings_bundle, publish_findings
 from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
@@ -243,17 +252,70 @@ async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running,
     assert "probability of Mass" in answer.text
 
 
-async def test_a_repeated_request_gets_the_same_answer(server: Running, png: Png) -> None:
-    asked = [await server.predict(png(1), f"{PATH}/1", idempotency_key="k") for _ in range(2)]
-    assert asked[0].json() == asked[1].json()
-
-
-async def test_until_the_ledger_keeps_findings_such_a_model_is_refused_with_one(
-    store: Store, tmp_path: Path
+async def test_the_ledger_has_a_row_for_each_finding_of_an_image(
+    store: Store, tmp_path: Path, png: Png
 ) -> None:
+    async with running(store, tmp_path, audit_share=0.5) as server:
+        asked = {"x_candor_tags": "site=B", "x_request_id": "scan"}
+        answers = [(await server.predict(png(seed), PATH, **asked)).json() for seed in range(12)]
+        labels = [
+            {"prediction_id": each["prediction_id"], "labels": {"Edema": 1, "Mass": 0}}
+            for each in answers
+        ]
+        given = (await server.client.post("/feedback", json=labels)).json()
+    assert {each["status"] for each in given} == {"accepted"}
+    assert len({each["audit"] for each in answers}) == 2
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").read() as connection:
+        versions = connection.execute(select(watched_versions)).all()
+        rows = connection.execute(select(prediction)).all()
+        known = set(connection.scalars(select(label_current.c.prediction_id)))
+    assert [each.finding for each in versions] == [*FINDINGS]
+    by_id = {row.prediction_id: row for row in rows}
+    assert len(by_id) == 12 * len(FINDINGS)
+    for answer in answers:
+        for version in versions:
+            key = finding_id(UUID(answer["prediction_id"]).bytes, version.finding)
+            row, probability = by_id[key], answer["findings"][version.finding]["probability"]
+            assert row.watched_version_id == version.watched_version_id
+            assert (row.predicted, row.tags) == (1, '{"site": "B"}')
+            assert row.confidence == pytest.approx(probability, abs=1e-8)
+            assert (row.audit is not None) is answer["audit"]
+            assert (key in known) is (version.finding != "Effusion")
+
+
+async def test_a_repeated_request_gets_the_recorded_answer(
+    store: Store, tmp_path: Path, png: Png
+) -> None:
+    asked = {"x_candor_tags": "site=B", "idempotency_key": "k"}
     async with running(store, tmp_path) as server:
-        listed = (await server.client.get("/models")).json()
-        assert "CANDOR_LEDGER" in listed["refused"]["chest"]["reason"]
+        once, again = [await server.predict(png(1), PATH, **asked) for _ in range(2)]
+        assert once.json() == again.json()
+    async with running(store, tmp_path) as server:
+        assert (await server.predict(png(1), PATH, **asked)).json() == once.json()
+        other = (await server.predict(png(2), PATH, **asked)).json()
+        assert other["prediction_id"] != once.json()["prediction_id"]
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").read() as connection:
+        assert connection.scalar(select(func.count()).select_from(prediction)) == 2 * len(FINDINGS)
+
+
+async def test_a_shadow_computes_every_finding_and_gets_the_labels(
+    store: Store, tmp_path: Path, png: Png
+) -> None:
+    store.publish("chest", functools.partial(findings_bundle, seed=1))
+    start_canary(store, "chest", 2, mode="shadow")
+    async with running(store, tmp_path) as server:
+        answer = (await server.predict(png(1), PATH)).json()
+        assert answer["version"] == 1
+        await asyncio.sleep(0.3)
+        label = {"prediction_id": answer["prediction_id"], "labels": {"Mass": 1}}
+        assert (await server.client.post("/feedback", json=label)).status_code == 200
+    image_id = UUID(answer["prediction_id"]).bytes
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").read() as connection:
+        ids = set(connection.scalars(select(prediction.c.prediction_id)))
+        labeled = set(connection.scalars(select(label_current.c.prediction_id)))
+    images = (image_id, shadow_id(image_id))
+    assert ids == {finding_id(each, name) for each in images for name in FINDINGS}
+    assert labeled == {finding_id(each, "Mass") for each in images}
 
 
 def test_a_folder_is_scored_into_columns_of_each_finding(

@@ -1,0 +1,122 @@
+"""The answers of a version to a batch, and their rows in the ledger: one for an image, or with
+findings one for each.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import uuid_utils
+
+from model_store.bundle.card import Card
+from monitoring.ledger.findings import presence_rows
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.version_events import shadow_id
+from monitoring.patient_id import PatientKey
+from serving.inference.answer import AuditSampler, json_writer, with_audit
+from serving.inference.batcher import AnswerWriter, PendingRequest
+from serving.inference.predictor import Predictor, Probabilities
+
+
+class AnswerRows:
+    """Writes the answers of one version, and their rows. In the inference thread, but `again`.
+
+    `watched_version_ids`: one for each finding, or one; `audit` None: nothing is drawn; `patients`
+    None: there is no ledger, and patients stay unknown.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        watched_version_ids: Sequence[int],
+        *,
+        audit: AuditSampler | None,
+        patients: PatientKey | None,
+    ) -> None:
+        self._calibrators, self._writer = predictor.calibrators, json_writer(predictor.card)
+        self._of_findings = _ids_of_findings(predictor.card, watched_version_ids)
+        self._id, self._patients = watched_version_ids[0], patients
+        self._audit = audit if audit and audit.on and patients else None
+
+    def of_batch(
+        self, requests: Sequence[PendingRequest], probabilities: Probabilities
+    ) -> tuple[list[Any | None], list[PredictionRow]]:
+        """The answers, None for what is not a number, and the rows of the others.
+
+        `probabilities`: (N, K), after the calibrators for the requests' tags.
+        """
+        answers: list[Any | None] = []
+        rows: list[PredictionRow] = []
+        served_at_ns = time.time_ns()
+        best = probabilities.argmax(axis=1).tolist()
+        sound: list[bool] = np.all(probabilities <= 1.0, axis=1).tolist()  # False for NaN
+        for request, predicted, is_number, of_image, values in zip(
+            requests, best, sound, probabilities, probabilities.tolist(), strict=True
+        ):
+            if not is_number:
+                answers.append(None)
+                continue
+            request.given_id = _new_id(request)
+            image = PredictionRow(
+                request.given_id,
+                self._id,
+                request.request_id,
+                predicted,
+                values[predicted],
+                of_image.tobytes(),
+                served_at_ns,
+                request.tags,
+                self._drawn(request),
+                self._patients.hash(request.patient) if self._patients else None,
+            )
+            answers.append(self._answer(image, values, request.writer))
+            if self._of_findings is None:
+                rows.append(image)
+            elif self._patients is not None:
+                rows += presence_rows(image, self._of_findings, values)
+        return answers, rows
+
+    def again(
+        self, image_id: bytes, rows: Sequence[PredictionRow], writer: AnswerWriter | None
+    ) -> Any | None:
+        """The answer that the rows of an image hold; None if some of them are missing."""
+        image = rows[0]._replace(prediction_id=image_id)
+        if self._of_findings is None:
+            return self._answer(image, np.frombuffer(image.probabilities, "<f4").tolist(), writer)
+        present = {row.watched_version_id: row.confidence for row in rows}
+        if present.keys() != {*self._of_findings.values()}:
+            return None
+        return self._answer(image, [present[each] for each in self._of_findings.values()], writer)
+
+    def _answer(
+        self, image: PredictionRow, values: list[float], writer: AnswerWriter | None
+    ) -> Any:
+        identity = str(uuid_utils.UUID(bytes=image.prediction_id))
+        answer = (writer or self._writer).write(
+            identity, image.request_id, values, self._calibrators.of(image.tags)
+        )
+        if self._audit is None or writer:
+            return answer
+        return with_audit(answer, image.audit is not None)
+
+    def _drawn(self, request: PendingRequest) -> float | None:
+        """The share of the audit if the image is drawn; with all its findings."""
+        if self._audit and self._audit.drawn(request.shadow_of or request.given_id):
+            return self._audit.share
+        return None
+
+
+def _ids_of_findings(card: Card, ids: Sequence[int]) -> dict[str, int] | None:
+    if not card.has_findings:
+        return None
+    # Without a ledger there are no ids, and no rows.
+    return dict(zip(card.classes, ids, strict=len(ids) > 1))
+
+
+def _new_id(request: PendingRequest) -> bytes:
+    if request.shadow_of is not None:
+        identity = shadow_id(request.shadow_of)
+    else:
+        identity = uuid_utils.uuid7().bytes
+    return identity[: 16 - len(request.mark)] + request.mark
