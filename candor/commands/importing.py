@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from model_store.foreign.model_import import ImportChoices, ImportedModel
     from model_store.foreign.preprocessing import Normalization
     from model_store.foreign.source import ForeignSource
+    from model_store.foreign.truth import LabeledData
 
-WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 ASKS = "Asked for only if neither the file nor labeled images tell"
 
 
@@ -30,8 +30,8 @@ def import_(
     model: Annotated[
         Path,
         argument(
-            "An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds ONNX, or "
-            "weights (.safetensors, .pth) with --architecture.",
+            "An ONNX file, a Hugging Face folder, a TorchServe archive that holds ONNX, "
+            "TorchScript with --size, or weights with --architecture.",
             metavar="MODEL",
         ),
     ],
@@ -181,7 +181,7 @@ def import_(
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled(data, group_pattern=group_pattern)
-    source = _source(model, architecture, choices)
+    source = _source(model, architecture, choices, images)
     with bars() as progress:
         done = import_source(source, target, named, choices=choices, data=images, progress=progress)
     if promote:
@@ -192,25 +192,34 @@ def import_(
         print_imported(done, target.location(named, done.version), promoted=promote, data=images)
 
 
-def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> "ForeignSource":
+def _source(
+    model: Path, architecture: str | None, choices: "ImportChoices", images: "LabeledData | None"
+) -> "ForeignSource":
+    """Read the model by what the file holds, whatever its name says."""
+    from model_store.foreign.file_content import content_of
+    from model_store.foreign.labeled_folder import common_size
     from model_store.foreign.source import CONFIG, ONNX_PLACES, open_source
 
-    weights = model.suffix.lower() in WEIGHTS and not model.is_dir()
-    if weights != (architecture is not None):
+    content = content_of(model)
+    if (content == "weights") != (architecture is not None):
         raise typer.BadParameter(
             f"{model} holds weights without their network: name it, as in --architecture "
             "torchvision/resnet18"
-            if weights
-            else f"{model} holds its own network; --architecture is for weights "
-            f"({', '.join(WEIGHTS)})",
+            if content == "weights"
+            else f"{model} holds no file of weights, whose network --architecture names",
             param_hint="--architecture",
         )
     if architecture is not None:
         from training.foreign.weights import from_weights
 
         return from_weights(model, architecture, classes=choices.classes)
+    if content == "torchscript":
+        from training.foreign.torchscript import from_torchscript
+
+        size = choices.input.size or (images and common_size(images.paths))
+        return from_torchscript(model, size=size or None)
     if (
-        model.is_dir()
+        content == "folder"
         and (model / CONFIG).is_file()
         and not any((model / each).is_file() for each in ONNX_PLACES)
     ):

@@ -23,40 +23,6 @@ MAX_NODES: Final = 30_000  # an import takes half a millisecond for each
 MAX_DEPTH: Final = 100  # functions that call each other
 # Operators that read a file, or code, that the graph names.
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
-_PICKLE: Final = "a pickle, which Candor never loads: export the model to ONNX where it was trained"
-# What people try instead of an ONNX file: how it begins, at which byte, and what to do.
-_OTHERS: Final = (
-    (
-        b"\x89HDF\r\n\x1a\n",
-        0,
-        "a Keras HDF5 file: load it and call `model.export('model.onnx', format='onnx')`",
-    ),
-    (
-        b"TFL3",
-        4,
-        "a TensorFlow Lite file: convert it with `python -m tf2onnx.convert --tflite FILE "
-        "--output model.onnx`",
-    ),
-    (
-        b"ORTM",
-        4,
-        "in ONNX Runtime's own format (.ort): import the .onnx file from which it was made",
-    ),
-    (
-        b"PK\x03\x04",
-        0,
-        "a zip file, such as PyTorch or Keras writes: weights need --architecture, anything else "
-        "an export to ONNX",
-    ),
-    *((start, 0, _PICKLE) for start in (b"\x80\x02", b"\x80\x04", b"\x80\x05")),
-    (
-        b"version https://git-lfs",
-        0,
-        "a Git LFS pointer, not the model itself: fetch it with `git lfs pull`",
-    ),
-    (b"<", 0, "a web page or XML: download the file itself"),
-    (b"\x1f\x8b", 0, "compressed with gzip: unpack it first"),
-)
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -91,21 +57,26 @@ def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _parsed(path: Path) -> onnx.ModelProto:
     data = path.read_bytes()
-    for start, at, what in _OTHERS:
-        if data[at : at + len(start)] == start:
-            raise ForeignModelRefused(f"{path} is {what}")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise ForeignModelRefused(
-            f"{path} is not an ONNX file, or it is damaged: export or download it again"
-        ) from error
+        raise _no_graph(path, data) from error
     if not model.ir_version or not model.graph.node or not model.graph.output:
-        raise ForeignModelRefused(
-            f"{path} is not an ONNX file: it has no graph with operators and outputs"
-        )
+        raise _no_graph(path, data)
     return model
+
+
+def _no_graph(path: Path, data: bytes) -> ForeignModelRefused:
+    if any(word in data for word in (b"saved_model", b"Placeholder", b"tensorflow")):
+        return ForeignModelRefused(
+            f"{path} is a TensorFlow graph: convert the folder or file with `python -m "
+            "tf2onnx.convert` (--saved-model, --graphdef)"
+        )
+    return ForeignModelRefused(
+        f"{path} is not an ONNX file with operators and outputs, or it is damaged: export or "
+        "download it again"
+    )
 
 
 def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:

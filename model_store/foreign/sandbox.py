@@ -23,10 +23,9 @@ from model_store.image.probes import Run
 from model_store.installation import require_linux, usable_cores
 
 _START: Final = (
-    "import json, sys; sys.path[:], *limits = json.loads(sys.argv[1]); "
-    "from model_store.foreign.sandbox_worker import main; main(*limits)"
+    "import importlib, json, sys; sys.path[:], worker, *limits = json.loads(sys.argv[1]); "
+    "importlib.import_module(worker).main(*limits)"
 )
-BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch
 TIMES_FILE = 12  # a graph is loaded up to three times, and copied while it is optimized
 SECONDS = 180.0
 
@@ -40,6 +39,23 @@ class TensorSpec:
     name: str
     type: str
     shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class WorkerProgram:
+    """What a sandbox runs: a module with `main(memory_bytes, threads)`, and its runtime's name.
+
+    `base_bytes`: the address space of Python, the runtime and one batch.
+    """
+
+    module: str
+    runtime: str
+    base_bytes: int
+
+
+ONNX_RUNTIME: Final = WorkerProgram(
+    "model_store.foreign.sandbox_worker", "ONNX Runtime", base_bytes=4 * 2**30
+)
 
 
 @dataclass(frozen=True)
@@ -70,13 +86,19 @@ class Sandbox:
     """
 
     def __init__(
-        self, model_bytes: int, *, memory_bytes: int | None = None, seconds: float = SECONDS
+        self,
+        model_bytes: int,
+        *,
+        memory_bytes: int | None = None,
+        seconds: float = SECONDS,
+        worker: WorkerProgram = ONNX_RUNTIME,
     ) -> None:
         """`model_bytes`: size of the foreign graph, on which the limit of memory depends."""
         require_linux("candor import")
-        self._seconds, self._limit = seconds, memory_bytes or BASE_BYTES + TIMES_FILE * model_bytes
+        self._seconds, self._runtime = seconds, worker.runtime
+        self._limit = memory_bytes or worker.base_bytes + TIMES_FILE * model_bytes
         self._timed_out, self._loaded = False, 0
-        given = json.dumps([sys.path, self._limit, usable_cores()])
+        given = json.dumps([sys.path, worker.module, self._limit, usable_cores()])
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, given],
             env=bare_environment(),
@@ -129,7 +151,7 @@ class Sandbox:
         said = answer.pop("json")
         if "error" in said:
             raise ForeignModelRefused(
-                f"ONNX Runtime cannot run the model: {_first_line(said['error'])}"
+                f"{self._runtime} cannot run the model: {_first_line(said['error'])}"
             )
         return said, answer
 
@@ -154,7 +176,7 @@ class Sandbox:
                 "model to serve"
             )
         return (
-            f"the model crashed ONNX Runtime, or took over {self._limit / 2**30:.1f} GiB of "
+            f"the model crashed {self._runtime}, or took over {self._limit / 2**30:.1f} GiB of "
             "memory: it is no model to serve"
         )
 

@@ -17,6 +17,7 @@ import onnx
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_names import MULTI_LABEL
 from model_store.foreign.class_scores import Reading
+from model_store.foreign.file_content import content_of
 from model_store.foreign.onnx_file import MAX_BYTES, read_onnx
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Order
 
@@ -75,13 +76,19 @@ class ForeignSource:
 
 
 def open_source(path: Path) -> ForeignSource:
-    """Read a model. Raises ForeignModelRefused."""
-    if path.is_dir():
+    """Read a model that needs no torch, by its content. Raises ForeignModelRefused."""
+    content = content_of(path)
+    if content == "folder":
         return _from_folder(path)
-    if not path.exists():
-        raise ForeignModelRefused(f"there is no file {path}")
-    if path.suffix == ".mar":
+    if content == "torchserve":
         return _from_archive(path)
+    if content == "torchscript":
+        raise ForeignModelRefused(f"{path} is TorchScript, which `candor import` exports")
+    if content == "weights":
+        raise ForeignModelRefused(
+            f"{path} holds weights without their network: name it, as in `candor import "
+            "--architecture torchvision/resnet18`"
+        )
     source = ForeignSource(
         read_onnx(path), path.name, file_sha256(path), beside=path.resolve().parent
     )

@@ -2,10 +2,10 @@
 
 import difflib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import timm
 import torchvision
@@ -18,9 +18,6 @@ from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
 from model_store.foreign.source import ForeignSource
 from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
-
-# Of DataParallel, torch.compile, and many trainers.
-PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 
 
 def from_weights(path: Path, architecture: str, *, classes: ClassNames | None) -> ForeignSource:
@@ -64,9 +61,27 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ForeignModelRefused(
             f"{path} is no file of weights ({str(error).splitlines()[0][:150]})"
         ) from error
-    for prefix in PREFIXES:
-        if tensors and all(each.startswith(prefix) for each in tensors):
-            tensors = {each.removeprefix(prefix): tensor for each, tensor in tensors.items()}
+    return tensors
+
+
+def _own(tensors: Mapping[str, Tensor], names: Sequence[str], path: Path) -> Mapping[str, Tensor]:
+    """The network's tensors without the prefix under which a trainer keeps them, if there is one.
+
+    Raises ForeignModelRefused if the file has layers beside them.
+    """
+    first = f".{names[0]}"
+    prefixes = [each.removesuffix(names[0]) for each in tensors if f".{each}".endswith(first)]
+    for prefix in prefixes:
+        if not all(prefix + name in tensors for name in names):
+            continue
+        rest = [name for name in tensors if not name.startswith(prefix)]
+        layers = [name for name in rest if tensors[name].dim() > 1]
+        if layers:
+            raise ForeignModelRefused(
+                f"{path} has layers beside the network ({', '.join(layers[:3])}): save the "
+                "`state_dict()` of the network alone, or export the whole to ONNX"
+            )
+        return {name: tensors[prefix + name] for name in names}
     return tensors
 
 
@@ -74,6 +89,7 @@ def _fitted(library: str, name: str, tensors: Mapping[str, Tensor], path: Path) 
     """The network with as many classes and channels as the weights have."""
     plain = _built(library, name)
     own = plain.state_dict()
+    tensors = _own(tensors, list(own), path)
     other = {each for each in own if each in tensors and own[each].shape != tensors[each].shape}
     counts = {
         int(tensors[each].shape[0])

@@ -51,7 +51,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, also of a checkpoint that wraps them in `state_dict` or `model`."""
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        is_safetensors = file.read(9)[8:] == b"{"  # the name may say anything
+    if is_safetensors:
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     for wrapper in ("state_dict", "model"):

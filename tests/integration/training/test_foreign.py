@@ -99,17 +99,18 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, architecture: str, 
 
 def test_a_file_with_more_than_tensors_is_never_loaded(tmp_path: Path) -> None:
     torch.save(build("timm")[1], tmp_path / "whole.pth")
-    (tmp_path / "text.safetensors").write_text("no tensors")
+    (tmp_path / "cut.safetensors").write_bytes(bytes([9]) + bytes(7) + b'{"a": 1}' + bytes(9))
     for name, said in (
         ("whole.pth", "more than tensors"),
-        ("text.safetensors", "is no file of weights"),
+        ("cut.safetensors", "is no file of weights"),
         ("absent.pth", "there is no file"),
     ):
         assert said in refusal(tmp_path / name, "--architecture", "timm/test_resnet")
 
 
 def test_an_architecture_belongs_to_weights_alone(tmp_path: Path) -> None:
-    (tmp_path / "weights.pth").write_bytes(b"")
+    save_file({"x": torch.ones(1)}, tmp_path / "weights.pth")
+    foreign_onnx(tmp_path / "model.onnx")
     for name, options in (("weights.pth", ()), ("model.onnx", ("--architecture", "timm/x"))):
         done = CliRunner().invoke(app, ["import", str(tmp_path / name), *options])
         assert done.exit_code == 2
