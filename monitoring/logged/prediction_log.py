@@ -54,6 +54,7 @@ class LoggedItem(NamedTuple):
     tags: str | None = None
     audit: float | None = None
     patient: str | None = None
+    scope_p: float | None = None
     label: str | None = None
     source: str | None = None
     observed_at_ns: int | None = None
@@ -208,7 +209,7 @@ class PredictionLog:
         self._known[key] = _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
         if item.request_id is not None:
             self._keys[row.watched_version_id, item.request_id] = key
-        rest = (item.tags, item.audit, self._patients.hash(item.patient))
+        rest = (item.tags, item.audit, self._patients.hash(item.patient), item.scope_p)
         self.rows.append(
             PredictionRow(key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest)
         )

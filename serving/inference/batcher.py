@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.inference.run_watch import MEMORY
+from serving.inference.scope import ScopeVerdict
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class AnswerWriter(Protocol):
         """The answer for one image with probabilities `values`, (K,), that `by` has calibrated:
         an AnswerCalibrator or a FindingsCalibrator, as the card has it.
         """
+
+    def scoped(self, answer: Any, verdict: ScopeVerdict) -> Any:
+        """The answer with what the scope check says of its image."""
 
 
 @dataclass(slots=True, eq=False)
