@@ -135,7 +135,7 @@ class AnswerTable:
         stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
 
     def _begin(self, first: Answer) -> None:
-        same = ("calibrator",) if "findings" in first else OF_CLASSES
+        same: tuple[str, ...] = ("calibrator",) if "findings" in first else OF_CLASSES
         same += tuple(OF_SCOPE) if "scope" in first else ()
         of_names = [name for name in cells(first) if name not in {*first, *same}]
         self._columns = [*COLUMNS, *same, "error", *of_names]

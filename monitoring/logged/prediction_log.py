@@ -209,10 +209,11 @@ class PredictionLog:
         self._known[key] = _RecordedAnswer(row.watched_version_id, said.predicted, said.confidence)
         if item.request_id is not None:
             self._keys[row.watched_version_id, item.request_id] = key
-        rest = (item.tags, item.audit, self._patients.hash(item.patient), item.scope_p)
-        self.rows.append(
-            PredictionRow(key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest)
+        rest = (item.tags, item.audit, self._patients.hash(item.patient))
+        answer = PredictionRow(
+            key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest
         )
+        self.rows.append(answer._replace(scope_p=item.scope_p))
         return LoggedResult(LoggedStatus.ACCEPTED, key)
 
 

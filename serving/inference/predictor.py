@@ -53,7 +53,7 @@ PROVIDERS: dict[str, str] = {
 }
 
 
-class Inferred(NamedTuple):
+class GraphOutputs(NamedTuple):
     """What the graph gives: probabilities (N, K), and p-values of the scope check, (N,)."""
 
     probabilities: Probabilities
@@ -120,18 +120,18 @@ class Predictor:
 
     def infer(
         self, images: npt.NDArray[np.uint8], *, overdue: Callable[[], None] | None = None
-    ) -> Inferred:
+    ) -> GraphOutputs:
         """Run (N, C, H, W) uint8. Raises ModelUnusable.
 
         `overdue` is called in another thread once a run is past its limit. Then, and after a run
         that needed too much memory, the predictor is `stopped` and answers no more.
         """
         if not self.on_cpu or self._usual_s is None or self._usual_s > SMALL_S:
-            return Inferred(*self._run(images, overdue))
+            return GraphOutputs(*self._run(images, overdue))
         size = max(1, PART_BYTES // images[0].nbytes)
         starts = range(0, len(images), size)
         parts = [self._run(images[at : at + size], overdue) for at in starts]
-        return Inferred(*map(np.concatenate, zip(*parts, strict=True)))
+        return GraphOutputs(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _run(self, images: npt.NDArray[np.uint8], overdue: Callable[[], None] | None) -> list[Any]:
         if self.stopped is not None:

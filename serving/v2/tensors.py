@@ -99,8 +99,8 @@ class Output(NamedTuple):
 
 
 _OF_SCOPE: Final = {
-    "scope": Output("BYTES", None, lambda result: result.verdict.scope),
-    "scope_p": Output("FP32", None, lambda result: result.verdict.p),
+    "scope": Output("BYTES", None, lambda result: result.verdict.scope if result.verdict else ""),
+    "scope_p": Output("FP32", None, lambda result: result.verdict.p if result.verdict else nan),
 }
 
 
