@@ -51,7 +51,10 @@ TRAINING_PACKAGES = (
     "torchvision",
 )
 
-UNIX_MODULES = ("fcntl", "resource", "uvloop")
+WINDOWS = (
+    "Candor does not run on Windows itself: use WSL 2 (`wsl --install`), where it runs as on Linux "
+    "(docs/limits.md#operating-systems)"
+)
 
 
 def _show_release(asked: bool) -> None:
@@ -107,16 +110,13 @@ def options(
 
 def main() -> None:
     """Run the command line. Errors raised on purpose become one sentence and exit code 1."""
+    if sys.platform == "win32":
+        _fail(WINDOWS)
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
-        if sys.platform != "linux" and error.name in UNIX_MODULES:
-            _fail(
-                f"this command needs Linux, and this system is {sys.platform} ({error}); see "
-                "docs/limits.md"
-            )
         if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
             raise
         from model_store.installation import install_command

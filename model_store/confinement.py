@@ -2,8 +2,8 @@
 
 The bytes may take the process over. It then has its memory, the pipes that it holds, and no more:
 no file, socket or program can be opened, no capability is left, and no other process can be read or
-signaled. The kernel enforces this in layers, each of which `candor doctor` names where it is
-missing.
+signaled. Linux enforces this in layers, each of which `candor doctor` names where it is missing;
+elsewhere (kernel.py) only new files and programs are refused.
 
 Source: Landlock, https://docs.kernel.org/userspace-api/landlock.html
 """
@@ -12,8 +12,9 @@ import ctypes
 import os
 import resource
 import struct
-import sys
 from typing import Final
+
+from model_store import kernel
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # system calls, on every architecture alike
@@ -36,7 +37,7 @@ def hide() -> None:
 
     It also has no core dumps then, and debuggers need root.
     """
-    if sys.platform == "linux":
+    if kernel.ENFORCES:
         _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
@@ -46,9 +47,10 @@ def confine(*, threads: bool) -> None:
     `threads`: whether the process may still start threads. Raises OSError.
     """
     hide()
-    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if version := landlock_version():
-        _deny_all(version)
+    if kernel.ENFORCES:
+        _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if version := landlock_version():
+            _deny_all(version)
     # What a file's number must be below: what is open stays open, and nothing new can be.
     lowest_free = os.dup(0)
     os.close(lowest_free)
@@ -57,13 +59,14 @@ def confine(*, threads: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not threads:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    _call("capset", struct.pack("<Ii", _CAPABILITY_VERSION, 0), bytes(24))
+    if kernel.ENFORCES:
+        _call("capset", struct.pack("<Ii", _CAPABILITY_VERSION, 0), bytes(24))
 
 
 def landlock_version() -> int:
     """The version of the kernel's Landlock; 0 where it is missing, off or not allowed."""
     try:
-        return _call("syscall", _CREATE_RULESET, 0, 0, _VERSION) if sys.platform == "linux" else 0
+        return _call("syscall", _CREATE_RULESET, 0, 0, _VERSION) if kernel.ENFORCES else 0
     except OSError:
         return 0
 

@@ -193,17 +193,6 @@ def _suggestion(name: str) -> str:
     return f"; for example {near!r}" if near else ""
 
 
-class LinuxRequired(ModelStoreError, RuntimeError):
-    """The operating system cannot keep the limits that a command rests on."""
-
-    def __init__(self, what: str, platform: str) -> None:
-        super().__init__(
-            f"{what} needs Linux, and this system is {platform}, which does not enforce limits on "
-            "the memory of a process: run it in a Linux container or virtual machine "
-            "(docs/limits.md#operating-systems)"
-        )
-
-
 class ForeignModelRefused(ModelStoreError):
     """The file is no image classifier that Candor can serve, or it is not safe to run."""
 

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from calibration import DISTRIBUTION
-from model_store.errors import LinuxRequired
 
 _ROOT = Path(__file__).resolve().parents[1]  # a checkout, or site-packages
 
@@ -64,17 +63,6 @@ def requirements(extra: str) -> list[str]:
         for name, _, marker in pairs
         if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker)
     ]
-
-
-def require_linux(what: str) -> None:
-    """Raise LinuxRequired on any other system. `what` names the command.
-
-    Only there does the kernel enforce the limits of memory on which every promise about hostile
-    images and models rests, give a priority to each thread, and end the decoding processes with
-    their server.
-    """
-    if sys.platform != "linux":
-        raise LinuxRequired(what, sys.platform)
 
 
 def usable_cores() -> int:

@@ -150,6 +150,7 @@ def import_(
     Example: candor import classifier.onnx --classes benign,malignant --data labeled --name chest
         --promote
     """
+    from candor.terminal.console import note_weaker_bounds
     from candor.terminal.imported import print_imported
     from candor.terminal.progress import bars
     from model_store.foreign.class_names import given_names
@@ -182,6 +183,7 @@ def import_(
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled(data, group_pattern=group_pattern)
     source = _source(model, architecture, choices, images)
+    note_weaker_bounds()
     with bars() as progress:
         done = import_source(source, target, named, choices=choices, data=images, progress=progress)
     if promote:

@@ -14,10 +14,10 @@ from candor.demo.recalibration import recalibrate, verify
 from candor.demo.server import ServerProcess
 from candor.demo.session import DemoSession
 from candor.demo.training import publish, show_training, train_both
-from candor.terminal.console import stdout
+from candor.terminal.console import note_weaker_bounds, stdout
 from candor.terminal.progress import bars
 from model_store.bundle.card import Card
-from model_store.installation import require_linux, typed_command
+from model_store.installation import typed_command
 from serving.client import Client
 from training.datasets import find_dataset
 
@@ -56,7 +56,7 @@ def run_demo(
         once: stop the server at the end.
         json_file: where to write every figure.
     """
-    require_linux("candor demo")
+    note_weaker_bounds()
     # so that the server is stopped too
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     started = time.monotonic()

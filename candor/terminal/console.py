@@ -53,6 +53,14 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, allow_nan=False, default=str))  # noqa: T201
 
 
+def note_weaker_bounds() -> None:
+    """Say it where the kernel does not enforce limits."""
+    from model_store import kernel
+
+    if not kernel.ENFORCES:
+        note(kernel.WEAKER)
+
+
 def sentence(error: Exception) -> str:
     """Return what went wrong and with what, also for errors that leave one of them out.
 

@@ -16,11 +16,12 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from model_store import kernel
 from model_store.confinement import bare_environment
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
 from model_store.image.probes import Run
-from model_store.installation import require_linux, usable_cores
+from model_store.installation import usable_cores
 
 _START: Final = (
     "import importlib, json, sys; sys.path[:], worker, *limits = json.loads(sys.argv[1]); "
@@ -43,7 +44,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class WorkerProgram:
-    """What a sandbox runs: a module with `main(memory_bytes, threads)`, and its runtime's name.
+    """What a sandbox runs: a module with `main(memory_bytes, threads, pipe)`, and its runtime.
 
     `base_bytes`: the address space of Python, the runtime and one batch.
     """
@@ -94,18 +95,24 @@ class Sandbox:
         worker: WorkerProgram = ONNX_RUNTIME,
     ) -> None:
         """`model_bytes`: size of the foreign graph, on which the limit of memory depends."""
-        require_linux("candor import")
         self._seconds, self._runtime = seconds, worker.runtime
         self._limit = memory_bytes or worker.base_bytes + TIMES_FILE * model_bytes
         self._timed_out, self._loaded = False, 0
-        given = json.dumps([sys.path, worker.module, self._limit, usable_cores()])
+        self._watch = None if kernel.ENFORCES else kernel.ChildWatch()
+        pipes = [] if self._watch is None else [self._watch.child_end]
+        pipe = self._watch and self._watch.child_end
+        given = json.dumps([sys.path, worker.module, self._limit, usable_cores(), pipe])
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, given],
             env=bare_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pass_fds=pipes,
         )
+        if self._watch is not None:
+            self._watch.follow(self._process)
+            self._watch.limit(self._limit)
 
     def load(self, model: bytes) -> SandboxSession:
         """Load a graph with ONNX Runtime."""
@@ -126,6 +133,8 @@ class Sandbox:
         """End the process."""
         self._process.kill()
         self._process.wait()
+        if self._watch is not None:
+            self._watch.close()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()

@@ -8,19 +8,22 @@ in the entry `json`.
 import io
 import json
 import os
-import resource
 import struct
 import sys
 from typing import IO, Any
 
 import numpy as np
 
+from model_store import kernel
 from model_store.confinement import confine
 
 
-def main(memory_bytes: int, threads: int) -> None:
-    """Answer messages until the caller closes the pipe."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
+    """Answer messages until the caller closes standard input.
+
+    `pipe`: of the caller, where the kernel enforces no limits.
+    """
+    kernel.bound_memory(memory_bytes, pipe)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     from model_store.runtime import (  # not above: the caller imports this module, too

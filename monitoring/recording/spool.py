@@ -116,7 +116,7 @@ class Spool:
             raise SpoolFull(str(self.path), self.limit_bytes)
         try:
             _write(self._file, line, self._end)
-            os.fdatasync(self._file)
+            getattr(os, "fdatasync", os.fsync)(self._file)  # macOS has the second alone
         except OSError:
             with suppress(OSError):
                 self._reserve()  # no part of the line may be found later
@@ -211,8 +211,11 @@ class Spool:
     def _reserve(self) -> None:
         """Fill the file with zeros from the last frame to the limit, allocated on the disk."""
         os.ftruncate(self._file, self._end)
-        if self.limit_bytes > self._end:
+        size = self.limit_bytes - self._end
+        if size > 0 and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file, 0, self.limit_bytes)
+        elif size > 0:  # macOS
+            _write(self._file, bytes(size), self._end)
 
 
 _ELSEWHERE = "give the server a CANDOR_SPOOL"

@@ -13,6 +13,8 @@ import os
 import tempfile
 from typing import Any, Final, TypeAlias
 
+from model_store import kernel
+
 # The kinds of messages. A process is ready once. A job asks for memory at most once, and ends as
 # decoded, or as refused: with `last`, the process takes no other job.
 READY, JOB, NEEDS, GRANTED, DENIED, DECODED, REFUSED = (
@@ -27,6 +29,10 @@ READY, JOB, NEEDS, GRANTED, DENIED, DECODED, REFUSED = (
 LINE_BYTES: Final = 2**16
 FIRST_BYTES: Final = 2**20
 KEPT_BYTES: Final = 32 * 2**20
+# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own
+# objects.
+FREE_BYTES: Final = 64 * 2**20
+SLACK_BYTES: Final = 64 * 2**20  # for libraries that reserve more than they use
 
 # An encoded image. A large body is a view of the memory into which the system read it.
 Encoded: TypeAlias = bytes | memoryview
@@ -77,7 +83,8 @@ class SharedMemory:
     def trim(self) -> None:
         """Give what is over KEPT_BYTES back to the system; until it is written again, it is 0."""
         if not self._memory.closed and len(self._memory) > KEPT_BYTES:
-            with contextlib.suppress(OSError):  # a file on disk, where there is no such memory
+            # Not a file on disk, which stands in for such memory, nor where there is no such call.
+            with contextlib.suppress(OSError, AttributeError):
                 self._memory.madvise(mmap.MADV_REMOVE, KEPT_BYTES)
 
     def close(self) -> None:
@@ -90,8 +97,10 @@ class SharedMemory:
 def shared_file() -> int:
     """A new file for SharedMemory, which a process that is started may inherit. Raises OSError."""
     try:
+        if not kernel.ENFORCES:
+            raise OSError("no memory without a file")
         file = os.memfd_create("candor-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    except (AttributeError, OSError):  # not Linux, where servers do not run, or not allowed
+    except OSError:  # not Linux, or not allowed
         with tempfile.TemporaryFile() as unnamed:
             file = os.dup(unnamed.fileno())
         os.ftruncate(file, FIRST_BYTES)

@@ -25,7 +25,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 
-from model_store import errors
+from model_store import errors, kernel
 from model_store.confinement import bare_environment
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
@@ -34,11 +34,13 @@ from serving.decoding.budget import Budget
 from serving.decoding.channel import (
     DECODED,
     DENIED,
+    FREE_BYTES,
     GRANTED,
     JOB,
     LINE_BYTES,
     NEEDS,
     READY,
+    SLACK_BYTES,
     Encoded,
     SharedMemory,
     line,
@@ -61,8 +63,8 @@ _ENVIRONMENT: Final = {
 }
 # sys.path is handed over, because the server's own may come from its working directory.
 _START: Final = (
-    "import json, sys; parent, sys.path[:], file = json.loads(sys.argv[1]); "
-    "from serving.decoding.worker import main; main(parent, file)"
+    "import json, sys; parent, sys.path[:], file, pipe = json.loads(sys.argv[1]); "
+    "from serving.decoding.worker import main; main(parent, file, pipe)"
 )
 START_S: Final = 60.0
 WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
@@ -119,9 +121,14 @@ class DecodingJob:
 class DecodingProcess(asyncio.Protocol):
     """A process that decodes one image at a time."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", memory: SharedMemory) -> None:
-        """See `start`."""
-        self._process, self._memory = process, memory
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        memory: SharedMemory,
+        watch: kernel.ChildWatch | None,
+    ) -> None:
+        """See `start`. `watch`: where the kernel enforces no limits."""
+        self._process, self._memory, self._watch = process, memory, watch
         self._buffer = bytearray()
         self._reply: asyncio.Future[dict[str, Any] | None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -141,7 +148,7 @@ class DecodingProcess(asyncio.Protocol):
             try:
                 memory = SharedMemory(shared_file())
                 try:
-                    child = _start_child(theirs, memory.file)
+                    child, watch = _start_child(theirs, memory.file)
                 except OSError:
                     memory.close()
                     raise
@@ -150,7 +157,7 @@ class DecodingProcess(asyncio.Protocol):
                 raise DecoderUnavailable(
                     f"no decoding process can be started here ({error.strerror})."
                 ) from error
-        process = cls(child, memory)
+        process = cls(child, memory, watch)
         loop = asyncio.get_running_loop()
         process._reply = loop.create_future()
         try:
@@ -173,6 +180,8 @@ class DecodingProcess(asyncio.Protocol):
     @property
     def memory_bytes(self) -> int:
         """Resident memory; 0 if the system does not tell."""
+        if self._watch is not None:
+            return self._watch.memory_bytes
         try:
             pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         except (OSError, IndexError):
@@ -211,7 +220,9 @@ class DecodingProcess(asyncio.Protocol):
         self._memory.grow(max(len(job.data), job.answer_bytes))
         self._memory.write(job.data)
         limit_s = WALL_FACTOR * job.cpu_s
+        bound = self._bound_from_now(job)
         try:
+            bound(FREE_BYTES)
             reply = await self._ask(
                 limit_s,
                 JOB,
@@ -226,6 +237,7 @@ class DecodingProcess(asyncio.Protocol):
                 needed = int(reply["bytes"])
                 async with budget.hold(needed, wait_s=lambda: wait_s) as granted:
                     kind, limit = GRANTED if granted else DENIED, budget.capacity
+                    bound(FREE_BYTES + granted * needed)
                     reply = await self._ask(limit_s, kind, limit=limit)
                     if reply is not None and not granted and needed <= limit:
                         raise NoMemoryNow
@@ -236,8 +248,17 @@ class DecodingProcess(asyncio.Protocol):
             self.kill()
             raise BrokenImage("the decoder answered nonsense") from error
         finally:
+            bound(None)
             self._memory.trim()
             self.used_s = time.monotonic()
+
+    def _bound_from_now(self, job: DecodingJob) -> Callable[[int | None], None]:
+        """A function that lets the process grow by so many bytes; None: without limit."""
+        watch, given = self._watch, max(len(job.data), job.answer_bytes)
+        if watch is None:  # it asks the kernel itself
+            return lambda _: None
+        before = watch.memory_bytes + given + SLACK_BYTES
+        return lambda growth: watch.limit(None if growth is None else before + growth)
 
     def kill(self) -> None:
         """End it soon, without waiting for that."""
@@ -250,6 +271,8 @@ class DecodingProcess(asyncio.Protocol):
         if self._process.poll() is None:
             threading.Thread(target=self._process.wait, daemon=True).start()
         self._memory.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -314,21 +337,31 @@ class DecodingProcess(asyncio.Protocol):
         )
         if self._too_slow or code == -signal.SIGXCPU:
             return ImageTooComplex("too many seconds of processor time", f"{job.cpu_s:g} s")
+        if self._watch is not None and self._watch.killed:
+            limit = "the memory for one image"
+            return ImageTooComplex("more memory than was set aside", limit)
         if code == -signal.SIGKILL:
             limit = f"{limit_bytes / 2**20:,.0f} MiB of memory"
             return ProcessKilled("the decoding process was killed", limit)
         return BrokenImage(f"the decoder ended with {name}")
 
 
-def _start_child(connection: socket.socket, file: int) -> "subprocess.Popen[bytes]":
+def _start_child(
+    connection: socket.socket, file: int
+) -> tuple["subprocess.Popen[bytes]", kernel.ChildWatch | None]:
     """Start the worker, with `connection` as its standard input. Raises OSError."""
-    given = json.dumps([os.getpid(), sys.path, file])
-    return subprocess.Popen(
+    watch = None if kernel.ENFORCES else kernel.ChildWatch()
+    pipes = [] if watch is None else [watch.child_end]
+    given = json.dumps([os.getpid(), sys.path, file, watch and watch.child_end])
+    child = subprocess.Popen(
         [sys.executable, "-I", "-c", _START, given],
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**bare_environment(), **_ENVIRONMENT},
-        pass_fds=[file],
+        pass_fds=[file, *pipes],
         start_new_session=True,
     )
+    if watch is not None:
+        watch.follow(child)
+    return child, watch

@@ -1,5 +1,5 @@
 """A decoding process: takes one image after the other from its socket, within limits that the
-kernel enforces.
+kernel enforces, or the server where it does not (model_store/kernel.py).
 
 Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the
 process ends. Rights: it can reach the socket and the memory and nothing else
@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from model_store import kernel
 from model_store.confinement import confine
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames, patient_of
@@ -30,18 +31,16 @@ from model_store.image.viewing import view
 from serving.decoding.channel import (
     DECODED,
     DENIED,
+    FREE_BYTES,
     LINE_BYTES,
     NEEDS,
     READY,
     REFUSED,
+    SLACK_BYTES,
     SharedMemory,
     line,
 )
 
-# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own
-# objects.
-FREE_BYTES: Final = 64 * 2**20
-SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
 # Memory that a process may keep between two jobs; the server sets as much aside for each process.
 KEPT_BYTES: Final = 128 * 2**20
 PAGE_BYTES: Final = resource.getpagesize()
@@ -69,9 +68,12 @@ class Channel:
         return fields
 
 
-def main(parent: int, file: int) -> None:
-    """Take jobs until the server of process id `parent` ends. `file`: of the shared memory."""
-    obey_only(parent)
+def main(parent: int, file: int, pipe: int | None) -> None:
+    """Take jobs until the server of process id `parent` ends. `file`: of the shared memory; `pipe`:
+    of the server, where the kernel enforces nothing.
+    """
+    kernel.ENFORCES = pipe is None
+    obey_only(parent, pipe)
     channel = Channel(file)
     limits = JobLimits()
     _load_decoders()
@@ -161,7 +163,8 @@ class _Memory:
 
 
 class JobLimits:
-    """The kernel's limits for one job after the other. A job makes few system calls for them,
+    """The kernel's limits for one job after the other (of memory on Linux alone; elsewhere the
+    server kills the process). A job makes few system calls for them,
     because a light model's answer would feel more.
     """
 
@@ -185,12 +188,16 @@ class JobLimits:
         soft = self._base_bytes + size_bytes + SLACK_BYTES
         if self._hard_memory != resource.RLIM_INFINITY:
             soft = min(soft, self._hard_memory)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard_memory))
+        self._limit_memory(soft)
 
     def lift(self) -> None:
         """End the limits; the answer may be as large as it is."""
         resource.setrlimit(resource.RLIMIT_CPU, (self._hard_cpu, self._hard_cpu))
-        resource.setrlimit(resource.RLIMIT_AS, (self._hard_memory, self._hard_memory))
+        self._limit_memory(self._hard_memory)
+
+    def _limit_memory(self, soft: int) -> None:
+        if kernel.ENFORCES:  # else the server watches
+            resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard_memory))
 
     def memory_bytes(self) -> tuple[int, int]:
         """Address space and resident memory; where the system hides them, 256 MiB and 0."""
@@ -206,14 +213,13 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def obey_only(parent: int) -> None:
-    """Ignore SIGINT and SIGTERM, which the server answers, and end with it, however it ends.
-
-    Where the kernel cannot end a process with its parent, the end of the socket does.
-    """
+def obey_only(parent: int, pipe: int | None) -> None:
+    """Ignore SIGINT and SIGTERM, which the server answers, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
+    if pipe is not None:
+        kernel.end_with(pipe)
+    else:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit()

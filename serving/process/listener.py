@@ -20,6 +20,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
+from model_store import kernel
 from model_store.confinement import hide
 from model_store.installation import install_command
 from serving.errors import ListenError, SettingsError
@@ -38,12 +39,16 @@ TLS_BACKLOG: Final = 128
 # As long as a request head may take; HTTP does not know the connection before it.
 HANDSHAKE_S: Final = 10.0
 TURN_S: Final = 0.001
+OPEN_MAX: Final = 10_240
 
 
 def allow_many_connections() -> None:
     """Raise the soft limit of open files to the hard one: every connection is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = hard
+    if not kernel.ENFORCES:  # macOS refuses more than that, whatever the hard limit says
+        most = OPEN_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def prepare(settings: Settings) -> None:
@@ -55,6 +60,8 @@ def prepare(settings: Settings) -> None:
     read_access(settings, ())
     tls_files(settings)
     configure_logging(settings.log_level)
+    if not kernel.ENFORCES:
+        logger.warning("%s", kernel.WEAKER)
     if ignored := ignored_variables():
         logger.info(
             "ignored variables that Kubernetes injected for a Service",

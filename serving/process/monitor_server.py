@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from model_store.installation import require_linux
 from model_store.store.store import Store
 from monitoring.http.endpoint import bind
 from monitoring.ledger import versions
@@ -57,9 +56,8 @@ logger = logging.getLogger(__name__)
 def serve_monitor(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code.
 
-    Raises LinuxRequired, ListenError, LedgerError or SettingsError.
+    Raises ListenError, LedgerError or SettingsError.
     """
-    require_linux("candor monitor")
     if settings.ledger_url is None:
         raise SettingsError(
             "candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off."

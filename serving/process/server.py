@@ -20,7 +20,6 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from model_store.bundle.bundle import Bundle
-from model_store.installation import require_linux
 from monitoring.http.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
@@ -82,10 +81,9 @@ ENDPOINTS: Final = (  # with a ledger
 def serve(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code.
 
-    Raises LinuxRequired or SettingsError before anything is opened, and ListenError before the
+    Raises SettingsError before anything is opened, and ListenError before the
     ledger is, if an address cannot be listened on.
     """
-    require_linux("candor serve")
     prepare(settings)
     allow_many_connections()
     keep_freed_memory()

@@ -6,7 +6,6 @@ The process has no files, no network and no rights when it reads the first byte.
 
 import io
 import os
-import resource
 import sys
 import warnings
 from typing import Any
@@ -15,13 +14,14 @@ import numpy as np
 
 from model_store.confinement import confine
 from model_store.foreign.sandbox_worker import read_message, write_message
+from model_store.kernel import bound_memory
 
 OPSET = 17
 
 
-def main(memory_bytes: int, threads: int) -> None:
-    """Answer messages until the caller closes the pipe."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
+    """Answer messages until the caller closes standard input; `pipe`: see `bound_memory`."""
+    bound_memory(memory_bytes, pipe)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what torch prints must not mix with the answers
     warnings.simplefilter("ignore")

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from model_store import kernel
 from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.inspection import ModelWishes, inspect_model
@@ -190,6 +191,13 @@ def test_is_refused_by_name(tmp_path: Path, case: str) -> None:
     assert named in refusal(tmp_path / "model.onnx")
 
 
+@pytest.fixture(params=[True, False], ids=["kernel", "watched"])
+def enforces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the kernel enforces limits, or this process does, as on macOS."""
+    monkeypatch.setattr(kernel, "ENFORCES", request.param)
+
+
+@pytest.mark.usefixtures("enforces")
 def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
     values = {"at": (TensorProto.INT64, []), "go_on": (TensorProto.BOOL, [])}
     values |= {"sum": (TensorProto.FLOAT, None), "again": (TensorProto.BOOL, [])}
@@ -233,6 +241,24 @@ def test_work_that_pixels_decide_is_refused_unless_trusted(tmp_path: Path, kind:
         assert "--trusted" in str(check_graph(bundle.onnx, card))
 
 
+@pytest.mark.usefixtures("enforces")
+def test_a_graph_that_asks_for_too_much_memory_is_ended(tmp_path: Path) -> None:
+    many = {"shape": np.array([1 << 29, 1], np.int64), "often": np.array([1 << 6], np.int64)}
+    write = model(
+        FLAT,
+        node("MatMul", "flat weights", "scores"),
+        node("Expand", "scores many", "large"),
+        node("ReduceMax", "large", "scored"),
+        constants={"many": many["shape"]},
+    )
+    write(tmp_path / "large.onnx")
+    with Sandbox(0, memory_bytes=2**29) as sandbox, pytest.raises(ForeignModelRefused):
+        sandbox.load((tmp_path / "large.onnx").read_bytes()).run(
+            {"image": np.zeros((1, 3, SIDE, SIDE), np.float32)}
+        )
+
+
+@pytest.mark.usefixtures("enforces")
 def test_a_process_that_dies_is_a_sentence() -> None:
     with Sandbox(0, memory_bytes=2**20) as sandbox, pytest.raises(ForeignModelRefused):
         sandbox.load(b"")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model_store import kernel
 from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
 from serving.decoding import decoder as decoder_module
@@ -38,6 +39,13 @@ from tests.builders.processes import wait_until
 pytestmark = pytest.mark.anyio
 SPEC = InputSpec(3, 8, 8)
 PATIENT: dict[str, Any] = {"deadline_s": 60, "decode_processes": 1, "decode_cpu_s": 60}
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["kernel", "watched"])
+def enforces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the kernel enforces limits, or the server does, as on macOS."""
+    monkeypatch.setattr(kernel, "ENFORCES", request.param)
+    return bool(request.param)
 
 
 def opened(**settings: Any) -> Decoder:
@@ -111,7 +119,10 @@ async def test_the_memory_of_a_large_image_grows_and_is_given_back(
 async def test_without_shared_memory_images_are_decoded_all_the_same(
     pool: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "memfd_create")
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "memfd_create", refused)
     for name in ("jpeg", "dicom"):
         data = ANYTHING[name]()
         np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))

@@ -13,10 +13,8 @@ from calibration import DISTRIBUTION
 from candor.command_line import TRAINING_PACKAGES
 from candor.import_conflicts import OWN
 from model_store import installation
-from model_store.errors import LinuxRequired
 from model_store.installation import (
     install_command,
-    require_linux,
     requirements,
     typed_command,
     usable_cores,
@@ -88,15 +86,6 @@ def test_nothing_tells_the_user_to_install_a_strangers_package(folder: str) -> N
     for file in (ROOT / folder).rglob("*"):
         if file.suffix in (".py", ".md", ".html", ".jinja") and "0040-" not in file.name:
             assert not re.search(r"candor\[\w+\]|pip install candor\b", file.read_text()), file
-
-
-@pytest.mark.parametrize("platform", ["darwin", "win32", "freebsd14"])
-def test_other_systems_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    with pytest.raises(
-        LinuxRequired, match=f"^candor serve needs Linux, and this system is {platform}"
-    ):
-        require_linux("candor serve")
 
 
 def test_cores_are_those_of_this_process_and_where_that_is_not_told_all(
