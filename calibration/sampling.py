@@ -63,6 +63,36 @@ def grouped_parts(
     return [np.flatnonzero(part_of[unit] == part) for part in range(len(shares))]
 
 
+def findings_parts(
+    labels: NDArray[np.float64], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
+) -> list[NDArray[np.int64]]:
+    """Like `grouped_parts` for findings (N, K), 1, 0 or NaN: each part gets its share of the
+    positives of each finding, the rarest first.
+
+    Source: iterative stratification, Sechidis, Tsoumakas and Vlahavas 2011, with groups as units.
+
+    >>> labels = np.array([[1, 0], [1, 1], [0, 1], [0, np.nan]] * 4)
+    >>> parts = findings_parts(labels, np.arange(16), (0.75, 0.25), seed=0)
+    >>> [(labels[part] == 1).sum(axis=0).tolist() for part in parts]
+    [[6, 6], [2, 2]]
+    """
+    _, unit, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    brought = np.zeros((len(sizes), labels.shape[1]))  # positives, (groups, findings)
+    np.add.at(brought, unit, labels == 1)
+    totals = brought.sum(axis=0)
+    rarity = np.where(brought > 0, totals, np.inf)
+    rarest, few = rarity.argmin(axis=1), rarity.min(axis=1)
+    room, space = np.outer(shares, totals), np.outer(shares, [len(labels)])[:, 0]
+    part_of = np.empty(len(sizes), np.int64)
+    for group in np.lexsort((np.random.default_rng(seed).random(len(sizes)), few)):
+        wanted = room[:, rarest[group]] if np.isfinite(few[group]) else space
+        chosen = max(range(len(shares)), key=lambda part: (wanted[part], space[part]))
+        part_of[group] = chosen
+        room[chosen] -= brought[group]
+        space[chosen] -= sizes[group]
+    return [np.flatnonzero(part_of[unit] == part) for part in range(len(shares))]
+
+
 def joined(*keys: Sequence[Hashable | None]) -> NDArray[np.int64]:
     """Number of each item's set, int64 (N,); items that share a key are in one set.
 

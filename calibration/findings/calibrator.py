@@ -6,11 +6,19 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.calibrators.remedies import TEMPERATURE_BIAS
+from calibration.calibrators.remedies import CASE_MIX, TEMPERATURE_BIAS, Remedy
 from calibration.calibrators.temperature import HIGHEST, LOWEST
-from calibration.calibrators.temperature import sigmoid as sigmoid
 
 FEWEST_POSITIVES = 20  # and as many negatives: on fewer, T and b are mostly chance
+
+
+def sigmoid(logits: npt.ArrayLike) -> FloatArray:
+    """Return 1 / (1 + exp(-z)) in float64, for any finite z.
+
+    >>> sigmoid([0.0, 1000.0])
+    array([0.5, 1. ])
+    """
+    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logits, dtype=np.float64) / 2)))
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,18 @@ def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrato
     if min(positives, len(y) - positives) < FEWEST_POSITIVES:
         return UNFITTED
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
-    both = np.stack([np.zeros(2 * len(z)), np.tile(z, 2)], axis=1)
-    affine = TEMPERATURE_BIAS.fit(
-        both, np.repeat([1, 0], len(z)), weights=np.concatenate([target, 1 - target])
-    )
-    temperature = min(max(1 / affine.weight[1], LOWEST), HIGHEST)
-    return FindingCalibrator(temperature, affine.bias[1] - affine.bias[0], fitted=True)
+    weights = np.concatenate([target, 1 - target])
+    weight, bias = _likeliest(TEMPERATURE_BIAS, z, weights)
+    temperature = min(max(1 / weight, LOWEST), HIGHEST)
+    if temperature in (LOWEST, HIGHEST):
+        _, bias = _likeliest(CASE_MIX, z / temperature, weights)  # the best b at a bound of T
+    return FindingCalibrator(temperature, bias, fitted=True)
+
+
+def _likeliest(
+    form: Remedy, logits: FloatArray, weights: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """Weight and bias of logits (M,) that count `weights` (2M,) as present, and then as absent."""
+    both = np.stack([np.zeros(2 * len(logits)), np.tile(logits, 2)], axis=1)
+    affine = form.fit(both, np.repeat([1, 0], len(logits)), weights=weights)
+    return affine.weight[1], affine.bias[1] - affine.bias[0]

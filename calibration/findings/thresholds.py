@@ -62,8 +62,8 @@ def choose_threshold(
     return _of_labels(p, y, kind, value or 0)
 
 
-def check_rule(kind: str, value: float | None) -> ThresholdKind:
-    """Return the kind of the rule. Raises ValueError unless there is one with such a value."""
+def check_rule(kind: str, value: float | None) -> None:
+    """Raise ValueError unless there is such a rule with such a value."""
     if kind not in KINDS:
         raise ValueError(f"no threshold is chosen by {kind!r}; known are {', '.join(KINDS)}")
     if kind in ("half", "youden"):
@@ -73,7 +73,6 @@ def check_rule(kind: str, value: float | None) -> ThresholdKind:
         raise ValueError(f"{kind} needs a value above 0, as in {kind}=0.9; got {value}")
     elif kind != "cost" and value > 1:
         raise ValueError(f"a {kind} is at most 1; got {value:g}")
-    return kind
 
 
 def _of_labels(p: FloatArray, y: BoolArray, kind: ThresholdKind, value: float) -> float | None:
@@ -103,7 +102,7 @@ def _curve(p: FloatArray, y: BoolArray) -> tuple[FloatArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True)
-class RateEstimate:
+class ObservedRate:
     """A share of `n` images, with its exact 95 % interval (Clopper and Pearson 1934)."""
 
     value: float
@@ -124,9 +123,9 @@ class OperatingPoint:
     """
 
     threshold: float
-    sensitivity: RateEstimate | None
-    specificity: RateEstimate | None
-    ppv: RateEstimate | None
+    sensitivity: ObservedRate | None
+    specificity: ObservedRate | None
+    ppv: ObservedRate | None
 
 
 def operating_point(
@@ -159,13 +158,13 @@ def operating_point(
     units = None if groups is None else np.asarray(groups)[known]
     present = p >= threshold
 
-    def rate(right: BoolArray, among: BoolArray) -> RateEstimate | None:
+    def rate(right: BoolArray, among: BoolArray) -> ObservedRate | None:
         return rate_estimate(right[among], None if units is None else units[among])
 
     return OperatingPoint(threshold, rate(present, y), rate(~present, ~y), rate(y, present))
 
 
-def rate_estimate(right: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> RateEstimate | None:
+def rate_estimate(right: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> ObservedRate | None:
     """Return the share of true values in `right` (N,), or None if N is 0.
 
     With `groups` (N,), the interval is that of n / (design effect) images, the variance between
@@ -177,7 +176,7 @@ def rate_estimate(right: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> 
     share, n = float(r.mean()), _independent(r, groups)
     lower = share_interval(n, math.floor(share * n + _ROUNDING)).lower
     upper = share_interval(n, math.ceil(share * n - _ROUNDING)).upper
-    return RateEstimate(share, lower, upper, r.size)
+    return ObservedRate(share, lower, upper, r.size)
 
 
 def _independent(right: BoolArray, groups: npt.ArrayLike | None) -> int:

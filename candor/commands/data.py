@@ -1,7 +1,7 @@
 """`candor data check`: inspect a data set before spending hours on training."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -51,6 +51,20 @@ WindowOption = Annotated[
 FirstFrameOption = Annotated[
     bool, option("Use the first frame of DICOM files that have several.", "--first-frame")
 ]
+FindingsOption = Annotated[
+    str | None,
+    option(
+        "Several findings an image: the columns to read or, where labels are lists such as A|B, "
+        "the findings that were looked for. Names joined by |, or '*' for all."
+    ),
+]
+ExclusiveOption = Annotated[
+    bool, option("Labels are exclusive classes though they look like findings.", "--exclusive")
+]
+UncertainOption = Annotated[
+    Literal["missing", "present", "absent"],
+    option("What a finding's label of -1 (uncertain) is taken for."),
+]
 
 
 def load_arguments(context: typer.Context) -> "LoadArguments":
@@ -63,6 +77,9 @@ def load_arguments(context: typer.Context) -> "LoadArguments":
         "max_corrupt": params["max_corrupt"],
         "window": params["window"],
         "first_frame": params["first_frame"],
+        "findings": params["findings"],
+        "exclusive": params["exclusive"],
+        "uncertain": params["uncertain"],
     }
 
 
@@ -76,6 +93,9 @@ def check(
     max_corrupt: CorruptOption = 0.01,
     window: WindowOption = None,
     first_frame: FirstFrameOption = False,
+    findings: FindingsOption = None,
+    exclusive: ExclusiveOption = False,
+    uncertain: UncertainOption = "missing",
     seed: Annotated[
         int, option("Seed for the splits that the data lacks, as in `candor train`.")
     ] = 0,

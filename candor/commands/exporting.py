@@ -1,6 +1,7 @@
 """`candor export`."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,7 +20,10 @@ from candor.commands.options import (
 from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from rich.console import RenderableType
+
     from model_store.bundle.card import Card
+    from model_store.bundle.finding_card import ThresholdRule
     from training.datasets import Dataset
 
 Form = Literal["bundle", "triton", "kserve"]
@@ -61,6 +65,15 @@ def export(
         option(
             "The data of the run, for other precisions than float32 (default: where the run found "
             "it)."
+        ),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        option(
+            "How validation chooses the threshold of findings: youden, half, sensitivity=0.9, "
+            "specificity=0.9 or cost=10 (a missed finding costs 10 false alarms); for one finding "
+            "NAME:RULE. Repeatable (youden).",
+            "--threshold",
         ),
     ] = None,
     store: StoreOption = None,
@@ -114,6 +127,7 @@ def export(
         raise typer.BadParameter(
             f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}", param_hint="--calibrator"
         )
+    rules = _threshold_rules(threshold or ())
     target = settings(store=store).opened_store
     precisions = [each.strip() for each in precision.split(",")]
     exported = export_run(
@@ -124,6 +138,7 @@ def export(
         anyway=anyway,
         precisions=precisions,
         dataset=_data(run, data) if set(precisions) != {"float32"} else None,
+        rules=rules,
         max_accuracy_loss=max_accuracy_loss,
     )
     if promote:
@@ -159,8 +174,8 @@ def export(
             "in use: then export with\n"
             "--calibrator temperature."
         )
-    for note in _bound_notes(exported.card):
-        stdout.print(note)
+    for part in _notes(exported.card, rules):
+        stdout.print(part)
     images = counted(verified.images, "real image")
     stdout.print(
         f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}"
@@ -179,14 +194,38 @@ def export(
         stdout.print(f"Next: candor promote {name} {exported.version}")
 
 
-def _bound_notes(card: "Card") -> list[str]:
-    """A sentence for each temperature of the bundle that validation does not determine."""
-    from candor.terminal.evaluation import bound_notes
+def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
+    """The rules by finding; "" for all others. A usage error for what is no rule."""
+    from calibration.findings.thresholds import check_rule
+    from model_store.bundle.finding_card import ThresholdRule
 
+    rules = {}
+    for text in given:
+        name, _, rule = text.rpartition(":")
+        kind, _, number = rule.partition("=")
+        try:
+            value = float(number) if number else None
+            check_rule(kind, value)
+        except ValueError as error:
+            raise typer.BadParameter(f"got {text!r}: {error}", param_hint="--threshold") from error
+        rules[name] = ThresholdRule.model_validate({"kind": kind, "value": value})
+    return rules
+
+
+def _notes(card: "Card", rules: "Mapping[str, ThresholdRule]") -> "list[RenderableType]":
+    """The promises of findings; a sentence for what validation does not determine."""
+    from candor.terminal.evaluation import bound_notes
+    from candor.terminal.findings import promise_table, threshold_notes
+    from model_store.bundle.finding_card import ThresholdRule
+
+    if card.has_findings:
+        usual = rules.get("", ThresholdRule(kind="youden"))
+        wanted = [rules.get(name, usual) for name in card.classes]
+        return [promise_table(card), *threshold_notes(card, wanted)]
     notes = bound_notes(card.calibration.temperature)
     for each in card.variants or ():
         notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
-    return notes
+    return [*notes]
 
 
 def _data(run: Path, given: str | None) -> "Dataset":

@@ -11,10 +11,13 @@ import typer
 from candor.commands import train_options as opt
 from candor.commands.data import (
     CorruptOption,
+    ExclusiveOption,
+    FindingsOption,
     FirstFrameOption,
     GroupOption,
     LayoutOption,
     LeakageOption,
+    UncertainOption,
     WindowOption,
     load_arguments,
 )
@@ -46,6 +49,9 @@ def train(
     max_corrupt: CorruptOption = 0.01,
     window: WindowOption = None,
     first_frame: FirstFrameOption = False,
+    findings: FindingsOption = None,
+    exclusive: ExclusiveOption = False,
+    uncertain: UncertainOption = "missing",
     out: opt.Out = None,
     restart: opt.Restart = False,
     tensorboard: opt.TensorBoard = False,

@@ -14,6 +14,7 @@ from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.evaluation.evaluation import EVALUATED, Method
+from training.evaluation.findings import require_classes
 from training.networks.backbones import find_weights
 from training.progress import Progress
 from training.runs.config import TrainConfig, offline_config
@@ -83,8 +84,9 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
         rows, figures = [], {}
         for loss, title, run in (("ce", "cross-entropy", runs.ce), ("dca", "DCA", runs.dca)):
             for method, suffix in CALIBRATORS.items():
-                measures = run.evaluation.measures[split][method].as_dict()
-                temperature = run.evaluation.temperature if method == "temperature" else 1.0
+                evaluation = require_classes(run.evaluation)
+                measures = evaluation.measures[split][method].as_dict()
+                temperature = evaluation.temperature if method == "temperature" else 1.0
                 rows.append([*measures_row(f"{title}{suffix}", measures), figure(temperature)])
                 figures[f"{loss}_{method}"] = measures | {"temperature": temperature}
         session.figures[f"train_{split}"] = figures

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from calibration.wording import counted
 from candor.terminal.tables import table
 
+KINDS = {"classes": "class", "findings": "images with the finding"}
 EXCLUDED_SHOWN = 20  # left-out files listed by name
 
 
@@ -18,7 +19,7 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
         [name, *(str(counts[label]) for counts in splits.values())]
         for label, name in enumerate(found["classes"])
     ]
-    rows.append(["all", *(str(sum(counts)) for counts in splits.values())])
+    rows.append(["all", *(str(count) for count in found["images"].values())])
     if any(found["groups"].values()):
         rows.append(
             ["patients or groups", *(str(count or "-") for count in found["groups"].values())]
@@ -35,6 +36,6 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     lines += [f"  and {hidden} more; --json lists all of them."] if hidden > 0 else []
     lines += [f"Note: {note}." for note in found["notes"]]
     return [
-        table(title, ("class", *splits), rows),
+        table(title, (KINDS[found["kind"]], *splits), rows),
         *(f"\n{line}" if not at else line for at, line in enumerate(lines)),
     ]

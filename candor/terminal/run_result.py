@@ -1,6 +1,7 @@
 """What `candor train` says when a run is done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import RenderableType
 
@@ -8,10 +9,12 @@ from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recal
 from calibration.wording import counted
 from candor.terminal.console import print_json, stdout
 from candor.terminal.evaluation import evaluation_tables
+from candor.terminal.findings import findings_tables
 from candor.terminal.tables import figure, interval, table
 from training.evaluation.evaluation import Evaluation
+from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
 from training.evaluation.usefulness import constant_answer, shortcomings
-from training.runs.config import RecipeRecord
+from training.runs.config import RecipeRecord, RunRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
 
@@ -21,12 +24,7 @@ def print_result(
 ) -> None:
     """Print a run, after a `note` on its data."""
     evaluation, record = result.evaluation, result.record
-    found = shortcomings(
-        evaluation,
-        record.classes,
-        method="temperature",
-        balanced=record.config.class_weights == "balanced",
-    )
+    found, tables = _assessed(evaluation, record)
     if json_out:
         repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}
         print_json(
@@ -37,8 +35,7 @@ def print_result(
     if record.recipe is not None and record.recipe.candidates:
         stdout.print(recipe_sentence(record.recipe))
         stdout.print()
-    answers = answer_tables(evaluation, record.classes)
-    for part in (*evaluation_tables(evaluation), "", *answers):
+    for part in tables():
         stdout.print(part)
     if repetition and repetition.repeats(result.folder):
         stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
@@ -58,6 +55,21 @@ def print_result(
     )
     for each in found:
         stdout.print(f"- {each}")
+
+
+def _assessed(
+    evaluation: Evaluation | FindingsEvaluation, record: RunRecord
+) -> tuple[list[str], Callable[[], Sequence[RenderableType]]]:
+    """Why a model is of no use, and its tables when they are wanted."""
+    if isinstance(evaluation, FindingsEvaluation):
+        return findings_shortcomings(evaluation), partial(findings_tables, evaluation)
+    balanced = record.config.class_weights == "balanced"
+    found = shortcomings(evaluation, record.classes, method="temperature", balanced=balanced)
+
+    def tables() -> list[RenderableType]:
+        return [*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)]
+
+    return found, tables
 
 
 COLUMNS = 10  # classes whose answers get a column each

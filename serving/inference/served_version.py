@@ -28,14 +28,7 @@ from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer
-from serving.errors import (
-    ClientGone,
-    InferenceFailed,
-    LedgerFailed,
-    ModelUnusable,
-    OutOfScope,
-    VersionStopped,
-)
+from serving.errors import ClientGone, InferenceFailed, LedgerFailed, ModelUnusable, VersionStopped
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AuditSampler
 from serving.inference.answer_rows import AnswerRows
@@ -51,7 +44,6 @@ from serving.inference.metrics import InferenceCounts, ServingMetrics
 from serving.inference.prediction import Prediction
 from serving.inference.predictor import Predictor
 from serving.inference.retries import Retries
-from serving.inference.scope import ScopePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +64,6 @@ class ServedVersion:
         deadline_s: float | None = None,
         audit: AuditSampler | None = None,
         pictures: PictureKeeper | None = None,
-        scope: ScopePolicy | None = None,
         background: bool = False,
     ) -> None:
         """Warm up and register with the recorder, in the store watcher's thread."""
@@ -105,7 +96,6 @@ class ServedVersion:
             self.watched_version_ids,
             audit=audit,
             patients=recorder.patients if recorder else None,
-            scope=scope or ScopePolicy(),
         )
         self.retries = Retries(
             recorder, self.watched_version_ids, again=self._rows.again, lease=self.lease
@@ -218,13 +208,12 @@ class ServedVersion:
         """Stage 1, in the inference thread."""
         started_s = time.perf_counter()
         images = stacked(requests)
-        found = self._predictor.infer(images, overdue=self._stop_soon)
-        tags = [each.tags for each in requests]
-        probabilities = self._calibrators.calibrate(found.probabilities, tags)
+        graph = self._predictor.predict(images, overdue=self._stop_soon)
+        probabilities = self._calibrators.calibrate(graph, [each.tags for each in requests])
         ended_s = time.perf_counter()
         for request in requests:
             request.inference = (started_s, ended_s)
-        answers, rows = self._rows.of_batch(requests, probabilities, found.scope_of_each())
+        answers, rows = self._rows.of_batch(requests, probabilities)
         first_id = requests[0].given_id or None
         batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
         if self._recorder is None or not rows:
@@ -269,10 +258,7 @@ class ServedVersion:
                 request.answer.set_exception(InferenceFailed(NOT_A_NUMBER))
             else:
                 self.counts.answered += 1
-                if isinstance(answer, OutOfScope):
-                    request.answer.set_exception(answer)
-                else:
-                    request.answer.set_result(answer)
+                request.answer.set_result(answer)
                 if self._pictures is not None and request.shadow_of is None:
                     self._pictures.offer(request.given_id, request.image)
         self.queue.delivered(

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.grouping import prefix_pattern, repeats
-from calibration.sampling import grouped_parts, joined
-from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
+from calibration.sampling import findings_parts, grouped_parts, joined
+from training.datasets.dataset import (
+    Dataset,
+    FileImages,
+    Labels,
+    Split,
+    fingerprint,
+    label_counts,
+)
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.inspection import Facts, giveaways, inspect
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadedFrom, Record, SplitName
@@ -38,10 +46,10 @@ def assemble(
     records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
     records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
     records = _drawn(listing, records, facts, seed=options.seed)
-    splits = _splits(listing.root, records, facts)
+    splits = _splits(listing, records, facts)
     used = [facts[record.path] for record in records]
     notes += _small_classes(listing, splits)
-    notes += giveaways(listing.classes, records, facts)
+    notes += giveaways(listing, records, facts)
     dataset = Dataset(
         name=listing.name,
         classes=listing.classes,
@@ -174,23 +182,32 @@ def _drawn(
             f"has the splits {names}; expected train and test, train, val and test, or none",
         )
     units = joined([each.group for each in records], [facts[each.path].digest for each in records])
-    labels = np.array([each.label for each in records], np.int64)
+    labels = _labels(listing, records)
+    parts = findings_parts if listing.findings else grouped_parts
     splits = np.array([each.split or "train" for each in records], dtype=object)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if name not in given:
             pool = np.flatnonzero(splits == "train")
-            _, part = grouped_parts(labels[pool], units[pool], (1 - share, share), seed=seed)
+            _, part = parts(labels[pool], units[pool], (1 - share, share), seed=seed)
             splits[pool[part]] = name
     return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
 
 
-def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
+def _labels(listing: Listing, records: Sequence[Record]) -> Labels:
+    """Classes int64 (N,), or findings float64 (N, K)."""
+    kind = np.float64 if listing.findings else np.int64
+    return np.array([each.label for each in records], kind)
+
+
+def _splits(
+    listing: Listing, records: list[Record], facts: dict[Path, Facts]
+) -> dict[SplitName, Split]:
     """The splits, with one numbering of groups; an image of unknown group is one of its own."""
     grouped = any(each.group is not None for each in records)
     keys = sorted({_unit(each) for each in records}) if grouped else []
     numbers = {key: number for number, key in enumerate(keys)}
     return {
-        name: _split(root, [each for each in records if each.split == name], facts, numbers)
+        name: _split(listing, [each for each in records if each.split == name], facts, numbers)
         for name in SPLIT_NAMES
     }
 
@@ -200,7 +217,7 @@ def _unit(record: Record) -> tuple[str, str]:
 
 
 def _split(
-    root: Path,
+    listing: Listing,
     records: Sequence[Record],
     facts: dict[Path, Facts],
     numbers: dict[tuple[str, str], int],
@@ -208,36 +225,39 @@ def _split(
     paths = [each.path for each in records]
     return Split(
         FileImages(paths, [facts[path].digest for path in paths]),
-        np.array([each.label for each in records], np.int64),
+        _labels(listing, records),
         np.array([numbers[_unit(each)] for each in records], np.int64) if numbers else None,
-        tuple(_below(root, path) for path in paths),
+        tuple(_below(listing.root, path) for path in paths),
     )
 
 
 def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
     """Notes on small classes. Raises BadDataset if a split is empty or train lacks a class."""
-    for name, split in splits.items():
-        absent = [
-            each for label, each in enumerate(listing.classes) if not (split.labels == label).any()
-        ]
+    counts = {
+        name: label_counts(split.labels, len(listing.classes)) for name, split in splits.items()
+    }
+    for name, images in counts.items():
+        absent = [each for each, n in zip(listing.classes, images, strict=True) if not n]
         if len(absent) == len(listing.classes) or (absent and name == "train"):
             raise BadDataset(
                 listing.root,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
-                "your own split",
+                "your own split" + (", or name others with --findings" * listing.findings),
             )
-    counts = {
-        name: np.bincount(split.labels, minlength=len(listing.classes))
-        for name, split in splits.items()
-    }
+    measured = FEWEST_POSITIVES if listing.findings else MIN_MEASURED
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
         for label, each in enumerate(listing.classes)
         if counts["train"][label] < MIN_TRAIN
-        or min(counts["val"][label], counts["test"][label]) < MIN_MEASURED
+        or min(counts["val"][label], counts["test"][label]) < measured
     ]
     if not small:
         return []
+    if listing.findings:
+        return [
+            f"findings with few positives: {', '.join(small)}; with fewer than {measured} in "
+            "validation a finding is not calibrated, and its intervals are wide"
+        ]
     return [
         f"classes too small for their splits: {', '.join(small)}; so few can hardly be learned or "
         "measured, so add images or merge classes"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from model_store.image.frames import Frames
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
 from training.datasets.records import SPLIT_NAMES, Excluded, LoadedFrom, SplitName
+
+Labels: TypeAlias = NDArray[Any]
 
 
 class ImageSource(Protocol):
@@ -90,7 +92,8 @@ class FileImages:
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels, int64 (N,), indices into the data set's classes.
+    """Images and their labels: int64 (N,), indices into the data set's classes, or with findings
+    float64 (N, K), 1 present, 0 absent, NaN unknown.
 
     `groups`, int64 (N,), numbers the patient or slide of each image, with one numbering for all
     splits. An image of unknown group is a group of its own. None if no group is known.
@@ -99,7 +102,7 @@ class Split:
     """
 
     images: ImageSource
-    labels: NDArray[np.int64]
+    labels: Labels
     groups: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
 
@@ -135,7 +138,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Splits of labeled images with the same classes.
+    """Splits of labeled images with the same classes or, if it `has_findings`, findings.
 
     `channels` is 1 for gray and 3 for color images. `size` is their usual longest side in pixels,
     from which the input size of a network is chosen. `fingerprint` is a SHA-256 over classes,
@@ -158,11 +161,15 @@ class Dataset:
     loaded: LoadedFrom | None = None
 
     @property
+    def has_findings(self) -> bool:
+        """Whether an image may have several of the classes, or none."""
+        return self.splits["train"].labels.ndim == 2
+
+    @property
     def counts(self) -> dict[SplitName, list[int]]:
-        """Images per class in each split."""
-        bins = len(self.classes)
+        """Images per class, or with each finding, in each split."""
         return {
-            name: np.bincount(split.labels, minlength=bins).tolist()
+            name: label_counts(split.labels, len(self.classes)).tolist()
             for name, split in self.splits.items()
         }
 
@@ -176,12 +183,26 @@ def evenly_spread(size: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, size - 1, min(size, count)).astype(int)).tolist()
 
 
+def label_counts(labels: Labels, classes: int) -> NDArray[np.int64]:
+    """Images of each class, or with each finding, (K,).
+
+    >>> label_counts(np.array([0, 2, 2]), 3), label_counts(np.array([[1, np.nan], [1, 0]]), 2)
+    (array([1, 0, 2]), array([2, 0]))
+    """
+    if labels.ndim == 2:
+        return np.asarray((labels == 1).sum(axis=0))
+    return np.bincount(labels, minlength=classes)
+
+
 def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> str:
-    """SHA-256 (hex) of class names, labels, pixels, and the order of images in each split."""
+    """SHA-256 (hex) of class names, labels, pixels, and the order of images in each split.
+
+    An unknown label counts as -1.
+    """
     digest = hashlib.sha256("\0".join(classes).encode())
     for name in SPLIT_NAMES:
         split = splits[name]
-        digest.update(name.encode() + split.labels.astype("<i8").tobytes())
+        digest.update(name.encode() + np.nan_to_num(split.labels, nan=-1).astype("<i8").tobytes())
         for each in split.digests:
             digest.update(each)
     return digest.hexdigest()

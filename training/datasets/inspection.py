@@ -29,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
 from model_store.image.frames import Frames
-from training.datasets.records import Record
+from training.datasets.records import Listing, Record
 from training.progress import Progress, silent
 
 STAGE = "check images"
@@ -180,15 +180,35 @@ SEPARATED = 0.95  # area under the ROC curve of a length
 FEW = 5  # images below which lengths are not compared
 
 
-def giveaways(
-    classes: Sequence[str], records: Sequence[Record], facts: dict[Path, Facts]
-) -> list[str]:
+def giveaways(listing: Listing, records: Sequence[Record], facts: dict[Path, Facts]) -> list[str]:
     """A sentence for each class and property that gives it away; each record's path is in `facts`.
+
+    A finding is compared with its absence, where either is known.
+    """
+    if not listing.findings:
+        labels = np.array([record.label for record in records])
+        return _given_away(listing.classes, labels, records, facts)
+    notes: list[str] = []
+    values = np.array([record.label for record in records], np.float64)
+    for name, of_finding in zip(listing.classes, values.T, strict=True):
+        known = np.flatnonzero(~np.isnan(of_finding)).tolist()
+        both = (f"no {name}", name)
+        labels = of_finding[known].astype(np.int64)
+        notes += _given_away(both, labels, [records[each] for each in known], facts)
+    return notes
+
+
+def _given_away(
+    classes: Sequence[str],
+    labels: NDArray[np.int64],
+    records: Sequence[Record],
+    facts: dict[Path, Facts],
+) -> list[str]:
+    """The sentences for labels (N,).
 
     Of two classes only the smaller one is examined, since what gives it away gives the other one
     away too.
     """
-    labels = np.array([record.label for record in records])
     counts = np.bincount(labels, minlength=len(classes))
     examined = [int(counts.argmin())] if len(classes) == 2 else range(len(classes))
     files = [facts[record.path] for record in records]

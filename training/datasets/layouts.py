@@ -1,6 +1,7 @@
 """Layouts of labeled images on disk: a table and a folder. Detection tries the table first.
 
-A table is a CSV file with the columns path and label, optionally split and one that tells patients
+A table is a CSV file with the columns path and label, or path and a column for each finding
+(`training.datasets.finding_labels`), optionally split and one that tells patients
 or slides apart (`calibration.grouping`), such as group or mrn. Paths are relative to the file's
 folder, or absolute. Semicolons or tabs may separate the columns; a note says so. `split` is train,
 val or test, for every row or for none. Classes are the sorted labels, by number if all are numbers.
@@ -12,6 +13,7 @@ on the sorted file names and the seed.
 """
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,8 @@ from calibration.wording import counted
 from model_store.csv_cells import plain_cell
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
-from training.datasets.records import Listing, Record, SplitName
+from training.datasets.finding_labels import LABEL, LOOKED_FOR, FoundLabels, table_labels
+from training.datasets.records import Listing, LoadedFrom, Record, SplitName
 
 SEPARATORS = (",", ";", "\t")
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -32,7 +35,8 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
     "test": "test",
 }
 TABLE = "labels.csv"
-COLUMNS = ("path", "label")
+COLUMNS = ("path",)
+OWN = ("path", LABEL, LOOKED_FOR, "split", "group")  # names that are read in any case
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Layout:
     name: str
     tree: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path], Listing]
+    read: Callable[[Path, LoadedFrom], Listing]
 
 
 def _find_table(path: Path) -> Path | None:
@@ -56,26 +60,57 @@ def _find_table(path: Path) -> Path | None:
     return path / TABLE if (path / TABLE).is_file() else None
 
 
-def _read_csv(table: Path) -> Listing:
+def _read_csv(table: Path, options: LoadedFrom) -> Listing:
     """The listing of a table. Raises BadDataset: no value, unknown split, rows that disagree."""
     rows = _read_table(table, COLUMNS)
-    for row in rows:
-        if not row["path"] or not row["label"]:
-            raise BadDataset(
-                table,
-                f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both",
-            )
-    classes = _table_classes(table, {row["label"] for row in rows})
     group, _ = _groups(rows)
-    records: dict[Path, Record] = {}
     for row in rows:
-        record = _record(table, row, classes, group=group)
+        if not row["path"]:
+            raise BadDataset(table, f"a row has no path; its values are {list(row.values())}")
+    found = table_labels(table, rows, options, others=("split", group or "group"))
+    labels: Sequence[int | tuple[float, ...]]
+    if found:
+        labels, classes = found.values, found.names
+    else:
+        labels, classes = _classes(table, rows)
+    records: dict[Path, Record] = {}
+    for number, row in enumerate(rows):
+        record = _record(table, row, labels[number], group=group)
         if records.setdefault(record.path, record) != record:
             raise BadDataset(table, f"two rows of {row['path']} disagree")
-    notes = tuple(_notes(table, rows, repeated=len(rows) - len(records)))
+    repeated = len(rows) - len(records)
+    notes = (*_notes(table, rows, repeated=repeated), *(found.notes if found else ()))
+    used = tuple(each for each in records.values() if _is_labeled(each))
     return Listing(
-        table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes
+        table.resolve().stem,
+        "csv",
+        table.parent,
+        classes,
+        used,
+        notes=(*notes, *_unlabeled(len(records) - len(used))),
+        findings=isinstance(found, FoundLabels) and found.several,
     )
+
+
+def _classes(
+    table: Path, rows: Sequence[Mapping[str, str]]
+) -> tuple[Sequence[int], tuple[str, ...]]:
+    """The class of each row, and the names."""
+    for row in rows:
+        if not row[LABEL]:
+            raise BadDataset(
+                table, f"the row of {row['path']!r} has a path and no label; it needs both"
+            )
+    classes = _table_classes(table, {row[LABEL] for row in rows})
+    return [classes.index(row[LABEL]) for row in rows], classes
+
+
+def _is_labeled(record: Record) -> bool:
+    return isinstance(record.label, int) or not all(map(math.isnan, record.label))
+
+
+def _unlabeled(count: int) -> tuple[str, ...]:
+    return (f"{counted(count, 'image')} without any known label left out",) if count else ()
 
 
 def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
@@ -98,7 +133,7 @@ def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> 
 
 def _groups(rows: Sequence[Mapping[str, str]]) -> tuple[str | None, str | None]:
     """The column to use as groups, and one to ask about."""
-    names = [name for name in rows[0] if name not in (*COLUMNS, "split")]
+    names = [name for name in rows[0] if name not in ("path", LABEL, LOOKED_FOR, "split")]
     return find_groups({name: [row.get(name, "") for row in rows] for name in names})
 
 
@@ -111,25 +146,26 @@ def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
 
 
 def _record(
-    table: Path, row: dict[str, str], classes: tuple[str, ...], *, group: str | None
+    table: Path, row: Mapping[str, str], label: int | tuple[float, ...], *, group: str | None
 ) -> Record:
     name = row.get("split", "").lower()
     if name and name not in SPLIT_FOLDERS:
         raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
     split: SplitName | None = SPLIT_FOLDERS[name] if name else None
-    unit = row.get(group) or None if group else None
-    return Record(table.parent / row["path"], classes.index(row["label"]), unit, split)
+    return Record(
+        table.parent / row["path"], label, row.get(group) or None if group else None, split
+    )
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; column names in lower case, values stripped.
+    """Rows of a CSV file with a header; OWN column names in lower case, values stripped.
 
     Raises BadDataset if a column is missing, a row is too short, or the file is not text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, delimiter=_separator(path, columns))
-            header = [plain_cell(name).strip().lower() for name in reader.fieldnames or ()]
+            header = [_name(plain_cell(name)) for name in reader.fieldnames or ()]
             missing = [name for name in columns if name not in header]
             if missing:
                 raise BadDataset(
@@ -140,6 +176,11 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             return [_row(path, reader.line_num, row, columns) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadDataset(path, f"is not a CSV file in UTF-8 ({error})") from error
+
+
+def _name(column: str) -> str:
+    plain = column.strip()
+    return plain.lower() if plain.lower() in OWN else plain
 
 
 def _separator(path: Path, columns: Sequence[str]) -> str:
@@ -163,8 +204,13 @@ def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> 
     }
 
 
-def _read_folder(root: Path) -> Listing:
+def _read_folder(root: Path, options: LoadedFrom) -> Listing:
     """The listing of a tree. Raises BadDataset: fewer than two classes, a class without images."""
+    if options.findings is not None:
+        raise BadDataset(
+            root,
+            "a folder has one class for each image; give a table with a column for each finding",
+        )
     given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
     if given and not {"train", "test"} <= given.keys():
         raise BadDataset(
@@ -219,7 +265,7 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 CSV = Layout(
     "csv",
-    "a CSV file, or a folder's labels.csv: path,label[,group][,split]",
+    "a CSV file, or a folder's labels.csv: path,label[,group][,split], or path and findings",
     _find_table,
     _read_csv,
 )

@@ -1,8 +1,9 @@
-"""MedMNIST's .npz files: every 2-D set with one label per image, at any of its sizes.
+"""MedMNIST's .npz files: every 2-D set, at any of its sizes.
 
 Source: Yang et al., *MedMNIST v2*, Scientific Data 2023; https://medmnist.com. Keys
-`{train,val,test}_{images,labels}`, images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1).
-Multi-label sets (ChestMNIST) and 3-D sets are refused, by name and by shape. RetinaMNIST, published
+`{train,val,test}_{images,labels}`, images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1)
+or, for findings, (N, K): 1 present, 0 absent, -1 uncertain, NaN unknown. 3-D sets are refused, by
+name and by shape. RetinaMNIST, published
 for ordinal regression, is read as five classes.
 
 Downloads come from the published addresses and are checked by their published MD5.
@@ -19,18 +20,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.findings.labels import UNCERTAIN, FindingLabels
 from calibration.wording import counted
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset, DataNotFound
+from training.datasets.finding_labels import chosen_findings, decide
 from training.datasets.medmnist_sets import MD5, published_set
-from training.datasets.records import SPLIT_NAMES, SplitName
+from training.datasets.records import SPLIT_NAMES, LoadedFrom, SplitName
 from training.progress import Progress, silent
 
 
-def read_medmnist(path: Path) -> Dataset:
+def read_medmnist(path: Path, options: LoadedFrom) -> Dataset:
     """The data set in `path`, an .npz of MedMNIST.
 
-    Class names come from the file's own `classes` key, else from the set's name, else `class_0`,
+    Names come from the file's own `classes` key, else from the set's name, else `class_0`,
     `class_1`, ... Raises BadDataset if the file is not such an archive. Nothing is unpickled.
     """
     published = published_set(path.stem)
@@ -42,7 +45,7 @@ def read_medmnist(path: Path) -> Dataset:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BadDataset(path, f"not a readable .npz archive ({error})") from error
     splits = {name: _split(path, arrays, name) for name in SPLIT_NAMES}
-    classes = _classes(path, arrays, splits)
+    classes, splits, notes = _decided(path, arrays, splits, options)
     pixels = arrays["train_images"]
     channels: Literal[1, 3] = 3 if pixels.ndim == 4 else 1
     return Dataset(
@@ -53,6 +56,7 @@ def read_medmnist(path: Path) -> Dataset:
         splits=splits,
         fingerprint=fingerprint(classes, splits),
         layout="medmnist",
+        notes=notes,
     )
 
 
@@ -78,14 +82,49 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
             f"{name}_images are {images.dtype} {images.shape}; expected uint8 (N, H, W) or (N, H, "
             "W, 3)",
         )
+    several = labels.ndim == 2 and labels.shape[1] > 1 and len(labels) == len(images)
+    if several and np.isin(labels[~np.isnan(labels.astype(float))], (0, 1, UNCERTAIN)).all():
+        return Split(ArrayImages(images.astype(np.uint8, copy=False)), labels.astype(np.float64))
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise BadDataset(
             path,
             f"{name}_labels are {labels.dtype} {labels.shape} for {len(images)} images; expected "
-            "one integer per image, multi-label sets cannot be used",
+            "one integer per image, or for findings (N, K) with 1, 0, -1 and NaN",
         )
     return Split(
         ArrayImages(images.astype(np.uint8, copy=False)), labels.reshape(-1).astype(np.int64)
+    )
+
+
+def _decided(
+    path: Path,
+    arrays: dict[str, NDArray[np.generic]],
+    splits: dict[SplitName, Split],
+    options: LoadedFrom,
+) -> tuple[tuple[str, ...], dict[SplitName, Split], tuple[str, ...]]:
+    """Names, splits and notes; labels (N, K) are findings, or classes if they are one-hot."""
+    shapes = {split.labels.shape[1:] for split in splits.values()}
+    if shapes == {()}:
+        if options.findings is not None:
+            raise BadDataset(path, "has one label for each image; findings need labels (N, K)")
+        return _classes(path, arrays, splits), splits, ()
+    if len(shapes) > 1:
+        raise BadDataset(path, f"has labels of several shapes: {sorted(shapes)}")
+    (count,) = shapes.pop()
+    names = _names(path, arrays, count)
+    chosen = chosen_findings(options) or list(names)
+    if missing := [name for name in chosen if name not in names]:
+        raise BadDataset(path, f"has no finding {missing[0]!r}; it has {', '.join(names)}")
+    columns = [names.index(name) for name in chosen]
+    together = np.concatenate([split.labels for split in splits.values()])[:, columns]
+    found = decide(path, FindingLabels(tuple(chosen), together), options)
+    labels = np.array(found.values, np.float64 if found.several else np.int64)
+    ends = np.cumsum([len(split) for split in splits.values()])[:-1]
+    parts = zip(splits.items(), np.split(labels, ends), strict=True)
+    return (
+        found.names,
+        {name: Split(split.images, part) for (name, split), part in parts},
+        found.notes,
     )
 
 
@@ -97,7 +136,11 @@ def _classes(
         raise BadDataset(path, "has an empty split")
     if min(int(split.labels.min()) for split in splits.values()) < 0:
         raise BadDataset(path, "has a negative label")
-    count = 1 + max(int(split.labels.max()) for split in splits.values())
+    return _names(path, arrays, 1 + max(int(split.labels.max()) for split in splits.values()))
+
+
+def _names(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) -> tuple[str, ...]:
+    """Names for labels 0..count-1: those of the file, of the published set, or numbers."""
     published = published_set(path.stem)
     names = published.classes if published is not None else None
     if "classes" in arrays:

@@ -7,7 +7,6 @@ MD5, which detects a truncated or damaged file; it does not protect against a ma
 import re
 from dataclasses import dataclass
 
-MULTI_LABEL = "an image can have several of 14 findings, and Candor's classes exclude each other"
 THREE_D = "its images are volumes, and Candor's networks take images"
 SIDES = (28, 64, 128, 224)
 
@@ -91,9 +90,8 @@ def _sets() -> dict[str, PublishedSet]:
     for entry in re.split(r"\n(?=\w)", TABLE.strip()):
         name, train, val, test, *words = entry.split()
         md5, classes = dict(zip(SIDES, words, strict=False)), " ".join(words[len(SIDES) :])
-        refusal = MULTI_LABEL if name == "chestmnist" else None
         counts = (int(train), int(val), int(test))
-        sets[name] = PublishedSet(tuple(classes.split("; ")), counts, md5, refusal)
+        sets[name] = PublishedSet(tuple(classes.split("; ")), counts, md5)
     return sets
 
 

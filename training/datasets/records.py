@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from calibration.findings.labels import UncertainAs
 from calibration.wording import counted
 from model_store.image.frames import Frames
 from model_store.image.gray import Window
@@ -21,13 +22,13 @@ NOUNS = {
 class Record:
     """One labeled image file.
 
-    `label` indexes the listing's classes. `group` names the patient or slide, whose images must
-    stay in one split; None if the layout does not know it. `split` is the publisher's or the
-    user's; None if it will be drawn.
+    `label` indexes the listing's classes; with findings it has 1, 0 or NaN for each. `group` names
+    the patient or slide, whose images must stay in one split; None if the layout does not know it.
+    `split` is the publisher's or the user's; None if it will be drawn.
     """
 
     path: Path
-    label: int
+    label: int | tuple[float, ...]
     group: str | None = None
     split: SplitName | None = None
 
@@ -44,7 +45,8 @@ class Excluded:
 class Listing:
     """Everything that a layout knows about a data set.
 
-    `notes` are sentences for the user who trains on the data.
+    `findings`: an image may have several of `classes`, or none. `notes` are sentences for the user
+    who trains on the data.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Listing:
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
+    findings: bool = False
 
 
 class LoadArguments(TypedDict, total=False):
@@ -64,6 +67,9 @@ class LoadArguments(TypedDict, total=False):
     max_corrupt: float
     window: Window | None
     first_frame: bool
+    findings: str | None
+    exclusive: bool
+    uncertain: UncertainAs
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,9 @@ class LoadedFrom:
     window: Window | None = None
     first_frame: bool = False
     seed: int = 0
+    findings: str | None = None
+    exclusive: bool = False
+    uncertain: UncertainAs = "missing"
 
     @property
     def frames(self) -> Frames:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Unpack
 
+from calibration.findings.labels import UncertainAs
 from model_store.image.gray import Window
 from training.datasets.assembly import assemble, check_leakage
 from training.datasets.dataset import Dataset
@@ -41,6 +42,9 @@ def load_dataset(
     max_corrupt: float = 0.01,
     window: Window | None = None,
     first_frame: bool = False,
+    findings: str | None = None,
+    exclusive: bool = False,
+    uncertain: UncertainAs = "missing",
     cache: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -63,6 +67,10 @@ def load_dataset(
             own.
         first_frame: use the first frame of a DICOM file that has several, instead of counting the
             file as corrupt.
+        findings: "*" or names joined by "|": an image may have several of them, or none. They
+            are the columns to read, or the findings that were looked for where labels are lists.
+        exclusive: labels are exclusive classes even if they look like findings.
+        uncertain: what a label of -1 is taken for.
         cache: folder that keeps downloads and the results of checking files.
         seed: seed for drawing the splits that the data lacks.
         progress: called in the stages "download" and "check images".
@@ -70,7 +78,17 @@ def load_dataset(
     Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
     options = LoadedFrom(
-        str(source), layout, group_pattern, allow_leakage, max_corrupt, window, first_frame, seed
+        str(source),
+        layout,
+        group_pattern,
+        allow_leakage,
+        max_corrupt,
+        window,
+        first_frame,
+        seed,
+        findings,
+        exclusive,
+        uncertain,
     )
     return replace(_load(options, cache=cache, progress=progress), loaded=options)
 
@@ -84,7 +102,7 @@ def _load(options: LoadedFrom, *, cache: Path | None, progress: Progress) -> Dat
         return _archive(held, options)
     chosen, root = _recognize(path, layout)
     checks = cache / "checks" if cache is not None else None
-    return assemble(chosen.read(root), options, cache=checks, progress=progress)
+    return assemble(chosen.read(root, options), options, cache=checks, progress=progress)
 
 
 def _published(options: LoadedFrom, *, cache: Path | None, progress: Progress) -> Dataset:
@@ -105,7 +123,7 @@ def _archive(path: Path, options: LoadedFrom) -> Dataset:
     """Read a MedMNIST file. Its images have no names, so a group pattern raises BadDataset."""
     if options.group_pattern is not None:
         raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
-    dataset = read_medmnist(path)
+    dataset = read_medmnist(path, options)
     return check_leakage(
         dataset, path, published=is_published(dataset), allow=options.allow_leakage
     )

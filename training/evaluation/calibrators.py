@@ -105,20 +105,27 @@ def cross_fitted(
     Raises:
         ValueError: fewer than two images or groups.
     """
-    _, units = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    probabilities = np.empty(logits.shape)
+    fitting = logits if fitted_on is None else fitted_on
+    copies = len(fitting) // len(labels)
+    for held_out in fold_masks(np.arange(len(labels)) if groups is None else groups, folds):
+        known = np.tile(~held_out, copies)
+        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(
+            logits[held_out]
+        )
+    return probabilities
+
+
+def fold_masks(groups: NDArray[np.int64], folds: int = FOLDS) -> list[NDArray[np.bool_]]:
+    """Which images (N,) each fold holds out; the images of a group are in one fold.
+
+    Raises ValueError with fewer than two groups.
+    """
+    _, units = np.unique(groups, return_inverse=True)
     count = int(units.max(initial=-1)) + 1
     if count < 2:
         raise ValueError(
             f"promises about a fitted calibrator need at least two images or groups; got {count}"
         )
     fold = (np.random.default_rng(0).permutation(count) % min(folds, count))[units]
-    probabilities = np.empty(logits.shape)
-    fitting = logits if fitted_on is None else fitted_on
-    copies = len(fitting) // len(labels)
-    for number in range(min(folds, count)):
-        held_out = fold == number
-        known = np.tile(~held_out, copies)
-        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(
-            logits[held_out]
-        )
-    return probabilities
+    return [fold == number for number in range(min(folds, count))]

@@ -31,6 +31,7 @@ from calibration.measures.confusion import confusion_matrix, recalls
 from calibration.measures.metrics import Interval, top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
+from training.datasets.dataset import Labels
 from training.errors import BadRun
 from training.evaluation.calibrators import Isotonic, cross_fitted
 
@@ -55,10 +56,12 @@ KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K), labels int64 (N,), and patients or slides int64 (N,) if known."""
+    """Logits float32 (N, K), labels int64 (N,) or of findings (N, K), and patients or slides int64
+    (N,) if known.
+    """
 
     logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: Labels
     groups: NDArray[np.int64] | None = None
 
 
@@ -240,14 +243,19 @@ def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = 
         split: {method: evaluation.intervals(split, method) for method in INTERVALS}
         for split in (evaluation.predictions if intervals else ())
     }
-    _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
+    write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
     fitted: dict[str, Any] = {
         method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()
     }
-    _write_json(folder / "calibrators.json", fitted)
+    write_json(folder / "calibrators.json", fitted)
+    write_predictions(folder, evaluation.predictions)
+
+
+def write_predictions(folder: Path, predictions: Mapping[EvaluatedSplit, Predictions]) -> None:
+    """Write predictions.npz, which `read_predictions` reads."""
     arrays = {
         f"{split}_{field.name}": getattr(known, field.name)
-        for split, known in evaluation.predictions.items()
+        for split, known in predictions.items()
         for field in dataclasses.fields(known)
     }
     np.savez(
@@ -280,7 +288,8 @@ def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
         ) from error
 
 
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON for people and programs; NaN is an error."""
     path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.datasets.dataset import Labels
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.processes.execution import Execution
@@ -28,15 +29,15 @@ class Epochs(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels
-    int64 (N,).
+    """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels,
+    those of a split.
 
     `augmentation` changes images again in each epoch. `streamed` means that reading takes time, so
     the next batch is read while the current one is in the network.
     """
 
     inputs: NetworkInputs
-    labels: NDArray[np.int64]
+    labels: Labels
     augmentation: Augmentation | None = None
     streamed: bool = False
 

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.bins import BinSums
-from calibration.calibrators.temperature import softmax
-from calibration.measures.metrics import ece, top_label
+from calibration.measures.metrics import ece
 from training.errors import TrainingDiverged
 from training.fitting.examples import Epochs, Examples, ahead, batches, predict
 from training.fitting.history import Epoch, EpochTotals
@@ -28,6 +27,7 @@ from training.fitting.schedule import Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import Snapshot, SnapshotFile
 from training.fitting.step import Step
 from training.losses import Objective
+from training.losses.claims import claims, log_loss
 from training.processes.execution import Execution, random_state, seeded, set_random_state
 from training.progress import Progress, silent
 
@@ -135,11 +135,10 @@ class Fit:
         )
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
-        totals.add(known, labels, nn.functional.cross_entropy(known, labels).item())
-        confidence, predicted = top_label(softmax(logits))
-        return totals.means | {
-            "ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))
-        }
+        totals.add(known, labels, log_loss(known, labels))
+        found = claims(known.double(), labels)
+        sums = BinSums.from_predictions(found.confidence.numpy(), found.true.numpy())
+        return totals.means | {"ece": ece(sums)}
 
     def keep(self) -> None:
         """Load the chosen weights into the module and mark their epoch."""

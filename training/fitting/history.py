@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.losses.claims import claims
 from training.processes.distributed import Group
 
 
@@ -17,7 +18,9 @@ class Epoch:
 
     The train figures come from the training pass itself, with dropout; the val figures come from
     evaluation mode. `val_loss` is the plain cross-entropy, so runs with different losses can be
-    compared. `head` counts from 0; `kept` marks the epoch whose weights were kept.
+    compared. With findings, all known labels count: the accuracy is that of "present" from one half
+    on, and a gap is mean probability minus prevalence. `head` counts from 0; `kept` marks the epoch
+    whose weights were kept.
     """
 
     epoch: int
@@ -40,35 +43,33 @@ class EpochTotals:
     """Running means of loss, accuracy and gap over batches."""
 
     def __init__(self) -> None:
-        self.images = 0
-        self.loss = self.correct = self.confidence = 0.0
+        self.images = 0  # with findings, known labels
+        self.loss = self.correct = self.gap = 0.0
 
     def add(self, logits: Tensor, labels: Tensor, loss: float) -> None:
-        """Add a batch: `logits` (n, K), `labels` (n,), and its mean loss."""
-        confidence, predicted = logits.detach().float().softmax(dim=1).max(dim=1)
-        self.images += len(labels)
-        self.loss += loss * len(labels)
-        self.correct += float((predicted == labels).sum())
-        self.confidence += float(confidence.double().sum())
+        """Add a batch: `logits` (n, K), `labels` (n,) or (n, K), and its mean loss."""
+        found = claims(logits.detach().float(), labels)
+        self.images += len(found.confidence)
+        self.loss += loss * len(found.confidence)
+        self.correct += float(found.right.double().sum())
+        self.gap += float((found.confidence.double() - found.true.double()).sum())
 
     def over(self, group: Group) -> "EpochTotals":
         """The totals over all processes of `group`, each of which added its shards."""
         whole = EpochTotals()
-        sums = torch.tensor(
-            [self.images, self.loss, self.correct, self.confidence], dtype=torch.float64
-        )
-        images, whole.loss, whole.correct, whole.confidence = group.sum(sums).tolist()
+        sums = torch.tensor([self.images, self.loss, self.correct, self.gap], dtype=torch.float64)
+        images, whole.loss, whole.correct, whole.gap = group.sum(sums).tolist()
         whole.images = int(images)
         return whole
 
     @property
     def means(self) -> dict[str, float]:
         """Means by the keys loss, accuracy and gap."""
-        accuracy = self.correct / self.images
+        count = max(self.images, 1)  # a batch may have no known label
         return {
-            "loss": self.loss / self.images,
-            "accuracy": accuracy,
-            "gap": self.confidence / self.images - accuracy,
+            "loss": self.loss / count,
+            "accuracy": self.correct / count,
+            "gap": self.gap / count,
         }
 
 

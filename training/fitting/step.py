@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from training.losses import Objective
-from training.losses.terms import precise
+from training.losses.claims import precise
 from training.processes.distributed import Group
 
 
@@ -78,7 +78,7 @@ class Step:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
-        """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which
+        """Take one step; `inputs` (n, ...) and `labels` (n, ...) are this process's shard, which
         may be empty.
 
         If the loss is not finite, no step is taken.

@@ -1,6 +1,7 @@
 """The losses that training minimizes."""
 
 from training.losses.auxiliary_terms import ConfidenceGap
+from training.losses.findings import finding_weights
 from training.losses.main_terms import CrossEntropy, balanced_weights
 from training.losses.objective import Objective, build_objective, loss_title, strength
 from training.losses.registry import LOSSES
@@ -20,6 +21,7 @@ __all__ = [
     "Term",
     "balanced_weights",
     "build_objective",
+    "finding_weights",
     "loss_title",
     "strength",
 ]

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from training.losses.terms import Loss, MeanTerm, Option, SumTerm, Term, top
+from training.losses.claims import claims, log_probabilities
+from training.losses.terms import Loss, MeanTerm, Option, SumTerm, Term
 
 KERNEL_WIDTH = 0.4  # of MMCE
 SMALLEST = 1e-12  # the square root has no slope at zero, and an empty bin has no mean
@@ -14,7 +15,8 @@ SMALLEST = 1e-12  # the square root has no slope at zero, and an empty bin has n
 
 class ConfidenceGap(SumTerm):
     """DCA: beta * |G| with G = mean_i (p_i - c_i), p_i the top-label confidence of image i of the
-    mini-batch and c_i 1 if its top label is right, else 0.
+    mini-batch and c_i 1 if its top label is right, else 0. Of one finding, p_i is the probability
+    of presence and c_i 1 if it is present.
 
     Source: Liang et al. 2020, equations 5 and 6. The accuracy term has no gradient, and the gap is
     not weighted by class. The batch size is a hyperparameter: even a calibrated model has a gap of
@@ -33,7 +35,7 @@ class ConfidenceGap(SumTerm):
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum of (confidence - correctness), (1,)."""
-        confidence, correct = top(logits, labels)
+        confidence, correct, _ = claims(logits, labels)
         return (confidence - correct).sum().reshape(1)
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ class NegativeEntropy(MeanTerm):
     """
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        logs = logits.log_softmax(dim=1)
+        logs = log_probabilities(logits)
         return (logs.exp() * logs).sum(dim=1)
 
 
@@ -85,7 +87,7 @@ class SoftBinnedError(SumTerm):
 
         No matrix product: inside autocast it would be computed in half precision.
         """
-        confidence, correct = top(logits, labels)
+        confidence, correct, _ = claims(logits, labels)
         centers = (
             torch.arange(self.bins, dtype=confidence.dtype, device=confidence.device) + 0.5
         ) / self.bins
@@ -129,7 +131,7 @@ class KernelError(Term):
 
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Confidence and correctness of each image, flat, (2N,)."""
-        return torch.stack(top(logits.detach(), labels), dim=1).reshape(-1)
+        return torch.stack(claims(logits.detach(), labels)[:2], dim=1).reshape(-1)
 
     def merge(self, shards: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(shards))
@@ -137,7 +139,7 @@ class KernelError(Term):
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
         """One image of each pair has a gradient; both orders of a pair add up to the full one."""
         all_p, all_c = statistics.reshape(-1, 2).unbind(dim=1)
-        p, c = top(logits, labels)
+        p, c, _ = claims(logits, labels)
         right, count = all_c.sum(), len(all_c)
         every = self._errors(all_p, all_c, right=right, count=count)  # (M,)
         own = self._errors(p, c, right=right, count=count)  # (N,)

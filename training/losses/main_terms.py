@@ -9,6 +9,7 @@ Mukhoti et al. 2020, "Calibrating Deep Neural Networks using Focal Loss".
 import torch
 from torch import Tensor
 
+from training.losses.claims import log_probabilities
 from training.losses.terms import Loss, MainTerm, Option
 
 
@@ -25,7 +26,7 @@ class CrossEntropy(MainTerm):
     """
 
     def costs(self, logits: Tensor) -> Tensor:
-        return -logits.log_softmax(dim=1)
+        return -log_probabilities(logits)
 
 
 class SmoothCrossEntropy(MainTerm):
@@ -45,7 +46,7 @@ class SmoothCrossEntropy(MainTerm):
         self.smoothing = smoothing
 
     def costs(self, logits: Tensor) -> Tensor:
-        costs = -logits.log_softmax(dim=1)
+        costs = -log_probabilities(logits)
         return torch.lerp(costs, costs.mean(dim=1, keepdim=True), self.smoothing)
 
 
@@ -63,7 +64,7 @@ class Focal(MainTerm):
         self.gamma = gamma
 
     def costs(self, logits: Tensor) -> Tensor:
-        logs = logits.log_softmax(dim=1)
+        logs = log_probabilities(logits)
         # Above zero, where a power below one has no finite slope.
         rest = (-torch.expm1(logs)).clamp(min=torch.finfo(logs.dtype).tiny)
         return -(rest**self.gamma) * logs

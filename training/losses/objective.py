@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training.errors import BadLoss, UnknownName
+from training.losses.findings import EachFinding, KnownLabels
 from training.losses.registry import LOSSES
 from training.losses.terms import LossSettings, Term
 
@@ -20,7 +21,9 @@ DEFAULT_MAIN = "ce"
 
 @dataclass(frozen=True)
 class Objective:
-    """The sum of `terms`, the main one first, over `logits` (N, K) and `labels` int64 (N,)."""
+    """The sum of `terms`, the main one first, over `logits` (N, K) and `labels` int64 (N,), or
+    (N, K) for findings.
+    """
 
     terms: tuple[Term, ...]
 
@@ -48,12 +51,19 @@ class Objective:
         return torch.stack([term(logits, labels) for term in self.terms]).sum()
 
 
-def build_objective(name: str, settings: LossSettings) -> Objective:
-    """The objective of `name`, such as `dca` or `focal+dca`. Raises UnknownName and BadLoss."""
+def build_objective(name: str, settings: LossSettings, *, findings: bool = False) -> Objective:
+    """The objective of `name`, such as `dca` or `focal+dca`; of `findings` or of exclusive classes.
+
+    Raises UnknownName and BadLoss.
+    """
     main, *others = _parts(name)
     options = _chosen_options((main, *others), settings)
+    auxiliary = [LOSSES[part].build(**options[part]) for part in others]
+    if findings:
+        first = KnownLabels(LOSSES[main].build(None, **options[main]), settings.class_weights)
+        return Objective((first, *map(EachFinding, auxiliary)))
     first = LOSSES[main].build(settings.class_weights, **options[main])
-    return Objective((first, *(LOSSES[part].build(**options[part]) for part in others)))
+    return Objective((first, *auxiliary))
 
 
 def loss_title(name: str) -> str:

@@ -22,9 +22,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from training.losses.claims import precise
+
 
 class Term(ABC):
-    """One summand of the objective, over `logits` (N, K) and `labels` int64 (N,)."""
+    """One summand of the objective, over `logits` (N, K) and `labels` int64 (N,), or over those of
+    one finding, (N,) and 0 or 1 (N,).
+    """
 
     @abstractmethod
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -106,7 +110,9 @@ class MainTerm(SumTerm):
 
     @abstractmethod
     def costs(self, logits: Tensor) -> Tensor:
-        """The cost of each label, (N, K), from logits in float32 or float64."""
+        """The cost of each label, (N, K), from logits in float32 or float64; of absent and present,
+        (N, 2), from those of one finding (N,).
+        """
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Weighted costs and weights, (2,)."""
@@ -119,17 +125,6 @@ class MainTerm(SumTerm):
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
         return sums[0] / sums[1]
-
-
-def precise(logits: Tensor) -> Tensor:
-    """Logits in float32 or float64: half precision has errors larger than the gap."""
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def top(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence of the top label (N,), and its correctness (N,), 0 or 1, without gradient."""
-    confidence, predicted = precise(logits).softmax(dim=1).max(dim=1)
-    return confidence, (predicted == labels).to(confidence.dtype)
 
 
 Role = Literal["main", "auxiliary"]
@@ -172,7 +167,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Settings of an objective. `class_weights` (K,) multiply the main term's cost of each class.
+    """Settings of an objective. `class_weights` (K,) multiply the main term's cost of each class;
+    for findings (K, 2), of absent and present.
 
     `beta` is the strength of the auxiliary term, if there is one; None means its default. `options`
     are further options by name: `gamma`, or `focal.gamma` if two parts have a gamma.

@@ -89,6 +89,13 @@ class Classifier(nn.Module):
             else self.backbone
         )
 
+    def shift(self, by: Tensor) -> None:
+        """Add `by` (K,) to the logits of every member, in the bias of its last layer."""
+        for member in self.members:
+            last = [each for each in member.modules() if isinstance(each, nn.Linear)][-1]
+            with torch.no_grad():
+                last.bias.add_(by.to(last.bias))
+
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.backbone(image))
 
@@ -106,12 +113,13 @@ def build_classifier(
     heads: int = 1,
     dropout: float = DROPOUT,
     trainable: int | float = 0,
+    findings: bool = False,
 ) -> Classifier:
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
     `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int),
     or the share of weights that they hold (float). Each of several `heads` has its own copy of what
-    is trained.
+    is trained. With `findings`, logits are of independent questions.
 
     Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no
     2 x 2 feature map, or if there are not enough blocks.
@@ -134,7 +142,7 @@ def build_classifier(
                 else Head(shape, class_count=class_count, reduction=reduction, dropout=dropout)
             )
             drawn.append(own_head if tail is None else Branch(tail, own_head))
-    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))
+    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, findings=findings))
 
 
 def _fixed_and_trained(

@@ -80,11 +80,11 @@ class PooledHead(nn.Sequential):
 
 class HeadEnsemble(nn.Module):
     """Several heads or branches on the same features: the logarithm of the mean of their
-    probabilities, (N, K).
+    probabilities, (N, K); for `findings` its log odds.
 
-    The result behaves like any logits: its softmax is that mean, and a temperature can divide it.
-    Each member is trained separately, with its own seed and order of batches. If all of a network
-    is trained, this is a deep ensemble (Lakshminarayanan et al. 2017).
+    The result behaves like any logits: its softmax, or sigmoid, is that mean, and a temperature can
+    divide it. Each member is trained separately, with its own seed and order of batches. If all of
+    a network is trained, this is a deep ensemble (Lakshminarayanan et al. 2017).
 
     >>> def always(*probabilities):
     ...     head = nn.Linear(1, 2)
@@ -96,10 +96,15 @@ class HeadEnsemble(nn.Module):
     tensor([[0.7000, 0.3000]])
     """
 
-    def __init__(self, heads: Sequence[nn.Module]) -> None:
+    def __init__(self, heads: Sequence[nn.Module], *, findings: bool = False) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
+        self.findings = findings
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.findings:
+            logits = torch.stack([head(features) for head in self.heads])
+            present, absent = (nn.functional.logsigmoid(each) for each in (logits, -logits))
+            return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
         logs = torch.stack([head(features).log_softmax(dim=1) for head in self.heads])
         return logs.logsumexp(dim=0) - math.log(len(self.heads))

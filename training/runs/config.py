@@ -277,6 +277,9 @@ class RunRecord(BaseModel):
     dataset: str
     fingerprint: str
     classes: tuple[str, ...]
+    has_findings: Annotated[
+        bool, Field(description="an image may have several of the classes, or none")
+    ] = False
     counts: dict[SplitName, list[int]]
     spec: Annotated[InputSpec, Field(description="the network's input")]
     backbone_sha256: str

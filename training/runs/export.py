@@ -5,10 +5,10 @@ Exporting a run twice under the same name and version writes the same bytes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard
+from model_store.bundle.finding_card import ThresholdRule
+from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.bundle.scope_graph import with_scope
@@ -28,6 +30,8 @@ from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord, read_record
+from training.runs.export_parts import ExportParts, verification
+from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
 from training.runs.onnx_graph import calibrated, to_onnx, verify
 from training.runs.precisions import (
@@ -66,6 +70,7 @@ def export(
     anyway: bool = False,
     precisions: Sequence[str] = ("float32",),
     dataset: Dataset | None = None,
+    rules: Mapping[str, ThresholdRule] | None = None,
     max_accuracy_loss: float = MAX_ACCURACY_LOSS,
 ) -> ExportedModel:
     """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE
@@ -77,11 +82,28 @@ def export(
     run's: they are calibrated and measured on its validation images, and one that loses more
     accuracy than `max_accuracy_loss` there is not published.
 
+    With findings the calibrator is "temperature" or "uncalibrated", and `rules` say how the
+    thresholds are chosen.
+
     Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is
     published then.
     """
     check_precisions(precisions, calibrator)
     record = read_record(run)
+    if record.has_findings:
+        parts = findings_parts(
+            run,
+            record,
+            load_classifier(run),
+            _samples(run),
+            rules or {},
+            calibrator=calibrator,
+            anyway=anyway,
+            precisions=precisions,
+        )
+        return _publish(run, record, store, name, parts)
+    if rules:
+        raise BadRun(f"{run} has exclusive classes; --threshold is for findings")
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
@@ -94,12 +116,12 @@ def export(
     check = scope_check(run, evaluation, calibrator, record.classes)
     taps = find_taps(classifier, record.spec) if check else None
     network = to_onnx(taps or classifier, samples)
-    verified = Verification(
-        images=len(samples),
-        alone=len(samples),
-        max_difference=verify(network, classifier, fitted, samples),
-        libraries={library: version_of(library) for library in ("onnxruntime", "torch")},
+    onnx = calibrated(network, fitted)
+    verified = verification(
+        verify(onnx, classifier, fitted, samples, logits=logits_name(network)), samples
     )
+    if check:
+        onnx = with_scope(onnx, check.parameters)
     wanted = [precision for precision in dict.fromkeys(precisions) if precision != "float32"]
     built: list[PrecisionVariant | RefusedVariant] = []
     if wanted:
@@ -109,6 +131,24 @@ def export(
         )
         built = [builder.build(precision) for precision in wanted]
     variants = [each for each in built if isinstance(each, PrecisionVariant)]
+    described: dict[str, Any] = {
+        "scope": check.card if check else None,
+        "verification": verified,
+        "variants": tuple(variant.card for variant in variants) or None,
+        **calibration_parts(evaluation, calibrator),
+    }
+    parts = ExportParts(
+        onnx,
+        described,
+        {each.card.precision: each.onnx for each in variants},
+        tuple(each for each in built if isinstance(each, RefusedVariant)),
+    )
+    return _publish(run, record, store, name, parts)
+
+
+def _publish(
+    run: Path, record: RunRecord, store: Store, name: str, parts: ExportParts
+) -> ExportedModel:
     card = Card(
         name=name,
         version=1,
@@ -116,25 +156,22 @@ def export(
         input=InputCard(**asdict(record.spec)),
         provenance=_provenance(run, record),
         input_reference=record.input_reference,
-        scope=check.card if check else None,
-        verification=verified,
-        variants=tuple(variant.card for variant in variants) or None,
-        **calibration_parts(evaluation, calibrator),
+        **parts.described,
     )
-    graphs = {each.card.precision: each.onnx for each in variants}
-    onnx = calibrated(network, fitted)
-    if check:
-        onnx = with_scope(onnx, check.parameters)
-    probes = make_probes({card.precisions[0]: onnx, **graphs}, record.spec)
+    graphs = {card.precisions[0]: parts.onnx, **parts.variants}
+    probes = make_probes(graphs, record.spec)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
         numbered = card.model_copy(update={"version": version})
-        cards.append(write_bundle(folder, card=numbered, onnx=onnx, variants=graphs, probes=probes))
+        cards.append(
+            write_bundle(
+                folder, card=numbered, onnx=parts.onnx, variants=parts.variants, probes=probes
+            )
+        )
 
     version = store.publish(name, build)
-    refused = tuple(each for each in built if isinstance(each, RefusedVariant))
-    return ExportedModel(cards[-1], version, verified, refused)
+    return ExportedModel(cards[-1], version, parts.described["verification"], parts.refused)
 
 
 def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
@@ -155,7 +192,13 @@ def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
 def load_classifier(run: Path) -> Classifier:
     """The trained classifier of a run, in evaluation mode. Raises BadRun."""
     record = read_record(run)
-    classifier = build_network(record.config, "none", record.spec, classes=len(record.classes))
+    classifier = build_network(
+        record.config,
+        "none",
+        record.spec,
+        classes=len(record.classes),
+        findings=record.has_findings,
+    )
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -3,17 +3,21 @@ torch on real images.
 
 The exported network maps uint8 images to the softmax of its logits, divided by an initializer
 `temperature` that is 1. A second output has the features of the scope check, if the network shows
-any; `model_store.bundle.scope_graph` puts the check in its place. `calibrated` gives the network a
-calibrator: another temperature, or nodes between the logits and the division. A later recalibration
-edits the temperature, or adds its remedy after it.
+any; `model_store.bundle.scope_graph` puts the check in its place. With findings, the network ends
+in a sigmoid of each logit after a temperature and a bias (`model_store.bundle.graph.findings_end`).
+`calibrated` gives the network a calibrator: another temperature, or nodes between the logits and
+the division. A later recalibration edits the temperature, or adds its remedy after it.
 """
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import helper
 from torch import Tensor, nn
 
 from calibration.calibrators.affine import Vector
@@ -24,11 +28,13 @@ from model_store.bundle.class_maps import ClassMap, with_class_maps
 from model_store.bundle.graph import (
     INPUT,
     OUTPUT,
-    logits_name,
+    findings_end,
+    name_findings,
     with_calibrator,
     with_logits,
     with_vector,
 )
+from model_store.bundle.graph_part import GraphPart, insert
 from model_store.bundle.scope_graph import SCOPE_FEATURES
 from model_store.runtime import ort
 from training.errors import ExportMismatch
@@ -37,6 +43,8 @@ from training.networks.scope_taps import ScopeTaps
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4
+LOGITS = "logits"
+Calibrate: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 class ServedNetwork(nn.Module):
@@ -63,13 +71,19 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
 
     `images` uint8 (n, C, H, W) are for tracing.
     """
+    features = [SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else []
+    return _exported(ServedNetwork(classifier), images, [OUTPUT, *features])
+
+
+def _exported(module: nn.Module, images: NDArray[np.uint8], outputs: Sequence[str]) -> bytes:
+    """The graph of a module of images, with these outputs."""
     with warnings.catch_warnings():  # torch's exporter deprecates parts of torch
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            ServedNetwork(classifier).eval(),
+            module.eval(),
             (torch.from_numpy(images),),
             input_names=[INPUT],
-            output_names=[OUTPUT, *([SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else [])],
+            output_names=outputs,
             dynamic_shapes={"image": {0: "batch"}},
             opset_version=OPSET,
             dynamo=True,
@@ -80,6 +94,21 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
         raise TypeError("torch.onnx.export returned no program")
     proto = program.model_proto
     _remove_notes(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def to_findings_onnx(
+    classifier: nn.Module, images: NDArray[np.uint8], names: Sequence[str]
+) -> bytes:
+    """The same for findings: a probability of presence for each of `names`, uncalibrated."""
+    features = [SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else []
+    proto = onnx.load_model_from_string(_exported(classifier, images, [LOGITS, *features]))
+    graph, part = proto.graph, GraphPart("findings_")
+    graph.initializer.extend(findings_end(part, LOGITS, len(names)))
+    insert(graph, len(graph.node), part)
+    shape: list[str | int | None] = ["batch", len(names)]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, shape))
+    name_findings(proto, names)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -117,26 +146,33 @@ def calibrated(network: bytes, calibrator: Calibrator) -> bytes:
 
 
 def verify(
-    network: bytes, classifier: nn.Module, calibrator: Calibrator, images: NDArray[np.uint8]
+    finished: bytes,
+    classifier: nn.Module,
+    calibrate: Calibrate,
+    images: NDArray[np.uint8],
+    *,
+    logits: str,
+    uncalibrated: Calibrate = softmax,
 ) -> float:
     """Largest absolute difference of a probability between ONNX Runtime and torch on `images`.
 
     All images are run in one batch and then each alone, as servers do. The network is compared with
-    torch, and the calibrator in the graph with `calibrator` on the logits of the graph: a step of a
-    histogram would magnify the rounding of logits. Raises ExportMismatch above 1e-4.
+    torch by the `uncalibrated` probabilities, and the calibrator in the graph `finished` with
+    `calibrate` on its tensor `logits`: a step of a histogram would magnify the rounding of logits.
+     Raises ExportMismatch above 1e-4.
     """
     with torch.inference_mode():
-        expected = softmax(classifier(torch.from_numpy(images)).numpy())
-    names = [OUTPUT, logits_name(network)]
-    graph = with_logits(calibrated(network, calibrator), names[1])
+        expected = uncalibrated(classifier(torch.from_numpy(images)).numpy())
+    names = [OUTPUT, logits]
+    graph = with_logits(finished, logits)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     together = session.run(names, {INPUT: images})
     one_by_one = [session.run(names, {INPUT: image[np.newaxis]}) for image in images]
     alone = [np.concatenate(each) for each in zip(*one_by_one, strict=True)]
     difference = 0.0
-    for probabilities, logits in (together, alone):
-        of_network = np.abs(softmax(logits) - expected).max()
-        of_calibrator = np.abs(probabilities - calibrator(logits.astype(np.float64))).max()
+    for probabilities, own in (together, alone):
+        of_network = np.abs(uncalibrated(own) - expected).max()
+        of_calibrator = np.abs(probabilities - calibrate(own.astype(np.float64))).max()
         difference = float(np.max([difference, of_network, of_calibrator]))
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ExportMismatch(difference=difference, limit=MAX_DIFFERENCE, images=len(images))

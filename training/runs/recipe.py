@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 
 from calibration.calibrators.temperature import apply_temperature, fit_temperature
 from training.datasets import Dataset
+from training.datasets.dataset import Labels
 from training.errors import TrainingDiverged
+from training.evaluation.evaluation import Predictions
+from training.evaluation.findings import evaluate_findings
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL
@@ -85,10 +88,17 @@ class _Rules:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(sum(self.counts) / self.config.batch_size)
+        return math.ceil(self.images / self.config.batch_size)
+
+    @property
+    def images(self) -> int:
+        return len(self.dataset.splits["train"])
 
     @property
     def imbalance(self) -> float:
+        """Of exclusive classes; findings do not take images from each other."""
+        if self.dataset.has_findings:
+            return 1.0
         return max(self.counts) / max(min(self.counts), 1)
 
     @property
@@ -105,7 +115,7 @@ class _Rules:
     def options(self) -> Iterator[dict[str, Any]]:
         """The choices of each candidate."""
         losses = (self.config.loss, BASELINE) if chooses_loss(self.given) else (self.config.loss,)
-        images = sum(self.counts)
+        images = self.images
         rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
         trained: list[dict[str, Any]] = []
         if images <= MANY:
@@ -124,7 +134,7 @@ class _Rules:
 
     def reasons(self, candidates: tuple[TrainConfig, ...]) -> Iterator[str]:
         """Sentences for the user."""
-        images, epochs = sum(self.counts), candidates[0].epochs
+        images, epochs = self.images, candidates[0].epochs
         if epochs != self.config.epochs:
             yield (
                 f"{epochs} epochs, not {self.config.epochs}: a head needs {MIN_STEPS} steps, and "
@@ -227,6 +237,8 @@ def _score(
 ) -> CandidateScore:
     val = examples["val"]
     logits, labels = session.answers(session.whole(network), val), val.labels
+    if session.dataset.has_findings:
+        return _findings_score(logits, labels, choices)
     probabilities = apply_temperature(logits, fit_temperature(logits, labels))
     predicted = probabilities.argmax(axis=1)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)
@@ -235,6 +247,22 @@ def _score(
         val_nll=float(-np.log(own).mean()),
         val_accuracy=float((predicted == labels).mean()),
         unanswered=_unanswered(session.dataset.classes, labels, predicted),
+    )
+
+
+def _findings_score(
+    logits: NDArray[np.float32], labels: Labels, choices: dict[str, str | float]
+) -> CandidateScore:
+    """The score over all known labels, after the calibrator of each finding."""
+    evaluation = evaluate_findings(
+        [str(k) for k in range(labels.shape[1])], {"val": Predictions(logits, labels)}
+    )
+    known, p = ~np.isnan(labels), evaluation.probabilities("val", "calibrated")
+    own = np.maximum(np.where(labels == 1, p, 1 - p), np.finfo(float).tiny)
+    return CandidateScore(
+        choices=choices,
+        val_nll=float(-np.log(own[known]).mean()),
+        val_accuracy=float(((p >= 0.5) == (labels == 1))[known].mean()),
     )
 
 

@@ -30,8 +30,11 @@ from model_store.bundle.scope_fit import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from training.datasets import Dataset, Split, write_report
+from training.datasets.errors import BadDataset
 from training.errors import BadWeights, OutOfMemory
 from training.evaluation.evaluation import Evaluation, write_evaluation
+from training.evaluation.finding_plots import write_finding_plots
+from training.evaluation.findings import FindingsEvaluation
 from training.evaluation.plots import write_plots
 from training.fitting.history import Epoch, write_history
 from training.losses import strength
@@ -63,7 +66,7 @@ class RunResult:
     folder: Path
     record: RunRecord
     history: list[Epoch]
-    evaluation: Evaluation
+    evaluation: Evaluation | FindingsEvaluation
 
 
 def refuse_early(config: TrainConfig, out: Path) -> None:
@@ -108,6 +111,11 @@ def train(
     BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
+    if dataset.has_findings and plan.candidates[0].perturbed:
+        raise BadDataset(
+            dataset.name,
+            "has findings, for which there is no temperature for shifts: leave out --perturbed",
+        )
     session = TrainingSession(
         _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
     )
@@ -164,7 +172,7 @@ class _Finished:
     network: Classifier
     record: RunRecord
     history: list[Epoch]
-    evaluation: Evaluation
+    evaluation: Evaluation | FindingsEvaluation
     samples: NDArray[np.uint8]
     scope: ScopeFeatures | None
 
@@ -233,6 +241,7 @@ def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> R
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
+        has_findings=dataset.has_findings,
         counts=dataset.counts,
         spec=spec,
         backbone_sha256=weights_digest(network.pretrained),
@@ -257,12 +266,18 @@ def _write(
     save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
     write_report(dataset, folder)
     write_history(folder / "history.csv", result.history)
-    write_evaluation(folder, result.evaluation)
     np.save(folder / "samples.npy", result.samples)
     write_scope(folder, result.scope)
     write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
-    if pictures:
-        write_plots(folder / "plots", result.evaluation, result.history, title=title)
+    plots, evaluation = folder / "plots", result.evaluation
+    if isinstance(evaluation, FindingsEvaluation):
+        evaluation.write(folder)
+        if pictures:
+            write_finding_plots(plots, evaluation, result.history, title=title)
+    else:
+        write_evaluation(folder, evaluation)
+        if pictures:
+            write_plots(plots, evaluation, result.history, title=title)
     if board:
         board.move(folder / "tensorboard")

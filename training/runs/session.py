@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
+from training.evaluation.findings import FindingsEvaluation, evaluate_findings
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
 from training.features.inputs import (
@@ -28,7 +29,7 @@ from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch
 from training.fitting.snapshot import SnapshotFile
-from training.losses import Objective, balanced_weights, build_objective
+from training.losses import Objective, balanced_weights, build_objective, finding_weights
 from training.networks.backbones import Weights
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
 from training.processes.distributed import Group
@@ -66,16 +67,30 @@ class TrainingSession:
         if self.config.weights == "hub":  # a long silence otherwise, if there is no network
             self.progress("weights from the hub", 0, 1)
         spec, classes = self.config.input_spec(self.dataset), len(self.dataset.classes)
-        return build_network(self.config, self.config.weights, spec, classes=classes)
+        return build_network(
+            self.config,
+            self.config.weights,
+            spec,
+            classes=classes,
+            findings=self.dataset.has_findings,
+        )
 
     def objective(self) -> Objective:
         """The objective of a fit; each fit needs a new one, since some terms keep state."""
-        labels = torch.from_numpy(self.dataset.splits["train"].labels)
-        balanced = self.config.class_weights == "balanced"
-        weights = balanced_weights(labels, len(self.dataset.classes)) if balanced else None
         return build_objective(
-            self.config.loss, replace(self.config.loss_settings, class_weights=weights)
+            self.config.loss,
+            replace(self.config.loss_settings, class_weights=self.class_weights()),
+            findings=self.dataset.has_findings,
         )
+
+    def class_weights(self) -> Tensor | None:
+        """Balanced weights of the training labels, or None."""
+        if self.config.class_weights != "balanced":
+            return None
+        labels = torch.from_numpy(self.dataset.splits["train"].labels)
+        if self.dataset.has_findings:
+            return finding_weights(labels)
+        return balanced_weights(labels, len(self.dataset.classes))
 
     def streams(self, network: Classifier) -> bool:
         """Whether images pass through all of `network` in each epoch, so nothing can be kept."""
@@ -105,7 +120,8 @@ class TrainingSession:
             examples["train"] = replace(examples["train"], augmentation=augmentation)
         if self.config.perturbed:
             inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
-            labels = np.tile(splits["val"].labels, len(PERTURBATIONS))
+            own = splits["val"].labels
+            labels = np.concatenate([own] * len(PERTURBATIONS))
             examples["perturbed"] = Examples(inputs, labels, streamed=streamed)
         return examples | self._probe_examples(cache)
 
@@ -174,7 +190,20 @@ class TrainingSession:
                 number, part, train, val, "head", snapshot=snapshot, watch=counting
             )
             history += [*probed, *(_later(epoch, before) for epoch in fitted)]
+        self._correct_prior(network)
         return history
+
+    def _correct_prior(self, network: Classifier) -> None:
+        """Take the weights of present and absent out of the odds of each finding again.
+
+        With weights w the odds that minimize cross-entropy are w_present / w_absent times the true
+        ones (Elkan 2001, theorem 2).
+        """
+        weights = self.class_weights()
+        if self.dataset.has_findings and weights is not None:
+            absent, present = weights.unbind(dim=1)
+            known = (absent > 0) & (present > 0)
+            network.shift(torch.where(known, absent / present, 1.0).log())
 
     def _fit_part(
         self,
@@ -210,20 +239,21 @@ class TrainingSession:
 
     def evaluation(
         self, network: Classifier, examples: Mapping[ExampleName, Examples]
-    ) -> Evaluation:
+    ) -> Evaluation | FindingsEvaluation:
         """Predict with the trained network and evaluate it."""
         trained = self.whole(network)
-        return evaluate(
-            {
-                split: Predictions(
-                    self.answers(trained, examples[split]),
-                    examples[split].labels,
-                    None if split == "perturbed" else self.dataset.splits[split].groups,
-                )
-                for split in KEPT
-                if split in examples
-            }
-        )
+        predictions = {
+            split: Predictions(
+                self.answers(trained, examples[split]),
+                examples[split].labels,
+                None if split == "perturbed" else self.dataset.splits[split].groups,
+            )
+            for split in KEPT
+            if split in examples
+        }
+        if self.dataset.has_findings:
+            return evaluate_findings(self.dataset.classes, predictions)
+        return evaluate(predictions)
 
     def answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
         """Logits (N, K) of the examples."""
@@ -231,7 +261,7 @@ class TrainingSession:
 
 
 def build_network(
-    config: TrainConfig, weights: Weights, spec: InputSpec, *, classes: int
+    config: TrainConfig, weights: Weights, spec: InputSpec, *, classes: int, findings: bool
 ) -> Classifier:
     """The network of `config` with these weights in its backbone, before training."""
     return build_classifier(
@@ -246,6 +276,7 @@ def build_network(
         heads=config.heads,
         dropout=config.dropout,
         trainable=config.trainable,
+        findings=findings,
     )
 
 

@@ -56,7 +56,9 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "amp": (["--amp"], True),
     "device": (["--device", "cpu"], "cpu"),
 }
-READING = "layout group_pattern allow_leakage max_corrupt window first_frame"
+READING = (
+    "layout group_pattern allow_leakage max_corrupt window first_frame findings exclusive uncertain"
+)
 OUTPUT = "out restart tensorboard list_losses json_out"
 PROCESSES = "engine nproc nnodes node_rank master"
 NO_CHOICES = {*f"context data from_card recipe {READING} {OUTPUT} {PROCESSES}".split()}

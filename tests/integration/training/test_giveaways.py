@@ -118,7 +118,7 @@ class TestTables:
     def test_a_column_that_names_patients_is_used(self, tmp_path: Path, column: str) -> None:
         dataset = load_dataset(self.table(tmp_path, between=",", column=column))
         assert dataset.splits["train"].groups is not None
-        assert [each for each in dataset.notes if f"{column.lower()!r} keeps" in each]
+        assert [each for each in dataset.notes if f"{column!r} keeps" in each]
 
     def test_a_column_that_looks_like_patients_is_asked_about(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="code")

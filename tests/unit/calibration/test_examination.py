@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from calibration.examination import examine, examine_confidence
-from calibration.measured import Standing
+from calibration.examination import Standing, examine, examine_confidence
 from tests.builders.answers import simulated
 
 NAMES = ("a", "b", "c")

@@ -157,6 +157,16 @@ def test_a_calibrator_is_the_likeliest_one() -> None:
     assert fitted(z).mean() == pytest.approx(y.mean(), abs=1e-3)
 
 
+@pytest.mark.parametrize("scale", [0.001, -1.0, 0.0])
+def test_at_a_bound_of_the_temperature_the_mean_is_still_right(scale: float) -> None:
+    rng = np.random.default_rng(6)
+    y = rng.random(2000) < 0.1
+    z = scale * (3 * rng.normal(np.where(y, 1.0, -1.0), 1.0)) + 4
+    fitted = fit_finding(z, y)
+    assert fitted.fitted
+    assert fitted(z).mean() == pytest.approx(y.mean(), abs=5e-3)
+
+
 def test_few_positives_are_left_alone_and_separated_ones_stay_modest() -> None:
     z = np.concatenate([np.full(200, -4.0), np.full(20, 4.0)])
     y = np.concatenate([np.zeros(200), np.ones(20)])

@@ -17,7 +17,9 @@ from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.medmnist_files import read_medmnist
 from training.datasets.medmnist_sets import MD5
+from training.datasets.records import LoadedFrom
 
+READ = LoadedFrom("")
 SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
 
 
@@ -25,7 +27,7 @@ class TestMedMnist:
     def test_reads_splits_labels_and_the_names_of_a_known_set(self, tmp_path: Path) -> None:
         content = arrays()
         np.savez(tmp_path / "pneumoniamnist.npz", **content)
-        dataset = read_medmnist(tmp_path / "pneumoniamnist.npz")
+        dataset = read_medmnist(tmp_path / "pneumoniamnist.npz", READ)
         assert dataset.classes == ("normal", "pneumonia")
         assert (dataset.channels, dataset.size) == (1, 8)
         assert dataset.counts == {"train": [6, 6], "val": [3, 3], "test": [3, 3]}
@@ -37,12 +39,12 @@ class TestMedMnist:
 
     def test_color_images_and_class_names_from_the_file(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "own.npz", classes=np.array(["a", "b"]), **arrays(shape=(8, 8, 3)))
-        dataset = read_medmnist(tmp_path / "own.npz")
+        dataset = read_medmnist(tmp_path / "own.npz", READ)
         assert (dataset.channels, dataset.classes) == (3, ("a", "b"))
 
     def test_unnamed_classes_are_numbered(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "own.npz", **arrays())
-        assert read_medmnist(tmp_path / "own.npz").classes == ("class_0", "class_1")
+        assert read_medmnist(tmp_path / "own.npz", READ).classes == ("class_0", "class_1")
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -50,7 +52,8 @@ class TestMedMnist:
             (lambda c: c.pop("val_labels"), "val_labels"),
             (lambda c: c.update(train_images=c["train_images"].astype(float)), "uint8"),
             (lambda c: c.update(train_images=np.zeros((12, 8, 8, 8), np.uint8)), "uint8"),
-            (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "multi-label"),
+            (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "several shapes"),
+            (lambda c: c.update(val_labels=np.full((6, 2), 2)), "findings"),
             (lambda c: c.update(test_labels=np.full(6, -1)), "negative"),
             (
                 lambda c: c.update(
@@ -68,14 +71,14 @@ class TestMedMnist:
         change(content)
         np.savez(tmp_path / "set.npz", **content)
         with pytest.raises(BadDataset, match=complaint):
-            read_medmnist(tmp_path / "set.npz")
+            read_medmnist(tmp_path / "set.npz", READ)
 
     def test_files_of_another_kind_and_pickles_are_not_opened(self, tmp_path: Path) -> None:
         (tmp_path / "page.npz").write_text("<html>403</html>")
         np.savez(tmp_path / "pickle.npz", train_images=np.array([{"a": 1}], dtype=object))
         for name in ("page.npz", "pickle.npz"):
             with pytest.raises(BadDataset, match="not a readable"):
-                read_medmnist(tmp_path / name)
+                read_medmnist(tmp_path / name, READ)
 
 
 class TestFolder:

@@ -1,0 +1,96 @@
+"""What `candor train` and `candor export` print about findings."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+
+from calibration.findings.calibrator import FEWEST_POSITIVES
+from calibration.findings.measures import FindingMeasures, macro
+from candor.terminal.tables import figure, table
+from model_store.bundle.card import Card
+from model_store.bundle.finding_card import Rate, ThresholdRule
+from training.evaluation.evaluation import EVALUATED
+from training.evaluation.findings import FindingsEvaluation
+
+MEASURED = ("labeled", "positives", "AUROC", "AUPRC", "ECE", "floor", "O/E")
+PROMISED = ("threshold", "chosen by", "sensitivity", "specificity", "PPV")
+
+
+def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
+    """Return the measures of each finding on validation and test, and what is not calibrated."""
+    parts: list[RenderableType] = []
+    for split in EVALUATED:
+        measured = evaluation.measures(split, "calibrated")
+        rows = [_row(name, each) for name, each in zip(evaluation.names, measured, strict=True)]
+        means = macro(measured)
+        mean = [figure(means[name]) for name in ("auroc", "auprc", "ece", "ece_floor")]
+        rows.append([f"mean of {means['findings']:g}", "", "", *mean, ""])
+        title = f"{split}: calibrated probabilities" + (" (fitted here)" if split == "val" else "")
+        parts.append(table(title, ("", *MEASURED), rows))
+    parts.append(
+        "ECE compares probability and share present in bins of equally many images; O/E is the "
+        "number of positives by the sum of probabilities. candor export chooses thresholds."
+    )
+    return [*parts, *_uncalibrated(evaluation)]
+
+
+def _row(name: str, each: FindingMeasures) -> list[str]:
+    values = (each.auroc, each.auprc, each.ece, each.ece_floor)
+    counts = (f"{each.labeled:,}", f"{each.positives:,}")
+    return [name, *counts, *map(figure, values), figure(each.observed_expected, 2)]
+
+
+def _uncalibrated(evaluation: FindingsEvaluation) -> list[str]:
+    fitted = zip(evaluation.names, evaluation.calibrators, strict=True)
+    few = [name for name, each in fitted if not each.fitted]
+    if not few:
+        return []
+    return [
+        f"Not calibrated: {', '.join(few)}. Validation has fewer than {FEWEST_POSITIVES} images "
+        "with the finding, or as few without it."
+    ]
+
+
+def promise_table(card: Card) -> RenderableType:
+    """Return the thresholds of a card with findings, and what they promise."""
+    rows = [
+        [
+            each.name,
+            figure(each.threshold, 4),
+            rule_text(each.rule),
+            *map(_rate, (each.promise.sensitivity, each.promise.specificity, each.promise.ppv)),
+        ]
+        for each in card.findings or ()
+    ]
+    split = card.calibration.reference_split
+    return table(f"Present from the threshold on; promised by {split}, 95 %", ("", *PROMISED), rows)
+
+
+def rule_text(rule: ThresholdRule) -> str:
+    """A rule as `--threshold` takes it.
+
+    >>> rule_text(ThresholdRule(kind="sensitivity", value=0.9)), rule_text(ThresholdRule())
+    ('sensitivity=0.9', 'half')
+    """
+    return rule.kind if rule.value is None else f"{rule.kind}={rule.value:g}"
+
+
+def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
+    """Return a sentence on findings whose labels do not give the threshold that was wanted."""
+    without = [
+        each.name
+        for each, rule in zip(card.findings or (), wanted, strict=True)
+        if each.rule.kind != rule.kind
+    ]
+    if not without:
+        return []
+    return [
+        f"{', '.join(without)}: present from 0.5 on, since validation has no image to choose a "
+        "threshold by."
+    ]
+
+
+def _rate(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{figure(rate.value, 2)} [{figure(rate.lower, 2)}, {figure(rate.upper, 2)}]"

@@ -1,0 +1,194 @@
+"""Evaluate a network that answers several questions about an image, each by itself.
+
+The calibrator of each finding is fitted on validation if that has positives and negatives enough
+(`calibration.findings.calibrator`). Its threshold is chosen on validation too, and what it promises
+is measured there. The test split shows what calibrators and thresholds are worth on new images.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.conformal import Conformal, finding_sets
+from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
+from calibration.findings.measures import (
+    FindingMeasures,
+    known_answers,
+    macro,
+    measure_findings,
+)
+from calibration.findings.thresholds import (
+    OperatingPoint,
+    ThresholdKind,
+    choose_threshold,
+    operating_point,
+)
+from training.errors import BadRun
+from training.evaluation.calibrators import fold_masks
+from training.evaluation.evaluation import (
+    EVALUATED,
+    MISSED_CLASS,
+    EvaluatedSplit,
+    Evaluation,
+    Predictions,
+    write_json,
+    write_predictions,
+)
+
+FindingMethod = Literal["uncalibrated", "calibrated"]
+FINDING_METHODS: tuple[FindingMethod, ...] = ("uncalibrated", "calibrated")
+Rule = tuple[ThresholdKind, float | None]
+DEFAULT_RULE: Rule = ("youden", None)
+NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
+
+
+@dataclass(frozen=True)
+class FindingsEvaluation:
+    """Predictions by split, logits (N, K) and labels (N, K), and a calibrator for each finding."""
+
+    names: tuple[str, ...]
+    predictions: Mapping[EvaluatedSplit, Predictions]
+    calibrators: tuple[FindingCalibrator, ...]
+
+    def calibrate(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Probabilities of presence (N, K), as the exported graph gives them."""
+        columns = zip(self.calibrators, logits.T, strict=True)
+        return np.stack([calibrator(z) for calibrator, z in columns], axis=1)
+
+    def probabilities(self, split: EvaluatedSplit, method: FindingMethod) -> NDArray[np.float64]:
+        """Probabilities of presence (N, K) of `split`."""
+        logits = self.predictions[split].logits.astype(np.float64)
+        return sigmoid(logits) if method == "uncalibrated" else self.calibrate(logits)
+
+    def measures(self, split: EvaluatedSplit, method: FindingMethod) -> tuple[FindingMeasures, ...]:
+        """The measures of each finding on `split`."""
+        return measure_findings(self.probabilities(split, method), self.predictions[split].labels)
+
+    def threshold(self, finding: int, rule: Rule = DEFAULT_RULE) -> tuple[float, Rule]:
+        """The threshold that validation gives by `rule`; 0.5, with its rule, if it gives none."""
+        p = self.probabilities("val", "calibrated")[:, finding]
+        labels = self.predictions["val"].labels[:, finding]
+        found = choose_threshold(p, labels, kind=rule[0], value=rule[1])
+        return (0.5, ("half", None)) if found is None else (found, rule)
+
+    def point(self, split: EvaluatedSplit, finding: int, threshold: float) -> OperatingPoint:
+        """What a threshold gives on `split`, with intervals by patient if patients are known."""
+        known = self.predictions[split]
+        p = self.probabilities(split, "calibrated")[:, finding]
+        return operating_point(p, known.labels[:, finding], threshold, groups=known.groups)
+
+    def held_out(self, finding: int) -> NDArray[np.float64]:
+        """Probabilities (N,) of validation, each from a calibrator fitted without its label."""
+        val = self.predictions["val"]
+        z, y = val.logits[:, finding].astype(np.float64), val.labels[:, finding]
+        units = np.arange(len(y)) if val.groups is None else val.groups
+        p = np.empty(len(y))
+        for fold in fold_masks(units):
+            p[fold] = fit_finding(z[~fold], y[~fold])(z[fold])
+        return p
+
+    def sets(self, finding: int, threshold: float) -> Conformal | None:
+        """Prediction sets of a finding, from validation; None with too few images for a promise."""
+        if not self.calibrators[finding].fitted:
+            return None
+        p, known, _ = known_answers(
+            self.held_out(finding), self.predictions["val"].labels[:, finding]
+        )
+        return finding_sets(p, known, present_from=threshold, alpha=MISSED_CLASS)
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.json, calibrators.json, and predictions.npz for further computations."""
+        write_json(folder / "metrics.json", self.as_dict())
+        fitted = zip(self.names, map(asdict, self.calibrators), strict=True)
+        write_json(folder / "calibrators.json", dict(fitted))
+        write_predictions(folder, self.predictions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: by finding, and the means over findings."""
+        return {
+            "findings": {name: self._of(place) for place, name in enumerate(self.names)},
+            "macro": {
+                split: {method: macro(self.measures(split, method)) for method in FINDING_METHODS}
+                for split in EVALUATED
+            },
+        }
+
+    def _of(self, finding: int) -> dict[str, Any]:
+        threshold, (kind, value) = self.threshold(finding)
+        return {
+            "calibrator": asdict(self.calibrators[finding]),
+            "threshold": threshold,
+            "rule": {"kind": kind, "value": value},
+            "splits": {
+                split: {
+                    method: self.measures(split, method)[finding].as_dict()
+                    for method in FINDING_METHODS
+                }
+                for split in EVALUATED
+            },
+            "operating_points": {
+                split: asdict(self.point(split, finding, threshold)) for split in EVALUATED
+            },
+        }
+
+
+def evaluate_findings(
+    names: Sequence[str], predictions: Mapping[EvaluatedSplit, Predictions]
+) -> FindingsEvaluation:
+    """Fit the calibrator of each finding on `val`."""
+    val = predictions["val"]
+    columns = zip(val.logits.T.astype(np.float64), val.labels.T, strict=True)
+    return FindingsEvaluation(
+        tuple(names), dict(predictions), tuple(_stored(fit_finding(z, y)) for z, y in columns)
+    )
+
+
+def _stored(fitted: FindingCalibrator) -> FindingCalibrator:
+    """The calibrator in float32, as the graph has it."""
+    temperature, bias = (float(np.float32(each)) for each in (fitted.temperature, fitted.bias))
+    return FindingCalibrator(temperature, bias, fitted=fitted.fitted)
+
+
+def require_classes(evaluation: Evaluation | FindingsEvaluation) -> Evaluation:
+    """The evaluation of exclusive classes. Raises BadRun for findings."""
+    if isinstance(evaluation, FindingsEvaluation):
+        raise BadRun(
+            f"{', '.join(evaluation.names)} are findings, of which an image may have several; this "
+            "compares models of exclusive classes: use candor train and candor export"
+        )
+    return evaluation
+
+
+def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:
+    """Sentences that say why the model is of no use: it ranks no finding better than chance.
+
+    The lower end of an AUROC's 95 % interval is that of Hanley and McNeil 1982.
+    """
+    every = evaluation.measures("test", "calibrated")
+    measured = [each for each in every if 0 < each.positives < each.labeled]
+    if not measured:
+        return ["no finding has positives and negatives in the test split: nothing is known of it"]
+    if any(each.auroc - NORMAL_95 * auroc_error(each) > 0.5 for each in measured):
+        return []
+    best = max(each.auroc for each in measured)
+    return [
+        f"it ranks none of {len(measured)} findings better than chance on test: the largest AUROC "
+        f"is {best:.3f}"
+    ]
+
+
+def auroc_error(measures: FindingMeasures) -> float:
+    """Standard error of an AUROC (Hanley and McNeil 1982, equation 2)."""
+    area, positives = measures.auroc, measures.positives
+    negatives = measures.labeled - positives
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (
+        area * (1 - area)
+        + (positives - 1) * (first - area**2)
+        + (negatives - 1) * (second - area**2)
+    )
+    return float(np.sqrt(max(spread, 0) / (positives * negatives)))

@@ -1,0 +1,34 @@
+"""What an export publishes, besides what the record of the run says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.bundle.provenance import Verification
+from training.runs.precisions import RefusedVariant
+
+
+@dataclass(frozen=True)
+class ExportParts:
+    """A graph, the fields of its card that describe the calibrators and their promises, and the
+    graphs of other precisions.
+    """
+
+    onnx: bytes
+    described: Mapping[str, Any]
+    variants: Mapping[str, bytes] = field(default_factory=dict)
+    refused: tuple[RefusedVariant, ...] = ()
+
+
+def verification(difference: float, samples: NDArray[np.uint8]) -> Verification:
+    """The record of a comparison of ONNX Runtime with torch on `samples`."""
+    return Verification(
+        images=len(samples),
+        alone=len(samples),
+        max_difference=difference,
+        libraries={library: version(library) for library in ("onnxruntime", "torch")},
+    )

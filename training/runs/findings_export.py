@@ -1,0 +1,129 @@
+"""The graph and the card of a run with findings: calibrators, thresholds and their promises."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.findings.calibrator import UNFITTED, sigmoid
+from model_store.bundle.calibration_card import ConformalCard
+from model_store.bundle.finding_card import FindingCard, ThresholdRule
+from model_store.bundle.finding_reference import binary_card, finding_card
+from model_store.bundle.graph import logits_name, with_findings_calibrator
+from model_store.bundle.scope_fit import fit_scope
+from model_store.bundle.scope_graph import with_scope
+from training.errors import BadRun, UnknownName, UselessModel
+from training.evaluation.evaluation import Method, read_predictions
+from training.evaluation.findings import (
+    DEFAULT_RULE,
+    FindingsEvaluation,
+    evaluate_findings,
+    findings_shortcomings,
+)
+from training.networks.classifier import Classifier
+from training.networks.scope_taps import find_taps
+from training.runs.config import RunRecord
+from training.runs.export_parts import ExportParts, verification
+from training.runs.onnx_graph import to_findings_onnx, verify
+from training.runs.scope import read_scope
+
+EVERY: Final = ""  # in `rules`: the findings that have no rule of their own
+
+
+def findings_parts(
+    run: Path,
+    record: RunRecord,
+    classifier: Classifier,
+    samples: NDArray[np.uint8],
+    rules: Mapping[str, ThresholdRule],
+    *,
+    calibrator: Method,
+    anyway: bool,
+    precisions: Sequence[str],
+) -> ExportParts:
+    """What to publish of a run with findings.
+
+    `rules` say how the threshold of each finding is chosen on validation, by name; EVERY stands for
+    the others. Raises BadRun, UnknownName, UselessModel, ExportMismatch.
+    """
+    evaluation = evaluate_findings(record.classes, read_predictions(run))
+    _check(run, evaluation, rules, calibrator=calibrator, precisions=precisions)
+    found = findings_shortcomings(evaluation)
+    if found and not anyway:
+        raise UselessModel(run, found)
+    if calibrator == "uncalibrated":
+        plain = (UNFITTED,) * len(evaluation.names)
+        evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
+    features = read_scope(run)
+    check = fit_scope(features, split="val") if features else None
+    taps = find_taps(classifier, record.spec) if check else None
+    onnx = with_findings_calibrator(
+        to_findings_onnx(taps or classifier, samples, evaluation.names),
+        temperatures=[each.temperature for each in evaluation.calibrators],
+        biases=[each.bias for each in evaluation.calibrators],
+    )
+    difference = verify(
+        onnx,
+        classifier,
+        evaluation.calibrate,
+        samples,
+        logits=logits_name(onnx),
+        uncalibrated=sigmoid,
+    )
+    if check:
+        onnx = with_scope(onnx, check.parameters)
+    p, labels = evaluation.probabilities("val", "calibrated"), evaluation.predictions["val"].labels
+    known = ~np.isnan(labels)
+    cards = tuple(_card(evaluation, place, rules) for place in range(len(evaluation.names)))
+    pooled = binary_card(p[known], labels[known] == 1, split="val")
+    described = {
+        "findings": cards,
+        "calibration": pooled,
+        "scope": check.card if check else None,
+        "verification": verification(difference, samples),
+    }
+    return ExportParts(onnx, described)
+
+
+def _check(
+    run: Path,
+    evaluation: FindingsEvaluation,
+    rules: Mapping[str, ThresholdRule],
+    *,
+    calibrator: Method,
+    precisions: Sequence[str],
+) -> None:
+    if calibrator not in ("temperature", "uncalibrated"):
+        raise BadRun(
+            f"{run} has findings: their calibrator is temperature or none; got {calibrator}"
+        )
+    if set(precisions) != {"float32"}:
+        raise BadRun(f"{run} has findings, which are published in float32 alone")
+    for name in rules:
+        if name not in (*evaluation.names, EVERY):
+            raise UnknownName("finding", name, evaluation.names)
+
+
+def _card(
+    evaluation: FindingsEvaluation, place: int, rules: Mapping[str, ThresholdRule]
+) -> FindingCard:
+    name, val = evaluation.names[place], evaluation.predictions["val"]
+    wanted = rules.get(name) or rules.get(EVERY)
+    rule = DEFAULT_RULE if wanted is None else (wanted.kind, wanted.value)
+    threshold, (kind, value) = evaluation.threshold(place, rule)
+    card = finding_card(
+        name,
+        evaluation.probabilities("val", "calibrated")[:, place],
+        val.labels[:, place],
+        split="val",
+        calibrator=evaluation.calibrators[place],
+        threshold=threshold,
+        rule=ThresholdRule(kind=kind, value=value),
+        groups=val.groups,
+    )
+    sets = evaluation.sets(place, threshold)
+    return card.model_copy(
+        update={"conformal": None if sets is None else ConformalCard.from_sets(sets)}
+    )
