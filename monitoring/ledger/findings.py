@@ -21,6 +21,7 @@ from monitoring.ledger.versions import WatchedVersion
 
 _CHANGED: Final = 4  # bytes
 PRESENT: Final = 1  # the index of the class in the cards of findings
+_SHARED: Final = PredictionRow._fields.index("served_at_ns")  # and what follows
 
 
 def finding_id(prediction_id: bytes, finding: str) -> bytes:
@@ -48,16 +49,21 @@ def presence_rows(
     both = np.empty((len(probabilities), 2), dtype="<f4")
     both[:, PRESENT] = probabilities
     both[:, 0] = 1 - both[:, PRESENT]
-    named = zip(watched_version_ids.items(), probabilities, both, strict=True)
+    data, size = both.tobytes(), both[0].nbytes
+    shared = image[_SHARED:]
+    named = zip(watched_version_ids.items(), probabilities, range(0, len(data), size), strict=True)
+    # By position: `_replace` takes four times as long.
     return [
-        image._replace(
-            prediction_id=finding_id(image.prediction_id, name),
-            watched_version_id=number,
-            predicted=PRESENT,
-            confidence=p,
-            probabilities=of_both.tobytes(),
+        PredictionRow(
+            finding_id(image.prediction_id, name),
+            number,
+            image.request_id,
+            PRESENT,
+            p,
+            data[at : at + size],
+            *shared,
         )
-        for (name, number), p, of_both in named
+        for (name, number), p, at in named
     ]
 
 
