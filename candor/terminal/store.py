@@ -9,6 +9,7 @@ from candor.terminal.console import note, stdout
 from candor.terminal.tables import figure, interval, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
 from model_store.bundle.manifest import FileEntry
 from model_store.lifecycle.verification import Finding
 from model_store.store.alias import Alias
@@ -60,8 +61,13 @@ def print_bundle(
     """Print a version in sections, for people."""
     card = bundle.card
     stdout.print(f"{card.name} version {card.version}")
-    for name, value in (*_identity(bundle, aliases), *_origin(card), *_calibration(card)):
+    of_classes = [] if card.has_findings else _calibration(card)
+    for name, value in (*_identity(bundle, aliases), *_origin(card), *of_classes):
         stdout.print(f"  {name:<16} {value}")
+    if card.findings:
+        texts = ("finding", "calibrator", "chosen by")
+        stdout.print(table("Findings", MEASURED, list(measured(card.findings)), text=texts))
+        stdout.print(table("Thresholds", POINTS, list(points(card.findings)), text=texts))
     stdout.print("Files")
     for file, entry in files.items():
         stdout.print(f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}")
@@ -89,7 +95,7 @@ def _identity(bundle: Bundle, aliases: Mapping[str, Alias]) -> list[tuple[str, s
     return [
         ("digest", bundle.digest),
         ("aliases", ", ".join(aliases) or "none"),
-        ("classes", ", ".join(card.classes)),
+        (card.kind, ", ".join(card.classes)),
         ("input", f"{size}, {card.input.resize}"),
     ]
 

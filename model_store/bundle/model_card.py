@@ -8,6 +8,7 @@ from calibration.measures.summary import Measures
 from calibration.measures.table import entries
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card, VariantCard
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, points, promised
 from model_store.bundle.provenance import Origin
 from model_store.bundle.scope_card import NO_PROMISE, FlaggedShare
 
@@ -26,7 +27,11 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (_head, _origin, _calibration, _subgroups, _classes, _promises, _scope, _variants)
+    body = (_calibration, _caveats, _subgroups, _classes)
+    parts = (
+        *(_head, _origin, *((_findings, _caveats) if card.has_findings else body)),
+        *(_promises, _scope, _variants),
+    )
     return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
@@ -34,14 +39,18 @@ def _head(card: Card) -> Iterator[str]:
     shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
     yield f"# {_text(card.name)}, version {card.version}\n"
     names = ", ".join(_text(name) for name in card.classes)
-    yield f"An image classifier for {len(card.classes)} classes: {names}.\n"
+    kind = "findings, of which several may be present" if card.has_findings else "classes"
+    yield f"An image classifier for {len(card.classes)} {kind}: {names}.\n"
     yield (
         f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
         f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
     )
-    what = "a calibrated probability for each class"
-    if card.calibration.method == "none":
-        what = "a probability for each class, **not calibrated**"
+    one, lacking = "finding" if card.has_findings else "class", card.uncalibrated
+    what = f"a calibrated probability for each {one}"
+    if len(lacking) == len(card.classes):
+        what = f"a probability for each {one}, **not calibrated**"
+    elif lacking:
+        what += f", but **not calibrated** for {', '.join(map(_text, lacking))}"
     yield f"- **Output**: {what}; normalization and calibrator are in the graph."
     if card.precision is not None:
         yield f"- **Precision**: {_text(card.precision)}."
@@ -98,6 +107,10 @@ def _calibration(card: Card) -> Iterator[str]:
         yield "There was no labeled image, so nothing is known about its confidence.\n"
     yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
     yield from _table(("measure", "value", "meaning"), _measures(calibration))
+
+
+def _caveats(card: Card) -> Iterator[str]:
+    calibration = card.calibration
     if calibration.reference_split == "val":
         yield (
             "The calibrator was fitted on these images too, so the figures are somewhat better "
@@ -149,6 +162,30 @@ def _referred(own: Referral | None, whole: Referral | None) -> str:
     if own is not None:
         return f"{own.threshold:.4f}"
     return "-" if whole is None else "1: every answer"
+
+
+def _findings(card: Card) -> Iterator[str]:
+    found, reference = card.findings or (), card.calibration
+    yield "## How calibrated each finding is\n"
+    yield f"Reference: {_text(reference.reference_split)}. The diagram pools all findings.\n"
+    if not reference.sums.total:
+        yield "There was no labeled image, so nothing is known about its probabilities.\n"
+    yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
+    yield from _table(MEASURED, _texts(measured(found)))
+    yield "## What the thresholds give\n"
+    yield from _table(POINTS, _texts(points(found)))
+    if promise := promised(found):
+        yield promise + "\n"
+    tags = [
+        f"{each.name}: {'; '.join(one.title for one in each.calibration.subgroups)}"
+        for each in found
+        if each.calibration.subgroups
+    ]
+    yield from (f"- Tags with a calibrator of their own, {_text(line)}\n" for line in tags)
+
+
+def _texts(rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    return ([_text(cell) for cell in row] for row in rows)
 
 
 def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:

@@ -54,14 +54,11 @@ def presence_rows(
     named = zip(watched_version_ids.items(), probabilities, range(0, len(data), size), strict=True)
     # By position: `_replace` takes four times as long.
     return [
-        PredictionRow(
-            finding_id(image.prediction_id, name),
-            number,
-            image.request_id,
-            PRESENT,
-            p,
-            data[at : at + size],
-            *shared,
+        PredictionRow._make(
+            (
+                *(finding_id(image.prediction_id, name), number, image.request_id, PRESENT),
+                *(p, data[at : at + size], *shared),
+            )
         )
         for (name, number), p, at in named
     ]

@@ -8,6 +8,7 @@ import pytest
 
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card
+from model_store.bundle.finding_reference import finding_card
 from model_store.errors import GraphError
 from tests.builders.findings import FINDINGS, findings_bundle, findings_card, findings_onnx
 
@@ -51,3 +52,18 @@ def test_the_names_are_those_of_the_columns() -> None:
         Card.model_validate(card.model_dump() | {"classes": ("Edema", "Mass", "Effusion")})
     with pytest.raises(ValueError, match="two classes"):
         Card.model_validate(card.model_dump() | {"classes": ("Edema",), "findings": None})
+
+
+def test_a_finding_has_sets_from_ten_images_of_either_answer_on() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.beta(1, 4, 400)
+    label = (rng.random(400) < p).astype(float)
+    card = finding_card("Edema", p, label, split="val", threshold=0.3)
+    sets = card.conformal
+    assert sets is not None
+    assert (sets.method, sets.alpha) == ("class_conditional", 0.1)
+    assert sets.thresholds is not None
+    assert sets.thresholds[1] <= 0.3
+    few = label.copy()
+    few[np.flatnonzero(label == 1)[5:]] = np.nan
+    assert finding_card("Edema", p, few, split="val", threshold=0.3).conformal is None

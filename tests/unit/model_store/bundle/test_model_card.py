@@ -9,6 +9,7 @@ from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.model_card import DIAGRAM_FILE, model_card
 from tests.builders.bundles import subgroup, with_subgroups, write_variants
+from tests.builders.findings import findings_card
 
 MakeCard = Callable[..., Card]
 
@@ -40,3 +41,26 @@ def test_names_cannot_become_markup(make_card: MakeCard) -> None:
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# tiny, version 1"]
     bins = reliability(make_card().calibration.sums)
     assert "<script" not in diagram_file(bins, of='<script>"&')
+
+
+def test_it_says_what_the_card_says_of_each_finding() -> None:
+    card = findings_card(
+        thresholds=(0.2, 0.5, 0.7), temperatures=(2.0, 1.0, 1.0), biases=(0.5, 0.0, 0.0), sets=True
+    )
+    assert card.findings is not None
+    unfitted = card.findings[2].calibration.model_copy(update={"method": "none"})
+    findings = (*card.findings[:2], card.findings[2].model_copy(update={"calibration": unfitted}))
+    text = model_card(card.model_copy(update={"findings": findings}))
+    rows = {
+        (cells[1], len(cells)): cells
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.split("|")]) > 8
+    }
+    assert rows["Edema", 10][4] == "temperature 2, bias +0.5"
+    assert rows["Mass", 10][4] == "none"
+    assert rows["Edema", 9][2] == "0.2"
+    sets = card.findings[0].conformal
+    assert sets is not None
+    assert rows["Edema", 9][7] == f"{sets.mean_set_size - 1:.1%}"
+    assert "**not calibrated** for Mass" in text
+    assert "at most 10%" in text

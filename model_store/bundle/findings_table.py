@@ -1,0 +1,70 @@
+"""What a card says of its findings, as rows of a table for people: the model card and the command
+line show it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from model_store.bundle.finding_card import FindingCard, Rate
+
+MEASURED = (
+    *("finding", "labeled", "with it", "calibrator", "AUROC", "ECE", "floor"),
+    "observed / expected",
+)
+POINTS = (
+    "finding",
+    "present from",
+    "chosen by",
+    "sensitivity",
+    "specificity",
+    "PPV",
+    "to a person",
+)
+
+
+def measured(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
+    """Yield how good and how calibrated each finding is: the columns MEASURED."""
+    for each in findings:
+        calibration, bias = each.calibration, (each.calibration.class_bias or (0.0, 0.0))[1]
+        fitted = f"temperature {calibration.temperature:.3g}, bias {bias:+.3g}"
+        figures = ("auroc", "ece", "ece_floor", "observed_expected")
+        yield [
+            each.name,
+            f"{each.labeled:,}",
+            f"{each.positives:,}",
+            "none" if calibration.method == "none" else fitted,
+            *(_figure(each.measures.get(name)) for name in figures),
+        ]
+
+
+def points(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
+    """Yield what each threshold gives: the columns POINTS."""
+    for each in findings:
+        rule, promise, sets = each.rule, each.promise, each.conformal
+        yield [
+            each.name,
+            f"{each.threshold:.4g}",
+            rule.kind if rule.value is None else f"{rule.kind} {rule.value:g}",
+            *map(_rate, (promise.sensitivity, promise.specificity, promise.ppv)),
+            "-" if sets is None else f"{sets.mean_set_size - 1:.1%}",
+        ]
+
+
+def promised(findings: Sequence[FindingCard]) -> str | None:
+    """What the sets of the findings promise, as a sentence; None if no finding has any."""
+    shares = sorted({each.conformal.alpha for each in findings if each.conformal})
+    if not shares:
+        return None
+    missed = " or ".join(f"{share:.0%}" for share in shares)
+    return (
+        "The last column is the share of answers that a person should look at. Of the images with "
+        f"a finding, at most {missed} are answered absent without that, and of those without it, "
+        f"at most {missed} present."
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _rate(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.value:.3f} ({rate.lower:.3f} to {rate.upper:.3f})"
