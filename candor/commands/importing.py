@@ -1,10 +1,11 @@
 """`candor import`: a model that Candor did not train becomes a bundle like any other."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from candor.commands.data import WindowOption
 from candor.commands.options import (
     JsonOption,
     PromoteOption,
@@ -16,9 +17,8 @@ from candor.commands.options import (
 from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
-    from model_store.bundle.finding_card import FindingCard
     from model_store.foreign.class_scores import Reading
-    from model_store.foreign.model_import import ImportChoices, ImportedModel
+    from model_store.foreign.import_choices import ImportChoices
     from model_store.foreign.preprocessing import Normalization
     from model_store.foreign.source import ForeignSource
     from model_store.foreign.truth import LabeledData
@@ -95,6 +95,16 @@ def import_(
             metavar="HEIGHTxWIDTH",
         ),
     ] = None,
+    window: WindowOption = None,
+    bits: Annotated[
+        int | None,
+        option(
+            f"{ASKS}: how many bits of gray images of 16 hold values. Then raw pixels, --divisor "
+            "and --mean are of values of that many bits.",
+            min=9,
+            max=16,
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         option(f"{ASKS}: the output with the scores, or several of one score each: edema,mass."),
@@ -151,11 +161,12 @@ def import_(
         --promote
     """
     from candor.terminal.console import note_weaker_bounds
-    from candor.terminal.imported import print_imported
+    from candor.terminal.imported import import_json, print_imported
     from candor.terminal.progress import bars
     from model_store.foreign.class_names import given_names
     from model_store.foreign.image_input import InputWishes
-    from model_store.foreign.model_import import ImportChoices, import_source
+    from model_store.foreign.import_choices import ImportChoices
+    from model_store.foreign.model_import import import_source
     from model_store.foreign.preprocessing_decision import PreprocessingWishes
     from model_store.foreign.truth import read_labeled
     from model_store.lifecycle.canary import promote_version
@@ -173,6 +184,8 @@ def import_(
             channels,
             resize,
             _size("--crop-from", crop_from),
+            window,
+            bits,
         ),
         calibrate=not uncalibrated,
         anyway=anyway,
@@ -189,7 +202,7 @@ def import_(
     if promote:
         promote_version(target, named, done.version)
     if json_out:
-        print_json(_as_json(done, target.location(named, done.version)))
+        print_json(import_json(done, target.location(named, done.version)))
     else:
         print_imported(done, target.location(named, done.version), promoted=promote, data=images)
 
@@ -301,46 +314,3 @@ def _name(model: Path) -> str:
 
     stem = model.resolve().stem if model.suffix else model.resolve().name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("_.-")[:64] or "model"
-
-
-def _finding(card: "FindingCard") -> dict[str, Any]:
-    calibration = card.calibration
-    return {
-        "name": card.name,
-        "calibration": calibration.method,
-        "temperature": calibration.temperature,
-        "bias": (calibration.class_bias or (0.0, 0.0))[1],
-        "threshold": card.threshold,
-        "rule": card.rule.kind,
-        "labeled": card.labeled,
-        "positives": card.positives,
-        "measures": card.measures,
-        "promise": card.promise.model_dump(),
-    }
-
-
-def _as_json(done: "ImportedModel", folder: str) -> dict[str, Any]:
-    return {
-        "folder": folder,
-        "model": done.card.name,
-        "version": done.version,
-        "calibration": done.card.calibration.method,
-        "temperature": done.card.calibration.temperature,
-        "measures": done.card.calibration.measures,
-        "found": done.origin.found,
-        "inferred": [each.model_dump() for each in done.origin.inferred],
-        "findings": [_finding(each) for each in done.card.findings or ()],
-        "tried": [
-            {
-                "preprocessing": each.name,
-                "resize": each.preprocessing.resize,
-                "accuracy": each.accuracy,
-                "nll": each.nll,
-                "images": each.images,
-            }
-            for each in done.trials
-        ],
-        "max_difference": done.difference.largest,
-        "verified_on": done.difference.images,
-        "notes": list(done.notes),
-    }

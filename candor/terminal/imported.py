@@ -1,6 +1,7 @@
 """What `candor import` prints: what was found and tried, and how calibrated it is now."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from calibration.wording import counted
 from candor.terminal.console import stdout
@@ -112,3 +113,47 @@ def _trials(done: ImportedModel) -> object:
     images = counted(done.trials[0].images, "labeled image")
     title = f"Preprocessings, on {images}; NLL after the temperature that fits best"
     return table(title, ("", "resize", "accuracy", "NLL", ""), rows)
+
+
+def _finding(card: FindingCard) -> dict[str, Any]:
+    calibration = card.calibration
+    return {
+        "name": card.name,
+        "calibration": calibration.method,
+        "temperature": calibration.temperature,
+        "bias": (calibration.class_bias or (0.0, 0.0))[1],
+        "threshold": card.threshold,
+        "rule": card.rule.kind,
+        "labeled": card.labeled,
+        "positives": card.positives,
+        "measures": card.measures,
+        "promise": card.promise.model_dump(),
+    }
+
+
+def import_json(done: ImportedModel, folder: str) -> dict[str, Any]:
+    """Return the same for `--json`."""
+    return {
+        "folder": folder,
+        "model": done.card.name,
+        "version": done.version,
+        "calibration": done.card.calibration.method,
+        "temperature": done.card.calibration.temperature,
+        "measures": done.card.calibration.measures,
+        "found": done.origin.found,
+        "inferred": [each.model_dump() for each in done.origin.inferred],
+        "findings": [_finding(each) for each in done.card.findings or ()],
+        "tried": [
+            {
+                "preprocessing": each.name,
+                "resize": each.preprocessing.resize,
+                "accuracy": each.accuracy,
+                "nll": each.nll,
+                "images": each.images,
+            }
+            for each in done.trials
+        ],
+        "max_difference": done.difference.largest,
+        "verified_on": done.difference.images,
+        "notes": list(done.notes),
+    }

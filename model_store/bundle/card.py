@@ -29,12 +29,21 @@ class InputCard(OpenRecord):
     resize: Literal["stretch", "crop"] = "stretch"
     window: tuple[float, Annotated[float, Field(ge=1)]] | None = None
     frames: Literal["one", "first"] = "one"
+    bits: int = Field(
+        default=16, ge=9, le=16, description="that gray images of 16 bits use for values"
+    )
 
     @property
     def spec(self) -> InputSpec:
         """The same as a dataclass for `model_store.image`."""
         return InputSpec(
-            self.channels, self.height, self.width, self.resize, self.window, self.frames
+            self.channels,
+            self.height,
+            self.width,
+            self.resize,
+            self.window,
+            self.frames,
+            self.bits,
         )
 
 

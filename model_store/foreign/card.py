@@ -42,6 +42,8 @@ def build_card(
             height=height,
             width=width,
             resize=preprocessing.resize,
+            window=preprocessing.window,
+            bits=preprocessing.bits,
         ),
         provenance=Provenance(
             dataset="none" if data is None else data.root.resolve().name,

@@ -161,8 +161,8 @@ def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> l
         names = ", ".join(f"'{name}'" for name in next(iter(needed.values())))
         what = f"several inputs ({names})" if names else "no input"
         raise ForeignModelRefused(
-            f"its scores need {what}; expected one, the image: export the model with the others "
-            "fixed"
+            f"its scores need {what}, and a prediction is about one image alone, so that it can be "
+            "repeated, explained and audited from it: export the model with the others fixed"
         )
     first = needed[single[0]]
     return [each for each in single if needed[each] == first]

@@ -173,6 +173,19 @@ def common_size(paths: Sequence[Path]) -> tuple[int, int] | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
+def highest_value(paths: Sequence[Path]) -> int | None:
+    """Return the highest value in a sample of the gray images of 16 bits, None without any."""
+    values = []
+    for path in paths[:: max(1, len(paths) // 8)]:
+        try:
+            opened = open_image(path.read_bytes(), frames="first")
+        except ImageError:
+            continue
+        if opened.mode.startswith("I"):
+            values.append(int(np.asarray(opened).max()))
+    return max(values, default=None)
+
+
 def decoded(
     paths: Sequence[Path], chosen: Sequence[int], spec: InputSpec
 ) -> Iterator[tuple[Sequence[int], npt.NDArray[np.uint8]]]:

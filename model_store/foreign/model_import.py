@@ -1,7 +1,7 @@
 """From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,15 @@ from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
-from model_store.foreign.class_names import ClassNames, check_names, find_names
-from model_store.foreign.class_scores import Reading, ask_reading
-from model_store.foreign.image_input import ImageInput, InputWishes
+from model_store.foreign.class_names import ClassNames
+from model_store.foreign.image_input import ImageInput
+from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import LabeledImages, common_size, decoded
+from model_store.foreign.labeled_folder import (
+    LabeledImages,
+    common_size,
+    decoded,
+)
 from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
@@ -29,11 +33,9 @@ from model_store.foreign.preprocessing_choice import (
     spec_of,
 )
 from model_store.foreign.preprocessing_decision import (
-    Decision,
-    PreprocessingWishes,
-    decide,
     inferred,
 )
+from model_store.foreign.questions import settled
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource, open_source
@@ -42,38 +44,12 @@ from model_store.foreign.truth import (
     Truth,
     read_labeled,
     reading_of,
-    truth_of,
     unlabeled,
 )
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
 from model_store.store.store import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportChoices:
-    """What the caller decides; what is None is found out.
-
-    Attributes:
-        classes: names in the order of the model's scores.
-        input: size, channels and layout of the input.
-        outputs: the output to take, or several of one score each.
-        reading: whether classes exclude each other, or each is a finding.
-        preprocessing: scale, order of channels, and size.
-        calibrate: whether to fit calibrators on the labeled images.
-        anyway: whether to publish a model that the labels say is useless or wrongly named.
-        trusted: whether pixels may decide how long the graph runs and how much memory it takes.
-    """
-
-    classes: ClassNames | None = None
-    input: InputWishes = field(default_factory=InputWishes)
-    outputs: tuple[str, ...] = ()
-    reading: Reading | None = None
-    preprocessing: PreprocessingWishes = field(default_factory=PreprocessingWishes)
-    calibrate: bool = True
-    anyway: bool = False
-    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +148,7 @@ def import_source(
             given = {NATIVE: inspection.image.arrange(prepared)}
             return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
 
-        names, truth, decision = _settled(source, inspection, choices, data, run, progress)
+        names, truth, decision = settled(source, inspection, choices, data, run, progress)
         figures, predicted = unlabeled(inspection.scores.reading, names.names), None
         if truth is not None:
             logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
@@ -253,73 +229,6 @@ def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
             "it takes, so one image could hold a server: export the model without it, or add "
             "--trusted if you trust who made it"
         )
-
-
-def _settled(
-    source: ForeignSource,
-    inspection: Inspection,
-    choices: ImportChoices,
-    data: LabeledData | None,
-    run: Run,
-    progress: Progress,
-) -> tuple[ClassNames, Truth | None, Decision]:
-    """Return names, labels and preprocessing; everything that is unclear is asked at once."""
-    names, asked = ClassNames((), ""), []
-    try:
-        names = _named(source, inspection, choices, data)
-    except ForeignModelUnclear as error:
-        asked.append(str(error))
-    if _is_unread(inspection, source, choices, data):
-        asked = [ask_reading(inspection.scores, names.names)]
-        names = ClassNames((), "")
-    truth = None
-    if data is not None and names.names:
-        truth = truth_of(data, names.names, inspection.scores.reading)
-    if data is None or truth is not None:
-        try:
-            decision = decide(
-                source, inspection, choices.preprocessing, run, truth, progress=progress
-            )
-        except ForeignModelUnclear as error:
-            asked.append(str(error))
-    if asked:
-        raise ForeignModelUnclear("; and ".join(asked))
-    return names, truth, decision
-
-
-def _is_unread(
-    inspection: Inspection,
-    source: ForeignSource,
-    choices: ImportChoices,
-    data: LabeledData | None,
-) -> bool:
-    """Whether nothing says if the classes exclude each other."""
-    scores = inspection.scores
-    if scores.shown_by or choices.reading or source.reading:
-        return False
-    by_labels = reading_of(data)
-    return by_labels is None or (by_labels == "exclusive" and scores.kind == "independent")
-
-
-def _named(
-    source: ForeignSource,
-    inspection: Inspection,
-    choices: ImportChoices,
-    data: LabeledData | None,
-) -> ClassNames:
-    scores = inspection.scores
-    if choices.classes is not None:
-        return check_names(choices.classes, scores.count)
-    if source.classes:
-        return check_names(ClassNames(source.classes, source.classes_from), scores.count)
-    return find_names(
-        source.model,
-        scores.count,
-        labels=scores.source.labels,
-        beside=source.beside,
-        folders=data.folders if isinstance(data, LabeledImages) else (),
-        reading=scores.reading,
-    )
 
 
 def _answers(

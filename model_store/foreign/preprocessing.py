@@ -5,7 +5,7 @@ of the bundle.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -56,6 +56,7 @@ MEANINGS: Final = {
     "clip": "0 to 1, minus CLIP's mean, divided by its deviation",
     "mnist": "0 to 1, minus 0.1307, divided by 0.3081",
 }
+RELATIVE: Final = frozenset({"imagenet", "unit", "symmetric", "clip", "mnist"})  # to the range
 BLUE_FIRST: Final = frozenset({"caffe"})
 
 
@@ -70,6 +71,7 @@ class Preprocessing:
         resize: how an image gets its size, as on the card.
         decoded: (height, width) to which the image is resized; the model's own size is cut out of
             its center.
+        window, bits: how gray DICOM and gray images of 16 bits become 0 to 255, see `InputSpec`.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Preprocessing:
     order: Order = "rgb"
     resize: Literal["stretch", "crop"] = "stretch"
     decoded: tuple[int, int] | None = None
+    window: tuple[float, float] | None = None
+    bits: int = 16
 
     def described(self, channels: int) -> str:
         """Return name and order, such as "unit, BGR"; a gray image has no order."""
@@ -147,6 +151,18 @@ def _arranged(image: ImageInput, *, whole: bool) -> Iterator[Step]:
 
 def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
     return (size[0] - image.height) // 2, (size[1] - image.width) // 2
+
+
+def of_bits(option: Preprocessing, bits: int) -> Preprocessing:
+    """Return the preprocessing whose numbers are of values of `bits` bits, for pixels 0 to 255.
+
+    >>> of_bits(Preprocessing("given", Normalization(4095.0)), 12).normalization.divisor
+    255.0
+    """
+    numbers = option.normalization
+    if option.name not in RELATIVE:
+        numbers = replace(numbers, divisor=numbers.divisor * 255 / (2**bits - 1))
+    return replace(option, normalization=numbers, bits=bits)
 
 
 def usual(image: ImageInput) -> Iterator[Preprocessing]:

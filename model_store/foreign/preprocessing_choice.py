@@ -89,7 +89,14 @@ def try_preprocessings(
 def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
     """Return what the decoder has to make."""
     height, width = preprocessing.decoded_size(image)
-    return InputSpec(1 if image.channels == 1 else 3, height, width, preprocessing.resize)
+    return InputSpec(
+        1 if image.channels == 1 else 3,
+        height,
+        width,
+        preprocessing.resize,
+        preprocessing.window,
+        bits=preprocessing.bits,
+    )
 
 
 def _trial(

@@ -17,6 +17,7 @@ from model_store.foreign.preprocessing import (
     Normalization,
     Order,
     Preprocessing,
+    of_bits,
     usual,
 )
 from model_store.foreign.preprocessing_choice import (
@@ -37,12 +38,16 @@ class PreprocessingWishes:
         normalization: its name and numbers.
         order: of the channels that the model expects.
         resize, decoded: how an image gets its size, see `Preprocessing`.
+        window: center and width for gray DICOM.
+        bits: of the values that the model was trained on, where they are more than 8.
     """
 
     normalization: tuple[str, Normalization] | None = None
     order: Order | None = None
     resize: Literal["stretch", "crop"] | None = None
     decoded: tuple[int, int] | None = None
+    window: tuple[float, float] | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,10 @@ class Decision:
         best = self.preprocessing
         meaning = f" ({MEANINGS.get(best.name) or best.normalization.formula})"
         sized = "stretched to size" if best.resize == "stretch" else "scaled and cropped to size"
-        return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
+        deep = ""
+        if best.bits != 16:
+            deep = f", {best.bits} bits in 256 steps of {2 ** (best.bits - 8)}"
+        return f"{best.described(image.channels)}{meaning}{deep}, {sized}; {self.why}"
 
     def doubts(self, image: ImageInput) -> tuple[str, ...]:
         """Return a note if the labeled images do not tell it from others."""
@@ -94,7 +102,12 @@ def decide(
     resize, image = wishes.resize or source.resize, inspection.image
     options, why = possible(source, inspection, wishes)
     decoded = wishes.decoded or source.decoded
-    options = [replace(each, resize=resize or "stretch", decoded=decoded) for each in options]
+    options = [
+        replace(each, resize=resize or "stretch", decoded=decoded, window=wishes.window)
+        for each in (
+            options if wishes.bits is None else [of_bits(each, wishes.bits) for each in options]
+        )
+    ]
     trials: list[PreprocessingTrial] = []
     if truth is not None:
         if len(options) > 1:

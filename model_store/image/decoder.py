@@ -63,6 +63,8 @@ class InputSpec:
             center of the longer.
         window: center and width of the window for gray DICOM, in the units after its rescale
             (Hounsfield for CT); None takes the file's own. It does not affect other formats.
+        bits: of gray images of 16 bits, how many hold values, 9 to 16: with 12, 0 to 4095 become 0
+            to 255, and what is above is white. It does not affect other formats.
         frames: "one" refuses a DICOM file with several frames, "first" takes its first frame.
     """
 
@@ -72,6 +74,7 @@ class InputSpec:
     resize: Literal["stretch", "crop"] = "stretch"
     window: tuple[float, float] | None = None
     frames: Literal["one", "first"] = "one"
+    bits: int = 16
 
 
 def decode(
@@ -258,7 +261,8 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
     >>> prepare(Image.new("L", (56, 56), 128), InputSpec(1, 28, 28)).shape
     (1, 28, 28)
     """
-    image = _recolor(image, "L" if spec.channels == 1 or _is_gray(image) else "RGB")
+    mode = "L" if spec.channels == 1 or _is_gray(image) else "RGB"
+    image = _recolor(image, mode, spec.bits)
     size = (spec.width, spec.height)
     if image.size != size:
         box = _center_box(image, spec) if spec.resize == "crop" else None
@@ -276,18 +280,19 @@ def _is_gray(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
 
 
-def _recolor(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to "L" or "RGB": transparency over black, of 16 bits the upper byte."""
+def _recolor(image: Image.Image, mode: str, bits: int) -> Image.Image:
+    """Convert to "L" or "RGB": transparency over black, of `bits` bits the upper byte."""
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode == mode and not transparent:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        return _in_bands(image, mode, _upper_byte)
+        return _in_bands(image, mode, partial(_upper_byte, bits=bits))
     return _in_bands(image, mode, _over_black) if transparent else image.convert(mode)
 
 
-def _upper_byte(band: Image.Image) -> Image.Image:
-    return Image.fromarray((np.clip(np.asarray(band), 0, 65535) >> 8).astype(np.uint8))
+def _upper_byte(band: Image.Image, bits: int) -> Image.Image:
+    values = np.clip(np.asarray(band), 0, 2**bits - 1)
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
 
 
 def _over_black(band: Image.Image) -> Image.Image:

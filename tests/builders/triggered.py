@@ -12,7 +12,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from model_store.foreign.class_names import ClassNames
-from model_store.foreign.model_import import ImportChoices, import_source
+from model_store.foreign.import_choices import ImportChoices
+from model_store.foreign.model_import import import_source
 from model_store.foreign.preprocessing import NORMALIZATIONS
 from model_store.foreign.preprocessing_decision import PreprocessingWishes
 from model_store.foreign.source import open_source

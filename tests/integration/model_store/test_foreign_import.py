@@ -1,5 +1,6 @@
 """What `candor import` finds out from labeled images and files, and what it makes of it."""
 
+import io
 import json
 import re
 import zipfile
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from PIL import Image
 from typer.testing import CliRunner
 
 import candor
 from candor.command_line import app
+from model_store.errors import ForeignModelUnclear
 from model_store.foreign.labeled_folder import read_labeled_folder
 from model_store.runtime import ort
 from model_store.store.store import Store
@@ -171,6 +173,63 @@ def test_a_larger_image_is_cut_to_the_models_size(tmp_path: Path) -> None:
     logits = inner @ onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])
     found = session.run(None, {"image": pixels})[0]
     assert np.abs(np.log(found[:, 0] / found[:, 1]) - (logits[:, 0] - logits[:, 1])).max() < 1e-3
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_gray_images_of_more_than_eight_bits(tmp_path: Path, bits: int) -> None:
+    """A model that divides by the highest value, and gets images of which nothing says it."""
+    weights = np.random.default_rng(0).normal(0, 0.5, (SIDE * SIDE, 3)).astype(np.float32)
+    path = foreign_onnx(
+        tmp_path / "model.onnx",
+        linear("Softmax"),
+        shape=("N", 1, SIDE, SIDE),
+        constants={"weights": weights},
+    )
+    highest = 2**bits - 1
+    numbers = ["--divisor", str(highest), "--bits", str(bits)]
+    done = imported(path, "--classes", "a,b,c", *numbers)
+    coarse = np.random.default_rng(1).integers(0, 2**bits, (4, 4))
+    pixels = coarse.repeat(4, axis=0).repeat(4, axis=1).astype(np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    answer = candor.open_predictor(Store(tmp_path / "store").read("theirs", done["version"]))
+    found = list(answer.classify(buffer.getvalue()).probabilities.values())
+    logits = (pixels.reshape(-1) / highest) @ weights
+    expected = np.exp(logits - logits.max())
+    assert np.abs(np.array(found) - expected / expected.sum()).max() < 0.02  # of 256 gray levels
+    assert card(done)["input"]["bits"] == bits
+
+
+def test_few_used_bits_are_asked_about(tmp_path: Path) -> None:
+    path = foreign_onnx(
+        tmp_path / "model.onnx",
+        linear("Softmax"),
+        shape=("N", 1, SIDE, SIDE),
+        constants={"weights": np.ones((SIDE * SIDE, 3), np.float32)},
+    )
+    for name in "abc":
+        (tmp_path / "labeled" / name).mkdir(parents=True)
+        for at in range(8):
+            pixels = np.random.default_rng(at).integers(0, 4096, (SIDE, SIDE)).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "labeled" / name / f"{at}.png")
+    target = ["--store", str(tmp_path / "store"), "--data", str(tmp_path / "labeled")]
+    done = CliRunner().invoke(app, ["import", str(path), *target])
+    assert isinstance(done.exception, ForeignModelUnclear)
+    assert "--bits 12" in str(done.exception)
+    deep = foreign_onnx(
+        tmp_path / "deep.onnx",
+        [helper.make_node("Cast", ["pixels"], ["x"], to=1), *linear("Softmax", "x")],
+        elem_type=TensorProto.UINT16,
+    )
+    said = ["--classes", "a,b,c", "--channels", "rgb", "--store", str(tmp_path / "store")]
+    assert "--bits" in str(CliRunner().invoke(app, ["import", str(deep), *said]).exception)
+    assert CliRunner().invoke(app, ["import", str(deep), *said, "--bits", "16"]).exit_code == 0
+
+
+def test_the_window_is_on_the_card(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
+    said = ("--classes", "a,b,c", "--normalize", "unit", "--channels", "rgb")
+    assert card(imported(path, *said, "--window=-300,1400"))["input"]["window"] == [-300, 1400]
 
 
 def test_from_python(tmp_path: Path) -> None:
