@@ -7,7 +7,6 @@ No model is needed. What a calibrator promises is measured on rows that it has n
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 import numpy as np
@@ -20,26 +19,18 @@ from calibration.calibrators.portable import (
     PortableCalibrator,
     Subject,
 )
-from calibration.intervals.clusters import chance, two_sided_p
-from calibration.measured import Measured, measure_confidence, measure_probabilities
+from calibration.intervals.clusters import chance
+from calibration.measured import (
+    Measured,
+    Standing,
+    measure_confidence,
+    measure_probabilities,
+    standing_of,
+)
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import Interval, smallest_probability, top_label
 
-FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
 _ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"
-# of each of the two signs of miscalibration, so that both together err in 5 of 100 calibrated
-# models
-LEVEL = 0.025
-
-
-class Standing(StrEnum):
-    """What the labels show of the predictions as given."""
-
-    TOO_FEW = "too_few_rows"
-    OVERCONFIDENT = "overconfident"
-    UNDERCONFIDENT = "underconfident"
-    UNEVEN = "miscalibrated"  # too sure of some answers and not sure enough of others
-    NOT_SHOWN = "no_miscalibration_shown"
 
 
 @dataclass(frozen=True)
@@ -260,7 +251,7 @@ def _examination(
             about=_about(effect),
         )
     count = None if groups is None else len(np.unique(np.asarray(groups)))
-    standing = _standing(given, count, calibrated=effect is not None)
+    standing = standing_of(given, count, calibrated=effect is not None)
     return Examination(
         calibrator.of, count, standing, given, classes, fit, effect, refused, calibrator
     )
@@ -276,18 +267,3 @@ def _about(effect: Effect) -> dict[str, object]:
         "ece_after": round(after.ece, 4),
         "ece_floor": round(after.noise_floor, 4),
     }
-
-
-def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Standing:
-    """The verdict, by the mean gap, the ECE's lower bound, or a calibrator that helps.
-
-    The gap must be too large for a calibrated model, and its interval must exclude 0: one wrong
-    answer in a hundred of .999 is rare, but not as rare as its normal deviation says. Answers of 1
-    have no deviation; the interval decides.
-    """
-    if min(given.sums.total, groups or given.sums.total) < FEW:
-        return Standing.TOO_FEW
-    gap, p_value = given.chance.gap, two_sided_p(given.chance.gap_z)
-    if not p_value >= LEVEL and not gap.lower <= 0 <= gap.upper:
-        return Standing.OVERCONFIDENT if given.measures.signed_gap > 0 else Standing.UNDERCONFIDENT
-    return Standing.UNEVEN if given.chance.ece.lower > 0 or calibrated else Standing.NOT_SHOWN

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
+    from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
+    from candor.predictions.findings_calibration import FindingsMeasures as FindingsMeasures
     from candor.predictions.measurement import measure as measure
     from model_store.bundle.bundle import Bundle as Bundle
     from model_store.bundle.bundle import read_bundle as read_bundle
@@ -67,6 +69,7 @@ _MODULES = {
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
+    "candor.predictions.findings_calibration": ("FindingsCalibration", "FindingsMeasures"),
     "candor.predictions.measurement": ("measure",),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
     "model_store.bundle.card": ("Card",),

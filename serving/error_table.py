@@ -41,6 +41,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     store.UnknownImage: (415, "not_an_image"),
     store.UnsupportedImage: (415, "unsupported_image"),
     serving.UnsupportedMedia: (415, "unsupported_media_type"),
+    serving.OutOfScope: (422, "out_of_scope"),
     monitoring.BodiesFull: (429, "bodies_full"),
     serving.ExplanationsBusy: (429, "explanations_busy"),
     serving.Overloaded: (429, "overloaded"),
@@ -177,7 +178,8 @@ def error_answer(error: BaseException) -> ErrorAnswer:
     status, code = ERRORS[kind]
     if isinstance(error, monitoring.ItemsRejected) and error.results is not None:
         return ErrorAnswer(422, code, str(error), extra={"results": error.results})
-    return ErrorAnswer(status, code, SENTENCES.get(kind) or str(error), _headers(error))
+    extra = {"scope_p": error.scope_p} if isinstance(error, serving.OutOfScope) else {}
+    return ErrorAnswer(status, code, SENTENCES.get(kind) or str(error), _headers(error), extra)
 
 
 def _row_of(kind: type[BaseException]) -> type[Exception] | None:

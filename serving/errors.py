@@ -221,6 +221,17 @@ class ClientGone(ServingError, ConnectionError):
     """The client has disconnected."""
 
 
+class OutOfScope(ServingError, ValueError):
+    """The image is not like those that the model was made for. `scope_p`: its p-value."""
+
+    def __init__(self, p: float) -> None:
+        self.scope_p = p
+        super().__init__(
+            f"this image is not like those that the model was made for: of these, at most a share "
+            f"{p:.3g} is as unusual (scope_p). Send another image, or let a person look at it."
+        )
+
+
 class InferenceFailed(ServingError, RuntimeError):
     """The model failed on valid images."""
 

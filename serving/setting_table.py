@@ -221,6 +221,11 @@ class SettingTable(BaseSettings):
     """What labels of a source count as, for models without a policy of their own: `report=proxy,
     test=ignore`, or JSON. A source that is not named is truth. Unset: as another process has set.
     """
+    scope_alpha: float = Field(0.05, gt=0, lt=1)
+    """Images with a `scope_p` up to this are doubtful, and up to a tenth of it out of scope."""
+    scope_out: Literal["answer", "withhold", "refuse"] = "answer"
+    """What becomes of images that are out of scope: an answer; an answer without confidence; or a
+    refusal (422)."""
     audit_share: Share = 0.0
     """Share of answers drawn at random to be labeled regardless of their outcome. Once one process
     has drawn, the drift watch of that version uses only their labels, in every process."""

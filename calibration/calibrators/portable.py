@@ -9,19 +9,19 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.calibrators.temperature import log_sum_exp, softmax
+from calibration.calibrators.temperature import log_sum_exp, logit, sigmoid, softmax
 from calibration.measures.metrics import SMALLEST
 
 FORMAT = "candor-calibrator/1"
 CONFIDENCE_CLASSES = ("wrong", "right")
 
-Subject = Literal["probabilities", "confidence"]
+Subject = Literal["probabilities", "confidence", "findings"]
 
 
 class CalibratorInvalid(ValueError):
@@ -32,13 +32,17 @@ class CalibratorInvalid(ValueError):
 class PortableCalibrator:
     """The map softmax(weight * log max(p, smallest) + bias).
 
+    Of findings it is sigmoid(weight * log(p / (1 - p)) + bias), of each one by itself, with p in
+    [smallest, 1 - smallest].
+
     Attributes:
         method: a key of `calibration.calibrators.remedies.REMEDIES`, or `none`.
-        classes: K names, in the order of the columns. Of a confidence: `wrong`, `right`.
+        classes: K names, in the order of the columns; one at least of findings, else two. Of a
+            confidence: `wrong`, `right`.
         weight, bias: (K,).
         smallest: probabilities below it count as this, since a 0 has no logarithm.
-        of: what it takes: the probabilities (N, K) of all classes, or the confidence (N,) of the
-            predicted class.
+        of: what it takes: the probabilities (N, K) of all classes, the confidence (N,) of the
+            predicted class, or the probabilities (N, K) that each of K findings is present.
         about: plain data on where it comes from. Nothing is computed from it.
     """
 
@@ -89,12 +93,15 @@ class PortableCalibrator:
         z = np.asarray(logits, dtype=np.float64)
         if z.size and not np.isfinite(z).all():
             raise CalibratorInvalid("logits must be finite; got infinity or NaN")
-        return self(softmax(z))
+        return self(sigmoid(z) if self.of == "findings" else softmax(z))
 
     def _calibrate(self, p: FloatArray) -> FloatArray:
         if self.method == "none":
             return p
-        scores = np.log(np.maximum(p, self.smallest)) * np.array(self.weight) + np.array(self.bias)
+        weight, bias = np.array(self.weight), np.array(self.bias)
+        if self.of == "findings":
+            return sigmoid(logit(p, smallest=self.smallest) * weight + bias)
+        scores = np.log(np.maximum(p, self.smallest)) * weight + bias
         return np.asarray(np.exp(scores - log_sum_exp(scores)[:, np.newaxis]))
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,14 +148,15 @@ class PortableCalibrator:
     @classmethod
     def _of(cls, data: Mapping[str, Any]) -> Self:
         classes, of = data.get("classes"), data.get("of")
-        if of not in ("probabilities", "confidence"):
-            raise CalibratorInvalid('"of" must be "probabilities" or "confidence"')
+        if of not in get_args(Subject):
+            raise CalibratorInvalid(f'"of" must be one of {", ".join(get_args(Subject))}')
+        least = 1 if of == "findings" else 2
         if (
             not isinstance(classes, list)
-            or len(classes) < 2
+            or len(classes) < least
             or not all(isinstance(each, str) for each in classes)
         ):
-            raise CalibratorInvalid('"classes" must be a list of two names or more')
+            raise CalibratorInvalid(f'"classes" must be a list of {least} names or more')
         if not isinstance(data.get("method"), str):
             raise CalibratorInvalid('"method" must be a name')
         if of == "confidence" and len(classes) != 2:
@@ -161,7 +169,8 @@ class PortableCalibrator:
             raise CalibratorInvalid('"smallest" must be a number between 0 and 0.5')
         about = data.get("about")
         return cls(
-            data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest, of,
+            data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest,
+            cast(Subject, of),
             about if isinstance(about, dict) else {},
         )  # fmt: skip
 

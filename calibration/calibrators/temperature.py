@@ -30,6 +30,25 @@ def softmax(logits: npt.ArrayLike) -> FloatArray:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def sigmoid(logits: npt.ArrayLike) -> FloatArray:
+    """Return 1 / (1 + exp(-z)) in float64, for any finite z.
+
+    >>> sigmoid([0.0, 1000.0])
+    array([0.5, 1. ])
+    """
+    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logits, dtype=np.float64) / 2)))
+
+
+def logit(probabilities: npt.ArrayLike, *, smallest: float) -> FloatArray:
+    """Return log(p / (1 - p)) with p in [smallest, 1 - smallest], of the same shape.
+
+    >>> logit([0.5, 1.0], smallest=0.25).round(3)
+    array([0.   , 1.099])
+    """
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), smallest, 1 - smallest)
+    return np.asarray(np.log(p / (1 - p)))
+
+
 def log_sum_exp(logits: FloatArray) -> FloatArray:
     """Return log sum exp(z) of each row of (N, K), several times as fast as `np.logaddexp.reduce`.
 

@@ -8,17 +8,9 @@ import numpy.typing as npt
 from calibration.bins import FloatArray
 from calibration.calibrators.remedies import CASE_MIX, TEMPERATURE_BIAS, Remedy
 from calibration.calibrators.temperature import HIGHEST, LOWEST
+from calibration.calibrators.temperature import sigmoid as sigmoid
 
 FEWEST_POSITIVES = 20  # and as many negatives: on fewer, T and b are mostly chance
-
-
-def sigmoid(logits: npt.ArrayLike) -> FloatArray:
-    """Return 1 / (1 + exp(-z)) in float64, for any finite z.
-
-    >>> sigmoid([0.0, 1000.0])
-    array([0.5, 1. ])
-    """
-    return np.asarray(0.5 * (1 + np.tanh(np.asarray(logits, dtype=np.float64) / 2)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import BIN_COUNT, FloatArray
 from calibration.measures import metrics
 from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.metrics import Z95, Interval
@@ -92,15 +92,17 @@ class FindingMeasures:
         }
 
 
-def measure_finding(probability: npt.ArrayLike, label: npt.ArrayLike) -> FindingMeasures:
-    """Measure one finding; arguments and errors as in `known_answers`.
+def measure_finding(
+    probability: npt.ArrayLike, label: npt.ArrayLike, *, bin_count: int = BIN_COUNT
+) -> FindingMeasures:
+    """Measure one finding; arguments and errors as in `known_answers`, `bin_count` of equal mass.
 
     >>> found = measure_finding([0.5, 0.5, 0.1, 0.1], [1, 0, 0, np.nan])
     >>> found.labeled, found.positives, round(found.observed_expected, 2), found.auroc
     (3, 1, 0.91, 0.75)
     """
     p, y, _ = known_answers(probability, label)
-    observed, expected, sums = int(y.sum()), float(p.sum()), equal_mass_sums(p, y)
+    observed, expected, sums = int(y.sum()), float(p.sum()), equal_mass_sums(p, y, bin_count)
     ratio = observed / expected if expected else math.nan
     lower, upper = _ratio_interval(ratio, observed, len(y))
     return FindingMeasures(
@@ -122,13 +124,13 @@ def measure_finding(probability: npt.ArrayLike, label: npt.ArrayLike) -> Finding
 
 
 def measure_findings(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT
 ) -> tuple[FindingMeasures, ...]:
     """Measure K findings, from probabilities (N, K) and labels (N, K); see `measure_finding`."""
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.shape != y.shape or p.ndim != 2:
         raise ValueError(f"probabilities {p.shape} and labels {y.shape} must both be (N, K)")
-    return tuple(measure_finding(p[:, k], y[:, k]) for k in range(p.shape[1]))
+    return tuple(measure_finding(p[:, k], y[:, k], bin_count=bin_count) for k in range(p.shape[1]))
 
 
 MACRO = ("auroc", "auprc", "nll", "brier", "ece", "ece_floor")

@@ -62,8 +62,8 @@ def choose_threshold(
     return _of_labels(p, y, kind, value or 0)
 
 
-def check_rule(kind: str, value: float | None) -> None:
-    """Raise ValueError unless there is such a rule with such a value."""
+def check_rule(kind: str, value: float | None) -> ThresholdKind:
+    """Return the kind of the rule. Raises ValueError unless there is one with such a value."""
     if kind not in KINDS:
         raise ValueError(f"no threshold is chosen by {kind!r}; known are {', '.join(KINDS)}")
     if kind in ("half", "youden"):
@@ -73,6 +73,7 @@ def check_rule(kind: str, value: float | None) -> None:
         raise ValueError(f"{kind} needs a value above 0, as in {kind}=0.9; got {value}")
     elif kind != "cost" and value > 1:
         raise ValueError(f"a {kind} is at most 1; got {value:g}")
+    return kind
 
 
 def _of_labels(p: FloatArray, y: BoolArray, kind: ThresholdKind, value: float) -> float | None:

@@ -276,13 +276,17 @@ def smallest_probability(probabilities: npt.ArrayLike) -> float:
     0.0025
     >>> smallest_probability([[1 / 3, 2 / 3]]) == SMALLEST
     True
+    >>> smallest_probability([[1.0, 1e-12], [1.0, 0.0]]) == SMALLEST  # of a network that is sure
+    True
     """
     p = np.asarray(probabilities, dtype=np.float64).ravel()
     p = p[:: max(1, len(p) // 100_000)]
     inner = p[(p > 0) & (p < 1)]
     for decimals in range(1, 7):
         scaled = inner * 10**decimals
-        if inner.size and np.abs(scaled - np.rint(scaled)).max() < 1e-9 * 10**decimals + 1e-9:
+        whole = np.rint(scaled)
+        rounded = np.abs(scaled - whole).max(initial=0) < 1e-9 * 10**decimals + 1e-9
+        if inner.size and rounded and whole.min() > 0 and whole.max() < 10**decimals:
             return 10.0**-decimals / 4
     return SMALLEST
 

@@ -11,8 +11,10 @@ from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from calibration.calibrators.portable import PortableCalibrator
+    from calibration.findings.examination import Rule
     from candor.predictions.calibration import Calibration
-    from candor.predictions.labeled import LabeledPredictions
+    from candor.predictions.findings_calibration import FindingsCalibration
+    from candor.predictions.labeled import Predictions
 
 _column, _meaning, _output = (
     partial(option, rich_help_panel=panel) for panel in ("Columns", "What they mean", "Output")
@@ -58,6 +60,24 @@ def calibrate(
     classes: Annotated[
         str | None, _meaning("Names of the classes, in the order of their columns or numbers.")
     ] = None,
+    findings: Annotated[
+        str | None,
+        _meaning(
+            "Columns are findings, of which a row may have several: those looked for in every row, "
+            "joined by |, or '*' for all."
+        ),
+    ] = None,
+    exclusive: Annotated[
+        bool,
+        _meaning("Labels are exclusive classes though they look like findings.", "--exclusive"),
+    ] = False,
+    threshold: Annotated[
+        str,
+        _meaning(
+            "Findings are present from here on: half, youden, sensitivity=0.9, specificity=0.9 or "
+            "cost=4 (a missed one costs 4 false alarms)."
+        ),
+    ] = "half",
     positive: Annotated[str | None, _meaning("The class that a single column is about.")] = None,
     normalize: Annotated[bool, _meaning("Divide each row by its sum.", "--normalize")] = False,
     allow_label_changes: Annotated[
@@ -95,6 +115,9 @@ def calibrate(
     numbers or one-hot columns. It says what it took each column for, and refuses
     what it cannot know.
 
+    Of findings, such as Edema and Mass on one image, it takes a column of labels
+    for each (1, 0, -1 uncertain, blank unknown) or lists such as Edema|Mass.
+
     A calibrator is offered only if it improves rows that it has not seen. Below
     100 rows none is fitted.
 
@@ -102,11 +125,15 @@ def calibrate(
     new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
     """
     from calibration.calibrators.portable import PortableCalibrator
-    from candor.predictions.calibration import examine_predictions
+    from candor.predictions.calibration import Calibration, examine_predictions
     from candor.predictions.columns import ColumnWishes
-    from candor.predictions.labeled import ReadingOptions
+    from candor.predictions.findings_calibration import (
+        FindingsCalibration,
+        examine_labeled_findings,
+    )
+    from candor.predictions.labeled import LabeledFindings, ReadingOptions
     from candor.predictions.reading import read_predictions
-    from candor.terminal.calibration import calibration_tables, preview_lines
+    from candor.terminal.calibration import calibration_tables, findings_tables, preview_lines
     from candor.terminal.progress import bars
     from monitoring.http.json_body import plain
 
@@ -130,6 +157,8 @@ def calibrate(
         positive=positive,
         normalize=normalize,
         needs_labels=calibrator is None,
+        findings="*" if calibrator is not None and calibrator.of == "findings" else findings,
+        exclusive=exclusive,
         known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
     )
     with bars() as progress:
@@ -140,21 +169,39 @@ def calibrate(
     if calibrator is not None and to is not None:
         _apply(read, calibrator, to)
         return
-    done = examine_predictions(
-        read, title=f"Calibration of {file.name}", allow_label_changes=allow_label_changes
-    )
+    title = f"Calibration of {file.name}"
+    done: Calibration | FindingsCalibration
+    if isinstance(read, LabeledFindings):
+        done = examine_labeled_findings(read, title=title, rule=_rule(threshold))
+        parts = findings_tables(done)
+    else:
+        done = examine_predictions(read, title=title, allow_label_changes=allow_label_changes)
+        parts = calibration_tables(done)
     if json_out:
         print_json(plain(done.as_dict()))
     else:
-        for part in calibration_tables(done):
+        for part in parts:
             stdout.print(part)
     _write(done, out, html)
 
 
-def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
+def _rule(text: str) -> "Rule":
+    """Read `--threshold`. Raises typer.BadParameter."""
+    from calibration.findings.thresholds import check_rule
+
+    kind, _, number = text.partition("=")
+    try:
+        value = float(number) if number else None
+        return check_rule(kind, value), value
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}: {error}", param_hint="--threshold") from error
+
+
+def _write(done: "Calibration | FindingsCalibration", out: Path | None, html: Path | None) -> None:
     """Write what was asked for, and say where."""
     import json
 
+    from candor.predictions.calibration import Calibration
     from monitoring.http.json_body import plain
 
     if html is not None:
@@ -163,14 +210,15 @@ def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    done.plot().save(out / "reliability.svg")
+    if isinstance(done, Calibration):
+        done.plot().save(out / "reliability.svg")
     (out / "report.html").write_text(done.page(), encoding="utf-8")
     figures = json.dumps(plain(done.as_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(f"{figures}\n", encoding="utf-8")
     note(_kept_calibrator(done, out))
 
 
-def _kept_calibrator(done: "Calibration", out: Path) -> str:
+def _kept_calibrator(done: "Calibration | FindingsCalibration", out: Path) -> str:
     """Write the calibrator if one was fitted, and say what is in the folder."""
     files = [out / "calibrator.json", out / "calibrator.onnx"]
     if done.calibrator.method != "none":
@@ -185,7 +233,7 @@ def _kept_calibrator(done: "Calibration", out: Path) -> str:
     )
 
 
-def _apply(read: "LabeledPredictions", calibrator: "PortableCalibrator", to: Path) -> None:
+def _apply(read: "Predictions", calibrator: "PortableCalibrator", to: Path) -> None:
     """Write the rows as the calibrator gives them."""
     from candor.predictions.calibrated_table import write_calibrated
 

@@ -107,7 +107,7 @@ def _read(file: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
 def _place(found: Collected, role: str, array: npt.NDArray[Any], name: str) -> None:
     if role == "labels" and array.ndim == 2 and array.shape[1] > 1:
         found.one_hot = _floats(array, name)
-        found.one_hot_names = tuple(map(str, range(array.shape[1])))
+        found.one_hot_names = class_names(array.shape[1])
         return
     if role == "scores":
         found.scores = _floats(array.reshape(len(array), 1) if array.ndim == 1 else array, name)

@@ -15,8 +15,8 @@ from candor.predictions.archive import as_codes, class_names, one_column
 from candor.predictions.collected import Collected, numbers
 from candor.predictions.columns import ColumnWishes, TableColumns
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.interpretation import interpret
-from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.findings import interpret_cells
+from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.parameters import in_python
 
 
@@ -28,7 +28,9 @@ def read_arrays(
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
-) -> LabeledPredictions:
+    findings: str | None = None,
+    exclusive: bool = False,
+) -> Predictions:
     """Read predictions and their truths; the arguments are those of `candor.calibrate`.
 
     Raises:
@@ -36,11 +38,17 @@ def read_arrays(
     """
     chosen = tuple(map(str, classes)) if classes is not None else None
     wishes = ColumnWishes(kind="logits" if logits else "probabilities")
-    options = ReadingOptions(wishes=wishes, classes=chosen, normalize=normalize)
+    options = ReadingOptions(
+        wishes=wishes,
+        classes=chosen,
+        normalize=normalize,
+        findings=findings,
+        exclusive=exclusive,
+    )
     try:
         _require_one_index(probabilities, labels=labels, groups=groups)
         found = _collected(probabilities, labels, groups, chosen)
-        return interpret(found, TableColumns(), options)
+        return interpret_cells(found, TableColumns(), options)
     except PredictionsRefused as refused:
         raise PredictionsRefused(in_python(str(refused))) from None
 

@@ -6,24 +6,25 @@ from pathlib import Path
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.measures.metrics import top_label
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.labeled import LabeledPredictions
+from candor.predictions.labeled import LabeledFindings, LabeledPredictions, Predictions
 from model_store.csv_cells import CsvTable
 
 _NUMBER = "row"
 
 
-def write_calibrated(read: LabeledPredictions, calibrator: PortableCalibrator, file: Path) -> None:
+def write_calibrated(read: Predictions, calibrator: PortableCalibrator, file: Path) -> None:
     """Write a row for each prediction that was read: number, ids, calibrated figures.
 
     Raises:
         PredictionsRefused: the classes of the calibrator are not those of the predictions.
         OSError: the file cannot be written.
     """
-    header, cells = (
-        _confidences(read, calibrator)
-        if calibrator.of == "confidence"
-        else _classes(read, calibrator)
-    )
+    if isinstance(read, LabeledFindings):
+        header, cells = _findings(read, calibrator)
+    elif calibrator.of == "confidence":
+        header, cells = _confidences(read, calibrator)
+    else:
+        header, cells = _classes(read, calibrator)
     numbered = _NUMBER not in read.id_names
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = CsvTable(stream)
@@ -55,6 +56,20 @@ def _classes(
         for row, place, sure in zip(calibrated, predicted, confidence, strict=True)
     )
     return ["predicted", "confidence", *(f"probability {name}" for name in names)], cells
+
+
+def _findings(
+    read: LabeledFindings, calibrator: PortableCalibrator
+) -> tuple[list[str], Iterator[list[str]]]:
+    if set(read.names) != set(calibrator.classes):
+        raise PredictionsRefused(
+            f"the calibrator is for the findings {', '.join(calibrator.classes)}; the "
+            f"probabilities are of {', '.join(read.names)}"
+        )
+    order = [read.names.index(name) for name in calibrator.classes]
+    calibrated = calibrator(read.probabilities[:, order])
+    header = [f"probability {name}" for name in calibrator.classes]
+    return header, ([f"{p:.6g}" for p in row] for row in calibrated)
 
 
 def _confidences(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,17 @@ from calibration.calibrators.portable import PortableCalibrator
 from calibration.examination import (
     Effect,
     Examination,
-    Standing,
     examine,
     examine_confidence,
 )
-from calibration.measured import Measured
+from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from candor.predictions.arrays import as_array, read_arrays
+from candor.predictions.calibrator_file import save_calibrator
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.labeled import LabeledPredictions
+from candor.predictions.findings_calibration import FindingsCalibration, examine_labeled_findings
+from candor.predictions.labeled import LabeledFindings, LabeledPredictions
 from candor.predictions.parameters import in_python
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 
@@ -125,15 +126,7 @@ class Calibration:
         Raises:
             ValueError: another suffix.
         """
-        target = Path(path)
-        if target.suffix == ".json":
-            target.write_text(self.calibrator.as_json(), encoding="utf-8")
-        elif target.suffix == ".onnx":
-            from model_store.bundle.calibrator_graph import calibrator_onnx
-
-            target.write_bytes(calibrator_onnx(self.calibrator, self.predictions.kind))
-        else:
-            raise ValueError(f"a calibrator is saved as .json or .onnx; got {path}")
+        save_calibrator(self.calibrator, self.predictions.kind, Path(path))
 
     def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
         """Return the reliability diagram as given, or of the calibrated rows that judge it."""
@@ -230,33 +223,76 @@ def examine_predictions(
     return Calibration(found, predictions, title=title, worded=worded)
 
 
+@overload
 def calibrate(
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
+    findings: None = None,
     logits: bool = False,
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
     bins: int = BIN_COUNT,
     allow_label_changes: bool = False,
     seed: int = 0,
-) -> Calibration:
+) -> Calibration: ...
+
+
+@overload
+def calibrate(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    findings: str,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
+    bins: int = BIN_COUNT,
+    allow_label_changes: bool = False,
+    seed: int = 0,
+) -> FindingsCalibration: ...
+
+
+def calibrate(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    findings: str | None = None,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
+    bins: int = BIN_COUNT,
+    allow_label_changes: bool = False,
+    seed: int = 0,
+) -> Any:
     """Measure how calibrated predictions are, and fit a calibrator if one helps on unseen rows.
 
     Args:
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
             arrays, data frames, which name the classes, and tensors of any library.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
-            Rows without a label or with a missing value are left out, and said.
+            Rows without a label or with a missing value are left out, and said. Of findings (N, K)
+            1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.
+        findings: each column is a finding, of which a row may have several: those that were looked
+            for in every row, joined by |, or `*` for all. If it is None, labels (N, K) decide.
         logits: whether `probabilities` are logits.
         normalize: divide rows that do not add up to 1 by their sum.
         classes: K names, in the order of the columns.
         groups: (N,) patients or the like, kept together in fits and intervals; None if every row
             stands alone.
+        exclusive: labels are exclusive classes though they look like findings.
         bins: confidence bins of equal width, and of equal mass.
         allow_label_changes: consider calibrators that may change the predicted class.
         seed: of the split into fitting and judging rows.
+
+    Returns:
+        A Calibration; a FindingsCalibration if columns are findings.
 
     Raises:
         ValueError: what is wrong with the arrays, in a sentence.
@@ -273,7 +309,13 @@ def calibrate(
         normalize=normalize,
         classes=classes,
         groups=groups,
+        findings=findings,
+        exclusive=exclusive,
     )
+    if isinstance(predictions, LabeledFindings):
+        return examine_labeled_findings(
+            predictions, title="Calibration", bins=bins, seed=seed, worded=in_python
+        )
     return examine_predictions(
         predictions,
         title="Calibration",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
+from calibration.findings.labels import read_cell
 from candor.predictions.columns import ClassColumn, TableColumns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import CELLS_LIMIT
@@ -68,6 +69,8 @@ class Collected:
     predicted: IntArray | None = None
     one_hot: FloatArray | None = None
     one_hot_names: tuple[str, ...] = ()
+    looked_for_names: Codes = field(default_factory=Codes)
+    looked_for: IntArray | None = None
     confidence: FloatArray | None = None
     correct: FloatArray | None = None
     group_names: Codes = field(default_factory=Codes)
@@ -117,7 +120,17 @@ def _arrays(
         found.score_names = tuple(each.name for each in columns.scores)
         arrays["scores"] = _matrix(chunk, columns.scores, first)
     if columns.one_hot:
-        arrays["one_hot"] = _matrix(chunk, columns.one_hot, first)
+        arrays["one_hot"] = np.stack(
+            [
+                marks([row.get(each.column) for row in chunk], each.column, first)
+                for each in columns.one_hot
+            ],
+            axis=1,
+        )
+    if columns.looked_for:
+        arrays["looked_for"] = found.looked_for_names.of(
+            [row.get(columns.looked_for) for row in chunk]
+        )
     for name, column in (("labels", columns.label), ("predicted", columns.predicted)):
         if column:
             arrays[name] = found.classes.of([row.get(column) for row in chunk])
@@ -159,6 +172,18 @@ def numbers(values: Sequence[Any], column: str, first: int) -> FloatArray:
         return np.array(
             [_number(value, column, first + place) for place, value in enumerate(values)]
         )
+
+
+def marks(values: Sequence[Any], column: str, first: int) -> FloatArray:
+    """Return labels as 1, 0, -1 (uncertain), or NaN for unknown. Raises PredictionsRefused."""
+    read = [read_cell(as_text(value) or "") for value in values]
+    if None in read:
+        place = read.index(None)
+        raise PredictionsRefused(
+            f"row {first + place:,}, column {column!r}: {str(values[place])[:40]!r} is no label; "
+            "expected 1, 0, -1 (uncertain) or blank (unknown)"
+        )
+    return np.array(read, dtype=np.float64)
 
 
 def _number(value: Any, column: str, row: int) -> float:

@@ -16,7 +16,7 @@ from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
     "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
-    "ytrue actual class diagnosis reference"
+    "ytrue actual class diagnosis reference finding_labels findings"
 )
 PREDICTED: Final = (
     "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label "
@@ -29,6 +29,7 @@ SINGLE: Final = (
 )
 VECTOR: Final = "probabilities probs logits scores softmax"
 NO_GROUP: Final = "none"
+LOOKED_FOR: Final = "looked_for"
 FILES: Final = (
     "file filename file_name filepath file_path image image_id image_file image_path path"
 )
@@ -42,8 +43,10 @@ _SCORE: Final = (
 _PREFIXED: Final = re.compile(rf"(?P<kind>{_SCORE})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.IGNORECASE)
 _JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
 _SUFFIXED: Final = re.compile(rf"(?P<name>.+?)[ _.:\-]+(?P<kind>{_SCORE})", re.IGNORECASE)
-_ONE_HOT: Final = re.compile(
-    r"(?:true_label|y_true|labels?|true|targets?|gt|one_?hot)[ _.:\-\[]+(?P<name>.+?)\]?", re.I
+_TRUTH: Final = r"true_label|y_true|labels?|true|truth|targets?|gt|one_?hot|ground_?truth"
+_ONE_HOT: Final = (
+    re.compile(rf"(?:{_TRUTH})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.I),
+    re.compile(rf"(?P<name>.+?)[ _.:\-\[(]+(?:{_TRUTH})[\])]?", re.I),
 )
 
 Kind = Literal["probabilities", "logits"]
@@ -85,6 +88,7 @@ class TableColumns:
             class of two.
         vector: a column that holds the scores of all classes, as a list or by class name.
         one_hot: true labels as one column of 0 and 1 per class.
+        looked_for: the findings that were looked for in each row, as a list.
         group_pattern: what finds the group in the cells of `group`; None if these are the groups.
         kind: what the scores are, if the names or the caller say so.
         ids: columns that identify a row; `unused`: all others.
@@ -99,6 +103,7 @@ class TableColumns:
     scores: tuple[ClassColumn, ...] = ()
     vector: str | None = None
     one_hot: tuple[ClassColumn, ...] = ()
+    looked_for: str | None = None
     kind: Kind | None = None
     ids: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
@@ -111,6 +116,7 @@ class TableColumns:
         more = f" and {len(self.scores) - 6} more" if len(self.scores) > 6 else ""
         pairs = [
             ("true label", self.label or ", ".join(each.column for each in self.one_hot)),
+            ("looked for", self.looked_for),
             ("predicted class", self.predicted),
             ("confidence", self.confidence),
             ("whether it was right", self.correct),
@@ -149,11 +155,12 @@ def find_columns(
     predicted = one.take(wanted.predicted, PREDICTED, "predicted class", "--predicted")
     confidence = one.take(wanted.confidence, CONFIDENCE, "confidence", "--confidence")
     correct = one.take(wanted.correct, CORRECT, "correctness", "--correct")
-    vector, scores, kind = _scores(
-        left, wanted, {plain_name(each) or each for each in labels if each}
-    )
-    one_hot = () if label else _one_hot(left)
-    for each in (*(column.column for column in (*scores, *one_hot)), vector):
+    looked_for = next((name for name in left if plain_name(name) == LOOKED_FOR), None)
+    called = (*labels, *(each.name for each in (() if label else _one_hot(left))))
+    named = {plain_name(each) or each for each in called if each}
+    vector, scores, kind = _scores(left, wanted, named)
+    label, one_hot = _truths(left, label, scores)
+    for each in (*(column.column for column in (*scores, *one_hot)), vector, looked_for, label):
         if each in left:
             left.remove(each)
     ids = tuple(name for name in left if plain_name(name) in IDS.split() or not name)
@@ -167,6 +174,7 @@ def find_columns(
         scores=scores,
         vector=vector,
         one_hot=one_hot,
+        looked_for=looked_for,
         kind=kind,
         ids=ids,
         unused=tuple(name for name in left if name not in (*ids, group)),
@@ -271,8 +279,25 @@ def _class_of(name: str, chosen: Sequence[str]) -> str:
     return name if len(chosen) > 1 else ""
 
 
+def _truths(
+    left: Sequence[str], label: str | None, scores: Sequence[ClassColumn]
+) -> tuple[str | None, tuple[ClassColumn, ...]]:
+    """The column of true classes, or one for each class: called so, or as the class itself."""
+    if label is not None:
+        return label, ()
+    marked = _one_hot([name for name in left if name not in {each.column for each in scores}])
+    if marked:
+        return None, marked
+    called = {plain_name(each.name) for each in scores if each.name and each.name != each.column}
+    same = tuple(ClassColumn(name, name) for name in left if plain_name(name) in called)
+    return (same[0].column, ()) if len(same) == len(scores) == 1 else (None, same)
+
+
 def _one_hot(left: Sequence[str]) -> tuple[ClassColumn, ...]:
-    found = [(name, _ONE_HOT.fullmatch(name)) for name in left]
+    found = [
+        (name, next((match for each in _ONE_HOT if (match := each.fullmatch(name))), None))
+        for name in left
+    ]
     columns = tuple(ClassColumn(name, match["name"].strip()) for name, match in found if match)
     return columns if len(columns) > 1 else ()
 

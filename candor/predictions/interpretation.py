@@ -41,7 +41,7 @@ def _of_scores(
             "which column holds the true class? Name it with --label COLUMN (or one column per "
             "class: label_A, label_B)"
         )
-    kept, left_out = _kept(
+    kept, left_out = kept_rows(
         found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels
     )
     rows = np.flatnonzero(kept) + 1
@@ -65,7 +65,7 @@ def _of_scores(
         labels=labels,
         notes=(*read.notes, *said),
         left_out=left_out,
-        **_identity(found, columns, kept),
+        **identity(found, columns, kept),
     )
 
 
@@ -122,7 +122,7 @@ def _of_confidence(
         correct = _correct(found)
     missing = np.isnan(found.confidence)
     truth = None if correct is None else np.where(np.isnan(correct), -1, 0).astype(np.int64)
-    kept, left_out = _kept(found, truth, missing, needs_labels=options.needs_labels)
+    kept, left_out = kept_rows(found, truth, missing, needs_labels=options.needs_labels)
     rows = np.flatnonzero(kept) + 1
     confidence, said = fractions(found.confidence[kept], rows)
     return LabeledPredictions(
@@ -131,7 +131,7 @@ def _of_confidence(
         correct=None if correct is None else correct[kept] == 1,
         notes=said,
         left_out=left_out,
-        **_identity(found, columns, kept),
+        **identity(found, columns, kept),
     )
 
 
@@ -166,7 +166,7 @@ def _correct(found: Collected) -> FloatArray:
     return np.where(known, found.labels == found.predicted, np.nan)
 
 
-def _kept(
+def kept_rows(
     found: Collected, truth: IntArray | None, missing: npt.NDArray[np.bool_], *, needs_labels: bool
 ) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
     """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none."""
@@ -210,8 +210,7 @@ def _truth(found: Collected) -> IntArray | None:
     wrong = ~empty & ((marks.sum(axis=1) != 1) | (marks.max(axis=1) != 1))
     if wrong.any():
         raise PredictionsRefused(
-            f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not. "
-            "Labels that do not exclude each other are calibrated one column at a time"
+            f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not"
         )
     codes = found.classes.of(found.one_hot_names)
     return np.where(empty, -1, codes[marks.argmax(axis=1)])
@@ -231,7 +230,7 @@ def _class_names(
     return options.classes, ()
 
 
-def _identity(
+def identity(
     found: Collected, columns: TableColumns, kept: npt.NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Return what the kept rows (N,) are called, and what their columns were taken for."""

@@ -25,6 +25,9 @@ class ReadingOptions:
         normalize: divide rows that do not add up to 1 by their sum.
         needs_labels: whether rows without a label are left out; without, labels are not read, and
             ids are kept.
+        findings: the findings that were looked for in each image, joined by |, or `*` for all that
+            columns are about; None if labels and scores say whether they are findings.
+        exclusive: labels are exclusive classes though they look like findings.
         known: the classes that a calibrator is for; empty if there is none. Columns are found by
             these names.
     """
@@ -34,6 +37,8 @@ class ReadingOptions:
     positive: str | None = None
     normalize: bool = False
     needs_labels: bool = True
+    findings: str | None = None
+    exclusive: bool = False
     known: tuple[str, ...] = ()
 
 
@@ -69,3 +74,31 @@ class LabeledPredictions:
     taken: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledFindings:
+    """Probabilities that each of K findings is present, and what is known of their presence.
+
+    Attributes:
+        kind: what the file holds.
+        names: K findings.
+        probabilities: (N, K) of presence.
+        labels: (N, K) 1, 0, or NaN for unknown; None if they are not needed and absent.
+        groups, rows, id_names, ids, taken, notes, left_out: as `LabeledPredictions`.
+    """
+
+    kind: ScoreKind
+    names: tuple[str, ...]
+    probabilities: FloatArray
+    labels: FloatArray | None
+    groups: IntArray | None = None
+    rows: IntArray
+    id_names: tuple[str, ...] = ()
+    ids: npt.NDArray[np.object_] | None = None
+    taken: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+Predictions = LabeledPredictions | LabeledFindings

@@ -2,25 +2,61 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT
+from calibration.findings.measures import measure_findings
 from calibration.measured import measure_probabilities
 from calibration.measures.summary import Measures
 from candor.predictions.arrays import read_arrays
+from candor.predictions.findings_calibration import FindingsMeasures
+from candor.predictions.labeled import LabeledFindings
+
+
+@overload
+def measure(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    findings: None = None,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
+    bins: int = BIN_COUNT,
+) -> Measures: ...
+
+
+@overload
+def measure(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    findings: str,
+    logits: bool = False,
+    normalize: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
+    bins: int = BIN_COUNT,
+) -> FindingsMeasures: ...
 
 
 def measure(
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
+    findings: str | None = None,
     logits: bool = False,
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
+    exclusive: bool = False,
     bins: int = BIN_COUNT,
-) -> Measures:
+) -> Any:
     """Measure how calibrated and how accurate predictions are.
 
     It reads what `candor.calibrate` reads, whose `measures` are the same.
@@ -29,17 +65,22 @@ def measure(
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
             arrays, data frames, which name the classes, and tensors of any library.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
-            Rows without a label or with a missing value are left out, with a warning.
+            Rows without a label or with a missing value are left out, with a warning. Of findings
+            (N, K) 1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.
+        findings: each column is a finding, of which a row may have several: those that were looked
+            for in every row, joined by |, or `*` for all. If it is None, labels (N, K) decide.
         logits: whether `probabilities` are logits.
         normalize: divide rows that do not add up to 1 by their sum.
         classes: K names, in the order of the columns.
         groups: (N,) patients or the like, which intervals and floor know; None if every row stands
             alone.
+        exclusive: labels are exclusive classes though they look like findings.
         bins: confidence bins of equal width, and of equal mass.
 
     Returns:
         Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the
         ECE that a perfectly calibrated model would show on so many labels (`noise_floor`).
+        FindingsMeasures if columns are findings.
 
     Raises:
         ValueError: what is wrong with the arrays, in a sentence.
@@ -50,12 +91,22 @@ def measure(
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
     read = read_arrays(
-        probabilities, labels, logits=logits, normalize=normalize, classes=classes, groups=groups
+        probabilities,
+        labels,
+        logits=logits,
+        normalize=normalize,
+        classes=classes,
+        groups=groups,
+        findings=findings,
+        exclusive=exclusive,
     )
     for sentence in read.left_out:
         warnings.warn(sentence, stacklevel=2)
-    assert read.probabilities is not None
     assert read.labels is not None
+    if isinstance(read, LabeledFindings):
+        found = measure_findings(read.probabilities, read.labels, bin_count=bins)
+        return FindingsMeasures(dict(zip(read.names, found, strict=True)))
+    assert read.probabilities is not None
     return measure_probabilities(
         read.probabilities, read.labels, read.groups, bin_count=bins
     ).measures

@@ -19,6 +19,9 @@ _IN_PYTHON: Final = (
         "`classes` in another order takes it as that of the other",
     ),
     (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
+    (r"--findings '([^']+)'", r"findings='\1'"),
+    (r"need --exclusive|give --exclusive", "need exclusive=True"),
+    (r"no --exclusive classes", "no exclusive classes"),
     (r"--classes", "`classes`"),
 )
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from calibration.findings.labels import SEPARATOR
 from calibration.wording import counted
 from candor.predictions.archive import collect_archive
 from candor.predictions.collected import Collected, as_text, collect, numbers
 from candor.predictions.columns import TableColumns, find_columns
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.interpretation import interpret
-from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.findings import interpret_cells
+from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.row_groups import with_groups
 from candor.predictions.tables import count_rows, read_columns, read_rows
 
@@ -25,7 +26,7 @@ RowsRead = Callable[[str, int, int], None]  # file, rows read, about how many th
 
 def read_predictions(
     file: Path, options: ReadingOptions | None = None, *, progress: RowsRead | None = None
-) -> LabeledPredictions:
+) -> Predictions:
     """Read a file of predictions.
 
     Raises:
@@ -36,7 +37,7 @@ def read_predictions(
     """
     chosen = options or ReadingOptions()
     columns, collected = _collect(file, chosen, progress)
-    return interpret(collected, columns, chosen)
+    return interpret_cells(collected, columns, chosen)
 
 
 def _collect(
@@ -47,7 +48,11 @@ def _collect(
     names = read_columns(file)
     columns = find_columns(names, options.wishes, labels=options.known)
     if options.needs_labels and not columns.scores and not columns.vector and columns.label:
-        labels = Counter(as_text(row.get(columns.label)) or "" for row in read_rows(file))
+        labels = Counter(
+            part.strip()
+            for row in read_rows(file)
+            for part in (as_text(row.get(columns.label)) or "").split(SEPARATOR)
+        )
         columns = find_columns(names, options.wishes, labels=labels)
         if not columns.scores and columns.confidence is None:
             _refuse_names(file, columns, labels)

@@ -110,8 +110,8 @@ def _refuse_sums(
     raise PredictionsRefused(
         f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: "
         f"{rows_listed(rows[wrong])}; {example}. --normalize divides each row by its sum; --logits "
-        "'*' takes values as logits. Scores of labels that do not exclude each other (multi-label) "
-        "are calibrated one column at a time"
+        "'*' takes values as logits; --findings '*' takes each column as a finding of its own, if "
+        "several can be present at once"
     )
 
 

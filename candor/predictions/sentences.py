@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from calibration.calibrators.portable import Subject
 from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
-from calibration.examination import Effect, Examination, Standing
+from calibration.examination import Effect, Examination
+from calibration.measured import Standing
 from calibration.measures.metrics import SMALLEST
 from calibration.wording import counted, percent
 from monitoring.diagnosis.phrases import points

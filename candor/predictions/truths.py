@@ -49,8 +49,8 @@ def match_labels(
     """
     used = sorted(set(codes.tolist()))
     exact = {name: place for place, name in enumerate(classes)}
-    loose = {_loose(name): place for place, name in enumerate(classes)}
-    found = {code: exact.get(names[code], loose.get(_loose(names[code]))) for code in used}
+    loose = {loose_name(name): place for place, name in enumerate(classes)}
+    found = {code: exact.get(names[code], loose.get(loose_name(names[code]))) for code in used}
     notes: tuple[str, ...] = ()
     if None in found.values() and all(_is_index(names[code], len(classes)) for code in used):
         if not are_given and list(classes) != sorted(classes):
@@ -92,8 +92,10 @@ def known_names(
         return known, (
             f"Columns are numbered; taken in the order of the calibrator's classes: {pairs}.",
         )
-    called = {_loose(name): name for name in known}
-    return tuple(name if name in known else called.get(_loose(name), name) for name in names), ()
+    called = {loose_name(name): name for name in known}
+    return tuple(
+        name if name in known else called.get(loose_name(name), name) for name in names
+    ), ()
 
 
 def known_pair(
@@ -115,12 +117,16 @@ def known_pair(
             "probabilities. Name a column for each, with --probabilities a,b,c"
         )
     first, second = known
-    if positive is not None and _loose(positive) not in (_loose(first), _loose(second)):
+    if positive is not None and loose_name(positive) not in (loose_name(first), loose_name(second)):
         raise PredictionsRefused(
             f"--positive {positive}: the calibrator is for the classes {first} and {second}"
         )
     said = [positive] if positive else column_names
-    return (second, first) if _loose(first) in {_loose(each) for each in said} else (first, second)
+    return (
+        (second, first)
+        if loose_name(first) in {loose_name(each) for each in said}
+        else (first, second)
+    )
 
 
 def _spelling(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -152,7 +158,7 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
             "--probabilities"
         )
     for named in (wish, column_class):
-        chosen = [name for name in names if named and _loose(name) == _loose(named)]
+        chosen = [name for name in names if named and loose_name(name) == loose_name(named)]
         if chosen:
             return (names[1 - names.index(chosen[0])], chosen[0])
     if wish:
@@ -160,9 +166,9 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
             f"--positive {wish}: no label is called that; labels are {names[0]} and {names[1]}"
         )
     for second, first in (names, names[::-1]):
-        if _loose(first) in _NEGATIVE and _loose(second) not in _NEGATIVE:
+        if loose_name(first) in _NEGATIVE and loose_name(second) not in _NEGATIVE:
             return first, second
-        if _loose(second) in _POSITIVE and _loose(first) not in _POSITIVE:
+        if loose_name(second) in _POSITIVE and loose_name(first) not in _POSITIVE:
             return first, second
     raise PredictionsRefused(
         f"is the column the probability of {names[0]!r} or of {names[1]!r}? Give --positive "
@@ -225,5 +231,5 @@ def _is_index(name: str, count: int) -> bool:
     return name.isascii() and name.isdecimal() and int(name) < count
 
 
-def _loose(name: str) -> str:
+def loose_name(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum()) or name

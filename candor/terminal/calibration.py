@@ -5,14 +5,18 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 
 from calibration.examination import ClassFigures, Examination
+from calibration.findings.examination import FindingsExamination
+from calibration.findings.thresholds import RateEstimate
 from calibration.measures.reliability import reliability
 from candor.predictions.calibration import Calibration
-from candor.predictions.labeled import LabeledPredictions
+from candor.predictions.findings_calibration import FINDING_WORDS, FindingsCalibration
+from candor.predictions.labeled import LabeledFindings, Predictions
 from candor.predictions.sentences import calibrator_sentence, remedy_title
 from candor.terminal.recalibration import remedy_table
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     change,
+    figure,
     interval,
     measures_row,
     reliability_table,
@@ -20,13 +24,17 @@ from candor.terminal.tables import (
 )
 
 CLASSES_SHOWN = 30
+FINDING_COLUMNS = ("", "", "labels", "positives", "ECE", "floor", "O/E", "AUROC", "AUPRC")
+POINT_COLUMNS = ("", "T", "bias", "threshold", "sensitivity", "specificity", "PPV")
 
 
-def preview_lines(read: LabeledPredictions) -> Iterator[str]:
+def preview_lines(read: Predictions) -> Iterator[str]:
     """Yield what was taken for what, and an example: the first row as it was understood."""
     for role, columns in read.taken:
         yield f"  {role}: {columns}"
-    if read.probabilities is not None and read.labels is not None:
+    if isinstance(read, LabeledFindings):
+        yield from _finding_lines(read)
+    elif read.probabilities is not None and read.labels is not None:
         shown = ", ".join(
             f"{name} {p:.3f}"
             for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
@@ -37,6 +45,65 @@ def preview_lines(read: LabeledPredictions) -> Iterator[str]:
             f"  row {read.rows[0]:,}: confidence {read.confidence[0]:.3f}, "
             f"{'right' if read.correct[0] else 'wrong'}"
         )
+
+
+def _finding_lines(read: LabeledFindings) -> Iterator[str]:
+    more = f" and {len(read.names) - 12} more" if len(read.names) > 12 else ""
+    yield f"  findings, of which a row may have several: {', '.join(read.names[:12])}{more}"
+    if read.labels is not None:
+        words = {1.0: "present", 0.0: "absent"}
+        first = zip(read.names, read.probabilities[0], read.labels[0].tolist(), strict=True)
+        shown = ", ".join(f"{name} {p:.3f} {words.get(y, 'unknown')}" for name, p, y in first)
+        yield f"  row {read.rows[0]:,}: {shown}"
+
+
+def findings_tables(done: FindingsCalibration) -> list[RenderableType]:
+    """Return what is printed of findings: measures, calibrators, thresholds, notes."""
+    found = done.examination
+    rows = [
+        [
+            each.name,
+            FINDING_WORDS[each.standing],
+            f"{each.given.labeled:,}",
+            f"{each.given.positives:,}",
+            change(each.given.ece, each.effect.measures.ece if each.effect else None),
+            figure(each.given.ece_floor),
+            figure(each.given.observed_expected, 2),
+            figure(each.given.auroc),
+            figure(each.given.auprc),
+        ]
+        for each in found.findings
+    ]
+    given, after = found.given, found.calibrated
+    means = [figure(given[name]) for name in ("auroc", "auprc")]
+    ece = change(given["ece"], after["ece"] if found.calibrator.method != "none" else None)
+    rows.append(["mean", "", "", "", ece, figure(given["ece_floor"]), "", *means])
+    return [
+        f"\n{done.verdict}\n",
+        table("Findings; ECE -> cross-fitted", FINDING_COLUMNS, rows),
+        "",
+        table("Present from the threshold on, 95 % intervals", POINT_COLUMNS, _points(found)),
+        "",
+        *(f"Note: {note}" for note in done.notes),
+    ]
+
+
+def _points(found: FindingsExamination) -> list[list[str]]:
+    return [
+        [
+            each.name,
+            figure(each.calibrator.temperature) if each.effect else "-",
+            figure(each.calibrator.bias, sign=True) if each.effect else "-",
+            figure(each.point.threshold, 4),
+            *map(_rate, (each.point.sensitivity, each.point.specificity, each.point.ppv)),
+        ]
+        for each in found.findings
+        if each.point is not None
+    ]
+
+
+def _rate(rate: RateEstimate | None) -> str:
+    return "-" if rate is None else f"{figure(rate.value)} {interval(rate.lower, rate.upper)}"
 
 
 def calibration_tables(done: Calibration) -> list[RenderableType]:

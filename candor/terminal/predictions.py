@@ -13,7 +13,7 @@ from typing import Any, Self, TextIO
 from calibration.wording import counted
 from candor.terminal.console import note, stdout
 from model_store.csv_cells import CsvTable
-from serving.scoring.columns import OF_CLASSES, cells
+from serving.scoring.columns import OF_CLASSES, OF_SCOPE, cells
 
 Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable
@@ -47,6 +47,8 @@ def answer_text(answer: Answer) -> str:
       request id     a.png
     """
     lines = list((_findings if "findings" in answer else _classification)(answer))
+    if answer.get("scope") is not None:
+        lines.append(f"  scope          {answer['scope']}, p-value {answer['scope_p']:.3g}")
     named = ("calibrator", "prediction_id", "request_id")
     more = {name.replace("_", " "): answer.get(name) for name in named}
     return "\n".join(
@@ -55,6 +57,9 @@ def answer_text(answer: Answer) -> str:
 
 
 def _classification(answer: Answer) -> Iterator[str]:
+    if answer["probabilities"] is None:
+        yield f"{_named(answer)}: no confidence, refer to a person"
+        return
     referral = {
         True: ", refer to a person",
         False: ", no referral",
@@ -67,7 +72,7 @@ def _classification(answer: Answer) -> Iterator[str]:
 
 
 def _findings(answer: Answer) -> Iterator[str]:
-    found: Mapping[str, Answer] = answer["findings"]
+    found: Mapping[str, Answer] = answer["findings"] or {}
     said = {
         "present": {name: one["probability"] for name, one in found.items() if one["present"]},
         "absent": {name: one["probability"] for name, one in found.items() if not one["present"]},
@@ -121,7 +126,7 @@ class AnswerTable:
         """Write the row of an answer or an error."""
         self.rows += 1
         self._waiting.append(answer)
-        if self._table is None and "error" not in answer:
+        if self._table is None and (answer.get("probabilities") or answer.get("findings")):
             self._begin(answer)
         self._write()
 
@@ -130,7 +135,8 @@ class AnswerTable:
         stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
 
     def _begin(self, first: Answer) -> None:
-        same = ("calibrator",) if "findings" in first else OF_CLASSES
+        same: tuple[str, ...] = ("calibrator",) if "findings" in first else OF_CLASSES
+        same += tuple(OF_SCOPE) if "scope" in first else ()
         of_names = [name for name in cells(first) if name not in {*first, *same}]
         self._columns = [*COLUMNS, *same, "error", *of_names]
         self._table = CsvTable(self._file)

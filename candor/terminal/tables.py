@@ -75,7 +75,7 @@ def interval(lower: float | None, upper: float | None) -> str:
     return "-" if ends == ("-", "-") else f"[{', '.join(ends)}]"
 
 
-def change(before: float, after: float | None, *, sign: bool = False) -> str:
+def change(before: float | None, after: float | None, *, sign: bool = False) -> str:
     """Write a figure before and after; only the first if there is no second.
 
     >>> change(0.1, 0.05), change(0.1, None)

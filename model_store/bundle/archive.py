@@ -16,6 +16,7 @@ HANDLER = "torchserve_handler.py"
 # What the handler imports from inside the archive, under the names that it has here.
 _IMPORTED = (
     *("calibration/__init__.py", "calibration/bins.py"),
+    *("calibration/scope/__init__.py", "calibration/scope/verdict.py"),
     *(
         f"calibration/calibrators/{name}.py"
         for name in ("__init__", "finding_answers", "subgroups")

@@ -30,7 +30,14 @@ def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
     width = 1 if input_name == "confidence" else len(calibrator.classes)
     smallest = np.array([calibrator.smallest], np.float32)
     part = GraphPart("calibrator_")
-    if input_name == "logits":
+    of_findings = calibrator.of == "findings"
+    if of_findings and input_name == "probabilities":
+        absent = part.add("Sub", np.ones(1, np.float32), "probabilities")
+        logs = (part.add("Log", part.add("Max", p, smallest)) for p in ("probabilities", absent))
+        log_p = part.add("Sub", *logs)
+    elif of_findings:
+        log_p = "logits"
+    elif input_name == "logits":
         log_p = part.add("Max", part.add("LogSoftmax", "logits", axis=-1), np.log(smallest))
     elif input_name == "confidence":
         doubt = part.add("Sub", np.ones(1, np.float32), "confidence")
@@ -44,7 +51,8 @@ def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
         shares = part.add("Softmax", scores, axis=-1)
         part.add("Gather", shares, np.array([1]), axis=1, output=OUTPUT)
     else:
-        part.add("Softmax", scores, axis=-1, output=OUTPUT)
+        activation = {} if of_findings else {"axis": -1}
+        part.add("Sigmoid" if of_findings else "Softmax", scores, output=OUTPUT, **activation)
     given, calibrated = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
         for name in (input_name, OUTPUT)

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums
+from calibration.conformal import finding_sets
 from calibration.findings.calibrator import UNFITTED, FindingCalibrator
 from calibration.findings.measures import known_answers, measure_finding
 from calibration.findings.thresholds import ObservedRate, operating_point
 from calibration.measures.summary import Measures
-from model_store.bundle.calibration_card import CalibrationCard
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
 from model_store.bundle.finding_card import FindingCard, FindingPromise, Rate, ThresholdRule
 
 
@@ -37,6 +38,7 @@ def finding_card(
         groups: (N,) patients or the like, None if every image stands alone.
     """
     p, y, _ = known_answers(probability, label)
+    sets = finding_sets(p, y, present_from=threshold)
     point = operating_point(probability, label, threshold, groups=groups)
     return FindingCard(
         name=name,
@@ -51,6 +53,7 @@ def finding_card(
             specificity=_rate(point.specificity),
             ppv=_rate(point.ppv),
         ),
+        conformal=None if sets is None else ConformalCard.from_sets(sets),
     )
 
 

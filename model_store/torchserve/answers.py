@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
+from calibration.scope.verdict import scope_of
 from model_store.errors import ModelStoreError
 
 ID_CHARACTERS = 200
@@ -57,6 +58,7 @@ def answer_of(
     by: AnswerCalibrator | FindingsCalibrator,
     *,
     request_id: str | None,
+    scope_p: float | None = None,
 ) -> dict[str, Any]:
     """Return the answer of a card's model for one image: of exclusive classes, or of findings.
 
@@ -65,8 +67,10 @@ def answer_of(
         graph: probabilities (K,) float32, finite.
         by: the calibrator for the image's tags.
         request_id: the client's id of the image, or None.
+        scope_p: the p-value of the scope check, if the graph has one.
     """
-    head = {
+    scope = {} if scope_p is None else {"scope": scope_of(scope_p), "scope_p": scope_p}
+    head: dict[str, Any] = {
         "prediction_id": str(uuid7()),
         "request_id": request_id,
         "model": card["name"],
@@ -75,8 +79,8 @@ def answer_of(
     probabilities = by(graph).tolist()
     if isinstance(by, FindingsCalibrator):
         asked = zip(by.questions, probabilities, strict=True)
-        return head | {"findings": {each.name: each.answer(p) for each, p in asked}}
-    return head | _classification(card["classes"], probabilities, by)
+        return head | {"findings": {each.name: each.answer(p) for each, p in asked}} | scope
+    return head | _classification(card["classes"], probabilities, by) | scope
 
 
 def _classification(
@@ -99,6 +103,8 @@ def logged(answer: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
     row = {name: answer[name] for name in ("model", "version", "prediction_id", "request_id")}
     row["probabilities"] = probabilities_of(answer)
+    if "scope_p" in answer:
+        row["scope_p"] = answer["scope_p"]
     return row if tags is None else row | {"tags": json.loads(tags)}
 
 

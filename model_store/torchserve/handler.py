@@ -76,7 +76,8 @@ ON_DIFFERENCE = "CANDOR_ON_DIFFERENCE"
 BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
-Row: TypeAlias = npt.NDArray[np.float32] | str
+# Probabilities (K,) and the p-value of the scope check, or a sentence why there are none.
+Row: TypeAlias = tuple[npt.NDArray[np.float32], float | None] | str
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -89,6 +90,7 @@ class CandorHandler:
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._calibrators = calibrators_of(self._card)
         self._spec = InputSpec(**self._card["input"])
+        self._outputs = ["probabilities", *(["scope_p"] if self._card.get("scope") else [])]
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         graph = (folder / "model.onnx").read_bytes()
@@ -186,21 +188,27 @@ class CandorHandler:
         if isinstance(row, str):
             self._counters.reject("inference_failed")
             return numbered | {"error": "inference_failed", "detail": row}
-        by = self._calibrators.of(given.tags)
-        return numbered | answer_of(self._card, row, by, request_id=given.request_id)
+        by, (graph, scope_p) = self._calibrators.of(given.tags), row
+        return numbered | answer_of(
+            self._card, graph, by, request_id=given.request_id, scope_p=scope_p
+        )
 
     def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
-        """The probabilities of each image, (K,), or a sentence why there are none."""
+        """What the graph gives for each image."""
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         return [row for batch in batches for row in self._infer_batch(batch)]
 
     def _infer_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
         try:
-            rows = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
+            found = self._session.run(self._outputs, {"image": np.stack(images)})
         except ORT_ERRORS:
             logger.exception("candor: inference failed")
             return [BATCH_FAILED] * len(images)
-        return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in rows]
+        p_values = found[1].tolist() if len(found) > 1 else [None] * len(images)
+        return [
+            (row, p) if np.isfinite(row).all() else NOT_A_NUMBER
+            for row, p in zip(found[0], p_values, strict=True)
+        ]
 
     def _record(self, answered: Sequence[tuple[Mapping[str, Any], str | None]]) -> None:
         for finding, confidence in claims([answer for answer, _ in answered]).items():

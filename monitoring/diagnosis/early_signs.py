@@ -6,7 +6,8 @@ shares a and b of the bins. By convention PSI below 0.1 is no change and above 0
 Chance alone gives about (bins - 1) (1/n + 1/m). A sign is raised above a notable value and above
 what chance exceeds once in a thousand times. `answer_distribution` is a test with a promise of its
 own (`calibration.drift.answer_drift`): while nothing changes it is ever raised for at most 1 in 100
-versions; it starts again on the day after a reset or acknowledgment.
+versions; it starts again on the day after a reset or acknowledgment. So is `doubtful_images`
+(`calibration.scope.watch`).
 """
 
 import math
@@ -21,11 +22,13 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
+from calibration.scope.watch import follow_doubtful
 from monitoring.diagnosis.facts import EarlySign
 from monitoring.drift.events import AFRESH, Event
 from monitoring.ledger.days import read_answers_by_day
 from monitoring.ledger.inputs import Inputs, read_inputs
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
+from monitoring.ledger.scope import doubtful_days, promised_share
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.ledger.versions import WatchedVersion
@@ -55,6 +58,7 @@ def find_early_signs(
         _expected_accuracy(served, row.reference),
         _class_mix(recent, before, since_s=first_day * _DAY_S),
         _answers(connection, row, history, today=today),
+        _scope(connection, row, history, today=today),
     ]
     reference = row.card.get("input_reference")
     if reference is not None:
@@ -180,14 +184,7 @@ def _answers(
     name, limit = "answer_distribution", math.log(1 / ALPHA)
     if len(row.classes) > CLASS_LIMIT:
         return _quiet(name, limit)
-    ended = [
-        event.at_ns // DAY_NS
-        for event in history
-        if event.kind in AFRESH and event.name == EVERYTHING
-    ]
-    days = read_answers_by_day(
-        connection, row, since_day=max(ended, default=-1) + 1, before_day=today
-    )
+    days = read_answers_by_day(connection, row, since_day=_begun_on(history), before_day=today)
     if not days:
         return _quiet(name, limit)
     numbers, counts = zip(*days, strict=True)
@@ -195,6 +192,30 @@ def _answers(
     raised = found.raised_on
     since_s = None if raised is None else raised * _DAY_S
     return EarlySign(name, found.log_evalue, limit, raised is not None, since_s)
+
+
+def _scope(
+    connection: Connection, row: WatchedVersion, history: Sequence[Event], *, today: int
+) -> EarlySign:
+    """More images out of scope than the card promises, by whole days since the last reset."""
+    name, limit = "doubtful_images", math.log(1 / ALPHA)
+    promised = promised_share(row)
+    if promised is None:
+        return _quiet(name, limit)
+    days = doubtful_days(connection, row, since_day=_begun_on(history), before_day=today)
+    found = follow_doubtful([(each.day, each.answers, each.doubtful) for each in days], promised)
+    since_s = None if found.raised_on is None else found.raised_on * _DAY_S
+    return EarlySign(name, found.log_evalue, limit, found.raised_on is not None, since_s)
+
+
+def _begun_on(history: Sequence[Event]) -> int:
+    """The day after the last reset or acknowledgment, in days since 1970."""
+    ended = (
+        event.at_ns // DAY_NS
+        for event in history
+        if event.kind in AFRESH and event.name == EVERYTHING
+    )
+    return max(ended, default=-1) + 1
 
 
 def _reference(row: WatchedVersion) -> bytes:

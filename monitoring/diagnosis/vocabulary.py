@@ -96,6 +96,7 @@ SIGNS: Final = {
     "expected_accuracy": "mean confidence",
     "predicted_class_mix": "the mix of predicted classes",
     "answer_distribution": "the answers",
+    "doubtful_images": "images out of scope",
     "image_brightness": "image brightness",
     "image_contrast": "image contrast",
 }

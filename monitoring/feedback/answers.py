@@ -27,6 +27,7 @@ class ServedAnswer(NamedTuple):
     tags: str | None
     audit: float | None
     patient: int | None
+    scope_p: float | None
     probabilities: bytes
     label: int | None
     revision: int | None

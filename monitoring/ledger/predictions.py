@@ -19,7 +19,7 @@ class PredictionRow(NamedTuple):
     `served_at_ns`: nanoseconds since 1970.
     `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for
     an audit, else None. `patient`: the keyed hash of the identifier (patient_id.py), None if
-    unknown.
+    unknown. `scope_p`: of the image's scope check, None if the graph has none.
     """
 
     prediction_id: bytes
@@ -32,6 +32,7 @@ class PredictionRow(NamedTuple):
     tags: str | None = None
     audit: float | None = None
     patient: int | None = None
+    scope_p: float | None = None
 
 
 _INSERT = inserting(prediction)

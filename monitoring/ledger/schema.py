@@ -87,6 +87,7 @@ prediction = Table(
     Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
     Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
     Column("patient", BigInteger),  # keyed hash of the identifier; NULL: unknown
+    Column("scope_p", Double),  # p-value of the image's scope check; NULL: the graph has none
     sqlite_with_rowid=False,
 )
 

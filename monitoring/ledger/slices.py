@@ -1,5 +1,5 @@
-"""The slices that count an answer: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and
-`audit`.
+"""The slices that count an answer: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>`,
+`audit`, and `scope:doubtful` for images with a p-value up to ALPHA, also by tag.
 
 The number of slices is bounded whatever callers send. The first ten tag keys of a model count, and
 the first fifty values of each key; the table `tag_value` holds which. Further values share
@@ -13,16 +13,23 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
 
+from calibration.scope.verdict import ALPHA
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, tag_value
 from monitoring.ledger.versions import WatchedVersion
 
 AUDIT = "audit"
+DOUBTFUL = "scope:doubtful"  # and, of tags, `scope:doubtful tag:<key>=<value>`
 OTHER = "(other)"
 ERASED = "(erased)"  # replaces a value that only erased answers had
 KEY_LIMIT = 10
 VALUE_LIMIT = 50
 _MEMORY = 100_000  # tag texts whose slices are cached
+
+
+def is_doubtful(scope_p: float | None) -> bool:
+    """Whether the slice of doubtful images counts an answer, whatever alpha a server answers by."""
+    return scope_p is not None and scope_p <= ALPHA
 
 
 class SliceKeys(NamedTuple):
@@ -31,6 +38,7 @@ class SliceKeys(NamedTuple):
     predicted: int
     tags: str | None = None
     audited: bool = False
+    doubtful: bool = False
 
 
 class SliceNames:
@@ -52,6 +60,9 @@ class SliceNames:
             slices += (f"predicted:{row.classes[slice_keys.predicted]}",)
         if slice_keys.tags is not None:
             slices += self._of_tags(connection, row.model, slice_keys.tags)
+        if slice_keys.doubtful:
+            tags = [each for each in slices if each.startswith("tag:")]
+            slices += (DOUBTFUL, *(f"{DOUBTFUL} {each}" for each in tags))
         return (*slices, AUDIT) if slice_keys.audited else slices
 
     def true(self, watched_version_id: int, label: int) -> str:

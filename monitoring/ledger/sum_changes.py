@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from calibration.bins import bin_of
 from monitoring.ledger.class_sums import ClassChanges
 from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.slices import SliceKeys, SliceNames
+from monitoring.ledger.slices import SliceKeys, SliceNames, is_doubtful
 from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, SumKey, add_sums, to_fixed_point
 
 
@@ -38,7 +38,7 @@ def as_counted(rows: Sequence[Any]) -> list[Counted]:
         Counted(
             DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_of(row.confidence)),
             row.confidence,
-            SliceKeys(row.predicted, row.tags, row.audit is not None),
+            SliceKeys(row.predicted, row.tags, row.audit is not None, is_doubtful(row.scope_p)),
             row.probabilities,
         )
         for row in rows

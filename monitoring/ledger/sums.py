@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, cast, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total
+from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import COUNTS, DAYS, FIXED_POINT
 
@@ -47,10 +48,12 @@ def read_slices(
     since_day: int | None = None,
     besides: Sequence[str] = (),
 ) -> dict[str, LedgerSums]:
-    """Return the sums of every slice, '' for everything, except those in `besides`."""
+    """Return the sums of every slice, '' for everything, except those in `besides` and those of
+    doubtful images.
+    """
     wanted, name = _wanted(connection, watched_version_id, since_day)
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(wanted.where(name.not_in(besides))):
+    for row in connection.execute(wanted.where(name.not_in(besides), ~name.startswith(DOUBTFUL))):
         by_slice[row.slice].append(row._asdict())
     return {name: as_sums(rows) for name, rows in sorted(by_slice.items())}
 

@@ -69,6 +69,9 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         | int
         | None
     ) = None
+    scope_p: Annotated[Fraction, Meta(description="p-value of the image's scope check")] | None = (
+        None
+    )
     label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
     source: Text | None = None
     reader: Text | None = None
@@ -93,6 +96,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             tags=_read_tags(self.tags),
             audit=self.audit,
             patient=_read_patient(self.patient),
+            scope_p=self.scope_p,
             label=check_storable("label", self.label),
             source=check_storable("source", self.source),
             observed_at_ns=read_time_ns("observed_at", self.observed_at),

@@ -54,6 +54,7 @@ class LoggedItem(NamedTuple):
     tags: str | None = None
     audit: float | None = None
     patient: str | None = None
+    scope_p: float | None = None
     label: str | None = None
     source: str | None = None
     observed_at_ns: int | None = None
@@ -209,9 +210,10 @@ class PredictionLog:
         if item.request_id is not None:
             self._keys[row.watched_version_id, item.request_id] = key
         rest = (item.tags, item.audit, self._patients.hash(item.patient))
-        self.rows.append(
-            PredictionRow(key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest)
+        answer = PredictionRow(
+            key, row.watched_version_id, item.request_id, *said, served_at_ns, *rest
         )
+        self.rows.append(answer._replace(scope_p=item.scope_p))
         return LoggedResult(LoggedStatus.ACCEPTED, key)
 
 

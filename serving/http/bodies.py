@@ -78,6 +78,23 @@ class Answered(Struct, frozen=True, kw_only=True):
     audit: (
         Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
     ) = UNSET
+    scope: (
+        Annotated[
+            Literal["in", "doubtful", "out"],
+            Meta(
+                description="whether the image is like those that the model was made for; `in` "
+                "promises nothing"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    scope_p: (
+        Annotated[
+            Fraction,
+            Meta(description="at most a share p of such images has a p-value of at most p"),
+        ]
+        | UnsetType
+    ) = UNSET
     explanation: Heatmap | UnsetType = UNSET
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
     frame: FrameNumber | UnsetType = UNSET
@@ -95,9 +112,11 @@ Calibrator: TypeAlias = Annotated[
 class Prediction(Answered, frozen=True, kw_only=True):
     """The answer for one image of a model of exclusive classes."""
 
-    predicted: Annotated[str, Meta(description="the most probable class")]
-    confidence: Annotated[Fraction, Meta(description="the calibrated probability of `predicted`")]
-    probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")]
+    predicted: Annotated[str, Meta(description="the most probable class; null if withheld")] | None
+    confidence: (
+        Annotated[Fraction, Meta(description="the calibrated probability of `predicted`")] | None
+    )
+    probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")] | None
     refer: Annotated[
         bool | None,
         Meta(description="whether confidence is below the referral threshold; null without one"),
@@ -143,12 +162,15 @@ class FindingAnswer(Struct, frozen=True, kw_only=True):
 class FindingsPrediction(Answered, frozen=True, kw_only=True):
     """The answer for one image of a model with findings."""
 
-    findings: Annotated[dict[str, FindingAnswer], Meta(description="of every finding, by name")]
+    findings: (
+        Annotated[dict[str, FindingAnswer], Meta(description="of every finding, by name")] | None
+    )
 
 
 class ImageRefused(ErrorBody, frozen=True, kw_only=True):
     """Why one image of several got no prediction."""
 
+    scope_p: Annotated[Fraction, Meta(description="of `out_of_scope`")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
     frame: FrameNumber | UnsetType = UNSET
 

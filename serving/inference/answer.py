@@ -14,6 +14,7 @@ from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from serving.inference.batcher import AnswerWriter
 from serving.inference.heat_map import HeatMap
+from serving.inference.scope import ScopeVerdict, with_scope
 
 _HASHES = 2**64
 _LITERALS = {None: "null", True: "true", False: "false"}
@@ -25,7 +26,8 @@ class JsonAnswerWriter:
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "predicted",
     "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
-    "precision" if the model is not in float32, and "calibrator" if that of a subgroup applies.
+    "precision" if the model is not in float32, "calibrator" if that of a subgroup applies, and
+    "scope" and "scope_p" if the graph has a scope check.
     """
 
     def __init__(self, card: Card) -> None:
@@ -53,6 +55,10 @@ class JsonAnswerWriter:
             + ("}" if by.name is None else f',"calibrator":{json.dumps(by.name)}}}')
         ).encode()
 
+    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
+        """See AnswerWriter."""
+        return with_scope(answer, verdict)
+
     def _set(self, members: Sequence[int] | None) -> str:
         if members is None:
             return ""
@@ -63,7 +69,8 @@ class JsonFindingsWriter:
     """Writes answers of the model with findings that `card` describes.
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "findings", and
-    "precision" if the model is not in float32. Each finding has those of `Question.answer`.
+    "precision", "scope" and "scope_p" as those of exclusive classes. Each finding has those of
+    `Question.answer`.
     """
 
     def __init__(self, card: Card) -> None:
@@ -85,6 +92,10 @@ class JsonFindingsWriter:
             ends.append(self._ends.get(key) or self._write_end(key, question, value))
         answers = ",".join(map("%s%.9g%s".__mod__, zip(self._names, values, ends, strict=True)))
         return (self._head % (prediction_id, _text(request_id)) + answers + "}}").encode()
+
+    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
+        """See AnswerWriter."""
+        return with_scope(answer, verdict)
 
     def _write_end(
         self, key: tuple[str, str | None, Said], question: Question, value: float

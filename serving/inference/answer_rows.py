@@ -14,9 +14,11 @@ from monitoring.ledger.findings import presence_rows
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.version_events import shadow_id
 from monitoring.patient_id import PatientKey
+from serving.errors import OutOfScope
 from serving.inference.answer import AuditSampler, json_writer, with_audit
 from serving.inference.batcher import AnswerWriter, PendingRequest
 from serving.inference.predictor import Predictor, Probabilities
+from serving.inference.scope import ScopePolicy
 
 
 class AnswerRows:
@@ -33,26 +35,32 @@ class AnswerRows:
         *,
         audit: AuditSampler | None,
         patients: PatientKey | None,
+        scope: ScopePolicy,
     ) -> None:
         self._calibrators, self._writer = predictor.calibrators, json_writer(predictor.card)
         self._of_findings = _ids_of_findings(predictor.card, watched_version_ids)
         self._id, self._patients = watched_version_ids[0], patients
         self._audit = audit if audit and audit.on and patients else None
+        self._scope = scope
 
     def of_batch(
-        self, requests: Sequence[PendingRequest], probabilities: Probabilities
+        self,
+        requests: Sequence[PendingRequest],
+        probabilities: Probabilities,
+        scope_p: Sequence[float | None],
     ) -> tuple[list[Any | None], list[PredictionRow]]:
         """The answers, None for what is not a number, and the rows of the others.
 
-        `probabilities`: (N, K), after the calibrators for the requests' tags.
+        `probabilities`: (N, K), after the calibrators for the requests' tags. `scope_p`: (N,)
+        p-values of the scope check. An image that it refuses has OutOfScope as its answer.
         """
         answers: list[Any | None] = []
         rows: list[PredictionRow] = []
         served_at_ns = time.time_ns()
         best = probabilities.argmax(axis=1).tolist()
         sound: list[bool] = np.all(probabilities <= 1.0, axis=1).tolist()  # False for NaN
-        for request, predicted, is_number, of_image, values in zip(
-            requests, best, sound, probabilities, probabilities.tolist(), strict=True
+        for request, predicted, is_number, of_image, values, p in zip(
+            requests, best, sound, probabilities, probabilities.tolist(), scope_p, strict=True
         ):
             if not is_number:
                 answers.append(None)
@@ -69,6 +77,7 @@ class AnswerRows:
                 request.tags,
                 self._drawn(request),
                 self._patients.hash(request.patient) if self._patients else None,
+                p,
             )
             answers.append(self._answer(image, values, request.writer))
             if self._of_findings is None:
@@ -92,11 +101,11 @@ class AnswerRows:
     def _answer(
         self, image: PredictionRow, values: list[float], writer: AnswerWriter | None
     ) -> Any:
-        identity = str(uuid_utils.UUID(bytes=image.prediction_id))
-        answer = (writer or self._writer).write(
-            identity, image.request_id, values, self._calibrators.of(image.tags)
-        )
-        if self._audit is None or writer:
+        identity, writes = str(uuid_utils.UUID(bytes=image.prediction_id)), writer or self._writer
+        answer = writes.write(identity, image.request_id, values, self._calibrators.of(image.tags))
+        if (verdict := self._scope.verdict(image.scope_p)) is not None:
+            answer = verdict.refusal or writes.scoped(answer, verdict)
+        if self._audit is None or writer or isinstance(answer, OutOfScope):
             return answer
         return with_audit(answer, image.audit is not None)
 

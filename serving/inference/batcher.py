@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from model_store import kernel
 from serving.inference.run_watch import MEMORY
+from serving.inference.scope import ScopeVerdict
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ class AnswerWriter(Protocol):
         """The answer for one image with probabilities `values`, (K,), that `by` has calibrated:
         an AnswerCalibrator or a FindingsCalibrator, as the card has it.
         """
+
+    def scoped(self, answer: Any, verdict: ScopeVerdict) -> Any:
+        """The answer with what the scope check says of its image."""
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
+from calibration.scope.verdict import Scope
 from model_store.bundle.card import Card
 
 
@@ -18,7 +19,8 @@ class Classification:
 
     `refer` says whether a person should look at the image; `prediction_set` lists the classes that
     it may belong to. Each is None if the card does not define it. `calibrator` names the tags whose
-    calibrator followed the graph's; None: none did.
+    calibrator followed the graph's; None: none did. `scope` and `scope_p` are of the scope check,
+    None if the graph has none.
     """
 
     predicted: str
@@ -27,6 +29,8 @@ class Classification:
     refer: bool | None
     prediction_set: tuple[str, ...] | None = None
     calibrator: str | None = None
+    scope: Scope | None = None
+    scope_p: float | None = None
 
     @property
     def is_number(self) -> bool:
@@ -50,9 +54,11 @@ class PredictedFinding:
 
 @dataclass(frozen=True, slots=True)
 class PredictedFindings:
-    """The answers of a model with findings, by name."""
+    """The answers of a model with findings, by name. `scope` and `scope_p` as in Classification."""
 
     findings: dict[str, PredictedFinding]
+    scope: Scope | None = None
+    scope_p: float | None = None
 
     @property
     def is_number(self) -> bool:

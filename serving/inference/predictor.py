@@ -6,14 +6,18 @@ Normalization, temperature and softmax, or sigmoid, are part of the graph.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
+from calibration.scope.verdict import scope_of
 from model_store.bundle.bundle import Bundle
+from model_store.bundle.graph import OUTPUT
+from model_store.bundle.scope_graph import SCOPE_P
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, ort
@@ -49,6 +53,19 @@ PROVIDERS: dict[str, str] = {
 }
 
 
+class GraphOutputs(NamedTuple):
+    """What the graph gives: probabilities (N, K), and p-values of the scope check, (N,)."""
+
+    probabilities: Probabilities
+    scope_p: npt.NDArray[np.float32] | None = None
+
+    def scope_of_each(self) -> list[float | None]:
+        """The p-values, None for each image without a scope check."""
+        if self.scope_p is None:
+            return [None] * len(self.probabilities)
+        return [float(p) for p in self.scope_p]
+
+
 class Predictor:
     """One ONNX Runtime session. Raises ModelUnusable if it cannot load or run the graph."""
 
@@ -67,6 +84,7 @@ class Predictor:
         self.card = bundle.card
         self.calibrators = calibrators_of(self.card.model_dump())
         self._read = reader(self.card)
+        self._outputs = [OUTPUT, *([SCOPE_P] if self.card.scope else [])]
         self.folder = bundle.folder
         self.stopped: str | None = None  # why, if a run took too long or too much memory
         self._usual_s: float | None = None  # of one image
@@ -97,20 +115,25 @@ class Predictor:
     def predict(
         self, images: npt.NDArray[np.uint8], *, overdue: Callable[[], None] | None = None
     ) -> Probabilities:
-        """Probabilities, (N, K) float32, of (N, C, H, W) uint8. Raises ModelUnusable.
+        """Probabilities, (N, K) float32, of (N, C, H, W) uint8. See `infer`."""
+        return self.infer(images, overdue=overdue).probabilities
+
+    def infer(
+        self, images: npt.NDArray[np.uint8], *, overdue: Callable[[], None] | None = None
+    ) -> GraphOutputs:
+        """Run (N, C, H, W) uint8. Raises ModelUnusable.
 
         `overdue` is called in another thread once a run is past its limit. Then, and after a run
         that needed too much memory, the predictor is `stopped` and answers no more.
         """
         if not self.on_cpu or self._usual_s is None or self._usual_s > SMALL_S:
-            return self._run(images, overdue)
+            return GraphOutputs(*self._run(images, overdue))
         size = max(1, PART_BYTES // images[0].nbytes)
         starts = range(0, len(images), size)
-        return np.concatenate([self._run(images[at : at + size], overdue) for at in starts])
+        parts = [self._run(images[at : at + size], overdue) for at in starts]
+        return GraphOutputs(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def _run(
-        self, images: npt.NDArray[np.uint8], overdue: Callable[[], None] | None
-    ) -> Probabilities:
+    def _run(self, images: npt.NDArray[np.uint8], overdue: Callable[[], None] | None) -> list[Any]:
         if self.stopped is not None:
             raise ModelUnusable(self.stopped)
         usual_s, limit_s = self._usual_s, LOADING_S[self.on_cpu]
@@ -124,9 +147,8 @@ class Predictor:
 
         try:
             with RUNS.run(limit_s, stop) as options:
-                outputs: list[Any] = self._session.run(
-                    ["probabilities"], {"image": images}, options
-                )
+                found: list[Any] = self._session.run(self._outputs, {"image": images}, options)
+                return found
         except ORT_ERRORS as error:
             if OUT_OF_MEMORY in str(error):
                 self.stopped = (
@@ -136,8 +158,6 @@ class Predictor:
             raise ModelUnusable(
                 f"ONNX Runtime failed on a batch of {len(images)}: {error}"
             ) from error
-        probabilities: Probabilities = outputs[0]
-        return probabilities
 
     def warm_up(self, max_batch: int) -> None:
         """Run the model once, so that no request pays for what is slower the first time.
@@ -220,8 +240,12 @@ class Predictor:
         self, images: npt.NDArray[np.uint8], *, tags: str | None = None
     ) -> list[Prediction]:
         """The answers for decoded images, (N, C, H, W), of the same tags. Raises ModelUnusable."""
-        by = self.calibrators.of(tags)
-        return [self._read(row.tolist(), by) for row in by(self.predict(images))]
+        by, inferred = self.calibrators.of(tags), self.infer(images)
+        found = [self._read(row.tolist(), by) for row in by(inferred.probabilities)]
+        return [
+            each if p is None else replace(each, scope=scope_of(p), scope_p=p)
+            for each, p in zip(found, inferred.scope_of_each(), strict=True)
+        ]
 
 
 def open_predictor(

@@ -85,6 +85,8 @@ class Retries:
             for image_id, rows in [] if fresh else await self._images(request):
                 if image_id.endswith(request.mark):
                     answer = self._again(image_id, rows, request.writer)
+                    if isinstance(answer, Exception):
+                        raise answer
                     if answer is not None:
                         return answer
             return await infer()

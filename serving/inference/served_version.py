@@ -28,7 +28,14 @@ from monitoring.recording.outage import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer
-from serving.errors import ClientGone, InferenceFailed, LedgerFailed, ModelUnusable, VersionStopped
+from serving.errors import (
+    ClientGone,
+    InferenceFailed,
+    LedgerFailed,
+    ModelUnusable,
+    OutOfScope,
+    VersionStopped,
+)
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AuditSampler
 from serving.inference.answer_rows import AnswerRows
@@ -44,6 +51,7 @@ from serving.inference.metrics import InferenceCounts, ServingMetrics
 from serving.inference.prediction import Prediction
 from serving.inference.predictor import Predictor
 from serving.inference.retries import Retries
+from serving.inference.scope import ScopePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +72,7 @@ class ServedVersion:
         deadline_s: float | None = None,
         audit: AuditSampler | None = None,
         pictures: PictureKeeper | None = None,
+        scope: ScopePolicy | None = None,
         background: bool = False,
     ) -> None:
         """Warm up and register with the recorder, in the store watcher's thread."""
@@ -96,6 +105,7 @@ class ServedVersion:
             self.watched_version_ids,
             audit=audit,
             patients=recorder.patients if recorder else None,
+            scope=scope or ScopePolicy(),
         )
         self.retries = Retries(
             recorder, self.watched_version_ids, again=self._rows.again, lease=self.lease
@@ -208,12 +218,13 @@ class ServedVersion:
         """Stage 1, in the inference thread."""
         started_s = time.perf_counter()
         images = stacked(requests)
-        graph = self._predictor.predict(images, overdue=self._stop_soon)
-        probabilities = self._calibrators.calibrate(graph, [each.tags for each in requests])
+        found = self._predictor.infer(images, overdue=self._stop_soon)
+        tags = [each.tags for each in requests]
+        probabilities = self._calibrators.calibrate(found.probabilities, tags)
         ended_s = time.perf_counter()
         for request in requests:
             request.inference = (started_s, ended_s)
-        answers, rows = self._rows.of_batch(requests, probabilities)
+        answers, rows = self._rows.of_batch(requests, probabilities, found.scope_of_each())
         first_id = requests[0].given_id or None
         batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
         if self._recorder is None or not rows:
@@ -258,7 +269,10 @@ class ServedVersion:
                 request.answer.set_exception(InferenceFailed(NOT_A_NUMBER))
             else:
                 self.counts.answered += 1
-                request.answer.set_result(answer)
+                if isinstance(answer, OutOfScope):
+                    request.answer.set_exception(answer)
+                else:
+                    request.answer.set_result(answer)
                 if self._pictures is not None and request.shadow_of is None:
                     self._pictures.offer(request.given_id, request.image)
         self.queue.delivered(

@@ -4,7 +4,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calibration.examination import Examination, Standing
+from calibration.examination import Examination
+from calibration.measured import Standing
 from calibration.measures.reliability import ReliabilityBin, reliability
 from model_store.bundle.diagram import diagram_file, reliability_diagram, scale_of
 from serving.pages.rendering import render

@@ -37,6 +37,7 @@ from serving.inference.freed_memory import keep_freed_memory, keep_returning_mem
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Predictor, open_predictor, served_variant
 from serving.inference.run_watch import MEMORY, RUNS
+from serving.inference.scope import ScopePolicy
 from serving.inference.served_version import ServedVersion
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.pages.error_pages import send_error
@@ -257,6 +258,7 @@ class Service:
             deadline_s=self._settings.deadline_s,
             background=background,
             audit=AuditSampler(self._settings.audit_share),
+            scope=ScopePolicy(self._settings.scope_alpha, self._settings.scope_out),
             pictures=self._pictures,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from model_store.bundle.card import Card
 
+OF_SCOPE = {"scope": "string", "scope_p": "float32"}
 OF_CLASSES = ("predicted", "confidence", "refer", "prediction_set", "calibrator")
 
 
@@ -18,7 +19,7 @@ def cells(answer: Mapping[str, Any]) -> dict[str, Any]:
     Other fields stay as they are.
     """
     given = dict(answer)
-    for name, probability in given.pop("probabilities", {}).items():
+    for name, probability in (given.pop("probabilities", None) or {}).items():
         given[column("probability", name)] = probability
     if (findings := given.pop("findings", None)) is not None:
         given |= dict(_of_findings(findings))
@@ -30,8 +31,9 @@ def columns_of(card: Card) -> dict[str, str]:
     if card.findings is None:
         known = {"confidence": "float32", "refer": "bool", "prediction_set": "list"}
         same = {name: known.get(name, "string") for name in OF_CLASSES}
+        same |= OF_SCOPE if card.scope else {}
         return same | {column("probability", name): "float32" for name in card.classes}
-    kinds = {"calibrator": "string"}
+    kinds = {"calibrator": "string"} | (OF_SCOPE if card.scope else {})
     for each in card.findings:
         kinds |= {column("probability", each.name): "float32", column("present", each.name): "bool"}
         if each.conformal is not None:

@@ -2,8 +2,8 @@
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import isnan, nan, prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from model_store.image import FrameChoice
 from serving.errors import MalformedRequest
 from serving.http.pipeline import numbered
 from serving.inference.batcher import Image
+from serving.inference.scope import ScopeVerdict
 
 INPUT: Final = "image"
 NUMBERS_LIMIT: Final = 2_000_000  # that are sent as numbers, not as raw bytes
@@ -60,12 +61,13 @@ class OutputTensor:
 @dataclass(frozen=True, slots=True)
 class ImageResult:
     """The answer for one image; `probabilities` are (K,), calibrated `by` an AnswerCalibrator or a
-    FindingsCalibrator.
+    FindingsCalibrator. `verdict` is of the scope check, if the graph has one.
     """
 
     prediction_id: str
     probabilities: Sequence[float]
     by: Any
+    verdict: ScopeVerdict | None = None
 
 
 class TensorAnswerWriter:
@@ -76,6 +78,13 @@ class TensorAnswerWriter:
     ) -> ImageResult:
         """See batcher.AnswerWriter."""
         return ImageResult(prediction_id, values, by)
+
+    def scoped(self, answer: ImageResult, verdict: ScopeVerdict) -> ImageResult:
+        """See batcher.AnswerWriter. What is withheld is not a number."""
+        kept = answer.probabilities
+        return replace(
+            answer, verdict=verdict, probabilities=[nan] * len(kept) if verdict.withholds else kept
+        )
 
 
 class Output(NamedTuple):
@@ -89,6 +98,12 @@ class Output(NamedTuple):
     of: Callable[[ImageResult], Any]
 
 
+_OF_SCOPE: Final = {
+    "scope": Output("BYTES", None, lambda result: result.verdict.scope if result.verdict else ""),
+    "scope_p": Output("FP32", None, lambda result: result.verdict.p if result.verdict else nan),
+}
+
+
 def outputs_of(card: Card) -> dict[str, Output]:
     """The outputs of a model: with calibrators of subgroups, also which."""
     count = len(card.classes)
@@ -96,11 +111,14 @@ def outputs_of(card: Card) -> dict[str, Output]:
         "probabilities": Output("FP32", count, lambda result: result.probabilities),
         "prediction_id": Output("BYTES", None, lambda result: result.prediction_id),
     }
-    return same | (_of_findings(count) if card.has_findings else _of_classes(card)) | _chosen(card)
+    said = _of_findings(count) if card.has_findings else _of_classes(card)
+    return same | said | _chosen(card) | (_OF_SCOPE if card.scope else {})
 
 
 def _of_classes(card: Card) -> dict[str, Output]:
     def predicted(result: ImageResult) -> str:
+        if isnan(result.probabilities[0]):
+            return ""
         return card.classes[int(np.argmax(result.probabilities))]
 
     return {

@@ -250,6 +250,13 @@ def test_a_table_calibrates_each_finding_from_twenty_positives_on(tmp_path: Path
         assert each["rule"] == "youden"
         assert abs(each["bias"] + 1) < 0.6
         assert each["promise"]["sensitivity"]["n"] == each["positives"]
+    card = Store(tmp_path / "store").read("theirs", 1).card
+    assert [each.conformal is not None for each in card.findings or ()] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert nodule["calibration"] == "none"
     assert (nodule["threshold"], pneumonia["threshold"]) == (0.5, 0.5)
     assert pneumonia["labeled"] == 0

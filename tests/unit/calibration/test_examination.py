@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from calibration.examination import Standing, examine, examine_confidence
+from calibration.examination import examine, examine_confidence
+from calibration.measured import Standing
 from tests.builders.answers import simulated
 
 NAMES = ("a", "b", "c")

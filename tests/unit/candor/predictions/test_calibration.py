@@ -11,7 +11,7 @@ import pytest
 
 import candor
 from calibration.calibrators.portable import PortableCalibrator
-from calibration.examination import Standing
+from calibration.measured import Standing
 from tests.builders.answers import simulated
 
 P, Y = simulated(0, rows=300, temperature=2.2)

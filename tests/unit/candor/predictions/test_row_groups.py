@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calibration.examination import Standing
+from calibration.measured import Standing
 from candor.predictions.calibration import Calibration, examine_predictions
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear

@@ -1,0 +1,244 @@
+"""What labeled probabilities of findings show, one finding at a time, and what calibrators do.
+
+A calibrator is judged by cross-fitting: the probabilities of each fifth of the rows come from one
+that was fitted on the other four. It is kept if it improves them by a standard error.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
+from calibration.calibrators.honest_fit import FEWEST_GROUPS
+from calibration.calibrators.portable import PortableCalibrator
+from calibration.calibrators.remedies import FOLDS, MARGIN, fold_numbers, standard_error
+from calibration.calibrators.temperature import logit
+from calibration.findings.calibrator import (
+    FEWEST_POSITIVES,
+    UNFITTED,
+    FindingCalibrator,
+    fit_finding,
+)
+from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_finding
+from calibration.findings.thresholds import (
+    OperatingPoint,
+    ThresholdKind,
+    choose_threshold,
+    operating_point,
+)
+from calibration.measured import Standing, measure_confidence, standing_of
+from calibration.measures.inputs import equal_mass_sums
+from calibration.measures.metrics import Interval, log_loss, smallest_probability
+from calibration.wording import counted
+
+Rule = tuple[ThresholdKind, float | None]
+HALF: Rule = ("half", None)
+FEWEST_EXPECTED = 10  # positives, seen or expected, below which nothing can be said
+
+
+@dataclass(frozen=True)
+class FindingEffect:
+    """What a calibrator does on rows that it has not seen.
+
+    Attributes:
+        measures: of the calibrated probabilities.
+        improvement: fall of the mean negative log-likelihood, in nats.
+        standard_error: of it, by group.
+    """
+
+    measures: FindingMeasures
+    improvement: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class FindingExamination:
+    """One finding, on the rows whose label is known.
+
+    Attributes:
+        name: of the finding.
+        standing: the verdict: `overconfident` are probabilities that are too high.
+        given: its measures as given.
+        sums: of bins that hold equally many rows; the confidence is the probability of presence.
+        gap: 95 % interval of mean probability minus share present, by group.
+        calibrator: `UNFITTED` if its probabilities are better left alone.
+        effect: what it does; None without one.
+        refused: a clause that says why no calibrator was fitted; None if one was sought.
+        rule: how the threshold was to be chosen.
+        point: what the threshold gives, on calibrated probabilities if there is a calibrator; None
+            if the labels do not determine it.
+    """
+
+    name: str
+    standing: Standing
+    given: FindingMeasures
+    sums: BinSums
+    gap: Interval
+    calibrator: FindingCalibrator
+    effect: FindingEffect | None
+    refused: str | None
+    rule: Rule
+    point: OperatingPoint | None
+
+
+@dataclass(frozen=True)
+class FindingsExamination:
+    """Several findings, and their means."""
+
+    findings: tuple[FindingExamination, ...]
+    groups: int | None
+    calibrator: PortableCalibrator
+
+    @property
+    def given(self) -> dict[str, float | None]:
+        """Means over findings, as given."""
+        return macro([each.given for each in self.findings])
+
+    @property
+    def calibrated(self) -> dict[str, float | None]:
+        """Means over findings, calibrated where there is a calibrator."""
+        return macro(
+            [each.effect.measures if each.effect else each.given for each in self.findings]
+        )
+
+
+def examine_findings(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    names: Sequence[str],
+    groups: npt.ArrayLike | None = None,
+    rule: Rule = HALF,
+    bin_count: int = BIN_COUNT,
+    seed: int = 0,
+) -> FindingsExamination:
+    """Examine independent probabilities of K findings.
+
+    Args:
+        probabilities: (N, K) of presence.
+        labels: (N, K) 1, 0, or NaN for unknown.
+        names: K names.
+        groups: (N,) patients or the like; None if every row stands alone.
+        rule: how thresholds are chosen, and with what value.
+        bin_count: bins of equal mass.
+        seed: of the folds.
+
+    Raises:
+        ValueError: shapes that do not match, or values that are no probabilities or labels.
+
+    >>> found = examine_findings([[0.2], [0.9]], [[0], [1]], names=["Edema"]).findings[0]
+    >>> found.standing.value, found.refused
+    ('too_few_rows', 'there is 1 positive and 1 negative; a calibrator needs 20 of each')
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if p.shape != y.shape or p.ndim != 2 or p.shape[1] != len(names):
+        raise ValueError(
+            f"probabilities {p.shape} and labels {y.shape} must both be (N, {len(names)})"
+        )
+    units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    smallest = smallest_probability(p)
+    found = tuple(
+        _examine(name, p[:, k], y[:, k], units, rule, (smallest, bin_count, seed))
+        for k, name in enumerate(names)
+    )
+    return FindingsExamination(
+        found, None if units is None else int(units.max()) + 1, _portable(found, smallest)
+    )
+
+
+def _examine(
+    name: str,
+    p: FloatArray,
+    y: FloatArray,
+    units: IntArray | None,
+    rule: Rule,
+    settings: tuple[float, int, int],
+) -> FindingExamination:
+    smallest, bin_count, _ = settings
+    kept, present, known = known_answers(p, y)
+    of_known = None if units is None else units[known]
+    calibrator, effect, refused = _fit(kept, present, of_known, settings)
+    calibrated = calibrator(logit(p, smallest=smallest)) if effect else p
+    kind, value = rule
+    threshold = choose_threshold(calibrated, y, kind=kind, value=value)
+    point = None
+    if threshold is not None:
+        point = operating_point(calibrated, y, threshold, groups=units)
+    standing, gap = _standing(kept, present, of_known, calibrated=effect is not None)
+    sums = equal_mass_sums(kept, present, bin_count)
+    given = measure_finding(p, y, bin_count=bin_count)
+    return FindingExamination(
+        name, standing, given, sums, gap, calibrator, effect, refused, rule, point
+    )
+
+
+def _standing(
+    p: FloatArray, present: npt.NDArray[np.bool_], units: IntArray | None, *, calibrated: bool
+) -> tuple[Standing, Interval]:
+    if not p.size:
+        return Standing.TOO_FEW, Interval(float("nan"), float("nan"))
+    measured = measure_confidence(p, present, units)
+    count = None if units is None else len(np.unique(units))
+    standing = standing_of(measured, count, calibrated=calibrated)
+    few = max(present.sum(), p.sum()) < FEWEST_EXPECTED
+    return Standing.TOO_FEW if few else standing, measured.chance.gap
+
+
+def _fit(
+    p: FloatArray,
+    present: npt.NDArray[np.bool_],
+    units: IntArray | None,
+    settings: tuple[float, int, int],
+) -> tuple[FindingCalibrator, FindingEffect | None, str | None]:
+    """The calibrator, what it does on unseen rows, and why none was fitted."""
+    smallest, bin_count, seed = settings
+    refused = _refusal(present, units)
+    if refused is not None:
+        return UNFITTED, None, refused
+    z, y = logit(p, smallest=smallest), present.astype(np.float64)
+    unseen = p.copy()
+    (fold,) = fold_numbers(present.astype(np.int64), units, seed, repeats=1)
+    for number in range(FOLDS):
+        held_out = fold == number
+        fitted = fit_finding(z[~held_out], y[~held_out])
+        if fitted.fitted:
+            unseen[held_out] = fitted(z[held_out])
+    before, after = (
+        log_loss(np.stack([1 - each, each], axis=1), present.astype(np.int64), smallest=smallest)
+        for each in (p, unseen)
+    )
+    improvement, share = float((before - after).mean()), np.full(len(p), 1 / len(p))
+    error = standard_error(before - after, share, units)
+    if not improvement > MARGIN * error:
+        return UNFITTED, None, None
+    effect = FindingEffect(measure_finding(unseen, y, bin_count=bin_count), improvement, error)
+    return fit_finding(z, y), effect, None
+
+
+def _refusal(present: npt.NDArray[np.bool_], units: IntArray | None) -> str | None:
+    positives = int(present.sum())
+    negatives = len(present) - positives
+    if min(positives, negatives) < FEWEST_POSITIVES:
+        verb = "is" if positives == 1 else "are"
+        return (
+            f"there {verb} {counted(positives, 'positive')} and {counted(negatives, 'negative')}; "
+            f"a calibrator needs {FEWEST_POSITIVES} of each"
+        )
+    groups = FEWEST_GROUPS if units is None else len(np.unique(units))
+    if groups < FEWEST_GROUPS:
+        return f"there are {counted(groups, 'group')}; a calibrator needs {FEWEST_GROUPS}"
+    return None
+
+
+def _portable(found: Sequence[FindingExamination], smallest: float) -> PortableCalibrator:
+    fitted = [each.calibrator for each in found]
+    return PortableCalibrator(
+        "finding" if any(each.fitted for each in fitted) else "none",
+        tuple(each.name for each in found),
+        tuple(1 / each.temperature for each in fitted),
+        tuple(each.bias for each in fitted),
+        smallest,
+        "findings",
+    )

@@ -1,0 +1,249 @@
+"""`FindingsCalibration`: labeled findings, examined, for Python and for `candor calibrate`."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, FloatArray
+from calibration.calibrators.portable import PortableCalibrator
+from calibration.findings.examination import (
+    HALF,
+    FindingExamination,
+    FindingsExamination,
+    Rule,
+    examine_findings,
+)
+from calibration.findings.measures import FindingMeasures, macro
+from calibration.measured import Standing
+from calibration.measures.reliability import reliability
+from calibration.wording import counted
+from candor.predictions.arrays import as_array
+from candor.predictions.calibrator_file import save_calibrator
+from candor.predictions.errors import PredictionsRefused
+from candor.predictions.labeled import LabeledFindings
+
+if TYPE_CHECKING:
+    from serving.pages.calibration_findings import FindingsText
+
+FINDING_WORDS: Final = {
+    Standing.TOO_FEW: "too few rows to say",
+    Standing.OVERCONFIDENT: "probabilities too high",
+    Standing.UNDERCONFIDENT: "probabilities too low",
+    Standing.UNEVEN: "miscalibrated",
+    Standing.NOT_SHOWN: "no miscalibration shown",
+}
+_SHOWN: Final = 12
+
+
+@dataclass(frozen=True)
+class FindingsMeasures:
+    """The measures of each finding by its name, and `macro`, their means."""
+
+    findings: dict[str, FindingMeasures]
+
+    @property
+    def macro(self) -> dict[str, float | None]:
+        """Means over the findings for which a measure is defined."""
+        return macro([*self.findings.values()])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        found = {name: each.as_dict() for name, each in self.findings.items()}
+        return {"findings": found, "macro": self.macro}
+
+
+class FindingsCalibration:
+    """How calibrated the probabilities of findings are, and a calibrator for others like them.
+
+    Attributes:
+        examination: all figures.
+        predictions: what was examined.
+        title: names them.
+    """
+
+    def __init__(
+        self,
+        examination: FindingsExamination,
+        predictions: LabeledFindings,
+        *,
+        title: str,
+        worded: Callable[[str], str] = str,
+    ) -> None:
+        """`worded` makes notes speak of options, or of parameters in Python."""
+        self.examination, self.predictions, self.title = examination, predictions, title
+        self._worded = worded
+
+    @property
+    def findings(self) -> dict[str, FindingExamination]:
+        """What is known of each finding, by its name."""
+        return {each.name: each for each in self.examination.findings}
+
+    @property
+    def measures(self) -> FindingsMeasures:
+        """The measures of the probabilities as given."""
+        return FindingsMeasures({name: each.given for name, each in self.findings.items()})
+
+    @property
+    def calibrator(self) -> PortableCalibrator:
+        """The calibrator; findings that are better left alone stay as they are."""
+        return self.examination.calibrator
+
+    @property
+    def verdict(self) -> str:
+        """How many findings are calibrated how, in a sentence."""
+        counts = Counter(each.standing for each in self.examination.findings)
+        said = "; ".join(
+            f"{words} {counts[word]}" for word, words in FINDING_WORDS.items() if counts[word]
+        )
+        return f"{counted(len(self.findings), 'finding')}: {said}."
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed or left out, and what to know before relying on the figures."""
+        read = self.predictions
+        said = (*read.left_out, *read.notes, *_notes(self.examination))
+        return tuple(map(self._worded, said))
+
+    def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
+        """Calibrate probabilities (N, K) of presence.
+
+        Raises:
+            calibration.calibrators.portable.CalibratorInvalid: another number of findings, or
+                values outside [0, 1].
+        """
+        return self.calibrator(as_array(probabilities, "probabilities").astype(np.float64))
+
+    def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrate logits (N, K), each by itself. Raises CalibratorInvalid as `transform`."""
+        return self.calibrator.from_logits(as_array(logits, "logits"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibrator as `.json` or `.onnx`. Raises ValueError for another suffix."""
+        save_calibrator(self.calibrator, self.predictions.kind, Path(path))
+
+    def page(self) -> str:
+        """Return the report as an HTML file without scripts."""
+        from serving.pages.calibration_findings import findings_page
+
+        return str(findings_page(self.examination, self.text()))
+
+    def text(self) -> "FindingsText":
+        """The sentences of the page."""
+        from serving.pages.calibration_findings import FindingsText
+
+        return FindingsText(
+            title=self.title,
+            verdict=self.verdict,
+            words=FINDING_WORDS,
+            notes=self.notes,
+            taken=self.predictions.taken,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures and sentences as plain data."""
+        found = self.examination
+        return {
+            "verdict": self.verdict,
+            "notes": [*self.notes],
+            "columns": dict(self.predictions.taken),
+            "rows": len(self.predictions.rows),
+            "groups": found.groups,
+            "kind": self.predictions.kind,
+            "findings": {each.name: _plain(each) for each in found.findings},
+            "macro": {"given": found.given, "calibrated": found.calibrated},
+            "calibrator": found.calibrator.as_dict(),
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join([self.verdict, *(f"- {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        from serving.pages.calibration_findings import findings_fragment
+
+        return str(findings_fragment(self.examination, self.text()))
+
+
+def examine_labeled_findings(
+    predictions: LabeledFindings,
+    *,
+    title: str,
+    rule: Rule = HALF,
+    bins: int = BIN_COUNT,
+    seed: int = 0,
+    worded: Callable[[str], str] = str,
+) -> FindingsCalibration:
+    """Examine what was read. Raises PredictionsRefused if it has no labels."""
+    if predictions.labels is None:
+        raise PredictionsRefused("predictions are examined by their labels; there are none")
+    found = examine_findings(
+        predictions.probabilities,
+        predictions.labels,
+        names=predictions.names,
+        groups=predictions.groups,
+        rule=rule,
+        bin_count=bins,
+        seed=seed,
+    )
+    return FindingsCalibration(found, predictions, title=title, worded=worded)
+
+
+def _notes(found: FindingsExamination) -> Iterator[str]:
+    refused: dict[str, list[str]] = {}
+    for each in found.findings:
+        if each.refused is not None:
+            refused.setdefault(each.refused, []).append(each.name)
+    for why, names in refused.items():
+        yield f"No calibrator for {_listed(names)}: {why}."
+    alone = [each.name for each in found.findings if each.refused is None and not each.effect]
+    if alone:
+        yield (
+            f"Left alone, since no calibrator improves unseen rows by more than chance: "
+            f"{_listed(alone)}."
+        )
+    undetermined = [each.name for each in found.findings if each.point is None]
+    if undetermined:
+        yield f"No threshold, for want of positives or negatives: {_listed(undetermined)}."
+    yield (
+        f"Rows of one group are kept together in fits and in intervals of rates "
+        f"({counted(found.groups, 'group')})."
+        if found.groups is not None
+        else "Rows count as independent. If several belong to one patient, name the column with "
+        "`--group`, or intervals are too short."
+    )
+    yield (
+        "A blank label is unknown, never negative. Figures hold for rows like the labeled ones, if "
+        "labels were not chosen by the answer."
+    )
+
+
+def _plain(each: FindingExamination) -> dict[str, Any]:
+    effect = each.effect
+    kind, value = each.rule
+    return {
+        "standing": each.standing.value,
+        "given": each.given.as_dict(),
+        "gap_interval": [*each.gap],
+        "bins": [vars(bar) for bar in reliability(each.sums)],
+        "calibrator": asdict(each.calibrator),
+        "refused": each.refused,
+        "effect": None
+        if effect is None
+        else {
+            "judged": "cross-fitted",
+            "measures": effect.measures.as_dict(),
+            "nll_improvement": effect.improvement,
+            "standard_error": effect.standard_error,
+        },
+        "rule": {"kind": kind, "value": value},
+        "operating_point": None if each.point is None else asdict(each.point),
+    }
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,65 @@
+"""What an answer says of the scope check, and what becomes of images that are out of scope."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from calibration.scope.verdict import ALPHA, Scope, scope_of
+from serving.errors import OutOfScope
+
+OutOfScopeChoice = Literal["answer", "withhold", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePolicy:
+    """`alpha`: images with a p-value up to it are doubtful, up to a tenth of it out of scope.
+    `out`: what becomes of the latter. They are answered; or without confidence; or refused.
+    """
+
+    alpha: float = ALPHA
+    out: OutOfScopeChoice = "answer"
+
+    def verdict(self, p: float | None) -> "ScopeVerdict | None":
+        """The verdict of a p-value; None without a scope check."""
+        if p is None:
+            return None
+        scope = scope_of(p, self.alpha)
+        return ScopeVerdict(scope, p, self.out if scope == "out" else "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeVerdict:
+    """The word for a p-value, and what becomes of the answer."""
+
+    scope: Scope
+    p: float
+    then: OutOfScopeChoice
+
+    @property
+    def withholds(self) -> bool:
+        """Whether the answer has no confidence."""
+        return self.then == "withhold"
+
+    @property
+    def refusal(self) -> OutOfScope | None:
+        """The error in place of the answer."""
+        return OutOfScope(self.p) if self.then == "refuse" else None
+
+
+def with_scope(answer: bytes, verdict: ScopeVerdict) -> bytes:
+    """The JSON of an answer with the fields `scope` and `scope_p`, and without confidence if the
+    verdict withholds it.
+    """
+    said = b',"scope":"%s","scope_p":%.9g}' % (verdict.scope.encode(), verdict.p)
+    if verdict.withholds:
+        answer = json.dumps(without_confidence(json.loads(answer)), separators=(",", ":")).encode()
+    return answer[:-1] + said
+
+
+def without_confidence(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer with null in place of what it claims; a person should look at the image."""
+    if "findings" in answer:
+        return answer | {"findings": None}
+    claims = dict.fromkeys(("predicted", "confidence", "probabilities"))
+    kept = {name: value for name, value in answer.items() if name != "prediction_set"}
+    return kept | claims | {"refer": True}

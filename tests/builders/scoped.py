@@ -1,0 +1,52 @@
+"""A tiny bundle with a scope check, and a store with it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
+from model_store.bundle.scope_fit import ScopeFeatures, fit_scope
+from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
+from model_store.store.store import Store
+from tests.builders.bundles import build_card, build_onnx
+
+
+def with_features(model: bytes) -> bytes:
+    """The means of the channels as features."""
+    proto = onnx.load_model_from_string(model)
+    proto.graph.node.append(
+        helper.make_node("ReduceMean", ["scaled"], [SCOPE_FEATURES], axes=[2, 3], keepdims=0)
+    )
+    proto.graph.output.append(
+        helper.make_tensor_value_info(SCOPE_FEATURES, TensorProto.FLOAT, ["N", 3])
+    )
+    return bytes(proto.SerializeToString())
+
+
+def build_scoped(folder: Path, version: int = 1, *, n: int = 999) -> Bundle:
+    """A bundle whose images in scope are gray on average: means of channels about 128."""
+    random = np.random.default_rng(0)
+    means = random.normal(0.5, 0.08, (200 + n, 3)).astype(np.float32)
+    predicted = np.arange(n) % 3
+    card = build_card(version=version)
+    check = fit_scope(
+        ScopeFeatures(means[:200], means[200:], "means of channels"),
+        split="val",
+        classes=card.classes,
+        predicted=predicted,
+    )
+    assert check is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = with_scope(with_features(build_onnx()), check.parameters)
+    write_bundle(folder, card=card.model_copy(update={"scope": check.card}), onnx=graph)
+    return read_bundle(folder)
+
+
+def publish_scoped(root: Path) -> Store:
+    """A store with version 1 of "tiny" in production."""
+    store = Store(root)
+    store.publish("tiny", build_scoped)
+    store.promote("tiny", 1)
+    return store

@@ -1,0 +1,142 @@
+"""Whether an image is in scope, through every door."""
+
+import base64
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from model_store.store.store import Store
+from model_store.torchserve.handler import CandorHandler
+from monitoring.ledger import Ledger
+from monitoring.ledger.schema import prediction
+from monitoring.ledger.scope import doubtful_days, doubtful_tags
+from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sums import read_slices, read_sums
+from monitoring.ledger.versions import choose
+from serving.inference.predictor import Predictor
+from tests.builders.bundles import encode
+from tests.builders.scoped import publish_scoped
+from tests.builders.services import Running, refusal, running
+
+pytestmark = pytest.mark.anyio
+PATH = "/predictions/tiny"
+
+
+def gray(level: int, size: int = 8) -> bytes:
+    return encode(Image.new("RGB", (size, size), (level, level, level)), "PNG")
+
+
+USUAL, FAR = gray(128), gray(250)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return publish_scoped(tmp_path / "store")
+
+
+@pytest.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(store, tmp_path) as started:
+        yield started
+
+
+async def test_each_answer_says_it_also_of_a_list(server: Running) -> None:
+    usual, far = [(await server.predict(each, PATH)).json() for each in (USUAL, FAR)]
+    assert usual["scope"] == "in"
+    assert usual["scope_p"] > 0.5
+    assert far["scope"] == "out"
+    assert far["scope_p"] == pytest.approx(1 / 1000)
+    entries = [base64.b64encode(each).decode() for each in (FAR, USUAL)]
+    said = (await server.client.post(PATH, json=entries)).json()
+    assert [each["scope_p"] for each in said] == [far["scope_p"], usual["scope_p"]]
+
+
+async def test_a_retry_says_the_same(server: Running) -> None:
+    headers = {"idempotency-key": "k", "x-request-id": "r"}
+    first = (await server.client.post(PATH, content=FAR, headers=headers)).json()
+    again = (await server.client.post(PATH, content=FAR, headers=headers)).json()
+    assert again == first
+
+
+async def test_the_inference_protocol_has_outputs(server: Running) -> None:
+    tensor = {
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [2],
+        "data": [base64.b64encode(each).decode() for each in (USUAL, FAR)],
+    }
+    asked = {"inputs": [tensor], "outputs": [{"name": "scope"}, {"name": "scope_p"}]}
+    response = await server.client.post("/v2/models/tiny/infer", json=asked)
+    assert response.status_code == 200, response.text
+    outputs = {each["name"]: each["data"] for each in response.json()["outputs"]}
+    assert outputs["scope"] == ["in", "out"]
+    assert outputs["scope_p"][1] == pytest.approx(1 / 1000)
+
+
+@pytest.mark.parametrize("choice", ["refuse", "withhold"])
+async def test_what_is_out_is_refused_or_has_no_confidence(
+    store: Store, tmp_path: Path, choice: str
+) -> None:
+    async with running(store, tmp_path, scope_out=choice) as server:
+        response = await server.predict(FAR, PATH)
+        entries = [base64.b64encode(each).decode() for each in (FAR, USUAL)]
+        far, usual = (await server.client.post(PATH, json=entries)).json()
+        assert usual["confidence"] > 0
+        if choice == "refuse":
+            assert refusal(response) == (422, "out_of_scope")
+            assert response.json()["scope_p"] == pytest.approx(1 / 1000)
+            assert far["error"] == "out_of_scope"
+        else:
+            assert response.json()["confidence"] is None
+            assert far["probabilities"] is None
+            assert (far["scope"], far["refer"]) == ("out", True)
+
+
+async def test_alpha_is_the_users(store: Store, tmp_path: Path) -> None:
+    async with running(store, tmp_path, scope_alpha=0.9) as server:
+        p = [(await server.predict(gray(level), PATH)).json() for level in (110, 160)]
+        assert {each["scope"] for each in p} <= {"doubtful", "in", "out"}
+        assert all(each["scope"] != "in" for each in p if each["scope_p"] <= 0.9)
+
+
+async def test_the_ledger_counts_doubtful_answers(server: Running, tmp_path: Path) -> None:
+    for level, site in ((128, "A"), (250, "B"), (251, "B"), (130, "B")):
+        sent = {"x-candor-tags": f"site={site}"}
+        answer = await server.client.post(PATH, content=gray(level), headers=sent)
+        assert answer.status_code == 200
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        row = choose(connection, "tiny")
+        p_values = connection.scalars(select(prediction.c.scope_p)).all()
+        assert sum(p <= 0.05 for p in p_values) == 2
+        (day,) = doubtful_days(connection, row, before_day=10**6)
+        assert (day.answers, day.doubtful) == (4, 2)
+        tags = {each.tag: (each.answers, each.doubtful) for each in doubtful_tags(connection, row)}
+        assert tags == {"site=A": (1, 0), "site=B": (3, 2)}
+        key = row.watched_version_id
+        assert read_sums(connection, key, slice=DOUBTFUL).served.sum() == 2
+        assert not any(name.startswith(DOUBTFUL) for name in read_slices(connection, key))
+
+
+def test_the_object_and_torchserve_say_it(store: Store, tmp_path: Path) -> None:
+    found = Predictor(store.read("tiny"), threads=1).classify(FAR)
+    assert (found.scope, found.scope_p) == ("out", pytest.approx(1 / 1000))
+    folder = tmp_path / "archive"
+    with zipfile.ZipFile(store.folder("tiny", 1) / "tiny.mar") as packed:
+        packed.extractall(folder)
+        assert "calibration/scope/verdict.py" in packed.namelist()
+    handler = CandorHandler()
+    context: Any = SimpleNamespace(
+        system_properties={"model_dir": str(folder)},
+        get_all_request_header=lambda _: {},
+        set_response_content_type=lambda *_: None,
+    )
+    handler.initialize(context)
+    usual, far = handler.handle([{"body": USUAL}, {"body": FAR}], context)
+    assert (usual["scope"], far["scope"]) == ("in", "out")
+    assert far["scope_p"] == found.scope_p
