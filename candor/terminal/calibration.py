@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from calibration.examination import ClassFigures, Examination
 from calibration.findings.examination import FindingsExamination
-from calibration.findings.thresholds import RateEstimate
+from calibration.findings.thresholds import ObservedRate
 from calibration.measures.reliability import reliability
 from candor.predictions.calibration import Calibration
 from candor.predictions.findings_calibration import FINDING_WORDS, FindingsCalibration
@@ -102,7 +102,7 @@ def _points(found: FindingsExamination) -> list[list[str]]:
     ]
 
 
-def _rate(rate: RateEstimate | None) -> str:
+def _rate(rate: ObservedRate | None) -> str:
     return "-" if rate is None else f"{figure(rate.value)} {interval(rate.lower, rate.upper)}"
 
 
