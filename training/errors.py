@@ -154,10 +154,18 @@ class UselessModel(TrainingError, ValueError):
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
             f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or "
-            "merge them, train longer or with --class-weights balanced, or export it all the same "
-            "with --anyway"
+            "merge them, train longer or with --class-weights balanced, whose price `candor train` "
+            "prints, or export it all the same with --anyway"
         )
         self.shortcomings = tuple(shortcomings)
+
+
+class ContradictedCalibrator(TrainingError, ValueError):
+    """Test is significantly worse with the calibrator than without it."""
+
+    def __init__(self, run: Path, contradicted: object) -> None:
+        super().__init__(f"{run} is not exported: {contradicted}, and --anyway publishes it as is")
+        self.contradicted = contradicted
 
 
 class ExportMismatch(TrainingError, ArithmeticError):

@@ -1,9 +1,12 @@
-"""Folders of images as strangers bring them: rare classes, color, many classes of unequal size.
+"""Folders of images as strangers bring them: few images, rare classes, several images a patient,
+color, many classes of unequal size.
 
-The images come from scikit-image (extra `bench`) and the data sets below `CANDOR_DATA`. Every
-folder is the same each time it is written; none has splits, so Candor draws them.
+The images come from scikit-image (extra `bench`), scikit-learn and the data sets below
+`CANDOR_DATA`. Every folder is the same each time it is written. Where there are images enough for a
+large test split, the folder has it. Otherwise Candor draws it.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,10 +73,67 @@ def textures(folder: Path, data: Path) -> None:
             _save(folder / name / f"{number}.png", found[number])
 
 
+def blood(folder: Path, data: Path) -> None:
+    """351 white blood cells of BCCD in five classes; three are of the smallest."""
+    _copy(folder, data / "small" / "bccd")
+
+
+def brain(folder: Path, data: Path) -> None:
+    """253 slices of brain MRI, with a tumor or without, some of them the same."""
+    _copy(folder, data / "small" / "brain")
+
+
+def unequal(folder: Path, data: Path) -> None:
+    """Chest radiographs: 200 to train on, 25 of them with covid; the others are test."""
+    for name, count in (("no_findings", 90), ("pneumonia", 85), ("covid-19", 25)):
+        for number, path in enumerate(_mixed(radiographs(data, name))):
+            split = "train" if number < count else "test"
+            _save(folder / split / name / path.name, np.asarray(Image.open(path)))
+
+
+def few(folder: Path, data: Path) -> None:
+    """PneumoniaMNIST, 60 to train on and 300 to test."""
+    _pneumonia(folder, data, train=(20, 40), test=(100, 200))
+
+
+def pneumonia(folder: Path, data: Path) -> None:
+    """PneumoniaMNIST, 300 to train on and 300 to test."""
+    _pneumonia(folder, data, train=(78, 222), test=(78, 222))
+
+
+def healthy(folder: Path, data: Path) -> None:
+    """PneumoniaMNIST, 400 to train on, of which 24 are normal, and 400 to test."""
+    _pneumonia(folder, data, train=(24, 376), test=(24, 376))
+
+
+def noisy_digits(folder: Path, data: Path) -> None:
+    """Digits under noise, 293 to train on in ten classes of 90 to 4, and 396 to test."""
+    from sklearn.datasets import load_digits
+
+    digits, generator = load_digits(), np.random.default_rng(8)
+    noise = generator.normal(0, 45, digits.images.shape)
+    pixels = (digits.images * 12 + noise).clip(0, 255).astype(np.uint8)
+    for label, count in enumerate((90, 60, 45, 30, 22, 16, 12, 8, 6, 4)):
+        chosen = generator.permutation(np.flatnonzero(digits.target == label))
+        for place, number in enumerate(chosen[: count + max(3, int(1.35 * count))]):
+            split = "train" if place < count else "test"
+            image = Image.fromarray(pixels[number]).resize((28, 28))
+            _save(folder / split / str(label) / f"{number}.png", np.asarray(image))
+
+
+GROUP_PATTERNS = {"blood": "^(.+?)__", "brain": "^(.+?)__"}
+
 FOLDERS: dict[str, Callable[[Path, Path], None]] = {
     "rare": rare,
     "stain": stain,
     "textures": textures,
+    "blood": blood,
+    "brain": brain,
+    "unequal": unequal,
+    "few": few,
+    "pneumonia": pneumonia,
+    "healthy": healthy,
+    "noisy_digits": noisy_digits,
 }
 
 
@@ -95,3 +155,23 @@ def tiles(image: Pixels, side: int) -> list[Pixels]:
 def _save(path: Path, pixels: Pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+def _copy(folder: Path, source: Path) -> None:
+    shutil.copytree(source, folder)
+
+
+def _mixed(paths: list[Path]) -> list[Path]:
+    return [paths[place] for place in np.random.default_rng(0).permutation(len(paths))]
+
+
+def _pneumonia(folder: Path, data: Path, *, train: tuple[int, int], test: tuple[int, int]) -> None:
+    """Images of the training split, so many of each class, without the shift of its test split."""
+    generator = np.random.default_rng(1)
+    with np.load(data / "pneumoniamnist.npz") as arrays:
+        images, labels = arrays["train_images"], arrays["train_labels"][:, 0]
+    for label, name in enumerate(("normal", "pneumonia")):
+        chosen = generator.permutation(np.flatnonzero(labels == label))
+        for place, number in enumerate(chosen[: train[label] + test[label]]):
+            split = "train" if place < train[label] else "test"
+            _save(folder / split / name / f"{number}.png", images[number])

@@ -80,7 +80,8 @@ def export(
     anyway: Annotated[
         bool,
         option(
-            "Also export a model that beats no constant answer, or that never answers a class.",
+            "Also export a model that beats no constant answer or never answers a class, or whose "
+            "calibrator test contradicts.",
             "--anyway",
         ),
     ] = False,
@@ -225,6 +226,13 @@ def _notes(card: "Card", rules: "Mapping[str, ThresholdRule]") -> "list[Renderab
     notes = bound_notes(card.calibration.temperature)
     for each in card.variants or ():
         notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
+    if (found := card.calibration.contradicted) is not None:
+        notes.append(
+            "Published although test contradicts the calibrator: NLL "
+            f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
+            f"{found.ece_before:.3f} and {found.ece_after:.3f}, on {found.images} images. "
+            "The card says so."
+        )
     return [*notes]
 
 

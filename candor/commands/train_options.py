@@ -143,6 +143,15 @@ Heads = Annotated[
         "Networks whose probabilities are averaged; they share what is frozen (1).", hidden=True
     ),
 ]
+Validation = Annotated[
+    Literal["split", "folds"] | None,
+    epochs(
+        "split: by the validation split; folds: each of the --heads leaves out another part of "
+        "train and val, and is validated on it (split; auto: folds below 1,000 images).",
+        "--validation",
+        hidden=True,
+    ),
+]
 Augment = Annotated[
     str | None,
     images(

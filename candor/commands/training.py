@@ -84,6 +84,7 @@ def train(
     frozen: opt.Frozen = None,
     trainable: opt.Trainable = None,
     heads: opt.Heads = None,
+    validation: opt.Validation = None,
     augment: opt.Augment = None,
     head: opt.HeadName = None,
     head_reduction: opt.HeadReduction = None,

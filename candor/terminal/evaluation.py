@@ -50,7 +50,12 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
 def temperature_notes(evaluation: Evaluation) -> list[str]:
     """Return a sentence for each temperature that is a bound of the search."""
     known = [method for method in TEMPERATURES if method in evaluation.calibrators]
-    return [
+    notes = []
+    if evaluation.temperature == 1:
+        notes.append(
+            "The temperature is 1: the validation labels do not show that confidence is too low."
+        )
+    return notes + [
         note
         for method in known
         for note in bound_notes(

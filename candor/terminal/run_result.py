@@ -1,5 +1,6 @@
 """What `candor train` says when a run is done."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,10 +12,11 @@ from candor.terminal.console import print_json, stdout
 from candor.terminal.evaluation import evaluation_tables
 from candor.terminal.findings import findings_tables
 from candor.terminal.tables import figure, interval, table
+from training.evaluation.caveats import balanced_price, contradiction
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
 from training.evaluation.usefulness import constant_answer, shortcomings
-from training.runs.config import RecipeRecord, RunRecord
+from training.runs.config import CandidateScore, RecipeRecord, RunRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
 
@@ -25,10 +27,19 @@ def print_result(
     """Print a run, after a `note` on its data."""
     evaluation, record = result.evaluation, result.record
     found, tables = _assessed(evaluation, record)
+    contradicted = (
+        contradiction(evaluation, "temperature") if isinstance(evaluation, Evaluation) else None
+    )
     if json_out:
         repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}
         print_json(
-            {"run": str(result.folder), "shortcomings": found} | repeats | evaluation.as_dict()
+            {
+                "run": str(result.folder),
+                "shortcomings": found,
+                "contradiction": contradicted and dataclasses.asdict(contradicted),
+            }
+            | repeats
+            | evaluation.as_dict()
         )
         return
     stdout.print(f"{note}\n")
@@ -37,6 +48,8 @@ def print_result(
         stdout.print()
     for part in tables():
         stdout.print(part)
+    if record.config.class_weights == "balanced" and isinstance(evaluation, Evaluation):
+        stdout.print(price_sentence(evaluation, record.counts["train"]))
     if repetition and repetition.repeats(result.folder):
         stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
     elif repetition:
@@ -46,6 +59,9 @@ def print_result(
             "other libraries, another processor or number of threads add in another order."
         )
     stdout.print(f"\nRun folder: {result.folder} (plots/, all measures in metrics.json)")
+    if contradicted and not found:
+        stdout.print(f"\nWARNING: `candor export` refuses it without --anyway: {contradicted}.")
+        return
     if not found:
         stdout.print(f"Next: candor export {result.folder} --name MODEL")
         return
@@ -139,15 +155,49 @@ def _short(name: str) -> str:
     return name if len(name) <= HEADER else f"{name[: HEADER - 1]}…"
 
 
+def price_sentence(evaluation: Evaluation, counts: Sequence[int]) -> str:
+    """Return what balanced class weights give and cost on validation."""
+    balanced, corrected = balanced_price(evaluation, counts)
+    return (
+        f"Balanced class weights answer as if all classes were equally frequent. On validation: "
+        f"{balanced}. Corrected to the frequencies in the data: {corrected}. If the second suits "
+        "you better, train without --class-weights balanced."
+    )
+
+
+def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) -> str:
+    """Return what it would cost to answer classes that the kept candidate never answers; empty if
+    no other one answers more.
+
+    >>> kept = CandidateScore(choices={}, val_nll=0.5, val_accuracy=0.9, unanswered=("rare",))
+    >>> other = CandidateScore(choices={"loss": "ce"}, val_nll=0.7, val_accuracy=0.8)
+    >>> rare_sentence(kept, [kept, other])
+    " It never answers 'rare'. Loss ce would, for NLL 0.700 and accuracy 0.800."
+    """
+    more = [each for each in candidates if len(each.unanswered) < len(kept.unanswered)]
+    if not more:
+        return ""
+    other = min(more, key=lambda each: (len(each.unanswered), each.val_nll or 0.0))
+    gained = [name for name in kept.unanswered if name not in other.unanswered]
+    return (
+        f" It never answers {', '.join(map(repr, gained))}. {_choices(other).capitalize()} would, "
+        f"for NLL {figure(other.val_nll)} and accuracy {figure(other.val_accuracy)}."
+    )
+
+
+def _choices(candidate: CandidateScore) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_choice(value)}" for name, value in candidate.choices.items()
+    )
+
+
 def recipe_sentence(recipe: RecipeRecord) -> str:
     """Return the candidate that was kept, its choices and how it did on validation, in one line."""
     (kept,) = (each for each in recipe.candidates if each.chosen)
-    choices = ", ".join(
-        f"{name.replace('_', ' ')} {_choice(value)}" for name, value in kept.choices.items()
-    )
     return (
-        f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {choices} "
-        f"(validation: NLL {figure(kept.val_nll)}, accuracy {figure(kept.val_accuracy)})"
+        f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {_choices(kept)} "
+        f"(validation: NLL {figure(kept.val_nll)}, accuracy {figure(kept.val_accuracy)})."
+        + rare_sentence(kept, recipe.candidates)
     )
 
 

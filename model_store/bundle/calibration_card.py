@@ -92,6 +92,19 @@ class SubgroupCalibration(OpenRecord):
         return ", ".join(f"{self.key}={value}" for value in self.values)
 
 
+class TestContradiction(OpenRecord):
+    """Figures of test images on which the calibrator is worse than none."""
+
+    __test__ = False  # no test for pytest
+
+    images: int = Field(ge=1)
+    nll_before: float = Field(description="mean negative log-likelihood without the calibrator")
+    nll_after: float
+    nll_error: float = Field(description="standard error of the rise")
+    ece_before: float
+    ece_after: float
+
+
 class CalibrationCard(OpenRecord):
     """The calibrator inside the graph, and its measures on the labeled answers that are its
     reference.
@@ -139,6 +152,10 @@ class CalibrationCard(OpenRecord):
     measures: dict[str, float | None] = Field(
         description="calibration.measures.summary.Measures of the reference"
     )
+    contradicted: TestContradiction | None = Field(
+        default=None,
+        description="the calibrator was published although test is worse with it than without",
+    )
     subgroups: tuple[SubgroupCalibration, ...] | None = Field(
         default=None,
         description="calibrators that the tags of a request choose; the graph has none of them",
@@ -157,6 +174,7 @@ class CalibrationCard(OpenRecord):
         class_weight: tuple[float, ...] | None = None,
         confusion: npt.NDArray[np.int64] | None = None,
         answers: npt.NDArray[np.int64] | None = None,
+        contradicted: TestContradiction | None = None,
     ) -> "CalibrationCard":
         """Describe a calibrator by the sums and measures of its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
@@ -171,6 +189,7 @@ class CalibrationCard(OpenRecord):
             recall=None if confusion is None else recalls(confusion),
             bins=rows,
             measures=measures.as_dict(),
+            contradicted=contradicted,
         )
 
     @property

@@ -107,6 +107,14 @@ def _calibration(card: Card) -> Iterator[str]:
         yield "There was no labeled image, so nothing is known about its confidence.\n"
     yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
     yield from _table(("measure", "value", "meaning"), _measures(calibration))
+    if (found := calibration.contradicted) is not None:
+        yield (
+            f"**Test contradicts the calibrator**, and it was published all the same: on "
+            f"{found.images:,} test images it raises the negative log-likelihood from "
+            f"{found.nll_before:.3f} to {found.nll_after:.3f} (standard error "
+            f"{found.nll_error:.3f}) and takes the ECE from {found.ece_before:.3f} to "
+            f"{found.ece_after:.3f}.\n"
+        )
 
 
 def _caveats(card: Card) -> Iterator[str]:

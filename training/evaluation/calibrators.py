@@ -21,8 +21,17 @@ from sklearn.isotonic import IsotonicRegression
 
 from calibration.calibrators.one_vs_rest import apply_each, fit_each
 from calibration.calibrators.protocol import CALIBRATORS, Calibrator
+from calibration.calibrators.remedies import standard_error
+from calibration.calibrators.temperature import (
+    Temperature,
+    apply_temperature,
+    fit_temperature,
+    softmax,
+)
+from calibration.measures.metrics import log_loss
 
 FOLDS = 10  # of the cross-fitting
+LIKELIHOOD_RATIO = 1.92  # half the 95 % quantile of chi-squared with one degree of freedom
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,44 @@ class Isotonic:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild from `as_dict`."""
         return cls(tuple(MonotoneMap(tuple(row["x"]), tuple(row["y"])) for row in data["classes"]))
+
+
+@dataclass(frozen=True)
+class CautiousTemperature(Temperature):
+    """Temperature scaling that raises confidence only if the labels show that it is too low.
+
+    A temperature below 1, fitted on a few dozen right answers, turns the first wrong ones into
+    certain errors. So it stays 1 unless the fall of the negative log-likelihood is significant.
+    """
+
+    @classmethod
+    def fit(
+        cls, logits: ArrayLike, labels: ArrayLike, groups: NDArray[np.int64] | None = None
+    ) -> Self:
+        """Fit as `fit_temperature` does. A T below 1 has to lower the mean of -log p by more than
+        LIKELIHOOD_RATIO / N, and more than its standard error. A group (N,) is one observation.
+        Raises ValueError.
+
+        >>> CautiousTemperature.fit([[0.0, 1.0]] * 9, [1] * 8 + [0]).temperature
+        1.0
+        >>> round(CautiousTemperature.fit([[0.0, 1.0]] * 90, [1] * 80 + [0] * 10).temperature, 3)
+        0.481
+        """
+        temperature = fit_temperature(logits, labels)
+        if temperature >= 1:
+            return cls(temperature)
+        gain = log_loss(softmax(logits), labels) - log_loss(
+            apply_temperature(logits, temperature), labels
+        )
+        observations = len(gain) if groups is None else len(np.unique(groups))
+        proven = gain.mean() * observations > LIKELIHOOD_RATIO
+        proven &= gain.mean() > mean_error(gain, groups)
+        return cls(temperature if proven else 1.0)
+
+
+def mean_error(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> float:
+    """The standard error of the mean of values (N,), a group (N,) being one observation."""
+    return standard_error(values, np.full(len(values), 1 / len(values)), groups)
 
 
 ALL_CALIBRATORS: dict[str, type[Calibrator]] = {**CALIBRATORS, Isotonic.name: Isotonic}

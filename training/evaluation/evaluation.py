@@ -33,12 +33,12 @@ from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
 from training.datasets.dataset import Labels
 from training.errors import BadRun
-from training.evaluation.calibrators import Isotonic, cross_fitted
+from training.evaluation.calibrators import CautiousTemperature, Isotonic, cross_fitted
 
 Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
 KINDS: dict[Method, type[Calibrator]] = {
     "uncalibrated": Uncalibrated,
-    "temperature": Temperature,
+    "temperature": CautiousTemperature,
     "vector": Vector,
     "histogram": Histogram,
     "isotonic": Isotonic,
@@ -212,9 +212,7 @@ def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
     """Fit every calibrator on `val` or, if present, `perturbed`, and measure all on all splits."""
     fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
     calibrators = {
-        method: kind.fit(
-            predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels
-        )
+        method: _fit(kind, predictions[fitted_on[method]])
         for method, kind in KINDS.items()
         if fitted_on[method] in predictions
     }
@@ -226,6 +224,12 @@ def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
         for split, known in predictions.items()
     }
     return Evaluation(calibrators, dict(predictions), measures)
+
+
+def _fit(kind: type[Calibrator], known: Predictions) -> Calibrator:
+    if issubclass(kind, CautiousTemperature):
+        return kind.fit(known.logits, known.labels, known.groups)
+    return kind.fit(known.logits, known.labels)
 
 
 def temperature_of(calibrator: Calibrator) -> float:

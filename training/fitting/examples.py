@@ -58,6 +58,10 @@ class Examples:
             inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
 
+    def chosen(self, numbers: NDArray[np.int64]) -> "Examples":
+        """The examples `numbers` (n,), in memory."""
+        return replace(self, inputs=self.inputs[numbers], labels=self.labels[numbers])
+
     def pooled(self) -> "Examples":
         """The same with the mean of each feature map in its place, (N, C, 1, 1), in memory."""
         return replace(self, inputs=_pooled(self.inputs))

@@ -97,6 +97,13 @@ class TrainConfig(BaseModel):
             "else nothing"
         ),
     ] = 1
+    validation: Annotated[
+        Literal["split", "folds"],
+        Field(
+            description="split: the validation split; folds: each of the heads is validated on "
+            "its own part of train and val, so that every image validates once"
+        ),
+    ] = "split"
     augment: Annotated[
         str | None,
         Field(description="changes drawn again for each image and epoch, joined by +; None: none"),
@@ -153,6 +160,10 @@ class TrainConfig(BaseModel):
             )
         if self.augment is not None:
             Augmentation(self.augment)
+        if self.validation == "folds" and (self.heads < 2 or not self.cached or self.perturbed):
+            raise ValueError(
+                "folds need two heads or more on a frozen backbone, and no augment or perturbed"
+            )
         return self
 
     @property

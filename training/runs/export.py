@@ -24,7 +24,8 @@ from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.bundle.scope_graph import with_scope
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
-from training.errors import BadRun, UselessModel
+from training.errors import BadRun, ContradictedCalibrator, UselessModel
+from training.evaluation.caveats import contradiction
 from training.evaluation.evaluation import KINDS, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier
@@ -33,6 +34,7 @@ from training.runs.config import RunRecord, read_record
 from training.runs.export_parts import ExportParts, verification
 from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
+from training.runs.folds import pooled_split
 from training.runs.onnx_graph import calibrated, to_onnx, verify
 from training.runs.precisions import (
     MAX_ACCURACY_LOSS,
@@ -77,7 +79,8 @@ def export(
     in the graph.
 
     On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most
-    1e-4. A model that is of no use (`training.evaluation.usefulness`) is refused unless `anyway`.
+    1e-4. A model that is of no use (`training.evaluation.usefulness`), or whose calibrator test
+    contradicts (`training.evaluation.caveats`), is refused unless `anyway`.
     For variants in other `precisions` than float32, which is always there, `dataset` must be the
     run's: they are calibrated and measured on its validation images, and one that loses more
     accuracy than `max_accuracy_loss` there is not published.
@@ -85,8 +88,8 @@ def export(
     With findings the calibrator is "temperature" or "uncalibrated", and `rules` say how the
     thresholds are chosen.
 
-    Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is
-    published then.
+    Raises BadRun, UnknownName, UselessModel, ContradictedCalibrator, ExportMismatch, or what the
+    store raises; nothing is published then.
     """
     check_precisions(precisions, calibrator)
     record = read_record(run)
@@ -109,11 +112,14 @@ def export(
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
     balanced = record.config.class_weights == "balanced"
     found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
-    if found and not anyway:
+    contradicted = contradiction(evaluation, calibrator)
+    if not anyway and found:
         raise UselessModel(run, found)
+    if not anyway and contradicted:
+        raise ContradictedCalibrator(run, contradicted)
     classifier, samples = load_classifier(run), _samples(run)
     fitted = evaluation.calibrators[calibrator]
-    check = scope_check(run, evaluation, calibrator, record.classes)
+    check = scope_check(run, evaluation, calibrator, record)
     taps = find_taps(classifier, record.spec) if check else None
     network = to_onnx(taps or classifier, samples)
     onnx = calibrated(network, fitted)
@@ -127,7 +133,14 @@ def export(
     if wanted:
         split = _validation(run, record, dataset)
         builder = VariantBuilder(
-            network, evaluation, split, record.spec, calibrator, max_accuracy_loss, check
+            network,
+            evaluation,
+            split,
+            record.spec,
+            calibrator,
+            max_accuracy_loss,
+            check,
+            sum(record.counts["val"]),
         )
         built = [builder.build(precision) for precision in wanted]
     variants = [each for each in built if isinstance(each, PrecisionVariant)]
@@ -135,7 +148,7 @@ def export(
         "scope": check.card if check else None,
         "verification": verified,
         "variants": tuple(variant.card for variant in variants) or None,
-        **calibration_parts(evaluation, calibrator),
+        **calibration_parts(evaluation, calibrator, contradicted),
     }
     parts = ExportParts(
         onnx,
@@ -186,7 +199,8 @@ def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
             f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., "
             f"expected {record.fingerprint[:12]}...; give the same images and labels"
         )
-    return dataset.splits["val"]
+    folded = record.config.validation == "folds"
+    return pooled_split(dataset) if folded else dataset.splits["val"]
 
 
 def load_classifier(run: Path) -> Classifier:

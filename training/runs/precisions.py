@@ -15,7 +15,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict, get_args
 
@@ -25,7 +25,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.calibration_card import (
+    CalibrationCard,
+    ConformalCard,
+    Referral,
+    TestContradiction,
+)
 from model_store.bundle.card import Precision, VariantCard
 from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, with_logits
 from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeCheck
@@ -36,7 +41,9 @@ from model_store.runtime import (  # before ONNX Runtime's own tools, which load
     ort,
 )
 from training.datasets import Split
+from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName
+from training.evaluation.caveats import Contradiction
 from training.evaluation.evaluation import Evaluation, Method, Predictions, evaluate, temperature_of
 from training.runs.onnx_graph import calibrated
 
@@ -172,7 +179,9 @@ class CalibrationParts(TypedDict):
     conformal: ConformalCard
 
 
-def calibration_parts(evaluation: Evaluation, calibrator: Method) -> CalibrationParts:
+def calibration_parts(
+    evaluation: Evaluation, calibrator: Method, contradicted: Contradiction | None = None
+) -> CalibrationParts:
     """Describe a calibrator; its reference is the validation split."""
     referral = evaluation.referral(calibrator)
     return {
@@ -185,6 +194,7 @@ def calibration_parts(evaluation: Evaluation, calibrator: Method) -> Calibration
             measures=evaluation.measures["val"][calibrator],
             confusion=evaluation.confusion("val", calibrator),
             answers=evaluation.answers_by_bin("val", calibrator),
+            contradicted=TestContradiction(**asdict(contradicted)) if contradicted else None,
         ),
         "referral": Referral(
             threshold=referral.confidence,
@@ -225,11 +235,12 @@ class VariantBuilder:
     Attributes:
         network: the exported graph without a calibrator.
         evaluation: of the run, whose probabilities are those of the float32 graph.
-        split: the validation split.
+        split: the validation split, or all images with out-of-fold answers.
         spec: the network's input.
         calibrator: the method whose kind each variant gets.
         max_accuracy_loss: on validation; more is refused.
         scope: the check of the float32 graph; each variant gets scores of its own.
+        validation_images: of the split; the last ones, if there are more.
     """
 
     network: bytes
@@ -239,6 +250,12 @@ class VariantBuilder:
     calibrator: Method
     max_accuracy_loss: float = MAX_ACCURACY_LOSS
     scope: ScopeCheck | None = None
+    validation_images: int | None = None
+
+    @property
+    def _folded(self) -> bool:
+        """Whether the split is all images with out-of-fold answers, which the networks learned."""
+        return self.validation_images not in (None, len(self.split))
 
     def build(self, precision: str) -> PrecisionVariant | RefusedVariant:
         """The variant of one precision, unless it loses too much."""
@@ -250,6 +267,8 @@ class VariantBuilder:
             network = to_int8(self.network, np.stack(images))
         val = self.evaluation.predictions["val"]
         logits, *features = infer(network, self._batches())
+        if self._folded:  # the ensemble has seen all of them; its answers move as the graph's do
+            logits = val.logits + logits - infer(self.network, self._batches())[0]
         own = evaluate({"val": Predictions(logits, val.labels, val.groups)})
         before = self.evaluation.probabilities("val", self.calibrator)
         after = own.probabilities("val", self.calibrator)
@@ -282,8 +301,9 @@ class VariantBuilder:
         self, scope: ScopeCheck, features: NDArray[np.float32], predicted: NDArray[np.int64]
     ) -> ScopeCheck:
         """The check with features (n, D) and answers (n,) of this precision."""
-        chosen = self.split.spread(MOST_CALIBRATED)
-        return scope.calibrated_on(features[chosen], predicted[chosen])
+        images = self.validation_images or len(self.split)
+        chosen = evenly_spread(images, MOST_CALIBRATED)
+        return scope.calibrated_on(features[-images:][chosen], predicted[-images:][chosen])
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         starts = range(0, len(self.split), AT_ONCE)

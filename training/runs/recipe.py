@@ -7,9 +7,9 @@ is left to a short search on validation.
 
 Candidates share the backbone and its cached features and differ in what is trained on them. Each is
 a fit with snapshots of its own, so an interrupted search resumes like any run, to the bit. The best
-candidate answers the most classes that validation has images of; among those it has the lowest
-cross-entropy on validation after a temperature fitted there. That measure does not jump by whole
-images, as accuracy does, and does not depend on the loss that was minimized.
+candidate has the lowest cross-entropy on validation after a temperature fitted there. That measure
+does not jump by whole images, as accuracy does, and does not depend on the loss that was minimized.
+A candidate that answers more classes costs what it costs: that is said, not paid in silence.
 """
 
 import math
@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.measures.confusion import KNOWN_IMAGES
 from training.datasets import Dataset
 from training.datasets.dataset import Labels
 from training.errors import TrainingDiverged
+from training.evaluation.calibrators import CautiousTemperature
 from training.evaluation.evaluation import Predictions
 from training.evaluation.findings import evaluate_findings
 from training.fitting.examples import Examples
@@ -34,6 +35,7 @@ from training.networks.backbones import SMALL
 from training.networks.classifier import Classifier
 from training.networks.heads import HeadKind
 from training.runs.config import CandidateScore, TrainConfig
+from training.runs.folds import FEW_IMAGES, FOLDS, units
 from training.runs.session import ExampleName, TrainingSession
 
 MIN_STEPS = 400
@@ -44,7 +46,6 @@ IMBALANCED = 5.0  # largest class / smallest class, from which balanced weights 
 # Learning rates of the pooled head; the second from SECOND_RATE training images.
 POOLED_RATES, SECOND_RATE = (3e-4, 1e-3), 500
 POOLED_HEADS = 3  # their mean depends less on the seed, and choosing between candidates on chance
-MIN_IMAGES = 5  # of a class in validation; on fewer, a class that is never answered may be chance
 BASELINE = "ce"  # the loss that is tried beside the default one
 
 
@@ -106,10 +107,24 @@ class _Rules:
         """Whether features are computed once, so candidates are cheap, and are worth pooling."""
         return self.config.cached and self.config.backbone != SMALL
 
+    @property
+    def folded(self) -> bool:
+        """Whether there are so few images that each has to validate once."""
+        if "validation" in self.given:
+            return self.config.validation == "folds"
+        heads = self.config.heads if "heads" in self.given else FOLDS
+        if not self.searches or self.config.perturbed or heads < 2 or self.dataset.has_findings:
+            return False
+        if sum(map(sum, (self.counts, self.dataset.counts["val"]))) >= FEW_IMAGES:
+            return False
+        return len(np.unique(units(self.dataset))) >= 2 * heads
+
     def with_steps(self) -> TrainConfig:
         """The configuration with epochs enough, of which the best is kept."""
         epochs = max(self.config.epochs, math.ceil(MIN_STEPS / self.steps_per_epoch))
-        chosen = {"epochs": epochs, "select": "val_nll"}
+        chosen: dict[str, Any] = {"epochs": epochs, "select": "val_nll"}
+        if self.folded:
+            chosen |= {"validation": "folds", "heads": FOLDS}
         return TrainConfig.model_validate(self.config.model_dump() | self.free(chosen))
 
     def options(self) -> Iterator[dict[str, Any]]:
@@ -123,6 +138,8 @@ class _Rules:
             trained += [pooled | {"learning_rate": rate} for rate in rates]
         if images >= FEW:
             trained.append({"head": "paper"})
+        if self.folded:
+            trained = [option | {"heads": FOLDS} for option in trained]
         for option in trained:
             yield from ({"loss": loss} | option for loss in losses)
         if self.imbalance >= IMBALANCED and self.config.class_weights != "balanced":
@@ -141,6 +158,14 @@ class _Rules:
                 f"{images} training images in batches of {self.config.batch_size} are "
                 f"{self.steps_per_epoch} an epoch"
             )
+        if candidates[0].validation == "folds":
+            images = images + sum(self.dataset.counts["val"])
+            yield (
+                f"each of the {images} training and validation images validates once: each of "
+                f"{candidates[0].heads} networks leaves out another part, patients kept together; "
+                "epoch, temperature and thresholds come from these answers, and the model answers "
+                "with the mean of its networks"
+            )
         if "select" not in self.given:
             yield "the epoch with the lowest cross-entropy on validation is kept"
         if len(candidates) > 1:
@@ -148,8 +173,8 @@ class _Rules:
         if any(each.class_weights != self.config.class_weights for each in candidates):
             yield (
                 f"the largest class has {self.imbalance:.0f} times the images of the smallest, so "
-                "balanced class weights are tried too, and kept if no other candidate answers "
-                "every class"
+                "balanced class weights are tried too, and kept if they have the lowest "
+                "cross-entropy"
             )
 
 
@@ -164,15 +189,9 @@ class TrainedCandidate:
     score: CandidateScore
 
 
-def rank(score: CandidateScore) -> tuple[int, float]:
-    """The place of a candidate; lower is better.
-
-    >>> rank(CandidateScore(choices={}, val_nll=0.9, val_accuracy=0.5)) < rank(
-    ...     CandidateScore(choices={}, val_nll=0.1, val_accuracy=0.9, unanswered=("rare",))
-    ... )
-    True
-    """
-    return len(score.unanswered), math.inf if score.val_nll is None else score.val_nll
+def rank(score: CandidateScore) -> float:
+    """The place of a candidate; lower is better: its cross-entropy."""
+    return math.inf if score.val_nll is None else score.val_nll
 
 
 def search(
@@ -235,11 +254,11 @@ def _score(
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
-    val = examples["val"]
-    logits, labels = session.answers(session.whole(network), val), val.labels
+    known = session.predictions(network, examples, "val")
+    logits, labels = known.logits, known.labels
     if session.dataset.has_findings:
         return _findings_score(logits, labels, choices)
-    probabilities = apply_temperature(logits, fit_temperature(logits, labels))
+    probabilities = CautiousTemperature.fit(logits, labels, known.groups)(logits)
     predicted = probabilities.argmax(axis=1)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)
     return CandidateScore(
@@ -277,5 +296,5 @@ def _unanswered(
     return tuple(
         name
         for label, name in enumerate(classes)
-        if (labels == label).sum() >= MIN_IMAGES and not (predicted == label).any()
+        if (labels == label).sum() >= KNOWN_IMAGES and not (predicted == label).any()
     )

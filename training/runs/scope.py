@@ -5,7 +5,6 @@ them, so their features are like those of new images.
 """
 
 import zipfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from training.features.inputs import StreamedImages
 from training.fitting.examples import STREAMED_AT_ONCE, predict
 from training.networks.scope_taps import ScopeTaps, find_taps
 from training.processes.execution import Execution
+from training.runs.config import RunRecord
 
 FILE = "scope.npz"
 
@@ -72,15 +72,16 @@ def read_scope(folder: Path) -> ScopeFeatures | None:
 
 
 def scope_check(
-    run: Path, evaluation: Evaluation, calibrator: Method, classes: Sequence[str]
+    run: Path, evaluation: Evaluation, calibrator: Method, record: RunRecord
 ) -> ScopeCheck | None:
     """The scope check of a run's bundle; None without features. Raises BadRun."""
     features = read_scope(run)
     if features is None:
         return None
-    predicted = evaluation.probabilities("val", calibrator).argmax(axis=1)
+    images = sum(record.counts["val"])  # with folds, they follow the training images
+    predicted = evaluation.probabilities("val", calibrator)[-images:].argmax(axis=1)
     chosen = predicted[evenly_spread(len(predicted), MOST_CALIBRATED)]
-    return fit_scope(features, split="val", classes=classes, predicted=chosen)
+    return fit_scope(features, split="val", classes=record.classes, predicted=chosen)
 
 
 class _FeaturesAlone(nn.Module):

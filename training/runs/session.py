@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
-from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
+from training.evaluation.evaluation import (
+    KEPT,
+    EvaluatedSplit,
+    Evaluation,
+    Predictions,
+    evaluate,
+)
 from training.evaluation.findings import FindingsEvaluation, evaluate_findings
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
@@ -36,6 +42,7 @@ from training.processes.distributed import Group
 from training.processes.execution import Execution, find_device, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
+from training.runs.folds import divided, draw_folds, pooled_examples, pooled_split
 
 # A head's steps take milliseconds. Two threads gain little, and under other load they wait for each
 # other ten times as long as they compute. One thread also gives bitwise equal results for any
@@ -136,10 +143,19 @@ class TrainingSession:
         return {"probe train": known["train"], "probe val": known["val"]}
 
     def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
-        """Cached features as the head takes them: a pooled head needs only means of the maps."""
-        if not (self.config.cached and self.config.head == "pooled"):
-            return dict(examples)
-        return {name: each.pooled() for name, each in examples.items()}
+        """Cached features as the head takes them: a pooled head needs only means of the maps. With
+        folds, train and val are both all images of the two.
+        """
+        known = dict(examples)
+        if self.config.cached and self.config.head == "pooled":
+            known = {name: each.pooled() for name, each in examples.items()}
+        if self.config.validation == "folds":
+            known["train"] = known["val"] = pooled_examples(known["train"], known["val"])
+        return known
+
+    def _folds(self) -> list[NDArray[np.int64]]:
+        """The part of each network."""
+        return draw_folds(self.dataset, self.config.heads, seed=self.config.seed)
 
     def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
         return StreamedImages(
@@ -173,6 +189,7 @@ class TrainingSession:
         is written. Epochs of the head alone come first in the history and are never the kept ones.
         """
         history: list[Epoch] = []
+        folds = self._folds() if self.config.validation == "folds" else None
         for number, (part, member) in enumerate(
             zip(self.parts(network), network.members, strict=True)
         ):
@@ -185,6 +202,8 @@ class TrainingSession:
                 )
                 probed = [replace(epoch, kept=False) for epoch in fitted]
             before, train, val = len(probed), examples["train"], examples["val"]
+            if folds is not None:
+                train, val = divided(train, folds[number])
             counting = _counting_on(before, watch)
             fitted = self._fit_part(
                 number, part, train, val, "head", snapshot=snapshot, watch=counting
@@ -241,19 +260,33 @@ class TrainingSession:
         self, network: Classifier, examples: Mapping[ExampleName, Examples]
     ) -> Evaluation | FindingsEvaluation:
         """Predict with the trained network and evaluate it."""
-        trained = self.whole(network)
         predictions = {
-            split: Predictions(
-                self.answers(trained, examples[split]),
-                examples[split].labels,
-                None if split == "perturbed" else self.dataset.splits[split].groups,
-            )
-            for split in KEPT
-            if split in examples
+            split: self.predictions(network, examples, split) for split in KEPT if split in examples
         }
         if self.dataset.has_findings:
             return evaluate_findings(self.dataset.classes, predictions)
         return evaluate(predictions)
+
+    def predictions(
+        self,
+        network: Classifier,
+        examples: Mapping[ExampleName, Examples],
+        split: EvaluatedSplit,
+    ) -> Predictions:
+        """Answers to a split; with folds, those of validation come from the network of each."""
+        known = examples[split]
+        if split == "val" and self.config.validation == "folds":
+            groups = pooled_split(self.dataset).groups
+            return Predictions(self._out_of_fold(network, known), known.labels, groups)
+        groups = None if split == "perturbed" else self.dataset.splits[split].groups
+        return Predictions(self.answers(self.whole(network), known), known.labels, groups)
+
+    def _out_of_fold(self, network: Classifier, pool: Examples) -> NDArray[np.float32]:
+        """Logits (N, K), each row of the network that has not seen the image."""
+        logits = np.empty((len(pool), len(self.dataset.classes)), np.float32)
+        for part, fold in zip(self.parts(network), self._folds(), strict=True):
+            logits[fold] = self.answers(part, pool.chosen(fold))
+        return logits
 
     def answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
         """Logits (N, K) of the examples."""

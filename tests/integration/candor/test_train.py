@@ -45,6 +45,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "frozen": (["--whole"], False),
     "trainable": (["--trainable", "0.3"], 0.3),
     "heads": (["--heads", "3"], 3),
+    "validation": (["--heads", "5", "--validation", "folds"], "folds"),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
     "perturbed": (["--perturbed"], True),
     "head": (["--head", "pooled"], "pooled"),
@@ -61,7 +62,7 @@ READING = (
 )
 OUTPUT = "out restart tensorboard list_losses json_out"
 PROCESSES = "engine nproc nnodes node_rank master"
-NO_CHOICES = {*f"context data from_card recipe {READING} {OUTPUT} {PROCESSES}".split()}
+NO_CHOICES = {*f"context data from_card recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
 
 
 def test_choices_and_options_are_the_same() -> None:
@@ -171,12 +172,12 @@ def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(
     assert trained.exit_code == 0, trained.stderr
     last = trained.stdout[trained.stdout.index("WARNING") :]
     assert "`candor export` refuses it without --anyway" in last
-    assert "it never answers" in last
+    assert "no better than always answering" in last
     assert "Next:" not in last
     export = ["export", tmp_path / "run", "--store", tmp_path / "store", "--name", "few"]
     refused = invoke(*export)
     assert refused.exit_code == 1
-    assert "it never answers" in str(refused.exception)
+    assert "no better than always answering" in str(refused.exception)
     assert "--anyway" in str(refused.exception)
     assert not list((tmp_path / "store").glob("few/*"))
     assert invoke(*export, "--anyway").exit_code == 0
@@ -190,9 +191,9 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     assert trained.exit_code == 0, trained.stderr
     table = trained.stdout[trained.stdout.index("Answers on test by true class") :]
     header, ill, healthy, compared = [line.split() for line in table.splitlines()[1:5]]
-    assert header == ["images", "recall", "[red]ill", "healthy:all"]
-    assert ill == ["[red]ill", "2", "1.000", "2", "0"]
-    assert healthy == ["healthy:all", "7", "1.000", "0", "7"]
+    assert header == ["images", "recall", "95", "%", "interval", "[red]ill", "healthy:all"]
+    assert ill == ["[red]ill", "2", "-", "[0.342,", "1.000]", "2", "0"]
+    assert healthy == ["healthy:all", "7", "1.000", "[0.646,", "1.000]", "0", "7"]
     assert "always answering 'healthy:all' would be right on 0.778" in " ".join(compared)
     assert "WARNING" not in trained.stdout
     assert len(trained.stdout.splitlines()) <= 25  # what a person reads; the rest on request

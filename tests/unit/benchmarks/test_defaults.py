@@ -1,31 +1,43 @@
-"""The person of benchmarks.defaults is careful."""
+"""The person of benchmarks.defaults is careful, and its figures are scikit-learn's."""
 
 import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
-from benchmarks.defaults.by_hand import candidates, fit_by_hand
+from benchmarks.defaults.by_hand import achieved, best, candidates, regressions
 from benchmarks.defaults.folders import tiles
 
 
 def test_the_person_finds_a_head_for_features_that_a_line_separates() -> None:
     generator = np.random.default_rng(0)
-    examples = {}
-    for name, count in (("train", 60), ("val", 30), ("test", 30)):
-        labels = np.arange(count) % 3
-        features = 2.0 * np.eye(5)[labels] + generator.normal(scale=0.3, size=(count, 5))
-        examples[name] = (features.astype(np.float32), labels)
-    found = fit_by_hand(examples, seed=0)
-    assert (found.val_accuracy, found.test_accuracy) == (1.0, 1.0)
-    assert len(list(candidates(0))) == 16
+    labels = np.arange(60) % 3
+    features = 2.0 * np.eye(5)[labels] + generator.normal(scale=0.3, size=(60, 5))
+    train, test = (features[::2].astype(np.float32), features[1::2].astype(np.float32))
+    found = regressions((train, labels[::2]), (test, labels[1::2]), classes=3)
+    assert best(found)[:2] == (1.0, 1.0)
+    assert len(found) == len(list(candidates())) == 4
 
 
-def test_a_class_that_only_validation_has_is_no_error() -> None:
-    """As with a class of three images, of which the draw leaves train two and validation none, or
-    the reverse.
-    """
+def test_a_class_that_only_test_has_is_no_error() -> None:
+    """As with a class of three images, of which the draw leaves train none."""
     features = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     known, all_three = np.arange(20) % 2, np.arange(20) % 3
-    examples = {"train": (features, known), "val": (features, all_three), "test": (features, known)}
-    assert 0 <= fit_by_hand(examples, seed=0).test_accuracy <= 1
+    found = regressions((features, known), (features, all_three), classes=3)
+    assert all(0 <= each.accuracy <= 1 for each in found)
+
+
+def test_measures_are_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    p, labels = generator.dirichlet(np.ones(3), size=50), np.arange(50) % 2
+    found, predicted = achieved(p, labels), p.argmax(axis=1)
+    assert found.accuracy == accuracy_score(labels, predicted)
+    recall = [(predicted[labels == label] == label).mean() for label in (0, 1)]
+    assert found.balanced_accuracy == pytest.approx(np.mean(recall))
+    assert found.nll == pytest.approx(log_loss(labels, p, labels=[0, 1, 2]))
+    whole = np.arange(50) % 3  # every class
+    assert achieved(p, whole).balanced_accuracy == pytest.approx(
+        balanced_accuracy_score(whole, predicted)
+    )
 
 
 def test_tiles_leave_no_rest() -> None:

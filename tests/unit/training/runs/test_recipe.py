@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.datasets import labeled
+from tests.builders.datasets import labeled, shades
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.recipe import MIN_STEPS, automatic, chooses_loss
@@ -55,6 +55,18 @@ def test_what_the_user_chose_is_in_every_candidate() -> None:
     assert {differing(*own, config=each) for each in plan.candidates} == {tuple(own.values())}
     head = automatic(labeled(300, 10), TrainConfig(head="paper"), given={"head"})
     assert {each.head for each in head.candidates} == {"paper"}
+
+
+def test_few_images_each_validate_once() -> None:
+    few = shades()
+    for plan in (automatic(few), automatic(few, TrainConfig(heads=3), given={"heads"})):
+        assert {each.validation for each in plan.candidates} == {"folds"}
+        assert any("165 training and validation images" in reason for reason in plan.reasons)
+    assert {each.heads for each in automatic(few).candidates} == {5}
+    many = shades(counts=(900, 120, 30), side=2)
+    alone = automatic(few, TrainConfig(heads=1), given={"heads"})
+    for plan in (automatic(many), alone, automatic(labeled(100, 100))):  # 200 equal images
+        assert {each.validation for each in plan.candidates} == {"split"}
 
 
 def test_an_option_of_a_loss_chooses_the_loss() -> None:

@@ -1,0 +1,111 @@
+"""On few images every one validates once, by a network that has not seen it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_store.store.store import Store
+from tests.builders.datasets import shades
+from training.datasets import Dataset
+from training.errors import BadRun
+from training.networks.backbones import SMALL
+from training.runs.config import TrainConfig
+from training.runs.export import export
+from training.runs.folds import draw_folds
+from training.runs.run import RunResult, train
+
+CHOICES: dict[str, Any] = {
+    "backbone": SMALL,
+    "weights": "none",
+    "loss": "ce",
+    "batch_size": 16,
+    "image_size": 32,
+    "select": "val_nll",
+    "epochs": 6,
+    "head": "pooled",
+    "learning_rate": 1e-2,
+    "heads": 4,
+    "validation": "folds",
+}
+FOLDED = TrainConfig.model_validate(CHOICES)
+IMAGES = 165  # of train and val
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return shades()
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return train(FOLDED, dataset, tmp_path_factory.mktemp("runs") / "run", pictures=False)
+
+
+def relabeled(dataset: Dataset) -> Dataset:
+    """The same images with labels drawn at random."""
+    generator = np.random.default_rng(1)
+    return replace(
+        dataset,
+        splits={
+            name: replace(split, labels=generator.permutation(split.labels))
+            for name, split in dataset.splits.items()
+        },
+    )
+
+
+def test_no_answer_of_validation_knows_its_label(dataset: Dataset, tmp_path: Path) -> None:
+    """Networks that learn random labels by heart are no better than chance out of fold."""
+    config = FOLDED.model_copy(update={"epochs": 150, "select": "last", "dropout": 0.0})
+    learned = train(config, relabeled(dataset), tmp_path / "run", pictures=False)
+    assert max(each.train_accuracy for each in learned.history) > 0.6
+    val = learned.evaluation.predictions["val"]
+    assert len(val.labels) == IMAGES
+    assert (val.logits.argmax(axis=1) == val.labels).mean() < 0.45
+
+
+def test_every_image_validates_once_and_patients_stay_together(dataset: Dataset) -> None:
+    patients = {
+        name: replace(split, groups=np.arange(len(split)) // 5 + 100 * at)
+        for at, (name, split) in enumerate(dataset.splits.items())
+    }
+    folds = draw_folds(replace(dataset, splits=patients), 4, seed=0)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(IMAGES))
+    of_patient = np.concatenate([patients[name].groups for name in ("train", "val")])
+    assert sum(len(np.unique(of_patient[fold])) for fold in folds) == len(np.unique(of_patient))
+    with pytest.raises(BadRun, match="--validation split"):
+        draw_folds(replace(dataset, splits=patients), 40, seed=0)
+
+
+def test_a_killed_run_resumes_to_the_bit(run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, _total: int, /, **_: float) -> None:
+        if "head 3 of 4" in stage and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(FOLDED, dataset, tmp_path / "run", progress=interrupt, pictures=False)
+    again = train(FOLDED, dataset, tmp_path / "run", pictures=False)
+    for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "predictions.npz"):
+        assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
+
+
+def test_other_precisions_are_calibrated_out_of_fold(
+    run: RunResult, dataset: Dataset, tmp_path: Path
+) -> None:
+    exported = export(
+        run.folder,
+        Store(tmp_path),
+        "brightness",
+        precisions=("float32", "float16"),
+        dataset=dataset,
+        anyway=True,
+    )
+    card = exported.card
+    assert card.calibration.measures["n"] == IMAGES
+    assert card.variants is not None
+    (half,) = card.variants
+    assert half.calibration.measures["n"] == IMAGES
+    assert half.calibration.temperature == pytest.approx(card.calibration.temperature, rel=0.02)
+    assert half.max_difference < 0.02
