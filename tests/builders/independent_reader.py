@@ -78,9 +78,13 @@ def pixels(data, spec):  # 3. Turn a file into pixels
     return array.transpose(2, 0, 1)
 
 
+def lowest_of(sets, classes):
+    return sets.get("thresholds") or [sets["threshold"]] * classes
+
+
 def calibrated(row, described, tags):
     referral, sets = described.get("referral"), described.get("conformal")
-    referred, lowest = referral and referral["threshold"], sets and sets["threshold"]
+    referred, lowest = referral and referral["threshold"], sets and lowest_of(sets, len(row))
     for each in described["calibration"].get("subgroups") or ():
         if tags.get(each["key"]) in each["values"]:
             z = np.log(np.maximum(np.float64(row), 1.1754944e-38)) / each["temperature"]
@@ -88,8 +92,22 @@ def calibrated(row, described, tags):
             row = (np.exp(z - z.max()) / np.exp(z - z.max()).sum()).tolist()
             own, own_sets = each["referral"], each["conformal"]
             referred = referral and (own["threshold"] if own else 2.0)
-            lowest = sets and (own_sets["threshold"] if own_sets else 0.0)
+            nothing = {"threshold": 0.0}
+            lowest = sets and lowest_of(own_sets or nothing, len(row))
     return row, referred, lowest
+
+
+def members(classes, row, lowest):
+    return [name for name, p, least in zip(classes, row, lowest, strict=True) if p >= least]
+
+
+def finding(p, described, tags):
+    row, _, lowest = calibrated([1 - p, p], described, tags)
+    answer = {"probability": row[1], "present": row[1] >= described["threshold"]}
+    if lowest is not None:
+        answer["prediction_set"] = members(("absent", "present"), row, lowest)
+        answer["refer"] = len(answer["prediction_set"]) != 1
+    return answer
 
 
 def main(folder, precision, tags, *images):
@@ -101,6 +119,11 @@ def main(folder, precision, tags, *images):
     batch = np.stack([pixels(Path(image).read_bytes(), card["input"]) for image in images])
     answers = []
     for row in session.run(["probabilities"], {"image": batch})[0].tolist():  # 5. Answer
+        if asked := card.get("findings"):
+            pairs = zip(asked, row, strict=True)
+            found = {each["name"]: finding(p, each, json.loads(tags)) for each, p in pairs}
+            answers.append({"findings": found})
+            continue
         row, referred, lowest = calibrated(row, promises, json.loads(tags))
         confidence = max(row)
         answer = {
@@ -110,8 +133,7 @@ def main(folder, precision, tags, *images):
             "refer": None if referred is None else confidence < referred,
         }
         if lowest is not None:
-            chosen = zip(card["classes"], row, strict=True)
-            answer["prediction_set"] = [name for name, p in chosen if p >= lowest]
+            answer["prediction_set"] = members(card["classes"], row, lowest)
         answers.append(answer)
     print(json.dumps(answers))
 

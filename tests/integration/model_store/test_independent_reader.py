@@ -28,6 +28,7 @@ from tests.builders.bundles import (
     with_subgroups,
     write_variants,
 )
+from tests.builders.findings import publish_findings
 from tests.builders.services import running
 
 READER = Path(__file__).parents[2] / "builders" / "independent_reader.py"
@@ -161,6 +162,26 @@ async def test_tags_choose_a_calibrator(tmp_path: Path, site: str) -> None:
     assert served["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6)
     assert (served["predicted"], served["refer"]) == (answer["predicted"], answer["refer"])
     assert served.get("calibrator") == ("site=B" if site == "B" else None)
+
+
+@pytest.mark.parametrize("site", ["A", "B"])
+async def test_findings_are_read_one_by_one(tmp_path: Path, site: str) -> None:
+    of_b = subgroup(("B",), temperature=3.0, class_bias=(0.0, 0.5))
+    store = publish_findings(
+        tmp_path / "models", thresholds=(0.2, 0.5, 0.7), sets=True, subgroups={"Mass": of_b}
+    )
+    files = [tmp_path / f"{seed}.png" for seed in range(6)]
+    for seed, file in enumerate(files):
+        file.write_bytes(encode(picture(seed), "PNG"))
+    answers = read(store.folder("chest", 1), files, tags=json.dumps({"site": site}))
+    async with running(store, tmp_path, ledger="off") as server:
+        for file, answer in zip(files, answers, strict=True):
+            asked = file.read_bytes(), "/predictions/chest"
+            served = (await server.predict(*asked, x_candor_tags=f"site={site}")).json()
+            for name, found in answer["findings"].items():
+                given = served["findings"][name]
+                assert given["probability"] == pytest.approx(found.pop("probability"), abs=1e-6)
+                assert {field: given[field] for field in found} == found, name
 
 
 async def test_a_variant_is_read_with_its_own_promises(tmp_path: Path) -> None:
