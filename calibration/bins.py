@@ -173,6 +173,16 @@ class BinSums:
             self.squared_error + other.squared_error,
         )
 
+    def __sub__(self, other: "BinSums") -> "BinSums":
+        """The sums without `other`, which are of some of the same predictions."""
+        return BinSums(
+            self.n - other.n,
+            self.confidence - other.confidence,
+            self.correct - other.correct,
+            self.variance - other.variance,
+            self.squared_error - other.squared_error,
+        )
+
     @property
     def total(self) -> int:
         """N, the number of predictions summed."""

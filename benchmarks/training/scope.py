@@ -222,6 +222,30 @@ def groups_of(share: dict[str, float]) -> dict[str, float]:
     }
 
 
+def shares_of_splits(rows: Rows, splits: int = 20) -> list[tuple[float, int, int]]:
+    """Of random splits of the set's own images: the share flagged, and how many calibrated and
+    tested.
+    """
+    own = np.concatenate([rows[f"{each} taps"] for each in ("fit", "calibrate", "test")])
+    found = []
+    for seed in range(splits):
+        order = np.random.default_rng(seed).permutation(len(own))
+        fit, calibrate, test = np.split(order, [len(own) // 2, len(own) * 4 // 5])
+        score = Mahalanobis.fit(own[fit])
+        p = p_values(score(own[calibrate]), score(own[test]))
+        found.append((float((p <= ALPHA).mean()), len(calibrate), len(test)))
+    return found
+
+
+def within(share: float, calibrated: int, tested: int) -> bool:
+    """Whether a share among `tested` images is as likely as the card says: 95 of 100 are."""
+    a = int(ALPHA * (calibrated + 1))
+    drawn = np.random.default_rng(0).beta(a, calibrated + 1 - a, 20_000)
+    shares = np.random.default_rng(1).binomial(tested, drawn) / tested
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return bool(low <= share <= high)
+
+
 def print_table(out: Path) -> None:
     """Print figures by score and subject as Markdown."""
     subjects = [name for name in SUBJECTS if (out / f"{name}.npz").exists()]
@@ -243,6 +267,12 @@ def print_table(out: Path) -> None:
     for name in subjects:
         share = by_subject[name]["Mahalanobis, taps"][3]
         print(f"{name}:", ", ".join(f"{kind} {value:.2f}" for kind, value in share.items()))
+        shares = shares_of_splits(dict(np.load(out / f"{name}.npz")))
+        inside = sum(within(*each) for each in shares)
+        print(
+            f"    within the interval in {inside} of {len(shares)} splits, mean share "
+            f"{np.mean([each[0] for each in shares]):.3f}"
+        )
 
 
 def main() -> None:

@@ -39,7 +39,11 @@ def promised_share(row: WatchedVersion) -> float | None:
 
 
 def doubtful_days(
-    connection: Connection, row: WatchedVersion, *, since_day: int = 0, before_day: int
+    connection: Connection,
+    row: WatchedVersion,
+    *,
+    since_day: int = 0,
+    before_day: int | None = None,
 ) -> list[DoubtfulDay]:
     """Return the counts of each day with answers, in order."""
     columns, found = bin_day.c, defaultdict[int, dict[str, int]](dict)
@@ -49,10 +53,11 @@ def doubtful_days(
             columns.watched_version_id == row.watched_version_id,
             columns.slice.in_((EVERYTHING, DOUBTFUL)),
             columns.day >= since_day,
-            columns.day < before_day,
         )
         .group_by(columns.day, columns.slice)
     )
+    if before_day is not None:
+        wanted = wanted.where(columns.day < before_day)
     for day, name, served in connection.execute(wanted):
         found[day][name] = int(served)
     return [

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from calibration.measures.summary import MEASURES
 from monitoring.diagnosis.audit import deciding_labels
 from monitoring.diagnosis.diagnosis import diagnose
-from monitoring.diagnosis.facts import AccuracyAnswer, State
+from monitoring.diagnosis.facts import AccuracyAnswer, Diagnosis, State
 from monitoring.diagnosis.windows import read_window, window_sums
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
@@ -36,10 +36,11 @@ from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
+from monitoring.ledger.scope import doubtful_days
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
-from monitoring.ledger.versions import VisibleVersion, visible_versions
+from monitoring.ledger.versions import VisibleVersion, WatchedVersion, visible_versions
 from monitoring.metrics.bin_counters import Series
 
 WINDOWS: Final = ("all", "last:500")
@@ -117,10 +118,22 @@ _GAUGES: Final = {  # by name: the help text and the labels
         "1 while accuracy is lower than the reference beyond chance, else 0.",
         _VERSION,
     ),
+    "candor_doubtful_images": (
+        "1 while more images are out of scope than the card promises, by an e-process, else 0.",
+        _VERSION,
+    ),
+    "candor_doubtful_images_ratio": (
+        "Share of answers to images with a scope p-value up to the card's alpha.",
+        _VERSION,
+    ),
 }
 _BUDGET_S: Final = 0.5  # for diagnoses, in a read; also from where one is expensive
 _PAUSE: Final = 20  # durations until an expensive diagnosis is repeated
-_SILENCED: Final = ("candor_accuracy_lower", "candor_diagnosis_state")  # of replaced versions
+_SILENCED: Final = (
+    "candor_accuracy_lower",
+    "candor_diagnosis_state",
+    "candor_doubtful_images",
+)  # of replaced versions
 _log = logging.getLogger(__name__)
 
 
@@ -235,6 +248,7 @@ class LedgerGauges(Collector):
         yield _Sample("candor_accuracy_reference_ratio", names, accuracy.reference)
         yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
         yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
+        yield from _doubtful(connection, row, names, found)
         is_lower = accuracy.answer is AccuracyAnswer.LOWER
         yield _Sample("candor_accuracy_lower", names, float(is_lower))
 
@@ -251,6 +265,19 @@ class LedgerGauges(Collector):
         if key not in self._known or self._known[key][0] != as_of:
             self._known[key] = (as_of, list(read(connection, version)))
         return self._known[key][1]
+
+
+def _doubtful(
+    connection: Connection, row: WatchedVersion, names: Series, found: Diagnosis
+) -> Iterator[_Sample]:
+    if not row.card.get("scope"):
+        return
+    (sign,) = (each for each in found.early_signs if each.name == "doubtful_images")
+    days = doubtful_days(connection, row)
+    answers = sum(each.answers for each in days)
+    ratio = sum(each.doubtful for each in days) / answers if answers else math.nan
+    yield _Sample("candor_doubtful_images", names, float(sign.raised))
+    yield _Sample("candor_doubtful_images_ratio", names, ratio)
 
 
 def ledger_name(connection: Connection) -> str:

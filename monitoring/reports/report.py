@@ -31,6 +31,7 @@ from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import WatchedVersion, choose, models, of_model
 from monitoring.reports.probability_scores import with_scores
+from monitoring.reports.scope import DoubtfulAnswers, find_doubtful
 from monitoring.reports.slices import Slices, measure_slices
 from monitoring.reports.timeline import TimelineEntry, as_entry, told
 
@@ -126,12 +127,15 @@ class Report(ReportSummary):
         history: the latest events of this version.
         bins: those of a reliability diagram.
         class_bins: the same for each predicted class; empty if slices were not requested.
+        doubtful: answers to images that are not like those that the model was made for, on the
+            window's days; None without a scope check, or if slices were not requested.
     """
 
     slices: Slices | None
     history: tuple[TimelineEntry, ...]
     bins: tuple[ReliabilityBin, ...]
     class_bins: tuple[ClassBins, ...]
+    doubtful: DoubtfulAnswers | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with None for NaN and infinities."""
@@ -212,6 +216,7 @@ def calibration_report(
             history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
             bins=tuple(reliability(deciding.labeled)),
             class_bins=_class_bins(row, deciding) if slices else (),
+            doubtful=find_doubtful(connection, row, since_day=seen.since_day) if slices else None,
         )
 
 

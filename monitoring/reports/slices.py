@@ -52,9 +52,9 @@ class Slices:
 def measure_slices(sums: Mapping[str, LedgerSums]) -> Slices:
     """Measure slices by name; other names are ignored."""
     named = {name: each for name, each in sums.items() if name not in (EVERYTHING, AUDIT)}
-    known = [_slice(name, each) for name, each in named.items() if name.startswith(_KNOWN)]
+    known = [measure_slice(name, each) for name, each in named.items() if name.startswith(_KNOWN)]
     by_true = [
-        _slice(name, each)
+        measure_slice(name, each)
         for name, each in named.items()
         if name.startswith(_TRUE) and each.labeled.total
     ]
@@ -68,7 +68,8 @@ def _least_sure(each: Slice) -> tuple[float, str]:
     return -sure, each.name
 
 
-def _slice(name: str, sums: LedgerSums) -> Slice:
+def measure_slice(name: str, sums: LedgerSums) -> Slice:
+    """Return the figures of a slice."""
     labeled = sums.labeled
     return Slice(
         name=name,

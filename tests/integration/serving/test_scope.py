@@ -20,7 +20,7 @@ from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor
-from tests.builders.bundles import encode
+from tests.builders.bundles import CLASSES, encode
 from tests.builders.scoped import publish_scoped
 from tests.builders.services import Running, refusal, running
 
@@ -121,6 +121,36 @@ async def test_the_ledger_counts_doubtful_answers(server: Running, tmp_path: Pat
         key = row.watched_version_id
         assert read_sums(connection, key, slice=DOUBTFUL).served.sum() == 2
         assert not any(name.startswith(DOUBTFUL) for name in read_slices(connection, key))
+
+
+async def test_a_report_shows_them_by_day_and_tag_and_apart(
+    server: Running, tmp_path: Path
+) -> None:
+    labels = []
+    for level, site in ((128, "A"), (250, "B"), (250, "B"), (130, "B")):
+        sent = {"x-candor-tags": f"site={site}"}
+        answer = (await server.client.post(PATH, content=gray(level), headers=sent)).json()
+        labels.append({"prediction_id": answer["prediction_id"], "label": answer["predicted"]})
+    labels[1]["label"] = next(each for each in CLASSES if each != labels[1]["label"])
+    assert (await server.client.post("/feedback", json=labels)).status_code == 200
+    report = (await server.client.get("/models/tiny/report")).json()["doubtful"]
+    assert (report["answers"], report["doubtful"]) == (4, 2)
+    worst = report["by_tag"][0]
+    assert list(worst.values() if isinstance(worst, dict) else worst) == ["site=B", 3, 2]
+    assert (report["flagged"]["n"], report["flagged"]["accuracy"]) == (2, 0.5)
+    assert (report["others"]["n"], report["others"]["accuracy"]) == (2, 1.0)
+    assert 0 < report["lower"] < 0.05 < report["upper"]
+    sign = {
+        each["name"]: each
+        for each in (await server.client.get("/models/tiny/report")).json()["diagnosis"][
+            "early_signs"
+        ]
+    }["doubtful_images"]
+    assert sign["raised"] is False
+    metrics = (await server.client.get("/metrics")).text
+    found = re.search(r"^candor_doubtful_images_ratio\{.*\} (\S+)$", metrics, re.M)
+    assert found
+    assert float(found[1]) == 0.5
 
 
 def test_the_object_and_torchserve_say_it(store: Store, tmp_path: Path) -> None:
