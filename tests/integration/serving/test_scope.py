@@ -1,6 +1,7 @@
 """Whether an image is in scope, through every door."""
 
 import base64
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
