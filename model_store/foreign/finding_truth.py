@@ -22,7 +22,7 @@ from model_store.bundle.finding_card import FindingCard, ThresholdRule
 from model_store.bundle.finding_reference import binary_card, finding_card
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.card_figures import FEW_IMAGES, CardFigures
-from model_store.foreign.labeled_table import LabeledFindings
+from model_store.foreign.labeled_table import FindingImages
 
 SPLIT: Final = "held-out half of the labeled images"
 SHOWN: Final = 5  # names in a note
@@ -34,7 +34,7 @@ Logits = npt.NDArray[np.float64]
 class FindingTruth:
     """What is known of each finding in each labeled image: labels (N, K) 1, 0, or NaN."""
 
-    data: LabeledFindings
+    data: FindingImages
     names: tuple[str, ...]
     labels: npt.NDArray[np.float64]
 

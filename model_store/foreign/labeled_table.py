@@ -32,7 +32,7 @@ CELLS: Final = {
 
 
 @dataclass(frozen=True)
-class LabeledFindings:
+class FindingImages:
     """Image files, and for each what is known of each finding.
 
     Attributes:
@@ -73,7 +73,7 @@ class LabeledFindings:
         return np.stack(columns, axis=1)
 
 
-def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> LabeledFindings:
+def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> FindingImages:
     """Read and divide a CSV file of labels. Raises LabeledFolderRefused."""
     rows = _rows(table)
     header = list(rows[0])
@@ -105,7 +105,7 @@ def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> Labe
     total = hashlib.sha256(repr(columns).encode())
     for path, digest, row in zip(paths, digests, cells.tolist(), strict=True):
         total.update(f"{path.name}\0{digest}\0{row}\n".encode())
-    return LabeledFindings(
+    return FindingImages(
         table.resolve().parent,
         tuple(paths),
         tuple(columns),

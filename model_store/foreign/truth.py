@@ -9,10 +9,10 @@ from model_store.foreign.class_scores import Reading
 from model_store.foreign.class_truth import ClassTruth
 from model_store.foreign.finding_truth import FindingTruth
 from model_store.foreign.labeled_folder import LabeledImages, read_labeled_folder
-from model_store.foreign.labeled_table import LabeledFindings, read_labeled_table
+from model_store.foreign.labeled_table import FindingImages, read_labeled_table
 
 Truth: TypeAlias = ClassTruth | FindingTruth
-LabeledData: TypeAlias = LabeledImages | LabeledFindings
+LabeledData: TypeAlias = LabeledImages | FindingImages
 
 
 def read_labeled(path: Path, *, group_pattern: str | None = None) -> LabeledData:
@@ -26,7 +26,7 @@ def reading_of(data: LabeledData | None) -> Reading | None:
     """Return whether the labels are of classes that exclude each other, None without labels."""
     if data is None:
         return None
-    return "findings" if isinstance(data, LabeledFindings) else "exclusive"
+    return "findings" if isinstance(data, FindingImages) else "exclusive"
 
 
 def truth_of(data: LabeledData, names: tuple[str, ...], reading: Reading) -> Truth:
@@ -39,7 +39,7 @@ def truth_of(data: LabeledData, names: tuple[str, ...], reading: Reading) -> Tru
             else "the model's classes exclude each other, and the labels are a table of findings: "
             "give --data a folder, FOLDER/CLASS/IMAGE"
         )
-    if isinstance(data, LabeledFindings):
+    if isinstance(data, FindingImages):
         return FindingTruth(data, names, data.labels(names))
     return ClassTruth(data, names, data.indices(names))
 

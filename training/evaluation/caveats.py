@@ -74,7 +74,7 @@ def contradiction(evaluation: Evaluation, method: Method) -> Contradiction | Non
 
 
 @dataclass(frozen=True)
-class Answered:
+class ValidationFigures:
     """Validation figures: accuracy, mean recall of the classes, and NLL."""
 
     accuracy: float
@@ -87,7 +87,9 @@ class Answered:
         )
 
 
-def balanced_price(evaluation: Evaluation, counts: Sequence[int]) -> tuple[Answered, Answered]:
+def balanced_price(
+    evaluation: Evaluation, counts: Sequence[int]
+) -> tuple[ValidationFigures, ValidationFigures]:
     """Validation figures of a model with balanced class weights, and with its answers corrected to
     the frequencies of the data.
 
@@ -101,13 +103,13 @@ def balanced_price(evaluation: Evaluation, counts: Sequence[int]) -> tuple[Answe
     known = evaluation.predictions["val"]
     shares = np.log(np.asarray(counts, np.float64) / np.sum(counts))
     corrected = Predictions((known.logits + shares).astype(np.float32), known.labels, known.groups)
-    return _answered(known), _answered(corrected)
+    return _figures(known), _figures(corrected)
 
 
-def _answered(known: Predictions) -> Answered:
+def _figures(known: Predictions) -> ValidationFigures:
     calibrator = CautiousTemperature.fit(known.logits, known.labels, known.groups)
     p = softmax(known.logits / calibrator.temperature)
     recall = class_rates(confusion_matrix(p, known.labels)).sensitivity
     loss = log_loss(p, known.labels)
     accuracy = float((p.argmax(axis=1) == known.labels).mean())
-    return Answered(accuracy, float(np.nanmean(recall)), float(loss.mean()))
+    return ValidationFigures(accuracy, float(np.nanmean(recall)), float(loss.mean()))

@@ -35,6 +35,7 @@ def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
         CARD_FILE,
         MODEL_FILE,
         "model_card.md",
+        "probes.json",
         "reliability.svg",
         "tiny.mar",
     ]

@@ -174,8 +174,8 @@ def test_answers_are_counted_by_bin_from_zero_on(metrics: Metrics) -> None:
     assert len([key for key in metrics.values if key[0] == "candor_predictions_total"]) == 15
     counters.answer(np.array([0.99, 1.0, 0.5], dtype=np.float32))
     counters.reject("not_an_image")
-    assert metrics.values["candor_predictions_total", "tiny", "1", "14"] == 2
-    assert metrics.values["candor_predictions_total", "tiny", "1", "07"] == 1
-    total = metrics.values["candor_prediction_confidence_total", "tiny", "1", "14"]
+    assert metrics.values["candor_predictions_total", "tiny", "1", "", "14"] == 2
+    assert metrics.values["candor_predictions_total", "tiny", "1", "", "07"] == 1
+    total = metrics.values["candor_prediction_confidence_total", "tiny", "1", "", "14"]
     assert total == pytest.approx(1.99)
     assert metrics.values["candor_requests_rejected_total", "not_an_image"] == 1
