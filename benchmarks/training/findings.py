@@ -27,9 +27,16 @@ from training.runs.run import train
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 PREVALENCE = (0.5, 0.2, 0.05, 0.02)
-IMAGES: dict[SplitName, int] = {"train": 6000, "val": 3000, "test": 6000}
+IMAGES: dict[SplitName, int] = {"train": 3000, "val": 1500, "test": 3000}
 SHARES = (0.5, 0.2, 0.3)
 BLANK = 0.2
+CHOICES: dict[str, object] = {
+    "head": "pooled",
+    "learning_rate": 1e-3,
+    "epochs": 20,
+    "select": "val_nll",
+    "image_size": 64,
+}
 METHODS: dict[str, dict[str, object]] = {
     "cross-entropy": {"loss": "ce"},
     "DCA, beta 0.1": {"loss": "dca", "beta": 0.1},
@@ -90,8 +97,9 @@ def measure(dataset: Dataset, method: str, seed: int, folder: Path) -> list[Find
     """Train by one method and measure each finding on test."""
     backbone = TrainConfig().backbone
     weights = find_weights(backbone, Path(os.environ["CANDOR_DATA"]))
-    choices = {"seed": seed, "weights": weights, "learning_rate": 1e-3, "select": "val_nll"}
-    config = TrainConfig.model_validate(choices | METHODS[method])
+    config = TrainConfig.model_validate(
+        CHOICES | {"seed": seed, "weights": weights} | METHODS[method]
+    )
     out = folder / f"{method}-{seed}"
     found = train(config, dataset, out, cache=folder / "cache", pictures=False).evaluation
     before, after = (found.measures("test", each) for each in ("uncalibrated", "calibrated"))  # type: ignore[union-attr,operator,arg-type]
