@@ -21,9 +21,10 @@ from calibration.sampling import stratified_parts
 from docs.generators.markdown import table
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
 from training.datasets.records import SplitName
+from training.evaluation.findings import FindingsEvaluation
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
-from training.runs.run import train
+from training.runs.session import TrainingSession
 
 NAMES = ("upper left", "upper right", "lower left", "lower right")
 PREVALENCE = (0.5, 0.2, 0.05, 0.02)
@@ -93,16 +94,18 @@ def _mosaics(
     return Split(ArrayImages(images.reshape(count, 2 * side, 2 * side)), labels)
 
 
-def measure(dataset: Dataset, method: str, seed: int, folder: Path) -> list[FindingRow]:
+def measure(dataset: Dataset, method: str, seed: int, cache: Path) -> list[FindingRow]:
     """Train by one method and measure each finding on test."""
-    backbone = TrainConfig().backbone
-    weights = find_weights(backbone, Path(os.environ["CANDOR_DATA"]))
-    config = TrainConfig.model_validate(
-        CHOICES | {"seed": seed, "weights": weights} | METHODS[method]
-    )
-    out = folder / f"{method}-{seed}"
-    found = train(config, dataset, out, cache=folder / "cache", pictures=False).evaluation
-    before, after = (found.measures("test", each) for each in ("uncalibrated", "calibrated"))  # type: ignore[union-attr,operator,arg-type]
+    weights = find_weights(TrainConfig().backbone, Path(os.environ["CANDOR_DATA"]))
+    choices = CHOICES | {"seed": seed, "weights": weights} | METHODS[method]
+    session = TrainingSession(TrainConfig.model_validate(choices), dataset)
+    network = session.network()
+    examples = session.for_head(session.examples(network, cache=cache))
+    session.fit(network, examples)
+    found = session.evaluation(network, examples)
+    if not isinstance(found, FindingsEvaluation):
+        raise TypeError("mosaics have findings")
+    before, after = found.measures("test", "uncalibrated"), found.measures("test", "calibrated")
     return [
         FindingRow(
             method,
@@ -138,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--folder", type=Path, help="keeps features and runs")
+    parser.add_argument("--folder", type=Path, help="keeps features")
     chosen = parser.parse_args()
     source = load_dataset(Path(os.environ["CANDOR_DATA"]) / "pneumoniamnist.npz")
     rows: list[FindingRow] = []
@@ -147,7 +150,7 @@ def main() -> None:
         dataset = composed(source, seed=0)
         for method in chosen.methods:
             for seed in range(chosen.seeds):
-                rows += measure(dataset, method, seed, folder)
+                rows += measure(dataset, method, seed, folder / "cache")
             print(summary(rows), flush=True)
 
 

@@ -226,6 +226,9 @@ class ModelInput(Struct, frozen=True):
         | None
     )
     frames: Literal["one", "first"]
+    bits: Annotated[
+        int, Meta(ge=9, le=16, description="that gray images of 16 bits use for values")
+    ]
 
 
 CalibrationName: TypeAlias = Annotated[

@@ -83,6 +83,8 @@ class FindingsEvaluation:
 
     def held_out(self, finding: int) -> NDArray[np.float64]:
         """Probabilities (N,) of validation, each from a calibrator fitted without its label."""
+        if not self.calibrators[finding].fitted:
+            return self.probabilities("val", "calibrated")[:, finding]
         val = self.predictions["val"]
         z, y = val.logits[:, finding].astype(np.float64), val.labels[:, finding]
         units = np.arange(len(y)) if val.groups is None else val.groups
@@ -93,8 +95,6 @@ class FindingsEvaluation:
 
     def sets(self, finding: int, threshold: float) -> Conformal | None:
         """Prediction sets of a finding, from validation; None with too few images for a promise."""
-        if not self.calibrators[finding].fitted:
-            return None
         p, known, _ = known_answers(
             self.held_out(finding), self.predictions["val"].labels[:, finding]
         )
