@@ -102,7 +102,10 @@ def _classification(
 def logged(answer: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
     row = {name: answer[name] for name in ("model", "version", "prediction_id", "request_id")}
-    row["probabilities"] = probabilities_of(answer)
+    if "findings" in answer:
+        row["findings"] = {name: each["probability"] for name, each in answer["findings"].items()}
+    else:
+        row["probabilities"] = answer["probabilities"]
     if "scope_p" in answer:
         row["scope_p"] = answer["scope_p"]
     return row if tags is None else row | {"tags": json.loads(tags)}
@@ -118,13 +121,6 @@ def claims(answers: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     }
 
 
-def probabilities_of(answer: Mapping[str, Any]) -> dict[str, float]:
-    """Return the probabilities in an answer, by class or by finding."""
-    if "findings" not in answer:
-        return dict(answer["probabilities"])
-    return {name: each["probability"] for name, each in answer["findings"].items()}
-
-
 def uuid7() -> uuid.UUID:
     """Return a UUIDv7 of now (RFC 9562): 48 bits of milliseconds, then random ones.
 
@@ -136,3 +132,11 @@ def uuid7() -> uuid.UUID:
     random[0] = 0x70 | random[0] & 0x0F
     random[2] = 0x80 | random[2] & 0x3F
     return uuid.UUID(bytes=milliseconds + bytes(random))
+
+
+def declaration_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of POST /models-log for a parsed card.json."""
+    named = {"model": card["name"], "version": card["version"], "bundle_card": card}
+    if not card.get("findings"):
+        return named | {"classes": card["classes"]}
+    return named | {"findings": {each["name"]: each["threshold"] for each in card["findings"]}}

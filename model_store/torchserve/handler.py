@@ -46,6 +46,7 @@ from model_store.torchserve.answers import (
     RequestIdInvalid,
     answer_of,
     claims,
+    declaration_of,
     logged,
     request_id_of,
 )
@@ -231,15 +232,10 @@ class CandorHandler:
         shared = Path(tempfile.gettempdir()) / f"candor-outbox-{os.getuid()}"
         self._outbox = new_file(Path(os.environ.get(MONITOR_OUTBOX) or shared))
         token = os.environ.get(MONITOR_TOKEN_FILE)
-        declaration = {
-            "model": self._card["name"],
-            "version": self._card["version"],
-            "classes": self._card["classes"],
-        }
         self._delivery = Delivery(
             self._outbox,
             MonitorConnection(url, Path(token) if token else None),
-            declaration=declaration | {"bundle_card": self._card},
+            declaration=declaration_of(self._card),
             counters=self._counters,
         )
         self._delivery.start()

@@ -24,7 +24,7 @@ from model_store.runtime import ort
 from model_store.store.store import Store
 from model_store.tags import read_tags
 from model_store.torchserve import handler as handler_module
-from model_store.torchserve.answers import logged
+from model_store.torchserve.answers import declaration_of, logged
 from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
@@ -113,6 +113,9 @@ def test_a_model_with_findings_answers_as_candors_own_server(
     context.headers[1] = {"X-Candor-Tags": "site=B"}
     answers = handler.handle([{"body": png(1)}] * 2, context)
     predictor = Predictor(store.read("chest"))
+    names = [*card.classes]
+    assert declaration_of(handler._card)["findings"] == dict.fromkeys(names, 0.5)
+    assert [*logged(answers[0], None)["findings"]] == names
     for given, tags in zip(answers, (None, '{"site":"B"}'), strict=True):
         by = predictor.calibrators.of(tags)
         values = by(predictor.predict(decode(png(1), card.input.spec)[np.newaxis]))[0].tolist()
