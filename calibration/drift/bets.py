@@ -20,13 +20,15 @@ _ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
 _CAP = 1e280  # far beyond any alarm, and one more bet cannot overflow
 
 
-def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
+def bets_of(
+    p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float, *, flat: bool = False
+) -> FloatArray:
     """Return the bets e (n, 10) of labels (n,).
 
     With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 +
-    p (o - 1)). For p stand the `edges` of what the claim allows.
+    p (o - 1)). For p stand the `edges` of what the claim allows; `flat` as there.
     """
-    allowed = edges(p, tolerance)[:, :, None]
+    allowed = edges(p, tolerance, flat=flat)[:, :, None]
     # (n, 2, 5)
     bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + allowed * (_ODDS - 1.0))
     return bets.reshape(len(p), BETS)

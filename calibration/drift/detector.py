@@ -210,7 +210,9 @@ class DriftDetector:
             end = first[start + _CHUNK] if start + _CHUNK < len(first) else len(p)
             part = slice(int(chosen[0]), int(end))
             owner = np.searchsorted(chosen, np.arange(part.start, part.stop), side="right") - 1
-            of_labels = bets_of(p[part], right[part], self.settings.tolerance)
+            of_labels = bets_of(
+                p[part], right[part], self.settings.tolerance, flat=self.settings.flat
+            )
             yield chosen, steps_of(of_labels, streams[part], owner)
 
     def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:

@@ -21,6 +21,8 @@ class DriftSettings:
         average_run_length: mean number of labels between false alarms, at least; greater than 1.
         tolerance: t, in [0, 1]. An error of t (1 + z^2) in log-odds, at confidences of log-odds z,
             is not worth an alarm (`calibration.drift.tolerance`).
+        flat: whether an error of t is too little at every log-odds, as with the probability of a
+            finding.
         bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
         part: of the false alarms that the average run length allows, in (0, 1]: what this detector
@@ -39,6 +41,7 @@ class DriftSettings:
     audit: bool = False
     class_wise: bool = True
     part: float = 1.0
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if not self.average_run_length > 1:

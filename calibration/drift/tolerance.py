@@ -5,6 +5,10 @@ that became three times as frequent. A calibrator that was fitted on n images er
 log-odds, because so few of them were wrong. The square follows that: by simulation, a
 temperature fitted on 1,000 images leads to an alarm within 20,000 labels as rarely at a mean
 confidence of 0.995 as at 0.82 (benchmarks/monitoring, `tolerances`).
+
+Probabilities of a rare finding are small as a rule, not because the calibrator is sure. There the
+square would hide that the finding has become twice as frequent. So the tolerance of a finding is
+flat: t at every log-odds.
 """
 
 import numpy as np
@@ -17,8 +21,10 @@ _STEPS = np.arange(0.0, 14.0, 0.25)  # |z| is rounded down to one of these
 _BEGIN = 1 / (1 + np.exp(-_STEPS[1:]))  # the confidence at which each but the first begins
 
 
-def edges(confidence: FloatArray, tolerance: float) -> FloatArray:
+def edges(confidence: FloatArray, tolerance: float, *, flat: bool = False) -> FloatArray:
     """Return the least and the largest accuracy (n, 2) within the tolerance of confidence (n,).
+
+    `flat`: the tolerance is the same at every log-odds.
 
     After a table of factors the arithmetic is + - * / alone, as in `calibration.drift.bets`. A
     confidence of 1 that was rounded may be wrong: the least accuracy is below 1 in any case.
@@ -27,7 +33,7 @@ def edges(confidence: FloatArray, tolerance: float) -> FloatArray:
     [0.4938, 0.7896, 0.9388, 0.9898]
     """
     step = np.searchsorted(_BEGIN, np.maximum(confidence, 1 - confidence), side="right")
-    factor = np.exp(-tolerance * (1 + _STEPS * _STEPS))[step]
+    factor = np.exp(-tolerance * (1 + (0.0 if flat else 1.0) * _STEPS * _STEPS))[step]
     low, high = np.minimum(confidence, 1 - CLIP), np.maximum(confidence, CLIP)
     least = low * factor / (1 - low + low * factor)
     return np.stack([least, high / (high + (1 - high) * factor)], axis=1)

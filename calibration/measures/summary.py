@@ -5,9 +5,10 @@ the pages, the gauges and docs/measures.md read its entry.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, BinSums
@@ -238,6 +239,22 @@ class Measures(BinMeasures):
             each.name: each.answers(answers) for each in MEASURES if each.answers
         }
         return cls(**_of_bins(answers.bins), **of_answers)
+
+    @classmethod
+    def of_presence(cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> "Measures":
+        """Measure the claim that a finding is present, also where that is less likely than not.
+
+        So accuracy is the share present, and mean confidence the mean probability. Arguments as in
+        `from_probabilities`, of the classes absent and present.
+
+        >>> Measures.of_presence([[0.9, 0.1], [0.9, 0.1]], [1, 0]).signed_gap
+        -0.4
+        """
+        p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+        measured = cls.from_sums(BinSums.from_predictions(p[:, 1], y == 1))
+        if not len(y):
+            return measured
+        return replace(measured, nll=metrics.nll(p, y), brier=metrics.brier(p, y))
 
     def as_dict(self) -> dict[str, float | None]:
         """Return plain data for JSON; NaN and infinities become None."""

@@ -32,6 +32,9 @@ def recalibrate(
             metavar="KEY=VALUE,...",
         ),
     ] = None,
+    finding: Annotated[
+        str | None, option("The finding to recalibrate, of a model that has several.")
+    ] = None,
     last: Annotated[int | None, option("Use only the latest N labels (default: all).")] = None,
     min_labels: Annotated[int, option("Refuse to fit on fewer labels than this.")] = 100,
     allow_label_changes: Annotated[
@@ -104,6 +107,7 @@ def recalibrate(
             opened,
             model,
             version=version,
+            finding=finding,
             answer_filter=AnswerFilter(last=last, group=_group(subgroup)),
             min_labels=min_labels,
             allow_label_changes=allow_label_changes,

@@ -67,14 +67,14 @@ def binary_card(
     """Describe probabilities of presence (M,) and outcomes (M,); M may be 0."""
     sums = BinSums.from_predictions(probability, outcome)
     both = np.stack([1 - probability, probability], axis=1)
-    measures = Measures.from_probabilities(both, outcome.astype(np.int64)) if len(both) else None
+    measures = Measures.of_presence(both, outcome.astype(np.int64))
     return CalibrationCard.from_reference(
         method="temperature" if calibrator.fitted else "none",
         temperature=calibrator.temperature,
         class_bias=(0.0, calibrator.bias) if calibrator.fitted else None,
         split=split,
         sums=sums,
-        measures=measures or Measures.from_sums(sums),
+        measures=measures,
     )
 
 

@@ -53,6 +53,7 @@ class DetectorState:
     direction: str | None
     alarm_label: int | None
     tolerance: float
+    flat: bool
     alarm_audit: bool = False
     alarm: (
         Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
@@ -161,6 +162,7 @@ def _state(watched: Watched, history: Sequence[events.Event]) -> dict[str, Any]:
         "direction": detector.direction,
         "alarm_label": detector.alarm_label,
         "tolerance": detector.settings.tolerance,
+        "flat": detector.settings.flat,
         "alarm_audit": detector.active and _audited_at(own, raised, now=detector.settings.audit),
         "alarm": raised.detail if raised and detector.active else None,
         "alarm_feedback_id": raised_by(own, active=detector.active),

@@ -51,6 +51,7 @@ def diagnose(
     return Diagnosis(
         model=row.model,
         version=row.version,
+        finding=row.finding,
         generated_s=now_s,
         state=state,
         reasons=reasons,
@@ -136,6 +137,7 @@ def _earlier(connection: Connection, row: WatchedVersion) -> int | None:
     promoted = {
         event.at_ns: each.version
         for each in of_model(connection, row.model)
+        if each.finding == row.finding
         for event in events.read(connection, each.watched_version_id)
         if event.kind == PROMOTED
     }

@@ -230,6 +230,7 @@ class Diagnosis:
     """Who is affected, since when, why, and what each remedy would do to whom.
 
     Attributes:
+        finding: the one that it is about; '' of exclusive classes.
         generated_s: the time of the diagnosis.
         state, reasons: what to think of this version, and why.
         certainty: how sure the first deviation is about whom it names.
@@ -251,6 +252,7 @@ class Diagnosis:
 
     model: str
     version: int
+    finding: str
     generated_s: float
     state: State
     reasons: tuple[StateReason, ...]

@@ -20,12 +20,15 @@ def points(ratio: float) -> str:
     return f"{round(100 * ratio, 1) + 0.0:.1f} points"
 
 
-def tolerance(ratio: float) -> str:
-    """The drift watch's setting, and what it is in percentage points at a confidence.
+def tolerance(ratio: float, flat: bool = False) -> str:
+    """The drift watch's setting, and what it is in percentage points at a confidence; or, `flat`,
+    as a factor on the odds of a finding.
 
-    >>> tolerance(0.025)
-    '0.025 (1.0 points at 80 %)'
+    >>> tolerance(0.025), tolerance(0.1, flat=True)
+    ('0.025 (1.0 points at 80 %)', '0.1 (a factor of 1.11 in odds)')
     """
+    if flat:
+        return f"{ratio:.3g} (a factor of {math.exp(ratio):.2f} in odds)"
     return f"{ratio:g} ({points(float(allowed_gap(0.8, ratio)))} at 80 %)"
 
 

@@ -1,6 +1,6 @@
 """The table from the codes of a diagnosis to words; `words.py` fills in the numbers."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from calibration.diagnosis.facts import Cause, RivalStatus
 from monitoring.diagnosis.expected_performance import EstimateStatus
@@ -13,6 +13,37 @@ from monitoring.diagnosis.facts import (
     StateReason,
 )
 
+
+class Terms(NamedTuple):
+    """What the claim of an answer is called, and what it is compared with."""
+
+    fine: str
+    too_high: str
+    too_low: str
+    gap: str
+    figures: str  # of `confidence` and `share`
+    range: str
+    measured: str  # what is compared with the card
+
+
+OF_CLASSES: Final = Terms(
+    fine="confidence matches accuracy",
+    too_high="too confident",
+    too_low="not confident enough",
+    gap="confidence minus accuracy",
+    figures="{confidence} confident, {share} right",
+    range="a confidence",
+    measured="Accuracy",
+)
+OF_FINDING: Final = Terms(
+    fine="present as often as said",
+    too_high="present less often than said",
+    too_low="present more often than said",
+    gap="probability minus share present",
+    figures="said in {confidence}, present in {share}",
+    range="a probability",
+    measured="The share present",
+)
 SHORT: Final = {
     State.FINE: "fine",
     State.LOOK: "look",
@@ -22,7 +53,7 @@ SHORT: Final = {
     State.UNKNOWN: "unknown",
 }
 TITLES: Final = {
-    State.FINE: "Fine: confidence matches accuracy",
+    State.FINE: "Fine: {fine}",
     State.LOOK: "Look: {who} {error}",
     State.ALARM: "Alarm: {who} {error}",
     State.HEALED: "Healed: the alarm is active, current labels do not bear it out",
@@ -86,10 +117,10 @@ CERTAINTIES: Final = {
     Certainty.NONE: "",
 }
 ACCURACIES: Final = {
-    AccuracyAnswer.LOWER: "Accuracy is lower than on the card",
-    AccuracyAnswer.AS_IT_WAS: "Accuracy is as on the card",
-    AccuracyAnswer.HIGHER: "Accuracy is higher than on the card",
-    AccuracyAnswer.UNKNOWN: "Whether accuracy is as on the card is not known",
+    AccuracyAnswer.LOWER: "{measured} is lower than on the card",
+    AccuracyAnswer.AS_IT_WAS: "{measured} is as on the card",
+    AccuracyAnswer.HIGHER: "{measured} is higher than on the card",
+    AccuracyAnswer.UNKNOWN: "Whether {measured} is as on the card is not known",
 }
 SIGNS: Final = {
     "confidence_histogram": "the confidence histogram",

@@ -51,6 +51,8 @@ from monitoring.diagnosis.vocabulary import (
     ESTIMATES,
     HINDRANCES,
     KINDS,
+    OF_CLASSES,
+    OF_FINDING,
     PROXY,
     READINGS,
     REASONS,
@@ -60,6 +62,7 @@ from monitoring.diagnosis.vocabulary import (
     STATUSES,
     SUSPECTED,
     TITLES,
+    Terms,
 )
 
 ACTIONS_SHOWN: Final = 3
@@ -91,19 +94,24 @@ class Words:
 
 def words_of(found: Diagnosis) -> Words:
     """Return the words for a diagnosis."""
-    first = main_deviation(found)
+    first, terms = main_deviation(found), terms_of(found)
     return Words(
         short=SHORT[found.state],
-        title=_title(found, first),
-        summary=tuple(_summary(found, first)),
+        title=_title(found, first, terms),
+        summary=tuple(_summary(found, first, terms)),
         actions=tuple(action_words(each) for each in found.actions if each.available),
         barred=tuple(_barred(found)),
         causes=tuple(_causes(found)),
-        accuracy=accuracy_words(found.accuracy),
+        accuracy=accuracy_words(found.accuracy, terms),
         signs=tuple(_sign(each) for each in found.early_signs if each.raised),
         questions=tuple(_question(each) for each in found.open),
         sure=_sure(found, first),
     )
+
+
+def terms_of(found: Diagnosis) -> Terms:
+    """Return what the claim of these answers is called."""
+    return OF_FINDING if found.finding else OF_CLASSES
 
 
 def main_deviation(found: Diagnosis) -> Deviation | None:
@@ -112,7 +120,7 @@ def main_deviation(found: Diagnosis) -> Deviation | None:
     return next(iter(ongoing or found.deviations), None)
 
 
-def group_words(group: AnswerGroup) -> str:
+def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     """Name the answers of a group.
 
     >>> group_words(AnswerGroup("tag:site", ("B", "E")))
@@ -126,7 +134,7 @@ def group_words(group: AnswerGroup) -> str:
         quoted = [f'"{each}"' for each in group.values]
         said = f"answers of {listed(quoted)}"
     elif group.key == "confidence":
-        said = f"answers with a confidence of {listed(list(group.values))}"
+        said = f"answers with {terms.range} of {listed(list(group.values))}"
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:
@@ -154,9 +162,11 @@ def action_words(action: Action) -> str:
     return said.rstrip(".") + elsewhere if action.elsewhere else said
 
 
-def accuracy_words(found: Accuracy) -> str:
+def accuracy_words(found: Accuracy, terms: Terms = OF_CLASSES) -> str:
     """Say whether accuracy is that of the card, and what a difference is made of."""
-    said = ACCURACIES[found.answer]
+    pattern, measured = ACCURACIES[found.answer], terms.measured
+    is_first = pattern.startswith("{")
+    said = pattern.format(measured=measured if is_first else measured.lower())
     if not found.n or not found.reference_n:
         return f"{said}."
     since = "" if found.since_s is None else f" since {day(found.since_s)}"
@@ -187,30 +197,30 @@ def estimate_words(found: ExpectedPerformance) -> str:
     )
 
 
-def _title(found: Diagnosis, first: Deviation | None) -> str:
+def _title(found: Diagnosis, first: Deviation | None, terms: Terms) -> str:
     state = found.state
     if state is State.ALARM and first is None:
         return f"Alarm: {_reason(found, found.reasons[1])}"
-    who = group_words(first.group) if first is not None else ""
-    error = "" if first is None else _error(first.inside)
+    who = group_words(first.group, terms) if first is not None else ""
+    error = "" if first is None else _error(first.inside, terms)
     reason = _reason(found, found.reasons[0]) if found.reasons else ""
-    return TITLES[state].format(who=who, error=error, reason=reason)
+    return TITLES[state].format(who=who, error=error, reason=reason, fine=terms.fine)
 
 
-def _error(inside: Figures) -> str:
-    return "too confident" if inside.gap.estimate > 0 else "not confident enough"
+def _error(inside: Figures, terms: Terms) -> str:
+    return terms.too_high if inside.gap.estimate > 0 else terms.too_low
 
 
-def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
+def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterator[str]:
     """The sentences of a first screen, the most important first."""
     if first is not None and found.state in (State.ALARM, State.LOOK, State.HEALED):
-        yield _figures_since(first)
+        yield _figures_since(first, terms)
         if first.rest is not None and first.rest.n:
             where = "Before" if first.group.key == "all" else "Elsewhere"
             yield f"{where}, the gap was {gap_words(first.rest.gap)} points."
     elif found.basis.labels:
         yield (
-            f"In {counted(found.basis.labels, 'label')}, confidence minus accuracy is "
+            f"In {counted(found.basis.labels, 'label')}, {terms.gap} is "
             f"{gap_words(found.bounds)} points."
         )
     holding = [
@@ -225,7 +235,7 @@ def _summary(found: Diagnosis, first: Deviation | None) -> Iterator[str]:
         yield f"This speaks for answers until {day(found.basis.labels_until_s)}."
 
 
-def _figures_since(first: Deviation) -> str:
+def _figures_since(first: Deviation, terms: Terms) -> str:
     inside, since = first.inside, first.since
     if since.earliest is None:
         when = "From the first label on"
@@ -235,10 +245,10 @@ def _figures_since(first: Deviation) -> str:
         when += ", gradually"
     if first.until is not None:
         when += f", until {day(first.until)}"
-    return (
-        f"{when}: {percent(inside.confidence)} confident, {percent(inside.accuracy.estimate)} "
-        f"right ({counted(inside.n, 'label')}; gap {gap_words(inside.gap)} points)."
+    figures = terms.figures.format(
+        confidence=percent(inside.confidence), share=percent(inside.accuracy.estimate)
     )
+    return f"{when}: {figures} ({counted(inside.n, 'label')}; gap {gap_words(inside.gap)} points)."
 
 
 def _days(earliest: float, latest: float) -> str:

@@ -11,8 +11,9 @@ states bit for bit.
 """
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,7 +86,8 @@ def start(
     """Start or continue to watch a version and, if class-wise, each of its card's classes.
 
     The findings of a version share the false alarms in equal parts. Their answers all claim the
-    same class, presence, so no class has a detector.
+    same class, presence, so no class has a detector. The tolerance is flat in log-odds, and at
+    least the standard error of the bias that a fit on the card's reference has there.
 
     New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong
     to the ledger: a process that draws none joins a watch of audited answers as it is, and one with
@@ -119,8 +121,18 @@ def _of_version(
     (row,) = versions.load(connection, [watched_version_id])
     if row.finding:
         part = 1 / versions.count_findings(connection, row)
-        return replace(settings, class_wise=False, class_count=0, part=part)
-    return replace(settings, class_count=len(row.classes) if settings.class_wise else 0, part=1.0)
+        tolerance = max(settings.tolerance, _standard_error(row.finding_card))
+        settings = replace(settings, class_wise=False, class_count=0, part=part)
+        return replace(settings, flat=True, tolerance=min(tolerance, 1.0))
+    class_count = len(row.classes) if settings.class_wise else 0
+    return replace(settings, class_count=class_count, part=1.0, flat=False)
+
+
+def _standard_error(finding: Mapping[str, Any]) -> float:
+    """Return that of the log-odds of a share of positives; 0 without a reference."""
+    positives = finding.get("positives", 0)
+    negatives = finding.get("labeled", 0) - positives
+    return math.sqrt(1 / positives + 1 / negatives) if positives and negatives else 0.0
 
 
 def load(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> Watched | None:

@@ -249,7 +249,8 @@ class LedgerGauges(Collector):
         yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
         yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
         yield from _doubtful(connection, row, names, found)
-        is_lower = accuracy.answer is AccuracyAnswer.LOWER
+        # Of a finding, accuracy is the share present, which may fall without any error.
+        is_lower = accuracy.answer is AccuracyAnswer.LOWER and not version.finding
         yield _Sample("candor_accuracy_lower", names, float(is_lower))
 
     def _remembered(

@@ -18,7 +18,7 @@ from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.versions import card_sha256, of_model
+from monitoring.ledger.versions import card_sha256, of_model, questions
 from monitoring.recalibration.subgroup import belongs, served_in
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
@@ -38,7 +38,11 @@ def answered_variant(connection: Connection, bundle: Bundle, precision: str | No
                 f"{', '.join(card.precisions)}."
             )
         return bundle.of_variant(precision)
-    of_hash = {card_sha256(card.of_variant(each)): each for each in card.precisions}
+    of_hash = {
+        card_sha256(question): each
+        for each in card.precisions
+        for question in questions(card.of_variant(each))
+    }
     served = (
         of_hash[row.card_sha256]
         for row in of_model(connection, card.name)
@@ -86,6 +90,7 @@ class LabeledAnswers:
         until_feedback_id: the first label of the last of them; 0 without answers.
         aside: how many labels of the version are no truths (proxies, second readings, ignored), so
             that none of them is here.
+        finding: what the answers are about; '' for exclusive classes.
     """
 
     watched_version_id: int
@@ -98,6 +103,7 @@ class LabeledAnswers:
     coverage: float = math.nan
     until_feedback_id: int = 0
     aside: int = 0
+    finding: str = ""
 
     @property
     def are_fair(self) -> bool:
@@ -108,8 +114,8 @@ class LabeledAnswers:
         """
         if self.weights is None or not self.coverage >= 1 - MUCH_MISSING:
             return self.coverage >= COMPLETE
-        confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
-        gaps, mean = confidence - (predicted == self.labels), float(confidence.mean())
+        confidence, right = claims(self.probabilities, self.labels, finding=self.finding)
+        gaps, mean = confidence - right, float(confidence.mean())
         gap = float(gaps.mean())
         interval = gap_interval(gap, mean, float(gaps.var()), len(gaps))
         sure = not interval.lower <= 0 <= interval.upper
@@ -129,6 +135,17 @@ class LabeledAnswers:
             groups=None if self.groups is None else self.groups[chosen],
             tags=tuple(compress(self.tags, chosen)),
         )
+
+
+def claims(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, finding: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the confidence (N,) of answers and whether they are right (N,): of a finding, the
+    claim that it is present.
+    """
+    if finding:
+        return probabilities[:, 1], labels == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
 def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
@@ -193,6 +210,7 @@ def labeled_answers(
         ),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
         aside=_count_aside(connection, watched_version_id),
+        finding=card.finding or "",
     )
 
 

@@ -17,7 +17,7 @@ from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standa
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.remedies import effect
 from monitoring.drift.tag_settings import slice_of
-from monitoring.recalibration.answers import LabeledAnswers
+from monitoring.recalibration.answers import LabeledAnswers, claims
 from monitoring.recalibration.subgroup import PREDICTED, belongs
 
 FEWEST = 20  # labels with a tag value that is not watched
@@ -33,9 +33,8 @@ class _Gap:
     variance: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> "_Gap":
-        confidence = probabilities.max(axis=1)
-        right = probabilities.argmax(axis=1) == labels
+    def of(cls, probabilities: npt.NDArray[np.float64], answers: LabeledAnswers) -> "_Gap":
+        confidence, right = claims(probabilities, answers.labels, finding=answers.finding)
         return cls(confidence - right, confidence * (1 - confidence))
 
 
@@ -54,8 +53,8 @@ def effects_of(
         classes: their names.
         watched: keys of tags; of these, values with fewer than 20 labels count too.
     """
-    before = _Gap.of(everyone.probabilities, everyone.labels)
-    after = _Gap.of(_cross_fitted(everyone, remedy, group), everyone.labels)
+    before = _Gap.of(everyone.probabilities, everyone)
+    after = _Gap.of(_cross_fitted(everyone, remedy, group), everyone)
     groups = list(_groups(everyone, classes, watched))
     found = [_effect(everyone, *each, before, after, len(groups)) for each in groups]
     return tuple(sorted(found, key=lambda each: abs(each.before) - abs(each.after)))
@@ -92,6 +91,8 @@ def _groups(
             mask = np.zeros(len(everyone.tags), dtype=bool)
             mask[found] = True
             yield AnswerGroup(slice_of(key), (value,)), mask
+    if everyone.finding:  # whose answers all claim the same
+        return
     predicted = everyone.probabilities.argmax(axis=1)
     for number, name in enumerate(classes):
         if (predicted == number).any():

@@ -18,6 +18,7 @@ from calibration.measures.metrics import top_label
 from calibration.wording import counted, percent
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card
+from monitoring.recalibration.finding import next_finding, with_finding
 from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
@@ -35,7 +36,11 @@ def next_card(
     The new version has the precision of `card` alone, because no label says how well the remedy
     suits the others.
     """
-    if proposal.group is None:
+    changes: dict[str, Any]
+    if proposal.finding:
+        changed, dropped = next_finding(card.of_finding(proposal.finding), proposal)
+        changes = with_finding(card, changed)
+    elif proposal.group is None:
         changes, dropped = _for_all(card, proposal)
     else:
         calibration, dropped = with_subgroup(card, proposal)

@@ -8,6 +8,7 @@ dies in between has used up the attempt, and what it published is found and note
 """
 
 import logging
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -29,8 +30,9 @@ from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.versions import choose, of_model
+from monitoring.ledger.versions import choose, family, of_model
 from monitoring.recalibration.answers import AnswerFilter
+from monitoring.recalibration.finding import question_of
 from monitoring.recalibration.outcomes import attempts, claim, note
 from monitoring.recalibration.publication import (
     Recalibration,
@@ -103,6 +105,9 @@ UNFAIR: Final = (
     "It was not published, since many answers of that time have no label and nothing shows how the "
     "others were chosen."
 )
+MAY_CHANGE: Final = (
+    "It was not published, since it may change whether the finding is present by its threshold."
+)
 ON_TRIAL: Final = "It was not promoted, since a canary is running."
 FOUND: Final = "It was found after an interruption."
 
@@ -132,6 +137,7 @@ class ActiveAlarm:
 
     model: str
     version: int
+    finding: str
     watched_version_id: int
     drift: Drift
     history: list[Event]
@@ -180,15 +186,19 @@ class AlarmResponder:
             return None
         with self._ledger.read() as connection:
             try:
-                row = choose(connection, model, version)
+                rows = family(connection, model, version)
             except ModelNotInLedger:
                 return None
-            history = events.read(connection, row.watched_version_id)
-            drift = find_drift(connection, row.watched_version_id, history)
-            if drift is None or not drift.active:
-                return None
             attempts_ns = [event.at_ns for event in attempts(connection, model)]
-        return ActiveAlarm(model, version, row.watched_version_id, drift, history, attempts_ns)
+            for row in rows:
+                key = row.watched_version_id
+                history = events.read(connection, key)
+                drift = find_drift(connection, key, history)
+                if drift is not None and drift.active:
+                    return ActiveAlarm(
+                        model, version, row.finding, key, drift, history, attempts_ns
+                    )
+        return None
 
     def _respond(self, alarm: ActiveAlarm) -> None:
         published, last = alarm.published, alarm.last
@@ -229,6 +239,7 @@ class AlarmResponder:
                 self._store,
                 alarm.model,
                 version=alarm.version,
+                finding=alarm.finding or None,
                 answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
                 min_labels=self._policy.min_labels,
                 allow_label_changes=self._policy.label_changes,
@@ -244,7 +255,7 @@ class AlarmResponder:
     def _objection(self, alarm: ActiveAlarm) -> str:
         """Why the diagnosis speaks against a recalibration of all answers; empty if it does not."""
         with self._ledger.read() as connection:
-            row = choose(connection, alarm.model, alarm.version)
+            row = choose(connection, alarm.model, alarm.version, alarm.finding)
             found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
         cures = {each.code: each for each in found.actions}
         whole = cures.get(ActionCode.RECALIBRATE) or cures.get(ActionCode.ADJUST_CASE_MIX)
@@ -260,11 +271,15 @@ class AlarmResponder:
         precision = drafted.card.precisions[0]
         if precision in start.precisions:
             start = start.of_variant(precision)
-        excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
+        ends = [question_of(each, alarm.finding) for each in (start, drafted.card)]
+        excess = self._policy.limits.excess(*(each.calibration for each in ends))
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
+        if alarm.finding and not self._policy.label_changes:
+            unfair = unfair or MAY_CHANGE
         worse = harm(drafted)
         if excess or unfair or worse or self._policy.action == "propose":
             options = f"--last {max(alarm.labels, FEW_LABELS)}"
+            options += f" --finding {shlex.quote(alarm.finding)}" if alarm.finding else ""
             options += " --allow-label-changes" if self._policy.label_changes else ""
             detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
             self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})

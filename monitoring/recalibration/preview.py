@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from calibration.bins import BinSums, FloatArray
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice
 from calibration.diagnosis.facts import GroupEffect
-from calibration.measures.metrics import top_label
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.diagnosis.phrases import points
+from monitoring.recalibration.answers import claims
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.publication import Recalibration, harm
 
@@ -52,7 +52,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
     """Return what to show of a recalibration, a draft or published."""
     proposal = done.proposal
     return RecalibrationPreview(
-        title=f"Recalibration of {done.card.name} version {done.parent_version}",
+        title=f"Recalibration of {done.title} version {done.parent_version}",
         sentence=_sentence(done),
         changes=_changes(proposal),
         choice=proposal.choice,
@@ -83,6 +83,12 @@ def _only(done: Recalibration) -> str:
 
 
 def _changes(proposal: Proposal) -> str:
+    if proposal.finding:
+        return (
+            f"Whether {proposal.finding} is present by its threshold changes in "
+            f"{proposal.changed} of {counted(proposal.held_out, 'held-out answer')}. Whether its "
+            "sensitivity and specificity are acceptable is a clinical decision."
+        )
     if REMEDIES[proposal.remedy].keeps_argmax:
         return "No predicted class changes, only confidence does."
     return (
@@ -128,5 +134,5 @@ def _notes(done: Recalibration) -> Iterator[str]:
 
 
 def _reliability(probabilities: FloatArray, proposal: Proposal) -> list[ReliabilityBin]:
-    confidence, predicted = top_label(probabilities)
-    return reliability(BinSums.from_predictions(confidence, predicted == proposal.true_classes))
+    claimed = claims(probabilities, proposal.true_classes, finding=proposal.finding)
+    return reliability(BinSums.from_predictions(*claimed))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
+from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
@@ -72,6 +73,8 @@ class Proposal:
         classes: one entry per class.
         effects: on each subgroup, the largest growth of a gap first.
         group: whom the remedy changes; None: everybody.
+        finding: the one that it is about; '' for exclusive classes. A predicted class is then
+            whether it is present by its threshold, and the claim that is measured is presence.
     """
 
     remedy: str
@@ -92,6 +95,7 @@ class Proposal:
     aside: int = 0
     effects: tuple[GroupEffect, ...] = ()
     group: AnswerGroup | None = None
+    finding: str = ""
 
     @property
     def harmed(self) -> list[GroupEffect]:
@@ -122,7 +126,7 @@ def propose(
         answers.labels,
         weights=answers.weights,
         groups=answers.groups,
-        allow_label_changes=allow_label_changes,
+        allow_label_changes=allow_label_changes or card.finding is not None,
         exclude=_exclusions(card.calibration, answers, group),
     )
     if choice.chosen is None:
@@ -133,6 +137,7 @@ def propose(
     fitting, held_out = answers.part(fit), answers.part(~fit)
     affine = REMEDIES[choice.chosen].fit(fitting.logits(), fitting.labels, weights=fitting.weights)
     after = affine(held_out.logits())
+    measured = Measures.of_presence if card.finding else Measures.from_probabilities
     return Proposal(
         remedy=choice.chosen,
         choice=choice,
@@ -145,12 +150,13 @@ def propose(
         probabilities=after,
         true_classes=held_out.labels,
         tags=held_out.tags,
-        before=Measures.from_probabilities(held_out.probabilities, held_out.labels),
-        after=Measures.from_probabilities(after, held_out.labels),
+        before=measured(held_out.probabilities, held_out.labels),
+        after=measured(after, held_out.labels),
         changed=int((after.argmax(axis=1) != held_out.probabilities.argmax(axis=1)).sum()),
         classes=_class_changes(card.classes, held_out.probabilities, after, held_out.labels),
         aside=answers.aside,
         group=group,
+        finding=answers.finding,
     )
 
 
@@ -170,6 +176,12 @@ def _require(
             f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}{of}; "
             f"expected at least {needed:,}{fewest}.{_left_out(answers.aside)} Label more answers"
             f"{lower}."
+        )
+    rarest = int(np.bincount(answers.labels, minlength=2).min())
+    if card.finding and rarest < FEWEST_POSITIVES:
+        raise RecalibrationRefused(
+            f"{counted(n, 'label')} of {card.finding} hold {rarest} of the rarer answer; expected "
+            f"at least {FEWEST_POSITIVES} with it and without. Label more images."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
@@ -257,6 +269,9 @@ def _exclusions(
 ) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
     excluded = {}
+    if answers.finding:
+        a_finding = "a finding has a temperature and a bias"
+        return {VECTOR.name: a_finding, CASE_MIX.name: a_finding}
     if group is not None or calibration.subgroups:
         excluded[VECTOR.name] = (
             "a calibrator of a subgroup has no weight per class, and none can precede it"

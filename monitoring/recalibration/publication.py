@@ -15,7 +15,6 @@ from calibration.measures.summary import Measures
 from calibration.wording import counted, percent
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
-from model_store.bundle.graph import with_calibrator
 from model_store.bundle.probing import make_probes, problem_here
 from model_store.store.store import Store
 from monitoring.diagnosis.phrases import points
@@ -30,7 +29,9 @@ from monitoring.recalibration.answers import (
     labeled_answers,
 )
 from monitoring.recalibration.effects import effects_of
+from monitoring.recalibration.finding import in_presence, question_of
 from monitoring.recalibration.next_card import next_card
+from monitoring.recalibration.next_graph import next_graph
 from monitoring.recalibration.outcomes import note
 from monitoring.recalibration.proposal import Proposal, propose
 from monitoring.recalibration.representative import find_uneven_labels
@@ -75,7 +76,7 @@ class Recalibration:
         measured = (self.before.ece, self.after.ece, self.after.accuracy)
         numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
         parts = (
-            *(card.name, self.group, self.parent_version, self.parent_digest, card.precisions[0]),
+            *(self.title, self.group, self.parent_version, self.parent_digest, card.precisions[0]),
             *(proposal.remedy, proposal.labels, proposal.held_out),
             *(proposal.changed, proposal.audited),
             *(f"{number:.6g}" for number in numbers),
@@ -88,9 +89,20 @@ class Recalibration:
         return None if self.proposal.group is None else name_of(self.proposal.group)
 
     @property
+    def title(self) -> str:
+        """What is recalibrated: the model, or a finding of it."""
+        finding = self.proposal.finding
+        return f"{self.card.name}: {finding}" if finding else self.card.name
+
+    @property
+    def question(self) -> Card:
+        """The card of the finding, or the whole one."""
+        return question_of(self.card, self.proposal.finding)
+
+    @property
     def new_temperature(self) -> float:
         """The temperature in the new graph, or of the subgroup's calibrator."""
-        return calibrator_of(self.card, self.proposal.group).temperature
+        return calibrator_of(self.question, self.proposal.group).temperature
 
     @property
     def labels(self) -> int:
@@ -114,6 +126,7 @@ class Recalibration:
         return {
             "parent_version": self.parent_version,
             "group": self.group,
+            "finding": proposal.finding or None,
             "remedy": proposal.remedy,
             "labels": proposal.labels,
             "aside": proposal.aside,
@@ -133,7 +146,7 @@ class Recalibration:
             "model": self.card.name,
             "by": self.card.provenance.recalibrated_by,
             "temperature": [self.old_temperature, self.new_temperature],
-            "class_bias": calibrator_of(self.card, self.proposal.group).class_bias,
+            "class_bias": calibrator_of(self.question, self.proposal.group).class_bias,
             "ece": [self.before.ece, self.after.ece],
             "noise_floor": self.after.noise_floor,
         }
@@ -159,6 +172,7 @@ def recalibrate(
     model: str,
     *,
     version: int | None = None,
+    finding: str | None = None,
     answer_filter: AnswerFilter | None = None,
     min_labels: int = 100,
     allow_label_changes: bool = False,
@@ -172,6 +186,7 @@ def recalibrate(
 
     Args:
         version: the one in production by default.
+        finding: the one to recalibrate, of a model that has several.
         answer_filter: the labels to fit on; `AnswerFilter(group=read_group("site=B"))` recalibrates
             a subgroup alone.
         allow_label_changes: consider remedies that may change the predicted class.
@@ -185,42 +200,48 @@ def recalibrate(
         by: whose idea it was, for the card.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
-    the labels may be chosen; RecalibrationHarms; and the store's errors for a bundle that is
-    missing or damaged.
+    the labels may be chosen; RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
+    errors for a bundle that is missing or damaged.
     """
     bundle = store.read(model, version)
     chosen = answer_filter or AnswerFilter()
     with ledger.read() as connection:
         parent = answered_variant(connection, bundle, precision)
-        answers = labeled_answers(connection, parent.card, chosen, min_labels=min_labels)
+        question = question_of(parent.card, finding)
+        answers = labeled_answers(connection, question, chosen, min_labels=min_labels)
         uneven = None
         if not chosen_labels and chosen.prediction_ids is None:
             is_all = dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
             since_ns = None if is_all else answers.served_since_ns
             (row,) = load(connection, [answers.watched_version_id])
             if chosen.group is None:
-                uneven = find_uneven_labels(connection, row.watched_version_id, since_ns=since_ns)
+                uneven = find_uneven_labels(
+                    connection, row.watched_version_id, finding=row.finding, since_ns=since_ns
+                )
             else:
                 uneven = find_uneven_labels_in(connection, row, chosen.group, since_ns=since_ns)
-        everyone, watched = _everyone(connection, parent.card, chosen, answers, min_labels)
+        everyone, watched = _everyone(connection, question, chosen, answers, min_labels)
     proposal = propose(
         answers,
-        parent.card,
+        question,
         min_labels=min_labels,
         uneven=uneven,
         allow_label_changes=allow_label_changes,
         group=chosen.group,
     )
-    remedy, classes = REMEDIES[proposal.remedy], parent.card.classes
+    remedy, classes = REMEDIES[proposal.remedy], question.classes
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
+    if proposal.finding:
+        ends = [question_of(each, finding).findings or () for each in (parent.card, card)]
+        proposal = in_presence(proposal, ends[0][0], ends[1][0])
     drafted = Recalibration(
         card,
         parent.card.version,
         answers.watched_version_id,
-        calibrator_of(parent.card, chosen.group).temperature,
+        calibrator_of(question, chosen.group).temperature,
         proposal,
         answers.are_fair,
         answers.coverage,
@@ -327,17 +348,7 @@ def require_fair_labels(drafted: Recalibration) -> None:
 
 
 def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
-    card, numbers = drafted.model_copy(update={"version": version}), _numbers(drafted)
-    # With a calibrator of a subgroup alone, the graph stays as it is, to the byte.
-    same = numbers == _numbers(parent.card)
-    graph = parent.onnx if same else with_calibrator(parent.onnx, **numbers)
+    card = drafted.model_copy(update={"version": version})
+    graph = next_graph(parent, card)
     probes = make_probes({card.precisions[0]: graph}, card.input.spec)
     write_bundle(folder, card=card, onnx=graph, probes=probes)
-
-
-def _numbers(card: Card) -> dict[str, Any]:
-    """Return the numbers of a card's calibrator that its graph has."""
-    return {
-        name: getattr(card.calibration, name)
-        for name in ("temperature", "class_bias", "class_weight")
-    }

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.sums import read_slices
 
 _MIN_SERVED = 30  # answers in a cell before its share is compared
@@ -43,9 +43,14 @@ class LabeledShare:
 
 
 def find_uneven_labels(
-    connection: Connection, watched_version_id: int, *, since_ns: int | None = None
+    connection: Connection,
+    watched_version_id: int,
+    *,
+    finding: str = "",
+    since_ns: int | None = None,
 ) -> UnevenLabels | None:
-    """Compare the shares of labeled answers by class and confidence; None if chance explains.
+    """Compare the shares of labeled answers by class and confidence, of a `finding` by confidence;
+    None if chance explains.
 
     Counts whole days from the day of `since_ns` on.
     """
@@ -54,6 +59,8 @@ def find_uneven_labels(
     for name, sums in read_slices(connection, watched_version_id, since_day=since_day).items():
         if name.startswith("predicted:"):
             shares += shares_by_bin(name.removeprefix("predicted:"), sums.labeled.n, sums.served)
+        elif name == EVERYTHING and finding:
+            shares += shares_by_bin(finding, sums.labeled.n, sums.served)
     return compare_shares(shares)
 
 

@@ -213,7 +213,7 @@ def calibration_report(
             calm_evidence=calm_evidence(drift) if drift else None,
             tag_watches=find_tag_watches(connection, key, history),
             slices=measure_slices(deciding.slices) if slices else None,
-            history=tuple(as_entry(event) for event in told(history)[-_EVENTS:]),
+            history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
             bins=tuple(reliability(deciding.labeled)),
             class_bins=_class_bins(row, deciding) if slices else (),
             doubtful=find_doubtful(connection, row, since_day=seen.since_day) if slices else None,

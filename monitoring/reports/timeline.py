@@ -81,17 +81,17 @@ def read_timeline(
     ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [
-        {"version": row.version, "finding": row.finding, **as_entry(event)}
+        {"version": row.version, "finding": row.finding, **as_entry(event, row.finding)}
         for _, row, event in latest
     ]
 
 
-def as_entry(event: Event) -> TimelineEntry:
-    """Return one event as plain data."""
+def as_entry(event: Event, finding: str = "") -> TimelineEntry:
+    """Return one event as plain data; `finding`: the one that the watch is about, if any."""
     return {
         "kind": event.kind,
         "at": datetime.fromtimestamp(event.at_ns / 1e9, tz=UTC).isoformat(timespec="seconds"),
-        "sentence": _sentence(event),
+        "sentence": _sentence(event, finding),
         "feedback_id": event.feedback_id,
         "tag": _tag(event),
         "detail": event.detail,
@@ -107,10 +107,10 @@ def _tag(event: Event) -> str | None:
     return tag_of(event.name) if event.name else None
 
 
-def _sentence(event: Event) -> str:
+def _sentence(event: Event, finding: str) -> str:
     detail, tag = event.detail, _tag(event)
     if event.kind == ALARM:
-        return describe_alarm(detail, tag)
+        return describe_alarm(detail, tag, finding)
     of_tag = f" of answers with {tag}" if tag else ""
     if event.kind in (ACKNOWLEDGED, RESET):
         by = f" by {detail['actor']}" if detail.get("actor") else ""
@@ -130,10 +130,12 @@ def _sentence(event: Event) -> str:
             else f"The settings of the watch{of_tag} changed"
         )
         audited = ", audited answers only" if detail.get("audit") else ""
-        blind = "" if detail.get("class_wise", True) else ", predicted classes not told apart"
+        is_whole = detail.get("class_wise", True) or detail.get("flat", False)
+        blind = "" if is_whole else ", predicted classes not told apart"
+        allowed = tolerance(detail["tolerance"], detail.get("flat", False))
         return (
             f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on "
-            f"average, tolerance {tolerance(detail['tolerance'])}{audited}{blind}."
+            f"average, tolerance {allowed}{audited}{blind}."
         )
     if event.kind == SOURCES:
         named = ", ".join(f"{source}: {policy}" for source, policy in detail["policies"].items())
@@ -151,16 +153,21 @@ def _sentence(event: Event) -> str:
     return "This version was promoted to production." if event.kind == PROMOTED else event.kind
 
 
-def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
-    """Describe an alarm event; `tag`: whose alarm it is, if not that of all answers."""
+def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str = "") -> str:
+    """Describe an alarm event; `tag`: whose alarm it is, if not that of all answers; `finding`:
+    what the answers are about, if they are about one.
+    """
     where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
     if tag is not None:
         where = f"{'all' if where == 'all answers' else where} of them"
     of_tag, their = (f" of answers with {tag}", "their ") if tag is not None else ("", "")
     more_or_less = "less" if detail["direction"] == "over" else "more"
+    claim = "were right {} often than their confidence said"
+    if finding:
+        claim = f"had {finding} {{}} often than their probability said"
     sentence = (
         f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
-        f"were right {more_or_less} often than their confidence said."
+        f"{claim.format(more_or_less)}."
     )
     sentence += _by_class(detail)
     since = detail.get("since")

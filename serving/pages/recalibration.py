@@ -19,6 +19,7 @@ from model_store.errors import ModelStoreError, TagsInvalid
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
 from monitoring.errors import (
+    FindingNeeded,
     FormInvalid,
     QueryInvalid,
     RecalibrationHarms,
@@ -37,6 +38,7 @@ from monitoring.recalibration import (
 )
 from monitoring.recalibration.publication import publish_draft, require_fair_labels
 from monitoring.recalibration.subgroup import name_of
+from monitoring.routes import FINDING_REFUSALS, OF_FINDING
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
@@ -70,6 +72,7 @@ class RecalibrationForm(Struct, frozen=True):
     until: str
     seen: str
     why: str
+    finding: str | None = None
     last: str | None = None
     subgroup: str | None = None
     min_labels: str | None = None
@@ -85,6 +88,7 @@ class Wanted(NamedTuple):
     """The options of a recalibration, as `candor recalibrate` has them."""
 
     version: int | None
+    finding: str | None
     last: int | None
     subgroup: str | None
     min_labels: int
@@ -179,6 +183,7 @@ class RecalibrationRoutes:
             self.store,
             name,
             version=wanted.version,
+            finding=wanted.finding,
             answer_filter=AnswerFilter(
                 last=wanted.last,
                 until_feedback_id=until,
@@ -203,15 +208,21 @@ class RecalibrationRoutes:
             require_version(self.store, name, wanted.version)
         page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted}
         page |= {"asked": asked, "reason": reason, "refused": "", "unfair": ""}
-        page |= dict.fromkeys(("production", "drafted", "shown"))
+        page |= dict.fromkeys(("production", "findings", "drafted", "shown"))
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
             page["production"] = self.store.production(name)
+            page["findings"] = self._findings(name, wanted.version)
             if asked:
                 page |= self._preview(name, wanted)
-        except (RecalibrationRefused, ModelStoreError, OSError) as error:
+        except (RecalibrationRefused, FindingNeeded, ModelStoreError, OSError) as error:
             page["refused"] = refusal(error)
         return render("recalibrate.html", **page)
+
+    def _findings(self, name: str, version: int | None) -> tuple[str, ...]:
+        """The findings of a version, by default of the one in production; none of classes."""
+        card = self.store.read(name, version, signed=False).card
+        return card.classes if card.has_findings else ()
 
     def _preview(self, name: str, wanted: Wanted) -> dict[str, Any]:
         drafted, unfair = self._draft(name, wanted), ""
@@ -228,6 +239,7 @@ def read_wanted(fields: Mapping[str, str]) -> Wanted:
     """The options in a query or a form; empty ones count as left out. Raises QueryInvalid."""
     return Wanted(
         version=_optional(fields, "version"),
+        finding=fields.get("finding") or None,
         last=_optional(fields, "last"),
         subgroup=_subgroup(fields),
         min_labels=_optional(fields, "min_labels") or FEWEST,
@@ -273,6 +285,7 @@ _OPTIONS: Final = (
     Parameter(
         "version", "query", Version, "the version to start from; the one in production if left out"
     ),
+    OF_FINDING,
     Parameter("preview", "query", str, "yes: show what the recalibration would do"),
     Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
     Parameter("subgroup", "query", str, "site=B,site=E: recalibrate only answers with these tags"),
@@ -292,7 +305,13 @@ ENDPOINTS: Final = (
         summary="A page that shows what a recalibration on the ledger's labels would do.",
         scope="admin",
         parameters=_OPTIONS,
-        refuses=(ModelNotStored, QueryInvalid, StoreMissing, VersionNotStored),
+        refuses=(
+            *FINDING_REFUSALS,
+            ModelNotStored,
+            QueryInvalid,
+            StoreMissing,
+            VersionNotStored,
+        ),
     ),
     form(
         "/recalibrate/{model}",
@@ -301,6 +320,12 @@ ENDPOINTS: Final = (
         summary="Publish what that page showed as the next version, from its form.",
         scope="admin",
         conflicts=True,
-        refuses=(ModelNotStored, RecalibrationHarms, StoreMissing, VersionNotStored),
+        refuses=(
+            *FINDING_REFUSALS,
+            ModelNotStored,
+            RecalibrationHarms,
+            StoreMissing,
+            VersionNotStored,
+        ),
     ),
 )

@@ -151,7 +151,7 @@ def _described(
         class_bias=None if bias is None else (0.0, bias),
         split="val",
         sums=BinSums.from_predictions(probability, outcome),
-        measures=Measures.from_probabilities(
+        measures=Measures.of_presence(
             np.stack([1 - probability, probability], axis=1), outcome.astype(int)
         ),
     )

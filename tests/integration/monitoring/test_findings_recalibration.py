@@ -1,0 +1,105 @@
+"""One finding is recalibrated on its labels: the graph, its threshold and its promises follow; the
+others stay as they are.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.findings.calibrator import sigmoid
+from model_store.store.store import Store
+from monitoring.diagnosis.facts import State
+from monitoring.diagnosis.words import words_of
+from monitoring.errors import FindingNeeded, FindingUnknown, RecalibrationRefused
+from monitoring.feedback import FeedbackItem
+from monitoring.recalibration import preview_of, recalibrate
+from monitoring.reports.report import calibration_report
+from serving.inference.predictor import Predictor
+from tests.builders.answers import prediction_id
+from tests.builders.findings import FINDINGS, findings_bundle
+from tests.builders.monitored import Clock, MonitoredModel
+
+SHIFT = 1.2  # by which the log-odds of Edema are too low
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a model of three findings, and a ledger in which Edema is said too low."""
+    folder = tmp_path_factory.mktemp("chest")
+    store = Store(folder / "store")
+    store.publish("chest", functools.partial(findings_bundle))
+    store.promote("chest", 1)
+    card = store.read("chest").card
+    rng = np.random.default_rng(1)
+    logits = rng.normal(-1, 1.5, (900, 3))
+    truth = rng.random((900, 3)) < sigmoid(logits + np.array([SHIFT, 0, 0]))
+    with MonitoredModel(folder / "ledger.db", Clock(), card=card) as chest:
+        chest.serve_findings(range(900), sigmoid(logits))
+        words = np.where(truth, "present", "absent").tolist()
+        chest.label(
+            *(
+                FeedbackItem("", prediction_id(n), findings=dict(zip(FINDINGS, row, strict=True)))
+                for n, row in enumerate(words)
+            )
+        )
+    return folder
+
+
+def opened(place: Path) -> MonitoredModel:
+    return MonitoredModel(
+        place / "ledger.db", Clock(), card=Store(place / "store").read("chest").card
+    )
+
+
+def test_the_next_version_changes_one_finding(place: Path) -> None:
+    store = Store(place / "store")
+    with opened(place) as chest:
+        done = recalibrate(chest.ledger, store, "chest", finding="Edema")
+    before, after = store.read("chest", 1), store.read("chest", done.card.version)
+    old, new = (bundle.card.of_finding("Edema").findings[0] for bundle in (before, after))
+    assert new.calibration.class_bias[1] == pytest.approx(SHIFT, abs=0.35)
+    assert before.card.findings[1:] == after.card.findings[1:]
+    assert new.threshold == old.threshold == 0.5
+    assert new.promise.sensitivity.value > 0
+    assert new.labeled == done.proposal.held_out
+    assert done.proposal.after.signed_gap == pytest.approx(0, abs=0.06)
+    assert done.proposal.before.signed_gap < -0.12
+    assert done.proposal.changed > 0
+    (change,) = done.proposal.classes
+    assert change.sensitivity_after > change.sensitivity_before
+    assert "Edema" in preview_of(done).title
+    image = np.full((1, 3, 8, 8), 90, dtype=np.uint8)
+    p, q = (Predictor(bundle).predict(image) for bundle in (before, after))
+    np.testing.assert_allclose(p[:, 1:], q[:, 1:], atol=1e-6)
+    logit = np.log(p[0, 0] / (1 - p[0, 0]))
+    mapped = sigmoid(logit / new.calibration.temperature + new.calibration.class_bias[1])
+    assert q[0, 0] == pytest.approx(float(mapped), abs=1e-5)
+
+
+def test_what_cannot_be_recalibrated_is_refused(place: Path) -> None:
+    store = Store(place / "store")
+    with opened(place) as chest:
+        fit = functools.partial(recalibrate, chest.ledger, store, "chest", version=1)
+        with pytest.raises(FindingNeeded):
+            fit()
+        with pytest.raises(FindingUnknown):
+            fit(finding="Oedema")
+        with pytest.raises(RecalibrationRefused):  # nothing to gain
+            fit(finding="Mass")
+
+
+def test_the_diagnosis_speaks_of_presence(place: Path) -> None:
+    with opened(place) as chest:
+        edema, mass = (
+            calibration_report(chest.ledger, "chest", version=1, finding=name)
+            for name in ("Edema", "Mass")
+        )
+    assert edema.diagnosis.state is State.ALARM
+    said = words_of(edema.diagnosis)
+    assert "present more often than said" in said.title
+    for word in ("accura", "confiden"):
+        assert word not in " ".join((said.title, *said.summary, *said.actions)).lower()
+    assert mass.diagnosis.state is State.FINE
+    assert edema.reference["accuracy"] == pytest.approx(1 / 3, abs=0.1)
