@@ -14,6 +14,7 @@ from benchmarks.monitoring.answer_changes import answer_changes
 from benchmarks.monitoring.before_labels import before_labels
 from benchmarks.monitoring.beginnings import beginnings
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
+from benchmarks.monitoring.findings import findings
 from benchmarks.monitoring.looking import looking
 from benchmarks.monitoring.patients import patients
 from benchmarks.monitoring.remedies import simulate
@@ -91,6 +92,7 @@ PARTS: dict[str, Callable[[int, Path | None], Rows]] = {
     "tags": lambda streams, _: tags(streams=streams),
     "patients": lambda streams, _: patients(streams=min(streams, 60)),
     "tolerances": lambda streams, _: tolerances(streams=min(streams, 60)),
+    "findings": lambda streams, _: findings(streams=streams),
     "before-labels": lambda streams, run: before_labels(streams=streams, predictions=run),
     "answer-changes": lambda streams, run: answer_changes(streams=streams, predictions=run),
 }

@@ -7,7 +7,6 @@ not pass for a finding without a label.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -15,6 +14,7 @@ from monitoring.errors import FindingNeeded, FindingUnknown, MonitoringError
 from monitoring.feedback.items import (
     NO_FINDING,
     OTHERS,
+    STATUSES,
     FeedbackItem,
     FeedbackResult,
     FeedbackStatus,
@@ -23,13 +23,6 @@ from monitoring.feedback.items import (
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.schema import prediction, watched_versions
 from monitoring.ledger.statement import in_lists
-
-_FIRST: Final = (  # of several statuses, the one that speaks for the image
-    *(FeedbackStatus.REJECTED, FeedbackStatus.UNKNOWN, FeedbackStatus.EXPIRED),
-    *(FeedbackStatus.PENDING, FeedbackStatus.CORRECTED, FeedbackStatus.ACCEPTED),
-    *(FeedbackStatus.SECOND_READING, FeedbackStatus.PROXY, FeedbackStatus.IGNORED),
-    *(FeedbackStatus.UNCERTAIN, FeedbackStatus.UNCHANGED),
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ def _of_image(item: FeedbackItem, results: Mapping[str, FeedbackResult]) -> Feed
     """Return the result of an image; one without any label is unchanged."""
     if not results:
         return FeedbackResult(FeedbackStatus.UNCHANGED, item.prediction_id, findings={})
-    name, first = min(results.items(), key=lambda result: _FIRST.index(result[1].status))
+    name, first = min(results.items(), key=lambda result: STATUSES.index(result[1].status))
     row_id = first.prediction_id
     image_id = item.prediction_id or (row_id and finding_id(row_id, name))
     statuses = {name: result.status for name, result in results.items()}

@@ -72,6 +72,14 @@ class FeedbackStatus(StrEnum):
     REJECTED = "rejected"  # invalid; `detail` says why
 
 
+STATUSES: Final = (  # of several, the first speaks for the image
+    *(FeedbackStatus.REJECTED, FeedbackStatus.UNKNOWN, FeedbackStatus.EXPIRED),
+    *(FeedbackStatus.PENDING, FeedbackStatus.CORRECTED, FeedbackStatus.ACCEPTED),
+    *(FeedbackStatus.SECOND_READING, FeedbackStatus.PROXY, FeedbackStatus.IGNORED),
+    *(FeedbackStatus.UNCERTAIN, FeedbackStatus.UNCHANGED),
+)
+
+
 class Reason(StrEnum):
     """Why a label was not recorded: the values of candor_feedback_rejected_total{reason}."""
 

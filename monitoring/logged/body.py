@@ -18,6 +18,7 @@ from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
+from monitoring.feedback.presence import Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
 from monitoring.http.json_body import JsonReader
@@ -54,6 +55,22 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prediction_id: Annotated[Uuid, Meta(description="a UUIDv7, if you have one")] | None = None
     request_id: Annotated[Text, Meta(description="your own id of the answer")] | None = None
     probabilities: Probabilities | None = None
+    findings: (
+        Annotated[
+            dict[str, Fraction],
+            Meta(
+                max_length=CLASSES_LIMIT,
+                description="of a model with findings, in place of `probabilities`: the "
+                "probability that each is present",
+                examples=[{"Edema": 0.62, "Mass": 0.03}],
+            ),
+        ]
+        | None
+    ) = None
+    finding: (
+        Annotated[Text, Meta(description="of a row about one finding, as an export has them")]
+        | None
+    ) = None
     predicted: Annotated[Text, Meta(description="the class that the model predicted")] | None = None
     confidence: Fraction | None = None
     served_at: Moment | None = None
@@ -73,6 +90,10 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         None
     )
     label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
+    labels: Annotated[dict[str, Presence], Meta(description="of findings, as feedback")] | None = (
+        None
+    )
+    looked_for: Annotated[Text, Meta(description="as feedback")] | None = None
     source: Text | None = None
     reader: Text | None = None
     observed_at: Moment | None = None
@@ -98,12 +119,20 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             patient=_read_patient(self.patient),
             scope_p=self.scope_p,
             label=check_storable("label", self.label),
+            findings=self.findings,
+            finding=check_storable("finding", self.finding) or "",
+            labels=self._labels(),
             source=check_storable("source", self.source),
             observed_at_ns=read_time_ns("observed_at", self.observed_at),
             reader=check_storable("reader", self.reader),
         )
         _require(item)
         return item
+
+    def _labels(self) -> dict[str, str] | None:
+        if self.labels is None and self.looked_for is None:
+            return None
+        return read_findings(self.label, self.labels, self.looked_for)
 
 
 class LoggedPredictionResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,6 +178,8 @@ def _require(item: LoggedItem) -> None:
         raise PredictionInvalid(
             "Give each answer an id: 'request_id' (any text of yours), or a UUIDv7 'prediction_id'."
         )
+    if item.findings is not None or item.finding:
+        return
     if item.probabilities is None and (item.predicted is None or item.confidence is None):
         raise PredictionInvalid("Give 'probabilities', or 'predicted' (a class) and 'confidence'.")
     if item.prediction_id is None or item.served_at_ns is None:
@@ -203,9 +234,10 @@ def _from_text(entry: Any) -> Any:
     """An entry whose probabilities are JSON in a cell, as a CSV has them. Raises
     PredictionInvalid.
     """
-    if isinstance(entry, dict) and isinstance(entry.get("probabilities"), str):
-        return entry | {"probabilities": _from_cell("probabilities", entry["probabilities"])}
-    return entry
+    if not isinstance(entry, dict):
+        return entry
+    cells = (name for name in ("probabilities", "findings") if isinstance(entry.get(name), str))
+    return entry | {name: _from_cell(name, entry[name]) for name in cells}
 
 
 def _from_cell(name: str, value: Any) -> Any:

@@ -7,6 +7,7 @@ same one again has no effect; anything else needs a new version.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
+from calibration.calibrators.finding_answers import ABSENT_PRESENT
 from calibration.measures.summary import Measures
 from model_store.bundle.card import NAME_PATTERN, Card
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFull, brief
@@ -55,15 +57,31 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
     """A version of a model that Candor does not serve."""
 
     model: Annotated[str, Meta(pattern=NAME_PATTERN, description="the name", examples=["retina"])]
-    classes: Annotated[
-        list[ClassName],
-        Meta(
-            min_length=2,
-            max_length=CLASSES_LIMIT,
-            description="distinct names",
-            examples=[["healthy", "ill"]],
-        ),
-    ]
+    classes: (
+        Annotated[
+            list[ClassName],
+            Meta(
+                min_length=2,
+                max_length=CLASSES_LIMIT,
+                description="distinct names",
+                examples=[["healthy", "ill"]],
+            ),
+        ]
+        | None
+    ) = None
+    findings: (
+        Annotated[
+            dict[ClassName, Fraction],
+            Meta(
+                min_length=1,
+                max_length=CLASSES_LIMIT,
+                description="in place of `classes`, for several answers in one image: the "
+                "probability from which each finding is present",
+                examples=[{"Edema": 0.5, "Mass": 0.2}],
+            ),
+        ]
+        | None
+    ) = None
     version: Version = 1
     reference: ReferenceAnswers | None = None
     bundle_card: (
@@ -80,17 +98,24 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
             raise ModelInvalid(
                 f"Field 'model' must end with its last letter; got {brief(self.model)}."
             )
-        for name in self.classes:
+        if (self.classes is None) == (self.findings is None):
+            raise ModelInvalid("Give 'classes', or 'findings'.")
+        classes = list(self.findings or self.classes or ())
+        for name in classes:
             if not name.isprintable():
                 raise ModelInvalid(f"Field 'classes' must hold printable names; got {brief(name)}.")
-        if len(set(self.classes)) < len(self.classes):
+        if len(set(classes)) < len(classes):
             raise ModelInvalid("Field 'classes' must hold distinct names; one is there twice.")
         if self.bundle_card is not None:
-            return self._of_bundle(self.bundle_card)
+            return self._of_bundle(self.bundle_card, classes)
+        if self.findings is not None and self.reference is not None:
+            raise ModelInvalid("Field 'reference' is for exclusive classes.")
         reference = BinSums.zeros() if self.reference is None else self.reference.sums()
-        return LoggedCard(self.model, self.version, tuple(self.classes), reference)
+        return LoggedCard(
+            self.model, self.version, tuple(classes), reference, thresholds=self.findings
+        )
 
-    def _of_bundle(self, given: dict[str, Any]) -> "LoggedCard":
+    def _of_bundle(self, given: dict[str, Any], classes: list[str]) -> "LoggedCard":
         if self.reference is not None:
             raise ModelInvalid(
                 "Give 'reference' or 'bundle_card': the card has a reference of its own."
@@ -103,23 +128,25 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
             raise ModelInvalid(
                 f"Field 'bundle_card' is no card of a bundle: {place}: {first['msg']}."
             ) from None
-        if (card.name, card.version, list(card.classes)) != (
-            self.model,
-            self.version,
-            self.classes,
-        ):
+        same = (card.name, card.version, list(card.classes)) == (self.model, self.version, classes)
+        if not same or card.has_findings != (self.findings is not None):
             raise ModelInvalid(
                 "Field 'bundle_card' must be of the same model, version and classes as the "
                 "declaration."
             )
         said = {name: value for name, value in given.items() if name not in _OF_FILES}
         return LoggedCard(
-            card.name, card.version, card.classes, card.calibration.sums, bundle_card=said
+            card.name,
+            card.version,
+            card.classes,
+            card.calibration.sums,
+            bundle_card=said,
+            thresholds=self.findings,
         )
 
 
 class DeclaredModel(Struct, frozen=True):
-    """A declared version, as the ledger has it."""
+    """A declared version, as the ledger has it; `classes` are the names of findings, if it has."""
 
     model: str
     version: int
@@ -133,6 +160,7 @@ class LoggedCard:
     `reference`: the sums of the answers it is compared with; empty without a reference.
     `bundle_card`: the card of a bundle as it was sent, because another release of Candor may write
         it in another way.
+    `thresholds`: of a model with findings, by finding; the `classes` are their names.
     """
 
     model: str
@@ -140,11 +168,32 @@ class LoggedCard:
     classes: tuple[str, ...]
     reference: BinSums
     bundle_card: dict[str, Any] | None = None
+    thresholds: Mapping[str, float] | None = None
 
-    def as_json(self) -> str:
-        """The card to store: the bundle's, or what reports and metrics read of one."""
+    def as_json(self) -> dict[str, str]:
+        """The cards to store, by finding: the bundle's, or what reports and metrics read of one."""
+        if self.thresholds is None:
+            return {"": json.dumps(self._card(), sort_keys=True)}
         if self.bundle_card is not None:
-            return json.dumps(self.bundle_card | {"origin": LOGGED}, sort_keys=True)
+            card = Card.model_validate(self.bundle_card)
+            said = {name: card.of_finding(name).model_dump(mode="json") for name in self.classes}
+            return {name: _as_logged(each) for name, each in said.items()}
+        return {name: _as_logged(self._question(name)) for name in self.classes}
+
+    def _question(self, name: str) -> dict[str, Any]:
+        """What reports and metrics read of the card of a finding."""
+        threshold = (self.thresholds or {})[name]
+        finding = {"name": name, "threshold": threshold, "labeled": 0, "positives": 0}
+        return self._card() | {
+            "classes": ABSENT_PRESENT,
+            "finding": name,
+            "findings": [finding],
+            "conformal": None,
+        }
+
+    def _card(self) -> dict[str, Any]:
+        if self.bundle_card is not None:
+            return self.bundle_card | {"origin": LOGGED}
         reference = {
             "method": "unknown",
             "temperature": 1.0,
@@ -158,7 +207,11 @@ class LoggedCard:
             "version": self.version,
             "classes": list(self.classes),
         }
-        return json.dumps(named | {"calibration": reference, "referral": None}, sort_keys=True)
+        return named | {"calibration": reference, "referral": None}
+
+
+def _as_logged(card: dict[str, Any]) -> str:
+    return json.dumps(card | {"origin": LOGGED}, sort_keys=True)
 
 
 def read_declaration(body: bytes) -> LoggedCard:
@@ -169,17 +222,18 @@ def read_declaration(body: bytes) -> LoggedCard:
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> list[WatchedVersion]:
     """The version's rows, new or known. Raises ModelDiffers, ModelServed and ModelsFull."""
     lock(connection, Lock.REQUESTS)
-    text = card.as_json()
+    cards = card.as_json()
+    hashes = set(map(sha256_of, cards.values()))
     known = [row for row in of_model(connection, card.model) if row.version == card.version]
     if any(not row.is_logged for row in known):
         raise ModelServed(card.model, card.version)
-    if any(row.card_sha256 != sha256_of(text) for row in known):
+    if known and {row.card_sha256 for row in known} != hashes:
         raise ModelDiffers(card.model, card.version)
     if not known:
         logged = watched_versions.c.card.like(f'%"origin": "{LOGGED}"%')
         if (connection.scalar(select(func.count()).where(logged)) or 0) >= MODELS_LIMIT:
             raise ModelsFull(MODELS_LIMIT)
-    return enter(connection, card.model, card.version, {"": text}, now_ns=now_ns)
+    return enter(connection, card.model, card.version, cards, now_ns=now_ns)
 
 
 DECLARATIONS = JsonReader(LoggedModel, ModelInvalid, whole="A declaration")

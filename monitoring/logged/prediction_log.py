@@ -15,6 +15,8 @@ from sqlalchemy import Connection, select
 
 from calibration.wording import counted
 from monitoring.errors import (
+    FindingNeeded,
+    FindingUnknown,
     LabelUnknown,
     ModelNotInLedger,
     ModelServed,
@@ -24,7 +26,14 @@ from monitoring.errors import (
     brief,
 )
 from monitoring.feedback.answers import find
-from monitoring.feedback.items import FeedbackItem, FeedbackStatus
+from monitoring.feedback.items import (
+    NO_FINDING,
+    OTHERS,
+    STATUSES,
+    FeedbackItem,
+    FeedbackStatus,
+)
+from monitoring.ledger.findings import PRESENT, finding_id
 from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
@@ -40,7 +49,8 @@ class LoggedItem(NamedTuple):
 
     Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or
     `predicted` and `confidence`. `label` is the true class, if it is known. Without `version` it
-    belongs to the model's newest.
+    belongs to the model's newest. Of an image with findings, `findings` has the probability that
+    each is present, and `labels` what is known; `finding` is that of an item that `apart` returned.
     """
 
     model: str
@@ -59,6 +69,22 @@ class LoggedItem(NamedTuple):
     source: str | None = None
     observed_at_ns: int | None = None
     reader: str | None = None
+    findings: Mapping[str, float] | None = None
+    labels: Mapping[str, str] | None = None
+    finding: str = ""
+
+    def apart(self, known: Sequence[str]) -> "list[LoggedItem]":
+        """Return one item for each finding of an image, of a model with those that are `known`."""
+        if self.findings is None:
+            return [self]
+        of_image = FeedbackItem("", findings=self.labels).apart(known) if self.labels else []
+        labels = {each.finding: each.label for each in of_image}
+        return [
+            self._replace(
+                finding=name, confidence=p, findings=None, labels=None, label=labels.get(name)
+            )
+            for name, p in self.findings.items()
+        ]
 
 
 class LoggedStatus(StrEnum):
@@ -123,6 +149,29 @@ class PredictionLog:
         self._known: dict[bytes, _RecordedAnswer] = {}
         self._pruned_before_ns = 0
 
+    def apart(self, item: LoggedItem) -> "list[LoggedItem] | LoggedResult":
+        """Return an item for each finding of an image, or the refusal of one that does not fit."""
+        self._row(item)
+        rows = [
+            row
+            for row in self._models[item.model]
+            if row.is_logged and item.version in (None, row.version)
+        ]
+        known = [row.finding for row in rows if rows and row.version == rows[0].version]
+        if item.findings is None and not item.finding and known and "" not in known:
+            return rejected(FindingNeeded, str(FindingNeeded(item.model, known)))
+        named = [*(item.findings or ()), *(item.labels or ()), item.finding]
+        for name in named:
+            if name and name not in known and name not in (OTHERS, NO_FINDING) and known:
+                found = [each for each in known if each]
+                return rejected(FindingUnknown, str(FindingUnknown(name, found)))
+        if item.findings is not None and (missing := {*known} - {*item.findings}):
+            return rejected(
+                PredictionInvalid,
+                f"'findings' lacks {brief(min(missing))}; give each of the model.",
+            )
+        return item.apart(known)
+
     def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
         """Check the items, one result each; new predictions go to `rows`."""
         rows = [self._row(item) for item in items]
@@ -137,7 +186,8 @@ class PredictionLog:
             known = of_model(self._connection, item.model)
             self._models[item.model] = sorted(known, key=lambda row: -row.version)
         for row in self._models[item.model]:
-            if row.is_logged and item.version in (None, row.version):
+            fits = row.is_logged and item.version in (None, row.version)
+            if fits and row.finding == item.finding:
                 self._versions.setdefault(row.watched_version_id, row)
                 return row
         return None
@@ -174,10 +224,18 @@ class PredictionLog:
 
     def _key(self, item: LoggedItem, row: WatchedVersion) -> bytes:
         if item.prediction_id is not None:
-            return item.prediction_id
+            return finding_id(item.prediction_id, row.finding)
         request_id = item.request_id or ""
         known = self._keys.get((row.watched_version_id, request_id))
-        return known or make_key(self._served_at_ns(item), row.watched_version_id, request_id)
+        if known is not None:
+            return known
+        first = min(
+            each.watched_version_id
+            for each in self._models[row.model]
+            if each.version == row.version
+        )
+        image_id = make_key(self._served_at_ns(item), first, request_id)
+        return finding_id(image_id, row.finding)
 
     def _served_at_ns(self, item: LoggedItem) -> int:
         if item.served_at_ns is not None:
@@ -187,7 +245,7 @@ class PredictionLog:
     def _one(self, item: LoggedItem, row: WatchedVersion | None) -> LoggedResult:
         if row is None:
             return self._undeclared(item)
-        if item.label is not None and item.label not in row.class_index:
+        if item.label is not None and row.label_index(item.label) is None:
             return rejected(LabelUnknown, str(LabelUnknown(item.label, row.classes)))
         try:
             said = _read_answer(item, row)
@@ -217,13 +275,24 @@ class PredictionLog:
         return LoggedResult(LoggedStatus.ACCEPTED, key)
 
 
+def joined(parts: Sequence[tuple[LoggedItem, LoggedResult]]) -> LoggedResult:
+    """Return the result of an image from those of its findings: the least good one speaks."""
+    order = list(LoggedStatus)
+    item, first = max(parts, key=lambda part: order.index(part[1].status))
+    feedback = [result.feedback for _, result in parts if result.feedback is not None]
+    image_id = first.prediction_id and finding_id(first.prediction_id, item.finding)
+    said = min(feedback, key=STATUSES.index) if feedback else None
+    return first._replace(prediction_id=image_id, feedback=said)
+
+
 def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
     """The label that was sent with a prediction, if that is in the ledger now."""
     if item.label is None or result.status not in (LoggedStatus.ACCEPTED, LoggedStatus.UNCHANGED):
         return None
     return FeedbackItem(
         item.label,
-        result.prediction_id,
+        finding_id(result.prediction_id or b"", item.finding),
+        finding=item.finding,
         source=item.source,
         observed_at_ns=item.observed_at_ns,
         reader=item.reader,
@@ -248,6 +317,11 @@ def make_key(served_at_ns: int, watched_version_id: int, request_id: str) -> byt
 
 def _read_answer(item: LoggedItem, row: WatchedVersion) -> _ReadAnswer:
     """Read a prediction of a declared version. Raises PredictionInvalid."""
+    if row.finding:
+        if item.confidence is None:
+            raise PredictionInvalid("Give 'confidence', the probability that the finding is there.")
+        both = _of_two(PRESENT, item.confidence, len(row.classes))
+        return _ReadAnswer(PRESENT, item.confidence, both)
     predicted = None if item.predicted is None else row.class_index.get(item.predicted)
     if item.predicted is not None and predicted is None:
         raise PredictionInvalid(f"Field 'predicted': {LabelUnknown(item.predicted, row.classes)}")

@@ -17,7 +17,13 @@ from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.versions import WatchedVersion, of_card
-from monitoring.logged.prediction_log import LoggedItem, LoggedResult, PredictionLog, label_of
+from monitoring.logged.prediction_log import (
+    LoggedItem,
+    LoggedResult,
+    PredictionLog,
+    joined,
+    label_of,
+)
 from monitoring.patient_id import PatientKey
 from monitoring.recording.queue import Batch, CommitGroup
 from monitoring.recording.spool import Frame
@@ -78,6 +84,8 @@ class Commit:
         counts = TransactionCounts()
         lock(connection, Lock.REQUESTS)  # nobody else may log, or label by request id, meanwhile
         log = PredictionLog(connection, self.versions, patients=self.patients, now_ns=now_ns)
+        images = [log.apart(item) for item in items]
+        items = [item for image in images if isinstance(image, list) for item in image]
         results = log.judge(items)
         labels = {
             number: label
@@ -87,7 +95,11 @@ class Commit:
         recorded = self._record(connection, log.rows, list(labels.values()), counts, now_ns=now_ns)
         for number, label_result in zip(labels, recorded, strict=True):
             results[number] = results[number]._replace(feedback=label_result.status)
-        return counts, results
+        left = iter(zip(items, results, strict=True))
+        return counts, [
+            joined(list(itertools.islice(left, len(image)))) if isinstance(image, list) else image
+            for image in images
+        ]
 
     def _require_registered(self, watched_version_ids: set[int]) -> None:
         for watched_version_id in watched_version_ids - self.versions.keys():

@@ -31,8 +31,9 @@ class LoggedPredictionRoutes:
         async with self._bodies.parsed(request, read_declaration) as card:
             if self._served(card.model) is not None:
                 raise ModelServed(card.model)
-            (row,) = await asyncio.wrap_future(self._recorder.declare(card))
-        return DeclaredModel(row.model, row.version, list(row.classes))
+            rows = await asyncio.wrap_future(self._recorder.declare(card))
+        findings = [row.finding for row in rows if row.finding]
+        return DeclaredModel(rows[0].model, rows[0].version, findings or list(rows[0].classes))
 
     async def post(
         self, request: Request

@@ -364,3 +364,36 @@ def test_the_number_of_series_is_bounded() -> None:
     kept = within_bound(newest_first)
     assert len(kept) == 2 * FINDINGS_SHOWN
     assert {version for version, _ in kept} == {"30", "29"}
+
+
+@pytest.mark.anyio
+async def test_logged_models_may_have_findings(tmp_path: Path) -> None:
+    declared = {"model": "far", "findings": {"Edema": 0.4, "Mass": 0.5}}
+    logged = {"model": "far", "request_id": "scan-1", "findings": {"Edema": 0.62, "Mass": 0.03}}
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as monitored:
+        async with client_of(monitored) as client:
+            answer = await client.post("/models-log", json=declared)
+            assert answer.json()["classes"] == ["Edema", "Mass"]
+            again = await client.post("/models-log", json=declared)
+            assert again.status_code == 200
+            sent = logged | {"labels": {"Edema": 1}}
+            first = (await client.post("/predictions-log", json=sent)).json()
+            assert (first["status"], first["feedback"]) == ("accepted", "accepted")
+            same = (await client.post("/predictions-log", json=sent)).json()
+            assert (same["status"], same["feedback"]) == ("unchanged", "unchanged")
+            label = {"prediction_id": first["prediction_id"], "labels": {"Mass": 0}}
+            assert (await client.post("/feedback", json=label)).json()["status"] == "accepted"
+            row = {"model": "far", "request_id": "scan-2", "finding": "Edema", "confidence": 0.1}
+            assert (await client.post("/predictions-log", json=row)).json()["status"] == "accepted"
+            for wrong, code in (
+                (logged | {"findings": {"Oedema": 0.1}}, "unknown_finding"),
+                (logged | {"findings": {"Edema": 0.1}}, "invalid_prediction"),
+                ({**logged, "findings": None, "probabilities": [0.5, 0.5]}, "finding_needed"),
+            ):
+                answer = await client.post("/predictions-log", json=wrong)
+                assert (answer.status_code, answer.json()["error"]) == (422, code)
+            overview = (await client.get("/models/far/report")).json()
+        labeled = {each["finding"]: each["coverage"] for each in overview["findings"]}
+        assert [labeled[name]["served"] for name in ("Edema", "Mass")] == [2, 1]
+        assert [labeled[name]["labeled"] for name in ("Edema", "Mass")] == [1, 1]
+        assert_recounts(monitored)
