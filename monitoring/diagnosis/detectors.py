@@ -38,6 +38,7 @@ class DetectorState:
 
     Attributes:
         labels: that it has seen since the last reset.
+        flat: whether the tolerance is the same at every log-odds.
         log_evalue: minus infinity before the first of them.
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the
             estimated start.
@@ -53,7 +54,7 @@ class DetectorState:
     direction: str | None
     alarm_label: int | None
     tolerance: float
-    flat: bool
+    flat: bool = False
     alarm_audit: bool = False
     alarm: (
         Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
