@@ -176,7 +176,8 @@ def masked(line: str) -> str:
 
 def test_the_note_about_changed_classes_is_printed_so() -> None:
     proposal = cast(
-        "Proposal", SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124)
+        "Proposal",
+        SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124, finding=""),
     )
     shown = cast("RecalibrationPreview", SimpleNamespace(changes=_changes(proposal), notes=()))
     (printed,) = note_lines(shown)
