@@ -89,7 +89,8 @@ async def test_it_is_in_reports_metrics_drift_and_slices(
     assert "predicted:mild" in slices
     metrics = (await client.get("/metrics")).text
     assert 'candor_feedback_total{bin="11",finding="",model="retina",version="3"} 61.0' in metrics
-    assert 'candor_calibration_labels{finding="",model="retina",version="3",window="all"} 61.0' in metrics
+    series = 'candor_calibration_labels{finding="",model="retina",version="3",window="all"}'
+    assert f"{series} 61.0" in metrics
     assert "retina" in model_page(read_page_data(monitored.ledger, "retina"))
     assert check(monitored.ledger).agrees
     assert_same_state(*monitored.detectors(2))
