@@ -67,7 +67,12 @@ def choose_output(
             f"several of its outputs may be class scores, and their answers differ: give --output "
             f"with one of {listed}{several}"
         )
-    return (min(fitting, key=_unlikely),)
+
+    def rank(each: ScoreOutput) -> tuple[bool, int]:  # one that shows what its scores are first
+        shows = read_scores(model, each, rows[each], reading=reading).shown_by
+        return not shows, _unlikely(each)
+
+    return (min(fitting, key=rank),)
 
 
 def join_heads(

@@ -7,45 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 from onnx import NodeProto, helper
 from PIL import Image
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
-from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, foreign_onnx
+from tests.builders.foreign import Array, answers, imported, linear, node, run_import, sigmoid
 
 NAMES = ("Edema", "Mass", "Nodule", "Pneumonia")
 SAID = ("--normalize", "unit", "--channels", "rgb")
 FINDINGS = ("--findings", ",".join(NAMES), *SAID)
 PIXELS = np.random.default_rng(3).integers(0, 256, (5, 3, SIDE, SIDE), dtype=np.uint8)
 WEIGHTS = np.random.default_rng(4).normal(0, 0.15, (3 * SIDE * SIDE, 4)).astype(np.float32)
-
-Array = npt.NDArray[Any]
-
-
-def run(path: Path, *options: str) -> Any:
-    command = ["import", str(path), "--store", str(path.parent / "store"), "--name", "theirs"]
-    return CliRunner().invoke(app, [*command, "--json", *options])
-
-
-def imported(path: Path, *options: str) -> dict[str, Any]:
-    done = run(path, *options)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return dict(json.loads(done.stdout))
-
-
-def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
-    return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
-
-
-def linear(*after: NodeProto, logits: str = "scores") -> list[NodeProto]:
-    return [node("Flatten", "pixels", "flat"), node("MatMul", "flat weights", logits), *after]
 
 
 def heads(ending: str) -> list[NodeProto]:
@@ -60,18 +36,12 @@ def of_findings(path: Path, nodes: Sequence[NodeProto], **options: Any) -> Path:
     return foreign_onnx(path, nodes, constants=constants, **options)
 
 
-def sigmoid(z: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-z.astype(np.float64))))
-
-
 def logits() -> Array:
     return np.asarray((PIXELS.reshape(len(PIXELS), -1) / np.float32(255)) @ WEIGHTS)
 
 
-def found(done: Mapping[str, Any], path: Path, pixels: Array = PIXELS) -> Array:
-    bundle = Store(path.parent / "store").read("theirs", done["version"])
-    session = ort.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(["probabilities"], {"image": pixels})[0])
+def found(done: Mapping[str, Any], path: Path) -> Array:
+    return answers(done, path, PIXELS)
 
 
 LOWER = tuple(name.lower() for name in NAMES)
@@ -171,20 +141,20 @@ def test_one_score_may_be_a_finding_or_two_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["Identity", "Sigmoid"])
 def test_two_readings_are_asked_about_with_what_to_type(tmp_path: Path, ending: str) -> None:
     path = of_findings(tmp_path / "model.onnx", linear(node(ending, "z", "scores"), logits="z"))
-    done = run(path, "--classes", ",".join(NAMES), *SAID)
+    done = run_import(path, "--classes", ",".join(NAMES), *SAID)
     assert isinstance(done.exception, ForeignModelUnclear)
     said = str(done.exception)
     assert "--exclusive" in said
     assert f"--findings {','.join(NAMES)}" in said
     assert not (tmp_path / "store" / "theirs").exists()
-    alone = str(run(path).exception)
+    alone = str(run_import(path).exception)
     assert all(each in alone for each in ("--exclusive", "--findings", "--normalize", "--channels"))
 
 
 def test_scores_that_sum_to_one_are_no_findings(tmp_path: Path) -> None:
     for ending in ("Softmax", "LogSoftmax"):
         path = of_findings(tmp_path / "model.onnx", linear(node(ending, "z", "scores"), logits="z"))
-        assert isinstance(run(path, *FINDINGS).exception, ForeignModelRefused)
+        assert isinstance(run_import(path, *FINDINGS).exception, ForeignModelRefused)
         assert imported(path, "--classes", ",".join(NAMES), *SAID)["findings"] == []
 
 
@@ -193,7 +163,7 @@ def test_outputs_that_differ_are_asked_about(tmp_path: Path) -> None:
     path = of_findings(
         tmp_path / "model.onnx", nodes, outputs=("main", "auxiliary"), constants=HALVES
     )
-    said = str(run(path, "--exclusive", "--classes", ",".join(NAMES), *SAID).exception)
+    said = str(run_import(path, "--exclusive", "--classes", ",".join(NAMES), *SAID).exception)
     assert "--output" in said
     assert "main, auxiliary" in said
     done = imported(path, "--output", "main", *FINDINGS)
@@ -285,7 +255,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("--exclusive", "--classes", ",".join(NAMES)),
         ("--findings", "Cyst,Scar,Fracture,Effusion"),
     ):
-        done = run(path, "--data", str(table), *options, *SAID)
+        done = run_import(path, "--data", str(table), *options, *SAID)
         assert isinstance(done.exception, LabeledFolderRefused)
     table.write_text(table.read_text().replace("Path", "where"))
-    assert "`path`" in str(run(path, "--data", str(table), *FINDINGS).exception)
+    assert "`path`" in str(run_import(path, "--data", str(table), *FINDINGS).exception)
