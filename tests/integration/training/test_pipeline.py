@@ -100,6 +100,7 @@ class TestRunFolder:
             "plots/risk_coverage.png",
             "predictions.npz",
             "samples.npy",
+            "scope.npz",
         ]
         assert [path.name for path in run.folder.parent.iterdir()] == [run.folder.name]
 
