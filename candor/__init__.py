@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
+    from candor.predictions.estimator import ProbabilityCalibrator as ProbabilityCalibrator
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
     from candor.predictions.findings_calibration import FindingsMeasures as FindingsMeasures
     from candor.predictions.measurement import measure as measure
@@ -69,6 +70,7 @@ _MODULES = {
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
+    "candor.predictions.estimator": ("ProbabilityCalibrator",),
     "candor.predictions.findings_calibration": ("FindingsCalibration", "FindingsMeasures"),
     "candor.predictions.measurement": ("measure",),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
@@ -102,7 +104,7 @@ def _load(name: str) -> object:
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        if not module.startswith("training"):
+        if not module.startswith(("training", "candor.predictions.estimator")):
             raise
         from model_store.installation import install_command
 
