@@ -19,7 +19,7 @@ from candor.predictions.labeled import CELLS_LIMIT
 from candor.predictions.row_groups import group_of
 
 _CHUNK = 20_000
-_MISSING = {"", "na", "<na>", "n/a", "nan", "null"}
+_MISSING = {"", "na", "<na>", "n/a", "#n/a", "nan", "null"}
 # missing where a number is expected; a class may be called "none"
 _NO_NUMBER = {"none", "-", "?", "."}
 _YES = {"1", "1.0", "true", "yes", "t", "y", "right", "correct"}
@@ -191,7 +191,7 @@ def _number(value: Any, column: str, row: int) -> float:
     if text is None or text.casefold() in _NO_NUMBER:
         return float("nan")
     plain = text.removesuffix("%").strip()
-    if re.fullmatch(r"[-+]?\d*,\d+", plain):  # a decimal comma
+    if re.fullmatch(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?", plain):  # a decimal comma
         plain = plain.replace(",", ".")
     try:
         return float(plain) / (100 if text.endswith("%") else 1)

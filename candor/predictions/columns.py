@@ -92,6 +92,7 @@ class TableColumns:
         group_pattern: what finds the group in the cells of `group`; None if these are the groups.
         kind: what the scores are, if the names or the caller say so.
         ids: columns that identify a row; `unused`: all others.
+        repeated: rows whose file an earlier row names.
     """
 
     label: str | None = None
@@ -107,6 +108,7 @@ class TableColumns:
     kind: Kind | None = None
     ids: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    repeated: int = 0
 
     def described(self) -> list[tuple[str, str]]:
         """What was taken for what, as pairs of a role and columns."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,14 @@ def read_predictions(
     """
     chosen = options or ReadingOptions()
     columns, collected = _collect(file, chosen, progress)
-    return interpret_cells(collected, columns, chosen)
+    found = interpret_cells(collected, columns, chosen)
+    if not columns.repeated:
+        return found
+    said = (
+        f"{counted(columns.repeated, 'row')} with the file of an earlier row: they count as "
+        "independent rows. Remove copies, or keep them together with `--group`."
+    )
+    return replace(found, notes=(*found.notes, said))
 
 
 def _collect(

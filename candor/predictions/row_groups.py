@@ -39,16 +39,19 @@ def with_groups(
     others = [name for name in columns.unused if name not in known]
     names = [*([columns.group] if columns.group else []), *others]
     cells = _cells(file, [*names, *([files] if files else [])])
-    used, asked = find_groups({name: cells[name] for name in names})
+    used, asked = find_groups(cells)
     if asked is not None:
         raise ColumnsUnclear(
             f"{file}: does the column {asked!r} tell patients or slides apart? Then give --group "
             f"{asked!r}, so that rows of one are not counted as independent; {_DECLINE}"
         )
+    repeated = 0
     if used is None and files is not None:
         _ask_about_files(file, cells[files])
+        repeated = len(cells[files]) - len(set(cells[files]))
     left = (*([columns.group] if columns.group else []), *columns.unused)
-    return replace(columns, group=used, unused=tuple(name for name in left if name != used))
+    unused = tuple(name for name in left if name != used)
+    return replace(columns, group=used, unused=unused, repeated=repeated)
 
 
 def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:

@@ -1,7 +1,9 @@
-"""The rows of tables: `.csv`, `.ndjson`, `.jsonl` and `.parquet`."""
+"""The rows of tables: `.csv`, `.tsv`, `.txt`, `.ndjson`, `.jsonl` and `.parquet`."""
 
+import codecs
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,10 @@ from candor.predictions.errors import TableRefused
 from model_store.csv_cells import plain_cell
 from model_store.installation import install_command
 
+_TEXTS = (".csv", ".tsv", ".txt")
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t|])", re.IGNORECASE)
+
 
 def count_rows(file: Path) -> int:
     """Return the number of rows, of text files about that number, by their lines."""
@@ -22,7 +28,7 @@ def count_rows(file: Path) -> int:
         return count
     with file.open("rb") as stream:
         lines = sum(piece.count(b"\n") for piece in iter(lambda: stream.read(2**20), b""))
-    return max(1, lines - (file.suffix.lower() == ".csv"))
+    return max(1, lines - (file.suffix.lower() in _TEXTS))
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -32,19 +38,22 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
         TableRefused: a file of another kind, or one that cannot be read.
     """
     kinds = {
-        ".csv": _csv_rows,
+        **dict.fromkeys(_TEXTS, _csv_rows),
         ".ndjson": _json_rows,
         ".jsonl": _json_rows,
         ".parquet": _parquet_rows,
     }
     if file.suffix.lower() not in kinds:
-        raise TableRefused(f"{file}: expected a name that ends in {', '.join(kinds)}")
+        raise TableRefused(
+            f"{file}: expected a name that ends in {', '.join(kinds)}; save a spreadsheet as CSV "
+            "UTF-8"
+        )
     return kinds[file.suffix.lower()](file)
 
 
 def read_columns(file: Path) -> list[str]:
     """Return a table's columns; of NDJSON, the keys of 200 rows. Raises TableRefused."""
-    if file.suffix.lower() == ".csv":
+    if file.suffix.lower() in _TEXTS:
         with _open_csv(file) as lines, _named(file):
             return list(_csv_reader(file, lines).fieldnames or [])
     if file.suffix.lower() == ".parquet":
@@ -54,14 +63,23 @@ def read_columns(file: Path) -> list[str]:
 
 
 def _open_csv(file: Path) -> TextIO:
-    return file.open(newline="", encoding="utf-8-sig")
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    # what a spreadsheet calls Unicode text
+    wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return file.open(newline="", encoding="utf-16" if wide else "utf-8-sig")
 
 
 def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
-    """A reader of a table separated by commas, semicolons (as in much of Europe) or tabs."""
+    """A reader of a table separated by commas, semicolons (as in much of Europe), tabs or bars."""
     header = lines.readline()
-    lines.seek(0)
-    delimiter = "," if "," in header else next((each for each in ";\t" if each in header), ",")
+    if named := _SEPARATOR_LINE.fullmatch(header.strip()):  # written and read by Excel alone
+        delimiter = named[1]
+    else:
+        lines.seek(0)
+        delimiter = max(
+            _DELIMITERS, key=lambda each: len(next(csv.reader([header], delimiter=each), []))
+        )
     reader = csv.DictReader(lines, restkey="(beyond the header)", delimiter=delimiter)
     reader.fieldnames = [plain_cell(name) for name in reader.fieldnames or []]
     _require_distinct(file, reader.fieldnames)
@@ -93,7 +111,7 @@ def _named(file: Path) -> Iterator[None]:
 
 
 def _require_distinct(file: Path, names: Sequence[str]) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
         raise TableRefused(f"{file} has two columns {twice!r}: rename one")
 

@@ -1,0 +1,192 @@
+"""Tables as strangers have them: each equals scikit-learn and netcal, or says what to do."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+
+from calibration.measured import measure_probabilities
+from candor.predictions.errors import PredictionsRefused
+from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.reading import read_predictions
+
+with warnings.catch_warnings():  # of what the oracle imports
+    warnings.simplefilter("ignore")
+    from netcal.metrics import ECE
+
+N = 240
+NAMES = ("benign", "malignant", "normal")
+Array = npt.NDArray[Any]
+
+
+def answers(classes: int = 3, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(classes, 0.5), N)
+    return p, np.array([rng.choice(classes, p=row) for row in p])
+
+
+P, Y = answers()
+TWO, TRUE = answers(2, 1)
+
+
+def text(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], *, by: str = ",", comma: bool = False
+) -> str:
+    def cell(value: Any) -> str:
+        shown = f"{value:.9g}" if isinstance(value, float) else str(value)
+        return shown.replace(".", ",") if comma and isinstance(value, float) else shown
+
+    return "\n".join(by.join(map(cell, row)) for row in [header, *rows]) + "\n"
+
+
+def by_name(p: Array = P, names: Sequence[str] = NAMES) -> list[list[Any]]:
+    return [[*row, names[y]] for row, y in zip(p.tolist(), Y, strict=True)]
+
+
+HEADER = [*(f"p_{name}" for name in NAMES), "label"]
+PLAIN = text(HEADER, by_name())
+LOGITS = np.log(P) + 1.0
+PERCENT = (100 * P).tolist()
+MANY = np.random.default_rng(3).dirichlet(np.full(1500, 0.01), 60)
+MANY_TRUE = np.random.default_rng(4).integers(0, 1500, 60)
+ONES = np.eye(3, dtype=int).tolist()
+GAPS = [
+    ["#N/A", *row[1:]] if i == 3 else [*row[:3], "NULL"] if i == 5 else row
+    for i, row in enumerate(by_name())
+]
+OF_PATIENTS = [[f"M{i // 4:04}", *row] for i, row in enumerate(by_name())]
+OF_CODES = [[f"K{i // 6:05}", *row] for i, row in enumerate(by_name())]
+SINGLE = [[float(p), int(y)] for p, y in zip(TWO[:, 1], TRUE, strict=True)]
+
+READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
+    "semicolons and decimal commas": (
+        "a.csv", text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
+    "tabs in a .tsv": ("a.tsv", text(HEADER, by_name(), by="\t"), {}, P, Y),
+    "bars": ("a.txt", text(HEADER, by_name(), by="|"), {}, P, Y),
+    "byte order mark and CRLF": (
+        "a.csv", b"\xef\xbb\xbf" + PLAIN.replace("\n", "\r\n").encode(), {}, P, Y),
+    "Unicode text of a spreadsheet": (
+        "a.txt", text(HEADER, by_name(), by="\t", comma=True).encode("utf-16"), {}, P, Y),
+    "sep= of Excel": ("a.csv", "sep=;\n" + text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
+    "empty columns and rows of Excel": (
+        "a.csv", PLAIN.replace("\n", ",,\n") + ",,,,,\n" * 3, {}, P, Y),
+    "columns in another order than the names": (
+        "a.csv",
+        text(["label", *(f"p_{NAMES[k]}" for k in (2, 0, 1))],
+             [[NAMES[y], row[2], row[0], row[1]] for row, y in zip(P.tolist(), Y, strict=True)]),
+        {}, P[:, [2, 0, 1]], np.array([1, 2, 0])[Y]),
+    "names in another case": (
+        "a.csv", text(HEADER, by_name(names=[n.upper() for n in NAMES])), {}, P, Y),
+    "percent with a sign": (
+        "a.csv",
+        text(HEADER, [[*(f"{v:.9g} %" for v in row), NAMES[y]]
+                      for row, y in zip(PERCENT, Y, strict=True)]), {}, P, Y),
+    "percent as numbers": (
+        "a.csv", text(HEADER, [[*row, NAMES[y]] for row, y in zip(PERCENT, Y, strict=True)]),
+        {}, P, Y),
+    "logits by name": (
+        "a.csv", text([*(f"logit_{n}" for n in NAMES), "y_true"],
+                      [[*row, NAMES[y]] for row, y in zip(LOGITS.tolist(), Y, strict=True)]),
+        {}, P, Y),
+    "logits by sign": ("a.csv", text(HEADER, by_name(LOGITS - 9)), {}, P, Y),
+    "numbers as labels": (
+        "a.csv", text(["prob_0", "prob_1", "prob_2", "y"],
+                      [[*row, float(y)] for row, y in zip(P.tolist(), Y, strict=True)]), {}, P, Y),
+    "one-hot": (
+        "a.csv", text([*HEADER[:3], *(f"label_{n}" for n in NAMES)],
+                      [[*row, *ONES[y]] for row, y in zip(P.tolist(), Y, strict=True)]),
+        {}, P, Y),
+    "one probability": ("a.csv", text(["prob", "label"], SINGLE), {}, TWO, TRUE),
+    "TRUE and FALSE of Excel": (
+        "a.csv", text(["prob", "label"], [[p, str(bool(y)).upper()] for p, y in SINGLE]),
+        {}, TWO, TRUE),
+    "exponents with commas": (
+        "a.csv", text(["prob", "label"], [[f"{p:.9e}".replace(".", ","), y] for p, y in SINGLE],
+                      by=";"), {}, TWO, TRUE),
+    "1,500 classes": (
+        "a.csv", text([*(f"p_c{k}" for k in range(1500)), "label"],
+                      [[*row, f"c{y}"] for row, y in zip(MANY.tolist(), MANY_TRUE, strict=True)]),
+        {}, MANY, MANY_TRUE),
+    "missing cells": (
+        "a.csv", text(HEADER, GAPS),
+        {}, np.delete(P, [3, 5], axis=0), np.delete(Y, [3, 5])),
+    "rounded rows": ("a.csv", text(HEADER, by_name(P.round(3))), {}, P.round(3), Y),
+    "counts": (
+        "a.csv", text(HEADER, by_name(7 * P)), {"normalize": True}, P, Y),
+    "copies of rows": (
+        "a.csv", text(["file", *HEADER], [[f"scan{i}.png", *row] for i, row in enumerate(by_name())]
+                      + [[f"scan{i}.png", *row] for i, row in enumerate(by_name()[:20])]),
+        {}, np.concatenate([P, P[:20]]), np.concatenate([Y, Y[:20]])),
+    "a patient column": (
+        "a.csv", text(["MRN", *HEADER], OF_PATIENTS),
+        {}, P, Y),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_foreign_table_has_the_figures_of_other_code(tmp_path: Path, name: str) -> None:
+    file, content, options, p, y = READ[name]
+    (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    read = read_predictions(tmp_path / file, ReadingOptions(**options))
+    assert isinstance(read, LabeledPredictions)
+    assert read.probabilities is not None
+    assert read.labels is not None
+    assert np.abs(read.probabilities - p).max() < 1e-6
+    assert (read.labels == y).all()
+    found = measure_probabilities(read.probabilities, read.labels, read.groups).measures
+    classes = range(p.shape[1])
+    assert found.accuracy == pytest.approx(accuracy_score(y, p.argmax(axis=1)))
+    right = (p.argmax(axis=1) == y).astype(int)
+    on_edges = 5e-3 if name == "rounded rows" else 1e-6  # of bins, which netcal closes otherwise
+    assert found.ece == pytest.approx(ECE(15).measure(p.max(axis=1), right), abs=on_edges)
+    if not found.nll_zeros and name != "rounded rows":
+        assert found.nll == pytest.approx(log_loss(y, p, labels=classes), rel=1e-5)
+    if p.shape[1] == 2:
+        assert found.auroc == pytest.approx(roc_auc_score(y, p[:, 1]))
+        assert found.brier == pytest.approx(2 * brier_score_loss(y, p[:, 1]), rel=1e-5)
+
+
+REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+    "a spreadsheet": ("a.xlsx", b"PK\x03\x04", "save a spreadsheet as CSV"),
+    "Latin-1": ("a.csv", PLAIN.replace("benign", "gutärtig").encode("latin-1"), "CSV UTF-8"),
+    "numbers and names out of order": (
+        "a.csv", text(["p_normal", "p_benign", "p_malignant", "label"],
+                      [[*row, y] for row, y in zip(P.tolist(), Y, strict=True)]), "--classes"),
+    "halves of probabilities": ("a.csv", text(HEADER, by_name(P / 2)), "--normalize.*--findings"),
+    "words among numbers": ("a.csv", PLAIN.replace("\n0.", "\nhigh0.", 3), "is no number"),
+    "a formula that failed": ("a.csv", PLAIN.replace("\n0.", "\n#DIV/0!0.", 1), "row 1, column"),
+    "two labels": (
+        "a.csv", text([*HEADER[:3], "truth", "target"], [[*row, "x"] for row in by_name()]),
+        "--label"),
+    "a slip in a name": ("a.csv", PLAIN.replace(",benign\n", ",bening\n", 1), "slip for 'benign'"),
+    "no label": ("a.csv", text(HEADER[:3], P.tolist()), "--label"),
+    "left or right": (
+        "a.csv", text(["prob", "label"], [[p, ("left", "right")[y]] for p, y in SINGLE]),
+        "--positive"),
+    "a column twice": (
+        "a.csv", text(["label", *HEADER], [["x", *row] for row in by_name()]), "two columns"),
+    "lists of findings": (
+        "a.csv", text(HEADER, [[*row[:3], "benign|malignant"] for row in by_name()]), "--findings"),
+    "an identifier that repeats": (
+        "a.csv", text(["code", *HEADER], OF_CODES),
+        "--group 'code'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_table_that_leaves_something_open_says_what_to_do(tmp_path: Path, name: str) -> None:
+    file, content, said = REFUSED[name]
+    (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(PredictionsRefused, match=said):
+        read_predictions(tmp_path / file)
+
+
+def test_copies_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(str(READ["copies of rows"][1]))
+    read = read_predictions(tmp_path / "a.csv")
+    assert any("20 rows with the file of an earlier row" in note for note in read.notes)
