@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
-    from candor.predictions.estimator import ProbabilityCalibrator as ProbabilityCalibrator
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
     from candor.predictions.findings_calibration import FindingsMeasures as FindingsMeasures
     from candor.predictions.measurement import measure as measure
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from serving.inference.predictor import open_predictor as open_predictor
     from training.datasets import Dataset as Dataset
     from training.datasets import load_dataset as load_dataset
+    from training.evaluation.estimator import ProbabilityCalibrator as ProbabilityCalibrator
     from training.runs.config import TrainConfig as TrainConfig
     from training.runs.export import export as export
     from training.runs.recipe import automatic as automatic
@@ -70,7 +70,6 @@ _MODULES = {
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
-    "candor.predictions.estimator": ("ProbabilityCalibrator",),
     "candor.predictions.findings_calibration": ("FindingsCalibration", "FindingsMeasures"),
     "candor.predictions.measurement": ("measure",),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
@@ -83,6 +82,7 @@ _MODULES = {
     "serving.client": ("AsyncClient", "Client", "ServerRefused"),
     "serving.inference.predictor": ("Predictor", "open_predictor"),
     "training.datasets": ("Dataset", "load_dataset"),
+    "training.evaluation.estimator": ("ProbabilityCalibrator",),
     "training.runs.config": ("TrainConfig",),
     "training.runs.export": ("export",),
     "training.runs.recipe": ("automatic",),
@@ -104,7 +104,7 @@ def _load(name: str) -> object:
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        if not module.startswith(("training", "candor.predictions.estimator")):
+        if not module.startswith("training"):
             raise
         from model_store.installation import install_command
 
