@@ -1,22 +1,35 @@
-"""Which of a network's maps its scope check looks at."""
+"""Which of a network's maps its scope check looks at.
+
+A network of few layers is looked at behind its first layer alone, at means and spreads: what comes
+later knows little but the classes, and costs time that such a network does not take itself.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
 DEPTHS: Final = 6
+FEW_LAYERS: Final = 12
 WIDEST: Final = 320  # features in all: of more, a few hundred images tell little (docs/results.md)
+
+
+def has_few_layers(sizes: Sequence[int]) -> bool:
+    """Whether a network with maps of these channels has so few that their spreads are used too."""
+    return len(sizes) < FEW_LAYERS
 
 
 def chosen_taps(sizes: Sequence[int]) -> list[int]:
     """Return the places of the maps to use, of all in their order; `sizes` are their channels.
 
-    The narrowest of each sixth of the depth is used, narrow ones first, as long as all of them have
-    at most 320 channels. A map of more than 320 channels is never used.
+    Of fewer than 12 maps, it is the first that has at most 320 channels. Else the narrowest of each
+    sixth of the depth is used, narrow ones first, as long as all of them have at most 320 channels.
+    A map of more than 320 channels is never used.
 
-    >>> chosen_taps([32, 16, 96, 24, 600]), chosen_taps([600])
-    ([0, 1, 2, 3], [])
+    >>> chosen_taps([600, 32, 64]), chosen_taps([600]), chosen_taps([32, 16] * 6)
+    ([1], [], [1, 3, 5, 7, 9, 11])
     """
+    if has_few_layers(sizes):
+        return [place for place, size in enumerate(sizes) if size <= WIDEST][:1]
     count = min(DEPTHS, len(sizes))
     bounds = [round(len(sizes) * part / max(count, 1)) for part in range(count + 1)]
     groups = pairwise(bounds)

@@ -24,7 +24,7 @@ from model_store.bundle.scope_fit import (
     fit_scope,
 )
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
-from model_store.bundle.scope_taps import WIDEST, chosen_taps
+from model_store.bundle.scope_taps import WIDEST, chosen_taps, has_few_layers
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import decoded
 from model_store.foreign.sandbox import Sandbox
@@ -122,13 +122,16 @@ def with_scope_check(
 def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
     """Return the graph with the output `scope_features` [N, D]; None if it shows none."""
     taps = _probed(model, sandbox)
-    chosen = [taps[1 + place] for place in chosen_taps([each.size for each in taps[1:]])]
+    sizes = [each.size for each in taps[1:]]
+    chosen = [taps[1 + place] for place in chosen_taps(sizes)]
     chosen = chosen or [each for each in taps if each.operator not in _CONVOLUTIONS][-1:]
     if not chosen:
         return None
     proto = onnx.load_model_from_string(model)
     place, part = _Place(proto), GraphPart("scope_tap_")
     rows = [_row(proto, part, tap) for tap in chosen]
+    if has_few_layers(sizes):
+        rows += [_spreads(proto, part, tap) for tap in chosen if tap.operator in _CONVOLUTIONS]
     place.add(part, {SCOPE_FEATURES: part.add("Concat", *rows, axis=1)})
     return bytes(proto.SerializeToString(deterministic=True))
 
@@ -141,6 +144,15 @@ def _row(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
     if tap.size > WIDEST:
         row = part.add("Gather", row, _spread(np.arange(tap.size), WIDEST), axis=1)
     return row
+
+
+def _spreads(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
+    """The standard deviations [N, C] over the positions of a map of at most WIDEST channels."""
+    values = part.add("Cast", tap.tensor, to=TensorProto.FLOAT)
+    mean = reduced(proto, part, "ReduceMean", values, axes=tap.axes, keepdims=1)
+    apart = part.add("Sub", values, mean)
+    squares = part.add("Mul", apart, apart)
+    return part.add("Sqrt", reduced(proto, part, "ReduceMean", squares, axes=tap.axes, keepdims=0))
 
 
 def _probed(model: bytes, sandbox: Sandbox) -> list[_Tap]:

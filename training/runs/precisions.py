@@ -121,11 +121,22 @@ def _without_end(network: bytes) -> onnx.ModelProto:
 
 
 def _last_nodes(graph: onnx.GraphProto, tensors: Sequence[str]) -> list[str]:
-    """The names of the nodes that make these tensors, and of the means that features consist of."""
-    last = [node for node in graph.node if set(tensors).intersection(node.output)]
-    parts = {name for node in last if node.op_type == "Concat" for name in node.input}
-    means = [node for node in graph.node if parts.intersection(node.output)]
-    return [node.name for node in (*last, *(each for each in means if each.op_type != "Conv"))]
+    """The names of the nodes that make the logits, the first of these tensors, and of all that only
+    the features need.
+    """
+    first, *others = (_needed(graph, tensor) for tensor in tensors)
+    last = [node.name for node in graph.node if tensors[0] in node.output]
+    return [*last, *(name for needed in others for name in needed if name not in first)]
+
+
+def _needed(graph: onnx.GraphProto, tensor: str) -> list[str]:
+    """The names of the nodes that a tensor is computed by."""
+    wanted, found = {tensor}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            found.append(node.name)
+    return found
 
 
 def _with_end(proto: onnx.ModelProto, logits: str) -> bytes:

@@ -97,8 +97,10 @@ def test_the_input_of_a_single_product_is_scored(tmp_path: Path) -> None:
 
 
 def test_without_images_or_features_it_says_that_there_is_none(tmp_path: Path) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
-    said, card, _ = imported(path, "--normalize", "unit", "--classes", "a,b,c")
+    weights = {"weights": color_weights()}
+    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants=weights)
+    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb")
+    said, card, _ = imported(path, *options)
     assert card.scope is None
     assert any("no images" in note for note in said["notes"])
     nodes = [
