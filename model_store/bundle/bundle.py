@@ -25,6 +25,7 @@ from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_c
 from model_store.bundle.records import first_problem
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
+from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 
@@ -39,6 +40,7 @@ class Bundle:
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
         variants: those of the network in other precisions, by precision.
         probes: what each precision said of made-up images where it was published; None: not known.
+        trained_on: hashes of images that the network has seen; None: not known.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
@@ -48,6 +50,7 @@ class Bundle:
     digest: str
     variants: Mapping[str, bytes] = field(default_factory=dict)
     probes: Probes | None = None
+    trained_on: TrainingDigests | None = None
 
     def of_variant(self, precision: str) -> "Bundle":
         """The bundle as if one precision of the network were all of it. Raises KeyError."""
@@ -62,11 +65,12 @@ def write_bundle(
     onnx: bytes,
     variants: Mapping[str, bytes] | None = None,
     probes: Probes | None = None,
+    trained_on: TrainingDigests | None = None,
 ) -> Card:
     """Write everything into an empty folder; return the card with hashes.
 
     `variants` are the graphs of `card.variants`, by precision. Without `probes`, nobody notices a
-    machine that computes otherwise.
+    machine that computes otherwise, and without `trained_on` nobody images from training.
 
     Raises:
         GraphError: the graph breaks the contract or disagrees with the card. Nothing is written
@@ -77,7 +81,11 @@ def write_bundle(
     }
     _check_graphs(folder, card, graphs)
     archive = folder / f"{card.name}.mar"
-    files = graphs if probes is None else graphs | {PROBE_FILE: probes.as_json()}
+    files = dict(graphs)
+    if probes is not None:
+        files[PROBE_FILE] = probes.as_json()
+    if trained_on is not None:
+        files[DIGEST_FILE] = trained_on.as_bytes()
     for name, data in files.items():
         (folder / name).write_bytes(data)
     write_archive(archive, card=card, onnx=onnx, probes=probes)
@@ -146,7 +154,17 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     _check_graphs(folder, card, contents)
     variants = {each.precision: contents[each.file] for each in card.variants or ()}
     probes = _probes(folder, card, contents.get(PROBE_FILE))
-    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest, variants, probes)
+    trained_on = _trained_on(folder, contents.get(DIGEST_FILE))
+    onnx = contents[MODEL_FILE]
+    return Bundle(folder, card, onnx, manifest.digest, variants, probes, trained_on)
+
+
+def _trained_on(folder: Path, data: bytes | None) -> TrainingDigests | None:
+    """Return the hashes of images from training. Raises FileError."""
+    try:
+        return None if data is None else TrainingDigests.from_bytes(data)
+    except DigestsInvalid as error:
+        raise FileError(folder, f"{DIGEST_FILE} cannot be read: {error}") from error
 
 
 def _probes(folder: Path, card: Card, data: bytes | None) -> Probes | None:

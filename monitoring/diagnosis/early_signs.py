@@ -38,6 +38,7 @@ RECENT_DAYS = 7
 NOTABLE_PSI = 0.1
 NOTABLE_MEAN = 0.02  # the smallest change of mean confidence that counts
 NOTABLE_DISTANCE = 0.25  # standard deviations of images
+ENOUGH_TRAINED, NOTABLE_TRAINED = 20, 0.01  # images, and the share that the model has seen
 CLASS_LIMIT = 16  # of `answer_distribution`
 _NARROWEST = 1.0  # gray levels
 _CHANCE = NormalDist().inv_cdf(0.9995)
@@ -62,7 +63,9 @@ def find_early_signs(
     ]
     reference = row.card.get("input_reference")
     if reference is not None:
-        found += image_signs(read_inputs(connection, key, since_day=None), reference)
+        live = read_inputs(connection, key, since_day=None)
+        found += image_signs(live, reference)
+        found.append(_trained_on(live, now_s=now_ns / 1e9))
     return tuple(found)
 
 
@@ -109,6 +112,13 @@ def image_signs(live: Inputs, reference: Mapping[str, float]) -> Iterator[EarlyS
         of_live = (getattr(live, f"{which}_sd") / spread) ** 2 / live.n
         noise = _CHANCE * math.sqrt(of_live + 1 / reference["n"])
         yield _sign(name, value, max(NOTABLE_DISTANCE, noise))
+
+
+def _trained_on(live: Inputs, *, now_s: float) -> EarlySign:
+    """The share of images that the model has seen in training; no labels make up for them."""
+    share = live.trained_on / live.n if live.n >= ENOUGH_TRAINED else math.nan
+    raised = share > NOTABLE_TRAINED
+    return EarlySign("training_images", share, NOTABLE_TRAINED, raised, now_s if raised else None)
 
 
 def _sign(name: str, value: float, limit: float, since_s: float | None = None) -> EarlySign:

@@ -122,12 +122,17 @@ ACCURACIES: Final = {
     AccuracyAnswer.HIGHER: "{measured} is higher than on the card",
     AccuracyAnswer.UNKNOWN: "Whether {measured} is as on the card is not known",
 }
+TRAINED_ON: Final = (
+    "{share} of the images are from the model's own training data: it looks better on them than on "
+    "new ones."
+)
 SIGNS: Final = {
     "confidence_histogram": "the confidence histogram",
     "expected_accuracy": "mean confidence",
     "predicted_class_mix": "the mix of predicted classes",
     "answer_distribution": "the answers",
     "doubtful_images": "images out of scope",
+    "training_images": "the share of images from training",
     "image_brightness": "image brightness",
     "image_contrast": "image contrast",
 }

@@ -62,6 +62,7 @@ from monitoring.diagnosis.vocabulary import (
     STATUSES,
     SUSPECTED,
     TITLES,
+    TRAINED_ON,
     Terms,
 )
 
@@ -333,6 +334,8 @@ def _cause(rival: Rival) -> str:
 
 
 def _sign(sign: EarlySign) -> str:
+    if sign.name == "training_images":
+        return TRAINED_ON.format(share=percent(sign.value))
     since = "" if sign.since_s is None else f", noticed on {day(sign.since_s)}"
     return f"Without labels: {SIGNS[sign.name]} changed{since}."
 

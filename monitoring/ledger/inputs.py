@@ -33,24 +33,33 @@ class InputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Gray levels of `n` inputs: means over images, standard deviations between them."""
+    """Gray levels of `n` inputs: means over images, standard deviations between them.
+
+    `trained_on`: how many of them the model has seen in training.
+    """
 
     n: int
     mean: float
     mean_sd: float
     contrast: float
     contrast_sd: float
+    trained_on: int = 0
 
 
-def input_sums(watched_version_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
-    """Sum mean and contrast, (N, 2) as of `model_store.image.brightness`."""
+def input_sums(
+    watched_version_id: int, day: int, measured: npt.NDArray[np.float64], *, trained_on: int = 0
+) -> InputSums:
+    """Sum mean and contrast, (N, 2) as of `model_store.image.brightness`.
+
+    `trained_on`: how many of the images the model has seen in training.
+    """
     values = np.rint(measured / _UNIT) * _UNIT
     sums, squares = (
         np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values)
     )
     (mean, contrast), (mean_squared, contrast_squared) = sums, squares
-    added = (len(measured), int(mean), int(mean_squared), int(contrast), int(contrast_squared))
-    return InputSums(watched_version_id, day, added)
+    levels = (int(mean), int(mean_squared), int(contrast), int(contrast_squared))
+    return InputSums(watched_version_id, day, (len(measured), *levels, trained_on))
 
 
 def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
@@ -71,12 +80,17 @@ def read_inputs(
     wanted = select(*sums).where(
         input_day.c.watched_version_id == watched_version_id, input_day.c.day >= (since_day or 0)
     )
-    n, *added = connection.execute(wanted).one()
+    n, *added, trained_on = connection.execute(wanted).one()
     if not n:
         return Inputs(0, math.nan, math.nan, math.nan, math.nan)
     mean, mean_squared, contrast, contrast_squared = (value * _UNIT / n for value in added)
     return Inputs(
-        n, mean, _spread(mean, mean_squared), contrast, _spread(contrast, contrast_squared)
+        n,
+        mean,
+        _spread(mean, mean_squared),
+        contrast,
+        _spread(contrast, contrast_squared),
+        trained_on,
     )
 
 

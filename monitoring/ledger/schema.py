@@ -246,7 +246,7 @@ class_day = _sums(
 # Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean,
 # contrast and their squares, in units of 2^-16 gray levels. The figures of single images are not
 # kept, so these cannot be recounted.
-_OF_INPUTS = ("n", "mean", "mean_squared", "contrast", "contrast_squared")
+_OF_INPUTS = ("n", "mean", "mean_squared", "contrast", "contrast_squared", "trained_on")
 input_day = _sums("input_day", {"day": Integer}, dict.fromkeys(_OF_INPUTS, BigInteger))
 
 # The tag values that have a slice of their own: the first that arrived, up to a limit.

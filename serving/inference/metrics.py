@@ -99,6 +99,10 @@ class ServingMetrics:
             "Version that this server refuses to load, and whose reason /models says; 0: none."
         )
         self.refused = gauge("candor_model_refused_version", refused, ("model",))
+        self.trained_on = counter(
+            "candor_training_images",
+            "Answered images that the model has seen in training, as its bundle's hashes say.",
+        )
         self.difference = gauge(
             "candor_probe_difference",
             "Largest difference of a probability, on a bundle's probe images, between this machine "
@@ -142,6 +146,7 @@ class VersionMetrics:
         self._exemplars = metrics.exemplars
         self.failed = metrics.failed.labels(*labels)
         self._late = metrics.late.labels(*labels)
+        self.trained_on = metrics.trained_on.labels(*labels)
         self._late_s = queue.deadline_s  # now: a default follows the model, and a fault with it
         self._duration = metrics.request_duration.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)

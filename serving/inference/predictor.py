@@ -90,6 +90,7 @@ class Predictor:
         self._usual_s: float | None = None  # of one image
         self.digest = bundle.digest
         self._probes = bundle.probes
+        self.trained_on = bundle.trained_on
         providers = choose_providers(device)
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path

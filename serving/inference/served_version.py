@@ -236,11 +236,16 @@ class ServedVersion:
     def _measure(
         self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow
     ) -> InputSums:
-        """Brightness sums of the images that got an answer."""
+        """Sums of the images that got an answer: brightness, and how many training has seen."""
         answered = (
             images if None not in answers else images[[answer is not None for answer in answers]]
         )
-        return input_sums(row.watched_version_id, row.served_at_ns // DAY_NS, brightness(answered))
+        seen = self._predictor.trained_on
+        trained_on = 0 if seen is None else seen.seen(answered)
+        self._metrics.trained_on.inc(trained_on)
+        day = row.served_at_ns // DAY_NS
+        measured = brightness(answered)
+        return input_sums(row.watched_version_id, day, measured, trained_on=trained_on)
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
         """End of stage 2, in the recorder's thread: one hop to the loop for the batch."""

@@ -22,6 +22,7 @@ from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.bundle.scope_graph import with_scope
+from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
 from training.errors import BadRun, ContradictedCalibrator, UselessModel
@@ -173,13 +174,19 @@ def _publish(
     )
     graphs = {card.precisions[0]: parts.onnx, **parts.variants}
     probes = make_probes(graphs, record.spec)
+    trained_on = _trained_on(run)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
         numbered = card.model_copy(update={"version": version})
         cards.append(
             write_bundle(
-                folder, card=numbered, onnx=parts.onnx, variants=parts.variants, probes=probes
+                folder,
+                card=numbered,
+                onnx=parts.onnx,
+                variants=parts.variants,
+                probes=probes,
+                trained_on=trained_on,
             )
         )
 
@@ -258,6 +265,14 @@ def checkpoint_sha256(run: Path) -> str:
         raise BadRun(
             f"{run} is not a finished run: checkpoint.safetensors cannot be read ({error})"
         ) from error
+
+
+def _trained_on(run: Path) -> TrainingDigests:
+    """Hashes of the images that the network has seen. Raises BadRun."""
+    try:
+        return TrainingDigests.from_bytes((run / DIGEST_FILE).read_bytes())
+    except (OSError, DigestsInvalid) as error:
+        raise BadRun(f"{run} is not a finished run: {DIGEST_FILE} ({error})") from error
 
 
 def _samples(run: Path) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@
     RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
     RUN/predictions.npz        the logits and labels behind them, and the patients if known
     RUN/finished.json          when; everything else is the same in a run that is repeated
+    RUN/training_images.bin    hashes of the images that the network has seen
     RUN/scope.npz              features of images for the scope check of its bundles
     RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
     RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on
@@ -17,6 +18,7 @@ interrupted run never looks finished, and the same request resumes it. A run tha
 discarded; any other interrupted run can be resumed.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,12 @@ from model_store.bundle.card import InputReference
 from model_store.bundle.scope_fit import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
+from model_store.image.training_digests import (
+    DIGEST_FILE,
+    KEY_BYTES,
+    MOST_DIGESTS,
+    TrainingDigests,
+)
 from training.datasets import Dataset, Split, write_report
 from training.datasets.errors import BadDataset
 from training.errors import BadWeights, OutOfMemory
@@ -175,6 +183,7 @@ class _Finished:
     evaluation: Evaluation | FindingsEvaluation
     samples: NDArray[np.uint8]
     scope: ScopeFeatures | None
+    digests: TrainingDigests | None
 
 
 def _train_and_evaluate(
@@ -208,13 +217,14 @@ def _train_and_evaluate(
     record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
     evaluation = session.evaluation(network, examples)
     scope: ScopeFeatures | None = None
+    digests: TrainingDigests | None = None
     if session.group.leads:
         scope = scope_features(network, dataset, spec, device=session.execution.device)
+        digests = _digests(dataset, spec)
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
-    return _Finished(
-        network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec), scope
-    )
+    samples = _samples(dataset.splits["val"], spec)
+    return _Finished(network.cpu(), record, history, evaluation, samples, scope, digests)
 
 
 def _with_strength(config: TrainConfig) -> TrainConfig:
@@ -225,6 +235,19 @@ def _with_strength(config: TrainConfig) -> TrainConfig:
 def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
     """A few inputs, spread over the split so that every class is likely included."""
     return np.stack([split.images.input(index, spec) for index in split.spread(SAMPLES)])
+
+
+def _digests(dataset: Dataset, spec: InputSpec) -> TrainingDigests:
+    """Of inputs for training and validation, spread over them if there are too many."""
+    splits = [dataset.splits[name] for name in ("train", "val")]
+    total = sum(map(len, splits))
+    images = (
+        split.images.input(index, spec)
+        for split in splits
+        for index in split.spread(len(split) * min(MOST_DIGESTS, total) // total)
+    )
+    key = hashlib.sha256(dataset.fingerprint.encode()).digest()[:KEY_BYTES]
+    return TrainingDigests.of(images, key=key)
 
 
 def _input_reference(split: Split, spec: InputSpec) -> InputReference:
@@ -268,6 +291,8 @@ def _write(
     write_history(folder / "history.csv", result.history)
     np.save(folder / "samples.npy", result.samples)
     write_scope(folder, result.scope)
+    if result.digests:
+        (folder / DIGEST_FILE).write_bytes(result.digests.as_bytes())
     write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
     plots, evaluation = folder / "plots", result.evaluation

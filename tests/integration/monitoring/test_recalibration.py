@@ -150,6 +150,7 @@ def test_the_temperature_that_was_missing_is_found_and_published(
     assert bundle.card.classes == served.card.classes
     assert problem_here(bundle) is None
     assert bundle.probes is not None
+    assert (bundle.trained_on is None) == (store.read("tiny", 1).trained_on is None)
     assert store.production("tiny") == 1  # promoting is somebody's decision
 
 

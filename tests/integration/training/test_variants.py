@@ -143,6 +143,17 @@ def test_every_precision_has_probes_that_this_machine_answers_alike(bundle: Bund
         assert found < 1e-4
 
 
+def test_the_bundle_knows_the_images_that_the_network_has_seen(
+    bundle: Bundle, run: RunResult, dataset: Dataset
+) -> None:
+    assert bundle.trained_on is not None
+    seen = {
+        name: bundle.trained_on.seen(split.inputs(run.record.spec)) / len(split)
+        for name, split in dataset.splits.items()
+    }
+    assert (seen["train"], seen["val"], seen["test"] < 0.5) == (1, 1, True)
+
+
 def test_the_same_run_gives_the_same_bytes(
     bundle: Bundle, run: RunResult, dataset: Dataset, tmp_path: Path
 ) -> None:
