@@ -64,8 +64,8 @@ def find_early_signs(
     reference = row.card.get("input_reference")
     if reference is not None:
         live = read_inputs(connection, key, since_day=None)
-        found += image_signs(live, reference)
         found.append(_trained_on(live, now_s=now_ns / 1e9))
+        found += image_signs(live, reference)
     return tuple(found)
 
 
