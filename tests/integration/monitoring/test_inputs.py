@@ -106,4 +106,5 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(
             "expected_accuracy",
             "predicted_class_mix",
             "answer_distribution",
+            "doubtful_images",
         }
