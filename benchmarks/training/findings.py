@@ -5,7 +5,7 @@ PneumoniaMNIST's training split, and finding k is pneumonia in place k. The four
 equally hard, and differ in how rare they are. Training, validation and test are composed from
 different radiographs, each used several times. Some labels are blank.
 
-    CANDOR_DATA=... python -m benchmarks.training.findings --seeds 5
+    CANDOR_DATA=... python -m benchmarks.training.findings --seeds 2
 """
 
 import argparse
