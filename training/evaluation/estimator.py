@@ -18,7 +18,7 @@ from calibration.measures.inputs import SUM_TOLERANCE
 FOLDS = 5
 
 
-class ProbabilityCalibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ProbabilityCalibrator(ClassifierMixin, BaseEstimator):
     """A classifier whose probabilities are calibrated by what `candor.calibrate` fits.
 
     Args:
