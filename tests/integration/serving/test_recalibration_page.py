@@ -29,7 +29,7 @@ async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
 async def labeled(server: Running, **options: Any) -> list[bytes]:
     recorder = server.service.recorder
     assert recorder is not None
-    watched_version_id = server.service.models.find("tiny").watched_version_id
+    (watched_version_id,) = server.service.models.find("tiny").watched_version_ids
     return await asyncio.to_thread(record_labeled, recorder, watched_version_id, CLASSES, **options)
 
 
