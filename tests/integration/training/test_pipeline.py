@@ -101,6 +101,7 @@ class TestRunFolder:
             "predictions.npz",
             "samples.npy",
             "scope.npz",
+            "training_images.bin",
         ]
         assert [path.name for path in run.folder.parent.iterdir()] == [run.folder.name]
 
