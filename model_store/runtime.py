@@ -7,13 +7,14 @@ that: by then the files are written.
 """
 
 import os
+from collections.abc import Sequence
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the imports below
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-__all__ = ["ORT_ERRORS", "new_options", "ort"]
+__all__ = ["ORT_ERRORS", "open_session", "ort"]
 
 # on Windows this alone counts, and where somebody else had loaded the library already
 ort.disable_telemetry_events()
@@ -31,15 +32,32 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def new_options(*, exact: bool) -> ort.SessionOptions:
-    """Session options. With `exact`, integers are added alike on every x86-64 processor.
+def open_session(
+    graph: bytes,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    options: ort.SessionOptions | None = None,
+    *,
+    exact: bool,
+) -> ort.InferenceSession:
+    """Load a graph. With `exact`, integers are added alike on every x86-64 processor.
 
     Without, sums of an int8 network overflow on processors that have AVX2 and no VNNI: of 64
     radiographs, 9 got another class there. Where there is VNNI, `exact` takes twice as long
-    (docs/bundle.md).
+    (docs/bundle.md). Operators that have no exact kernel, such as QLinearConv of some types, are
+    run as they are. Raises one of ORT_ERRORS.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
+    if options is None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+    _make_exact(options, exact=exact)
+    try:
+        return ort.InferenceSession(graph, options, providers=list(providers))
+    except _state.NotImplemented:
+        if not exact:
+            raise
+        _make_exact(options, exact=False)
+        return ort.InferenceSession(graph, options, providers=list(providers))
+
+
+def _make_exact(options: ort.SessionOptions, *, exact: bool) -> None:
+    options.add_session_config_entry("session.x64quantprecision", str(int(exact)))

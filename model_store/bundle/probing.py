@@ -24,7 +24,7 @@ from model_store.image.probes import (
     differs_sentence,
     enlarged,
 )
-from model_store.runtime import ORT_ERRORS, new_options, ort
+from model_store.runtime import ORT_ERRORS, open_session
 
 QUANTIZED_NOTE: Final = (
     "Quantized networks do not compute the same everywhere: on a processor without VNNI, fast "
@@ -64,9 +64,7 @@ def make_probes(
 
 def on_cpu(graph: bytes) -> Run:
     """The graph in this process. Raises one of ORT_ERRORS."""
-    session = ort.InferenceSession(
-        graph, new_options(exact=True), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(graph, exact=True)
 
     def run(images: Images) -> npt.NDArray[Any]:
         probabilities: npt.NDArray[Any] = session.run([OUTPUT], {INPUT: images})[0]

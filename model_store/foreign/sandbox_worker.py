@@ -26,10 +26,7 @@ def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
     kernel.bound_memory(memory_bytes, pipe)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
-    from model_store.runtime import (  # not above: the caller imports this module, too
-        new_options,
-        ort,
-    )
+    import model_store.runtime  # noqa: F401 - not above: the caller imports this module, too
 
     rehearsal = io.BytesIO()  # for what NumPy imports with its first message
     write_message(rehearsal, {}, {})
@@ -42,9 +39,7 @@ def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
         arrays: dict[str, Any] = {}
         try:
             if asked["do"] == "load":
-                sessions.append(
-                    load(ort, new_options(exact=True), message["model"].tobytes(), threads)
-                )
+                sessions.append(load(message["model"].tobytes(), threads))
                 answer = describe(sessions[-1])
             elif asked["do"] == "unload":
                 sessions[asked["session"]], answer = None, {}
@@ -57,12 +52,15 @@ def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
         write_message(out, answer, arrays)
 
 
-def load(ort: Any, options: Any, model: bytes, threads: int) -> Any:
+def load(model: bytes, threads: int) -> Any:
+    from model_store.runtime import open_session, ort
+
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return open_session(model, options=options, exact=True)
 
 
 def describe(session: Any) -> dict[str, Any]:

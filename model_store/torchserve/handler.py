@@ -38,7 +38,7 @@ from model_store.errors import (
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.image.probes import PROBE_FILE, TOLERANCE, Probes, differs_sentence
-from model_store.runtime import ORT_ERRORS, new_options, ort
+from model_store.runtime import ORT_ERRORS, open_session, ort
 from model_store.tags import read_tags
 from model_store.torchserve.answers import (
     FrameInvalid,
@@ -95,10 +95,9 @@ class CandorHandler:
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         graph = (folder / "model.onnx").read_bytes()
-        self._session = ort.InferenceSession(graph, providers=providers)
+        self._session = open_session(graph, providers, exact=False)
         if self._differs(folder / PROBE_FILE) > TOLERANCE:
-            exact = new_options(exact=True)
-            self._session = ort.InferenceSession(graph, exact, providers=providers)
+            self._session = open_session(graph, providers, exact=True)
         if (difference := self._differs(folder / PROBE_FILE)) > TOLERANCE:
             self._refuse_or_warn(difference)
         self._counters = WorkerCounters(

@@ -20,7 +20,7 @@ from model_store.bundle.graph import OUTPUT
 from model_store.bundle.scope_graph import SCOPE_P
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
-from model_store.runtime import ORT_ERRORS, ort
+from model_store.runtime import ORT_ERRORS, open_session, ort
 from serving.errors import ModelUnusable, ProbesDiffer
 from serving.inference.freed_memory import return_freed_memory
 from serving.inference.prediction import Prediction, reader
@@ -79,7 +79,7 @@ class Predictor:
         exact: bool = False,
     ) -> None:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core.
-        `exact`: see `new_options`.
+        `exact`: see `open_session`.
         """
         self.card = bundle.card
         self.calibrators = calibrators_of(self.card.model_dump())
@@ -95,11 +95,8 @@ class Predictor:
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path
         try:
-            self._session = ort.InferenceSession(
-                bundle.onnx,
-                session_options(threads, spinning=spinning, exact=exact),
-                providers=providers,
-            )
+            options = session_options(threads, spinning=spinning)
+            self._session = open_session(bundle.onnx, providers, options, exact=exact)
         except ORT_ERRORS as error:
             raise ModelUnusable(
                 f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"

@@ -36,10 +36,7 @@ from model_store.bundle.graph import INPUT, OUTPUT, TEMPERATURE, logits_name, wi
 from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeCheck
 from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
 from model_store.image import InputSpec
-from model_store.runtime import (  # before ONNX Runtime's own tools, which load it too
-    new_options,
-    ort,
-)
+from model_store.runtime import open_session  # before ONNX Runtime's own tools
 from training.datasets import Split
 from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName
@@ -90,8 +87,7 @@ def infer(network: bytes, batches: Iterable[NDArray[np.uint8]]) -> list[NDArray[
     """Logits (n, K) of an exported network and, if it has them, features (n, D)."""
     names = _inner_names(network)
     graph = with_logits(network, names[0])
-    options = new_options(exact=True)
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(graph, exact=True)
     found = [session.run(names, {INPUT: images}) for images in batches]
     return [np.concatenate(each) for each in zip(*found, strict=True)]
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import candor
 from candor.command_line import app
-from model_store.runtime import new_options
+from model_store.runtime import open_session
 from model_store.store.store import Store
 from serving.errors import ProbesDiffer
 from tests.builders.bundles import build_bundle, write_variants
@@ -88,10 +88,10 @@ async def test_python_refuses_it_too_unless_it_shall_warn(other_machine: Store) 
 async def test_exact_sums_of_integers_are_tried_before_it_is_refused(
     other_machine: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried, plain = [], new_options
+    tried, plain = [], open_session
     monkeypatch.setattr(
-        "serving.inference.session_options.new_options",
-        lambda *, exact: tried.append(exact) or plain(exact=exact),
+        "serving.inference.predictor.open_session",
+        lambda *given, exact: tried.append(exact) or plain(*given, exact=exact),
     )
     candor.open_predictor(other_machine.read("tiny", 1))
     assert set(tried) == {False}
