@@ -43,8 +43,8 @@ def open_session(
 
     Without, sums of an int8 network overflow on processors that have AVX2 and no VNNI: of 64
     radiographs, 9 got another class there. Where there is VNNI, `exact` takes twice as long
-    (docs/bundle.md). Operators that have no exact kernel, such as QLinearConv of some types, are
-    run as they are. Raises one of ORT_ERRORS.
+    (docs/bundle.md). A graph that cannot be loaded so, as operators of some integer types have no
+    exact kernel, is run as it is. Raises one of ORT_ERRORS.
     """
     if options is None:
         options = ort.SessionOptions()
@@ -52,7 +52,7 @@ def open_session(
     _make_exact(options, exact=exact)
     try:
         return ort.InferenceSession(graph, options, providers=list(providers))
-    except _state.NotImplemented:
+    except ORT_ERRORS:
         if not exact:
             raise
         _make_exact(options, exact=False)
