@@ -51,8 +51,8 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
     """The column to use as groups, and one to ask about; None where there is none.
 
     Used is what `group_column` recognizes, if it is named group or has MIN_GROUPS values.
-    Otherwise a column to ask about is one whose values `repeats`
-    recognizes, or that has the name but few values.
+    Otherwise a column to ask about is one whose values `repeats` recognizes, or that has the name
+    but few values. A column without any says nothing.
 
     Args:
         columns: the cells of each column (N,) that has no other role, by name.
@@ -66,6 +66,8 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
         distinct = len({value for value in columns[named] if value})
         if distinct >= (1 if _plain(named) == "group" else MIN_GROUPS):
             return named, None
+        if not distinct:
+            named = None
     rest = (name for name, values in columns.items() if name != named and repeats(values))
     return None, next(rest, named)
 

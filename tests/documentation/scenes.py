@@ -204,6 +204,15 @@ def loop_is_closed(folder: Path, printed: str) -> None:
     assert _store(folder).production("digits") == 1
 
 
+def findings_are_recalibrated(folder: Path, printed: str) -> None:
+    """Each finding has labels of its own, and one was looked at alone."""
+    overview = _report(folder, "plates")
+    assert {each["finding"] for each in overview["findings"]} == {"three", "seven", "nought"}
+    labels = _report(folder, "plates", "--finding", "seven")["coverage"]["labeled"]
+    assert 250 < labels < 400  # a label of five is missing
+    assert "three" in printed
+
+
 def digits_are_imported(folder: Path, printed: str) -> None:
     """A foreign model came in and is watched."""
     assert "a fixed batch of 1; served in batches" in printed

@@ -30,7 +30,7 @@ from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
-from serving.inference.predictor import Predictor
+from serving.inference.predictor import GraphOutputs, Predictor
 from serving.process.server import ENDPOINTS
 from tests.builders.services import Running, refusal, running
 
@@ -230,11 +230,11 @@ async def test_a_body_of_unknown_length_is_refused_once_it_is_too_long(server: R
 async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
     server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise ModelUnusable("out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Predictor, "predict", fail)
+        patched.setattr(Predictor, "infer", fail)
         response = await server.predict(png())
     assert refusal(response) == (500, "inference_failed")
     assert "memory" not in response.text
@@ -244,7 +244,8 @@ async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
 async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
     server: Running, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Predictor, "predict", lambda *_: np.full((1, 3), np.nan, np.float32))
+    nothing = GraphOutputs(np.full((1, 3), np.nan, np.float32))
+    monkeypatch.setattr(Predictor, "infer", lambda *_, **__: nothing)
     response = await server.predict(png())
     assert refusal(response) == (500, "inference_failed")
     assert ledger_rows(tmp_path) == []

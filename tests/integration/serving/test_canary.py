@@ -173,7 +173,7 @@ async def test_a_canary_that_fails_more_than_production_is_aborted(
 ) -> None:
     await trial.start(mode="header")
     assert trial.loaded is not None
-    monkeypatch.setattr(trial.loaded.served._predictor, "predict", lambda images: images / 0)
+    monkeypatch.setattr(trial.loaded.served._predictor, "infer", lambda images, **_: images / 0)
     for count in range(1, 6):
         [answer] = await trial.answers(1, WANTED)
         assert answer["error"] == "inference_failed"
@@ -226,7 +226,7 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
     await trial.start(mode="shadow")
     assert trial.loaded is not None
     shadow = trial.loaded.served
-    monkeypatch.setattr(shadow._predictor, "predict", lambda images: images / 0)
+    monkeypatch.setattr(shadow._predictor, "infer", lambda images, **_: images / 0)
     assert await trial.versions(count=4) == {1}
     shadow.queue.waiting += 16
     assert await trial.versions(count=4) == {1}

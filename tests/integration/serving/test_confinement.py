@@ -126,10 +126,12 @@ def load(*_):
     raise RuntimeError(json.dumps([*attempts(*place), *os.environ]))
 sandbox_worker.load = load
 """
-    start, call = sandbox_module._START.split("from model_store")
+    start, call = sandbox_module._START.split("importlib.import_module")
     monkeypatch.setenv("CANDOR_TOKENS", "a-secret-of-sixteen-letters admin")
     monkeypatch.setattr(
-        sandbox_module, "_START", f"{start}\n{prelude(place, then=hostile)}\nfrom model_store{call}"
+        sandbox_module,
+        "_START",
+        f"{start}\n{prelude(place, then=hostile)}\nimportlib.import_module{call}",
     )
     with Sandbox(0) as sandbox, pytest.raises(Exception, match=r"\[") as refused:
         sandbox.load(b"any graph")
