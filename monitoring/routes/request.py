@@ -104,7 +104,9 @@ def read_span_of(request: Request) -> Span:
 def read_finding(request: Request) -> str | None:
     """The finding in the query, if there is one. Raises QueryInvalid."""
     text = request.query_params.get("finding")
-    return check_storable("finding", text, refusal=QueryInvalid) or None
+    if text == "":
+        raise QueryInvalid("The query's 'finding' is empty; name a finding, or leave it out.")
+    return check_storable("finding", text, refusal=QueryInvalid)
 
 
 def read_version(request: Request) -> int | None:

@@ -20,6 +20,7 @@ from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
 from monitoring.errors import (
     FindingNeeded,
+    FindingUnknown,
     FormInvalid,
     QueryInvalid,
     RecalibrationHarms,
@@ -212,7 +213,9 @@ class RecalibrationRoutes:
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
             page["production"] = self.store.production(name)
-            page["findings"] = self._findings(name, wanted.version)
+            page["findings"] = findings = self._findings(name, wanted.version)
+            if wanted.finding is not None and wanted.finding not in findings:
+                raise FindingUnknown(wanted.finding, findings)
             if asked:
                 page |= self._preview(name, wanted)
         except (RecalibrationRefused, FindingNeeded, ModelStoreError, OSError) as error:

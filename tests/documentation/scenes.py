@@ -204,7 +204,7 @@ def loop_is_closed(folder: Path, printed: str) -> None:
     assert _store(folder).production("digits") == 1
 
 
-def findings_are_recalibrated(folder: Path, printed: str) -> None:
+def findings_are_reported(folder: Path, printed: str) -> None:
     """Each finding has labels of its own, and one was looked at alone."""
     overview = _report(folder, "plates")
     assert {each["finding"] for each in overview["findings"]} == {"three", "seven", "nought"}

@@ -187,7 +187,7 @@ WALKS: Final[Mapping[str, Walk]] = {
     "docs/tutorials/calibrate-predictions.md": Walk(check=scenes.calibrated),
     "docs/tutorials/close-the-loop.md": Walk(check=scenes.loop_is_closed),
     "docs/tutorials/demo.md": Walk(),
-    "docs/tutorials/findings.md": Walk(check=scenes.findings_are_recalibrated),
+    "docs/tutorials/findings.md": Walk(check=scenes.findings_are_reported),
     "docs/tutorials/import-a-model.md": Walk(check=scenes.digits_are_imported),
     "docs/tutorials/watch-another-model.md": Walk(check=scenes.alarm_was_acknowledged),
 }

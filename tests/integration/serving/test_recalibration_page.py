@@ -151,7 +151,8 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
     with server.service.recorder._ledger.write() as connection:  # type: ignore[union-attr]
         connection.exec_driver_sql(
             "INSERT INTO prediction SELECT randomblob(16), watched_version_id, request_id, "
-            "predicted, confidence, probabilities, served_at_ns, tags, audit, patient "
+            "predicted, confidence, probabilities, served_at_ns, tags, audit, patient, "
+            "scope_p "
             "FROM prediction"
         )
     page = await preview(server)
