@@ -149,7 +149,7 @@ class Hold:
         self.size_bytes = self.received_bytes = 0
         self._first_bytes = length_bytes if arrived else FIRST_BYTES
         self._ends: asyncio.Timeout | None = None  # None while nothing is read
-        self._given_up = False
+        self._given_up = self._was_slow = False
         self._since_s = self._read_s = 0.0  # when reading went on, how long before that
         self._seen_bytes = 0
 
@@ -203,13 +203,17 @@ class Hold:
             self._budget.reading.discard(self)
 
     def is_slow(self) -> bool:
-        """Whether it came at less than PACE_BYTES a second since the last look."""
+        """Whether it came at less than PACE_BYTES a second at this look and the one before.
+
+        Before a single look, this process itself may have been too busy to read.
+        """
         elapsed_s = self._read_s + _now_s() - self._since_s
         if self._ends is None or self._given_up or elapsed_s < LOOK_S:
             return False
         came_bytes = self.received_bytes - self._seen_bytes
         self._since_s, self._read_s, self._seen_bytes = _now_s(), 0.0, self.received_bytes
-        return came_bytes < PACE_BYTES * elapsed_s
+        was_slow, self._was_slow = self._was_slow, came_bytes < PACE_BYTES * elapsed_s
+        return was_slow and self._was_slow
 
     def give_up(self) -> None:
         """End the reading now."""

@@ -111,9 +111,10 @@ def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
     tiny_store: Store, tmp_path: Path, png: Png, path: str, sent_bytes: int
 ) -> None:
     server = Server(tiny_store.root, tmp_path, body_timeout_s="60")
+    stalled: list[socket.socket] = []
     try:
         server.await_ready()
-        stalled = [_announce(server, path, sent_bytes) for _ in range(100)]
+        stalled += [_announce(server, path, sent_bytes) for _ in range(100)]
         wait_until(lambda: server.metric("candor_body_memory_bytes") > 100 * sent_bytes)
         started_s = time.monotonic()
         assert server.predict(bytes(4_000_000)).status_code == 415
@@ -123,6 +124,8 @@ def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
             each.close()
         wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
     finally:
+        for each in stalled:
+            each.close()
         server.stop()
 
 

@@ -48,7 +48,7 @@ def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("labels.txt", "x"), ("labels.ndjson", "{}\n{"), ("labels.ndjson", "[1]"), ("x.parquet", "x")],
+    [("labels.doc", "x"), ("labels.ndjson", "{}\n{"), ("labels.ndjson", "[1]"), ("x.parquet", "x")],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)

@@ -144,7 +144,7 @@ async def read(bodies: BodyBudget, length_bytes: int, *, pause_s: float) -> None
 async def test_a_body_that_comes_too_slowly_is_given_up_once_others_wait() -> None:
     bodies = budget()
     slow = asyncio.create_task(read(bodies, 50 * MIB, pause_s=60))
-    fast = asyncio.create_task(read(bodies, 15 * MIB, pause_s=LOOK_S / 50))
+    fast = asyncio.create_task(read(bodies, 15 * MIB, pause_s=LOOK_S / 20))
     await asyncio.sleep(1.5 * LOOK_S)
     assert (slow.done(), bodies.held_bytes) == (False, 65 * MIB)
     async with arrived(bodies, 40 * MIB):
