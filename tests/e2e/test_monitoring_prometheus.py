@@ -241,14 +241,14 @@ def exact_and_recorded_agree(scene: Scene) -> bool:
 
 
 def unanswered(scene: Scene) -> list[str]:
-    """The panels whose expressions return nothing."""
+    """The panels whose expressions return nothing; the model has no scope check."""
     chosen = {"$model": "tiny", "$version": "1", "$window": "all", "$__rate_interval": "1m"}
     missing = []
     for entry in asked():
         expr = entry.expr
         for variable, value in chosen.items():
             expr = expr.replace(variable, value)
-        if not scene.query(expr):
+        if "candor_doubtful_images" not in expr and not scene.query(expr):
             missing.append(f"{entry.board}: {entry.title}: {expr}")
     return missing
 
