@@ -1,5 +1,5 @@
 """The recalibration of one finding: its calibrator continues in the graph, its threshold is chosen
-anew by its rule, and its promises are those of the held-out labels. Other findings stay as they
+again by its rule, and its promises are those of the held-out labels. Other findings stay as they
 are.
 """
 
