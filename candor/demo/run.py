@@ -61,7 +61,7 @@ def run_demo(
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     started = time.monotonic()
     _clear(out)
-    with bars() as progress:
+    with bars(lines=True) as progress:
         found = find_dataset(
             source, data_folder=data_folder, cache=cache, seed=seed, progress=progress
         )
