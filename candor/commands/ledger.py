@@ -92,8 +92,11 @@ def prune(
 
     older_than_s = _seconds(older_than)
     with open_ledger(ledger) as opened, bars() as progress:
-        clock.trust(opened) if trust_clock else clock.check_absence(opened)
-        pruned = retention.prune(opened, older_than_s=older_than_s, progress=progress)
+        now_ns = opened.clock()
+        (clock.trust if trust_clock else clock.check_absence)(opened, now_ns)
+        pruned = retention.prune(
+            opened, older_than_s=older_than_s, progress=progress, now_ns=now_ns
+        )
     if json_out:
         print_json(dataclasses.asdict(pruned))
         return

@@ -32,22 +32,27 @@ class ClockWatch:
         self._ledger, self._steady_ns = ledger, steady_ns
         self._offset_ns = ledger.clock() - steady_ns()
 
-    def check(self) -> None:
-        """Note a use. Raises ClockDoubtful if the clock cannot be trusted to delete by."""
-        now_ns = self._ledger.clock()
+    def check(self) -> int:
+        """Note a use; return the time that was checked, for whatever is deleted by it.
+
+        Raises ClockDoubtful if the clock cannot be trusted to delete by.
+        """
+        now_ns = self._ledger.clock()  # once: another look may see a clock that was set meanwhile
         step_ns = now_ns - self._steady_ns() - self._offset_ns
-        if abs(step_ns) > LARGEST_STEP_NS and _is_trusted(self._ledger):
+        if abs(step_ns) > LARGEST_STEP_NS and _is_trusted(self._ledger, now_ns):
             self._offset_ns += step_ns
         elif abs(step_ns) > LARGEST_STEP_NS:
             raise ClockDoubtful(
                 f"the clock was set from {_moment(now_ns - step_ns)} to {_moment(now_ns)}"
             )
-        check_absence(self._ledger)
+        return check_absence(self._ledger, now_ns)
 
 
-def check_absence(ledger: Ledger) -> None:
-    """Note a use. Raises ClockDoubtful if the last was a week ago by the clock, or is to come."""
-    now_ns = ledger.clock()
+def check_absence(ledger: Ledger, now_ns: int) -> int:
+    """Note a use at `now_ns`, and return it.
+
+    Raises ClockDoubtful if the last use was a week before, or is to come.
+    """
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     if last_ns is not None and not -LARGEST_STEP_NS <= now_ns - last_ns <= LONGEST_ABSENCE_NS:
@@ -56,20 +61,21 @@ def check_absence(ledger: Ledger) -> None:
             f"{_moment(last_ns)}"
         )
     if last_ns is None or now_ns - last_ns >= NOTED_EVERY_NS:
-        trust(ledger)
+        trust(ledger, now_ns)
+    return now_ns
 
 
-def _is_trusted(ledger: Ledger) -> bool:
+def _is_trusted(ledger: Ledger, now_ns: int) -> bool:
     """Whether another process or a person noted a use of the ledger at about this time."""
     with ledger.read() as connection:
         last_ns = used_ns(connection)
-    return last_ns is not None and abs(ledger.clock() - last_ns) <= NOTED_EVERY_NS
+    return last_ns is not None and abs(now_ns - last_ns) <= NOTED_EVERY_NS
 
 
-def trust(ledger: Ledger) -> None:
-    """Note that the ledger is in use now, because somebody knows that the clock is right."""
+def trust(ledger: Ledger, now_ns: int) -> None:
+    """Note that the ledger is in use at `now_ns`: somebody knows that the clock is right."""
     with ledger.write() as connection:
-        set_used(connection, ledger.clock())
+        set_used(connection, now_ns)
 
 
 def _moment(at_ns: int) -> str:

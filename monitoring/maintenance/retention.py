@@ -56,8 +56,8 @@ def prune(
     now_ns = ledger.clock() if now_ns is None else now_ns
     before_ns = (now_ns - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
-    _leave_the_future(ledger)
-    _announce(ledger, before_ns)
+    _leave_the_future(ledger, now_ns)
+    _announce(ledger, before_ns, now_ns)
     # a UUIDv7 starts with the milliseconds
     limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)
     older = select(func.count()).where(prediction.c.prediction_id < limit)
@@ -73,15 +73,15 @@ def prune(
         pruned.waiting = connection.execute(
             delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
         ).rowcount
-        oldest_ns = min(before_ns, ledger.clock() - APART_NS)
+        oldest_ns = min(before_ns, now_ns - APART_NS)
         connection.execute(delete(patient_bet).where(patient_bet.c.served_at_ns < oldest_ns))
         note_done(connection, "prune", ledger.clock())
     return pruned
 
 
-def _leave_the_future(ledger: Ledger) -> None:
+def _leave_the_future(ledger: Ledger, now_ns: int) -> None:
     """Take back a watermark ahead of now; labels of later answers would expire."""
-    tomorrow_ns = (ledger.clock() // DAY_NS + 1) * DAY_NS
+    tomorrow_ns = (now_ns // DAY_NS + 1) * DAY_NS
     with ledger.write() as connection:
         if pruned_before_ns(connection) > tomorrow_ns:
             set_pruned_before(connection, tomorrow_ns)
@@ -91,14 +91,14 @@ def _leave_the_future(ledger: Ledger) -> None:
             )
 
 
-def _announce(ledger: Ledger, before_ns: int) -> None:
+def _announce(ledger: Ledger, before_ns: int, now_ns: int) -> None:
     """Save the detectors and set the watermark: labels of older answers expire from now on."""
     with ledger.write() as connection:
         ids = connection.scalars(select(watched_versions.c.watched_version_id)).all()
         lock_versions(connection, ids)
         if before_ns > pruned_before_ns(connection):
             for watched_version_id in ids:
-                watch.checkpoint(connection, watched_version_id, "pruned", now_ns=ledger.clock())
+                watch.checkpoint(connection, watched_version_id, "pruned", now_ns=now_ns)
             set_pruned_before(connection, before_ns)
 
 

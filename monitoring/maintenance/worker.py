@@ -90,44 +90,47 @@ class MaintenanceWorker:
         waited_s = self._models_s  # look at once
         with closing(leadership(self._ledger)) as claim:
             while not self._ending.is_set():
-                self._look(claim)
+                trusted_ns = self._look(claim)
                 if waited_s >= self._models_s:
                     waited_s = 0.0
                     self._look_for_models()
                     self._look_for_alarms()
-                    self._drop_pictures()
+                    self._drop_pictures(trusted_ns)
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
-    def _look(self, claim: Claim) -> None:
+    def _look(self, claim: Claim) -> int | None:
+        """Return the time by which the leader may delete, None if it may not or is another."""
         try:
             leads = claim.held()
             if leads != self.leads:
                 _log.info("this process %s", "leads" if leads else "no longer leads")
             self.leads = leads
             self._leads.set(leads)
-            now_ns = self._ledger.clock()  # before it is checked: it may be set right afterwards
-            if self.leads and self._trusts_clock():
-                self._prune(now_ns)
-            elif not self.leads:
+            if not leads:
                 self._pruned_day = None
                 self._doubtful.set(False)
+                return None
+            now_ns = self._trusted_ns()
+            if now_ns is not None:
+                self._prune(now_ns)
+            return now_ns
         except _Ending:
             _log.info("the end of the process interrupted pruning; the next leader continues it")
         except (SQLAlchemyError, OSError) as error:
             _log.warning("the maintenance worker failed and will retry: %s", error)
+        return None
 
-    def _trusts_clock(self) -> bool:
+    def _trusted_ns(self) -> int | None:
+        now_ns = None
         try:
-            self._clock.check()
+            now_ns = self._clock.check()
         except ClockDoubtful as error:
             if not self._doubted:
                 _log.error("%s", error)
-            self._doubted = True
-        else:
-            self._doubted = False
+        self._doubted = now_ns is None
         self._doubtful.set(self._doubted)
-        return not self._doubted
+        return now_ns
 
     def _prune(self, now_ns: int) -> None:
         today = now_ns // DAY_NS
@@ -152,17 +155,16 @@ class MaintenanceWorker:
         except RecorderClosed:
             self._ending.set()
 
-    def _drop_pictures(self) -> None:
+    def _drop_pictures(self, trusted_ns: int | None) -> None:
         """Delete pictures whose time is over, whoever kept them."""
-        if not self.leads or self._doubted:
+        if trusted_ns is None:
             return
-        now_ns = self._ledger.clock()
         try:
             with self._ledger.read() as connection:
-                if not any_expired(connection, now_ns=now_ns):
+                if not any_expired(connection, now_ns=trusted_ns):
                     return
             with self._ledger.write() as connection:
-                drop_expired(connection, now_ns=now_ns)
+                drop_expired(connection, now_ns=trusted_ns)
         except SQLAlchemyError as error:
             _log.warning(
                 "pictures whose time is over were not deleted, and will be later: %s", error

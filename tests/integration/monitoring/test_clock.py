@@ -55,6 +55,41 @@ def test_a_leader_whose_clock_is_set_deletes_nothing_and_shows_it(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+def test_nothing_is_deleted_by_a_time_that_was_not_checked(tmp_path: Path) -> None:
+    """Each look of the leader may be the one during which somebody sets the clock, or sets it
+    back.
+    """
+    for wrong_look in range(1, 40):
+        clock, registry = _SetForOneLook(wrong_look), CollectorRegistry()
+        with MonitoredModel(tmp_path / f"{wrong_look}.db", clock) as monitored:
+            monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))
+            with MaintenanceWorker(
+                monitored.ledger,
+                monitored.recorder,
+                registry,
+                retention_s=30 * 86_400,
+                look_s=0.001,
+                models_s=0.001,
+                steady_ns=Clock(),
+            ):
+                clock.counts = True
+                wait_until(lambda: clock.looks > 40)  # noqa: B023 within this turn of the loop
+            clock.counts = False
+            assert monitored.label(label(1, at_ns=NOW_NS - HOUR_NS)) == ["accepted"], wrong_look
+
+
+class _SetForOneLook(Clock):
+    """A year ahead when it is looked at for the `wrong`th time."""
+
+    def __init__(self, wrong: int) -> None:
+        super().__init__()
+        self.wrong, self.looks, self.counts = wrong, 0, False
+
+    def __call__(self) -> int:
+        self.looks += self.counts
+        return self.now_ns + YEAR_NS * (self.counts and self.looks == self.wrong)
+
+
 def test_a_jump_between_two_runs_is_noticed(tmp_path: Path) -> None:
     """The ledger knows when it was last in use: as a leader noted it, or else by its newest
     answer.
@@ -79,7 +114,7 @@ def test_a_person_who_knows_that_the_clock_is_right_is_believed(tmp_path: Path) 
         clock.now_ns += YEAR_NS
         with pytest.raises(ClockDoubtful):
             watch.check()
-        ledger_clock.trust(monitored.ledger)
+        ledger_clock.trust(monitored.ledger, clock())
         watch.check()
         steady.now_ns += HOUR_NS
         clock.now_ns += HOUR_NS
