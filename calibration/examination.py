@@ -14,11 +14,7 @@ import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray
 from calibration.calibrators.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
-from calibration.calibrators.portable import (
-    CONFIDENCE_CLASSES,
-    PortableCalibrator,
-    Subject,
-)
+from calibration.calibrators.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject
 from calibration.intervals.clusters import chance
 from calibration.measured import (
     Measured,

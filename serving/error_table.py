@@ -107,7 +107,7 @@ NOT_READY: Final = ERRORS[serving.NotReady][0]
 ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}
 # Sentences for errors whose own text is not for clients.
 SENTENCES: Final[dict[type[Exception], str]] = {
-    SQLAlchemyError: "The ledger cannot be read or written now; try again later.",
+    SQLAlchemyError: "The ledger cannot be read or written now; try again later."
 }
 GRPC_STATUS: Final = {
     400: "INVALID_ARGUMENT",

@@ -47,9 +47,7 @@ def _draw(
 
 
 def _alarm(
-    p: npt.NDArray[np.float64],
-    right: npt.NDArray[np.bool_],
-    patient: npt.NDArray[np.int64],
+    p: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], patient: npt.NDArray[np.int64]
 ) -> float:
     """How many labels had arrived when the alarm came; infinity if it did not."""
     detector, known = DriftDetector(DriftSettings(class_count=2)), np.empty(0, dtype=np.int64)

@@ -13,11 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.subgroups import (
-    AnswerCalibrator,
-    AnswerCalibrators,
-    CalibratorsByTags,
-)
+from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrators, CalibratorsByTags
 
 ABSENT_PRESENT: Final = ("absent", "present")
 

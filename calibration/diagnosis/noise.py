@@ -14,12 +14,7 @@ import numpy as np
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
-from calibration.diagnosis.evidence import (
-    POSITIONS,
-    bend,
-    logit,
-    sigmoid,
-)
+from calibration.diagnosis.evidence import POSITIONS, bend, logit, sigmoid
 from calibration.diagnosis.facts import Cause, Rival, RivalStatus, Shape
 from calibration.diagnosis.groups import CONFIDENCE, PREDICTED
 from calibration.diagnosis.outcome import Outcome

@@ -110,8 +110,7 @@ def import_(
         option(f"{ASKS}: the output with the scores, or several of one score each: edema,mass."),
     ] = None,
     exclusive: Annotated[
-        bool,
-        option(f"{ASKS}: each image has exactly one of the classes.", "--exclusive"),
+        bool, option(f"{ASKS}: each image has exactly one of the classes.", "--exclusive")
     ] = False,
     findings: Annotated[
         str | None,

@@ -59,8 +59,7 @@ def _show_all(context: typer.Context, asked: bool) -> None:
 
 
 HelpAllOption = Annotated[
-    bool,
-    option("Show the rare options, too.", "--help-all", is_eager=True, callback=_show_all),
+    bool, option("Show the rare options, too.", "--help-all", is_eager=True, callback=_show_all)
 ]
 ModelArgument = Annotated[str, argument("The model.")]
 DEFAULT_URL = "http://127.0.0.1:8080"

@@ -196,13 +196,7 @@ def predict(
 
             client = opened.enter_context(Client(url, token=read_token(token_file)))
             classify = _server_classifier(
-                client,
-                model or client.only_model(),
-                version,
-                request_id,
-                patients,
-                frame,
-                tags,
+                client, model or client.only_model(), version, request_id, patients, frame, tags
             )
             answering = _answers(classify, files, connections=CONNECTIONS)
         table = None if csv is None else opened.enter_context(AnswerTable(csv))

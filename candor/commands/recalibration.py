@@ -49,8 +49,7 @@ def recalibrate(
         ),
     ] = False,
     accept_harm: Annotated[
-        bool,
-        option("Publish although the remedy makes subgroups worse.", "--accept-harm"),
+        bool, option("Publish although the remedy makes subgroups worse.", "--accept-harm")
     ] = False,
     precision: Annotated[
         str | None,

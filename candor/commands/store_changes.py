@@ -42,8 +42,7 @@ def promote(
     ],
     why: WhyOption = None,
     wait: Annotated[
-        bool,
-        option("Ask the servers of --url until each serves it, else exit with 1.", "--wait"),
+        bool, option("Ask the servers of --url until each serves it, else exit with 1.", "--wait")
     ] = False,
     url: Annotated[list[str], option("Address of a server; repeat it for others.")] = [DEFAULT_URL],  # noqa: B006
     limit: Annotated[float, option("Longest wait, in seconds.", min=0)] = 30.0,

@@ -39,11 +39,7 @@ def read_arrays(
     chosen = tuple(map(str, classes)) if classes is not None else None
     wishes = ColumnWishes(kind="logits" if logits else "probabilities")
     options = ReadingOptions(
-        wishes=wishes,
-        classes=chosen,
-        normalize=normalize,
-        findings=findings,
-        exclusive=exclusive,
+        wishes=wishes, classes=chosen, normalize=normalize, findings=findings, exclusive=exclusive
     )
     try:
         _require_one_index(probabilities, labels=labels, groups=groups)

@@ -9,12 +9,7 @@ import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray
 from calibration.calibrators.portable import PortableCalibrator
-from calibration.examination import (
-    Effect,
-    Examination,
-    examine,
-    examine_confidence,
-)
+from calibration.examination import Effect, Examination, examine, examine_confidence
 from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures

@@ -91,11 +91,7 @@ class UploadColumns:
 
 
 def prediction_columns(
-    names: Sequence[str],
-    fields: Collection[str],
-    wishes: ColumnWishes,
-    *,
-    file: Path | None = None,
+    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes, *, file: Path | None = None
 ) -> UploadColumns:
     """Map the columns of a table of answers; `file` is asked which of its rows belong together.
 

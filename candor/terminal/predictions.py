@@ -17,14 +17,7 @@ from serving.scoring.columns import OF_CLASSES, OF_SCOPE, cells
 
 Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable
-COLUMNS = (
-    "file",
-    "frame",
-    "prediction_id",
-    "request_id",
-    "model",
-    "version",
-)
+COLUMNS = ("file", "frame", "prediction_id", "request_id", "model", "version")
 
 
 def print_answer(answer: Answer, *, refusals_only: bool) -> None:

@@ -37,13 +37,7 @@ class InputCard(OpenRecord):
     def spec(self) -> InputSpec:
         """The same as a dataclass for `model_store.image`."""
         return InputSpec(
-            self.channels,
-            self.height,
-            self.width,
-            self.resize,
-            self.window,
-            self.frames,
-            self.bits,
+            self.channels, self.height, self.width, self.resize, self.window, self.frames, self.bits
         )
 
 

@@ -98,9 +98,7 @@ class _Shares(TypedDict):
 
 
 def _shares(
-    scores: npt.NDArray[np.float32],
-    predicted: npt.NDArray[np.int64] | None,
-    classes: Sequence[str],
+    scores: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64] | None, classes: Sequence[str]
 ) -> _Shares:
     share = flagged_share(len(scores))
     return {

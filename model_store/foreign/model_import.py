@@ -18,11 +18,7 @@ from model_store.foreign.class_names import ClassNames
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import (
-    LabeledImages,
-    common_size,
-    decoded,
-)
+from model_store.foreign.labeled_folder import LabeledImages, common_size, decoded
 from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
@@ -32,20 +28,12 @@ from model_store.foreign.preprocessing_choice import (
     Run,
     spec_of,
 )
-from model_store.foreign.preprocessing_decision import (
-    inferred,
-)
+from model_store.foreign.preprocessing_decision import inferred
 from model_store.foreign.questions import settled
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource, open_source
-from model_store.foreign.truth import (
-    LabeledData,
-    Truth,
-    read_labeled,
-    reading_of,
-    unlabeled,
-)
+from model_store.foreign.truth import LabeledData, Truth, read_labeled, reading_of, unlabeled
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
@@ -163,12 +151,7 @@ def import_source(
         )
         spec = spec_of(decision.preprocessing, inspection.image)
         checked = with_scope_check(
-            graph,
-            sandbox,
-            data,
-            spec=spec,
-            classes=names.names,
-            predicted=predicted,
+            graph, sandbox, data, spec=spec, classes=names.names, predicted=predicted
         )
         probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
     inferences = [
@@ -232,11 +215,7 @@ def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
 
 
 def _answers(
-    preprocessing: Preprocessing,
-    run: Run,
-    image: ImageInput,
-    truth: Truth,
-    progress: Progress,
+    preprocessing: Preprocessing, run: Run, image: ImageInput, truth: Truth, progress: Progress
 ) -> tuple[Logits, InputReference]:
     """Logits (N, K) of all labeled images, and how bright they are."""
     logits, seen, done = [], [], 0

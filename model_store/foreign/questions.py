@@ -76,10 +76,7 @@ def _bits_asked(
 
 
 def _is_unread(
-    inspection: Inspection,
-    source: ForeignSource,
-    choices: ImportChoices,
-    data: LabeledData | None,
+    inspection: Inspection, source: ForeignSource, choices: ImportChoices, data: LabeledData | None
 ) -> bool:
     """Whether nothing says if the classes exclude each other."""
     scores = inspection.scores
@@ -90,10 +87,7 @@ def _is_unread(
 
 
 def _named(
-    source: ForeignSource,
-    inspection: Inspection,
-    choices: ImportChoices,
-    data: LabeledData | None,
+    source: ForeignSource, inspection: Inspection, choices: ImportChoices, data: LabeledData | None
 ) -> ClassNames:
     scores = inspection.scores
     if choices.classes is not None:

@@ -17,12 +17,7 @@ from onnx import TensorProto, helper
 from model_store.bundle.graph import INPUT
 from model_store.bundle.graph_part import GraphPart
 from model_store.bundle.scope_card import ScopeCard
-from model_store.bundle.scope_fit import (
-    MOST_CALIBRATED,
-    MOST_FITTED,
-    ScopeFeatures,
-    fit_scope,
-)
+from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
 from model_store.bundle.scope_taps import WIDEST, chosen_taps, has_few_layers
 from model_store.errors import ForeignModelRefused

@@ -21,13 +21,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.events import CHECKPOINT, SETTINGS, SOURCES, Event
-from monitoring.drift.replay import (
-    columns_of,
-    detector_after,
-    heard,
-    read_labels,
-    replayed_events,
-)
+from monitoring.drift.replay import columns_of, detector_after, heard, read_labels, replayed_events
 from monitoring.ledger.schema import DAY_NS, label_current
 
 LABELS_LIMIT: Final = 100_000

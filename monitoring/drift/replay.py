@@ -13,13 +13,7 @@ from monitoring.drift import events
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
-from monitoring.ledger.schema import (
-    EVERYTHING,
-    feedback,
-    label_current,
-    patient_bet,
-    prediction,
-)
+from monitoring.ledger.schema import EVERYTHING, feedback, label_current, patient_bet, prediction
 from monitoring.ledger.slices import place
 
 RESTARTS: Final = (STARTED, *AFRESH)

@@ -22,21 +22,10 @@ from monitoring.feedback.answers import ServedAnswer, find
 from monitoring.feedback.labeling import CurrentLabel, FirstLabel
 from monitoring.feedback.said import SaidLabel, changes_among, read_said, recounted
 from monitoring.ledger import versions
-from monitoring.ledger.label_sources import (
-    EVERY_MODEL,
-    CountsAs,
-    read_policies,
-    write_policies,
-)
+from monitoring.ledger.label_sources import EVERY_MODEL, CountsAs, read_policies, write_policies
 from monitoring.ledger.locks import lock_tables, lock_versions
 from monitoring.ledger.predictions import pruned_before_ns
-from monitoring.ledger.schema import (
-    bin_day,
-    bin_total,
-    class_day,
-    feedback,
-    label_current,
-)
+from monitoring.ledger.schema import bin_day, bin_total, class_day, feedback, label_current
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.statement import in_lists, replacing
 from monitoring.ledger.sum_changes import SumChanges, as_counted

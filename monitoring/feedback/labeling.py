@@ -189,9 +189,7 @@ class Labeling:
             self._versions[row.watched_version_id] = row
 
     def _read_said(
-        self,
-        meant: Sequence[tuple[FeedbackItem, bytes | None]],
-        answers: dict[bytes, ServedAnswer],
+        self, meant: Sequence[tuple[FeedbackItem, bytes | None]], answers: dict[bytes, ServedAnswer]
     ) -> None:
         """Read policies, and all labels of the answers for which they matter."""
         versions = {row.watched_version_id for row in answers.values()}

@@ -5,13 +5,7 @@ building SQL.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Table,
-    cast,
-    func,
-)
+from sqlalchemy import ColumnElement, Connection, Table, cast, func
 
 from monitoring.ledger.dialects import Dialect, dialect_of
 

@@ -26,13 +26,7 @@ from monitoring.errors import (
     brief,
 )
 from monitoring.feedback.answers import find
-from monitoring.feedback.items import (
-    NO_FINDING,
-    OTHERS,
-    STATUSES,
-    FeedbackItem,
-    FeedbackStatus,
-)
+from monitoring.feedback.items import NO_FINDING, OTHERS, STATUSES, FeedbackItem, FeedbackStatus
 from monitoring.ledger.findings import PRESENT, finding_id
 from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction

@@ -43,11 +43,7 @@ class Pruned:
 
 
 def prune(
-    ledger: Ledger,
-    *,
-    older_than_s: float,
-    progress: Progress = silent,
-    now_ns: int | None = None,
+    ledger: Ledger, *, older_than_s: float, progress: Progress = silent, now_ns: int | None = None
 ) -> Pruned:
     """Delete answers of UTC days that ended so long ago. If interrupted, run it again.
 

@@ -137,10 +137,7 @@ class MaintenanceWorker:
         if self._retention_s is None or self._pruned_day == today:
             return
         pruned = retention.prune(
-            self._ledger,
-            older_than_s=self._retention_s,
-            progress=self._end_if_asked,
-            now_ns=now_ns,
+            self._ledger, older_than_s=self._retention_s, progress=self._end_if_asked, now_ns=now_ns
         )
         self._pruned_day = today
         _log.info("pruned", extra={"fields": {"answers": pruned.answers, "labels": pruned.labels}})

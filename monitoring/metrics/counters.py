@@ -164,9 +164,7 @@ def _reference(row: WatchedVersion) -> list[float]:
     return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
 
 
-def _by_version(
-    counts: TransactionCounts,
-) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
+def _by_version(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
     """Return the changes of each version, by bin, over all days."""
     by_version: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes

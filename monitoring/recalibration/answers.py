@@ -202,11 +202,7 @@ def labeled_answers(
         tags=tuple(row.tags for row in rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
         coverage=_coverage(
-            connection,
-            watched_version_id,
-            rows,
-            audited=rows is audited,
-            group=answer_filter.group,
+            connection, watched_version_id, rows, audited=rows is audited, group=answer_filter.group
         ),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
         aside=_count_aside(connection, watched_version_id),

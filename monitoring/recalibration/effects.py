@@ -100,12 +100,7 @@ def _groups(
 
 
 def _effect(
-    everyone: LabeledAnswers,
-    group: AnswerGroup,
-    mask: Mask,
-    before: _Gap,
-    after: _Gap,
-    looks: int,
+    everyone: LabeledAnswers, group: AnswerGroup, mask: Mask, before: _Gap, after: _Gap, looks: int
 ) -> GroupEffect:
     weights = np.ones(len(mask)) if everyone.weights is None else everyone.weights
     share = weights[mask] / weights[mask].sum()

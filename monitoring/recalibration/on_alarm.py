@@ -34,12 +34,7 @@ from monitoring.ledger.versions import choose, family, of_model
 from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.finding import question_of
 from monitoring.recalibration.outcomes import attempts, claim, note
-from monitoring.recalibration.publication import (
-    Recalibration,
-    harm,
-    publish_draft,
-    recalibrate,
-)
+from monitoring.recalibration.publication import Recalibration, harm, publish_draft, recalibrate
 from monitoring.reports import recalibrations as outcomes
 
 

@@ -10,19 +10,14 @@ from model_store.bundle.calibration_card import ConformalCard, Referral
 
 
 def referral_for(
-    old: Referral | None,
-    probabilities: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
+    old: Referral | None, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
 ) -> Referral | None:
     """Return the threshold that keeps the old promise on these answers, if there is one."""
     if old is None or not len(labels):
         return None
     confidence, predicted = top_label(probabilities)
     found = referral_threshold(
-        confidence,
-        predicted == labels,
-        promised_accuracy=old.promised_accuracy,
-        delta=old.delta,
+        confidence, predicted == labels, promised_accuracy=old.promised_accuracy, delta=old.delta
     )
     if found is None:
         return None
@@ -35,9 +30,7 @@ def referral_for(
 
 
 def sets_for(
-    old: ConformalCard | None,
-    probabilities: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
+    old: ConformalCard | None, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
 ) -> ConformalCard | None:
     """Return the sets that keep the old promise on these answers, or contain every class."""
     if old is None or not len(labels):

@@ -65,11 +65,7 @@ class ReportRoutes:
         found = await self._of(request)
         slices = found.slices or Slices((), ())
         return SlicesOfModel(
-            found.model,
-            found.version,
-            found.window,
-            slices.known,
-            slices.by_true_class,
+            found.model, found.version, found.window, slices.known, slices.by_true_class
         )
 
     async def history(self, request: Request) -> History:

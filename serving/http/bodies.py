@@ -141,8 +141,7 @@ class FindingAnswer(Struct, frozen=True, kw_only=True):
     ]
     refer: (
         Annotated[
-            bool,
-            Meta(description="whether a person should look: the set does not have one class"),
+            bool, Meta(description="whether a person should look: the set does not have one class")
         ]
         | UnsetType
     ) = UNSET

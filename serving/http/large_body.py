@@ -13,11 +13,7 @@ class LargeBodyReader(asyncio.BufferedProtocol):
     """Reads the rest of one body, of which `begun` has arrived, and nothing beyond it."""
 
     def __init__(
-        self,
-        connection: HttpToolsProtocol,
-        begun: bytes | bytearray,
-        length_bytes: int,
-        hold: Hold,
+        self, connection: HttpToolsProtocol, begun: bytes | bytearray, length_bytes: int, hold: Hold
     ) -> None:
         self._connection, self._hold = connection, hold
         self._body = np.empty(length_bytes, np.uint8).data

@@ -37,11 +37,7 @@ class AnswerWriter(Protocol):
     """Writes an answer, in the inference thread."""
 
     def write(
-        self,
-        prediction_id: str,
-        request_id: str | None,
-        values: Sequence[float],
-        by: Any,
+        self, prediction_id: str, request_id: str | None, values: Sequence[float], by: Any
     ) -> Any:
         """The answer for one image with probabilities `values`, (K,), that `by` has calibrated:
         an AnswerCalibrator or a FindingsCalibrator, as the card has it.

@@ -20,12 +20,7 @@ from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
 from monitoring.errors import brief
-from serving.errors import (
-    ExplanationsBusy,
-    ExplanationUnavailable,
-    MalformedRequest,
-    ModelUnusable,
-)
+from serving.errors import ExplanationsBusy, ExplanationUnavailable, MalformedRequest, ModelUnusable
 from serving.inference.batcher import Image, lower_priority
 from serving.inference.heat_map import HeatMap, heat_map
 from serving.inference.predictor import Predictor

@@ -24,14 +24,7 @@ from model_store.runtime import ORT_ERRORS, open_session, ort
 from serving.errors import ModelUnusable, ProbesDiffer
 from serving.inference.freed_memory import return_freed_memory
 from serving.inference.prediction import Prediction, reader
-from serving.inference.run_watch import (
-    LEAST_S,
-    LOADING_S,
-    MEMORY,
-    OUT_OF_MEMORY,
-    RUNS,
-    TIMES_USUAL,
-)
+from serving.inference.run_watch import LEAST_S, LOADING_S, MEMORY, OUT_OF_MEMORY, RUNS, TIMES_USUAL
 from serving.inference.session_options import session_options
 from serving.setting_table import Device, OnDifference, PrecisionChoice
 

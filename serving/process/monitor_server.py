@@ -161,10 +161,7 @@ def build(
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
     pages = server_pages(
-        access=access or AccessControl(),
-        bodies=monitor.bodies,
-        store=store,
-        ledger=monitor.ledger,
+        access=access or AccessControl(), bodies=monitor.bodies, store=store, ledger=monitor.ledger
     )
     return application(with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints]))
 

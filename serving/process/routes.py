@@ -15,14 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from model_store.bundle.card import Card
-from monitoring.http.endpoint import (
-    JSON,
-    Endpoint,
-    Parameter,
-    as_json,
-    bind,
-    read_viewer,
-)
+from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json, bind, read_viewer
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.error_table import NOT_READY, PREDICTION_ERRORS
@@ -148,10 +141,7 @@ _PREDICTION = tuple(
             JSON: Annotated[list[Base64 | EncodedImage], Meta(min_length=1)],
             NDJSON: Base64 | EncodedImage,
         },
-        gives={
-            JSON: Answer | list[Answer | ImageRefused],
-            NDJSON: Answer | ImageRefused,
-        },
+        gives={JSON: Answer | list[Answer | ImageRefused], NDJSON: Answer | ImageRefused},
         parameters=(
             Parameter(
                 "explain",

@@ -111,6 +111,6 @@ class ModelMetadata(Struct, frozen=True):
         dict[str, str],
         Meta(
             description="`kind`: classes (exclusive) or findings; `classes`: their names in the "
-            "order of the columns, as JSON; `thresholds`: from which each finding is present",
+            "order of the columns, as JSON; `thresholds`: from which each finding is present"
         ),
     ]

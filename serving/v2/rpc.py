@@ -176,7 +176,7 @@ async def start_grpc(
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", STREAMS),
-        ],
+        ]
     )
     server.add_generic_rpc_handlers((service.handlers(),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

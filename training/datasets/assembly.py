@@ -11,14 +11,7 @@ import numpy as np
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.grouping import prefix_pattern, repeats
 from calibration.sampling import findings_parts, grouped_parts, joined
-from training.datasets.dataset import (
-    Dataset,
-    FileImages,
-    Labels,
-    Split,
-    fingerprint,
-    label_counts,
-)
+from training.datasets.dataset import Dataset, FileImages, Labels, Split, fingerprint, label_counts
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.inspection import Facts, giveaways, inspect
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadedFrom, Record, SplitName

@@ -42,11 +42,7 @@ class ProbabilityCalibrator(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        allow_label_changes: bool = False,
-        random_state: int = 0,
+        self, estimator: Any = None, *, allow_label_changes: bool = False, random_state: int = 0
     ) -> None:
         self.estimator = estimator
         self.allow_label_changes = allow_label_changes

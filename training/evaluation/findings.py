@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 from calibration.conformal import Conformal, finding_sets
 from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
-from calibration.findings.measures import (
-    FindingMeasures,
-    known_answers,
-    macro,
-    measure_findings,
-)
+from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_findings
 from calibration.findings.thresholds import (
     OperatingPoint,
     ThresholdKind,

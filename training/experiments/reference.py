@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.sampling import grouped_parts
 from model_store.image import InputSpec
-from training.datasets import (
-    SPLIT_NAMES,
-    Dataset,
-    ImageSource,
-    Split,
-    fingerprint,
-    load_dataset,
-)
+from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, fingerprint, load_dataset
 from training.datasets.errors import BadDataset
 
 FROM_TEST = "test:"

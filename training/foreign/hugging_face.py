@@ -10,12 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.source import (
-    CONFIG,
-    ForeignSource,
-    read_json,
-    said_by_maker,
-)
+from model_store.foreign.source import CONFIG, ForeignSource, read_json, said_by_maker
 from training.foreign.graph_export import exported
 
 WEIGHTS = "model.safetensors"

@@ -31,12 +31,7 @@ from model_store.bundle.card import InputReference
 from model_store.bundle.scope_fit import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
-from model_store.image.training_digests import (
-    DIGEST_FILE,
-    KEY_BYTES,
-    MOST_DIGESTS,
-    TrainingDigests,
-)
+from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
 from training.datasets import Dataset, Split, write_report
 from training.datasets.errors import BadDataset
 from training.errors import BadWeights, OutOfMemory

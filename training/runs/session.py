@@ -13,13 +13,7 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
-from training.evaluation.evaluation import (
-    KEPT,
-    EvaluatedSplit,
-    Evaluation,
-    Predictions,
-    evaluate,
-)
+from training.evaluation.evaluation import KEPT, EvaluatedSplit, Evaluation, Predictions, evaluate
 from training.evaluation.findings import FindingsEvaluation, evaluate_findings
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
@@ -268,10 +262,7 @@ class TrainingSession:
         return evaluate(predictions)
 
     def predictions(
-        self,
-        network: Classifier,
-        examples: Mapping[ExampleName, Examples],
-        split: EvaluatedSplit,
+        self, network: Classifier, examples: Mapping[ExampleName, Examples], split: EvaluatedSplit
     ) -> Predictions:
         """Answers to a split; with folds, those of validation come from the network of each."""
         known = examples[split]
