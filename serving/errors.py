@@ -23,6 +23,7 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
 import math
 from collections.abc import Iterable
 
+from calibration.scope.verdict import refusal_of
 from model_store.image.probes import differs_sentence
 
 
@@ -226,10 +227,7 @@ class OutOfScope(ServingError, ValueError):
 
     def __init__(self, p: float) -> None:
         self.scope_p = p
-        super().__init__(
-            f"this image is not like those that the model was made for: of these, at most a share "
-            f"{p:.3g} is as unusual (scope_p). Send another image, or let a person look at it."
-        )
+        super().__init__(refusal_of(p))
 
 
 class InferenceFailed(ServingError, RuntimeError):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
-from calibration.scope.verdict import scope_of
+from calibration.scope.verdict import ALPHA, scope_of
 from model_store.errors import ModelStoreError
 
 ID_CHARACTERS = 200
@@ -59,6 +59,7 @@ def answer_of(
     *,
     request_id: str | None,
     scope_p: float | None = None,
+    alpha: float = ALPHA,
 ) -> dict[str, Any]:
     """Return the answer of a card's model for one image: of exclusive classes, or of findings.
 
@@ -68,8 +69,9 @@ def answer_of(
         by: the calibrator for the image's tags.
         request_id: the client's id of the image, or None.
         scope_p: the p-value of the scope check, if the graph has one.
+        alpha: images with a p-value up to this are doubtful.
     """
-    scope = {} if scope_p is None else {"scope": scope_of(scope_p), "scope_p": scope_p}
+    scope = {} if scope_p is None else {"scope": scope_of(scope_p, alpha), "scope_p": scope_p}
     head: dict[str, Any] = {
         "prediction_id": str(uuid7()),
         "request_id": request_id,

@@ -7,7 +7,8 @@ not affect the other images of its batch.
 
 With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through
 files in CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. Nothing else reads these
-three variables: TorchServe's workers inherit them, and CANDOR_ON_DIFFERENCE (`refuse` or `warn`).
+three variables: TorchServe's workers inherit them, and CANDOR_ON_DIFFERENCE (`refuse` or `warn`),
+CANDOR_SCOPE_ALPHA and CANDOR_SCOPE_OUT, which mean what they mean to `candor serve`.
 """
 
 import json
@@ -17,12 +18,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
+from calibration.scope.verdict import ALPHA, OutOfScopeChoice, refusal_of, without_confidence
 from model_store.errors import (
     BrokenImage,
     EmptyImage,
@@ -74,8 +76,10 @@ MONITOR_URL = "CANDOR_MONITOR_URL"
 MONITOR_OUTBOX = "CANDOR_MONITOR_OUTBOX"
 MONITOR_TOKEN_FILE = "CANDOR_MONITOR_TOKEN_FILE"
 ON_DIFFERENCE = "CANDOR_ON_DIFFERENCE"
+SCOPE_ALPHA, SCOPE_OUT = "CANDOR_SCOPE_ALPHA", "CANDOR_SCOPE_OUT"
 BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
+OUT_OF_SCOPE = "out_of_scope"
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
 # Probabilities (K,) and the p-value of the scope check, or a sentence why there are none.
 Row: TypeAlias = tuple[npt.NDArray[np.float32], float | None] | str
@@ -91,6 +95,7 @@ class CandorHandler:
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._calibrators = calibrators_of(self._card)
         self._spec = InputSpec(**self._card["input"])
+        self._alpha, self._out = _scope_settings()
         self._outputs = ["probabilities", *(["scope_p"] if self._card.get("scope") else [])]
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
@@ -104,7 +109,7 @@ class CandorHandler:
             getattr(context, "metrics", None),
             model=self._card["name"],
             version=self._card["version"],
-            reasons=[*(code for _, code in STATUS.values()), "inference_failed"],
+            reasons=[*(code for _, code in STATUS.values()), "inference_failed", OUT_OF_SCOPE],
             findings=self._card["classes"] if self._card.get("findings") else ("",),
         )
         self._outbox: OutboxFile | None = None
@@ -153,12 +158,14 @@ class CandorHandler:
             of_request = [self._answer(each, next(rows)) for each in given]
             tags = given[0].tags
             answered += [(answer, tags) for answer in of_request if "error" not in answer]
+            sent = [self._sent(answer) for answer in of_request]
             if _frame(requests[index]) == "all":
-                answers[index] = of_request
+                answers[index] = sent
             else:
-                answers[index] = of_request[0]
-                if "error" in of_request[0]:
-                    context.set_response_status(code=500, phrase=HTTPStatus(500).phrase, idx=index)
+                answers[index] = sent[0]
+                if "error" in sent[0]:
+                    status = HTTPStatus(422 if sent[0]["error"] == OUT_OF_SCOPE else 500)
+                    context.set_response_status(code=status, phrase=status.phrase, idx=index)
         if answered:
             self._record(answered)
         return answers
@@ -190,8 +197,19 @@ class CandorHandler:
             return numbered | {"error": "inference_failed", "detail": row}
         by, (graph, scope_p) = self._calibrators.of(given.tags), row
         return numbered | answer_of(
-            self._card, graph, by, request_id=given.request_id, scope_p=scope_p
+            self._card, graph, by, request_id=given.request_id, scope_p=scope_p, alpha=self._alpha
         )
+
+    def _sent(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer as the client gets it; the record has it whole."""
+        if answer.get("scope") != "out" or self._out == "answer":
+            return answer
+        if self._out == "withhold":
+            return without_confidence(answer)
+        self._counters.reject(OUT_OF_SCOPE)
+        numbered = {"frame": answer["frame"]} if "frame" in answer else {}
+        p = answer["scope_p"]
+        return numbered | {"error": OUT_OF_SCOPE, "detail": refusal_of(p), "scope_p": p}
 
     def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Row]:
         """What the graph gives for each image."""
@@ -238,6 +256,16 @@ class CandorHandler:
             counters=self._counters,
         )
         self._delivery.start()
+
+
+def _scope_settings() -> tuple[float, str]:
+    """What TorchServe's environment says. Raises ValueError."""
+    alpha, out = os.environ.get(SCOPE_ALPHA, str(ALPHA)), os.environ.get(SCOPE_OUT, "answer")
+    if out not in get_args(OutOfScopeChoice):
+        raise ValueError(f"{SCOPE_OUT} is {', '.join(get_args(OutOfScopeChoice))}, not {out!r}")
+    if not 0 < float(alpha) < 1:
+        raise ValueError(f"{SCOPE_ALPHA} lies between 0 and 1, not at {alpha}")
+    return float(alpha), out
 
 
 def _body(request: Mapping[str, Any]) -> bytes:

@@ -1,13 +1,17 @@
 """What an answer says of the scope check, and what becomes of images that are out of scope."""
 
 import json
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
-from calibration.scope.verdict import ALPHA, Scope, scope_of
+from calibration.scope.verdict import (
+    ALPHA,
+    OutOfScopeChoice,
+    Scope,
+    scope_of,
+    without_confidence,
+)
 from serving.errors import OutOfScope
-
-OutOfScopeChoice = Literal["answer", "withhold", "refuse"]
+from serving.inference.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,17 @@ class ScopePolicy:
             return None
         scope = scope_of(p, self.alpha)
         return ScopeVerdict(scope, p, self.out if scope == "out" else "answer")
+
+    def apply(self, prediction: Prediction) -> Prediction:
+        """The prediction with the word by this alpha. Raises OutOfScope if it is not to be shown,
+        or not its confidence.
+        """
+        verdict = self.verdict(prediction.scope_p)
+        if verdict is None:
+            return prediction
+        if verdict.then != "answer":
+            raise OutOfScope(verdict.p)
+        return replace(prediction, scope=verdict.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +69,3 @@ def with_scope(answer: bytes, verdict: ScopeVerdict) -> bytes:
     if verdict.withholds:
         answer = json.dumps(without_confidence(json.loads(answer)), separators=(",", ":")).encode()
     return answer[:-1] + said
-
-
-def without_confidence(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer with null in place of what it claims; a person should look at the image."""
-    if "findings" in answer:
-        return answer | {"findings": None}
-    claims = dict.fromkeys(("predicted", "confidence", "probabilities"))
-    kept = {name: value for name, value in answer.items() if name != "prediction_set"}
-    return kept | claims | {"refer": True}

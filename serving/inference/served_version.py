@@ -100,12 +100,13 @@ class ServedVersion:
         self.watched_version_ids = (
             recorder.register(self.card, digest=self.digest) if recorder else (0,)
         )
+        self.scope = scope or ScopePolicy()
         self._rows = AnswerRows(
             predictor,
             self.watched_version_ids,
             audit=audit,
             patients=recorder.patients if recorder else None,
-            scope=scope or ScopePolicy(),
+            scope=self.scope,
         )
         self.retries = Retries(
             recorder, self.watched_version_ids, again=self._rows.again, lease=self.lease
@@ -179,7 +180,7 @@ class ServedVersion:
         """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the
         queue of the others.
 
-        Raises InferenceFailed.
+        Raises InferenceFailed, and OutOfScope if the answer has no confidence.
         """
         try:
             prediction = await to_thread.run_sync(self._predictor.classify_pixels, image)
@@ -188,7 +189,12 @@ class ServedVersion:
             raise InferenceFailed(str(error)) from error
         if not prediction.is_number:
             raise InferenceFailed(NOT_A_NUMBER)
-        return prediction
+        return self.scope.apply(prediction)
+
+    def was_trained_on(self, image: Image) -> bool:
+        """Whether the bundle says that the network has seen this input, (C, H, W)."""
+        seen = self._predictor.trained_on
+        return seen is not None and seen.seen([image]) > 0
 
     def retire(self) -> None:
         """Stop once no request holds a lease."""

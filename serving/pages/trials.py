@@ -62,7 +62,7 @@ from serving.inference.served_version import ServedVersion
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
-from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed
+from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed, shown_scope
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -208,6 +208,8 @@ class TrialRoutes:
             answer=answer,
             record=await self._earlier(served, answer),
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
+            scope=shown_scope(answer, served.card.scope, alpha=served.scope.alpha),
+            trained_on=served.was_trained_on(image),
             explanation=explanation,
             picture=picture,
             width=width,

@@ -9,6 +9,10 @@ import numpy as np
 from msgspec import Meta, Struct
 from PIL import Image as Pillow
 
+from calibration.scope.p_values import flagged_share
+from calibration.scope.verdict import Scope
+from calibration.wording import percent
+from model_store.bundle.scope_card import NO_PROMISE, ScopeCard
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.http.bodies import Base64
@@ -24,7 +28,44 @@ from serving.inference.prediction import (
 SHOWN_CLASSES: Final = 8
 LEAST_SIDE: Final = 240  # pixels of a picture's shorter side on the page
 NOTHING_LISTED: Final = "No class is listed: read this image yourself."
+SCOPE_WORDS: Final = {"in": "in scope", "doubtful": "doubtful image", "out": "out of scope"}
+SEEN: Final = "The model was trained on this image: its answer says nothing about new ones."
 NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such answers are right."
+
+
+@dataclass(frozen=True)
+class ShownScope:
+    """What the scope check says of an image, and between which shares of in-scope images it flags
+    at `alpha`, by its `n` calibration images.
+    """
+
+    scope: Scope
+    p: float
+    alpha: float
+    n: int
+
+    @property
+    def word(self) -> str:
+        """The verdict for people."""
+        return SCOPE_WORDS[self.scope]
+
+    @property
+    def sentences(self) -> list[str]:
+        """How unusual the image is, and what the check promises."""
+        low, high = flagged_share(self.n, self.alpha)
+        return [
+            f"Of images that the model was made for, at most {percent(self.p)} are as unusual as "
+            f"this one (p-value {self.p:.3g}).",
+            f"At most {percent(self.alpha)} of them are flagged on average; by these {self.n:,} "
+            f"calibration images, {percent(low)} to {percent(high)}. {NO_PROMISE}",
+        ]
+
+
+def shown_scope(answer: Prediction, card: ScopeCard | None, *, alpha: float) -> ShownScope | None:
+    """What the scope check says of an answer; None without one."""
+    if card is None or answer.scope is None or answer.scope_p is None:
+        return None
+    return ShownScope(answer.scope, answer.scope_p, alpha, card.flagged.n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +75,7 @@ class TriedImage:
     `file` is the place of its file in the form, `frame` the number of the frame if the form chose
     any. `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to
     read it from. `promised` is the share of images like the card's whose prediction set holds the
-    true class.
+    true class. `trained_on`: whether the network has seen the image.
     """
 
     name: str
@@ -44,6 +85,8 @@ class TriedImage:
     answer: Prediction | None = None
     record: AnswerRecord | None = None
     promised: float | None = None
+    scope: ShownScope | None = None
+    trained_on: bool = False
     explanation: HeatMap | None = None
     picture: str | None = None
     width: int = 0
@@ -55,6 +98,8 @@ class TriedImage:
         """The class of the style sheet: only what labels bear out looks good."""
         if self.answer is None:
             return "alarm"
+        if self.scope is not None and self.scope.scope != "in":
+            return "off"
         if self.findings:
             return "early"
         if self.record is None or (self.record.is_early and not self.record.is_doubtful):
@@ -94,11 +139,13 @@ class TriedImage:
     @property
     def sentences(self) -> list[str]:
         """What to know beside the probabilities."""
+        of_scope = self.scope.sentences if self.scope else []
+        seen = [SEEN] if self.trained_on else []
         if self.classification is None:
-            return []
+            return seen + of_scope
         record = NO_LABELS if self.record is None else self.record.sentences
         shown = _set_sentence(self.classification, self.promised)
-        return [each for each in (record, shown) if each]
+        return [each for each in (record, shown, *seen, *of_scope) if each]
 
     @property
     def heat_map(self) -> str | None:

@@ -15,6 +15,7 @@ from model_store.store.store import Store
 from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.bundles import subgroup, with_subgroups
 from tests.builders.dicoms import dicom_stack
+from tests.builders.scoped import build_scoped
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +76,22 @@ async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
     ):
         assert await refused(stub.ModelInfer(infer, metadata=bearer(token))) is code
     assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
+
+
+async def test_answers_say_whether_an_image_is_in_scope(stub: Any, tiny_store: Store) -> None:
+    tiny_store.promote("tiny", tiny_store.publish("tiny", build_scoped))
+    await asyncio.to_thread(stub.scan)
+    pixels = np.stack([np.full((3, 8, 8), level, np.uint8) for level in (128, 250)])
+    asked = protocol.ModelInferRequest(model_name="tiny")
+    asked.inputs.add(name="image", datatype="UINT8", shape=pixels.shape)
+    asked.raw_input_contents.append(pixels.tobytes())
+    answer = await stub.ModelInfer(asked, metadata=bearer(PREDICT))
+    names = [each.name for each in answer.outputs]
+    given = dict(zip(names, answer.raw_output_contents, strict=True))
+    assert given["scope"] == b"\2\0\0\0in\3\0\0\0out"
+    usual, far = np.frombuffer(given["scope_p"], "<f4")
+    assert usual > 0.05
+    assert far == pytest.approx(1 / 1000)
 
 
 async def test_what_is_no_message_is_refused_without_a_trace(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from model_store.bundle.scope_card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
 from monitoring.ledger import Ledger
@@ -23,7 +24,7 @@ from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import CLASSES, encode
 from tests.builders.scoped import publish_scoped
-from tests.builders.services import Running, refusal, running
+from tests.builders.services import PAGE, Running, refusal, running
 
 pytestmark = pytest.mark.anyio
 PATH = "/predictions/tiny"
@@ -56,6 +57,32 @@ async def test_each_answer_says_it_also_of_a_list(server: Running) -> None:
     entries = [base64.b64encode(each).decode() for each in (FAR, USUAL)]
     said = (await server.client.post(PATH, json=entries)).json()
     assert [each["scope_p"] for each in said] == [far["scope_p"], usual["scope_p"]]
+
+
+def tried(page: str) -> list[str]:
+    """The verdicts that the page of a trial shows."""
+    return re.findall(r'data-scope="(\w+)"', page)
+
+
+async def test_a_trial_shows_it_by_the_users_alpha(store: Store, tmp_path: Path) -> None:
+    files = [("file", (f"{level}.png", gray(level))) for level in (128, 250)]
+    async with running(store, tmp_path, scope_alpha=0.9) as server:
+        said = [(await server.predict(gray(level), PATH)).json() for level in (128, 250)]
+        page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
+    assert tried(page) == [each["scope"] for each in said]
+    assert page.count(NO_PROMISE) == 2
+    assert "by these 999 calibration images" in page
+
+
+@pytest.mark.parametrize("choice", ["refuse", "withhold"])
+async def test_a_trial_shows_no_confidence_that_answers_withhold(
+    store: Store, tmp_path: Path, choice: str
+) -> None:
+    async with running(store, tmp_path, scope_out=choice) as server:
+        files = {"file": ("far.png", FAR)}
+        page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
+    assert "far.png: no answer" in page
+    assert tried(page) == []
 
 
 async def test_a_retry_says_the_same(server: Running) -> None:
@@ -154,20 +181,42 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert float(found[1]) == 0.5
 
 
-def test_the_object_and_torchserve_say_it(store: Store, tmp_path: Path) -> None:
+def test_the_object_and_torchserve_say_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = Predictor(store.read("tiny"), threads=1).classify(FAR)
     assert (found.scope, found.scope_p) == ("out", pytest.approx(1 / 1000))
     folder = tmp_path / "archive"
     with zipfile.ZipFile(store.folder("tiny", 1) / "tiny.mar") as packed:
         packed.extractall(folder)
         assert "calibration/scope/verdict.py" in packed.namelist()
-    handler = CandorHandler()
+    usual, far = torchserve(folder)[0]
+    assert (usual["scope"], far["scope"]) == ("in", "out")
+    assert far["scope_p"] == found.scope_p
+    monkeypatch.setenv("CANDOR_SCOPE_OUT", "withhold")
+    (usual, far), statuses = torchserve(folder)
+    assert usual["confidence"] > 0
+    assert (far["confidence"], far["refer"], far["scope"], statuses) == (None, True, "out", [])
+    monkeypatch.setenv("CANDOR_SCOPE_OUT", "refuse")
+    (usual, far), statuses = torchserve(folder)
+    assert (far["error"], far["scope_p"], statuses) == ("out_of_scope", found.scope_p, [422])
+    monkeypatch.setenv("CANDOR_SCOPE_ALPHA", "0.005")
+    assert torchserve(folder)[0][1]["scope"] == "doubtful"
+    for name, value in (("ALPHA", "1"), ("ALPHA", "x"), ("OUT", "hide")):
+        with monkeypatch.context() as wrong:
+            wrong.setenv(f"CANDOR_SCOPE_{name}", value)
+            with pytest.raises(ValueError, match=r"CANDOR_SCOPE|float"):
+                torchserve(folder)
+
+
+def torchserve(folder: Path) -> tuple[list[Any], list[int]]:
+    """The answers of a new handler for a usual and a far image, and the statuses that it sets."""
+    handler, statuses = CandorHandler(), list[int]()
     context: Any = SimpleNamespace(
         system_properties={"model_dir": str(folder)},
         get_all_request_header=lambda _: {},
         set_response_content_type=lambda *_: None,
+        set_response_status=lambda code, **_: statuses.append(code),
     )
     handler.initialize(context)
-    usual, far = handler.handle([{"body": USUAL}, {"body": FAR}], context)
-    assert (usual["scope"], far["scope"]) == ("in", "out")
-    assert far["scope_p"] == found.scope_p
+    return handler.handle([{"body": USUAL}, {"body": FAR}], context), statuses

@@ -10,7 +10,8 @@ from model_store.bundle.card import InputReference
 from model_store.image import decode
 from model_store.image.training_digests import TrainingDigests
 from model_store.store.store import Store
-from tests.builders.services import running
+from serving.pages.tried_image import SEEN
+from tests.builders.services import PAGE, running
 
 pytestmark = pytest.mark.anyio
 REFERENCE = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=500)
@@ -37,9 +38,11 @@ async def test_the_report_says_their_share(
     async with running(store, tmp_path) as server:
         for image in images:
             assert (await server.predict(image)).status_code == 200
+        trial = await server.client.post("/try/tiny", files={"file": images[0]}, headers=PAGE)
         report = (await server.client.get("/models/tiny/report")).json()
         page = (await server.client.get("/models/tiny/report/page")).text
         counted = server.counted("candor_training_images_total", model="tiny", version="1")
+    assert (SEEN in trial.text) == (trained_on > 0)
     signs = {each["name"]: each for each in report["diagnosis"]["early_signs"]}
     assert counted == trained_on
     assert signs["training_images"]["value"] == pytest.approx(trained_on / 30)
