@@ -8,7 +8,9 @@ Shown are those registered or counted last, as many as `versions.within_bound` l
 Prometheus' increase() starts at the first value that it has read. So it reads a version's counters
 at zero first, whatever was counted since the process or the version began, and the counts from its
 next read on. This also makes a restart visible when more is counted before the next read than the
-old process had counted in all.
+old process had counted in all. A read that takes longer than Prometheus waits is lost with its
+zero, and Prometheus then closes the connection. So a zero has arrived once a read follows on its
+connection, or, behind proxies that keep none, after `ZERO_READS`.
 """
 
 import threading
@@ -16,7 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +31,21 @@ from calibration.bins import BIN_COUNT
 from monitoring.ledger.versions import within_bound
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
-_PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=False)
+ZERO_READS: Final = 10  # so many are hardly all lost
+_CONNECTION: ContextVar[object] = ContextVar("connection", default=None)
 
 
 @contextmanager
-def read_by_prometheus() -> Iterator[None]:
-    """Within this block Prometheus reads; any other reader sees the counts at once."""
-    token = _PROMETHEUS_READS.set(True)
+def read_by_prometheus(connection: object) -> Iterator[None]:
+    """Within this block Prometheus reads, on `connection`, a hashable name of it.
+
+    Any other reader sees the counts at once.
+    """
+    token = _CONNECTION.set(connection)
     try:
         yield
     finally:
-        _PROMETHEUS_READS.reset(token)
+        _CONNECTION.reset(token)
 
 
 class BinCounter(NamedTuple):
@@ -58,11 +65,21 @@ class Series(NamedTuple):
     finding: str = ""
 
 
+@dataclass
+class _ZeroReads:
+    """How Prometheus has read a version at zero: since when, on which connections, how often."""
+
+    first_s: float
+    connections: set[object] = field(default_factory=set)
+    reads: int = 0
+    arrived: bool = False
+
+
 class BinCounters(Collector):
     """The sums of all counters; `create` starts a version at zero.
 
-    Prometheus reads a version's counts when `zero_s` seconds have passed since it first read the
-    zero. With several Prometheus servers, `zero_s` gives each of them the time to read it.
+    Prometheus reads a version's counts when the zero has arrived, and `zero_s` seconds have passed
+    since it was first read: with several Prometheus servers, the time for each to read it.
     """
 
     def __init__(
@@ -77,7 +94,7 @@ class BinCounters(Collector):
         self._sums: dict[Series, npt.NDArray[np.float64]] = {}
         # in the order of the sums, made once
         self._labels: dict[Series, list[list[dict[str, str]]]] = {}
-        self._zero_read_s: dict[Series, float] = {}  # when Prometheus first read a version
+        self._zeros: dict[Series, _ZeroReads] = {}
         self._zero_s, self._clock_s = zero_s, clock_s
         self._lock = threading.Lock()
 
@@ -103,9 +120,13 @@ class BinCounters(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return every counter of every version, as of between two transactions."""
-        prometheus = _PROMETHEUS_READS.get()
+        connection = _CONNECTION.get()
         with self._lock:
-            held = {key for key in self._labels if prometheus and self._is_held(key)}
+            held = {
+                key
+                for key in self._labels
+                if connection is not None and self._is_held(key, connection)
+            }
             shown = [
                 (labels, (self._sums[key] * (key not in held)).tolist())
                 for key, labels in self._labels.items()
@@ -125,13 +146,16 @@ class BinCounters(Collector):
             column.name: Metric(column.name, column.help, "counter") for column in self._columns
         }
 
-    def _is_held(self, key: Series) -> bool:
+    def _is_held(self, key: Series, connection: object) -> bool:
         """Return whether Prometheus, which reads now, still has to see this version at zero."""
         now_s = self._clock_s()
-        if key not in self._zero_read_s:
-            self._zero_read_s[key] = now_s
-            return True
-        return now_s < self._zero_read_s[key] + self._zero_s
+        zeros = self._zeros.setdefault(key, _ZeroReads(now_s))
+        zeros.arrived |= connection in zeros.connections or zeros.reads == ZERO_READS
+        held = not zeros.arrived or now_s < zeros.first_s + self._zero_s
+        if held:
+            zeros.connections.add(connection)
+            zeros.reads += 1
+        return held
 
     def _touch(self, key: Series) -> npt.NDArray[np.float64]:
         sums = self._sums.pop(key, None)
@@ -147,7 +171,7 @@ class BinCounters(Collector):
         forgotten = [key for key in shown if key[1:] not in kept]
         for key in forgotten:
             del self._sums[key], self._labels[key]
-            self._zero_read_s.pop(key, None)
+            self._zeros.pop(key, None)
         return forgotten
 
 

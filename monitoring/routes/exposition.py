@@ -29,7 +29,8 @@ class MetricsRoute:
     async def get(self, request: Request) -> Response:
         """Every metric of the registry, encoded in a thread: it takes milliseconds per version."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        with read_by_prometheus() if SCRAPE_HEADER in request.headers else nullcontext():
+        scraped = SCRAPE_HEADER in request.headers
+        with read_by_prometheus(request.client) if scraped else nullcontext():
             # the thread gets a copy of the context
             text = await to_thread.run_sync(encode, self._registry)
         return Response(text, headers={"content-type": content_type})

@@ -3,7 +3,13 @@ import threading
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger.versions import VISIBLE_VERSIONS
-from monitoring.metrics.bin_counters import BinCounter, BinCounters, Series, read_by_prometheus
+from monitoring.metrics.bin_counters import (
+    ZERO_READS,
+    BinCounter,
+    BinCounters,
+    Series,
+    read_by_prometheus,
+)
 
 ANSWERS = BinCounter("answers", "Answers.")
 SUMS = BinCounter("sums", "Their confidence.")
@@ -24,9 +30,9 @@ def test_series_are_born_at_zero_and_add_up() -> None:
     assert len(list(registry.collect())) == 2
 
 
-def total(counters: BinCounters, *, prometheus: bool) -> float:
+def total(counters: BinCounters, *, prometheus: bool, connection: int = 1) -> float:
     if prometheus:
-        with read_by_prometheus():
+        with read_by_prometheus(connection):
             return total(counters, prometheus=False)
     (family,) = counters.collect()
     return sum(sample.value for sample in family.samples)
@@ -43,6 +49,23 @@ def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() ->
         Series("m", "2"), [(3, {ANSWERS: 3})]
     )  # a new version: its own zero, while the other goes on
     assert [total(counters, prometheus=True) for _ in range(2)] == [577, 580]
+
+
+def test_a_zero_that_prometheus_did_not_wait_for_is_shown_again() -> None:
+    """Prometheus closes a connection whose answer came too late."""
+    counters = BinCounters((ANSWERS,))
+    counters.add(Series("m", "1"), [(3, {ANSWERS: 577})])
+    connections = (1, 2, 2, 3)
+    assert [
+        total(counters, prometheus=True, connection=connection) for connection in connections
+    ] == [0, 0, 577, 577]
+
+
+def test_counts_are_shown_where_no_connection_lasts() -> None:
+    counters = BinCounters((ANSWERS,))
+    counters.add(Series("m", "1"), [(3, {ANSWERS: 577})])
+    seen = [total(counters, prometheus=True, connection=number) for number in range(ZERO_READS + 2)]
+    assert seen == [0] * ZERO_READS + [577] * 2
 
 
 def test_several_prometheus_servers_have_time_to_read_the_zero() -> None:
