@@ -154,10 +154,13 @@ class _Served(NamedTuple):
 
 
 class LedgerGauges(Collector):
-    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning."""
+    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    `clock_s`: what bounds the time for diagnoses is measured by.
+    """
+
+    def __init__(self, ledger: Ledger, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._clock_s = ledger, clock_s
         self._known: dict[tuple[str, int], tuple[object, list[_Sample]]] = {}
         self._next_s: dict[int, float] = {}  # when a version may be diagnosed again
 
@@ -183,7 +186,7 @@ class LedgerGauges(Collector):
         replaced, ledger = superseded(connection), ledger_name(connection)
         latest, served = _latest_labels(connection), _served(connection)
         acts = connection.scalar(select(func.max(monitor_event.c.event_id)))
-        until_s = time.monotonic() + _BUDGET_S
+        until_s = self._clock_s() + _BUDGET_S
         for version in shown:
             key, names = version.watched_version_id, _names(version)
             is_past, sums = key in replaced, served.get(key, _Served())
@@ -222,11 +225,11 @@ class LedgerGauges(Collector):
         self, as_of: object, connection: Connection, version: VisibleVersion, until_s: float
     ) -> list[_Sample]:
         """Diagnose a version if there is time until then; otherwise return the last diagnosis."""
-        key, started_s = version.watched_version_id, time.monotonic()
+        key, started_s = version.watched_version_id, self._clock_s()
         if started_s > until_s or started_s < self._next_s.get(key, 0.0):
             return self._known.get(("diagnosis", key), (None, []))[1]
         found = self._remembered("diagnosis", as_of, self._diagnosis, connection, version)
-        took_s = time.monotonic() - started_s
+        took_s = self._clock_s() - started_s
         if took_s > _BUDGET_S:
             self._next_s[key] = started_s + _PAUSE * took_s
         return found

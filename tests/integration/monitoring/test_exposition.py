@@ -18,7 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @pytest.fixture
 def busy(monitored: MonitoredModel) -> CollectorRegistry:
     ServingMetrics(monitored.registry).of_version("pneumonia", 1, QueueEstimate(service_s=0.1))
-    monitored.registry.register(LedgerGauges(monitored.ledger))
+    monitored.registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
     monitored.serve(*(make_row(number, confidence=0.5 + number / 200) for number in range(90)))
     monitored.label(
         *(label(number, "pneumonia" if number % 4 else "normal") for number in range(90))

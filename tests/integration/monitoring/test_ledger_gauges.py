@@ -21,11 +21,11 @@ SOON = DriftSettings(average_run_length=50)
 
 
 class Scraped:
-    """The gauges of one ledger, kept between scrapes like those of a server."""
+    """The gauges of one ledger, kept between scrapes like those of a server that is never busy."""
 
     def __init__(self, monitored: MonitoredModel) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(LedgerGauges(monitored.ledger))
+        self.registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
 
     def __call__(self, name: str, version: str = "1", **labels: str) -> float:
         where = {"model": "pneumonia", "version": version, "finding": ""} | labels
@@ -212,7 +212,7 @@ def test_of_a_model_only_so_many_versions_are_shown(
     for version in range(2, VISIBLE_VERSIONS + 3):
         clock.now_ns += 1
         monitored.recorder.register(make_card(version=version))
-    monitored.registry.register(LedgerGauges(monitored.ledger))
+    monitored.registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
     versions = {
         sample.labels["version"]
         for family in monitored.registry.collect()
@@ -230,7 +230,7 @@ def test_of_a_model_only_so_many_versions_are_shown(
 def test_an_unreadable_ledger_costs_its_gauges_only(
     monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monitored.registry.register(LedgerGauges(monitored.ledger))
+    monitored.registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
 
     def locked() -> None:
         raise OperationalError("SELECT", {}, Exception("database is locked"))
