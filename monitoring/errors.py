@@ -195,12 +195,19 @@ class FindingUnknown(MonitoringError, ValueError):
 
 
 class FindingNeeded(MonitoringError, ValueError):
-    """A request about one answer of a model that has findings, without a finding's name."""
+    """A request about one answer of a model that has findings, or a `label`, without a finding's
+    name.
+    """
 
-    def __init__(self, model: str, findings: Sequence[str]) -> None:
+    def __init__(self, model: str, findings: Sequence[str], *, label: bool = False) -> None:
         self.findings = findings
         shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
-        super().__init__(f"{brief(model)} has findings; name one of them: {shown}.")
+        todo = (
+            "give 'labels' by name, or 'looked_for' beside a list in 'label'"
+            if label
+            else "name one of them"
+        )
+        super().__init__(f"{brief(model)} has findings; {todo}: {shown}.")
 
 
 class PendingFull(MonitoringError, RuntimeError):

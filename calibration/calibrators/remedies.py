@@ -85,6 +85,16 @@ VECTOR: Final = Remedy(
 REMEDIES: Final[Mapping[str, Remedy]] = {
     each.name: each for each in (TEMPERATURE, CASE_MIX, TEMPERATURE_BIAS, VECTOR)
 }
+_OF_ONE: Final = {
+    CASE_MIX.name: "a bias",
+    TEMPERATURE_BIAS.name: "a temperature and a bias",
+    VECTOR.name: "two weights and a bias",
+}
+
+
+def title_of(name: str, *, of_one: bool) -> str:
+    """What a remedy is called; `of_one`: of one probability, as that of a finding."""
+    return _OF_ONE.get(name, REMEDIES[name].title) if of_one else REMEDIES[name].title
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`candor feedback` and `candor predictions`: tables of labels and answers, sent to a server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,6 @@ from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from candor.predictions.upload import TableUpload
-    from candor.predictions.upload_columns import UploadColumns
     from serving.client import Client
 
 UPLOAD_TIMEOUT_S = 120.0
@@ -52,7 +51,8 @@ def feedback(
         str | None,
         option(
             "Columns with a finding each: 1, 0, -1 (uncertain) or blank; by commas (default: those "
-            "of the model's findings)."
+            "of the model's findings). Of lists such as Edema|Mass: those that were looked for, "
+            "'A|B|C' or '*' for all."
         ),
     ] = None,
     early: Annotated[
@@ -122,6 +122,13 @@ def predictions(
     classes: Annotated[
         str | None, option("Declare the model first, with these classes, separated by commas.")
     ] = None,
+    findings: Annotated[
+        str | None,
+        option(
+            "Declare the model first, with these findings: Edema,Mass=0.3 (present from this "
+            "probability on; default 0.5)."
+        ),
+    ] = None,
     label: Annotated[str | None, option("Column of the true class (default: label).")] = None,
     predicted: Annotated[
         str | None, option("Column of the predicted class (default: predicted).")
@@ -152,7 +159,9 @@ def predictions(
 
     The columns are those of `candor ledger export`. Others are mapped by name
     (`truth`, `prediction`, `p_CLASS`), and it says so; what is not sent is said,
-    too.
+    too. A model with findings has a column of probabilities for each
+    (`p_Edema`), and may have one of labels: 1, 0, -1 (uncertain) or blank
+    (`Edema` or `label_Edema`).
 
     Uploading the same answers again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
@@ -164,7 +173,7 @@ def predictions(
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.tables import read_columns
     from candor.predictions.upload import TableUpload, require_columns
-    from candor.predictions.upload_columns import prediction_columns
+    from candor.predictions.upload_columns import declaration, prediction_columns
     from monitoring.logged.body import FIELDS
     from serving.client import Client
 
@@ -176,19 +185,25 @@ def predictions(
         group_pattern=group_pattern,
         scores=probabilities,
     )
-    found = prediction_columns(read_columns(file), FIELDS, wishes, file=file)
-    _tell(file, found)
     defaults: dict[str, Any] = {"model": model, "version": version}
     defaults = {name: value for name, value in defaults.items() if value is not None}
-    if classes is not None and model is None:
-        raise typer.BadParameter("--classes declares a model; name it with --model")
-    scores = [each.column for each in found.columns.scores] if found.sends_scores else []
-    sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
-    require_columns(file, (*sure, *scores), ("request_id", "prediction_id"))
+    try:
+        declared = declaration(classes, findings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--findings") from None
+    if declared and model is None:
+        raise typer.BadParameter(f"--{next(iter(declared))} declares a model; name it with --model")
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
-        if classes is not None:
-            names = [name.strip() for name in classes.split(",")]
-            client.declare({"version": 1} | defaults | {"classes": names})
+        known = () if classes else declared.get("findings") or _findings_of(client, model, file)
+        names = read_columns(file)
+        found = prediction_columns(names, FIELDS, wishes, file=file, findings=tuple(known))
+        for line in found.told():
+            note(f"{file}: {line}")
+        scores = [each.column for each in found.columns.scores] if found.sends_scores else []
+        sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
+        require_columns(file, (*sure, *scores), ("request_id", "prediction_id"))
+        if declared:
+            client.declare({"version": 1} | defaults | declared)
         upload = TableUpload(file, lambda row: defaults | found.item(row))
         _send(upload, client, "/predictions-log", json_out=json_out)
 
@@ -209,50 +224,50 @@ def _send_labels(
     from candor.predictions.image_files import FILE, require_distinct_rows
     from candor.predictions.tables import read_columns, read_rows
     from candor.predictions.upload import TableUpload, require_columns
-    from candor.predictions.upload_columns import ANSWER, label_columns, label_item
+    from candor.predictions.upload_columns import (
+        ANSWER,
+        finding_columns,
+        label_columns,
+        label_item,
+    )
     from monitoring.feedback.body import FIELDS
 
     names = read_columns(file)
     found = label_columns(names, FIELDS, ColumnWishes(label=label))
-    asked = None if findings is None else [name.strip() for name in findings.split(",")]
-    if asked is None and found.columns.label is None and "labels" not in names:
-        asked = _findings_of(client, model, found.unknown)
+    looked_for = findings if findings and (findings == "*" or "|" in findings) else None
+    asked = (
+        {} if looked_for or not findings else {n.strip(): n.strip() for n in findings.split(",")}
+    )
+    if findings is None and found.columns.label is None and found.unknown:
+        asked = finding_columns(found, _findings_of(client, model, file))
     column = found.columns.label or "label"
-    require_columns(file, asked or (column,), ANSWER)
+    require_columns(file, tuple(asked.values()) or (column,), ANSWER)
     require_distinct_rows(read_rows(file), rule)
-    found = found.without_labels(asked) if asked else found
-    _tell(file, found)
+    found = found.with_labels(asked) if asked else found
+    for line in found.told():
+        note(f"{file}: {line}")
     if model is None and not {"prediction_id", "model"} & set(names):
         model = _only_model(client)
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
-        fields = found.item(row)
-        if asked:
-            fields["labels"] = {name: row[name] for name in asked if row.get(name) is not None}
+        fields = ({"looked_for": looked_for} if looked_for else {}) | found.item(row)
         return label_item(fields, file=row.get(FILE), model=model, rule=rule)
 
-    upload = TableUpload(file, item, mixed=asked or (column,))
+    upload = TableUpload(file, item, mixed=tuple(asked.values()) or (column,))
     _send(upload, client, "/feedback", json_out=json_out, all_may_wait=early)
 
 
-def _findings_of(client: "Client", model: str | None, names: Sequence[str]) -> list[str] | None:
-    """Return the columns that are named like the model's findings; None without any."""
+def _findings_of(client: "Client", model: str | None, file: Path) -> tuple[str, ...]:
+    """Return the findings of the model that the table is about; none of one with classes."""
+    from candor.predictions.tables import read_rows
     from serving.client import ServerRefused
 
-    if not names:
-        return None
     try:
-        report = client.calibration(model or client.only_model())
+        named = model or next(read_rows(file), {}).get("model")
+        report = client.calibration(named or client.only_model())
     except ServerRefused:
-        return None
-    known = {each["finding"] for each in report.get("findings", ())}
-    return [name for name in names if name in known] or None
-
-
-def _tell(file: Path, found: "UploadColumns") -> None:
-    """Say on stderr which columns were taken for what, where that is not plain."""
-    for line in found.told():
-        note(f"{file}: {line}")
+        return ()
+    return tuple(each["finding"] for each in report.get("findings", ()))
 
 
 def _only_model(client: "Client") -> str:

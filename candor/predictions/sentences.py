@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from calibration.calibrators.portable import Subject
-from calibration.calibrators.remedies import CASE_MIX, REMEDIES, TEMPERATURE_BIAS, VECTOR
+from calibration.calibrators.remedies import CASE_MIX, title_of
 from calibration.examination import Effect, Examination
 from calibration.measured import Standing
 from calibration.measures.metrics import SMALLEST
@@ -19,18 +19,11 @@ WORDS = {
 }
 
 
-_OF_CONFIDENCE = {
-    CASE_MIX.name: "a bias",
-    TEMPERATURE_BIAS.name: "a temperature and a bias",
-    VECTOR.name: "two weights and a bias",
-}
-
-
 def remedy_title(name: str, of: Subject) -> str:
     """The name of a remedy; without a reference, a bias is no correction of a case mix."""
-    if of == "confidence" and name in _OF_CONFIDENCE:
-        return _OF_CONFIDENCE[name]
-    return "one bias per class" if name == CASE_MIX.name else REMEDIES[name].title
+    of_one = of == "confidence"
+    is_bias = name == CASE_MIX.name and not of_one
+    return "one bias per class" if is_bias else title_of(name, of_one=of_one)
 
 
 def verdict(found: Examination) -> str:

@@ -4,17 +4,18 @@ The fields keep their names. A column of another name is mapped as everywhere
 (`candor.predictions.columns`), and said.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from calibration.grouping import group_column
-from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
+from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILE, FileIdRule, file_id
 from candor.predictions.row_groups import group_of, with_groups
+from candor.predictions.truths import loose_name
 
 ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
@@ -32,45 +33,55 @@ class UploadColumns:
         sources: the column of each field that has one of its own.
         unknown: columns that are not sent, and that no answer of Candor has.
         fields: all that the server knows.
+        scores: the field that columns of scores become: `probabilities` or `findings`.
+        labels: the column of each finding's label.
     """
 
     columns: TableColumns
     sources: Mapping[str, str]
     unknown: tuple[str, ...]
     fields: frozenset[str]
+    scores: str = "probabilities"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a row that have a value, with class columns if they are needed."""
         found = {field: row[column] for field, column in self.sources.items() if column in row}
+        if isinstance(found.get("label"), Mapping):  # `labels` of .ndjson, by finding
+            found["labels"] = found.pop("label")
+        labels = {name: row[column] for name, column in self.labels.items() if column in row}
+        found |= {"labels": labels} if labels else {}
         if "patient" in found:
             found["patient"] = group_of(row, self.columns)
         taken = {*self.sources.values(), *self.sources}
         found |= {
             name: value for name, value in row.items() if name in self.fields and name not in taken
         }
-        if self.sends_scores and "probabilities" not in found:
+        if self.sends_scores and self.scores not in found:
             scores = {
                 each.name: row[each.column] for each in self.columns.scores if each.column in row
             }
-            return found | ({"probabilities": _numbers(scores)} if scores else {})
+            return found | ({self.scores: _numbers(scores)} if scores else {})
         return found
 
     @property
     def sends_scores(self) -> bool:
         """Whether the columns of classes are sent: nothing else says how sure the answer was."""
         named = set(self.sources)
+        if self.scores == "findings":
+            return bool(self.columns.scores) and "finding" not in named
         return (
             len(self.columns.scores) > 1
             and "probabilities" not in named
             and not {"predicted", "confidence"} <= named
         )
 
-    def without_labels(self, findings: Collection[str]) -> "UploadColumns":
-        """Return the same for a table whose columns of `findings` are the labels."""
+    def with_labels(self, labels: Mapping[str, str]) -> "UploadColumns":
+        """Return the same for a table whose labels are these columns, by finding."""
         sources = {field: column for field, column in self.sources.items() if field != "label"}
         columns = replace(self.columns, label=None)
-        unknown = tuple(name for name in self.unknown if name not in findings)
-        return replace(self, columns=columns, sources=sources, unknown=unknown)
+        unknown = tuple(name for name in self.unknown if name not in labels.values())
+        return replace(self, columns=columns, sources=sources, unknown=unknown, labels=labels)
 
     def told(self) -> list[str]:
         """What a reader would not expect: columns of other names, and those not sent."""
@@ -81,8 +92,10 @@ class UploadColumns:
         ]
         if self.sends_scores:
             lines.append(
-                f"probabilities: from {', '.join(each.column for each in self.columns.scores[:6])}"
+                f"{self.scores}: from {_listed(each.column for each in self.columns.scores)}"
             )
+        if moved := [column for name, column in self.labels.items() if name != column]:
+            lines.append(f"labels: from {_listed(moved)}")
         if not self.unknown:
             return lines
         later = group_column(self.unknown) is not None and "patient" not in self.fields
@@ -91,12 +104,21 @@ class UploadColumns:
 
 
 def prediction_columns(
-    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes, *, file: Path | None = None
+    names: Sequence[str],
+    fields: Collection[str],
+    wishes: ColumnWishes,
+    *,
+    file: Path | None = None,
+    findings: Sequence[str] = (),
 ) -> UploadColumns:
     """Map the columns of a table of answers; `file` is asked which of its rows belong together.
 
+    Args:
+        findings: of the model, which may each have a column of scores and one of labels.
+
     Raises:
-        ColumnsUnclear: what a column is is open, or whether it names patients.
+        ColumnsUnclear: what a column is is open, whether it names patients, or a finding has no
+            column of scores though others have.
 
     >>> fields = ["request_id", "label", "predicted", "confidence"]
     >>> names = ["request_id", "pred", "confidence", "truth"]
@@ -104,17 +126,20 @@ def prediction_columns(
     >>> sources["label"], sources["predicted"]
     ('truth', 'pred')
     """
-    columns = find_columns(names, wishes)
+    columns = find_columns(names, wishes, labels=findings)
     if file is not None:
         columns = with_groups(file, columns, wishes, known=fields)
-    sources = {name: name for name in names if name in fields and name not in _ROLES}
+    own = {*_ROLES, columns.label}
+    sources = {name: name for name in names if name in fields and name not in own}
     sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
     if columns.vector:
         sources["probabilities"] = columns.vector
     if columns.group and "patient" in fields:
         sources["patient"] = columns.group
     found = UploadColumns(columns, sources, (), frozenset(fields))
-    said = {"predicted", "probabilities"} & set(sources) or found.sends_scores
+    if findings:
+        found = _of_findings(found, findings)
+    said = {"predicted", "probabilities", "finding"} & set(sources) or found.sends_scores
     if "confidence" in sources and not said:
         raise ColumnsUnclear(
             "a confidence needs the predicted class beside it: name its column with --predicted"
@@ -127,11 +152,35 @@ def label_columns(
 ) -> UploadColumns:
     """Map the columns of a table of labels. Raises ColumnsUnclear."""
     columns = find_columns(names, wishes)
-    sources = {name: name for name in names if name in fields and name != "label"}
+    own = {"label", columns.label}
+    sources = {name: name for name in names if name in fields and name not in own}
     if columns.label is not None:
         sources["label"] = columns.label
     found = UploadColumns(columns, sources, (), frozenset(fields))
     return replace(found, columns=replace(columns, scores=()), unknown=_unknown(names, found))
+
+
+def declaration(classes: str | None, findings: str | None) -> dict[str, Any]:
+    """Return the classes, or the findings with their thresholds, that a model is declared with.
+
+    Raises ValueError if both are given, or a threshold is no number.
+
+    >>> declaration(None, "Edema,Mass=0.3")
+    {'findings': {'Edema': 0.5, 'Mass': 0.3}}
+    """
+    if classes is not None and findings is not None:
+        raise ValueError("give --classes or --findings")
+    if classes is not None:
+        return {"classes": [name.strip() for name in classes.split(",")]}
+    pairs = [each.partition("=") for each in findings.split(",")] if findings else []
+    thresholds = {name.strip(): float(value or 0.5) for name, _, value in pairs}
+    return {"findings": thresholds} if thresholds else {}
+
+
+def finding_columns(found: UploadColumns, findings: Sequence[str]) -> dict[str, str]:
+    """Return the columns that may hold labels of these findings, by finding."""
+    bare = tuple(ClassColumn(name, name) for name in found.unknown)
+    return {each.name: each.column for each in _named((*bare, *found.columns.one_hot), findings)}
 
 
 def label_item(
@@ -156,6 +205,35 @@ def label_item(
     return item | {name: value for name, value in named.items() if value is not None}
 
 
+def _of_findings(found: UploadColumns, findings: Sequence[str]) -> UploadColumns:
+    """The columns of a table whose model has these findings."""
+    columns = found.columns
+    scores, labels = (_named(each, findings) for each in (columns.scores, columns.one_hot))
+    lacking = [name for name in findings if name not in {each.name for each in scores}]
+    if scores and lacking:
+        raise ColumnsUnclear(
+            f"no column holds the probability of {_listed(lacking)}; an answer needs that of each "
+            "finding"
+        )
+    return replace(
+        found,
+        columns=replace(columns, scores=scores),
+        scores="findings",
+        labels={each.name: each.column for each in labels},
+    )
+
+
+def _named(columns: Iterable[ClassColumn], findings: Sequence[str]) -> tuple[ClassColumn, ...]:
+    """Those of the columns that are called as a finding, spelled as that."""
+    spelled = {loose_name(name): name for name in findings}
+    pairs = [(each.column, spelled.get(loose_name(each.name))) for each in columns]
+    return tuple(ClassColumn(column, name) for column, name in pairs if name)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:6])
+
+
 def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
     columns = found.columns
     known = {
@@ -165,6 +243,7 @@ def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
         columns.predicted,
         columns.confidence,
         columns.vector,
+        *found.labels.values(),
     }
     known |= {each.column for each in columns.scores} | {"model", "version"}
     return tuple(name for name in names if name not in known)

@@ -39,7 +39,7 @@ class Family:
     def check(self, item: FeedbackItem) -> None:
         """Raise FindingNeeded or FindingUnknown if an item does not fit."""
         if item.findings is None and not item.finding and self.findings:
-            raise FindingNeeded(self.model, self.findings)
+            raise FindingNeeded(self.model, self.findings, label=True)
         for name in item.findings or ():
             known = name in self.findings or name in self.others
             is_word = name in (OTHERS, NO_FINDING) and OTHERS in (item.findings or ())

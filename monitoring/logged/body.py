@@ -236,7 +236,9 @@ def _from_text(entry: Any) -> Any:
     """
     if not isinstance(entry, dict):
         return entry
-    cells = (name for name in ("probabilities", "findings") if isinstance(entry.get(name), str))
+    cells = (
+        name for name in ("probabilities", "findings", "labels") if isinstance(entry.get(name), str)
+    )
     return entry | {name: _from_cell(name, entry[name]) for name in cells}
 
 

@@ -154,6 +154,8 @@ class PredictionLog:
         known = [row.finding for row in rows if rows and row.version == rows[0].version]
         if item.findings is None and not item.finding and known and "" not in known:
             return rejected(FindingNeeded, str(FindingNeeded(item.model, known)))
+        if item.findings is not None and item.label is not None and item.labels is None:
+            return rejected(FindingNeeded, str(FindingNeeded(item.model, known, label=True)))
         named = [*(item.findings or ()), *(item.labels or ()), item.finding]
         for name in named:
             if name and name not in known and name not in (OTHERS, NO_FINDING) and known:
@@ -195,7 +197,7 @@ class PredictionLog:
             return rejected(ModelServed, str(ModelServed(item.model, item.version)))
         unknown = (
             f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
-            "predictions --classes` or POST /models-log."
+            "predictions --classes` (`--findings`) or POST /models-log."
         )
         return rejected(ModelNotInLedger, unknown)
 

@@ -80,6 +80,13 @@ def with_finding(card: Card, changed: FindingCard) -> dict[str, Any]:
     return {"findings": findings, "calibration": pooled, "verification": None}
 
 
+def changes(parent: Card, child: Card, finding: str) -> bool:
+    """Whether a recalibration of `finding` ('' of exclusive classes) made `child` of `parent`."""
+    return not finding or question_of(parent, finding).findings != (
+        question_of(child, finding).findings
+    )
+
+
 def in_presence(proposal: Proposal, before: FindingCard, after: FindingCard) -> Proposal:
     """Return the proposal with what it changes for the finding: presence, and its rates."""
     labels = proposal.true_classes.astype(np.float64)

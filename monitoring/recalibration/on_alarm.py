@@ -32,7 +32,7 @@ from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, family, of_model
 from monitoring.recalibration.answers import AnswerFilter
-from monitoring.recalibration.finding import question_of
+from monitoring.recalibration.finding import changes, question_of
 from monitoring.recalibration.outcomes import attempts, claim, note
 from monitoring.recalibration.publication import Recalibration, harm, publish_draft, recalibrate
 from monitoring.reports import recalibrations as outcomes
@@ -66,9 +66,7 @@ class RecalibrationLimits:
                 f"{self.factor:.2f}."
             )
         if bias > self.bias:
-            return (
-                f"It changes the bias of a class by {bias:.2f} nats; the limit is {self.bias:.2f}."
-            )
+            return f"It changes a bias by {bias:.2f} nats; the limit is {self.bias:.2f}."
         return None
 
 
@@ -167,33 +165,37 @@ class AlarmResponder:
         self._ledger, self._store, self._policy, self._counter = ledger, store, policy, counter
 
     def look(self) -> None:
-        """Look at every model in production, and act where an alarm is active."""
+        """Look at every model in production, and act where an alarm is active.
+
+        Of the findings in alarm, the one whose last attempt is oldest has the first turn.
+        """
         for model in self._store.models():
             for outcome in outcomes.OUTCOMES:
                 self._counter.labels(model, outcome)
-            alarm = self._find_alarm(model)
-            if alarm is not None:
-                self._respond(alarm)
+            alarms = self._find_alarms(model)
+            for alarm in sorted(alarms, key=lambda each: each.last.at_ns if each.last else 0):
+                if self._store.production(model) == alarm.version:
+                    self._respond(alarm)
 
-    def _find_alarm(self, model: str) -> ActiveAlarm | None:
+    def _find_alarms(self, model: str) -> list[ActiveAlarm]:
         version = self._store.production(model)
         if version is None:
-            return None
+            return []
+        alarms = []
         with self._ledger.read() as connection:
             try:
                 rows = family(connection, model, version)
             except ModelNotInLedger:
-                return None
+                return []
             attempts_ns = [event.at_ns for event in attempts(connection, model)]
             for row in rows:
                 key = row.watched_version_id
                 history = events.read(connection, key)
                 drift = find_drift(connection, key, history)
                 if drift is not None and drift.active:
-                    return ActiveAlarm(
-                        model, version, row.finding, key, drift, history, attempts_ns
-                    )
-        return None
+                    question = (model, version, row.finding, key)
+                    alarms.append(ActiveAlarm(*question, drift, history, attempts_ns))
+        return alarms
 
     def _respond(self, alarm: ActiveAlarm) -> None:
         published, last = alarm.published, alarm.last
@@ -310,26 +312,31 @@ class AlarmResponder:
 
     def _lost_version(self, alarm: ActiveAlarm, *, since_ns: int) -> int | None:
         """Return a version that an interrupted attempt published without a note."""
+        parent = self._store.read(alarm.model, alarm.version, signed=False).card
         for version in self._store.versions(alarm.model)[::-1]:
             if version <= alarm.version:
                 return None
-            made = self._store.read(alarm.model, version, signed=False).card.provenance
+            card = self._store.read(alarm.model, version, signed=False).card
+            made = card.provenance
             if (
                 made.parent_version == alarm.version
                 and made.recalibrated_by == "alarm"
                 and made.created_at.timestamp() * 1e9 >= since_ns
+                and changes(parent, card, alarm.finding)
             ):
                 return version
         return None
 
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""
-        note(self._ledger, alarm.watched_version_id, {"model": alarm.model, "by": "alarm"} | detail)
+        of = {"model": alarm.model, "finding": alarm.finding or None, "by": "alarm"}
+        note(self._ledger, alarm.watched_version_id, of | detail)
         fields = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
         self._tell(alarm, detail["outcome"], **fields)
 
     def _tell(self, alarm: ActiveAlarm, outcome: str, **fields: Any) -> None:
         """Count an outcome and log it."""
         self._counter.labels(alarm.model, outcome).inc()
-        logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome} | fields
-        _log.warning("recalibration on a drift alarm", extra={"fields": logged})
+        logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome}
+        logged |= {"finding": alarm.finding} if alarm.finding else {}
+        _log.warning("recalibration on a drift alarm", extra={"fields": logged | fields})

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from calibration.calibrators.remedies import REMEDIES
+from calibration.calibrators.remedies import title_of
 from calibration.wording import counted, percent
 
 PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
@@ -18,8 +18,9 @@ BEGUN: Final = "The drift alarm is active, so this process began a recalibration
 def describe_recalibration(detail: dict[str, Any]) -> str:
     """Say what became of a recalibration and what can be done next, from an event's detail."""
     outcome, model, version = detail["outcome"], detail["model"], detail.get("version")
+    finding = detail.get("finding")
     cause = (
-        "because of the drift alarm"
+        "because of the drift alarm" + (f" of {finding}" if finding else "")
         if detail.get("by") == "alarm"
         else f"by {detail.get('actor') or 'a person'}"
     )
@@ -57,13 +58,15 @@ def _figures(detail: dict[str, Any]) -> str:
     if "remedy" not in detail:
         return ""
     before, after = detail["ece"]
+    finding = detail.get("finding")
+    what = f"whether {finding} is present" if finding else "their class"
+    none = "presence" if finding else "predicted class"
     changes = (
-        f"{detail['changed']} of them change their class"
-        if detail["changed"]
-        else "no predicted class changes"
+        f"{detail['changed']} of them change {what}" if detail["changed"] else f"no {none} changes"
     )
     return (
-        f": {REMEDIES[detail['remedy']].title}, fitted on {counted(detail['fitted_on'], 'label')}. "
+        f": {title_of(detail['remedy'], of_one=bool(finding))}, fitted on "
+        f"{counted(detail['fitted_on'], 'label')}. "
         f"On the other {counted(detail['held_out'], 'label')} the ECE is {percent(before)} before "
         f"and {percent(after)} after, with a floor of {percent(detail['noise_floor'])}; {changes}"
     )

@@ -86,6 +86,64 @@ def test_predictions_and_labels_from_files(monitor: Run, tmp_path: Path) -> None
     assert monitor("feedback", tmp_path / "plain.csv", "--model", "retina").exit_code == 0
 
 
+TABLES = {
+    "marked": "request_id,p_Edema,p_Mass,Edema,Mass\n{id},0.7,0.1,1,\n",
+    "bare": "request_id,Edema,Mass,label_Edema,label_Mass\n{id},0.7,0.1,1,-1\n",
+    "listed": "request_id,p_Edema,p_Mass,finding_labels,looked_for\n{id},0.7,0.1,Edema,Edema\n",
+}
+
+
+def test_tables_of_findings_as_people_have_them(monitor: Run, tmp_path: Path) -> None:
+    """Of each table, Edema is labeled present and Mass is unknown."""
+    for place, (name, table) in enumerate(TABLES.items()):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(table.format(id=name))
+        first = () if place else ("--findings", "Edema=0.4,Mass")
+        done = monitor("predictions", file, "--model", "chest", *first)
+        assert (done.exit_code, done.stdout) == (0, "accepted: 1\n"), done.output
+    later = {
+        "columns": "request_id,edema,Mass\nmarked,1,0\n",
+        "nih": "request_id,Finding Labels\nlisted,Edema\n",
+    }
+    for name, table in later.items():
+        file = tmp_path / f"{name}.csv"
+        file.write_text(table)
+        options = ("--findings", "*") if name == "nih" else ()
+        done = monitor("feedback", file, "--model", "chest", *options)
+        assert (done.exit_code, done.stdout) == (0, "accepted: 1\n"), done.output
+    assert coverage(tmp_path, "labeled") == {"Edema": 3, "Mass": 2}
+
+
+def coverage(folder: Path, name: str) -> dict[str, int]:
+    """How many answers of each finding were served or labeled, by the ledger's report."""
+    ledger = f"sqlite:///{folder / 'ledger.db'}"
+    report = CliRunner().invoke(app, ["report", "chest", "--json", "--ledger", ledger])
+    findings = json.loads(report.stdout)["findings"]
+    return {each["finding"]: each["coverage"][name] for each in findings}
+
+
+@pytest.mark.parametrize(
+    ("table", "options"),
+    [
+        ("request_id,p_Edema\nx,0.7\n", ()),
+        ("request_id,p_Edema,p_Mass\nx,0.7,0.1\n", ("--classes", "Edema,Mass")),
+        ("request_id,p_Edema,p_Mass\nx,0.7,0.1\n", ("--findings", "Edema=half")),
+        ("request_id,p_Edema,p_Mass,label\nx,0.7,0.1,Edema|Mass\n", ()),  # looked for?
+    ],
+)
+def test_findings_that_do_not_fit_are_refused(
+    monitor: Run, tmp_path: Path, table: str, options: tuple[str, ...]
+) -> None:
+    known = tmp_path / "known.csv"
+    known.write_text(TABLES["marked"].format(id="known"))
+    declared = ("--model", "chest", "--findings", "Edema,Mass")
+    assert monitor("predictions", known, *declared).exit_code == 0
+    (tmp_path / "wrong.csv").write_text(table)
+    done = monitor("predictions", tmp_path / "wrong.csv", "--model", "chest", *options)
+    assert done.exit_code != 0
+    assert coverage(tmp_path, "served") == {"Edema": 1, "Mass": 1}
+
+
 def test_a_table_without_labels_is_refused_before_the_server_is_asked(tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("file,predicted\na.png,yes\n")
     done = runner(tmp_path, "http://127.0.0.1:9")("feedback", tmp_path / "answers.csv")

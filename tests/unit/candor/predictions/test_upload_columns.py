@@ -4,7 +4,12 @@ import pytest
 
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear
-from candor.predictions.upload_columns import label_columns, prediction_columns
+from candor.predictions.upload_columns import (
+    declaration,
+    finding_columns,
+    label_columns,
+    prediction_columns,
+)
 from monitoring.feedback.body import FIELDS as LABEL_FIELDS
 from monitoring.logged.body import FIELDS
 
@@ -91,3 +96,67 @@ def test_columns_of_labels_are_told() -> None:
         label_columns([*mine, "label", "probability a", "probability b"], LABEL_FIELDS, NONE).told()
         == []
     )
+
+
+FINDINGS = ("Edema", "Pleural Effusion")
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"),
+    [
+        (("p_edema", "p_pleural_effusion"), ("Edema", "Pleural Effusion")),
+        (("Edema", "Pleural Effusion"), ("Edema_label", "Pleural Effusion_label")),
+        (("probability Edema", "probability Pleural Effusion"), ("Edema", "pleural effusion")),
+        (("Pleural Effusion", "Edema"), ("label_Edema", "label_Pleural Effusion")),
+        (("Edema_logit", "Edema_prob", "Pleural Effusion_prob"), ("Edema", "Pleural Effusion")),
+    ],
+)
+def test_columns_of_findings_become_findings_and_labels(
+    scores: tuple[str, ...], labels: tuple[str, ...]
+) -> None:
+    names = ["request_id", "p_Hernia", *scores, *labels]
+    found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
+    cells = {each: "0.75" if "dema" in each else "0.25" for each in scores}
+    row = {"request_id": "1"} | cells | {labels[0]: "1"}  # a blank cell is not there
+    assert found.item(row) == {
+        "request_id": "1",
+        "findings": {"Edema": 0.75, "Pleural Effusion": 0.25},
+        "labels": {"Edema": "1"},
+    }
+
+
+def test_each_finding_needs_a_column_of_scores() -> None:
+    with pytest.raises(ColumnsUnclear):
+        prediction_columns(["request_id", "p_Edema"], FIELDS, NONE, findings=FINDINGS)
+
+
+def test_rows_of_one_finding_are_sent_as_an_export_has_them() -> None:
+    names = ["request_id", "finding", "confidence", "label"]
+    found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
+    row = dict(zip(names, ("1", "Edema", "0.7", "present"), strict=True))
+    assert found.item(row) == row
+
+
+def test_a_column_of_labels_is_sent_once() -> None:
+    found = prediction_columns(["request_id", "p_no", "p_yes", "labels"], FIELDS, NONE)
+    row = {"request_id": "1", "p_no": "0.25", "p_yes": "0.75", "labels": "no"}
+    assert found.item(row)["label"] == "no"
+    assert "labels" not in found.item(row)
+    by_name = label_columns(["request_id", "labels"], LABEL_FIELDS, NONE)
+    assert by_name.item({"request_id": "1", "labels": {"Edema": 1}})["labels"] == {"Edema": 1}
+
+
+def test_labels_of_findings_have_their_names_in_any_spelling() -> None:
+    found = label_columns(["file", "edema", "Pleural_Effusion", "ward"], LABEL_FIELDS, NONE)
+    columns = finding_columns(found, FINDINGS)
+    assert columns == {"Edema": "edema", "Pleural Effusion": "Pleural_Effusion"}
+    labeled = found.with_labels(columns)
+    assert labeled.item({"file": "a.png", "edema": "-1"}) == {"labels": {"Edema": "-1"}}
+    assert labeled.unknown == ("ward",)
+
+
+def test_a_declared_threshold_is_a_number() -> None:
+    with pytest.raises(ValueError, match="half"):
+        declaration(None, "Edema=half")
+    with pytest.raises(ValueError, match="--findings"):
+        declaration("no,yes", "Edema")
