@@ -35,6 +35,7 @@ class ChildWatch:
         self.child_end, self._own_end = os.pipe()
         self.killed = False  # because it took too much memory
         self._limit_bytes: int | None = None
+        self._limiting = threading.Lock()  # a limit is not that of memory taken after it
         self._wanted = threading.Event()
 
     def follow(self, child: "subprocess.Popen[bytes]") -> None:
@@ -57,7 +58,8 @@ class ChildWatch:
 
     def limit(self, size_bytes: int | None) -> None:
         """Kill the child once it has more resident memory than this; None: never."""
-        self._limit_bytes = size_bytes
+        with self._limiting:
+            self._limit_bytes = size_bytes
         self._wanted.set() if size_bytes is not None else self._wanted.clear()
 
     def close(self) -> None:
@@ -70,11 +72,15 @@ class ChildWatch:
     def _look(self) -> None:
         while self._own_end >= 0 and self._child.poll() is None:
             self._wanted.wait()
+            self._look_once()
+            time.sleep(LOOK_S)
+
+    def _look_once(self) -> None:
+        with self._limiting:
             limit = self._limit_bytes
             if limit is not None and self.memory_bytes > limit:
                 self.killed = True
                 self._child.kill()
-            time.sleep(LOOK_S)
 
 
 def bound_memory(memory_bytes: int, pipe: int | None) -> None:

@@ -57,10 +57,15 @@ class Canary(ClosedRecord):
 
 def read_canary(store: Store, name: str) -> Canary | None:
     """Return the model's canary, running or ended, or None. Raises CanaryError."""
+    found = _read(store, name)
+    return found and found[1]
+
+
+def _read(store: Store, name: str) -> tuple[bytes, Canary] | None:
     path = f"{store.storage.address}/{require_name(name)}/{FILE}"
     try:
         data = store.storage.read(name, FILE)
-        return None if data is None else Canary.model_validate_json(data)
+        return None if data is None else (data, Canary.model_validate_json(data))
     except OSError as error:
         raise CanaryError(
             f"{path} cannot be read ({error.strerror}); start the canary again"
@@ -110,28 +115,37 @@ def change_canary(
     why: str | None = None,
 ) -> Canary:
     """Change the running canary's share or mode. Raises CanaryError or BundleError."""
-    running = _running(store, name)
+    old, running = _running(store, name)
     store.read(name, running.version, digest=running.digest)
     changed = running.model_copy(update={"mode": mode, "share": share})
-    _write(store, name, changed, "canary changed", by=by, why=why, how=changed.how)
+    _write(store, name, changed, "canary changed", old=old, by=by, why=why, how=changed.how)
     return changed
 
 
 def end_canary(
-    store: Store, name: str, end: End, *, reason: str | None = None, by: str | None = None
+    store: Store,
+    name: str,
+    end: End,
+    *,
+    reason: str | None = None,
+    by: str | None = None,
+    canary: Canary | None = None,
 ) -> Canary:
     """End the canary; `promoted` puts its version into production, for `reason`.
 
-    It is promoted only if its bundle is the one that was tried. Raises CanaryError if none runs.
+    It is promoted only if its bundle is the one that was tried. Raises CanaryError if none runs, or
+    another one than `canary`.
     """
-    canary = _running(store, name)
+    meant, (old, canary) = canary, _running(store, name)
+    if meant is not None and meant.started_at != canary.started_at:
+        raise CanaryError(f"another canary of '{name}' was started meanwhile")
     if end == "promoted":
         store.read(name, canary.version, digest=canary.digest)
         store.promote(name, canary.version, by=by, why=reason)
     ended = canary.model_copy(
         update={"ended": end, "ended_at": datetime.now(UTC), "reason": reason}
     )
-    _write(store, name, ended, _ENDED[end], by=by, why=reason)
+    _write(store, name, ended, _ENDED[end], old=old, by=by, why=reason)
     return ended
 
 
@@ -141,12 +155,14 @@ def running_canary(store: Store, name: str) -> Canary | None:
     return canary if canary is not None and canary.ended is None else None
 
 
-def _running(store: Store, name: str) -> Canary:
-    if (canary := running_canary(store, name)) is None:
+def _running(store: Store, name: str) -> tuple[bytes, Canary]:
+    """The canary that runs, and its file."""
+    found = _read(store, name)
+    if found is None or found[1].ended is not None:
         raise CanaryError(
             f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one"
         )
-    return canary
+    return found
 
 
 def promote_version(
@@ -164,9 +180,23 @@ def promote_version(
     return None
 
 
-def _write(store: Store, name: str, canary: Canary, action: Action, **fields: Any) -> None:
-    """Write the file and a line of history, or neither. Raises HistoryError for long texts."""
+def _write(
+    store: Store,
+    name: str,
+    canary: Canary,
+    action: Action,
+    *,
+    old: bytes | None = None,
+    **fields: Any,
+) -> None:
+    """Write the file, in place of `old`, and a line of history, or neither.
+
+    Raises HistoryError for long texts, and CanaryError if the file is no longer `old`.
+    """
     event = new_event(action, version=canary.version, digest=canary.digest, **fields)
-    data = canary.model_dump_json(indent=2) + "\n"
-    store.storage.write(require_name(name), FILE, data.encode())
+    data = (canary.model_dump_json(indent=2) + "\n").encode()
+    if old is None:
+        store.storage.write(require_name(name), FILE, data)
+    elif not store.storage.swap(name, FILE, old, data):
+        raise CanaryError(f"the canary of '{name}' was changed meanwhile; look at it again")
     append(store.storage, name, event)

@@ -42,7 +42,8 @@ class Outage:
         self._probe, self._gauge, self._on_end = probe, gauge, over
         self._pause_s = FIRST_PAUSE_S
         self._changing = threading.Lock()
-        self._over = threading.Event()
+        self._over = threading.Event()  # of the last outage
+        self._over.set()
         self._thread: threading.Thread | None = None
 
     def begin(self, error: BaseException, *, left_alone: bool) -> None:
@@ -52,10 +53,10 @@ class Outage:
             if self.lasts:
                 return
             self.lasts = True
+            self._over = threading.Event()
+            self._gauge.set(1)
         reason = getattr(error, "orig", None) or error  # without the values of a statement
         _log.error("the ledger failed, and is tried again every few seconds: %s", reason)
-        self._gauge.set(1)
-        self._over = threading.Event()
         self._thread = threading.Thread(
             target=self._try_again, args=(self._over,), name="candor-ledger-probe", daemon=True
         )
@@ -64,8 +65,8 @@ class Outage:
     def reached(self) -> None:
         """Note that the ledger has committed something."""
         if self.lasts or self._pause_s != FIRST_PAUSE_S:
+            self._end(self._over)
             self._pause_s = FIRST_PAUSE_S
-            self._end()
 
     def close(self) -> None:
         """End the thread."""
@@ -75,21 +76,25 @@ class Outage:
 
     def _try_again(self, over: threading.Event) -> None:
         while not over.wait(self._pause_s):
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            with self._changing:
+                if over.is_set():
+                    return
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             try:
                 self._probe()
             except Exception:  # noqa: BLE001 whatever it is, the ledger is still away
                 _log.debug("the ledger is still away", exc_info=True)
             else:
                 over.wait(SETTLE_S)
-                self._end()
+                self._end(over)
 
-    def _end(self) -> None:
+    def _end(self, over: threading.Event) -> None:
+        """End the outage that `over` belongs to, if it lasts."""
         with self._changing:
-            if not self.lasts:
+            if over.is_set():
                 return
+            over.set()
             self.lasts = self.left_alone = False
-            self._over.set()
-        self._gauge.set(0)
+            self._gauge.set(0)
         _log.warning("the ledger is back")
         self._on_end()

@@ -105,7 +105,7 @@ class CanaryController:
         self._retire(self._models.set_canary(name, None))
         logger.error("canary aborted", extra={"fields": _fields(name, canary) | {"reason": reason}})
         try:
-            end_canary(self._store, name, "aborted", reason=reason)
+            end_canary(self._store, name, "aborted", reason=reason, canary=canary)
         except (OSError, ModelStoreError) as error:
             logger.warning(
                 "the abort could not be written to the store",

@@ -1,7 +1,7 @@
 """The whole server but its socket, for requests through ASGI, and labeled answers in its ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -74,6 +74,13 @@ async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[R
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
             yield Running(client, service, registry, folder)
         service.close()
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for a condition while the event loop turns."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await asyncio.sleep(0.02)
 
 
 def record_labeled(

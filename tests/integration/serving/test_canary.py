@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import numpy as np
 import pytest
 from sqlalchemy import func, select
@@ -26,7 +25,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import label_current, prediction, watched_versions
 from serving.deployment.loaded_models import LoadedCanary
 from serving.inference.batcher import PendingRequest
-from tests.builders.services import Running, running
+from tests.builders.services import Running, running, until
 
 pytestmark = pytest.mark.anyio
 WANTED, UNWANTED = {"X-Candor-Canary": "true"}, {"X-Candor-Canary": "false"}
@@ -100,12 +99,6 @@ async def trial(
         yield Trial(server, tiny_store, png())
 
 
-async def until(true: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_share_goes_to_the_canary_and_a_header_decides(trial: Trial) -> None:
     await trial.start(mode="share", share=0.5)
     assert await trial.versions(count=40) == {1, 2}
@@ -150,6 +143,20 @@ async def test_a_canary_whose_detector_alarms_is_aborted(trial: Trial) -> None:
     await trial.look()
     assert (record_of(trial.store).ended, trial.loaded) == ("aborted", None)
     assert "detector of version 2" in (record_of(trial.store).reason or "")
+
+
+async def test_an_abort_does_not_end_a_canary_that_was_started_meanwhile(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trial.start(2, mode="header")
+
+    def alarmed(_: int) -> bool:
+        start_canary(trial.store, "tiny", 3, mode="header")
+        return True
+
+    monkeypatch.setattr(trial.server.service.watcher._canaries, "_alarmed", alarmed)
+    await trial.look()
+    assert (record_of(trial.store).version, record_of(trial.store).ended) == (3, None)
 
 
 async def test_an_abort_holds_where_the_store_cannot_be_written(

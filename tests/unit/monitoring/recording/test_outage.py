@@ -76,3 +76,40 @@ def test_a_commit_that_succeeds_ends_it_and_its_pauses(bench: Bench) -> None:
     bench.outage.reached()
     assert not bench.outage.lasts
     assert bench.outage._pause_s == FIRST_PAUSE_S
+
+
+def test_a_probe_that_returns_late_does_not_end_the_next_outage(bench: Bench) -> None:
+    late: list[threading.Thread] = []
+
+    def probe() -> None:
+        late.append(threading.current_thread())
+        bench.outage.reached()
+        bench.outage.begin(AWAY, left_alone=True)  # tried again after FIRST_PAUSE_S
+        bench.outage._probe = bench.probe
+
+    bench.outage._probe = probe
+    bench.outage.begin(AWAY, left_alone=True)
+    assert bench.over.wait(PATIENCE_S)
+    late[0].join(PATIENCE_S)
+    assert (bench.outage.lasts, bench.outage.left_alone) == (True, True)
+    assert bench.gauge._value.get() == 1
+
+
+def test_an_outage_that_begins_while_one_ends_is_shown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = threading.Thread(target=bench.outage.begin, args=(AWAY,), kwargs={"left_alone": True})
+    set_gauge = bench.gauge.set
+
+    def interrupted(value: float) -> None:
+        if value == 0 and not begin.ident:
+            begin.start()
+            begin.join(0.2)  # as long as it takes where nothing holds it up
+        set_gauge(value)
+
+    monkeypatch.setattr(bench.gauge, "set", interrupted)
+    bench.outage.begin(AWAY, left_alone=True)
+    bench.outage.reached()
+    begin.join(PATIENCE_S)
+    assert bench.outage.lasts
+    assert bench.gauge._value.get() == 1
