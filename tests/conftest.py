@@ -33,6 +33,16 @@ settings.register_profile("quick", settings.get_profile("candor"), max_examples=
 settings.load_profile("candor")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file that share a fixture run in one process, so that it is made once."""
+    sharing = {
+        path for path in {item.path for item in items} if 'scope="module"' in path.read_text()
+    }
+    for item in items:
+        if item.path in sharing:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -9,7 +9,7 @@ import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from calibration.calibrators.temperature import softmax
-from tests.builders.processes import Process
+from tests.builders.processes import PATIENCE_S, Process
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -23,6 +23,7 @@ def open_browser() -> Iterator[Browser]:
         "Chromium is missing: on Debian, apt-get install chromium; elsewhere set CHROMIUM to its "
         "path."
     )
+    expect.set_options(timeout=1_000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
@@ -39,6 +40,7 @@ def open_page(
         color_scheme="dark" if dark else "light",
         java_script_enabled=script,
     )
+    context.set_default_timeout(1_000 * PATIENCE_S)
     page, faults = context.new_page(), list[str]()
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on(

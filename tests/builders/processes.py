@@ -1,6 +1,7 @@
 """Commands of Candor that run until they are ended, and waiting for a condition."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -135,11 +136,12 @@ class Process:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port that nobody listens on, below those that the system gives to whoever asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def child_pids(pid: int) -> list[int]:

@@ -53,7 +53,7 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
     def alarms() -> list[str]:
         return [series["value"][1] for series in composition.query(target["expr"])]
 
-    assert alarms() == ["0"]
+    wait_until(lambda: alarms() == ["0"])
     demo = composition.start("demo", *SHORT)
     assert demo.wait(PATIENCE_S) == 0, composition.log("demo")
     log = composition.log("demo")

@@ -120,8 +120,7 @@ def test_signing_in_and_out(
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1200])
+@pytest.mark.parametrize(("width", "dark"), [(320, True), (1200, False)])
 def test_every_page_is_accessible_and_fits(
     start: Start,
     tiny_store: Store,

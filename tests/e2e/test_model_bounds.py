@@ -20,7 +20,9 @@ from tests.builders.servers import Server, Start
 from tests.builders.triggered import KINDS, harmless, publish_triggered, trigger
 
 MOST_MB = 1000  # more than before, while an Expand asks for six times as much
-NIGHTLY = [pytest.param(kind, marks=pytest.mark.nightly) for kind in ("If", "NonMaxSuppression")]
+NIGHTLY = [
+    pytest.param(kind, marks=pytest.mark.nightly) for kind in ("Expand", "If", "NonMaxSuppression")
+]
 
 
 @pytest.fixture
@@ -41,13 +43,13 @@ def send(server: Server, model: str, image: bytes) -> httpx.Response:
     return httpx.post(f"{server.url}/predictions/{model}", content=image, timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("kind", ["Loop", "Expand", *NIGHTLY])
+@pytest.mark.parametrize("kind", ["Loop", *NIGHTLY])
 def test_one_picture_stops_its_version_alone(
     start: Start, store: Store, tmp_path: Path, kind: str
 ) -> None:
     assert kind in KINDS
     publish_triggered(store, kind, tmp_path)
-    server = start(store)
+    server = start(store, drain_s=3_000)
     wait_until(lambda: set(server.get("/readyz")["models"]) == {"tiny", "bad"})
     before_mb = server.memory_mb
     assert send(server, "bad", harmless()).status_code == 200
@@ -61,14 +63,13 @@ def test_one_picture_stops_its_version_alone(
     for thread in waiting:
         thread.start()
         time.sleep(0.2)  # the first one is in a batch of its own
-    took_s, most_mb = [], 0.0
+    answered, most_mb = 0, 0.0
     while any(thread.is_alive() for thread in waiting):
-        started_s = time.perf_counter()
         assert server.predict(harmless()).status_code == 200
-        took_s.append(time.perf_counter() - started_s)
+        answered += 1
         most_mb = max(most_mb, server.memory_mb)
         time.sleep(0.02)
-    assert max(took_s, default=0) < 5
+    assert answered > 3  # if they waited for the batch, it were one
     assert most_mb < before_mb + MOST_MB
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.json()["error"] for answer in answers} == {"version_stopped"}
@@ -79,12 +80,15 @@ def test_one_picture_stops_its_version_alone(
     (logged,) = said(server, "version stopped")
     assert (logged["model"], logged["version"]) == ("bad", 1)
     if kind == "Loop":  # its run is ended between two rounds
-        before_s = server.metric("process_cpu_seconds_total")
-        time.sleep(2)
-        assert server.metric("process_cpu_seconds_total") - before_s < 1
-    started_s = time.perf_counter()
-    assert server.end() == 0
-    assert time.perf_counter() - started_s < 20
+        wait_until(lambda: spent_s(server) < 0.5)
+    assert server.end() == 0  # without waiting for what was stopped
+
+
+def spent_s(server: Server) -> float:
+    """Processor time that it takes in a second."""
+    before_s = server.metric("process_cpu_seconds_total")
+    time.sleep(1)
+    return server.metric("process_cpu_seconds_total") - before_s
 
 
 def test_another_version_takes_over(start: Start, store: Store, tmp_path: Path) -> None:

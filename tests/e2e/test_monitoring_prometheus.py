@@ -26,7 +26,7 @@ import monitoring
 from calibration.bins import BinSums
 from model_store.store.store import Store
 from tests.builders.bundles import Png, publish_tiny
-from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
+from tests.builders.processes import PATIENCE_S, Process, candor, free_port, wait_until
 from tests.builders.prometheus import Program, asked, hurried
 
 ROOM = Path(monitoring.__file__).parent
@@ -88,11 +88,12 @@ class Scene:
             "store": store.root,
             "ledger": self.ledger,
             "poll_s": 0.2,
+            "deadline_s": PATIENCE_S,  # each waits for the other's commits
             "exemplars": "true",
             "drift_tags": '["site"]',
             "recalibrate_on_alarm": "propose",  # its panel has data where a process does it
         }
-        self._replicas = [self._replica(), self._replica()]
+        self._replicas = [self._replica(free_port()) for _ in range(2)]
         self.replicas = [replica.url for replica in self._replicas]
         example = (ROOM / "alertmanager.yml").read_text()
         told = hurried(example.replace("http://127.0.0.1:9000", self.webhook.url))
@@ -116,14 +117,14 @@ class Scene:
         self.prometheus = Program(TOOLS[0], folder, json.dumps(config), option)  # JSON is YAML
         self.query = self.prometheus.query
 
-    def _replica(self, *, port: int = 0) -> Process:
+    def _replica(self, port: int) -> Process:
         return Process("serve", self._folder, port=port, **self._settings).await_ready()
 
     def restart_first(self) -> None:
         """End the first replica and start it at the same address."""
         self._replicas[0].end()
         self._replicas[0].stop()
-        self._replicas[0] = self._replica(port=self._replicas[0].port)
+        self._replicas[0] = self._replica(self._replicas[0].port)
 
     def close(self) -> None:
         self.prometheus.stop()

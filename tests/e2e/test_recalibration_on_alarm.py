@@ -31,8 +31,9 @@ def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
     server = start(store, recalibrate_on_alarm="promote")
     wait_until(lambda: store.production("tiny") == 2)
     wait_until(lambda: server.predict(encode(picture(), "PNG")).json()["version"] == 2)
-    assert 'candor_recalibrations_total{model="tiny",outcome="promoted"} 1.0' in server.metrics()
-    assert '"message": "recalibration on a drift alarm"' in server.log()
+    counted = 'candor_recalibrations_total{model="tiny",outcome="promoted"} 1.0'
+    wait_until(lambda: counted in server.metrics())
+    wait_until(lambda: '"message": "recalibration on a drift alarm"' in server.log())
     store.promote("tiny", 1)
     wait_until(lambda: server.predict(encode(picture(), "PNG")).json()["version"] == 1)
     assert store.versions("tiny") == [1, 2]

@@ -37,6 +37,7 @@ def test_wait_says_what_each_server_serves(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["servers"] == [{"url": good.url, "version": 2, "problem": None}]
 
+    wait_until(lambda: roles(strict) == [2, 0, 2])
     away = f"http://127.0.0.1:{free_port()}"
     urls = [word for url in (good.url, strict.url, away) for word in ("--url", url)]
     done = candor(*promote, *urls, "--limit", 2)
@@ -49,9 +50,10 @@ def test_wait_says_what_each_server_serves(
 
 
 def test_a_store_that_is_gone_shows(start: Start, tiny_store: Store) -> None:
+    before_s = time.time()
     server = start(tiny_store)
     scan = "candor_store_scan_timestamp_seconds"
-    assert abs(time.time() - server.metric(scan)) < 5
+    assert before_s <= server.metric(scan) <= time.time()
     shutil.rmtree(tiny_store.root)
     wait_until(lambda: roles(server) == [0, 1, 0])
     before_s = server.metric(scan)
@@ -63,10 +65,11 @@ def test_a_store_that_is_gone_shows(start: Start, tiny_store: Store) -> None:
 def test_backups_and_prunes_of_the_ledger_show(
     start: Start, tiny_store: Store, tmp_path: Path
 ) -> None:
+    began_s = time.time()
     server = start(tiny_store)
     names = [f"candor_ledger_{work}_timestamp_seconds" for work in ("backup", "prune")]
     assert [server.metric(name) for name in names] == [0, 0]
     ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
     for verb in (("backup", tmp_path / "copy.db"), ("prune", "--older-than", "90d")):
         assert candor("ledger", *verb, *ledger).returncode == 0
-    assert all(abs(time.time() - server.metric(name)) < 60 for name in names)
+    assert all(began_s <= server.metric(name) <= time.time() for name in names)

@@ -8,6 +8,7 @@ import json
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,16 +17,18 @@ from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
 SERVE = (
-    "from serving.http.connection import BoundedProtocol; BoundedProtocol.head_timeout_s = 2.0; "
+    "from serving.http.connection import BoundedProtocol; BoundedProtocol.head_timeout_s = {}; "
     "from serving.process.server import serve; from serving.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )
 
 
 class Abused(Server):
-    """A server whose heads time out after two seconds, and raw connections to it."""
+    """A server that waits for heads as long as this process may be held up, and raw connections to
+    it.
+    """
 
-    code = SERVE
+    code = SERVE.format(PATIENCE_S)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
@@ -44,6 +47,12 @@ class Abused(Server):
         return self.predict(image).status_code == 200
 
 
+class Hasty(Abused):
+    """A server whose heads time out after two seconds."""
+
+    code = SERVE.format(2.0)
+
+
 def read_all(connection: socket.socket) -> bytes:
     answer = b""
     with contextlib.suppress(ConnectionResetError):
@@ -52,15 +61,23 @@ def read_all(connection: socket.socket) -> bytes:
     return answer
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abused]:
-    folder = tmp_path_factory.mktemp("abuse")
+def running(kind: type[Abused], folder: Path) -> Iterator[Abused]:
     store = publish_tiny(folder / "store")
-    started = Abused(store.root, folder, body_timeout_s=2, max_body_bytes=1_000_000)
+    started = kind(store.root, folder, body_timeout_s=PATIENCE_S, max_body_bytes=1_000_000)
     yield started.await_ready()
     assert started.end() == 0
     started.stop()
     assert '"trace"' not in started.log()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abused]:
+    yield from running(Abused, tmp_path_factory.mktemp("abuse"))
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abused]:
+    yield from running(Hasty, tmp_path_factory.mktemp("hasty"))
 
 
 def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
@@ -70,14 +87,14 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
 
 
 def test_slow_heads_and_silent_connections_end_and_others_are_answered(
-    server: Abused, png: Png
+    hasty: Abused, png: Png
 ) -> None:
-    with server.connect() as slow, server.connect() as silent:
+    with hasty.connect() as slow, hasty.connect() as silent:
         slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
-        assert server.answers(png())
+        assert hasty.answers(png())
         assert read_all(slow).startswith(b"HTTP/1.1 408 ")
         assert read_all(silent) == b""
-    assert server.answers(png())
+    assert hasty.answers(png())
 
 
 def test_a_head_without_end_is_refused(server: Abused, png: Png) -> None:
@@ -195,8 +212,8 @@ RUBBISH = [
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_what_is_no_http_is_told_so(server: Abused, rubbish: bytes, png: Png) -> None:
-    answer = server.say(rubbish)
+def test_what_is_no_http_is_told_so(hasty: Abused, rubbish: bytes) -> None:
+    answer = hasty.say(rubbish)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] in (
         "malformed_http",

@@ -18,13 +18,14 @@ from model_store.store.store import Store
 from serving.settings import Settings
 from tests.builders.bundles import Png
 from tests.builders.dicoms import dicom
-from tests.builders.processes import wait_until
+from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
 from tests.soak.probe import memory_mb
 
 PEAK_MB = 1500
 BUDGET_BYTES = Settings(ledger="off").body_budget_bytes
 TRIES = 300
+HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
 
 
 class Watch:
@@ -60,9 +61,9 @@ def send_until_answered(url: str, body: bytes, seen: Counter[str], headers: dict
     for _ in range(TRIES):
         answer = httpx.post(f"{url}/predictions/tiny", content=body, headers=headers, timeout=120)
         seen[str(answer.status_code) if answer.status_code == 200 else answer.json()["error"]] += 1
-        if answer.status_code != 429:
+        if answer.status_code not in (408, 429):  # 408 where this machine is too busy to send
             return
-        assert float(answer.headers["retry-after"]) >= 1
+        assert answer.status_code == 408 or float(answer.headers["retry-after"]) >= 1
         time.sleep(0.3)  # less than that, to press harder
 
 
@@ -95,10 +96,10 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
             for thread in threads:
                 thread.join()
         assert seen["200"] == count, seen
-        assert set(seen) <= {"200", "bodies_full", "overloaded"}, seen
+        assert set(seen) <= {"200", "bodies_full", "overloaded", "body_timeout"}, seen
         assert len(body) < watch.held_bytes <= BUDGET_BYTES, watch.held_bytes
         assert watch.peak_mb < PEAK_MB, (watch.peak_mb, seen)
-        assert server.metric("candor_body_memory_bytes") == 0
+        wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
     finally:
         server.stop()
 
@@ -110,16 +111,17 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
 def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
     tiny_store: Store, tmp_path: Path, png: Png, path: str, sent_bytes: int
 ) -> None:
-    server = Server(tiny_store.root, tmp_path, body_timeout_s="60")
+    server = Server(tiny_store.root, tmp_path, body_timeout_s=PATIENCE_S)
     stalled: list[socket.socket] = []
     try:
         server.await_ready()
-        stalled += [_announce(server, path, sent_bytes) for _ in range(100)]
+        for _ in range(100):
+            stalled.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S))
+            stalled[-1].sendall(HEAD % path.encode() + b" " * sent_bytes)
         wait_until(lambda: server.metric("candor_body_memory_bytes") > 100 * sent_bytes)
-        started_s = time.monotonic()
         assert server.predict(bytes(4_000_000)).status_code == 415
         assert server.predict(png()).status_code == 200
-        assert time.monotonic() - started_s < 5
+        assert server.metric("candor_body_memory_bytes") > 100 * sent_bytes  # none has given up
         for each in stalled:
             each.close()
         wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
@@ -127,10 +129,3 @@ def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
         for each in stalled:
             each.close()
         server.stop()
-
-
-def _announce(server: Server, path: str, sent_bytes: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
-    connection.sendall(head % path.encode() + b" " * sent_bytes)
-    return connection

@@ -12,7 +12,7 @@ import pytest
 
 from model_store.store.store import Store
 from serving.client import Client
-from tests.builders.processes import wait_until
+from tests.builders.processes import child_pids, runs, wait_until
 
 ROOT = Path(__file__).parents[3]
 START = "from candor.__main__ import main; sys.argv[0] = 'candor'; main()"
@@ -40,11 +40,6 @@ def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
     return subprocess.run(
         command(program, *arguments), cwd=folder, capture_output=True, text=True, check=False
     )
-
-
-def children(pid: int) -> set[int]:
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(each) for path in found for each in path.read_text().split()}
 
 
 @pytest.mark.nightly
@@ -82,12 +77,12 @@ def test_a_mac_serves_says_that_bounds_are_weaker_and_leaves_no_process(
         with Client(server.stdout.readline().split()[-1]) as client:
             wait_until(client.ready)
             assert client.predict(jpeg(size=(600, 600)), model="tiny")["version"] == 1
-        below = children(server.pid)
+        below = child_pids(server.pid)
         assert below
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
         server.stdout.close()
-    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in below))
+    wait_until(lambda: not any(map(runs, below)))
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert sum("bounds are weaker" in line["message"] for line in lines) == 1

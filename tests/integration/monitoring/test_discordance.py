@@ -1,10 +1,8 @@
 """How far proxies and second readings agree with truths; corrected labels; all over HTTP."""
 
 import math
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from calibration.drift.state import DriftSettings
@@ -85,21 +83,6 @@ def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> 
         assert (found.corrected, found.active) == (41, False)
         assert found.log_evalue < found.log_threshold
         assert monitored.detectors()[0].active  # the promise is on first labels
-
-
-@pytest.mark.nightly
-def test_a_hundred_thousand_labels_take_less_than_a_second(tmp_path: Path, clock: Clock) -> None:
-    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
-        rng = np.random.default_rng(0)
-        for start in range(0, 100_000, 5_000):
-            monitored.answer(range(start, start + 5_000), wrong=10, both=True)
-        monitored.label(*(label(int(n)) for n in rng.integers(100_000, size=1_000)))
-        begun_s = time.process_time()
-        with monitored.ledger.read() as connection:
-            found = evidence_on_current_labels(connection, monitored.watched_version_id)
-        assert found is not None
-        assert found.labels == 100_000
-        assert time.process_time() - begun_s < 1.5
 
 
 @pytest.mark.anyio

@@ -507,13 +507,6 @@ async def test_feedback_reaches_the_ledger_through_the_same_server(
     assert "accepted" in json.dumps(response.json())
 
 
-async def test_sixteen_bit_and_palette_images_are_answered(server: Running) -> None:
-    for mode in ("I;16", "P", "LA", "RGBA", "CMYK"):
-        file = io.BytesIO()
-        Image.new(mode, (20, 20)).save(file, "TIFF")
-        assert (await server.predict(file.getvalue())).status_code == 200
-
-
 async def test_tokens_guard_every_way_in(
     tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
@@ -684,7 +677,7 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
         assert row["tags"] == (
             '{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}'
         )
-    assert 5 < sum(answer["audit"] for answer in answers) < 25
+    assert {answer["audit"] for answer in answers} == {True, False}
 
 
 async def test_without_a_share_answers_say_nothing_of_audits(

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
-from tests.builders.services import PAGE, Running, running
+from tests.builders.services import PAGE, Running, running, until
 
 pytestmark = pytest.mark.anyio
 LABEL = "/label/tiny"
@@ -134,9 +134,7 @@ async def test_a_picture_is_shown_only_where_the_settings_keep_it_and_gone_once_
             with ledger.read() as connection:
                 return connection.scalar(select(func.count()).select_from(picture))
 
-        with anyio.fail_after(10):  # it is kept in the background
-            while not kept():
-                await anyio.sleep(0.05)
+        await until(kept)  # in the background
         page = await server.page(f"{LABEL}?answer={second}", PAGE)
         shown = r'src="data:image/png;base64,([^"]+)" alt="[^"]*" width="(\d+)" height="(\d+)"'
         [(data, width, height)] = re.findall(shown, page)

@@ -26,7 +26,6 @@ from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.object_store import object_store
-from tests.builders.processes import wait_until
 
 COUNT = 23
 
@@ -93,42 +92,47 @@ def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
     assert (manifest["images"], manifest["refused"], len(manifest["parts"])) == (COUNT + 1, 1, 5)
 
 
+KILLED = """
+import os, pathlib, signal
+from serving.scoring import job
+read, out = job.PartScorer._content, pathlib.Path({out!r})
+
+def killed(self, name):
+    if len(list(out.glob("part-*"))) == {parts}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(self, name)
+
+job.PartScorer._content = killed
+"""
+
+
 def test_after_kills_the_same_command_continues(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     out = tmp_path / "out"
-    slowed = "import time, serving.scoring.job as part; read = part.PartScorer._content; "
-    slowed += "part.PartScorer._content = lambda self, name: time.sleep(0.05) or read(self, name); "
-    command = [
-        sys.executable,
-        "-c",
-        slowed + "from candor.command_line import main; main()",
-        "predict",
-        str(images),
-    ]
-    command += ["--store", str(tiny_store.root), "--out", str(out), "--part-size", "2"]
+    words = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out)]
+    words += ["--part-size", "2"]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
     }
+
+    def run(before: str) -> "subprocess.CompletedProcess[str]":
+        program = f"{before}\nfrom candor.command_line import main; main()"
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
     seen: dict[str, int] = {}
-    for kills in range(2):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        wait_until(
-            lambda least=2 + 2 * kills: len(list(out.glob("part-*"))) >= least, "two more parts"
-        )
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        seen |= {
-            path.name: path.stat().st_mtime_ns
-            for path in out.glob("part-*")
-            if path.name not in seen
-        }
+    for parts in (2, 4):
+        killed = run(KILLED.format(out=str(out), parts=parts))
+        assert killed.returncode == -signal.SIGKILL
+        found = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+        assert len(found) == parts
+        seen = found | seen
     (images / "late.png").write_bytes(encode(picture(1), "PNG"))  # is not in the plan
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run("")
     assert done.returncode == 1  # an image was refused
-    assert (
-        f"24 images in 12 parts, {len(seen)} of them from before; 1 refused"
-        in done.stdout.replace("\n", " ")
+    assert "24 images in 12 parts, 4 of them from before; 1 refused" in " ".join(
+        done.stdout.split()
     )
     names = [row["file"] for row in rows_of(out)]
     assert len(names) == len(set(names)) == COUNT + 1

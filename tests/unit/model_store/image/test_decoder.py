@@ -2,7 +2,6 @@
 
 import functools
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from typing import Any, Literal
@@ -246,10 +245,8 @@ def test_an_image_that_is_cut_short_is_broken(image_format: str, keep: float) ->
 def test_a_bomb_is_refused_by_its_header_alone() -> None:
     data = zeros(20_000, 20_000, color=0, depth=1)
     assert len(data) < 100_000
-    start = time.process_time()
     with pytest.raises(ImageTooLarge):
-        decode(data, GRAY)
-    assert time.process_time() - start < 0.1
+        decode(data[:200], GRAY)
 
 
 def test_the_limit_is_the_callers_and_inclusive(png: MakeBytes) -> None:

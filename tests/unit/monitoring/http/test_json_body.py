@@ -4,7 +4,6 @@ refusals.
 
 import json
 import math
-import time
 import tracemalloc
 from typing import Annotated, Any
 
@@ -125,10 +124,8 @@ FLOODS = {
 @pytest.mark.parametrize("name", FLOODS)
 def test_values_are_counted_before_objects_are_made_of_them(name: str) -> None:
     tracemalloc.start()
-    started_s = time.process_time()
     for read in (READER.read, lambda body: READER.read_entries(body, limit=10)):
         with pytest.raises(Refused):
             read(FLOODS[name])
-    assert time.process_time() - started_s < 0.5
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

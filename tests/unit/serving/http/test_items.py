@@ -4,7 +4,6 @@ neighbors alone.
 
 import base64
 import json
-import time
 import tracemalloc
 
 import pytest
@@ -99,10 +98,8 @@ def test_a_flood_is_counted_before_objects_are_made_of_it(media_type: str, name:
     """20 MB of zeros took 4 GB and 148 s before anybody looked at how many there were."""
     body = FLOODS[media_type][name]
     tracemalloc.start()
-    started_s = time.process_time()
     with pytest.raises(MalformedRequest, match="send 1 to 8 images in one request"):
         read_items(body, head(media_type), limit=8)
-    assert time.process_time() - started_s < 1
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
@@ -117,19 +114,18 @@ def test_a_large_image_in_base64_is_decoded_in_slices() -> None:
 def test_a_form_of_many_parts_ends_at_the_first_too_many() -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\r\n'
     form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None)
-    started_s = time.process_time()
+    rubbish = b"--b\r\nwhat follows is not read"
     with pytest.raises(MalformedRequest, match="over 8 files"):
-        read_items(part * 200_000 + b"--b--\r\n", form, limit=8)
+        read_items(part * 9 + rubbish, form, limit=8)
     fields = (
         b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nA\r\n' % number
-        for number in range(200_000)
+        for number in range(101)
     )
     with pytest.raises(MalformedRequest, match="over 100 fields"):
-        read_items(b"".join(fields) + b"--b--\r\n", form, limit=8)
-    twice = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n' * 200_000
+        read_items(b"".join(fields) + rubbish, form, limit=8)
+    twice = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n' * 2
     with pytest.raises(MalformedRequest, match="gives 'tags' more than once"):
-        read_items(twice + b"--b--\r\n", form, limit=8)
-    assert time.process_time() - started_s < 1
+        read_items(twice + rubbish, form, limit=8)
 
 
 @pytest.mark.parametrize("escape", [b"\\u00e9", b"\\ud800", b"\\n"])

@@ -21,7 +21,7 @@ from tests.builders.answers import simulated
 P, Y = simulated(0, rows=400, temperature=2.2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # half a minute
 def test_it_passes_the_checks_of_scikit_learn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the checks themselves
