@@ -256,6 +256,13 @@ class QueryInvalid(MonitoringError, ValueError):
     """A query parameter that is unknown, repeated, or cannot be read."""
 
 
+class PictureMissing(MonitoringError, LookupError):
+    """No picture of an answer is kept, or no longer."""
+
+    def __init__(self, prediction_id: str) -> None:
+        super().__init__(f"The ledger has no picture of the answer {brief(prediction_id)}.")
+
+
 class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, no database, another release's schema."""
 

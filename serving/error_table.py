@@ -56,6 +56,7 @@ PREDICTION_ERRORS: Final[Rows] = {
 MONITORING_ERRORS: Final[Rows] = {
     monitoring.BodyNotJson: (400, "malformed_body"),
     monitoring.ModelNotInLedger: (404, "unknown_model"),
+    monitoring.PictureMissing: (404, "no_picture"),
     monitoring.TagNotWatched: (404, "tag_not_watched"),
     monitoring.AlarmAcknowledged: (409, "alarm_acknowledged"),
     monitoring.AuditMissing: (409, "no_audit"),

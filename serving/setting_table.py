@@ -203,6 +203,9 @@ class SettingTable(BaseSettings):
     unset: no pictures."""
     keep_pictures_bytes: int = Field(2**30, ge=2**20)
     """Most bytes of all pictures together; the oldest make room."""
+    image_link: str | None = None
+    """Address of an image in the archive, for links from its answer: `{request_id}` or
+    `{prediction_id}` is replaced, as in `https://pacs.example/viewer?accession={request_id}`."""
     drift_average_run_length: float = Field(1e5, gt=1)
     """Least average number of labels between two false drift alarms."""
     drift_tolerance: float = Field(0.025, ge=0, le=1)

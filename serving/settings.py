@@ -93,6 +93,15 @@ class Settings(SettingTable):
         return self
 
     @model_validator(mode="after")
+    def _check_image_link(self) -> "Settings":
+        if self.image_link is not None and not _is_image_link(self.image_link):
+            raise ValueError(
+                "CANDOR_IMAGE_LINK must be an address that begins with http:// or https://, with "
+                "{request_id} or {prediction_id} behind its host and no other brackets."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_signing(self) -> "Settings":
         if self.require_signature is not None and self.recalibrate_on_alarm == "promote":
             raise ValueError(
@@ -233,6 +242,13 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, brackets that do not close
         return False
+
+
+def _is_image_link(template: str) -> bool:
+    ids = r"\{(?:request_id|prediction_id)\}"
+    rest, count = re.subn(ids, "", template)
+    has_fixed_host = not re.search("[{}]", urlsplit(template).netloc) and template.isprintable()
+    return bool(count and has_fixed_host and _is_web_address(rest) and not set("{} ") & set(rest))
 
 
 def _read_secret(file: Path, *, setting: str) -> str:

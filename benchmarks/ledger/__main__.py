@@ -1,5 +1,5 @@
-"""python -m benchmarks.ledger: the recorder's speed, labels in bulk, and reports on a ledger of ten
-million predictions.
+"""python -m benchmarks.ledger: the recorder's speed, labels in bulk, searches of answers, and
+reports on a ledger of ten million predictions.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ledger.large import build, report_ms
+from benchmarks.ledger.search import search_times
 from benchmarks.ledger.upload import upload_rates
 from benchmarks.ledger.writer import BATCH, Writer
 
@@ -32,17 +33,23 @@ def main() -> None:
     parser.add_argument(
         "--upload", type=int, metavar="N", help="only: N predictions and labels over HTTP"
     )
+    parser.add_argument("--search", type=int, metavar="N", help="only: searches of N answers")
+    parser.add_argument("--url", help="the ledger of --search, which is filled if it is empty")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as scratch:
         if chosen.upload:
             for name, of_cpu, of_clock in upload_rates(Path(scratch), chosen.upload):
                 print(f"{name}: {of_cpu:,.0f} rows per processor second, {of_clock:,.0f} a second")
             return
+        if chosen.search:
+            url = chosen.url or f"sqlite:///{Path(scratch) / 'ledger.db'}"
+            print(*search_times(url, chosen.search), sep="\n", flush=True)
+            return
         print(*_recorder(f"sqlite:///{Path(scratch) / 'ledger.db'}"), sep="\n", flush=True)
         if chosen.answers:
             path = (chosen.folder or Path(scratch)) / f"ledger-{chosen.answers}.db"
             if not path.exists():
-                build(path, chosen.answers)
+                build(f"sqlite:///{path}", chosen.answers)
             for window in WINDOWS:
                 taken_ms = report_ms(path, window=window)
                 print(f"report over {chosen.answers:,}, window {window}: {taken_ms:.1f} ms")

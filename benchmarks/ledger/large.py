@@ -17,11 +17,11 @@ LABELED_EVERY = 5
 _PORTION = 4096
 
 
-def build(path: Path, count: int) -> None:
+def build(url: str, count: int) -> None:
     """Record calibrated predictions in the order in which they were served, and label them."""
     end_ns = time.time_ns()
     served_ns = np.linspace(end_ns - DAYS * DAY_NS, end_ns, count, dtype=np.int64)
-    writer = Writer(f"sqlite:///{path}")
+    writer = Writer(url)
     for start in range(0, count, _PORTION):
         portion = served_ns[start : start + _PORTION].tolist()
         rows = writer.record([writer.rows(len(portion), served_ns=portion)])

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from model_store.tags import is_key
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.json_body import encode
 
@@ -64,6 +65,7 @@ class Endpoint:
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
+        takes_tags: whether parameters of other names are keys of tags.
         mounted: whether a router mounts it; the hot route is answered before the router.
     """
 
@@ -82,6 +84,7 @@ class Endpoint:
     parameters: Sequence[Parameter] = ()
     refuses: Sequence[type[Exception]] = ()
     error: Any = ErrorBody
+    takes_tags: bool = False
     mounted: bool = True
 
     @property
@@ -111,7 +114,7 @@ class Endpoint:
 
         async def answer(request: Request) -> Response:
             if self.is_exact:
-                check_query(request.query_params.multi_items(), known)
+                check_query(request.query_params.multi_items(), known, tags=self.takes_tags)
             answered = await self.handler(request)
             return answered if isinstance(answered, Response) else as_json(answered)
 
@@ -137,14 +140,17 @@ def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
     return [each.route() for each in endpoints if each.mounted]
 
 
-def check_query(items: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
-    """Raise QueryInvalid for a parameter that is not known, or is there more than once.
+def check_query(
+    items: Sequence[tuple[str, str]], known: Sequence[str], *, tags: bool = False
+) -> None:
+    """Raise QueryInvalid for a parameter that is not known, or is there more than once. `tags`: the
+    key of a tag is known, too.
 
     >>> check_query([("version", "2")], ["version", "window"])
     """
     names = [name for name, _ in items]
     for name in names:
-        if name not in known:
+        if name not in known and not (tags and is_key(name)):
             expected = ", ".join(known) or "no parameters"
             raise QueryInvalid(
                 f"This address does not know the parameter {brief(name)}; it knows {expected}."

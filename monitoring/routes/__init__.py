@@ -48,6 +48,7 @@ from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
+from monitoring.routes.answers import FILTER, LIMIT, AnswerRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.logged_predictions import LoggedPredictionRoutes
@@ -220,6 +221,18 @@ _REPORTS: Final = (
         refuses=REPORT_REFUSALS,
     ),
 )
+_ANSWERS: Final = Endpoint(
+    method="GET",
+    path="/models/{model}/answers",
+    handler=AnswerRoutes.answers,
+    tag="feedback",
+    summary="Answers with their labels, newest first. A parameter with another name is the key of "
+    "a tag, as in ?site=A&wrong=1.",
+    scope="feedback",
+    parameters=(OF_VERSION, OF_FINDING, *FILTER, LIMIT),
+    refuses=REPORT_REFUSALS,
+    takes_tags=True,
+)
 _SOURCES: Final = (
     Endpoint(
         method="GET",
@@ -252,7 +265,7 @@ METRICS: Final = Endpoint(
     gives={"text/plain": str, "application/openmetrics-text": str},
     refuses=(SQLAlchemyError,),
 )
-ENDPOINTS: Final = (*_INTAKE, *_SOURCES, *_ALARMS, *_REPORTS, METRICS)
+ENDPOINTS: Final = (*_INTAKE, _ANSWERS, *_SOURCES, *_ALARMS, *_REPORTS, METRICS)
 
 
 def endpoints(
@@ -279,6 +292,7 @@ def endpoints(
         LoggedPredictionRoutes(
             recorder, reader, served=production if production and serves else lambda _model: None
         ),
+        AnswerRoutes(ledger, production or (lambda _model: None)),
         SourceRoutes(ledger, recorder, reader, production or (lambda _model: None)),
         AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda _model: None)),

@@ -112,6 +112,11 @@ def download_path(model: str, file: str) -> str:
     return f"{_path('/models/{}/report/download', model)}/{file}"
 
 
+def answers_path(model: str) -> str:
+    """The path of the page of a model's answers."""
+    return _path("/models/{}/answers/page", model)
+
+
 def label_path(model: str) -> str:
     """The path at which answers of a model are labeled."""
     return _path("/label/{}", model)

@@ -42,6 +42,7 @@ from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS, WRITE_REF
 from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_finding, read_version
+from serving.pages.answer_links import ImageLinks
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import label_path, moment
 from serving.pages.rendering import answer_page, render
@@ -117,9 +118,14 @@ class LabelPageRoutes:
     """The handlers of the page."""
 
     def __init__(
-        self, ledger: Ledger, recorder: Recorder, production: Production, bodies: BodyReader
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        production: Production,
+        bodies: BodyReader,
+        links: ImageLinks,
     ) -> None:
-        self._ledger, self._recorder = ledger, recorder
+        self._ledger, self._recorder, self._links = ledger, recorder, links
         self._production, self._bodies = production, bodies
 
     async def page(self, request: Request) -> Response:
@@ -171,6 +177,7 @@ class LabelPageRoutes:
                 query=urlencode(_query_of(row)),
                 counts=count_waiting(connection, row),
                 asked=asked,
+                link=asked and self._links.to(asked.prediction_id, asked.answer.request_id),
                 earlier=[
                     (row.classes[each.label], each.source, moment(each.received_at_ns))
                     for each in earlier

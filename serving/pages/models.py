@@ -1,8 +1,9 @@
 """The page of all models, and the page of each, with the form that acknowledges its alarm."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -43,8 +44,9 @@ from monitoring.routes.alarms import AlarmNote, restart_watch
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader, read_finding, read_span_of, read_version
+from serving.pages.answer_links import answers_address
 from serving.pages.endpoints import form, page
-from serving.pages.formatting import page_path
+from serving.pages.formatting import calendar_day, page_path
 from serving.pages.overview import finding_rows, overview_row
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import sections
@@ -81,7 +83,7 @@ def model_page(
     """
     return render(
         "model.html",
-        **sections(data, downloads=True),
+        **sections(data, downloads=True) | {"find": _find(data, viewer)},
         acts=viewer.may("admin"),
         serves=serves,
         windows=_WINDOWS,
@@ -89,6 +91,14 @@ def model_page(
         acting=acting,
         viewer=viewer,
     )
+
+
+def _find(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
+    """How the page finds the answers behind its figures, if the filter of answers can say which."""
+    if not viewer.may("feedback") or data.report.window.startswith("last:"):
+        return None
+    since = "" if data.since_day is None else calendar_day(data.since_day)
+    return partial(answers_address, data.report, since=since)
 
 
 def index_page(

@@ -66,6 +66,7 @@ _FILTERS = (
     phrases.answers_in_slice,
     phrases.answers_in_stream,
     phrases.tolerance,
+    formatting.answers_path,
     formatting.calendar_day,
     formatting.canary_words,
     formatting.code_marks,
@@ -99,7 +100,11 @@ def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
 @cache
 def _environment() -> Environment:
     environment = environment_of("serving.pages")
-    environment.globals |= {"reader": reader, "span": formatting.span}
+    environment.globals |= {
+        "reader": reader,
+        "span": formatting.span,
+        "zip": zip,
+    }
     environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.globals["asset"] = asset
     environment.globals["style"] = Markup(asset("style.css").content)  # our own file

@@ -12,13 +12,26 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
 from serving.http.auth import AccessControl
-from serving.pages import downloads, labeling, models, recalibration, sign_in, time_zone, versions
+from serving.pages import (
+    answers,
+    downloads,
+    labeling,
+    models,
+    recalibration,
+    sign_in,
+    time_zone,
+    versions,
+)
+from serving.pages.answer_links import ImageLinks
 
 SERVER_PAGES: Final = (
     *(*sign_in.ENDPOINTS, *time_zone.ENDPOINTS),
     *(*versions.ENDPOINTS, *recalibration.ENDPOINTS),
 )
-LEDGER_PAGES: Final = (*models.ENDPOINTS, *downloads.ENDPOINTS, *labeling.ENDPOINTS)
+LEDGER_PAGES: Final = (
+    *(*models.ENDPOINTS, *answers.ENDPOINTS),
+    *(*downloads.ENDPOINTS, *labeling.ENDPOINTS),
+)
 ENDPOINTS: Final = (*SERVER_PAGES, *LEDGER_PAGES)
 
 
@@ -51,16 +64,18 @@ def ledger_pages(
     store: Store,
     production: Production,
     serves: bool,
+    links: ImageLinks = ImageLinks(),  # noqa: B008 it cannot change
 ) -> list[Endpoint]:
     """The pages that show what the ledger knows.
 
     `production` names the version that a page is about when the request names none; `serves`:
-    whether this process answers images with that version.
+    whether this process answers images with that version; `links`: where the images are.
     """
     reader, reports = BodyReader(bodies), ReportRoutes(ledger, production)
     return bind(
         LEDGER_PAGES,
         models.ModelPages(reports, recorder, reader, production, serves=serves, store=store),
         downloads.DownloadRoutes(reports),
-        labeling.LabelPageRoutes(ledger, recorder, production, reader),
+        answers.AnswerPageRoutes(ledger, production, links),
+        labeling.LabelPageRoutes(ledger, recorder, production, reader, links),
     )

@@ -150,7 +150,9 @@ def _subgroup(cure: Action) -> str:
 
 
 def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
-    """The values of `templates/sections`. `downloads`: link to charts and tables as files."""
+    """The values of `templates/sections`. `downloads`: link to charts and tables as files. A live
+    page sets `find`, which gives the address of the answers behind a figure.
+    """
     report = data.report
     dots, marks, bar = day_dots(data.days), marks_of(data), own_evidence(report)
     course = data.course
@@ -183,6 +185,7 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "course_limit": LABELS_LIMIT,
         "zoom": zoom_of(data) if downloads else None,
         "downloads": downloads,
+        "find": None,
         "evidence_chart": bar and evidence_chart(bar),
         "bars": _bars(report),
         "evidence": evidence(report.drift),

@@ -27,6 +27,7 @@ from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
 from serving.errors import SettingsError
+from serving.pages.answer_links import ImageLinks
 from serving.pages.routes import ledger_pages
 from serving.settings import Settings
 
@@ -129,6 +130,7 @@ def open_monitor(
                 store=settings.opened_store,
                 production=chosen,
                 serves=serves,
+                links=ImageLinks(settings.image_link),
             ),
         ]
         respond = _responder(settings, ledger, metrics)

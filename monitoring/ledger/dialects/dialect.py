@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Table
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import DatabaseError
 
 
@@ -86,6 +86,10 @@ class Dialect(ABC):
     @abstractmethod
     def insert(self, table: Table) -> Any:
         """Return SQLAlchemy's INSERT that has `on_conflict_do_update`."""
+
+    @abstractmethod
+    def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
+        """Return where `part` begins in `text`, from 1; 0 if it is not there. Case counts."""
 
     @abstractmethod
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:

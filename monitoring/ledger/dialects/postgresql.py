@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
@@ -139,6 +149,9 @@ class Postgresql(Dialect):
 
     def insert(self, table: Table) -> Any:
         return insert(table)
+
+    def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
+        return func.strpos(text, part)
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(sql, list(rows))

@@ -18,7 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, DBAPIError, StatementError
 from sqlalchemy.pool import NullPool
@@ -178,6 +188,9 @@ class Sqlite(Dialect):
 
     def insert(self, table: Table) -> Any:
         return insert(table)
+
+    def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
+        return func.instr(text, part)
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         _run(connection, sql, rows)

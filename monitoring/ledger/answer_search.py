@@ -1,0 +1,291 @@
+"""Searches the answers of a version, the newest first, in pages by key.
+
+The day sums say on which days an answer can match, so days without one are skipped. What remains
+is read in the order of the key, at most SEARCHED rows of the ledger for a page: the time of a page
+is bounded however large the ledger is, and however rare what is searched for.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select
+
+from calibration.bins import BIN_EDGES, bin_of
+from calibration.scope.verdict import ALPHA
+from monitoring.ledger.dialects import dialect_of
+from monitoring.ledger.findings import PRESENT
+from monitoring.ledger.predictions import pruned_before_ns
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
+from monitoring.ledger.slices import AUDIT, DOUBTFUL, OTHER, admitted, place
+from monitoring.ledger.statement import summed
+from monitoring.ledger.versions import WatchedVersion
+
+SEARCHED: Final = 200_000  # rows for a page, those of other versions included
+_FIRST: Final = 5_000  # of them at first, because most searches find enough there
+_ABOVE_ALL: Final = b"\xff" * 17  # every id
+_DAY_MS: Final = DAY_NS // 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSearch:
+    """Which answers are wanted; what is left out asks nothing.
+
+    Attributes:
+        tags: keys and values; the value `(other)` stands for those without a slice of their own.
+        first_day, last_day: UTC days since 1970 on which answers were served, both included.
+        confidence: above the first number, up to the second; of a finding, of its presence.
+        predicted, label: classes of the card; of a finding, what its threshold decides.
+        wrong: whether the label contradicts the answer; of a finding, its threshold's decision.
+        labeled: whether there is a label that counts as truth.
+        audited: drawn for the random audit. doubtful: of an image with a low scope p-value.
+    """
+
+    tags: tuple[tuple[str, str], ...] = ()
+    first_day: int | None = None
+    last_day: int | None = None
+    confidence: tuple[float, float] | None = None
+    predicted: str | None = None
+    label: str | None = None
+    wrong: bool | None = None
+    labeled: bool | None = None
+    audited: bool = False
+    doubtful: bool = False
+
+
+class FoundAnswer(NamedTuple):
+    """A row that was found, with its current label, None without one."""
+
+    prediction_id: bytes
+    request_id: str | None
+    served_at_ns: int
+    tags: str | None
+    predicted: int
+    confidence: float
+    audit: float | None
+    scope_p: float | None
+    label: int | None
+
+
+class FoundPage(NamedTuple):
+    """One page.
+
+    Attributes:
+        answers: the newest first.
+        before: the id before which to go on; None if there is nothing more.
+        total: how many answers match on all pages together, None where the sums do not say.
+    """
+
+    answers: list[FoundAnswer]
+    before: bytes | None
+    total: int | None
+
+
+def search(
+    connection: Connection,
+    row: WatchedVersion,
+    wanted: AnswerSearch,
+    *,
+    before: bytes | None = None,
+    limit: int,
+) -> FoundPage:
+    """Return up to `limit` answers of a version with ids below `before`, by default the newest."""
+    days, count = _matching_days(connection, row, wanted)
+    matching = _matching(connection, row, wanted)
+    found: list[FoundAnswer] = []
+    left, portion = SEARCHED, _FIRST
+    for low, high in _ranges(days, before or _ABOVE_ALL):
+        while low < high:
+            if left <= 0:
+                return FoundPage(found, high.ljust(16, b"\0"), count)
+            looked_at, floor = _portion(connection, low, high, min(portion, left))
+            room = limit + 1 - len(found)  # one more says whether there is another page
+            found += _read(connection, matching, floor, high, room)
+            if len(found) > limit:
+                return FoundPage(found[:limit], found[limit - 1].prediction_id, count)
+            left, portion, high = left - looked_at, SEARCHED, floor
+    return FoundPage(found, None, count)
+
+
+def claimed(row: WatchedVersion, answer: FoundAnswer) -> int:
+    """Return the class that an answer names; of a finding, by its threshold."""
+    if not row.finding:
+        return answer.predicted
+    return PRESENT if answer.confidence >= row.finding_card["threshold"] else 1 - PRESENT
+
+
+def is_wrong(row: WatchedVersion, answer: FoundAnswer) -> bool | None:
+    """Return whether its label contradicts an answer, as `AnswerSearch.wrong`; None if unknown."""
+    return None if answer.label is None else answer.label != claimed(row, answer)
+
+
+def _matching_days(
+    connection: Connection, row: WatchedVersion, wanted: AnswerSearch
+) -> tuple[list[int], int | None]:
+    """The days that can have a match, newest first; and how many there are, if the sums say it."""
+    slices = _slices(connection, row, wanted)
+    counts = [_counts(connection, row, wanted, name) for name in slices or [EVERYTHING]]
+    kept = pruned_before_ns(connection) // DAY_NS
+    days = {day for day in counts[0] if day >= kept}.intersection(*counts[1:])
+    is_said = len(counts) == 1 and _is_counted(connection, row, wanted)
+    count = sum(counts[0][day] for day in days) if is_said else None
+    return sorted(days, reverse=True), count
+
+
+def _slices(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> list[str]:
+    """The slices that each hold everything that is wanted."""
+    named = [f"predicted:{wanted.predicted}"] if wanted.predicted and not row.finding else []
+    named += [f"true:{wanted.label}"] if wanted.label else []
+    named += [AUDIT] if wanted.audited else []
+    named += [DOUBTFUL] if wanted.doubtful else []
+    for key, value in wanted.tags:
+        named += place(connection, row.model, json.dumps({key: value}), admit=False)[0]
+    return named
+
+
+def _is_counted(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> bool:
+    """Whether the sums of one slice count exactly what is wanted."""
+    if row.finding and (wanted.wrong is not None or wanted.predicted):
+        return False  # the sums do not know the threshold
+    if wanted.confidence and not all(map(_is_edge, wanted.confidence)):
+        return False
+    known = admitted(connection, row.model) if wanted.tags else {}
+    return all(value == OTHER or value in known[key] for key, value in wanted.tags)
+
+
+def _is_edge(confidence: float) -> bool:
+    return confidence in (0, 1, *BIN_EDGES)
+
+
+def _counts(
+    connection: Connection, row: WatchedVersion, wanted: AnswerSearch, name: str
+) -> dict[int, int]:
+    """How many answers of a slice match, as far as the sums know, by day and without zeros."""
+    columns = bin_day.c
+    conditions = [columns.watched_version_id == row.watched_version_id, columns.slice == name]
+    conditions += _between(columns.day, wanted.first_day, wanted.last_day)
+    if wanted.confidence is not None:
+        above, upto = wanted.confidence
+        conditions += _between(columns.bin, bisect_right(BIN_EDGES, above), bin_of(upto))
+    counted = select(columns.day, summed(_counted(row, wanted))).where(*conditions)
+    rows = connection.execute(counted.group_by(columns.day))
+    return {day: int(count) for day, count in rows if count > 0}
+
+
+def _counted(row: WatchedVersion, wanted: AnswerSearch) -> ColumnElement[Any]:
+    columns = bin_day.c
+    if wanted.wrong is not None and not row.finding:
+        return columns.n - columns.correct if wanted.wrong else columns.correct
+    if wanted.labeled is False:
+        return columns.served - columns.n
+    needs_label = wanted.labeled or wanted.label or wanted.wrong is not None
+    return columns.n if needs_label else columns.served
+
+
+def _between(column: Any, least: int | None, most: int | None) -> list[ColumnElement[bool]]:
+    ends = [] if least is None else [column >= least]
+    return ends if most is None else [*ends, column <= most]
+
+
+def _ranges(days: Sequence[int], before: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Ranges [low, high) of ids below `before` that hold these days, newest first.
+
+    The time in an id may differ by a day from that of serving, so ranges that touch are one.
+    """
+    spans: list[tuple[int, int]] = []
+    for day in days:
+        if spans and spans[-1][0] <= day + 2:
+            spans[-1] = (day - 1, spans[-1][1])
+        else:
+            spans.append((day - 1, day + 2))
+    for first, end in spans:
+        low, high = (max(day, 0) * _DAY_MS for day in (first, end))
+        yield low.to_bytes(6, "big"), min(high.to_bytes(6, "big"), before)
+
+
+def _portion(connection: Connection, low: bytes, high: bytes, size: int) -> tuple[int, bytes]:
+    """How many rows the range has, up to `size`, and the id at which so many end."""
+    key = prediction.c.prediction_id
+    newest = select(key).where(key >= low, key < high).order_by(key.desc())
+    count = connection.scalar(select(func.count()).select_from(newest.limit(size).subquery())) or 0
+    if count < size:
+        return count, low
+    floor: bytes | None = connection.scalar(newest.limit(1).offset(size - 1))
+    return count, low if floor is None else floor
+
+
+def _read(
+    connection: Connection, matching: Select[Any], low: bytes, high: bytes, limit: int
+) -> list[FoundAnswer]:
+    key = prediction.c.prediction_id
+    page = matching.where(key >= low, key < high).order_by(key.desc()).limit(limit)
+    return [FoundAnswer._make(row) for row in connection.execute(page)]
+
+
+_ROWS = select(
+    *(prediction.c[name] for name in FoundAnswer._fields[:-1]), label_current.c.label
+).select_from(
+    prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+)
+
+
+def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> Select[Any]:
+    answer, label = prediction.c, label_current.c
+    conditions = [answer.watched_version_id == row.watched_version_id]
+    conditions += _between(
+        answer.served_at_ns,
+        None if wanted.first_day is None else wanted.first_day * DAY_NS,
+        None if wanted.last_day is None else (wanted.last_day + 1) * DAY_NS - 1,
+    )
+    if wanted.confidence is not None:
+        above, upto = wanted.confidence
+        conditions += [answer.confidence <= upto, *([answer.confidence > above] if above else [])]
+    if wanted.predicted is not None:
+        conditions.append(_says(row, row.class_index[wanted.predicted]))
+    if wanted.label is not None:
+        conditions.append(label.label == row.class_index[wanted.label])
+    if wanted.wrong is not None:
+        conditions.append(_contradicted(row, wanted.wrong))
+    if wanted.labeled is not None:
+        has_label = label.prediction_id.is_not(None)
+        conditions.append(has_label if wanted.labeled else not_(has_label))
+    if wanted.audited:
+        conditions.append(answer.audit.is_not(None))
+    if wanted.doubtful:
+        conditions.append(answer.scope_p <= ALPHA)
+    conditions += [_has_tag(connection, row, *tag) for tag in wanted.tags]
+    return _ROWS.where(*conditions)
+
+
+def _says(row: WatchedVersion, number: int) -> ColumnElement[bool]:
+    """Whether an answer names the class of this number; of a finding, by its threshold."""
+    if not row.finding:
+        said: ColumnElement[bool] = prediction.c.predicted == number
+        return said
+    is_present: ColumnElement[bool] = prediction.c.confidence >= row.finding_card["threshold"]
+    return is_present if number == PRESENT else not_(is_present)
+
+
+def _contradicted(row: WatchedVersion, wrong: bool) -> ColumnElement[bool]:
+    label = label_current.c.label
+    if not row.finding:
+        return label != prediction.c.predicted if wrong else label == prediction.c.predicted
+    pairs = [(number, 1 - number if wrong else number) for number in (0, PRESENT)]
+    return or_(*(and_(_says(row, said), label == true) for said, true in pairs))
+
+
+def _has_tag(
+    connection: Connection, row: WatchedVersion, key: str, value: str
+) -> ColumnElement[bool]:
+    if value != OTHER:
+        return _contains(connection, json.dumps({key: value})[1:-1])
+    others = admitted(connection, row.model)[key]
+    known = (_contains(connection, json.dumps({key: each})[1:-1]) for each in sorted(others))
+    return and_(_contains(connection, f'"{key}": "'), *map(not_, known))
+
+
+def _contains(connection: Connection, pair: str) -> ColumnElement[bool]:
+    """Whether the tags have this pair: in JSON, its quotes stand nowhere but around names."""
+    return dialect_of(connection).position(prediction.c.tags, pair) > 0

@@ -1,0 +1,210 @@
+"""The page of the answers behind a figure, with their labels, and the same as a file.
+
+The filter is in the address. From each answer there is a way to its image, in the archive if
+CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import quote
+from uuid import UUID
+
+from anyio import to_thread
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from calibration.wording import percent
+from monitoring.errors import PictureMissing
+from monitoring.http.endpoint import read_viewer
+from monitoring.ledger.answer_search import AnswerSearch
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.pictures import read_picture
+from monitoring.ledger.slices import admitted
+from monitoring.ledger.versions import WatchedVersion, choose, family
+from monitoring.reports.answers import ListedAnswer, list_answers
+from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS
+from monitoring.routes.answers import FILTER, WORDS, query_of_tag, read_before, read_filter
+from monitoring.routes.reports import Production
+from monitoring.routes.request import read_finding, read_version
+from serving.pages.answer_links import ImageLinks, address
+from serving.pages.endpoints import page
+from serving.pages.files import csv_text
+from serving.pages.rendering import PAGE_HEADERS, answer_page, render
+
+SHOWN: Final = 25
+_PORTION: Final = 500  # answers of a file that are read at a time
+_COLUMNS: Final = (
+    *("prediction_id", "request_id", "served_at", "tags", "predicted", "confidence"),
+    *("label", "right", "source", "reader", "second_reading", "audited", "scope_p", "link"),
+)
+
+
+class FilterPart(NamedTuple):
+    """A part of the filter: in words, and the address without it."""
+
+    words: str
+    without: str
+
+
+class AnswerPageRoutes:
+    """The handlers of the page, its file and the pictures."""
+
+    def __init__(self, ledger: Ledger, production: Production, links: ImageLinks) -> None:
+        self._ledger, self._production, self._links = ledger, production, links
+
+    async def page(self, request: Request) -> Response:
+        """A page of answers, newest first."""
+        return answer_page(await to_thread.run_sync(self._page, request))
+
+    async def table(self, request: Request) -> Response:
+        """All of these answers as CSV, read portion by portion."""
+        portions = self._portions(request)
+        first = await to_thread.run_sync(next, portions)  # raises what a page would
+        name = quote(request.path_params["model"], safe="")
+        return StreamingResponse(
+            _joined(first, portions),
+            headers=PAGE_HEADERS | {"content-disposition": f'attachment; filename="{name}.csv"'},
+            media_type="text/csv; charset=utf-8",
+        )
+
+    async def picture(self, request: Request) -> Response:
+        """What the model saw of an answer's image."""
+        png = await to_thread.run_sync(self._picture, request.path_params["prediction_id"])
+        return Response(png, headers=PAGE_HEADERS, media_type="image/png")
+
+    def _page(self, request: Request) -> str:
+        query = dict(request.query_params)
+        before = read_before(query)
+        with self._ledger.read() as connection:
+            row, findings = self._chosen(connection, request)
+            tags = admitted(connection, row.model)
+            wanted = read_filter(query, keys=tags)
+            found = list_answers(connection, row, wanted, before=before, limit=SHOWN)
+        own = {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
+        asked = {name: text for name, text in query.items() if text and name != "before"} | own
+        return render(
+            "answers.html",
+            found=found,
+            findings=findings,
+            classes=row.classes,
+            parts=_parts(row.model, wanted, asked),
+            asked=asked,
+            own=own,
+            tags={key: sorted(tags[key]) for key in sorted(tags) if key not in WORDS},
+            newest=address(row.model, asked),
+            older=found.before and address(row.model, asked | {"before": found.before}),
+            file=address(row.model, asked, "answers.csv"),
+            links=[self._links.of(each) for each in found.answers],
+            is_first=before is None,
+            shown_at_once=SHOWN,
+            viewer=read_viewer(request),
+        )
+
+    def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:
+        """The version, or the finding of it, and the names of all its findings."""
+        model, version = request.path_params["model"], read_version(request)
+        number = self._production(model) if version is None else version
+        findings = [each.finding for each in family(connection, model, number) if each.finding]
+        first = next(iter(findings), None)
+        return choose(connection, model, number, read_finding(request) or first), findings
+
+    def _portions(self, request: Request) -> Iterator[str]:
+        query = request.query_params
+        before = read_before(query)
+        header = [_COLUMNS]
+        while header or before is not None:
+            with self._ledger.read() as connection:
+                row, _ = self._chosen(connection, request)
+                wanted = read_filter(query, keys=admitted(connection, row.model))
+                found = list_answers(connection, row, wanted, before=before, limit=_PORTION)
+            rows = [_cells(each, self._links.of(each)) for each in found.answers]
+            yield csv_text([*header, *rows])
+            header, before = [], read_before({"before": found.before or ""})
+
+    def _picture(self, prediction_id: str) -> bytes:
+        try:
+            key = UUID(prediction_id).bytes
+        except ValueError:
+            raise PictureMissing(prediction_id) from None
+        with self._ledger.read() as connection:
+            png = read_picture(connection, key)
+        if png is None:
+            raise PictureMissing(prediction_id)
+        return png
+
+
+def _joined(first: str, others: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from others
+
+
+def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[FilterPart]:
+    """What the page says of its filter, with the addresses that leave one part out."""
+    flags = {
+        "wrong": {"1": "wrong", "0": "right"}.get(asked.get("wrong", "")),
+        "labeled": {"1": "labeled", "0": "without a label"}.get(asked.get("labeled", "")),
+        "audit": "drawn for the audit" if wanted.audited else None,
+        "doubtful": "doubtful images" if wanted.doubtful else None,
+    }
+    words = {name: text for name, text in flags.items() if text}
+    words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
+    if wanted.confidence:
+        words["bin"] = "confidence " + " to ".join(map(percent, wanted.confidence))
+    for key, value in wanted.tags:
+        (name,) = query_of_tag(key, value)
+        words[name] = f"{key}={value}"
+    return [
+        FilterPart(text, address(model, {other: asked[other] for other in asked if other != name}))
+        for name, text in words.items()
+    ]
+
+
+_SAID: Final = {"predicted": "answered", "label": "label", "from": "since", "to": "until"}
+
+
+def _cells(answer: ListedAnswer, link: str | None) -> list[object]:
+    """The row of a file."""
+    truth = next((each for each in reversed(answer.labels) if each.counts_as == "truth"), None)
+    second = [each.label for each in answer.labels if each.counts_as == "second_reading"]
+    tags = json.dumps(answer.tags) if answer.tags else None
+    return [
+        *(answer.prediction_id, answer.request_id, answer.served_at, tags),
+        *(answer.predicted, answer.confidence, answer.label, answer.right),
+        *((truth.source, truth.reader) if truth else (None, None)),
+        *("; ".join(second) or None, answer.audited, answer.scope_p, link),
+    ]
+
+
+_FILTERED: Final = (OF_VERSION, OF_FINDING, *FILTER)
+ENDPOINTS: Final = (
+    page(
+        "/models/{model}/answers/page",
+        AnswerPageRoutes.page,
+        summary="The answers behind a figure, newest first, with their labels.",
+        scope="feedback",
+        parameters=_FILTERED,
+        refuses=REPORT_REFUSALS,
+        takes_tags=True,
+    ),
+    page(
+        "/models/{model}/answers/answers.csv",
+        AnswerPageRoutes.table,
+        summary="All answers of that page's filter as CSV.",
+        scope="feedback",
+        gives={"text/csv": str},
+        parameters=_FILTERED,
+        refuses=REPORT_REFUSALS,
+        takes_tags=True,
+    ),
+    page(
+        "/pictures/{prediction_id}",
+        AnswerPageRoutes.picture,
+        summary="What the model saw of an answer's image, where the ledger keeps pictures.",
+        scope="feedback",
+        gives={"image/png": bytes},
+        refuses=(PictureMissing, SQLAlchemyError),
+    ),
+)

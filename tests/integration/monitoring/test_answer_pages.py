@@ -1,0 +1,134 @@
+"""The page of answers, its file and its pictures: what leads where, and who may see it."""
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from model_store.store.store import Store
+from monitoring.http.body_budget import BodyBudget
+from monitoring.ledger.pictures import Picture, keep_pictures
+from monitoring.routes import endpoints
+from serving.pages.answer_links import ImageLinks
+from serving.pages.routes import ledger_pages
+from tests.builders.answers import label, make_row, prediction_id
+from tests.builders.monitored import Clock, MonitoredModel, client_of
+
+pytestmark = pytest.mark.anyio
+PAGE = "/models/pneumonia/answers/page"
+LINK = "https://pacs.example/viewer?accession={request_id}"
+PNG = b"\x89PNG not really"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as monitored:
+        for number in range(60):
+            row = make_row(
+                number, confidence=0.9, request_id=f"scan {number}&x" if number else None
+            )
+            monitored.serve(
+                row._replace(tags='{"from": "x", "site": "<A>"}' if number < 30 else None)
+            )
+        first, second = label(58, "normal", source="report"), label(58, "pneumonia")
+        monitored.label(first._replace(reader="ann"), second._replace(reader="bob"))
+        monitored.label(label(57, "pneumonia", source="=cmd"))
+        with monitored.ledger.write() as connection:
+            pictures = [Picture(prediction_id(59), PNG)]
+            keep_pictures(connection, pictures, expires_at_ns=2**62, limit_bytes=2**20)
+        table = [
+            *endpoints(monitored.recorder, monitored.ledger, monitored.metrics),
+            *ledger_pages(
+                monitored.recorder,
+                monitored.ledger,
+                bodies=BodyBudget(),
+                store=Store(tmp_path / "store"),
+                production=lambda _: None,
+                serves=False,
+                links=ImageLinks(LINK),
+            ),
+        ]
+        async with client_of(monitored, table) as opened:
+            yield opened
+
+
+async def read(client: httpx.AsyncClient, address: str) -> str:
+    answer = await client.get(address)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def links(page: str) -> dict[str, str]:
+    """The addresses of a page by their words."""
+    found = re.findall(r'<a href="([^"]+)"[^>]*>(.*?)</a>', page)
+    return {re.sub("<[^>]+>", "", words): address.replace("&amp;", "&") for address, words in found}
+
+
+async def test_pages_follow_each_other_to_the_oldest_answer(client: httpx.AsyncClient) -> None:
+    seen, address = [], PAGE
+    while address:
+        page = await read(client, address)
+        seen += re.findall(r"(?:scan (\d+)&amp;x</a>)", page)
+        address = links(page).get("Older", "")
+    assert seen == [str(number) for number in range(59, 0, -1)]
+    assert "60 answers" in page
+
+
+async def test_an_answer_leads_to_its_image_its_label_and_its_picture(
+    client: httpx.AsyncClient,
+) -> None:
+    page = await read(client, PAGE)
+    assert links(page)["scan 59&amp;x"] == "https://pacs.example/viewer?accession=scan%2059%26x"
+    to_label = links(page)["Label scan 59&amp;x"]
+    asked = await read(client, to_label)
+    assert "scan%2059%26x" in asked
+    assert str(UUID(bytes=prediction_id(59))) in asked
+    (picture,) = set(re.findall(r'src="(/pictures/[^"]+)"', page))
+    answer = await client.get(picture)
+    assert (answer.headers["content-type"], answer.content) == ("image/png", PNG)
+    for missing in (UUID(bytes=prediction_id(58)), "x"):
+        answer = await client.get(f"/pictures/{missing}")
+        assert (answer.status_code, answer.json()["error"]) == (404, "no_picture")
+    oldest = await read(client, f"{PAGE}?site=%3CA%3E&tag=from%3Dx&to=2026-09-21")
+    assert "30 answers" not in oldest  # two tags: the sums do not say how many
+    without_id = (await client.get("/models/pneumonia/answers?limit=500")).json()["answers"][-1]
+    assert without_id["request_id"] is None
+    assert f"/viewer?accession={without_id['prediction_id']}" not in oldest
+
+
+async def test_labels_name_their_source_and_second_readings(client: httpx.AsyncClient) -> None:
+    (answer,) = (await client.get("/models/pneumonia/answers?wrong=1")).json()["answers"]
+    assert (answer["predicted"], answer["label"], answer["right"]) == ("pneumonia", "normal", False)
+    assert [(each["reader"], each["counts_as"]) for each in answer["labels"]] == [
+        ("ann", "truth"),
+        ("bob", "second_reading"),
+    ]
+    page = await read(client, f"{PAGE}?wrong=1")
+    assert "1 answer" in page
+    for words in ("report, ann", "second reading", 'aria-label="without: wrong"'):
+        assert words in page
+
+
+async def test_the_file_has_all_of_the_filter(client: httpx.AsyncClient) -> None:
+    address = links(await read(client, f"{PAGE}?labeled=1&from=2026-01-01"))["These answers as CSV"]
+    answer = await client.get(address)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["request_id"] for row in rows] == ["scan 58&x", "scan 57&x"]
+    assert rows[0]["link"] == "https://pacs.example/viewer?accession=scan%2058%26x"
+    assert (rows[0]["right"], rows[0]["second_reading"]) == ("False", "pneumonia")
+    assert rows[1]["source"] == "'=cmd"  # what a spreadsheet would execute
+    assert len(list(csv.reader(io.StringIO((await client.get(address.split("?")[0])).text)))) == 61
+
+
+async def test_empty_fields_of_the_form_ask_nothing(client: httpx.AsyncClient) -> None:
+    page = await read(client, f"{PAGE}?wrong=&bin=&site=&from=&to=&predicted=&label=&labeled=")
+    assert "60 answers" in page
+    for query in ("patient_id=7", "wronk=1", "a b=1", "wrong=1&wrong=0", "predicted=cat"):
+        answer = await client.get(f"{PAGE}?{query}")
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), query
