@@ -182,10 +182,15 @@ class Calls:
         return self._json("POST", "/models-log", json=dict(model))
 
     def calibration(
-        self, model: str, *, version: int | None = None, window: str | None = None
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        window: str | None = None,
+        finding: str | None = None,
     ) -> _Call[Json]:
-        """The calibration report of a model."""
-        asked = {"version": version, "window": window}
+        """The calibration report of a model, or of one of its findings."""
+        asked = {"version": version, "window": window, "finding": finding}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
         path = f"/models/{quote(model, safe='')}/report"
         return self._json("GET", path, params=parameters)

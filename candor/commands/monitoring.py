@@ -1,7 +1,10 @@
 """`candor report` and `candor monitor`: what the ledger says about a model."""
 
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,15 +15,19 @@ from candor.commands.options import (
     OnAlarmOption,
     PortOption,
     StoreOption,
+    TokenOption,
     argument,
     open_ledger,
     option,
+    read_token,
     settings,
+    web_address,
 )
 from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from monitoring.reports.findings import FindingsReport
+    from monitoring.reports.report import Report
 
 
 def report(
@@ -54,6 +61,14 @@ def report(
         bool,
         option("With --every: write what is due, then end; for a timer of the system.", "--once"),
     ] = False,
+    url: Annotated[
+        str | None,
+        option("Read the report of this running server, not of a ledger.", callback=web_address),
+    ] = None,
+    token_file: TokenOption = None,
+    fail_on_alarm: Annotated[
+        bool, option("Exit with 1 if the drift alarm is active.", "--fail-on-alarm")
+    ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -65,14 +80,9 @@ def report(
 
     Example: candor report chest --since 30d --html october.html
     """
-    from candor.terminal.report import report_tables
-    from monitoring.reports.findings import findings_report, has_findings
-    from monitoring.reports.page_data import read_page_data, window_since
-    from monitoring.reports.report import only_model
-    from serving.pages.report_document import report_page
-
     if every is not None:
-        if to is None or window or since or version or finding or html or json_out:
+        others = (window, since, version, finding, html, json_out, url, fail_on_alarm)
+        if to is None or any(others):
             raise typer.BadParameter(
                 "--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone"
             )
@@ -82,37 +92,88 @@ def report(
         raise typer.BadParameter("--to and --once need --every")
     if window is not None and since is not None:
         raise typer.BadParameter("give either --window or --since")
+    if url is not None and (html is not None or ledger is not None):
+        raise typer.BadParameter("--url goes without --ledger and --html")
+    if url is None:
+        chosen = partial(_window, window, since)
+        found = _of_ledger(ledger, model, version, finding, chosen, html)
+    else:
+        chosen_now = _window(window, since, time.time_ns())
+        asked = {"version": version, "finding": finding, "window": chosen_now}
+        found = _of_server(url, token_file, model, asked)
+    _show(found, html, json_out=json_out)
+    if fail_on_alarm and _has_alarm(found):
+        raise typer.Exit(1)
+
+
+def _of_ledger(
+    ledger: str | None,
+    model: str | None,
+    version: int | None,
+    finding: str | None,
+    window: Callable[[int], str],
+    html: Path | None,
+) -> "Report | FindingsReport":
+    """Read a report, and write it to `html` if that is a file."""
+    from monitoring.reports.findings import findings_report, has_findings
+    from monitoring.reports.page_data import read_page_data
+    from monitoring.reports.report import only_model
+    from serving.pages.report_document import findings_report_page, report_page
+
     with open_ledger(ledger, reading=True) as opened:
-        chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
-        name = model or only_model(opened)
+        chosen, name = window(opened.clock()), model or only_model(opened)
         if finding is None and has_findings(opened, name, version):
             overview = findings_report(opened, name, version=version, window=chosen)
-            _show_findings(overview, html, json_out=json_out)
-            return
-        found = read_page_data(opened, name, version=version, finding=finding, window=chosen)
+            page = partial(findings_report_page, overview)
+            found: Report | FindingsReport = overview
+        else:
+            data = read_page_data(opened, name, version=version, finding=finding, window=chosen)
+            found, page = data.report, partial(report_page, data)
     if html is not None:
-        html.write_text(report_page(found), encoding="utf-8")
-    if json_out:
-        print_json(found.report.as_dict())
-        return
-    for part in report_tables(found.report):
-        stdout.print(part)
-    if html is not None:
-        stdout.print(f"The report is in {html}")
+        html.write_text(page(), encoding="utf-8")
+    return found
 
 
-def _show_findings(overview: "FindingsReport", html: Path | None, *, json_out: bool) -> None:
-    """Print the findings of a model, the most serious first."""
-    from candor.terminal.report import findings_tables
+def _of_server(
+    url: str, token_file: Path | None, model: str | None, asked: dict[str, Any]
+) -> "Report | FindingsReport":
+    """Ask a running server for a report."""
+    from candor.terminal.remote_report import read_report
+    from serving.client import Client
+
+    with Client(url, token=read_token(token_file)) as client:
+        said = client.calibration(model or client.only_model(), **asked)
+    try:
+        return read_report(said)
+    except (KeyError, TypeError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{url} answers with a report that this release cannot read; upgrade the older one"
+        ) from error
+
+
+def _window(window: str | None, since: str | None, now_ns: int) -> str:
+    """The window that --window or --since means."""
+    from monitoring.reports.page_data import window_since
+
+    return window or "all" if since is None else window_since(since, now_ns=now_ns)
+
+
+def _has_alarm(found: "Report | FindingsReport") -> bool:
+    """Whether the drift alarm is active, of any finding."""
+    every = found.findings if hasattr(found, "findings") else (found,)
+    return any(each.drift is not None and each.drift.active for each in every)
+
+
+def _show(found: "Report | FindingsReport", html: Path | None, *, json_out: bool) -> None:
+    """Print a report."""
+    from candor.terminal.report import findings_tables, report_tables
     from monitoring.http.json_body import plain
-    from serving.pages.report_document import findings_report_page
+    from monitoring.reports.report import Report
 
-    if html is not None:
-        html.write_text(findings_report_page(overview), encoding="utf-8")
     if json_out:
-        print_json(plain(overview))
+        print_json(found.as_dict() if isinstance(found, Report) else plain(found))
         return
-    for part in findings_tables(overview):
+    for part in report_tables(found) if isinstance(found, Report) else findings_tables(found):
         stdout.print(part)
     if html is not None:
         stdout.print(f"The report is in {html}")

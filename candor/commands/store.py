@@ -3,7 +3,7 @@
 import dataclasses
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,9 @@ from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
+    from model_store.lifecycle.canary import Canary
     from model_store.lifecycle.verification import Finding
+    from model_store.store.catalog import CatalogEntry
     from model_store.store.store import Store
 
 HELP = """What the model store holds, and which version serves.
@@ -68,14 +70,31 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
 
     opened = open_store(store)
     entries = catalog(opened)
+    canaries = {name: _canary(opened, name) for name in {entry.name for entry in entries}}
     if json_out:
-        print_json([dataclasses.asdict(entry) for entry in entries])
+        print_json([_listed(entry, canaries[entry.name]) for entry in entries])
     elif entries:
-        stdout.print(catalog_table(entries))
+        stdout.print(catalog_table(entries, canaries))
     else:
         stdout.print(
             f"The store {opened.storage.address} is empty; `candor export` publishes into it."
         )
+
+
+def _canary(store: "Store", name: str) -> "Canary | None":
+    """The canary of a model that runs; one that cannot be read is for `candor models verify`."""
+    from model_store.errors import ModelStoreError
+    from model_store.lifecycle.canary import running_canary
+
+    with suppress(ModelStoreError):
+        return running_canary(store, name)
+    return None
+
+
+def _listed(entry: "CatalogEntry", canary: "Canary | None") -> dict[str, Any]:
+    is_canary = canary is not None and canary.version == entry.version
+    tried = canary.model_dump(mode="json", include={"mode", "share"}) if canary else None
+    return dataclasses.asdict(entry) | {"canary": tried if is_canary else None}
 
 
 @app.command()

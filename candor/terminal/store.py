@@ -11,6 +11,7 @@ from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
 from model_store.bundle.manifest import FileEntry
+from model_store.lifecycle.canary import Canary
 from model_store.lifecycle.verification import Finding
 from model_store.store.alias import Alias
 from model_store.store.catalog import CatalogEntry
@@ -29,13 +30,13 @@ COLUMNS = (
 )
 
 
-def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
-    """Return one row per version, with the aliases that point at it."""
+def catalog_table(entries: Sequence[CatalogEntry], canaries: Mapping[str, Canary | None]) -> Table:
+    """Return one row per version, with the aliases that point at it, and what is a canary."""
     rows = [
         [
             entry.name,
             str(entry.version),
-            ", ".join(entry.aliases),
+            ", ".join((*entry.aliases, *_tried(canaries.get(entry.name), entry.version))),
             entry.loss or "-",
             figure(entry.temperature),
             figure(entry.ece),
@@ -46,6 +47,13 @@ def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
         for entry in entries
     ]
     return table("Models", COLUMNS, rows, text=("aliases", "measured on"))
+
+
+def _tried(canary: Canary | None, version: int) -> list[str]:
+    """The share, or else the mode, of a version that is the canary."""
+    if canary is None or canary.version != version:
+        return []
+    return [f"canary ({f'{100 * canary.share:g} %' if canary.mode == 'share' else canary.mode})"]
 
 
 LONGEST = 60  # characters of a value in a table of differences

@@ -10,7 +10,6 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from calibration.wording import counted
-from model_store.lifecycle.canary import Canary
 from monitoring.ledger.days import day_date
 from serving.pages.reader import reader
 
@@ -161,15 +160,6 @@ def counted_labels(number: int) -> str:
 def counted_answers(number: int) -> str:
     """A number of answers."""
     return counted(number, "answer")
-
-
-def canary_words(canary: Canary) -> str:
-    """What a canary does, as the end of a sentence."""
-    if canary.mode == "share":
-        return f"answers {100 * canary.share:g} % of the requests"
-    if canary.mode == "header":
-        return "answers requests with X-Candor-Canary: true"
-    return "computes beside production and is only recorded"
 
 
 def pretty_json(value: Any) -> str:

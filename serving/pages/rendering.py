@@ -68,7 +68,6 @@ _FILTERS = (
     phrases.tolerance,
     formatting.answers_path,
     formatting.calendar_day,
-    formatting.canary_words,
     formatting.code_marks,
     formatting.counted_answers,
     formatting.counted_labels,

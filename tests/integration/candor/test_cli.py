@@ -162,6 +162,10 @@ def test_recalibrate_can_be_tried_out_first(
     canary = read_canary(tiny_store, "tiny")
     assert canary is not None
     assert (canary.version, canary.mode, canary.share) == (2, mode, share)
+    listed = json.loads(run("models", "list", *where[3:], "--json").stdout)
+    assert [each["canary"] for each in listed] == [None, {"mode": mode, "share": share}]
+    words = "canary (10 %)" if mode == "share" else f"canary ({mode})"
+    assert words in run("models", *where[3:]).stdout
     assert run("recalibrate", *where, "--preview", *option).exit_code == 2
 
 

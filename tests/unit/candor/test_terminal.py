@@ -46,7 +46,7 @@ def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
     )
     console = Console(width=100, markup=False)
     with console.capture() as printed:
-        console.print(catalog_table([entry]))
+        console.print(catalog_table([entry], {}))
     assert "…" not in printed.get()
     assert printed.get().count("word") == 30
 
