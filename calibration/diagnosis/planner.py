@@ -40,10 +40,17 @@ def labels_needed(confidence: FloatArray, gap: float, *, price: float = 0.0) -> 
     won, lost = np.log(q / b), np.log((1 - q) / (1 - b))
     mean = float((q * won + (1 - q) * lost).mean())
     spread = math.sqrt(max(float((q * won**2 + (1 - q) * lost**2).mean()) - mean**2, 0.0))
+    return labels_until(mean, spread, math.log(20) + price)
+
+
+def labels_until(mean: float, spread: float, need: float) -> int:
+    """Labels until log-evidence that grows by `mean` +- `spread` a label is at `need`, and 3 nats
+    for the beginning, in nine of ten streams.
+    """
     if mean <= 0:
         return _NEVER
-    need = math.log(20) + price + _WINDOWS
-    root = (_POWER * spread + math.sqrt((_POWER * spread) ** 2 + 4 * mean * need)) / (2 * mean)
+    half, need = _POWER * spread, need + _WINDOWS
+    root = (half + math.sqrt(half**2 + 4 * mean * need)) / (2 * mean)
     return min(math.ceil(root**2), _NEVER)
 
 

@@ -29,7 +29,7 @@ _ROUNDED = 1 + 1e-8  # the sums of a ledger are rounded
 _BETS = np.geomspace(0.005, 0.9, 12)  # sizes of the bets on a gap, equal shares of the capital
 
 
-def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
+def accuracy_sequence(n: float, correct: float, *, alpha: float = 0.05) -> Interval:
     """Return the confidence sequence of a share, after n labels of which `correct` were right.
 
     The capital of a candidate p is the likelihood of the labels under a uniform mixture of all
@@ -37,8 +37,8 @@ def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interva
     share p.
 
     Args:
-        n: labels so far.
-        correct: those that were right, in [0, n].
+        n: labels so far; patients, if each counts once.
+        correct: those that were right, in [0, n]; of a patient the share of the images.
         alpha: probability that the sequence ever misses p, in (0, 1).
 
     Raises:
@@ -62,7 +62,7 @@ def accuracy_sequence(n: int, correct: float, *, alpha: float = 0.05) -> Interva
     )
 
 
-def accuracy_evidence(n: int, correct: float, share: float) -> float:
+def accuracy_evidence(n: float, correct: float, share: float) -> float:
     """Return the log of the capital against one share, excluded from log(1 / alpha) on.
 
     >>> round(accuracy_evidence(1, 1, 0.025), 6) == round(math.log(20), 6)
@@ -176,14 +176,14 @@ def beta_interval(a: int, b: int, *, level: float = 0.95) -> Interval:
     )
 
 
-def _check(n: int, alpha: float, correct: float = 0) -> None:
+def _check(n: float, alpha: float, correct: float = 0) -> None:
     if n < 0 or not 0 < alpha < 1:
         raise ValueError(f"n must be at least 0 and alpha in (0, 1); got {n} and {alpha}")
     if not 0 <= correct <= n:
         raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
 
 
-def _accuracy_capital(n: int, correct: float, p: FloatArray) -> FloatArray:
+def _accuracy_capital(n: float, correct: float, p: FloatArray) -> FloatArray:
     """Log of the capital of the candidate shares p, shape (M,)."""
     wrong = n - correct
     mixture = math.lgamma(correct + 1) + math.lgamma(wrong + 1) - math.lgamma(n + 2)

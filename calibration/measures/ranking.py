@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, paired
+from calibration.measures.metrics import Z95, Interval
 
 
 def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
@@ -36,6 +37,21 @@ def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         np.searchsorted(negative, positive, side=side).sum() for side in ("left", "right")
     )
     return float((below + at_most) / 2 / negative.size / positive.size)
+
+
+def auroc_interval(value: float, positives: int, negatives: int) -> Interval:
+    """Return the 95 % interval of an AUROC for one look (Hanley and McNeil 1982).
+
+    An AUROC of 1 counts as one error among the rarer outcome. Needs both outcomes.
+
+    >>> [round(end, 2) for end in auroc_interval(0.9, 50, 100)]
+    [0.84, 0.96]
+    """
+    a = min(max(value, 1 - value), 1 - 1 / (2 * min(positives, negatives) + 2))
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    variance = a * (1 - a) + (positives - 1) * (q1 - a * a) + (negatives - 1) * (q2 - a * a)
+    half = Z95 * math.sqrt(variance / (positives * negatives))
+    return Interval(max(0.0, value - half), min(1.0, value + half))
 
 
 def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:

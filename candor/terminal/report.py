@@ -6,6 +6,7 @@ from rich.console import RenderableType
 
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.wording import counted
+from candor.terminal.operating import operating_tables
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     figure,
@@ -35,6 +36,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis)),
         table("Measures", MEASURES_COLUMNS, rows),
+        *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
         *([reliability_table("Reliability", report.bins)] if report.measures.n else []),

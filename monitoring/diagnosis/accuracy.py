@@ -7,9 +7,8 @@ latter find a drop that a long good time before would hide. Where not nearly all
 label, a difference must also show at the weights of the answers served, by class and confidence.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +16,11 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
 from calibration.diagnosis.facts import IntervalEstimate
-from calibration.intervals.confidence_sequence import (
-    accuracy_evidence,
-    accuracy_sequence,
-    share_interval,
-)
+from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
+from calibration.intervals.stretches import DayCount, Stretch, stretches, surest
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
+from calibration.operating.points import ENOUGH, FEW_MISSING
 from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
@@ -34,9 +31,7 @@ from monitoring.ledger.versions import WatchedVersion
 
 ALPHA = 0.05
 ODDS = 2.0  # factor on the odds of being right within which accuracy is "as it was"
-ENOUGH = 100  # audited labels from which they alone decide
-_OF_REFERENCE, _OF_ALL, _OF_LATER = ALPHA / 4, 3 * ALPHA / 8, 3 * ALPHA / 8
-_FEW_MISSING = 0.02
+_OF_REFERENCE, _OF_LABELS = ALPHA / 4, 3 * ALPHA / 4
 _COVERED = 0.95  # of the answers served: cells with fewer labels say too little about all
 _DAY_S = DAY_NS / 1e9
 
@@ -50,24 +45,15 @@ class LabeledDay(NamedTuple):
     served: int
 
 
-class _Stretch(NamedTuple):
-    """Labels of answers served since `day` (None: all), and their part of the error."""
-
-    day: int | None
-    n: int
-    correct: float
-    alpha: float
-
-
 def find_accuracy(connection: Connection, row: WatchedVersion, coverage: LabelCoverage) -> Accuracy:
     """Compare a version's labels with its reference: those of an audit, if they are enough."""
-    audited = _labeled_days(connection, row.watched_version_id, AUDIT)
+    audited = labeled_days(connection, row.watched_version_id, AUDIT)
     audit = sum(each.n for each in audited) >= ENOUGH
     name = AUDIT if audit else EVERYTHING
-    days = audited if audit else _labeled_days(connection, row.watched_version_id, name)
+    days = audited if audit else labeled_days(connection, row.watched_version_id, name)
     answer, stretch = judge(days, row.reference)
     sums = read_sums(connection, row.watched_version_id, slice=name, since_day=stretch.day)
-    is_chosen = (coverage.audit if audit else coverage.whole).missing > _FEW_MISSING
+    is_chosen = (coverage.audit if audit else coverage.whole).missing > FEW_MISSING
     changed = answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
     if changed and is_chosen and not audit:
         by_class = _by_class(connection, row, stretch.day)
@@ -76,22 +62,23 @@ def find_accuracy(connection: Connection, row: WatchedVersion, coverage: LabelCo
     return _described(answer, stretch, sums.labeled, row.reference, audit, is_chosen)
 
 
-def judge(days: Sequence[LabeledDay], reference: BinSums) -> tuple[AccuracyAnswer, _Stretch]:
+def judge(days: Sequence[LabeledDay], reference: BinSums) -> tuple[AccuracyAnswer, Stretch]:
     """Answer from the labels of each day, oldest first, and say on which of them."""
     before = _before(reference)
-    stretches = list(_stretches(days))
-    whole = stretches[0]
+    counts = [DayCount(each.day, each.n, each.correct) for each in days]
+    first_day = days[0].day if days else 0
+    found = list(stretches(counts, alpha=_OF_LABELS, first_day=first_day))
+    whole = found[0]
     if not (reference.total and whole.n):
         return AccuracyAnswer.UNKNOWN, whole
-    for answer, bound, side in (
-        (AccuracyAnswer.LOWER, before.lower, 1),
-        (AccuracyAnswer.HIGHER, before.upper, -1),
+    for answer, bound, below in (
+        (AccuracyAnswer.LOWER, before.lower, True),
+        (AccuracyAnswer.HIGHER, before.upper, False),
     ):
-        on_side = [each for each in stretches if side * (bound * each.n - each.correct) > 0]
-        surest = max(on_side, key=lambda each: _excess(each, bound), default=None)
-        if surest is not None and _excess(surest, bound) >= 0:
-            return answer, surest
-    now = accuracy_sequence(whole.n, whole.correct, alpha=whole.alpha)
+        shown = surest(found, bound, below=below)
+        if shown is not None:
+            return answer, shown
+    now = accuracy_sequence(whole.n, whole.right, alpha=whole.alpha)
     is_close = _logit(now.lower) >= _logit(before.upper) - math.log(ODDS)
     is_close = is_close and _logit(now.upper) <= _logit(before.lower) + math.log(ODDS)
     return (AccuracyAnswer.AS_IT_WAS if is_close else AccuracyAnswer.UNKNOWN), whole
@@ -99,22 +86,22 @@ def judge(days: Sequence[LabeledDay], reference: BinSums) -> tuple[AccuracyAnswe
 
 def _described(
     answer: AccuracyAnswer,
-    stretch: _Stretch,
+    stretch: Stretch,
     labeled: BinSums,
     reference: BinSums,
     audit: bool,
     is_chosen: bool,
 ) -> Accuracy:
     before = _before(reference)
-    now = accuracy_sequence(stretch.n, stretch.correct, alpha=stretch.alpha)
-    live = stretch.correct / stretch.n if stretch.n else math.nan
+    now = accuracy_sequence(stretch.n, stretch.right, alpha=stretch.alpha)
+    live = stretch.right / stretch.n if stretch.n else math.nan
     then = metrics.accuracy(reference)
     cases = metrics.mean_confidence(labeled) - metrics.mean_confidence(reference)
     error = metrics.signed_gap(reference) - metrics.signed_gap(labeled)
     spread = metrics.signed_gap_variance(labeled) + metrics.signed_gap_variance(reference)
     return Accuracy(
         answer=answer,
-        n=stretch.n,
+        n=int(stretch.n),
         live=live,
         since_s=None if stretch.day is None else stretch.day * _DAY_S,
         reference_n=reference.total,
@@ -178,7 +165,8 @@ def _by_class(
     return [each for name, each in slices.items() if name.startswith("predicted:")]
 
 
-def _labeled_days(connection: Connection, watched_version_id: int, name: str) -> list[LabeledDay]:
+def labeled_days(connection: Connection, watched_version_id: int, name: str) -> list[LabeledDay]:
+    """Count the labels of a slice by the day on which their answers were served, in order."""
     columns = bin_day.c
     fields = [summed(columns[field]).label(field) for field in ("n", "correct", "served")]
     wanted = (
@@ -189,21 +177,6 @@ def _labeled_days(connection: Connection, watched_version_id: int, name: str) ->
     )
     rows = connection.execute(wanted)
     return [LabeledDay(row.day, int(row.n), float(row.correct), int(row.served)) for row in rows]
-
-
-def _stretches(days: Sequence[LabeledDay]) -> Iterator[_Stretch]:
-    """All labels, then those since each later day."""
-    n, correct = sum(each.n for each in days), sum(each.correct for each in days)
-    yield _Stretch(None, n, correct, _OF_ALL)
-    for each, following in itertools.pairwise(days):
-        n, correct, age = n - each.n, correct - each.correct, following.day - days[0].day
-        if each.n and n:  # otherwise the same labels as before, or none
-            yield _Stretch(following.day, n, correct, _OF_LATER / (age * (age + 1)))
-
-
-def _excess(stretch: _Stretch, share: float) -> float:
-    """Log-evidence against the share beyond what is needed."""
-    return accuracy_evidence(stretch.n, stretch.correct, share) - math.log(1 / stretch.alpha)
 
 
 def _before(reference: BinSums) -> metrics.Interval:

@@ -38,6 +38,7 @@ def diagnose(
     basis = _basis(connection, row, inferred, coverage)
     found = Findings(
         inference=inferred.inference,
+        is_lower=bool(inferred.operating.lower),
         basis=basis,
         rhythm=rhythm,
         alarms=active_alarms(connection, key, history),
@@ -64,6 +65,7 @@ def diagnose(
         rivals=inferred.inference.rivals,
         unchecked=found.unchecked,
         accuracy=accuracy,
+        operating_points=inferred.operating,
         early_signs=found.early_signs,
         remedies=inferred.inference.remedies,
         other_labels=found.other_labels,

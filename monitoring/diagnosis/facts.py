@@ -14,6 +14,7 @@ from calibration.diagnosis.facts import (
     Rival,
     TriedRemedy,
 )
+from calibration.operating.facts import OperatingPoints
 from monitoring.drift.suspected_patients import SuspectedPatients
 from monitoring.feedback.discordance import OtherLabels
 
@@ -22,7 +23,7 @@ class State(StrEnum):
     """The state in one word; only `alarm` justifies waking somebody."""
 
     FINE = "fine"  # labels rule a notable error out, within `bounds`
-    LOOK = "look"  # labels show an error, the watch has not raised its alarm
+    LOOK = "look"  # labels show an error, or a rate lower than promised, without an alarm
     ALARM = "alarm"  # the watch has raised its alarm, and current labels bear it out
     HEALED = "healed"  # the alarm is active, current labels no longer bear it out
     STALE = "stale"  # too long without answers or labels, by the version's own rhythm
@@ -34,6 +35,7 @@ class StateReason(StrEnum):
 
     ALARM_ACTIVE = "alarm_active"
     DEVIATION = "deviation"  # labels show an error that goes on
+    OPERATING_POINT = "operating_point"  # a rate is lower than the card promises
     EXPLAINED = "explained"  # another cause explains all that labels show
     HEALED = "healed"  # an error ended
     CORRECTED = "corrected"  # the labels that raised the alarm have been corrected
@@ -242,7 +244,7 @@ class Diagnosis:
         deviations: groups whose confidence did not match accuracy, the most evident first.
         rivals: other causes, each with what it explains and what would tell.
         unchecked: kinds of answers that have too few labels.
-        accuracy, early_signs: questions of their own.
+        accuracy, operating_points, early_signs: questions of their own.
         remedies: what each would do to each group.
         other_labels: labels of proxy sources and second readings, and how far they agree.
         suspected_patients: repeated patients among answers that name none; None without suspicion.
@@ -265,6 +267,7 @@ class Diagnosis:
     rivals: tuple[Rival, ...]
     unchecked: tuple[Unchecked, ...]
     accuracy: Accuracy
+    operating_points: OperatingPoints
     early_signs: tuple[EarlySign, ...]
     remedies: tuple[TriedRemedy, ...]
     other_labels: OtherLabels

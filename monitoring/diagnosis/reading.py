@@ -19,6 +19,8 @@ from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.facts import Cause, Inference, RivalStatus
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.rivals import PATIENT_CODES
+from calibration.operating.facts import OperatingPoints
+from monitoring.diagnosis.operating import find_operating_points, watched_keys
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
 from monitoring.drift.suspected_patients import (
     SuspectedPatients,
@@ -56,13 +58,16 @@ class Inferred:
     """
 
     inference: Inference
+    operating: OperatingPoints
     suspected: SuspectedPatients | None
     rhythm: Rhythm
     labels_until_s: float
     last_label_s: float
 
 
-_known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[int, ...], Inferred]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[object, ...], Inferred]]] = (
+    WeakKeyDictionary()
+)
 
 
 def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -> Inferred:
@@ -76,8 +81,10 @@ def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -
     return known[1]
 
 
-def _stamp(connection: Connection, watched_version_id: int) -> tuple[int, ...]:
-    """The labels' number, last id and corrections, and the number of answers, roughly."""
+def _stamp(connection: Connection, watched_version_id: int) -> tuple[object, ...]:
+    """The watched keys, the labels' number, last id and corrections, and the number of answers,
+    roughly.
+    """
     columns = label_current.c
     labels = connection.execute(
         select(
@@ -92,7 +99,9 @@ def _stamp(connection: Connection, watched_version_id: int) -> tuple[int, ...]:
             watched_version_id=watched_version_id, slice=EVERYTHING
         )
     )
-    return (*(int(each or 0) for each in labels), int(_GROWTH * math.log2(1 + int(served or 0))))
+    counts = (int(each or 0) for each in labels)
+    keys = watched_keys(connection, watched_version_id)
+    return (keys, *counts, int(_GROWTH * math.log2(1 + int(served or 0))))
 
 
 def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
@@ -113,6 +122,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         inference = infer(answers)
     return Inferred(
         inference,
+        find_operating_points(connection, row, answers),
         suspected,
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,

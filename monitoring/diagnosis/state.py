@@ -31,9 +31,10 @@ _STRONG = math.log(1_000)
 
 @dataclass(frozen=True)
 class Findings:
-    """What a state is decided from."""
+    """What a state is decided from. `is_lower`: whether a rate is lower than promised."""
 
     inference: Inference
+    is_lower: bool
     basis: Basis
     rhythm: Rhythm
     alarms: tuple[Alarm, ...]
@@ -73,7 +74,8 @@ def is_open(rival: Rival) -> bool:
 
 def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
     """Return the state and its reasons."""
-    doubts = tuple(_doubts(found))
+    lower = (StateReason.OPERATING_POINT,) if found.is_lower else ()
+    doubts = (*lower, *_doubts(found))
     if found.ongoing and not found.explains_all(Cause.CORRECTED):
         explained = (StateReason.EXPLAINED,) if found.explains_all() else ()
         if found.alarms:
@@ -82,6 +84,8 @@ def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
         return State.LOOK, (StateReason.DEVIATION, *explained, *doubts)
     if found.alarms:
         return _without_evidence(found, doubts)
+    if found.is_lower:
+        return State.LOOK, doubts
     if _is_stale(doubts):
         return State.STALE, doubts
     return (State.UNKNOWN if doubts else State.FINE), doubts

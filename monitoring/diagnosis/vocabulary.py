@@ -63,6 +63,7 @@ TITLES: Final = {
 REASONS: Final = {
     StateReason.ALARM_ACTIVE: "the drift alarm is active",
     StateReason.DEVIATION: "labels show an error",
+    StateReason.OPERATING_POINT: "{rates} lower than promised",
     StateReason.EXPLAINED: "another cause explains all that the labels show",
     StateReason.HEALED: "the error has ended",
     StateReason.CORRECTED: "the labels that raised the alarm have been corrected",

@@ -34,6 +34,7 @@ from monitoring.diagnosis.facts import (
     StateReason,
     Unchecked,
 )
+from monitoring.diagnosis.operating_words import lower_rates, lower_words
 from monitoring.diagnosis.phrases import (
     age,
     between,
@@ -202,6 +203,8 @@ def _title(found: Diagnosis, first: Deviation | None, terms: Terms) -> str:
     state = found.state
     if state is State.ALARM and first is None:
         return f"Alarm: {_reason(found, found.reasons[1])}"
+    if state is State.LOOK and first is None:
+        return f"Look: {_reason(found, found.reasons[0])}"
     who = group_words(first.group, terms) if first is not None else ""
     error = "" if first is None else _error(first.inside, terms)
     reason = _reason(found, found.reasons[0]) if found.reasons else ""
@@ -224,6 +227,7 @@ def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterato
             f"In {counted(found.basis.labels, 'label')}, {terms.gap} is "
             f"{gap_words(found.bounds)} points."
         )
+    yield from lower_words(found.operating_points, found.finding)
     holding = [
         each
         for each in found.rivals
@@ -261,6 +265,7 @@ def _reason(found: Diagnosis, reason: StateReason) -> str:
     basis = found.basis
     newest = max(found.generated_s, basis.last_served_s)
     return REASONS[reason].format(
+        rates=lower_rates(found.operating_points, found.finding),
         answers_age=age(newest - basis.last_served_s),
         labels_age=age(newest - basis.labels_until_s),
         unchecked=_unchecked(found.unchecked),

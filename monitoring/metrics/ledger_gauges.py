@@ -41,6 +41,7 @@ from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, WatchedVersion, visible_versions
+from monitoring.metrics import operating_gauges
 from monitoring.metrics.bin_counters import Series
 
 WINDOWS: Final = ("all", "last:500")
@@ -126,6 +127,7 @@ _GAUGES: Final = {  # by name: the help text and the labels
         "Share of answers to images with a scope p-value up to the card's alpha.",
         _VERSION,
     ),
+    **operating_gauges.GAUGES,
 }
 _BUDGET_S: Final = 0.5  # for diagnoses, in a read; also from where one is expensive
 _PAUSE: Final = 20  # durations until an expensive diagnosis is repeated
@@ -133,6 +135,7 @@ _SILENCED: Final = (
     "candor_accuracy_lower",
     "candor_diagnosis_state",
     "candor_doubtful_images",
+    operating_gauges.LOWER,
 )  # of replaced versions
 _log = logging.getLogger(__name__)
 
@@ -252,6 +255,8 @@ class LedgerGauges(Collector):
         yield _Sample("candor_accuracy_difference_lower_ratio", names, lower)
         yield _Sample("candor_accuracy_difference_upper_ratio", names, upper)
         yield from _doubtful(connection, row, names, found)
+        for sample in operating_gauges.operating_samples(found.operating_points, names):
+            yield _Sample(*sample)
         # Of a finding, accuracy is the share present, which may fall without any error.
         is_lower = accuracy.answer is AccuracyAnswer.LOWER and not version.finding
         yield _Sample("candor_accuracy_lower", names, float(is_lower))

@@ -152,6 +152,42 @@ def _slices(data: PageData, _: str | None) -> FileTable:
     )
 
 
+def _rates(data: PageData, _: str | None) -> FileTable:
+    return _table(
+        data.report.diagnosis.operating_points.rates,
+        *("of", "n", "more", "more_labels", "as_served"),
+        rate="name.value",
+        tag=lambda each: "".join(each.group.values),
+        standing="standing.value",
+        value="rate.estimate",
+        lower="rate.lower",
+        upper="rate.upper",
+        promise="promise.value",
+        promise_lower="promise.lower",
+        promise_upper="promise.upper",
+    )
+
+
+def _net_benefit(data: PageData, _: str | None) -> FileTable:
+    return _table(
+        data.report.diagnosis.operating_points.net_benefits,
+        *("of", "exchange", "in_use", "moved", "everyone"),
+        said="said.estimate",
+        lower="said.lower",
+        upper="said.upper",
+    )
+
+
+def _auroc(data: PageData, _: str | None) -> FileTable:
+    return _table(
+        data.report.diagnosis.operating_points.aurocs,
+        *("of", "since_s", "until_s", "n", "positives"),
+        auroc="auroc.estimate",
+        lower="auroc.lower",
+        upper="auroc.upper",
+    )
+
+
 def _tags(data: PageData, _: str | None) -> FileTable:
     tags = data.report.tag_watches
     columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
@@ -214,6 +250,9 @@ TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {
     "evidence": _evidence,
     "course": _course,
     "slices": _slices,
+    "rates": _rates,
+    "net-benefit": _net_benefit,
+    "auroc": _auroc,
     "tags": _tags,
     "measures": _measures,
     "estimated": _estimated,

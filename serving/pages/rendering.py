@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 
 from calibration.wording import counted, percent
 from model_store.bundle.diagram import drawing_rules, environment_of
-from monitoring.diagnosis import phrases
+from monitoring.diagnosis import operating_words, phrases
 from monitoring.diagnosis.answer_record import shown
 from serving.pages import formatting
 from serving.pages.reader import reader
@@ -65,8 +65,12 @@ _FILTERS = (
     shown,
     phrases.answers_in_slice,
     phrases.answers_in_stream,
+    phrases.day,
     phrases.tolerance,
     formatting.answers_path,
+    operating_words.basis_words,
+    operating_words.known_words,
+    operating_words.rate_words,
     formatting.calendar_day,
     formatting.code_marks,
     formatting.counted_answers,

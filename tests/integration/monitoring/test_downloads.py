@@ -70,6 +70,12 @@ def test_tables_have_the_figures_of_the_report(found: PageData) -> None:
         "predicted:normal",
         "true:normal",
     }
+    points = report.diagnosis.operating_points
+    assert [float(row["value"] or "nan") for row in rows_of(found, "rates.csv")] == pytest.approx(
+        [each.rate.estimate for each in points.rates], nan_ok=True
+    )
+    assert {row["exchange"] for row in rows_of(found, "net-benefit.csv")} >= {"1.0", "99.0"}
+    assert len(rows_of(found, "auroc.csv")) == len(points.aurocs)
     (tag,) = rows_of(found, "tags.csv")
     assert (tag["tag"], tag["active"]) == ("site==1+1", "True")
 

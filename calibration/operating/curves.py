@@ -1,0 +1,86 @@
+"""Net benefit by exchange rate, and AUROC by period.
+
+Net benefit: Vickers and Elkin 2006, "Decision curve analysis".
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from calibration.bins import FloatArray
+from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.facts import IntervalEstimate
+from calibration.intervals.confidence_sequence import gap_sequence
+from calibration.measures.ranking import auroc, auroc_interval
+from calibration.operating.claims import BinaryClaim
+from calibration.operating.facts import NetBenefit, PeriodAuroc
+
+EXCHANGES = (1.0, 2.0, 4.0, 9.0, 19.0, 49.0, 99.0)
+_PERIODS = 12
+_RARER = 20  # answers of the rarer outcome in a period
+
+
+def net_benefits(
+    claim: BinaryClaim, labeled: BoolArray, *, is_chosen: bool
+) -> Iterator[NetBenefit]:
+    """Yield the net benefit of a claim at each exchange rate, and at that of its threshold.
+
+    If labels may have been chosen, each counts for the answers like it, and no interval is known.
+    """
+    everywhere = np.ones(len(labeled), bool)
+    weights = claim.weights(everywhere, labeled) if is_chosen else labeled.astype(np.float64)
+    if weights is None or not labeled.any():
+        return
+    own = claim.threshold and (1 - claim.threshold) / claim.threshold
+    in_use = next((each for each in EXCHANGES if own and math.isclose(own, each)), own)
+    for exchange in sorted({*EXCHANGES, *([in_use] if in_use else [])}):
+        said = _mean(claim.said, claim, weights, exchange)
+        ends = _ends(claim, labeled, exchange) if not is_chosen else (math.nan, math.nan)
+        moved = None if claim.score is None else claim.score >= 1 / (1 + exchange)
+        yield NetBenefit(
+            claim.of,
+            exchange,
+            exchange == in_use,
+            IntervalEstimate(said, *ends),
+            math.nan if moved is None else _mean(moved, claim, weights, exchange),
+            _mean(everywhere, claim, weights, exchange),
+        )
+
+
+def _mean(said: BoolArray, claim: BinaryClaim, weights: FloatArray, exchange: float) -> float:
+    return float(np.average(_gain(said, claim, exchange), weights=weights))
+
+
+def _gain(said: BoolArray, claim: BinaryClaim, exchange: float) -> FloatArray:
+    """What each answer (N,) is worth: 1, -1 / exchange, or 0 if it is not said."""
+    return np.where(said, np.where(claim.true, 1.0, -1 / exchange), 0.0)
+
+
+def _ends(claim: BinaryClaim, labeled: BoolArray, exchange: float) -> tuple[float, float]:
+    scale = max(1.0, 1 / exchange)
+    gain = _gain(claim.said, claim, exchange)[labeled] / scale
+    lower, upper = gap_sequence(len(gain), float(gain.sum()), float((gain**2).sum()))
+    return lower * scale, upper * scale
+
+
+def aurocs(answers: Answers, claim: BinaryClaim, labeled: BoolArray) -> Iterator[PeriodAuroc]:
+    """Yield the AUROC of up to 12 periods with equally many of the rarer outcome, at least 20 if
+    there are periods at all.
+    """
+    rows = np.flatnonzero(labeled)
+    true = claim.true[rows]
+    rarer = np.flatnonzero(true if true.sum() * 2 <= len(true) else ~true)
+    if claim.score is None or not len(rarer):
+        return
+    count = min(max(len(rarer) // _RARER, 1), _PERIODS)
+    ends = rarer[(len(rarer) * np.arange(1, count)) // count]
+    for part in np.split(rows, ends):
+        value = auroc(claim.score[part], claim.true[part])
+        positives = int(claim.true[part].sum())
+        if math.isnan(value):
+            continue
+        interval = auroc_interval(value, positives, len(part) - positives)
+        first, last = answers.served_s[part[[0, -1]]].tolist()
+        estimate = IntervalEstimate(value, *interval)
+        yield PeriodAuroc(claim.of, first, last, len(part), positives, estimate)

@@ -1,0 +1,78 @@
+"""What `candor report` prints about operating points: rates, net benefit, AUROC over time."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+
+from calibration.diagnosis.groups import ALL
+from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
+from calibration.wording import counted
+from candor.terminal.tables import figure, interval, table
+from monitoring.diagnosis.operating_words import basis_words, known_words, rate_words
+from monitoring.diagnosis.phrases import day
+
+_SHOWN = 12  # rows of a table
+_NOTE = (
+    "Intervals of rates and net benefit hold at every look. Net benefit: cases found less false "
+    "alarms by the exchange rate, per answer; of flagging nobody it is 0."
+)
+
+
+def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableType]:
+    """Return the tables of a version, or of one finding of it; none without labels."""
+    if not found.labels:
+        return []
+    rates = [each for each in found.rates if each.group.key == ALL or each in found.lower]
+    rows = [_rate(each, finding) for each in rates[:_SHOWN]]
+    columns = ("", "now", "at every look", "promised", "n", "")
+    parts: list[RenderableType] = [
+        "",
+        table("At the threshold in use", columns, rows),
+        basis_words(found),
+    ]
+    if len(rates) > _SHOWN:
+        parts.append(f"{counted(len(rates) - _SHOWN, 'more rate')}: candor report --json")
+    return [*parts, *_benefits(found.net_benefits, finding), *_aurocs(found, finding)]
+
+
+def _rate(each: LiveRate, finding: str) -> list[str]:
+    promise = each.promise
+    return [
+        rate_words(each, finding),
+        figure(each.rate.estimate),
+        interval(each.rate.lower, each.rate.upper),
+        interval(promise.lower, promise.upper) if promise else "-",
+        f"{each.n:,}",
+        known_words(each),
+    ]
+
+
+def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableType]:
+    rows = [
+        [
+            f"{finding or each.of}: one is worth {each.exchange:g}{' (in use)' * each.in_use}",
+            figure(each.said.estimate),
+            interval(each.said.lower, each.said.upper),
+            figure(each.moved),
+            figure(each.everyone),
+        ]
+        for each in benefits[-_SHOWN:]
+    ]
+    columns = ("false alarms", "as used", "at every look", "threshold moved", "everybody")
+    return ["", table("Net benefit", columns, rows), _NOTE] if rows else []
+
+
+def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:
+    latest: list[PeriodAuroc] = list(found.aurocs[-_SHOWN:])
+    rows = [
+        [
+            f"{finding or each.of}: {day(each.since_s)} to {day(each.until_s)}",
+            figure(each.auroc.estimate),
+            interval(each.auroc.lower, each.auroc.upper),
+            f"{each.positives:,} of {each.n:,}",
+            figure(found.auroc_promised.get(each.of)),
+        ]
+        for each in latest
+    ]
+    columns = ("", "AUROC", "95 % interval", "positives", "card")
+    return ["", table("AUROC over time", columns, rows)] if rows else []

@@ -1,0 +1,205 @@
+"""Rates at the thresholds in use, from the ledger: in report, terminal, gauges, words."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+from calibration.operating.facts import OperatingPoints, RateName, RateStanding
+from candor.command_line import app
+from model_store.bundle.card import Card
+from model_store.bundle.finding_card import FindingPromise, Rate
+from monitoring.diagnosis.facts import State, StateReason
+from monitoring.diagnosis.words import words_of
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.feedback import FeedbackItem
+from monitoring.maintenance.retention import prune
+from monitoring.metrics.ledger_gauges import LedgerGauges
+from monitoring.reports.report import Report, calibration_report
+from tests.builders.answers import (
+    CLASSES,
+    DAY_NS,
+    NOW_NS,
+    label,
+    make_card,
+    make_row,
+    prediction_id,
+)
+from tests.builders.findings import findings_card
+from tests.builders.monitored import Clock, MonitoredModel
+
+SENSITIVITY, SPECIFICITY, PPV = RateName
+
+
+def promising_card() -> Card:
+    """On the reference 900 of 1,000 ill and 900 of 1,000 others were recognized."""
+    card = make_card()
+    counts = ((900, 100), (100, 900))
+    calibration = card.calibration.model_copy(update={"confusion": counts})
+    return card.model_copy(update={"calibration": calibration})
+
+
+PRESENCE = ("absent", "present")
+
+
+def sensitive_card() -> Card:
+    """Edema is present from .3 on, which finds at least 85 % of it."""
+    card = findings_card(thresholds=(0.3, 0.5, 0.5))
+    promise = FindingPromise(sensitivity=Rate(value=0.9, lower=0.85, upper=0.95, n=200))
+    edema, *others = card.findings or ()
+    edema = edema.model_copy(update={"promise": promise})
+    return card.model_copy(update={"findings": (edema, *others)})
+
+
+@pytest.fixture
+def monitored(ledger_url: str, clock: Clock) -> Iterator[MonitoredModel]:
+    tags = TagSettings(("site",))
+    with MonitoredModel(ledger_url, clock, tags=tags, card=promising_card()) as opened:
+        yield opened
+
+
+def answer(
+    monitored: MonitoredModel, first: int, ill: int, missed: int, *, site: str, day: int = 0
+) -> None:
+    """Serve and label `ill` images of the ill, of which so many are missed, and as many others."""
+    at_ns, numbers = NOW_NS + day * DAY_NS, range(first, first + 2 * ill)
+    said = [int(missed <= n - first < ill) for n in numbers]
+    monitored.serve(
+        *(
+            make_row(n, predicted=k, served_at_ns=at_ns)._replace(tags=json.dumps({"site": site}))
+            for n, k in zip(numbers, said, strict=True)
+        )
+    )
+    monitored.label(*(label(n, CLASSES[int(n < first + ill)], at_ns=at_ns) for n in numbers))
+
+
+def points(monitored: MonitoredModel, **which: str) -> OperatingPoints:
+    return report(monitored, **which).diagnosis.operating_points
+
+
+def report(monitored: MonitoredModel, **which: str) -> Report:
+    return calibration_report(monitored.ledger, monitored.card.name, **which)  # type: ignore[arg-type]
+
+
+def gauges(monitored: MonitoredModel, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
+    where = {"model": monitored.card.name, "version": "1", "finding": ""} | labels
+    return registry.get_sample_value(f"candor_{name}", where)
+
+
+def test_a_site_that_misses_the_ill_is_named_everywhere(
+    monitored: MonitoredModel, tmp_path: Path
+) -> None:
+    answer(monitored, 0, 300, 20, site="A")
+    answer(monitored, 1_000, 60, 30, site="B")
+    found = report(monitored)
+    lower = found.diagnosis.operating_points.lower
+    assert {(each.name, each.of, each.group.values) for each in lower} == {
+        (SENSITIVITY, "pneumonia", ("B",)),
+        (SPECIFICITY, "normal", ("B",)),
+        (PPV, "normal", ("B",)),
+    }
+    assert lower[0].promise is not None
+    assert lower[0].rate.upper < lower[0].promise.lower
+    assert StateReason.OPERATING_POINT in found.diagnosis.reasons
+    assert any("site B" in each for each in words_of(found.diagnosis).summary)
+    of = {"class": "pneumonia", "rate": "sensitivity"}
+    assert gauges(monitored, "operating_point_ratio", **of) == pytest.approx(310 / 360)
+    assert gauges(monitored, "operating_point_promise_ratio", **of) == pytest.approx(0.88, abs=0.01)
+    assert gauges(monitored, "operating_points_lower", tag="site=B") == 3
+    assert gauges(monitored, "operating_points_lower", tag="site=A") == 0
+    assert gauges(monitored, "operating_points_lower", tag="") == 0
+    assert gauges(monitored, "net_benefit_ratio", **{"class": "pneumonia"}) == pytest.approx(
+        310 / 720
+    )
+    assert gauges(monitored, "auroc_ratio", **{"class": "pneumonia"}) is not None
+
+
+def test_a_correction_changes_the_figures(monitored: MonitoredModel) -> None:
+    answer(monitored, 0, 60, 30, site="B")
+    assert points(monitored).lower
+    monitored.label(*(label(n, "normal") for n in range(25)))
+    found = points(monitored)
+    assert not found.lower
+    (rate,) = (
+        each
+        for each in found.rates
+        if (each.name, each.of, each.group.key) == (SENSITIVITY, "pneumonia", "all")
+    )
+    assert (rate.n, rate.rate.estimate) == (35, pytest.approx(30 / 35))
+
+
+def test_deleted_answers_take_their_days_out(monitored: MonitoredModel, clock: Clock) -> None:
+    answer(monitored, 0, 60, 50, site="B")
+    answer(monitored, 1_000, 60, 0, site="B", day=3)
+    clock.now_ns = NOW_NS + 4 * DAY_NS
+    assert points(monitored).lower
+    prune(monitored.ledger, older_than_s=2 * 86_400)
+    answer(monitored, 2_000, 1, 0, site="B", day=4)  # a label, so that it is judged again
+    found = points(monitored)
+    assert (found.lower, found.labels) == ((), 122)
+    assert {each.since_s for each in found.rates} == {(NOW_NS // DAY_NS + 1) * 86_400}
+
+
+def test_a_replaced_version_alarms_nobody(monitored: MonitoredModel) -> None:
+    monitored.recorder.promote(monitored.watched_version_id).result()
+    answer(monitored, 0, 60, 30, site="B")
+    assert gauges(monitored, "operating_points_lower", tag="") == 3
+    other = monitored.recorder.register(promising_card().model_copy(update={"version": 2}))
+    monitored.recorder.promote(*other).result()
+    assert gauges(monitored, "operating_points_lower", tag="") == 0
+
+
+def test_of_a_finding_present_is_what_its_threshold_says(ledger_url: str, clock: Clock) -> None:
+    with MonitoredModel(ledger_url, clock, card=sensitive_card()) as chest:
+        p = np.where(np.arange(90) < 45, 0.4, 0.2)[:, None] * [1, 0, 0]
+        chest.serve_findings(range(90), p)
+        chest.label(
+            *(FeedbackItem("", prediction_id(n), findings={"Edema": "present"}) for n in range(90))
+        )
+        found = points(chest, finding="Edema")
+        (lower,) = found.lower
+        assert (lower.name, lower.of, lower.rate.estimate) == (SENSITIVITY, "present", 0.5)
+        assert found.auroc_promised == {}
+        labels = {"finding": "Edema", "tag": ""}
+        assert gauges(chest, "operating_points_lower", **labels) == 1
+        others = points(chest, finding="Mass").rates
+        assert {each.standing for each in others} == {RateStanding.UNKNOWN}
+
+
+def test_calibrated_and_blind_is_worth_a_look(ledger_url: str, clock: Clock) -> None:
+    """Said in 20 %, present in 20 %, and none of them from the threshold on."""
+    with MonitoredModel(ledger_url, clock, card=sensitive_card()) as chest:
+        chest.serve_findings(range(300), [0.2, 0, 0])
+        chest.label(
+            *(
+                FeedbackItem("", prediction_id(n), findings={"Edema": PRESENCE[n % 5 == 0]})
+                for n in range(300)
+            )
+        )
+        diagnosis = report(chest, finding="Edema").diagnosis
+        assert (diagnosis.state, diagnosis.reasons[0], diagnosis.deviations) == (
+            State.LOOK,
+            StateReason.OPERATING_POINT,
+            (),
+        )
+
+
+def test_the_terminal_prints_rates_net_benefit_and_auroc(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "ledger.db"
+    with MonitoredModel(path, clock, card=promising_card()) as monitored:
+        answer(monitored, 0, 60, 30, site="B")
+    arguments = ["report", "--ledger", f"sqlite:///{path}"]
+    printed = CliRunner().invoke(app, arguments).output
+    assert "sensitivity of pneumonia" in printed
+    assert "[0.880, 0.918]" in printed  # the promise: Clopper and Pearson of 900 of 1,000
+    assert "Net benefit" in printed
+    assert "AUROC over time" in printed
+    stored = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
+    rates = stored["diagnosis"]["operating_points"]["rates"]
+    assert rates[0]["standing"] == "lower"
