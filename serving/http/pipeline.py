@@ -139,7 +139,12 @@ class InferencePipeline:
         return answers, frames.numbers
 
     async def try_out(
-        self, served: ServedVersion, image: Image, *, explain: str | None = None
+        self,
+        served: ServedVersion,
+        image: Image,
+        *,
+        explain: str | None = None,
+        tags: str | None = None,
     ) -> tuple[Prediction, HeatMap | None]:
         """The answer for (C, H, W) uint8 that is not recorded, and a heat map of the class or
         finding `explain`.
@@ -148,13 +153,13 @@ class InferencePipeline:
         """
         column = None if explain is None else column_of(served.card, explain)
         served.queue.admit()
-        prediction = await served.try_out(image)
+        prediction = await served.try_out(image, tags=tags)
         if explain is None:
             return prediction, None
         async with self._occluder.place(served.card, served.folder) as draw:
             if column is None and isinstance(prediction, Classification):
                 column = served.card.classes.index(prediction.predicted)
-            return prediction, await draw(image, column or 0, None)
+            return prediction, await draw(image, column or 0, tags)
 
     async def answer_many(
         self,

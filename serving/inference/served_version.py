@@ -176,14 +176,15 @@ class ServedVersion:
             self._queue_soon()
         self._arrived.append(request)
 
-    async def try_out(self, image: Image) -> Prediction:
+    async def try_out(self, image: Image, *, tags: str | None = None) -> Prediction:
         """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the
         queue of the others.
 
         Raises InferenceFailed, and OutOfScope if the answer has no confidence.
         """
         try:
-            prediction = await to_thread.run_sync(self._predictor.classify_pixels, image)
+            classify = partial(self._predictor.classify_pixels, image, tags=tags)
+            prediction = await to_thread.run_sync(classify)
         except ModelUnusable as error:
             self._stop()
             raise InferenceFailed(str(error)) from error

@@ -20,8 +20,8 @@ from starlette.responses import RedirectResponse, Response
 from monitoring.diagnosis.answer_record import shown
 from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
-from monitoring.feedback.items import FeedbackItem, FeedbackResult
-from monitoring.http.endpoint import Parameter, read_actor, read_viewer
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
+from monitoring.http.endpoint import LOCAL, Parameter, read_actor, read_viewer
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id
@@ -88,6 +88,8 @@ class Given(NamedTuple):
     @property
     def sentence(self) -> str:
         """What to know about the label, now that it is recorded."""
+        if self.status == FeedbackStatus.SECOND_READING:
+            return f"Your reading stands beside that of the first reader: “{self.label}”."
         done = {
             "corrected": f"Your label is corrected to “{self.label}”.",
             "unchanged": f"Your label is unchanged: “{self.label}”.",
@@ -136,10 +138,12 @@ class LabelPageRoutes:
         """Record a label, then show what the model had said, and the next answer."""
         async with self._bodies.parsed(request, _FORM) as fields:
             label, finding = fields.get("label", ""), fields.get("finding")
+            actor = read_actor(request)
             item = FeedbackItem(
                 "" if finding else label,
                 read_uuid("prediction_id", fields.get("prediction_id", "")),
-                source=f"{SOURCE}: {read_actor(request)}",
+                source=f"{SOURCE}: {actor}",
+                reader=None if actor == LOCAL else actor,
                 findings={finding: label} if finding else None,
             )
         [result] = await asyncio.wrap_future(self._recorder.feedback([item]))

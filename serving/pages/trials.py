@@ -1,5 +1,6 @@
 """The pages on which people try images. A trial is recorded only if its form says so."""
 
+import base64
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.bundle.card import Card
-from model_store.errors import ImageError, ModelStoreError
+from model_store.errors import ImageError, ModelStoreError, TagsInvalid
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
 from model_store.store.storage import Storage
+from model_store.tags import read_tags
 from monitoring.diagnosis.answer_record import AnswerRecord, find_answer_record
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import (
@@ -60,7 +62,7 @@ from serving.inference.batcher import Image
 from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
 from serving.pages.endpoints import HTML, page
-from serving.pages.rendering import answer_page, render
+from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.sections import TONES
 from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed, shown_scope
 from serving.settings import Settings
@@ -76,7 +78,8 @@ _IMAGE_REFUSALS: Final = tuple(kind for kind in ERRORS if issubclass(kind, Image
 class TrialForm(Struct, frozen=True):
     """Images to try or a sample's name, on which version, what to explain, and whether to record.
 
-    `frame` chooses frames of DICOM files; `explain` is as in the query of a prediction.
+    `frame` chooses frames of DICOM files; `explain` is as in the query of a prediction, `tags` as
+    in its header: they choose the calibrator of a subgroup, and are recorded.
     """
 
     file: list[Binary]
@@ -85,6 +88,7 @@ class TrialForm(Struct, frozen=True):
     frame: FrameName | None = None
     explain: str | None = None
     record: str | None = None
+    tags: str | None = None
 
 
 class VersionStanding(NamedTuple):
@@ -123,14 +127,26 @@ class TrialRoutes:
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             if fields.get("sample"):
                 files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
+            tags = _read_tags(fields.get("tags", ""))
             with served.lease():
                 given = [file for file in files if file.data or file.name]
                 trials = [
                     trial
                     for at, file in enumerate(given)
-                    for trial in await self._try(served, at, file, fields, request)
+                    for trial in await self._try(served, at, file, fields, tags, request)
                 ]
         return await self._page(served, trials, fields=fields, viewer=read_viewer(request))
+
+    async def sample(self, request: Request) -> Response:
+        """A sample image as the model sees it, for its button."""
+        served = self._models.find(request.path_params["model"])
+        name = request.path_params["name"]
+        [file] = await to_thread.run_sync(self._sample, served.card.name, name)
+        with served.lease():
+            image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
+        picture, _, _ = await to_thread.run_sync(as_picture, image)
+        png = base64.b64decode(picture)
+        return Response(png, headers=PAGE_HEADERS, media_type="image/png")
 
     async def view(self, request: Request) -> ViewedImage:
         """The values of one image, for a viewer that sets the window itself."""
@@ -164,6 +180,7 @@ class TrialRoutes:
         at: int,
         file: FormFile,
         fields: dict[str, str],
+        tags: str | None,
         request: Request,
     ) -> list[TriedImage]:
         """The trials of a file: one, or one of each frame that the form chooses."""
@@ -181,7 +198,9 @@ class TrialRoutes:
         except (ImageError, ServingError) as error:
             return [replace(shown, error=error_answer(error).detail)]
         return [
-            await self._try_image(served, image, replace(shown, frame=number), fields, request)
+            await self._try_image(
+                served, image, replace(shown, frame=number), fields, tags, request
+            )
             for number, image in images.items()
         ]
 
@@ -191,13 +210,15 @@ class TrialRoutes:
         image: Image,
         shown: TriedImage,
         fields: dict[str, str],
+        tags: str | None,
         request: Request,
     ) -> TriedImage:
         try:
             answer, explanation = await self._pipeline.try_out(
-                served, image, explain=fields.get("explain") or None
+                served, image, explain=fields.get("explain") or None, tags=tags
             )
-            recorded = await self._record(served, image, request) if fields.get("record") else None
+            item = ImageItem(image, tags=tags)
+            recorded = await self._record(served, item, request) if fields.get("record") else None
         except ClientGone:
             raise
         except ServingError as error:
@@ -232,10 +253,10 @@ class TrialRoutes:
             )
             return []
 
-    async def _record(self, served: ServedVersion, image: Image, request: Request) -> str:
+    async def _record(self, served: ServedVersion, item: ImageItem, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
         [answer] = await self._pipeline.answer_many(
-            served, [ImageItem(image)], caller=AsgiCaller(request.receive)
+            served, [item], caller=AsgiCaller(request.receive)
         )
         if isinstance(answer, Exception):
             raise answer
@@ -281,6 +302,7 @@ class TrialRoutes:
                 findings=served.card.classes if served.card.has_findings else (),
                 explain=fields.get("explain", ""),
                 frame=fields.get("frame", ""),
+                tags=fields.get("tags", ""),
                 limit=MOST_FILES,
                 viewer=viewer,
             )
@@ -292,6 +314,14 @@ def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[s
     for name in fields.keys() - {*TrialForm.__struct_fields__}:
         raise MalformedRequest(f"the form does not know the field {brief(name)}.")
     return files, fields
+
+
+def _read_tags(text: str) -> str | None:
+    """Tags as in the ledger. Raises MalformedRequest."""
+    try:
+        return read_tags(text)
+    except TagsInvalid as error:
+        raise MalformedRequest(f"{error}") from None
 
 
 def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
@@ -325,6 +355,14 @@ ENDPOINTS: Final = (
         takes={"multipart/form-data": TrialForm},
         gives=HTML,
         refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS),
+    ),
+    page(
+        "/try/{model}/samples/{name}",
+        TrialRoutes.sample,
+        summary="A sample image of that page, as the model sees it.",
+        scope="predict",
+        gives={"image/png": bytes},
+        refuses=(*_MODEL_REFUSALS, *_IMAGE_REFUSALS, DecoderUnavailable, Overloaded),
     ),
     Endpoint(
         method="POST",

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from model_store.lifecycle.canary import start_canary
+from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from tests.builders.browser import open_page
 from tests.builders.bundles import MakeBundle, Png
@@ -57,6 +58,61 @@ def test_images_are_tried_from_the_first_page(
         expect(page.locator(".trial").last).to_contain_text("onerror=alert(1)>.png: no answer")
         assert page.locator(".trial img").count() == 2
     assert server.metric("candor_predictions_total") == 0
+
+
+def test_a_sample_is_clicked_and_a_phone_shows_what_it_is_worth(
+    start: Start, tiny_store: Store, browser: Browser, png: Png
+) -> None:
+    write_samples(
+        tiny_store.storage, "tiny", [Sample("one & two", png(1)), Sample("three", png(3))]
+    )
+    server = start(tiny_store)
+    with open_page(browser, width=390) as page:
+        page.goto(f"{server.url}/try/tiny")
+        thumbnails = page.locator("button.sample img")
+        expect(thumbnails).to_have_count(2)
+        thumbnails.first.scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('button.sample img').naturalWidth > 0")
+        page.get_by_role("button", name="one & two").click()
+        sentence = page.locator(".trial .sentence").first
+        expect(sentence).to_contain_text("The model says")
+        expect(sentence).to_be_in_viewport()
+        expect(page.locator(".trial figcaption").first).to_contain_text("one & two")
+
+
+def test_the_wheel_zooms_where_the_pointer_is(
+    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
+) -> None:
+    server = start(tiny_store)
+    under = """([x, y]) => {
+      const box = document.querySelector("#viewer canvas").getBoundingClientRect();
+      return [(x - box.left) / box.width, (y - box.top) / box.height, box.width];
+    }"""
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/try/tiny")
+        try_images(page, images[:1])
+        page.locator("[data-look]").first.click()
+        canvas = page.locator("#viewer canvas")
+        expect(page.locator("output[for=viewer-zoom]")).to_have_text("100 %")
+        page.wait_for_function("document.querySelector('#viewer canvas').clientWidth > 100")
+        box = canvas.bounding_box()
+        assert box is not None
+        at = [box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"]]
+        page.mouse.move(*at)
+        before = page.evaluate(under, at)
+        page.mouse.wheel(0, -800)
+        expect(page.locator("output[for=viewer-zoom]")).to_have_text("400 %")
+        after = page.evaluate(under, at)
+        assert after[2] > 3 * before[2]
+        np.testing.assert_allclose(after[:2], before[:2], atol=0.01)
+        page.keyboard.down("Shift")
+        page.mouse.down()
+        page.mouse.move(at[0] - 40, at[1] - 30)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        moved = page.evaluate(under, at)
+        shift = [40 / moved[2], 30 / moved[2] * box["width"] / box["height"]]
+        np.testing.assert_allclose(np.subtract(moved[:2], after[:2]), shift, atol=0.01)
 
 
 def test_an_image_is_dropped_and_labels_change_what_is_said(

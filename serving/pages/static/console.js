@@ -12,13 +12,15 @@ async function sendForm(form, button) {
   const results = document.getElementById("results");
   const hint = form.querySelector("[data-hint]");
   const files = button.name ? [] : [...form.querySelector("input[type=file]").files];
+  const body = new FormData(form, button); // before the button is disabled, which would leave its value out
   hint.textContent = form.dataset.busy;
   button.disabled = true;
   try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form, button), headers: { Accept: "text/html" } });
+    const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
     const page = parsed(await answer.text());
     const found = page.getElementById("results") ?? page.querySelector("main section");
     results.replaceChildren(...(found.id === "results" ? found.childNodes : [found]));
+    results.scrollIntoView({ block: "start" });
     results.dispatchEvent(new CustomEvent("candor:tried", { bubbles: true, detail: { files, form } }));
     hint.textContent = "";
   } catch {

@@ -98,9 +98,27 @@ async function look(file, form, name, frame) {
   }
 }
 
+// The wheel zooms, and what is under the pointer stays there.
+function zoomAt(event) {
+  if (!seen || event.ctrlKey) return;
+  event.preventDefault();
+  const before = canvas.getBoundingClientRect();
+  const [across, down] = [(event.clientX - before.left) / before.width, (event.clientY - before.top) / before.height];
+  zoom.value = Number(zoom.value) * 2 ** (-event.deltaY / (event.deltaMode ? 12 : 400));
+  draw();
+  const after = canvas.getBoundingClientRect();
+  const frame = canvas.parentElement;
+  frame.scrollLeft += after.left + across * after.width - event.clientX;
+  frame.scrollTop += after.top + down * after.height - event.clientY;
+}
+
 // Dragging sets the window, as in a reading room: sideways its width, up and down its center.
 function drag(event) {
   if (!seen || !(event.buttons & 1) || event.pointerType === "touch") return;
+  if (event.shiftKey) {
+    canvas.parentElement.scrollBy(-event.movementX, -event.movementY);
+    return;
+  }
   const step = (Number(range.max) - 1) / 1000;
   range.value = Number(range.value) + event.movementX * step;
   center.value = Number(center.value) + event.movementY * step;
@@ -117,6 +135,7 @@ if (viewer) {
     if (event.pointerType !== "touch") canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", drag);
+  canvas.addEventListener("wheel", zoomAt, { passive: false });
   addEventListener("resize", () => seen && redraw());
   document.addEventListener("candor:tried", ({ target, detail }) => {
     target.querySelectorAll(".trial").forEach((trial) => {

@@ -61,8 +61,13 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_only_if_its_form
     assert "&lt;b&gt;.png" in page
     assert recorded(server) == 1  # the prediction
     assert server.counted("candor_predictions_total", **labels) == served
-    await server.client.post(TRY, files=files, data={"record": "yes"}, headers=PAGE)
+    form = {"record": "yes", "tags": "site=A"}
+    await server.client.post(TRY, files=files, data=form, headers=PAGE)
     assert recorded(server) == 2
+    (tagged,) = (await server.client.get("/models/tiny/answers?site=A")).json()["answers"]
+    assert tagged["tags"] == {"site": "A"}
+    refused = await server.client.post(TRY, files=files, data={"tags": "site"}, headers=PAGE)
+    assert refused.status_code == 400
 
 
 async def test_a_bad_image_among_good_ones_gets_a_sentence_in_its_place(
@@ -212,6 +217,9 @@ async def test_a_sample_image_of_the_model_is_tried_with_one_click(
     write_samples(tiny_store.storage, "tiny", [Sample("<b>one", png(1)), Sample("two", b"none")])
     page = await server.page(TRY, PAGE)
     assert 'name="sample" value="&lt;b&gt;one" formnovalidate>' in page
+    (picture,) = re.findall(r'src="(/try/tiny/samples/[^"]*one)"', page)
+    assert (await server.client.get(picture)).headers["content-type"] == "image/png"
+    assert (await server.client.get("/try/tiny/samples/two")).status_code == 415
     for name, words in (
         *(("<b>one", "The model says"), ("two", "two: no answer")),
         ("three", "three: no answer"),

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from model_store.store.store import Store
@@ -85,6 +86,25 @@ async def test_a_correction_keeps_the_history(server: Running, png: Callable[...
     assert "corrected to “normal”" in await label(server, prediction_id, "normal")
     page = await server.page(f"{LABEL}?answer={prediction_id}", PAGE)
     assert page.index("benign, by console: local") < page.index("normal, by console: local")
+
+
+async def test_another_reader_gives_a_second_reading(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    tokens = SecretStr("a-token-of-the-first admin ann; a-token-of-the-other admin bob")
+    async with running(tiny_store, tmp_path, tokens=tokens) as server:
+        ann, bob = ({"authorization": f"Bearer a-token-of-the-{who}"} for who in ("first", "other"))
+        predicted = await server.predict(png(1), Authorization=ann["authorization"])
+        prediction_id = predicted.json()["prediction_id"]
+        for who, name in ((ann, "benign"), (bob, "normal")):
+            form = {"prediction_id": prediction_id, "label": name}
+            answered = await server.client.post(LABEL, data=form, headers=who)
+            shown = await server.page(answered.headers["location"], who | PAGE)
+        assert "beside that of the first reader: “benign”" in shown
+        (answer,) = (await server.client.get("/models/tiny/answers", headers=ann)).json()["answers"]
+        assert answer["label"] == "benign"
+        said = [(each["reader"], each["label"], each["counts_as"]) for each in answer["labels"]]
+        assert said == [("ann", "benign", "truth"), ("bob", "normal", "second_reading")]
 
 
 async def test_skipped_answers_stay_in_the_queue(
