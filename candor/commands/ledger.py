@@ -169,7 +169,9 @@ def acknowledge(
     note: Annotated[str, option("What was found, and done; it is kept in the history.")],
     version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
     finding: Annotated[str | None, option("Whose alarm, of a model that has findings.")] = None,
-    tag: Annotated[str | None, option("Whose alarm, such as site=B (default: all).")] = None,
+    tag: Annotated[
+        str | None, option("Whose alarm: site=B, or scope:doubtful (default: all).")
+    ] = None,
     chosen_labels: Annotated[
         bool,
         option(
@@ -187,7 +189,7 @@ def acknowledge(
     Example: candor ledger acknowledge chest --note "window repaired"
     """
     from monitoring.drift import acknowledgment
-    from monitoring.drift.tag_settings import slice_of
+    from monitoring.drift.tag_settings import watch_of
     from monitoring.errors import TagNotWatched
     from monitoring.ledger.locks import Lock, lock
     from monitoring.ledger.versions import choose
@@ -201,7 +203,7 @@ def acknowledge(
             note=note,
             now_ns=opened.clock(),
             chosen_labels=chosen_labels,
-            name=slice_of(tag) if tag else "",
+            name=watch_of(tag),
         )
     if restart is None:
         raise TagNotWatched(tag or "", model, row.version)
@@ -210,8 +212,8 @@ def acknowledge(
             {
                 "model": model,
                 "version": row.version,
-                "restarted": restart.unchanged is None,
-                "reason": restart.unchanged,
+                "restarted": not restart.unchanged,
+                "reason": restart.unchanged or None,
             }
         )
     else:

@@ -22,13 +22,13 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
-from calibration.scope.watch import follow_doubtful
+from calibration.scope.watch import LEVEL
 from monitoring.diagnosis.facts import EarlySign
-from monitoring.drift.events import AFRESH, Event
+from monitoring.drift import scope_watch
+from monitoring.drift.events import Event, begun_on
 from monitoring.ledger.days import read_answers_by_day
 from monitoring.ledger.inputs import Inputs, read_inputs
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.scope import doubtful_days, promised_share
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.ledger.versions import WatchedVersion
@@ -59,7 +59,7 @@ def find_early_signs(
         _expected_accuracy(served, row.reference),
         _class_mix(recent, before, since_s=first_day * _DAY_S),
         _answers(connection, row, history, today=today),
-        _scope(connection, row, history, today=today),
+        _scope(connection, row, now_ns=now_ns),
     ]
     reference = row.card.get("input_reference")
     if reference is not None:
@@ -194,7 +194,9 @@ def _answers(
     name, limit = "answer_distribution", math.log(1 / ALPHA)
     if len(row.classes) > CLASS_LIMIT:
         return _quiet(name, limit)
-    days = read_answers_by_day(connection, row, since_day=_begun_on(history), before_day=today)
+    days = read_answers_by_day(
+        connection, row, since_day=begun_on(history, EVERYTHING), before_day=today
+    )
     if not days:
         return _quiet(name, limit)
     numbers, counts = zip(*days, strict=True)
@@ -204,28 +206,14 @@ def _answers(
     return EarlySign(name, found.log_evalue, limit, raised is not None, since_s)
 
 
-def _scope(
-    connection: Connection, row: WatchedVersion, history: Sequence[Event], *, today: int
-) -> EarlySign:
-    """More images out of scope than the card promises, by whole days since the last reset."""
-    name, limit = "doubtful_images", math.log(1 / ALPHA)
-    promised = promised_share(row)
-    if promised is None:
+def _scope(connection: Connection, row: WatchedVersion, *, now_ns: int) -> EarlySign:
+    """More images out of scope than the card promises, by whole days since the last restart."""
+    name, limit = "doubtful_images", math.log(1 / LEVEL)
+    found = scope_watch.find_evidence(connection, row, now_ns=now_ns)
+    if found is None:
         return _quiet(name, limit)
-    days = doubtful_days(connection, row, since_day=_begun_on(history), before_day=today)
-    found = follow_doubtful([(each.day, each.answers, each.doubtful) for each in days], promised)
     since_s = None if found.raised_on is None else found.raised_on * _DAY_S
     return EarlySign(name, found.log_evalue, limit, found.raised_on is not None, since_s)
-
-
-def _begun_on(history: Sequence[Event]) -> int:
-    """The day after the last reset or acknowledgment, in days since 1970."""
-    ended = (
-        event.at_ns // DAY_NS
-        for event in history
-        if event.kind in AFRESH and event.name == EVERYTHING
-    )
-    return max(ended, default=-1) + 1
 
 
 def _reference(row: WatchedVersion) -> bytes:

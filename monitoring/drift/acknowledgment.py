@@ -2,20 +2,30 @@
 acknowledged already.
 
 The `feedback_id` of the label that raised an alarm names it, together with its slice: no label
-raises two there. So a form that is sent twice, or by two people, restarts the watch once.
+raises two there. An alarm of doubtful images is named by the day that raised it. So a form that is
+sent twice, or by two people, restarts the watch once.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from monitoring.drift import watch
-from monitoring.drift.events import ACKNOWLEDGED, AFRESH, ALARM, Event, latest, read
+from monitoring.drift import scope_watch, watch
+from monitoring.drift.events import (
+    ACKNOWLEDGED,
+    AFRESH,
+    ALARM,
+    Event,
+    latest,
+    read,
+    record,
+)
 from monitoring.errors import AuditMissing
-from monitoring.ledger.schema import EVERYTHING, bin_total
-from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total
+from monitoring.ledger.slices import AUDIT, DOUBTFUL
+from monitoring.ledger.versions import load
 
 NO_ALARM = (
     "There is no alarm to acknowledge, so nothing was done. To restart the watch without an alarm, "
@@ -91,8 +101,14 @@ def acknowledge(
     came of labels that were chosen by their outcome: the same labels would raise the next one, so
     the watch uses audited answers only; raises AuditMissing if none was drawn. `alarm` is the
     feedback id of the alarm that is acknowledged, None for the active one. If that alarm is not
-    active, and `audit` changes nothing, the watch stays as it is.
+    active, and `audit` changes nothing, the watch stays as it is. With `name` DOUBTFUL it is the
+    watch of doubtful images, which has no labels.
     """
+    said = {"note": note} | ({} if actor is None else {"actor": actor})
+    if name == DOUBTFUL:
+        return _restart_scope(
+            connection, watched_version_id, said, kind=kind, alarm=alarm, now_ns=now_ns
+        )
     if chosen_labels:
         _require_audit(connection, watched_version_id)
         audit = True
@@ -107,16 +123,37 @@ def acknowledge(
     watched = watch.load(connection, watched_version_id, name)
     if watched is None:
         return None
-    detail = {
-        "note": note,
-        "was_active": watched.detector.active,
-        "labels": watched.detector.labels,
-    }
-    detail |= {} if actor is None else {"actor": actor}
+    detail = said | {"was_active": watched.detector.active, "labels": watched.detector.labels}
     detail |= {"chosen_labels": True} if chosen_labels else {}
     watched.detector.reset()
     watched.save(connection)
     watch.append_event(connection, watched, kind, detail, now_ns=now_ns)
+    return Restart(watched)
+
+
+def _restart_scope(
+    connection: Connection,
+    watched_version_id: int,
+    detail: dict[str, Any],
+    *,
+    kind: str,
+    alarm: int | None,
+    now_ns: int,
+) -> Restart | None:
+    """Restart the watch of doubtful images on the next day; None without a scope check."""
+    row = scope_watch.of_images(connection, *load(connection, [watched_version_id]))
+    evidence = scope_watch.find_evidence(connection, row, now_ns=now_ns)
+    watched, key = watch.load(connection, watched_version_id), row.watched_version_id
+    if watched is None or evidence is None:
+        return None
+    active = evidence.raised_on is not None
+    scope_watch.note_alarm(connection, row, now_ns=now_ns)
+    unchanged = why_nothing_is_done(read(connection, key, DOUBTFUL), alarm, active=active)
+    if kind == ACKNOWLEDGED and unchanged:
+        return Restart(watched, unchanged)
+    detail = detail | {"was_active": active}
+    day = now_ns // DAY_NS
+    record(connection, key, kind, detail, feedback_id=day, now_ns=now_ns, name=DOUBTFUL)
     return Restart(watched)
 
 

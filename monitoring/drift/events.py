@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from monitoring.ledger import version_events
-from monitoring.ledger.schema import EVERYTHING, monitor_event
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, monitor_event
 
 PROMOTED = version_events.PROMOTED
 STARTED, SETTINGS, ALARM = "started", "settings", "alarm"
@@ -84,6 +84,14 @@ def _read(connection: Connection, **which: Any) -> list[Event]:
 def latest(history: Sequence[Event], kind: str) -> Event | None:
     """Return the last event of that kind."""
     return next((event for event in reversed(history) if event.kind == kind), None)
+
+
+def begun_on(history: Sequence[Event], *names: str) -> int:
+    """Return the day after the last restart of these slices, in days since 1970; 0 without any."""
+    ended = (
+        event.at_ns // DAY_NS for event in history if event.kind in AFRESH and event.name in names
+    )
+    return max(ended, default=-1) + 1
 
 
 def since_alarm(history: Sequence[Event], *kinds: str) -> list[Event]:

@@ -16,6 +16,8 @@ from typing import Any, Final
 from calibration.drift.state import DriftSettings
 from model_store.errors import TagsInvalid
 from model_store.tags import KEYS, is_key
+from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.slices import DOUBTFUL
 
 TAGS_PART = 0.5  # of the false alarms, for all watched keys together
 TAG_PREFIX: Final = "tag:"
@@ -84,6 +86,15 @@ def tag_of(name: str) -> str:
     'site=B'
     """
     return name.removeprefix(TAG_PREFIX)
+
+
+def watch_of(tag: str | None) -> str:
+    """Return the slice of a watch: of a tag, of doubtful images if the tag is DOUBTFUL, or of all.
+
+    >>> watch_of("site=B"), watch_of("scope:doubtful"), watch_of(None)
+    ('tag:site=B', 'scope:doubtful', '')
+    """
+    return EVERYTHING if tag is None else tag if tag == DOUBTFUL else slice_of(tag)
 
 
 def slice_of(tag: str) -> str:

@@ -2,20 +2,24 @@
 
 Those drawn for the random audit come first, because they alone say how accurate the model is on
 what it serves. Then come those below the referral threshold, then the oldest. Only the latest
-LOOKED_AT answers are looked at, so that the cost does not grow with the ledger.
+LOOKED_AT answers are looked at, so that the cost does not grow with the ledger. Those about
+doubtful images have a queue apart, and their labels a source of their own: they are chosen, and say
+nothing about other answers.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
+from calibration.scope.verdict import ALPHA
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 
 LOOKED_AT = 20_000
+Queue = Literal["usual", "doubtful"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,11 @@ class WaitingAnswer:
 
 @dataclass(frozen=True)
 class WaitingCounts:
-    """How many answers wait; `drawn`: those of them that were drawn for the audit."""
+    """How many answers wait: `drawn` for the audit, and `others`; `doubtful`, of the others."""
 
     drawn: int
     others: int
+    doubtful: int
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,27 @@ class Revision:
 def count_waiting(connection: Connection, row: WatchedVersion) -> WaitingCounts:
     """Count the answers of a version that wait."""
     latest = _unlabeled(row).subquery()
-    drawn, every = connection.execute(
-        select(func.count(latest.c.audit), func.count()).select_from(latest)
+    columns = latest.c
+    doubtful = func.sum(case((_is_doubtful(columns), 1), else_=0))
+    drawn, every, of_others = connection.execute(
+        select(func.count(columns.audit), func.count(), doubtful).select_from(latest)
     ).one()
-    return WaitingCounts(drawn, every - drawn)
+    return WaitingCounts(drawn, every - drawn, int(of_others or 0))
 
 
-def next_waiting(
-    connection: Connection, row: WatchedVersion, *, skip: int = 0
-) -> WaitingAnswer | None:
-    """Return the answer to label next, after `skip` others; None if no more wait."""
+def find_waiting(
+    connection: Connection,
+    row: WatchedVersion,
+    *,
+    queue: Queue = "usual",
+    skip: int = 0,
+    limit: int = 1,
+) -> list[WaitingAnswer]:
+    """Return the answers to label next, after `skip` others, at most `limit`.
+
+    The queue `doubtful` has only those about doubtful images, the oldest first. It leaves out those
+    drawn for the audit, so what it chooses never changes which of these get a label.
+    """
     latest = _unlabeled(row).subquery()
     columns = latest.c
     referral = row.card.get("referral")
@@ -72,8 +88,14 @@ def next_waiting(
         columns.audit.is_(None),
         *([] if referral is None else [sure >= referral["threshold"]]),
     ]
-    wanted = select(latest).order_by(*order, columns.prediction_id).limit(1).offset(skip)
-    return _waiting(row, connection.execute(wanted).one_or_none())
+    wanted = select(latest).order_by(*order, columns.prediction_id)
+    if queue == "doubtful":
+        wanted = select(latest).where(_is_doubtful(columns)).order_by(columns.prediction_id)
+    return [_waiting(row, each) for each in connection.execute(wanted.limit(limit).offset(skip))]
+
+
+def _is_doubtful(columns: Any) -> ColumnElement[bool]:
+    return and_(columns.audit.is_(None), columns.scope_p <= ALPHA)
 
 
 def find_answer(
@@ -84,7 +106,8 @@ def find_answer(
         prediction.c.prediction_id == finding_id(prediction_id, row.finding),
         prediction.c.watched_version_id == row.watched_version_id,
     )
-    return _waiting(row, connection.execute(wanted).one_or_none())
+    found = connection.execute(wanted).one_or_none()
+    return None if found is None else _waiting(row, found)
 
 
 def revisions(connection: Connection, prediction_id: bytes) -> list[Revision]:
@@ -121,7 +144,7 @@ _COLUMNS = (
 
 def _unlabeled(row: WatchedVersion) -> Select[Any]:
     columns = prediction.c
-    mine = select(*_COLUMNS, columns.confidence).where(
+    mine = select(*_COLUMNS, columns.confidence, columns.scope_p).where(
         columns.watched_version_id == row.watched_version_id
     )
     latest = mine.order_by(columns.prediction_id.desc()).limit(LOOKED_AT).subquery()
@@ -131,9 +154,7 @@ def _unlabeled(row: WatchedVersion) -> Select[Any]:
     return select(latest).where(~known.exists())
 
 
-def _waiting(row: WatchedVersion, found: Any) -> WaitingAnswer | None:
-    if found is None:
-        return None
+def _waiting(row: WatchedVersion, found: Any) -> WaitingAnswer:
     return WaitingAnswer(
         finding_id(found.prediction_id, row.finding),
         found.request_id,

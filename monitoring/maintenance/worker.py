@@ -1,5 +1,5 @@
-"""Background work of a process: it looks for models that others registered; if it leads, it prunes
-and acts on alarms.
+"""Background work of a process: it looks for models that others registered; if it leads, it prunes,
+writes alarms of doubtful images, and acts on alarms.
 
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after
 each UTC day. If two processes lead for a moment, nothing is lost: pruning twice does what pruning
@@ -19,6 +19,7 @@ from contextlib import closing
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
+from monitoring.drift.scope_watch import note_alarms
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import Claim
@@ -38,6 +39,7 @@ def leadership(ledger: Ledger) -> Claim:
 
 
 LOOK_S = 1.0  # between looks at who leads: a standby takes over within this time
+HOUR_NS = 3_600 * 10**9
 MODELS_S = 15.0  # between looks for models that others registered
 
 
@@ -74,6 +76,7 @@ class MaintenanceWorker:
         )
         self._doubted = False
         self._pruned_day: int | None = None  # the day on which this process last pruned as leader
+        self._noted_hour: int | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="candor-maintenance", daemon=True)
         self.leads = False
@@ -94,6 +97,7 @@ class MaintenanceWorker:
                 if waited_s >= self._models_s:
                     waited_s = 0.0
                     self._look_for_models()
+                    self._note_doubtful()
                     self._look_for_alarms()
                     self._drop_pictures(trusted_ns)
                 self._ending.wait(self._look_s)
@@ -166,6 +170,17 @@ class MaintenanceWorker:
             _log.warning(
                 "pictures whose time is over were not deleted, and will be later: %s", error
             )
+
+    def _note_doubtful(self) -> None:
+        """Write alarms of doubtful images, once in an hour: days that are over seldom change."""
+        hour = self._ledger.clock() // HOUR_NS
+        if not self.leads or hour == self._noted_hour:
+            return
+        try:
+            note_alarms(self._ledger)
+            self._noted_hour = hour
+        except SQLAlchemyError as error:
+            _log.warning("doubtful images could not be counted, and will be later: %s", error)
 
     def _look_for_alarms(self) -> None:
         if self._on_alarm is None or not self.leads:

@@ -23,7 +23,7 @@ from monitoring.drift import watch
 from monitoring.drift.acknowledgment import Restart, acknowledge
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.drift.source_change import SourcesChanged, change_settings, change_sources
-from monitoring.drift.tag_settings import TagSettings, slice_of
+from monitoring.drift.tag_settings import TagSettings, watch_of
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
@@ -33,7 +33,6 @@ from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock, lock_versions
 from monitoring.ledger.patient_key import open_patient_key
 from monitoring.ledger.predictions import PredictionRow, recorded
-from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow
 from monitoring.ledger.versions import WatchedVersion, choose, load, register, visible_versions
@@ -178,8 +177,8 @@ class Recorder:
         ModelNotInLedger, FindingUnknown and FindingNeeded.
 
         `actor`, `audit`, `chosen_labels` and `alarm` are those of `acknowledgment.acknowledge`; it
-        fails with AuditMissing, too. `tag`, such as `site=B`: that of a tag alone; fails with
-        TagNotWatched.
+        fails with AuditMissing, too. `tag`, such as `site=B`: that of a tag alone; DOUBTFUL:
+        that of doubtful images; fails with TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:
@@ -195,7 +194,7 @@ class Recorder:
                 kind=kind,
                 audit=audit,
                 chosen_labels=chosen_labels,
-                name=EVERYTHING if tag is None else slice_of(tag),
+                name=watch_of(tag),
                 alarm=alarm,
             )
             if restart is None:

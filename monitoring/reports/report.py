@@ -216,7 +216,9 @@ def calibration_report(
             history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
             bins=tuple(reliability(deciding.labeled)),
             class_bins=_class_bins(row, deciding) if slices else (),
-            doubtful=find_doubtful(connection, row, since_day=seen.since_day) if slices else None,
+            doubtful=find_doubtful(connection, row, since_day=seen.since_day, now_ns=now_ns)
+            if slices
+            else None,
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.scope import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
 from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.sums import LedgerSums, read_sums
@@ -23,6 +24,7 @@ class DoubtfulAnswers:
     Attributes:
         alpha: of the card; `lower`, `upper`: between which shares of in-scope images are flagged.
         answers: all of them; `doubtful`: how many were.
+        alarm: the UTC day since 1970 that raised the alarm of doubtful images; None without one.
         by_day, by_tag: the same by UTC day since 1970, and by tag, the largest share first.
         flagged, others: the calibration of doubtful answers and of all others.
     """
@@ -32,6 +34,7 @@ class DoubtfulAnswers:
     upper: float
     answers: int
     doubtful: int
+    alarm: int | None
     by_day: tuple[DoubtfulDay, ...]
     by_tag: tuple[DoubtfulTag, ...]
     flagged: Slice
@@ -39,12 +42,13 @@ class DoubtfulAnswers:
 
 
 def find_doubtful(
-    connection: Connection, row: WatchedVersion, *, since_day: int | None
+    connection: Connection, row: WatchedVersion, *, since_day: int | None, now_ns: int
 ) -> DoubtfulAnswers | None:
     """Return the doubtful answers since a day; None if the graph has no scope check."""
     scope = row.card.get("scope")
     if not scope:
         return None
+    evidence = find_evidence(connection, row, now_ns=now_ns)
     key, promised = row.watched_version_id, scope["flagged"]
     everything = read_sums(connection, key, since_day=since_day)
     flagged = read_sums(connection, key, slice=DOUBTFUL, since_day=since_day)
@@ -59,6 +63,7 @@ def find_doubtful(
         upper=promised["upper"],
         answers=int(everything.served.sum()),
         doubtful=int(flagged.served.sum()),
+        alarm=evidence.raised_on if evidence else None,
         by_day=tuple(doubtful_days(connection, row, since_day=since_day or 0)),
         by_tag=tuple(doubtful_tags(connection, row, since_day=since_day or 0)),
         flagged=measure_slice(DOUBTFUL, flagged),

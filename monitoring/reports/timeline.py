@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 from sqlalchemy import Connection
 
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from monitoring.diagnosis.phrases import answers_in_stream, tolerance
 from monitoring.drift import events
 from monitoring.drift.events import (
@@ -26,6 +26,8 @@ from monitoring.drift.events import (
     Event,
 )
 from monitoring.drift.tag_settings import tag_of
+from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.versions import choose, of_model
 from monitoring.reports.recalibrations import BEGUN, describe_recalibration
 
@@ -109,9 +111,11 @@ def _tag(event: Event) -> str | None:
 
 def _sentence(event: Event, finding: str) -> str:
     detail, tag = event.detail, _tag(event)
+    is_doubtful = event.name == DOUBTFUL
     if event.kind == ALARM:
-        return describe_alarm(detail, tag, finding)
+        return _doubtful(detail) if is_doubtful else describe_alarm(detail, tag, finding)
     of_tag = f" of answers with {tag}" if tag else ""
+    of_tag = " of doubtful images" if is_doubtful else of_tag
     if event.kind in (ACKNOWLEDGED, RESET):
         by = f" by {detail['actor']}" if detail.get("actor") else ""
         note = f": {detail['note']}" if detail.get("note") else ""
@@ -120,7 +124,8 @@ def _sentence(event: Event, finding: str) -> str:
             if detail.get("was_active")
             else f"The watch{of_tag} was reset without an alarm"
         )
-        return f"{what}{by} after {counted(detail.get('labels', 0), 'label')}{note}."
+        after = "" if is_doubtful else f" after {counted(detail.get('labels', 0), 'label')}"
+        return f"{what}{by}{after}{note}."
     if event.kind in (RECALIBRATING, RECALIBRATED):
         return BEGUN if event.kind == RECALIBRATING else describe_recalibration(detail)
     if event.kind in (STARTED, SETTINGS):
@@ -151,6 +156,15 @@ def _sentence(event: Event, finding: str) -> str:
             else "No tag is watched by itself any more."
         )
     return "This version was promoted to production." if event.kind == PROMOTED else event.kind
+
+
+def _doubtful(detail: dict[str, Any]) -> str:
+    day = _day(detail["day"] * DAY_NS)
+    return (
+        f"The alarm of doubtful images was raised by the answers of {day}: "
+        f"more than {percent(detail['promised'])} of the images are unlike those that the model "
+        "was made for."
+    )
 
 
 def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str = "") -> str:

@@ -42,6 +42,7 @@ from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.http.fields import Version
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.waiting import Queue
 from monitoring.logged.body import LoggedPrediction, LoggedPredictionsRejected
 from monitoring.logged.declaration import LoggedModel
 from monitoring.metrics.counters import MonitorMetrics
@@ -56,6 +57,7 @@ from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
 from monitoring.routes.sources import PoliciesToSet, SourceRoutes
 from monitoring.routes.tables import CSV, NDJSON
+from monitoring.routes.waiting import WaitingRoutes
 
 __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
@@ -68,6 +70,10 @@ OF_VERSION: Final = Parameter(
     "version", "query", Version, "a version; the one in production if left out"
 )
 OF_FINDING: Final = Parameter("finding", "query", str, "a finding, of a model that has several")
+OF_QUEUE: Final = Parameter(
+    "queue", "query", Queue, "usual (the default), or doubtful: about doubtful images alone"
+)
+OF_SKIP: Final = Parameter("skip", "query", int, "answers to pass over")
 WINDOW: Final = Parameter(
     "window",
     "query",
@@ -256,6 +262,17 @@ _SOURCES: Final = (
         refuses=(*BODY_REFUSALS, SourcesInvalid, ModelNotInLedger, *WRITE_REFUSALS),
     ),
 )
+_WAITING: Final = Endpoint(
+    method="GET",
+    path="/models/{model}/report/waiting",
+    handler=WaitingRoutes.get,
+    tag="feedback",
+    summary="The answers to label next, at most 100: those drawn for the audit first, then those "
+    "to refer, then the oldest; or those about doubtful images.",
+    scope="feedback",
+    parameters=(OF_VERSION, OF_FINDING, OF_QUEUE, OF_SKIP),
+    refuses=REPORT_REFUSALS,
+)
 METRICS: Final = Endpoint(
     method="GET",
     path="/metrics",
@@ -265,7 +282,7 @@ METRICS: Final = Endpoint(
     gives={"text/plain": str, "application/openmetrics-text": str},
     refuses=(SQLAlchemyError,),
 )
-ENDPOINTS: Final = (*_INTAKE, _ANSWERS, *_SOURCES, *_ALARMS, *_REPORTS, METRICS)
+ENDPOINTS: Final = (*_INTAKE, _ANSWERS, _WAITING, *_SOURCES, *_ALARMS, *_REPORTS, METRICS)
 
 
 def endpoints(
@@ -294,6 +311,7 @@ def endpoints(
         ),
         AnswerRoutes(ledger, production or (lambda _model: None)),
         SourceRoutes(ledger, recorder, reader, production or (lambda _model: None)),
+        WaitingRoutes(ledger, production or (lambda _model: None)),
         AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda _model: None)),
         MetricsRoute(metrics.registry),

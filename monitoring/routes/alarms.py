@@ -23,7 +23,8 @@ class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
 
     `audit`: whether the watch uses audited answers only from now on; by default that stays as it
     is. `chosen_labels`: the labels were chosen by their outcome, so that audited answers alone
-    count from now on. `tag`: whose watch, such as `site=B`, if it is not that of all answers.
+    count from now on. `tag`: whose watch, if it is not that of all answers: such as `site=B`, or
+    `scope:doubtful` for that of doubtful images, which starts again on the next day.
     `alarm`: the alarm that is acknowledged, named by `alarm_feedback_id` of the report; without it,
     the alarm that is active.
     """

@@ -11,8 +11,10 @@ from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
 from monitoring.http.fields import read_whole_number
+from monitoring.ledger.waiting import Queue
 from monitoring.reports.span import Span, read_span
 
+SKIP_LIMIT: Final = 100_000
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
 PARSED_AT_ONCE: Final = 2  # they share the interpreter's lock, so more would only need more memory
@@ -115,3 +117,20 @@ def read_version(request: Request) -> int | None:
     if text is None:
         return None
     return read_whole_number(text, "The query's 'version'", refusal=QueryInvalid)
+
+
+def read_skip(text: str | None) -> int:
+    """The number of answers to pass over. Raises QueryInvalid."""
+    if text is None:
+        return 0
+    name, most = "The query's 'skip'", SKIP_LIMIT
+    return read_whole_number(text, name, refusal=QueryInvalid, least=0, most=most)
+
+
+def read_queue(text: str | None) -> Queue:
+    """The queue of answers to label. Raises QueryInvalid."""
+    if text in (None, "usual"):
+        return "usual"
+    if text == "doubtful":
+        return "doubtful"
+    raise QueryInvalid("The query's 'queue' is usual or doubtful.")

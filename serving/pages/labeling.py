@@ -22,26 +22,34 @@ from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, bri
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
 from monitoring.http.endpoint import LOCAL, Parameter, read_actor, read_viewer
-from monitoring.http.fields import Uuid, read_whole_number
+from monitoring.http.fields import Uuid
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import UNCERTAIN
 from monitoring.ledger.pictures import read_picture
 from monitoring.ledger.versions import WatchedVersion, choose, family
 from monitoring.ledger.waiting import (
+    Queue,
     Revision,
     WaitingAnswer,
     count_waiting,
     find_answer,
-    next_waiting,
+    find_waiting,
     revisions,
     what_was_answered,
 )
 from monitoring.recording.recorder import Recorder
-from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS, WRITE_REFUSALS
+from monitoring.routes import (
+    OF_FINDING,
+    OF_QUEUE,
+    OF_SKIP,
+    OF_VERSION,
+    REPORT_REFUSALS,
+    WRITE_REFUSALS,
+)
 from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_finding, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_queue, read_skip, read_version
 from serving.pages.answer_links import ImageLinks
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import label_path, moment
@@ -99,7 +107,7 @@ class Given(NamedTuple):
 
 
 SOURCE: Final = "console"
-_SKIP_LIMIT: Final = 100_000
+CHOSEN: Final = "console, doubtful"  # the labels of the queue of doubtful images
 
 
 class LabelForm(Struct, frozen=True):
@@ -110,10 +118,11 @@ class LabelForm(Struct, frozen=True):
     version: str | None = None
     finding: str | None = None
     skip: str | None = None
+    queue: str | None = None
 
 
 _FORM = form_reader(LabelForm)
-_KEPT = ("version", "finding", "skip")
+_KEPT = ("version", "finding", "skip", "queue")
 
 
 class LabelPageRoutes:
@@ -142,7 +151,7 @@ class LabelPageRoutes:
             item = FeedbackItem(
                 "" if finding else label,
                 read_uuid("prediction_id", fields.get("prediction_id", "")),
-                source=f"{SOURCE}: {actor}",
+                source=f"{CHOSEN if fields.get('queue') else SOURCE}: {actor}",
                 reader=None if actor == LOCAL else actor,
                 findings={finding: label} if finding else None,
             )
@@ -155,14 +164,16 @@ class LabelPageRoutes:
 
     def _read(self, request: Request) -> str:
         query, model = request.query_params, request.path_params["model"]
-        skip, asked_id = _skip(query.get("skip")), query.get("answer")
+        skip, asked_id = read_skip(query.get("skip")), query.get("answer")
         version, finding = read_version(request), read_finding(request)
+        queue = read_queue(query.get("queue"))
         with self._ledger.read() as connection:
             chosen = self._production(model) if version is None else version
             findings = [each.finding for each in family(connection, model, chosen) if each.finding]
             row = choose(connection, model, chosen, finding or next(iter(findings), None))
             if asked_id is None:
-                answer = next_waiting(connection, row, skip=skip)
+                answers = find_waiting(connection, row, queue=queue, skip=skip)
+                answer = answers[0] if answers else None
             else:
                 answer = find_answer(connection, row, _uuid("answer", asked_id))
                 if answer is None:
@@ -178,7 +189,8 @@ class LabelPageRoutes:
                 finding=row.finding,
                 findings=findings,
                 classes=(*row.classes, UNCERTAIN) if row.finding else row.classes,
-                query=urlencode(_query_of(row)),
+                query=urlencode(_query_of(row, queue)),
+                queue=queue,
                 counts=count_waiting(connection, row),
                 asked=asked,
                 link=asked and self._links.to(asked.prediction_id, asked.answer.request_id),
@@ -217,9 +229,10 @@ def _said(row: WatchedVersion, predicted: int, confidence: float) -> tuple[int, 
     return predicted, confidence
 
 
-def _query_of(row: WatchedVersion) -> dict[str, str]:
+def _query_of(row: WatchedVersion, queue: Queue) -> dict[str, str]:
     """What the page keeps in addresses."""
-    return {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
+    named = {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
+    return named if queue == "usual" else named | {"queue": queue}
 
 
 def _asked(connection: Connection, row: WatchedVersion, answer: WaitingAnswer) -> Asked:
@@ -243,15 +256,6 @@ def _uuid(name: str, value: str) -> bytes:
         raise QueryInvalid(str(error)) from None
 
 
-def _skip(text: str | None) -> int:
-    """The number of answers passed over. Raises QueryInvalid."""
-    if text is None:
-        return 0
-    return read_whole_number(
-        text, "The query's 'skip'", refusal=QueryInvalid, least=0, most=_SKIP_LIMIT
-    )
-
-
 ENDPOINTS: Final = (
     page(
         "/label/{model}",
@@ -264,7 +268,8 @@ ENDPOINTS: Final = (
             Parameter(
                 "answer", "query", str, "a prediction id; the next answer that waits if left out"
             ),
-            Parameter("skip", "query", int, "answers to pass over"),
+            OF_QUEUE,
+            OF_SKIP,
             Parameter(
                 "done", "query", Uuid, "the prediction id just labeled; the page shows its answer"
             ),

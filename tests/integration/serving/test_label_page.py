@@ -16,10 +16,12 @@ from sqlalchemy import func, select
 from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
+from tests.builders.bundles import encode
+from tests.builders.scoped import publish_scoped
 from tests.builders.services import PAGE, Running, running, until
 
 pytestmark = pytest.mark.anyio
-LABEL = "/label/tiny"
+LABEL, WAITING = "/label/tiny", "/models/tiny/report/waiting"
 UNKNOWN_ID = "0193a0f0-0000-7000-8000-000000000000"
 
 
@@ -114,6 +116,39 @@ async def test_skipped_answers_stay_in_the_queue(
     pages = [await server.page(f"{LABEL}?skip={skip}", PAGE) for skip in range(3)]
     assert asked(pages[0]) != asked(pages[1])
     assert "Back to the 2 that you skipped" in pages[2]
+
+
+async def test_doubtful_images_have_a_queue_apart_from_the_audit(tmp_path: Path) -> None:
+    async with running(publish_scoped(tmp_path / "store"), tmp_path, audit_share=0.3) as server:
+        levels = (128, 250) * 15
+        answers = {}
+        for level in levels:
+            image = encode(Image.new("RGB", (8, 8), (level, level, level)), "PNG")
+            answer = (await server.predict(image)).json()
+            answers[answer["prediction_id"]] = answer
+        chosen = [
+            key for key, each in answers.items() if each["scope"] != "in" and not each["audit"]
+        ]
+        drawn = sum(each["audit"] for each in answers.values())
+        waiting = (await server.client.get(f"{WAITING}?queue=doubtful")).json()
+        assert [each["prediction_id"] for each in waiting["answers"]] == chosen
+        assert waiting["counts"] == {
+            "drawn": drawn,
+            "others": len(levels) - drawn,
+            "doubtful": len(chosen),
+        }
+        for key in chosen:
+            page = await server.page(f"{LABEL}?queue=doubtful", PAGE)
+            assert asked(page) == key
+            form = {"prediction_id": key, "label": "normal", "queue": "doubtful"}
+            assert (await server.client.post(LABEL, data=form)).status_code == 303
+        page = await server.page(f"{LABEL}?queue=doubtful", PAGE)
+        assert 'name="prediction_id"' not in page
+        page = await server.page(f"{LABEL}?answer={chosen[0]}", PAGE)
+        assert "by console, doubtful: local" in page
+        left = (await server.client.get(WAITING)).json()
+        assert left["counts"]["drawn"] == drawn
+        assert (await server.client.get(f"{WAITING}?queue=best")).status_code == 422
 
 
 @pytest.mark.parametrize(
