@@ -55,6 +55,14 @@ def import_(
             metavar="FOLDER|CSV",
         ),
     ] = None,
+    scope_images: Annotated[
+        Path | None,
+        option(
+            "Unlabeled images like those that the model was made for, not from training, to fit "
+            "the scope check on (default: those of --data).",
+            metavar="FOLDER",
+        ),
+    ] = None,
     promote: PromoteOption = False,
     normalize: Annotated[
         str | None,
@@ -165,6 +173,7 @@ def import_(
     from model_store.foreign.class_names import given_names
     from model_store.foreign.image_input import InputWishes
     from model_store.foreign.import_choices import ImportChoices
+    from model_store.foreign.labeled_folder import read_unlabeled_folder
     from model_store.foreign.model_import import import_source
     from model_store.foreign.preprocessing_decision import PreprocessingWishes
     from model_store.foreign.truth import read_labeled
@@ -194,10 +203,13 @@ def import_(
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled(data, group_pattern=group_pattern)
+    scope = scope_images and read_unlabeled_folder(scope_images, group_pattern=group_pattern)
     source = _source(model, architecture, choices, images)
     note_weaker_bounds()
     with bars() as progress:
-        done = import_source(source, target, named, choices=choices, data=images, progress=progress)
+        done = import_source(
+            source, target, named, choices=choices, data=images, scope=scope, progress=progress
+        )
     if promote:
         promote_version(target, named, done.version)
     if json_out:

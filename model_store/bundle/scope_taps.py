@@ -1,7 +1,7 @@
 """Which of a network's maps its scope check looks at.
 
-A network of few layers is looked at behind its first layer alone, at means and spreads: what comes
-later knows little but the classes, and costs time that such a network does not take itself.
+A network of few layers is looked at behind its first layer alone: what comes later knows little but
+the classes, and costs time that such a network does not take itself.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,6 @@ from typing import Final
 DEPTHS: Final = 6
 FEW_LAYERS: Final = 12
 WIDEST: Final = 320  # features in all: of more, a few hundred images tell little (docs/results.md)
-
-
-def has_few_layers(sizes: Sequence[int]) -> bool:
-    """Whether a network with maps of these channels has so few that their spreads are used too."""
-    return len(sizes) < FEW_LAYERS
 
 
 def chosen_taps(sizes: Sequence[int]) -> list[int]:
@@ -28,7 +23,7 @@ def chosen_taps(sizes: Sequence[int]) -> list[int]:
     >>> chosen_taps([600, 32, 64]), chosen_taps([600]), chosen_taps([32, 16] * 6)
     ([1], [], [1, 3, 5, 7, 9, 11])
     """
-    if has_few_layers(sizes):
+    if len(sizes) < FEW_LAYERS:
         return [place for place, size in enumerate(sizes) if size <= WIDEST][:1]
     count = min(DEPTHS, len(sizes))
     bounds = [round(len(sizes) * part / max(count, 1)) for part in range(count + 1)]

@@ -22,6 +22,7 @@ from model_store.image.suffixes import SUFFIX_LIST, images_below
 
 SPLITS: Final = ("test", "validation", "valid", "val", "train")  # training saw the first least
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
+MIN_UNLABELED: Final = 38  # half of them is the fewest with a p-value as small as 0.05
 BATCH: Final = 16
 HEADER_TAG: Final = "PatientID"
 
@@ -63,6 +64,14 @@ class LabeledImages:
         return np.array([place[each] for each in self.labels], np.int64)
 
 
+@dataclass(frozen=True)
+class UnlabeledImages:
+    """Image files, and whether each (N,) belongs to the half that calibrates the scope check."""
+
+    paths: tuple[Path, ...]
+    held_out: npt.NDArray[np.bool_]
+
+
 def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> LabeledImages:
     """List and divide a labeled folder. Raises LabeledFolderRefused."""
     if not root.is_dir():
@@ -88,18 +97,38 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     groups, grouped_by = image_groups(base, paths, group_pattern)
     place = {name: at for at, name in enumerate(classes)}
     labels = np.array([place[name] for name in names], np.int64)
-    _, half = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
-    held_out = np.zeros(len(paths), np.bool_)
-    held_out[half] = True
-    if held_out.all() or not held_out.any():
-        raise LabeledFolderRefused(
-            f"all images of {base} belong to one group, so no half can be held out: see "
-            "--group-pattern"
-        )
+    held_out = _halves(labels, groups, digests, base)
     total = hashlib.sha256()
     for (path, name), digest in zip(files, digests, strict=True):
         total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
     return LabeledImages(base, paths, names, held_out, total.hexdigest(), grouped_by)
+
+
+def read_unlabeled_folder(root: Path, *, group_pattern: str | None = None) -> UnlabeledImages:
+    """List images anywhere below a folder, and divide them. Raises LabeledFolderRefused."""
+    paths = tuple(images_below(root)) if root.is_dir() else ()
+    if len(paths) < MIN_UNLABELED:
+        raise LabeledFolderRefused(
+            f"{root} has {len(paths)} images; a scope check needs {MIN_UNLABELED} ({SUFFIX_LIST})"
+        )
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    groups, _ = image_groups(root, paths, group_pattern)
+    return UnlabeledImages(paths, _halves(np.zeros(len(paths), np.int64), groups, digests, root))
+
+
+def _halves(
+    labels: npt.NDArray[np.int64], groups: list[str | None], digests: list[str], root: Path
+) -> npt.NDArray[np.bool_]:
+    """Whether each image (N,) belongs to the half that measures."""
+    _, half = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
+    held_out = np.zeros(len(labels), np.bool_)
+    held_out[half] = True
+    if held_out.all() or not held_out.any():
+        raise LabeledFolderRefused(
+            f"all images of {root} belong to one group, so no half can be held out: see "
+            "--group-pattern"
+        )
+    return held_out
 
 
 def _base(root: Path) -> Path:

@@ -18,7 +18,13 @@ from model_store.foreign.class_names import ClassNames
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import LabeledImages, common_size, decoded
+from model_store.foreign.labeled_folder import (
+    LabeledImages,
+    UnlabeledImages,
+    common_size,
+    decoded,
+    read_unlabeled_folder,
+)
 from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
@@ -76,6 +82,7 @@ def import_model(
     name: str,
     *,
     data: Path | None = None,
+    scope_images: Path | None = None,
     classes: Sequence[str] | None = None,
     choices: ImportChoices | None = None,
 ) -> ImportedModel:
@@ -87,6 +94,8 @@ def import_model(
         name: under which it will be served.
         data: labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with a column for
             each finding. Without them the model is published uncalibrated.
+        scope_images: a folder of unlabeled images like those that the model was made for, not
+            from training, which the scope check is fitted on; by default those of `data`.
         classes: names in the order of the model's scores, if the file does not tell them.
         choices: whatever else the caller decides.
 
@@ -98,7 +107,9 @@ def import_model(
     if classes is not None:
         chosen = replace(chosen, classes=ClassNames(tuple(classes), "as given"))
     images = None if data is None else read_labeled(data)
-    return import_source(open_source(path), store, name, choices=chosen, data=images)
+    scope = None if scope_images is None else read_unlabeled_folder(scope_images)
+    source = open_source(path)
+    return import_source(source, store, name, choices=chosen, data=images, scope=scope)
 
 
 def import_source(
@@ -108,6 +119,7 @@ def import_source(
     *,
     choices: ImportChoices,
     data: LabeledData | None = None,
+    scope: UnlabeledImages | None = None,
     progress: Progress = silent,
 ) -> ImportedModel:
     """Publish a foreign model as the next version of `name`.
@@ -118,6 +130,7 @@ def import_source(
         name: under which it will be served.
         choices: what the caller decides.
         data: labeled images; without them the model is published uncalibrated.
+        scope: images that the scope check is fitted on; by default those of `data`.
         progress: called with a stage, images done, and images in all.
 
     Raises:
@@ -137,22 +150,20 @@ def import_source(
             return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
 
         names, truth, decision = settled(source, inspection, choices, data, run, progress)
-        figures, predicted = unlabeled(inspection.scores.reading, names.names), None
+        figures = unlabeled(inspection.scores.reading, names.names)
         if truth is not None:
             logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
             figures = truth.figures(
                 logits, seen, calibrate=choices.calibrate, anyway=choices.anyway
             )
-            predicted = logits.argmax(axis=1) if figures.findings is None else None
         core.unload()
         graph = figures.applied(wrap(inspection.core, decision.preprocessing, names.names))
         difference = verify(
             graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
         )
         spec = spec_of(decision.preprocessing, inspection.image)
-        checked = with_scope_check(
-            graph, sandbox, data, spec=spec, classes=names.names, predicted=predicted
-        )
+        exclusive = names.names if inspection.scores.reading == "exclusive" else ()
+        checked = with_scope_check(graph, sandbox, scope or data, spec=spec, classes=exclusive)
         probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
     inferences = [
         *of_size(inspection),

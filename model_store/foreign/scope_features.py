@@ -5,7 +5,7 @@ that Candor trains. The first of these sees the image itself and is used only if
 Which tensors there are, and their sizes, is found by running the graph.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +14,14 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from model_store.bundle.graph import INPUT
+from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.bundle.graph_part import GraphPart
 from model_store.bundle.scope_card import ScopeCard
 from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
-from model_store.bundle.scope_taps import WIDEST, chosen_taps, has_few_layers
+from model_store.bundle.scope_taps import WIDEST, chosen_taps
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.labeled_folder import decoded
+from model_store.foreign.labeled_folder import UnlabeledImages, decoded
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
@@ -66,11 +66,10 @@ class _Tap:
 def with_scope_check(
     model: bytes,
     sandbox: Sandbox,
-    data: LabeledData | None,
+    data: LabeledData | UnlabeledImages | None,
     *,
     spec: InputSpec,
-    classes: tuple[str, ...],
-    predicted: npt.NDArray[np.int64] | None = None,
+    classes: tuple[str, ...] = (),
 ) -> CheckedGraph:
     """Fit a scope check on images, one half of them describing and the other calibrating.
 
@@ -79,8 +78,7 @@ def with_scope_check(
         sandbox: where it runs.
         data: the images, with their halves; their labels are not used.
         spec: the graph's input.
-        classes: names, (K,).
-        predicted: (N,) predicted classes of all images, if they are exclusive.
+        classes: names, (K,), if they are exclusive.
     """
     if data is None:
         return CheckedGraph(model, notes=(f"{_NONE} no images were given to fit it on.",))
@@ -91,27 +89,35 @@ def with_scope_check(
         if featured is None:
             return CheckedGraph(model, notes=(f"{_NONE} the graph shows no features of an image.",))
         session = sandbox.load(featured)
-        rows = [
-            np.concatenate(
-                [
-                    session.run({INPUT: pixels}, [SCOPE_FEATURES])[SCOPE_FEATURES]
-                    for _, pixels in decoded(data.paths, numbers.tolist(), spec)
-                ]
-            )
+        fitted, calibrated = (
+            [
+                session.run({INPUT: pixels}, [SCOPE_FEATURES, OUTPUT])
+                for _, pixels in decoded(data.paths, numbers.tolist(), spec)
+            ]
             for numbers in (fitting, held_out)
-        ]
+        )
         session.unload()
     except ForeignModelRefused as error:
         return CheckedGraph(model, notes=(f"{_NONE} {error}.",))
     check = fit_scope(
-        ScopeFeatures(rows[0], rows[1], "means of what enters its layers"),
+        ScopeFeatures(
+            _joined(fitted, SCOPE_FEATURES),
+            _joined(calibrated, SCOPE_FEATURES),
+            "means of what enters its layers",
+        ),
         split=SPLIT,
         classes=classes,
-        predicted=None if predicted is None else predicted[held_out],
+        predicted=_joined(calibrated, OUTPUT).argmax(axis=1) if classes else None,
     )
     if check is None:
         return CheckedGraph(model, notes=(f"{_NONE} {len(held_out)} images cannot calibrate it.",))
     return CheckedGraph(with_scope(featured, check.parameters), check.card)
+
+
+def _joined(
+    batches: Sequence[Mapping[str, npt.NDArray[np.float32]]], name: str
+) -> npt.NDArray[np.float32]:
+    return np.concatenate([each[name] for each in batches])
 
 
 def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
@@ -125,8 +131,6 @@ def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
     proto = onnx.load_model_from_string(model)
     place, part = _Place(proto), GraphPart("scope_tap_")
     rows = [_row(proto, part, tap) for tap in chosen]
-    if has_few_layers(sizes):
-        rows += [_spreads(proto, part, tap) for tap in chosen if tap.operator in _CONVOLUTIONS]
     place.add(part, {SCOPE_FEATURES: part.add("Concat", *rows, axis=1)})
     return bytes(proto.SerializeToString(deterministic=True))
 
@@ -139,15 +143,6 @@ def _row(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
     if tap.size > WIDEST:
         row = part.add("Gather", row, _spread(np.arange(tap.size), WIDEST), axis=1)
     return row
-
-
-def _spreads(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
-    """The standard deviations [N, C] over the positions of a map of at most WIDEST channels."""
-    values = part.add("Cast", tap.tensor, to=TensorProto.FLOAT)
-    mean = reduced(proto, part, "ReduceMean", values, axes=tap.axes, keepdims=1)
-    apart = part.add("Sub", values, mean)
-    squares = part.add("Mul", apart, apart)
-    return part.add("Sqrt", reduced(proto, part, "ReduceMean", squares, axes=tap.axes, keepdims=0))
 
 
 def _probed(model: bytes, sandbox: Sandbox) -> list[_Tap]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from calibration.wording import counted
-from model_store.bundle.scope_taps import chosen_taps, has_few_layers
+from model_store.bundle.scope_taps import chosen_taps
 from model_store.image import InputSpec
 
 Tap = nn.Conv2d | nn.Linear
@@ -20,32 +20,22 @@ Tap = nn.Conv2d | nn.Linear
 
 class ScopeTaps(nn.Module):
     """uint8 (N, C, H, W) -> logits (N, K) and features (N, D) of a classifier: means of what enters
-    `taps`, some of its layers, and with `spreads` its standard deviations too.
+    `taps`, some of its layers.
     """
 
-    def __init__(
-        self, classifier: nn.Module, taps: Sequence[nn.Module], *, spreads: bool = False
-    ) -> None:
+    def __init__(self, classifier: nn.Module, taps: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.classifier, self.taps, self.spreads = classifier, tuple(taps), spreads
+        self.classifier, self.taps = classifier, tuple(taps)
 
     @property
     def described(self) -> str:
         """Which features these are, for people."""
-        what = "means and spreads" if self.spreads else "means"
-        return f"{what} of maps at {counted(len(self.taps), 'depth')}"
+        return f"means of maps at {counted(len(self.taps), 'depth')}"
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         with _inputs_of(self.taps) as seen:
             logits = self.classifier(image)
-        rows = [_pooled(each, seen[each]) for each in self.taps]
-        if self.spreads:
-            rows += [
-                seen[each].std(dim=(2, 3), unbiased=False)
-                for each in self.taps
-                if isinstance(each, nn.Conv2d)
-            ]
-        return logits, torch.cat(rows, dim=1)
+        return logits, torch.cat([_pooled(each, seen[each]) for each in self.taps], dim=1)
 
 
 def find_taps(classifier: nn.Module, spec: InputSpec) -> ScopeTaps | None:
@@ -58,7 +48,7 @@ def find_taps(classifier: nn.Module, spec: InputSpec) -> ScopeTaps | None:
     reached = [layer for layer in seen if len(seen[layer]) == len(blank)][1:]
     sizes = [_pooled(layer, seen[layer]).shape[1] for layer in reached]
     chosen = [reached[place] for place in chosen_taps(sizes)]
-    return ScopeTaps(classifier, chosen, spreads=has_few_layers(sizes)) if chosen else None
+    return ScopeTaps(classifier, chosen) if chosen else None
 
 
 @contextmanager

@@ -114,6 +114,22 @@ def test_without_images_or_features_it_says_that_there_is_none(tmp_path: Path) -
     assert any("no features" in note for note in said["notes"])
 
 
+def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    unlabeled = labeled_folder(tmp_path / "images", images=40)
+    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb")
+    said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
+    assert not any("no scope check" in note for note in said["notes"])
+    assert card.scope is not None
+    assert card.scope.flagged.n >= 50
+    assert set(card.scope.by_class or ()) <= {"a", "b", "c"}
+    images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
+    assert (p_values(graph, images) <= 0.05).all()
+    few = labeled_folder(tmp_path / "few", images=4)
+    wrong = ["import", str(path), "--store", str(tmp_path / "store"), "--scope-images", str(few)]
+    assert CliRunner().invoke(app, wrong).exit_code == 1
+
+
 def test_few_images_calibrate_nothing(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=4)

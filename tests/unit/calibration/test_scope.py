@@ -16,6 +16,7 @@ from calibration.scope.scores import (
     virtual_logit,
 )
 from calibration.scope.verdict import scope_of
+from calibration.scope.watch import follow_doubtful
 
 
 def cloud(seed: int, count: int, shift: float = 0.0) -> np.ndarray:
@@ -89,3 +90,24 @@ def test_few_images_flag_none() -> None:
 
 def test_the_words_follow_alpha() -> None:
     assert [scope_of(p, 0.2) for p in (0.2, 0.21, 0.02)] == ["doubtful", "in", "out"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("images", [3, 40])
+def test_the_alarm_of_doubtful_images_keeps_its_promise(images: int) -> None:
+    """A year of days for each of 1,000 versions whose share is the largest that the card allows."""
+    random, share = np.random.default_rng(images), flagged_share(300)[1]
+    raised = 0
+    for _ in range(1_000):
+        served = random.poisson(images, 365)
+        doubtful = random.binomial(served, share)
+        days = list(zip(range(365), served.tolist(), doubtful.tolist(), strict=True))
+        raised += follow_doubtful(days, share).raised_on is not None
+    assert raised <= 10 + 3 * np.sqrt(10)  # of 1 in 100, and what chance adds to it
+
+
+def test_a_year_later_a_change_is_still_seen() -> None:
+    calm = [(day, 40, 2) for day in range(365)]
+    found = follow_doubtful([*calm, *((day, 40, 10) for day in range(365, 380))], 0.077)
+    assert found.raised_on is not None
+    assert 365 <= found.raised_on < 372
