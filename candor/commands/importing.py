@@ -203,7 +203,9 @@ def import_(
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled(data, group_pattern=group_pattern)
-    scope = scope_images and read_unlabeled_folder(scope_images, group_pattern=group_pattern)
+    scope = None
+    if scope_images is not None:
+        scope = read_unlabeled_folder(scope_images, group_pattern=group_pattern)
     source = _source(model, architecture, choices, images)
     note_weaker_bounds()
     with bars() as progress:

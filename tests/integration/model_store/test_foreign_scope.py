@@ -117,7 +117,7 @@ def test_without_images_or_features_it_says_that_there_is_none(tmp_path: Path) -
 def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     unlabeled = labeled_folder(tmp_path / "images", images=40)
-    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb")
+    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb", "--exclusive")
     said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
     assert not any("no scope check" in note for note in said["notes"])
     assert card.scope is not None
