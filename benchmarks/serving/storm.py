@@ -27,7 +27,7 @@ from model_store.store.store import Store
 PEAK_CONNECTIONS, PEAK_S = 16, 10.0
 STORM_CONNECTIONS = 512
 OF_PEAK, RECOVERY_S, GROWTH_MB = 0.9, 1.5, 50.0
-# Images that may wait, or a second; 20 % more than that (decision 58).
+# Images that may wait, or a second; 20 % more than that.
 WAITING, LEAST_S, SPARE = 64, 1.0, 1.2
 
 
