@@ -1,6 +1,6 @@
-"""The JSON Schema of card.json, made from `Card`; in the wheel and the documentation.
+"""The JSON Schema of card.json, made from `Card`; in the wheel, and by a link in the documentation.
 
-`python -m model_store.bundle.card_schema` writes both files again after a change of the card.
+`python -m model_store.bundle.card_schema` writes it again after a change of the card.
 """
 
 import json
@@ -10,7 +10,6 @@ from typing import Any
 from model_store.bundle.card import FORMAT_VERSION, Card
 
 SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
-PUBLISHED_FILE = Path(__file__).parents[2] / "docs/reference/card.schema.json"  # in a checkout
 
 
 def card_schema() -> dict[str, Any]:
@@ -27,10 +26,9 @@ def card_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """Return the text of both files."""
+    """Return the text of the file."""
     return json.dumps(card_schema(), indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    for path in (SCHEMA_FILE, PUBLISHED_FILE):
-        path.write_text(schema_text(), encoding="utf-8")
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
