@@ -1,7 +1,4 @@
-"""How often the inference is right, scene by scene, as a table.
-
-python -m benchmarks.diagnosis [--runs 20] [--seed 1000] [--only SCENE]
-"""
+"""How often the inference is right, scene by scene: `python -m benchmarks.diagnosis --help`."""
 
 import time
 from collections import defaultdict

@@ -51,6 +51,11 @@ class World:
     def confidence(self) -> Array:
         return np.asarray(self.probabilities.max(axis=1))
 
+    @property
+    def site(self) -> Codes:
+        """The codes of the tag `site`."""
+        return self.tags["site"].codes
+
     def after(self, share: float) -> Mask:
         """The answers after this share of the time."""
         return self.served_s >= self.time(share)
