@@ -1,6 +1,7 @@
-"""Counts and percentages in sentences."""
+"""Counts, percentages and lists in sentences."""
 
 import math
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -19,6 +20,16 @@ def counted(number: int, noun: str) -> str:
         else f"{noun}s"
     )
     return f"{number:,} {plural}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are.
+
+    >>> some(["a", "b"], 2), some(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def percent(ratio: float | None, *, signed: bool = False) -> str:

@@ -25,10 +25,7 @@ LOOK_S: Final = 0.02
 
 
 class ChildWatch:
-    """Bounds a child's memory, and ends it with this process.
-
-    Give `child_end` to the child (`end_with`), then call `follow`.
-    """
+    """Bounds a child's memory, ends it with this process: give it `child_end`, call `follow`."""
 
     def __init__(self) -> None:
         """Raises OSError."""

@@ -183,9 +183,7 @@ class LabelUnknown(MonitoringError, ValueError):
 
 
 class FindingUnknown(MonitoringError, ValueError):
-    """A finding that the model does not answer; `findings`: those it does, none of a model with
-    exclusive classes.
-    """
+    """A finding that the model does not answer; `findings`: those that it does."""
 
     def __init__(self, finding: str, findings: Sequence[str]) -> None:
         self.finding, self.findings = finding, findings

@@ -48,10 +48,7 @@ class ModelUnusable(ServingError, RuntimeError):
 
 
 class ProbesDiffer(ModelUnusable):
-    """A version answers its probe images differently here than where it was published.
-
-    `difference`: the largest of a probability.
-    """
+    """A version answers its probe images otherwise here; `difference`: of a probability."""
 
     def __init__(self, model: str, version: int, difference: float) -> None:
         self.difference = difference

@@ -110,9 +110,6 @@ class SettingTable(BaseSettings):
     machine than where it was published: refuse to load it, or warn."""
     threads: int = Field(0, ge=0, le=1024)
     """Inference threads on the CPU; 0: one per available core, or one for a light model."""
-    spinning: bool = False
-    """Let inference threads spin between batches: faster on an idle machine, slower on a shared
-    one."""
     max_batch: int = Field(16, ge=1, le=256)
     """Largest batch, in images."""
     inference_memory_bytes: int = Field(4 * 2**30, ge=2**28)

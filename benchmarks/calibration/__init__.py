@@ -1,3 +1,1 @@
-"""Measures of ten million predictions: Candor beside torchmetrics and netcal, on the same arrays in
-one run.
-"""
+"""Measures of ten million predictions: Candor beside torchmetrics and netcal, in one run."""

@@ -1,3 +1,1 @@
-"""What a stranger gets with the defaults, beside the head that a careful person fits by hand on the
-same features.
-"""
+"""What the defaults give, beside the head that a careful person fits on the same features."""

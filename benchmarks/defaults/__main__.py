@@ -60,9 +60,7 @@ class DefaultsRow(NamedTuple):
 
 
 def measure(folder: Path, seed: int, *, home: Path, known: dict[bytes, Maps]) -> DefaultsRow:
-    """Train with the defaults, fit by hand, and measure both on test; `known` has feature maps, and
-    gets new ones.
-    """
+    """Train with the defaults, fit by hand, and measure both on test; `known` has feature maps."""
     run, cache = home / "run", home / ".cache/candor"
     pattern = GROUP_PATTERNS.get(folder.name)
     dataset = load_dataset(str(folder), cache=cache, seed=seed, group_pattern=pattern)

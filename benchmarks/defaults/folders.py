@@ -34,9 +34,7 @@ TEXTURES = {
 
 
 def rare(folder: Path, data: Path) -> None:
-    """348 gray radiographs of 256 pixels as JPEG: 230 without findings, 115 with pneumonia, three
-    with covid.
-    """
+    """348 gray radiographs of 256 pixels: 230 without findings, 115 pneumonia, three covid."""
     for name, count in (("no_findings", 230), ("pneumonia", 115), ("covid-19", 3)):
         for path in radiographs(data, name)[:count]:
             _save(folder / name / path.name, np.asarray(Image.open(path)))

@@ -1,6 +1,4 @@
-"""python -m benchmarks.ledger: the recorder's speed, labels in bulk, searches of answers, and
-reports on a ledger of ten million predictions.
-"""
+"""The recorder's speed, labels in bulk, searches, and reports on ten million predictions."""
 
 import argparse
 import tempfile

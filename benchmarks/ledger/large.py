@@ -1,6 +1,4 @@
-"""A ledger of ten million predictions over a year from twenty sites, a fifth of them labeled, and
-the cost of a report on it.
-"""
+"""A ledger of ten million predictions of a year, and the cost of a report on it."""
 
 import time
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The cost of a table over HTTP: predictions and labels sent to a real `candor monitor` on one
-loopback connection.
-"""
+"""The cost of a table over HTTP: predictions and labels sent to a real `candor monitor`."""
 
 import json
 import os
@@ -21,9 +19,7 @@ NDJSON = "application/x-ndjson"
 
 
 def upload_rates(folder: Path, count: int) -> Iterator[tuple[str, float, float]]:
-    """What was sent, and its rows per processor second of the server and per wall-clock second; the
-    ledger is in `folder`.
-    """
+    """What was sent, and its rows per processor second of the server and per second."""
     confidence = np.random.default_rng(0).uniform(0.5, 1, count).round(4).tolist()
     answers = [
         json.dumps({"request_id": f"scan-{n}", "predicted": CLASSES[n % 2], "confidence": p})

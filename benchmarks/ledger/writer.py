@@ -57,9 +57,7 @@ class Writer:
         seconds: float = float("inf"),
         in_flight: int = IN_FLIGHT,
     ) -> list[PredictionRow]:
-        """Record the batches, or those of the first `seconds`, while so many wait for their commit.
-        Return their rows, once all are committed.
-        """
+        """Record the batches, or those of the first `seconds`; return their rows once committed."""
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         recorded, waiting, until_s = list[PredictionRow](), 0, time.perf_counter() + seconds
         for rows in batches:

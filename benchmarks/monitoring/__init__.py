@@ -1,3 +1,1 @@
-"""Simulations: the drift watch against other detectors, and the effect of selective labels on every
-figure.
-"""
+"""Simulations: the drift watch and other detectors, and the effect of selective labels."""

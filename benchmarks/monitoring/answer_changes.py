@@ -1,6 +1,4 @@
-"""The sign for changed predictions: false alarms over a year, days until a change is noticed, and
-the real shift.
-"""
+"""The sign for changed predictions: false alarms, days until a change is noticed, a real shift."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +20,7 @@ ORDERS = 20
 def stream(
     seed: int, *, classes: int, reference: int, days: int = DAYS, after: int = 0, **change: float
 ) -> AnswerDrift:
-    """Follow a stream of A_DAY predictions a day that changes after some days; a reference of 0 is
-    none.
-    """
+    """Follow A_DAY predictions a day that change after some days; a reference of 0 is none."""
     rng = np.random.default_rng(seed)
     known = (
         _drawn(rng, reference, classes)
@@ -68,9 +64,7 @@ def _noticed(
 
 
 def real_shift(predictions: Path) -> Iterator[dict[str, Any]]:
-    """PneumoniaMNIST: half of validation as reference, then the other half, or the test split, 100
-    predictions a day.
-    """
+    """PneumoniaMNIST: half of validation as reference, then the other half, or the test split."""
     data = np.load(predictions)
     temperature = fit_temperature(data["val_logits"], data["val_labels"])
     p = {name: apply_temperature(data[f"{name}_logits"], temperature) for name in ("val", "test")}
@@ -94,9 +88,7 @@ def real_shift(predictions: Path) -> Iterator[dict[str, Any]]:
 def _drawn(
     rng: np.random.Generator, n: int, classes: int, *, shift: float = 0.0, scale: float = 1.0
 ) -> IntArray:
-    """Counts of n predictions whose logits have a standard deviation of 2, times `scale`; `shift`
-    is added to class 1.
-    """
+    """Counts of n predictions whose logits deviate by 2 * `scale`; `shift` is added to class 1."""
     logits = 2 * scale * rng.normal(size=(n, classes))
     logits[:, 1] += shift
     return _counted(softmax(logits))

@@ -1,6 +1,4 @@
-"""Estimated performance against what labels show: calibrated and miscalibrated streams, and the
-real shift.
-"""
+"""Estimated performance against what labels show: simulated streams, and the real shift."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -75,9 +73,7 @@ def before_labels(*, streams: int, predictions: Path | None) -> Iterator[dict[st
 
 
 def real_shift(predictions: Path) -> Iterator[dict[str, Any]]:
-    """A run calibrated on validation, estimated on the test split: from confidence alone, and after
-    half its labels.
-    """
+    """A calibrated run, estimated on the test split: from confidence, and after half its labels."""
     data = np.load(predictions)
     temperature = fit_temperature(data["val_logits"], data["val_labels"])
     splits = {
@@ -93,9 +89,7 @@ def real_shift(predictions: Path) -> Iterator[dict[str, Any]]:
 
 
 def _halves(p: FloatArray, labels: IntArray) -> Iterator[dict[str, Any]]:
-    """Half of the labels correct the estimate for the other half, in random orders: mean error and
-    coverage.
-    """
+    """Half of the labels correct the estimate for the other half: mean error and coverage."""
     found: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for order in range(ORDERS):
         one, other = np.array_split(np.random.default_rng(order).permutation(len(p)), 2)

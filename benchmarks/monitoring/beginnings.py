@@ -1,6 +1,4 @@
-"""The quality of an alarm's estimated start: its error, and the width and coverage of its
-interval.
-"""
+"""The quality of an alarm's estimated start: its error, and width and coverage of its interval."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -30,9 +30,7 @@ def candor(*, average_run_length: float = ARL, tolerance: float = 0.025, classes
 
 
 def windowed_ece(*, window: int = 500, margin: float = 0.02) -> Alarm:
-    """Alarm when the ECE of the last `window` labels exceeds its mean over the first `window` plus
-    a margin.
-    """
+    """Alarm when the ECE of the last `window` labels exceeds that of the first plus a margin."""
 
     def alarm(seen: Labels) -> int | None:
         ece = sliding_ece(seen, window)
@@ -52,9 +50,7 @@ def sliding_ece(seen: Labels, window: int) -> FloatArray:
 
 
 def cusum(*, shift: float = 0.4, threshold: float = math.log(ARL)) -> Alarm:
-    """Page's CUSUM of the log-likelihood ratio of a log-odds shift, either way; ARL >=
-    exp(threshold)/2 (Lorden).
-    """
+    """Page's CUSUM of a log-odds shift, either way; ARL >= exp(threshold)/2 (Lorden)."""
 
     def alarm(seen: Labels) -> int | None:
         odds = np.exp([-shift, shift])
@@ -101,9 +97,7 @@ def _first(over: np.ndarray, start: int = 0) -> int | None:
 
 
 def published() -> dict[str, tuple[Alarm, int]]:
-    """The detectors of river, if it is installed, each with the number of streams that it is fast
-    enough for.
-    """
+    """The detectors of river, if installed, each with the streams that it is fast enough for."""
     try:
         from river import drift
         from river.drift import binary

@@ -18,9 +18,7 @@ MARKS = (30, 100, 300, 1_000, 5_000, 20_000)
 
 
 def calm_evidence(*, shape: str, streams: int) -> dict[int, list[float]]:
-    """Evidence of calibrated streams as a share of what an alarm takes: quantiles .05, .5 and .95
-    by labels.
-    """
+    """Evidence of calibrated streams as a share of an alarm's: quantiles .05, .5, .95 by labels."""
     shares = []
     for seed in range(streams):
         stream, detector, row = (
@@ -38,9 +36,7 @@ def calm_evidence(*, shape: str, streams: int) -> dict[int, list[float]]:
 
 
 def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.82) -> float:
-    """Median labels until a drop from `was` to `now` is found, 20 labels a day, after so many
-    labels without one.
-    """
+    """Median labels until a drop from `was` to `now` is found, after so many without one."""
     delays = []
     for seed in range(models):
         rng = np.random.default_rng(seed)

@@ -1,6 +1,4 @@
-"""False alarms where images of one patient err together, with and without their patients, and the
-delay where they are independent.
-"""
+"""False alarms where images of a patient err together, with and without patients, and delays."""
 
 from collections.abc import Iterator
 from typing import Any

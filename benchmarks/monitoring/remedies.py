@@ -51,9 +51,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class CaseMix:
-    """A calibrated model whose classes have become more and less frequent, by a factor each (label
-    shift).
-    """
+    """A calibrated model whose classes' frequencies changed by a factor each (label shift)."""
 
     factor: FloatArray
 
@@ -80,9 +78,7 @@ def overconfident(rng: np.random.Generator, k: int) -> Shift:
 
 @dataclass(frozen=True)
 class Scene:
-    """What has changed, and which answers get a label: `chosen` returns their relative frequency;
-    None for all.
-    """
+    """What has changed; `chosen` returns relative frequencies of labels, None for all."""
 
     world: Callable[[np.random.Generator, int], World]
     chosen: Choice | None = None
@@ -107,9 +103,7 @@ SCENES: dict[str, Scene] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One scene and number of labels. NLL are means over the shifts, in nats, measured on fresh
-    answers.
-    """
+    """One scene and number of labels. NLL: means over the shifts, nats, on fresh answers."""
 
     kind: str
     labels: int
@@ -126,9 +120,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Labeled:
-    """Labeled answers of a simulated model: logits (N, K), labels (N,), its card, and who was
-    labeled of all served.
-    """
+    """Logits (N, K), labels (N,), the card, and who was labeled of all served."""
 
     logits: FloatArray
     labels: IntArray
@@ -170,9 +162,7 @@ METHODS: dict[str, Callable[[Labeled], Affine | None]] = {
 
 
 def simulate(*, shifts: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """The fields of a Row for every scene with each number of labels and method; shifts have 2, 3
-    or 5 classes in turn.
-    """
+    """The fields of a Row for every scene, number of labels and method; 2, 3, 5 classes in turn."""
     for kind, scene in SCENES.items():
         for labels in LABELS:
             figures: dict[str, list[tuple[float, float, float, float, bool]]] = {
@@ -225,9 +215,7 @@ def _shares(weights: FloatArray) -> FloatArray:
 
 
 def _judge(probabilities: FloatArray, labels: IntArray) -> tuple[float, float]:
-    """Return NLL and the largest |confidence - accuracy| of the answers of one class that make up 2
-    % of all.
-    """
+    """Return NLL and the largest |gap| of the answers of one class that make up 2 % of all."""
     confidence, predicted = top_label(probabilities)
     counts = np.bincount(predicted, minlength=probabilities.shape[1])
     sums = np.bincount(

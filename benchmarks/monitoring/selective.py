@@ -1,6 +1,4 @@
-"""Selective labels: a perfectly calibrated model whose wrong answers get a label more often than
-its right ones.
-"""
+"""Selective labels: a calibrated model whose wrong answers get a label more often."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,9 +15,7 @@ from calibration.measures.metrics import ece, noise_floor
 
 @dataclass(frozen=True)
 class Selective:
-    """The ECE by each method, over the same served answers. Alarms are label numbers; None means no
-    alarm.
-    """
+    """The ECE by each method over the same answers. Alarms are label numbers; None: no alarm."""
 
     answers: int
     true_ece: float
@@ -42,9 +38,7 @@ def simulate(
     shape: str = TWO_CLASSES,
     seed: int = 0,
 ) -> Selective:
-    """Label right answers with probability `right`, wrong ones `ratio` times as often; audit
-    `share` of all answers.
-    """
+    """Label right answers with probability `right`, wrong ones `ratio` times as often."""
     served = labels(seed, answers, shape=shape, gap=gap)
     rng = np.random.default_rng(seed + 1)
     selected = rng.random(answers) < np.where(served.correct, right, right * ratio)

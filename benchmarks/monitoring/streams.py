@@ -17,9 +17,7 @@ NARROW, TWO_CLASSES, SURE = SHAPES
 
 @dataclass(frozen=True)
 class Labels:
-    """Arrays of shape (N,): confidence, whether the answer was right, and the predicted class (0 or
-    1).
-    """
+    """Arrays (N,): confidence, whether the answer was right, and the predicted class (0 or 1)."""
 
     confidence: FloatArray
     correct: npt.NDArray[np.bool_]

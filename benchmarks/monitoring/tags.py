@@ -1,6 +1,4 @@
-"""Drift watches of tags: the one promise that all alarms share, and what it costs to find one site
-that is off.
-"""
+"""Drift watches of tags: the promise that they share, and the delay until one site is found."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -63,9 +61,7 @@ def false_alarms(*, shape: str, streams: int) -> tuple[int, int]:
 
 
 def delay(seed: int, *, shape: str, gap: float) -> tuple[float, float]:
-    """Labels from the change of one site, whose answers become overconfident by `gap`, until its
-    own alarm and until that of all answers; infinity if there was none.
-    """
+    """Labels from the change of a site by `gap` to its alarm and to that of all; infinity: none."""
     n, settings = BEFORE + AFTER, DriftSettings(class_count=2)
     seen, site = labels(seed, n, shape=shape), values(seed, n)["site"] == SMALL_SITE - 1
     rng = np.random.default_rng((seed, 2))

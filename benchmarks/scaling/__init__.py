@@ -1,3 +1,1 @@
-"""What a thousand answers and labels cost on this machine, and what follows for up to a billion a
-day.
-"""
+"""What a thousand answers and labels cost here, and what follows for a billion a day."""

@@ -1,6 +1,4 @@
-"""What answers and labels cost in a ledger: processor time, bytes on disk, and the most rows a
-second.
-"""
+"""What answers and labels cost in a ledger: processor time, bytes on disk, rows a second."""
 
 import itertools
 import json
@@ -25,9 +23,7 @@ WRITERS = (1, 2, 4)
 
 @dataclass(frozen=True)
 class RowCost:
-    """Of a thousand rows: processor seconds of the client and of the database's own processes,
-    bytes on disk.
-    """
+    """Of a thousand rows: processor seconds of client and database, bytes on disk."""
 
     client_cpu_s: float
     database_cpu_s: float
@@ -36,9 +32,7 @@ class RowCost:
 
 @dataclass(frozen=True)
 class LedgerCost:
-    """The costs of one database. `most_rows_per_s` is by the number of processes that write at the
-    same time, `pruned_per_s` answers deleted a second, each with its label.
-    """
+    """The costs of one database; `most_rows_per_s` by processes that write at the same time."""
 
     database: str
     answers: RowCost
@@ -106,9 +100,7 @@ def _nothing() -> float:
 
 
 def _postmaster(engine: Engine) -> int:
-    """The process id of the PostgreSQL server on this machine: the parent of a connection's
-    process.
-    """
+    """The process id of the PostgreSQL server here: the parent of a connection's process."""
     with engine.connect() as connection:
         backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     return int(status(backend)[PARENT])

@@ -1,6 +1,4 @@
-"""What an answer costs a server: processor time of the whole way from the request to the answer, by
-kind of image.
-"""
+"""The processor time of the whole way from request to answer, by kind of image."""
 
 import tempfile
 from pathlib import Path
@@ -17,9 +15,7 @@ CONNECTIONS = 16
 
 
 def answer_cpu_s(url: str | None, *, seconds: float) -> dict[str, float]:
-    """Processor seconds of a server for a thousand answers, by the name of the subject; `url` is
-    its ledger.
-    """
+    """Processor seconds for a thousand answers, by subject; `url` is the server's ledger."""
     return {name: _measured(SUBJECTS[name], url, seconds) for name in KINDS}
 
 

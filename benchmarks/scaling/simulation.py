@@ -23,9 +23,7 @@ CORE_SHARE = 0.6  # of a core's time that answers may take before another replic
 
 @dataclass(frozen=True)
 class Constants:
-    """Measured: seconds and bytes of a thousand rows, and the rows that one PostgreSQL commits a
-    second.
-    """
+    """Measured: seconds and bytes of a thousand rows, and rows a second of one PostgreSQL."""
 
     server_cpu_s: float
     database_cpu_s: float
@@ -36,9 +34,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Day:
-    """What a day with `answers` needs; `longest_wait_s` is that of an answer for its commit, with
-    these `shards`.
-    """
+    """What a day with `answers` needs; `longest_wait_s`: of an answer for its commit."""
 
     answers: int
     mean_per_s: float

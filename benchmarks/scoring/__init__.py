@@ -1,3 +1,1 @@
-"""How fast `candor predict --out` scores a folder of small images, in how much memory, and that
-kills cost no row.
-"""
+"""How fast `candor predict --out` scores small images, in how much memory, in spite of kills."""

@@ -1,6 +1,4 @@
-"""A server's behavior: with invalid images, beside them, in a burst, after a request storm, and on
-SIGTERM.
-"""
+"""A server's behavior: with and beside invalid images, in a burst, after a storm, on SIGTERM."""
 
 import asyncio
 import time
@@ -17,9 +15,7 @@ BURST_S = 120.0
 
 
 def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str, Any]:
-    """The statuses of an invalid and an empty body, and how many good requests failed beside bad
-    ones.
-    """
+    """The statuses of an invalid and an empty body, and how many good requests failed beside."""
     harmed = 0
     statuses = {"garbage": _status(port, bad), "empty": _status(port, empty)}
     for _ in range(ROUNDS):
@@ -31,9 +27,7 @@ def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str,
 
 
 def burst(port: int, good: Request) -> dict[str, Any]:
-    """How many of BURST requests at once to an idle server succeed, and the seconds until the last
-    answer.
-    """
+    """How many of BURST requests at once to an idle server succeed, and after how many seconds."""
     started_s = time.perf_counter()
     statuses = asyncio.run(ask_all(port, [good] * BURST, timeout_s=BURST_S))
     return {"burst_answered": statuses.count(200), "burst_s": time.perf_counter() - started_s}

@@ -32,9 +32,7 @@ def ask(port: int, request: Request, *, timeout_s: float = 30.0) -> int | None:
 async def ask_all(
     port: int, requests: Sequence[Request], *, timeout_s: float = 60.0
 ) -> list[int | None]:
-    """The status of each request, all sent at once on separate connections; None for one without an
-    answer.
-    """
+    """The status of each request, all sent at once on connections of their own; None: no answer."""
     return await asyncio.gather(*(_ask(port, request, timeout_s) for request in requests))
 
 

@@ -20,9 +20,7 @@ Goal: TypeAlias = tuple[str, float | None, int, str, float, str]
 
 
 def goals(result: Result) -> str:
-    """Each goal with its figure and whether it was reached. Goals that this run cannot judge are
-    left out.
-    """
+    """Each goal with its figure and whether it was reached, if this run can judge it."""
     return table(
         ("goal", "figure", ""),
         (

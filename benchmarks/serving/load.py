@@ -108,9 +108,7 @@ class BatchWindow:
         return True
 
     def length_s(self) -> float:
-        """Seconds from opening to closing (or to now); the intended length if it was never
-        opened.
-        """
+        """Seconds from opening to closing (or to now); the intended length if never opened."""
         if self._opened_s is None:
             return self._seconds
         return (self._last_s if self.is_closed else time.perf_counter()) - self._opened_s
@@ -227,9 +225,7 @@ def _whole(head: bytes, rest: bytes) -> bool:
 async def drive(
     port: int, requests: list[bytes], *, connections: int, seconds: float
 ) -> dict[str, object]:
-    """Load a server for a warm-up of a fifth of `seconds`, then for `seconds` or a little more,
-    counting.
-    """
+    """Load a server for a warm-up of a fifth of `seconds`, then for `seconds`, counting."""
     crowd = Crowd(port, requests)
     await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)

@@ -41,9 +41,7 @@ def write_page(result: Result, *, machine: str, seconds: float, rounds: int) -> 
 
 
 def draw(result: Result, file: Path) -> None:
-    """Bars of requests per second at 16 connections, one panel per subject, with raw ONNX Runtime
-    as a line.
-    """
+    """Bars of requests per second at 16 connections, with raw ONNX Runtime as a line."""
     matplotlib.use("Agg")
     subjects = list(dict.fromkeys(subject for subject, _ in result))
     columns = min(2, len(subjects))

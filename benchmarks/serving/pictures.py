@@ -1,6 +1,4 @@
-"""The images that are sent: noise on a smooth ground, so that they compress about as well as
-photographs.
-"""
+"""The images that are sent: noise on a smooth ground, compressed about as well as photographs."""
 
 import io
 from typing import Literal, TypeAlias

@@ -42,9 +42,7 @@ def raw_images_per_s(
 def decoded_per_s(
     images: Sequence[bytes], spec: InputSpec, *, processes: int, seconds: float
 ) -> float:
-    """Images that so many processes decode at the same time, per second: cores that share a cache
-    do less each.
-    """
+    """Images that so many processes decode at the same time, per second."""
     decode_each = partial(_decoded_per_s, images, spec)
     if processes == 1:
         return decode_each(seconds)

@@ -28,9 +28,7 @@ def summarize(rows: Iterable[Row]) -> Result:
 
 
 def overview(result: Result) -> str:
-    """Requests per second at every number of connections, then the behavior with the first
-    subject.
-    """
+    """Requests per second at each number of connections, then the first subject's behavior."""
     subjects = list(dict.fromkeys(subject for subject, _ in result))
     counts = list(dict.fromkeys(count for row in result.values() for count in row["loads"]))
     lines = []

@@ -1,6 +1,4 @@
-"""One row of the result: one server, one subject, one round, from the start of the process to its
-end.
-"""
+"""One row of the result: one server, subject and round, from the process's start to its end."""
 
 import json
 import subprocess
@@ -114,9 +112,7 @@ def _loads(
 
 
 def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
-    """What the load generator finds: rates, latencies, statuses. It sends the requests in
-    `folder`.
-    """
+    """What the load generator finds: rates, latencies, statuses of the requests in `folder`."""
     arguments = [str(port), str(folder / "requests"), str(connections), str(seconds)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving.load", *arguments],

@@ -80,9 +80,7 @@ class Subject:
 
 
 class _Calibrated(nn.Module):
-    """Normalization, network, temperature and softmax in one graph, as `candor export` writes
-    it.
-    """
+    """Normalization, network, temperature and softmax in one graph, as export writes it."""
 
     def __init__(self, network: nn.Module, _outputs: int) -> None:
         super().__init__()

@@ -1,3 +1,1 @@
-"""Benchmarks of training: the cost of a loss, and of an epoch on cached features; and the archive
-of Fashion-MNIST.
-"""
+"""The cost of a loss and of an epoch on cached features; scope; the archive of Fashion-MNIST."""

@@ -35,9 +35,7 @@ SHARES = {"train": ("train", 0, 2000), "val": ("train", 2000, 2500), "test": ("t
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array in a gzipped IDX file of unsigned bytes: two zero bytes, type 8, the number of
-    sides, each side.
-    """
+    """The array in a gzipped IDX file of unsigned bytes: 0, 0, 8, number of sides, each side."""
     content = gzip.decompress(path.read_bytes())
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
@@ -46,9 +44,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def archive(folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of the archive: images (N, 28, 28) and labels (N, 1) of each split, and the names
-    of the classes.
-    """
+    """The archive: images (N, 28, 28) and labels (N, 1) of each split, names of the classes."""
     arrays: dict[str, NDArray[Any]] = {"classes": np.array(CLASSES)}
     for split, (source, start, stop) in SHARES.items():
         arrays[f"{split}_images"] = read_idx(folder / f"{source}-images-idx3-ubyte.gz")[start:stop]

@@ -223,9 +223,7 @@ def groups_of(share: dict[str, float]) -> dict[str, float]:
 
 
 def shares_of_splits(rows: Rows, splits: int = 20) -> list[tuple[float, int, int]]:
-    """Of random splits of the set's own images: the share flagged, and how many calibrated and
-    tested.
-    """
+    """Of random splits of the own images: the share flagged, how many calibrated and tested."""
     own = np.concatenate([rows[f"{each} taps"] for each in ("fit", "calibrate", "test")])
     found = []
     for seed in range(splits):

@@ -71,10 +71,7 @@ def _scopes(outcome: Outcome) -> Iterator[tuple[AnswerGroup, BoolArray]]:
 
 
 def _mix(outcome: Outcome, group: AnswerGroup, members: BoolArray) -> Mix | None:
-    """The shares of a group since they changed.
-
-    None if former shares or the probabilities are unknown, or the shares have not changed.
-    """
+    """The shares of a group since they changed; None if they have not, or are unknown."""
     labeled, weight = outcome.labeled, outcome.stream.weight * members
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return None

@@ -9,6 +9,7 @@ from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import logit, sigmoid
 from calibration.diagnosis.facts import Figures, IntervalEstimate
 from calibration.measures.metrics import Z95, gap_interval
+from calibration.measures.reliability import wilson_interval
 
 _STEPS = 25
 _PRIOR = 0.01  # keeps the shift finite where all answers are right, or wrong
@@ -39,11 +40,7 @@ def figures_of(confidence: FloatArray, right: BoolArray, weight: FloatArray) -> 
 
 
 def _share(share: float, n: float) -> IntervalEstimate:
-    """Wilson's interval (1927) of a share of n."""
-    z2 = Z95**2
-    center = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return IntervalEstimate(share, max(center - half, 0.0), min(center + half, 1.0))
+    return IntervalEstimate(share, *wilson_interval(share, n))
 
 
 def _gap(difference: FloatArray, weight: FloatArray, confidence: float) -> IntervalEstimate:

@@ -28,10 +28,7 @@ _FEWEST = 3  # labels of a value that can show anything
 
 @dataclass(frozen=True)
 class Key:
-    """A way to divide answers. `codes` (n,) number `names`; -1 belongs to none.
-
-    `ordered`: a set is a run of neighboring values.
-    """
+    """A way to divide answers. `codes` (n,) number `names`; -1: none. `ordered`: sets are runs."""
 
     name: str
     codes: IntArray

@@ -199,10 +199,7 @@ def _mostly(key: Key, inside: BoolArray, when: BoolArray) -> tuple[int, ...]:
 
 
 def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
-    """The part of a group, by a second key, that explains it 100 times better; else the group.
-
-    The part pays for both keys.
-    """
+    """The part of a group that explains it 100 times better; else the group."""
     others = [name for name in stream.keys if name not in (best.key, CONFIDENCE, DRAWN)]
     if best.key in (ALL, DRAWN) or not others:
         return best

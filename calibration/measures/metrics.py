@@ -220,10 +220,7 @@ def _gap_variance_seen(sums: BinSums) -> float:
 
 
 def debiased_rms(sums: BinSums) -> float:
-    """Root mean square error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n / N)).
-
-    Source: Lee et al. 2023, "T-Cal".
-    """
+    """Unbiased root mean square error, sqrt(max(0, sum (D^2 - Q)/n / N)) (Lee et al. 2023)."""
     filled = sums.n > 0
     squares = (sums.difference[filled] ** 2 - sums.squared_error[filled]) / sums.n[filled]
     return math.sqrt(max(0.0, float(squares.sum()) / sums.total)) if sums.total else math.nan

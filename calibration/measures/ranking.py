@@ -141,9 +141,7 @@ def average_precision(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def steps_down(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return distinct confidences from the highest down (U,), and answers and wrong ones from there
-    up, (U,) each.
-    """
+    """Return distinct confidences, falling, (U,); and answers and wrong ones from there up."""
     p, c = paired(confidence, np.asarray(correct, dtype=bool))
     order = np.argsort(-p)
     p, wrong = p[order], np.cumsum(~c[order])

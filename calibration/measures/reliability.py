@@ -44,13 +44,15 @@ def _bar(sums: BinSums, m: int) -> ReliabilityBin:
     )
 
 
-def wilson_interval(proportion: float, n: int, z: float = Z95) -> Interval:
-    """Score interval of a binomial proportion observed in n > 0 trials (Wilson 1927).
+def wilson_interval(proportion: float, n: float) -> Interval:
+    """Score interval of a binomial proportion observed in n > 0 trials (Wilson 1927): 95 %.
 
     >>> low, high = wilson_interval(0.5, 100)
     >>> round(low, 3), round(high, 3)
     (0.404, 0.596)
     """
-    center = (proportion + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
+    z2 = Z95**2
+    center = (proportion + z2 / (2 * n)) / (1 + z2 / n)
+    spread = math.sqrt(proportion * (1 - proportion) / n + z2 / (4 * n * n))
+    half = Z95 * spread / (1 + z2 / n)
     return Interval(max(0.0, center - half), min(1.0, center + half))

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, argument, option
+from candor.commands.options import JsonOption, argument, option, threshold_rule
 from candor.terminal.console import note, print_json, stdout
 
 if TYPE_CHECKING:
     from calibration.calibrators.portable import PortableCalibrator
-    from calibration.findings.examination import Rule
     from candor.predictions.calibration import Calibration
     from candor.predictions.findings_calibration import FindingsCalibration
     from candor.predictions.labeled import Predictions
@@ -172,7 +171,7 @@ def calibrate(
     title = f"Calibration of {file.name}"
     done: Calibration | FindingsCalibration
     if isinstance(read, LabeledFindings):
-        done = examine_labeled_findings(read, title=title, rule=_rule(threshold))
+        done = examine_labeled_findings(read, title=title, rule=threshold_rule(threshold))
         parts = findings_tables(done)
     else:
         done = examine_predictions(read, title=title, allow_label_changes=allow_label_changes)
@@ -183,18 +182,6 @@ def calibrate(
         for part in parts:
             stdout.print(part)
     _write(done, out, html)
-
-
-def _rule(text: str) -> "Rule":
-    """Read `--threshold`. Raises typer.BadParameter."""
-    from calibration.findings.thresholds import check_rule
-
-    kind, _, number = text.partition("=")
-    try:
-        value = float(number) if number else None
-        return check_rule(kind, value), value
-    except ValueError as error:
-        raise typer.BadParameter(f"got {text!r}: {error}", param_hint="--threshold") from error
 
 
 def _write(done: "Calibration | FindingsCalibration", out: Path | None, html: Path | None) -> None:

@@ -1,7 +1,7 @@
 """`candor data check`: inspect a data set before spending hours on training."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -69,18 +69,10 @@ UncertainOption = Annotated[
 
 def load_arguments(context: typer.Context) -> "LoadArguments":
     """Return the options above as arguments of `load_dataset`."""
-    params = context.params
-    return {
-        "layout": params["layout"],
-        "group_pattern": params["group_pattern"],
-        "allow_leakage": params["allow_leakage"],
-        "max_corrupt": params["max_corrupt"],
-        "window": params["window"],
-        "first_frame": params["first_frame"],
-        "findings": params["findings"],
-        "exclusive": params["exclusive"],
-        "uncertain": params["uncertain"],
-    }
+    from training.datasets.records import LoadArguments
+
+    named = {name: context.params[name] for name in LoadArguments.__annotations__}
+    return cast("LoadArguments", named)
 
 
 @app.command()

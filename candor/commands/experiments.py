@@ -43,7 +43,6 @@ MethodOption = Annotated[
 ]
 SeedsOption = Annotated[int | None, option("Number of seeds.", min=1)]
 FirstSeedOption = Annotated[int, option("The first seed; the others follow it.", min=0)]
-MarkdownOption = Annotated[bool, option("Print the tables as Markdown.", "--markdown")]
 CORES = os.cpu_count() or 1
 
 
@@ -58,7 +57,6 @@ def compare(
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds.
@@ -74,7 +72,7 @@ def compare(
     if json_out:
         print_json(found.as_rows())
     else:
-        _show(found.tables(), folder, notes=found.notes, markdown=markdown)
+        _show(found.tables(), folder, notes=found.notes)
 
 
 @experiment.command()
@@ -88,7 +86,6 @@ def beta(
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Figures 4 and 5: training at four strengths of the auxiliary loss, and ECE by strength.
@@ -109,7 +106,6 @@ def beta(
         draw_betas(found, grid, folder),
         folder,
         notes=found.notes,
-        markdown=markdown,
         json_out=json_out,
     )
 
@@ -125,7 +121,6 @@ def curves(
     epochs: Annotated[int, option("Epochs, enough to overfit.", min=1)] = 40,
     out: OutOption = None,
     jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate.
@@ -138,7 +133,7 @@ def curves(
     folder = _folder(out, "curves")
     with _opened(grid, folder, jobs) as inputs:
         traces, notes = trace(grid, **inputs)
-    _show(draw_curves(traces, folder), folder, notes=notes, markdown=markdown, json_out=json_out)
+    _show(draw_curves(traces, folder), folder, notes=notes, json_out=json_out)
 
 
 @experiment.command()
@@ -151,7 +146,6 @@ def embed(
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Figure 2: t-SNE of the features of two methods, and how they separate the classes.
@@ -164,7 +158,7 @@ def embed(
     with _opened(grid, folder, jobs) as inputs:
         traces, notes = trace(grid, **inputs)
     tables = draw_embeddings(traces, inputs["datasets"], folder)
-    _show(tables, folder, notes=notes, markdown=markdown, json_out=json_out)
+    _show(tables, folder, notes=notes, json_out=json_out)
 
 
 @experiment.command()
@@ -173,7 +167,6 @@ def toy(
     seeds: Annotated[int, option("Number of seeds.", min=1)] = 5,
     first_seed: FirstSeedOption = 0,
     out: OutOption = None,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Figure 3: what each method learns of a known probability in one dimension.
@@ -189,7 +182,7 @@ def toy(
     methods = tuple(map(parse_variant, method or ())) or MEASURED
     with bars() as progress:
         tables = run_toy(methods, range(first_seed, first_seed + seeds), folder, progress=progress)
-    _show(tables, folder, markdown=markdown, json_out=json_out)
+    _show(tables, folder, json_out=json_out)
 
 
 @experiment.command()
@@ -220,7 +213,6 @@ def select(
     nll_share: Annotated[float, option("Share by which the NLL of a choice may be higher.")] = 0.05,
     out: OutOption = None,
     jobs: JobsOption = CORES,
-    markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
     """Choose method, strength and calibrator by validation alone, with its certainty.
@@ -251,7 +243,7 @@ def select(
     if json_out:
         print_json(rows)
     else:
-        _show([each.table() for each in found], folder, notes=notes, markdown=markdown)
+        _show([each.table() for each in found], folder, notes=notes)
 
 
 class _Inputs(TypedDict):
@@ -325,7 +317,6 @@ def _show(
     folder: Path,
     *,
     notes: Sequence[str] = (),
-    markdown: bool = False,
     json_out: bool = False,
 ) -> None:
     """Print tables and `notes`; write tables.md and tables/NAME.csv into `folder`."""
@@ -340,9 +331,6 @@ def _show(
     if json_out:
         print_json([dataclasses.asdict(each) for each in tables])
     for each in () if json_out else tables:
-        if markdown:
-            print(each.markdown())  # noqa: T201
-            continue
         stdout.print(table(each.title, each.columns, each.rows))
         for sentence in each.notes:
             stdout.print(sentence, style="dim")

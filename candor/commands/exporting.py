@@ -16,6 +16,7 @@ from candor.commands.options import (
     cache_folder,
     option,
     settings,
+    threshold_rule,
 )
 from candor.terminal.console import print_json, stdout
 
@@ -197,18 +198,12 @@ def export(
 
 def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
     """The rules by finding; "" for all others. A usage error for what is no rule."""
-    from calibration.findings.thresholds import check_rule
     from model_store.bundle.finding_card import ThresholdRule
 
     rules = {}
     for text in given:
         name, _, rule = text.rpartition(":")
-        kind, _, number = rule.partition("=")
-        try:
-            value = float(number) if number else None
-            check_rule(kind, value)
-        except ValueError as error:
-            raise typer.BadParameter(f"got {text!r}: {error}", param_hint="--threshold") from error
+        kind, value = threshold_rule(rule)
         rules[name] = ThresholdRule.model_validate({"kind": kind, "value": value})
     return rules
 

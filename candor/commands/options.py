@@ -9,6 +9,7 @@ import typer
 from candor.predictions.image_files import FileIdRule
 
 if TYPE_CHECKING:
+    from calibration.findings.examination import Rule
     from model_store.store.store import Store
     from monitoring.ledger.database import Ledger
     from serving.settings import Settings
@@ -40,6 +41,22 @@ def version_number(text: str) -> int:
             f"{text[:80]!r} is not a version: write it as `candor models` lists it, such as 2"
         )
     return int(text)
+
+
+def threshold_rule(text: str) -> "Rule":
+    """Return how a finding's threshold is chosen, kind and value; a usage error for no rule.
+
+    >>> threshold_rule("sensitivity=0.9"), threshold_rule("half")
+    (('sensitivity', 0.9), ('half', None))
+    """
+    from calibration.findings.thresholds import check_rule
+
+    kind, _, number = text.partition("=")
+    try:
+        value = float(number) if number else None
+        return check_rule(kind, value), value
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}: {error}", param_hint="--threshold") from error
 
 
 def said(text: str | None) -> str | None:

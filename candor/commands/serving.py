@@ -2,7 +2,7 @@
 
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,8 @@ from candor.commands.options import (
     PortOption,
     StoreOption,
     option,
-    require_store,
     settings,
 )
-from candor.terminal.console import note, stderr
-
-if TYPE_CHECKING:
-    from serving.settings import Settings
 
 
 def serve(
@@ -39,12 +34,6 @@ def serve(
             metavar="process|ray",
         ),
     ] = None,
-    tune: Annotated[
-        bool,
-        option(
-            "First measure for ten seconds which threads and batch suit this machine.", "--tune"
-        ),
-    ] = False,
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitoring.
 
@@ -67,43 +56,4 @@ def serve(
     else:
         from serving.process.server import serve as run_server
     gc.enable()
-    raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
-
-
-def _tuned(known: "Settings") -> "Settings":
-    """Return the settings that suit the largest model in production best; prints what was tried."""
-    from candor.terminal.tables import table
-    from serving.inference.predictor import served_variant
-    from serving.inference.tuning import tune, tuned
-
-    store = known.opened_store
-    require_store(store)
-    bundles = [
-        served_variant(store.read(name), known.precision, device=known.device)
-        for name in store.models()
-        if store.production(name) is not None
-    ]
-    if not bundles:
-        raise typer.BadParameter(
-            f"{store.storage.address} has no model in production to tune for; run `candor promote` "
-            "first"
-        )
-    largest = max(bundles, key=lambda bundle: len(bundle.onnx))
-    note(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
-    trials = tune(largest, device=known.device)
-    rows = [
-        [
-            str(each.threads),
-            "yes" if each.spinning else "no",
-            str(each.batch),
-            f"{each.images_per_s:.1f}",
-        ]
-        for each in sorted(trials, key=lambda each: -each.images_per_s)
-    ]
-    stderr.print(table("", ["threads", "spinning", "batch", "images/s"], rows))
-    best = trials[0]
-    note(
-        f"chosen: CANDOR_THREADS={best.threads} CANDOR_SPINNING={str(best.spinning).lower()} "
-        f"CANDOR_MAX_BATCH={best.batch}; set them to start without measuring"
-    )
-    return tuned(known, best)
+    raise typer.Exit(run_server(chosen))

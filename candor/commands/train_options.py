@@ -116,10 +116,7 @@ EmaDecay = Annotated[
 ]
 Select = Annotated[
     str | None,
-    epochs("Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).", hidden=True),
-]
-Patience = Annotated[
-    int | None, epochs("Stop after this many epochs without improvement.", hidden=True)
+    epochs("Epoch to keep: last or val_nll (last; auto: val_nll).", hidden=True),
 ]
 Seed = Annotated[int | None, epochs("Two runs with the same seed are equal (0).")]
 

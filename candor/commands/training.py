@@ -77,7 +77,6 @@ def train(
     averaging: opt.Averaging = None,
     ema_decay: opt.EmaDecay = None,
     select: opt.Select = None,
-    patience: opt.Patience = None,
     seed: opt.Seed = None,
     backbone: opt.Backbone = None,
     weights: opt.Weights = None,

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from serving.client import Client
@@ -56,12 +55,7 @@ class ServerProcess:
         self.ready_s = time.monotonic() - started
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it as an orchestrator would."""
         self._process.terminate()
         try:

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 from calibration.grouping import group_column
+from calibration.wording import some
 from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
@@ -112,17 +113,16 @@ class TableColumns:
 
     def described(self) -> list[tuple[str, str]]:
         """What was taken for what, as pairs of a role and columns."""
-        scores = ", ".join(
-            f"{each.column} ({each.name})" if each.name else each.column for each in self.scores[:6]
-        )
-        more = f" and {len(self.scores) - 6} more" if len(self.scores) > 6 else ""
+        scores = [
+            f"{each.column} ({each.name})" if each.name else each.column for each in self.scores
+        ]
         pairs = [
             ("true label", self.label or ", ".join(each.column for each in self.one_hot)),
             ("looked for", self.looked_for),
             ("predicted class", self.predicted),
             ("confidence", self.confidence),
             ("whether it was right", self.correct),
-            (self.kind or "scores of classes", scores + more if scores else self.vector),
+            (self.kind or "scores of classes", some(scores, 6) or self.vector),
             ("group", self.group),
             ("ids", ", ".join(self.ids)),
             ("not used", ", ".join(self.unused)),
@@ -313,10 +313,5 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return (
-        shown + (f" and {len(names) - most} more" if len(names) > most else "")
-        if names
-        else "no columns"
-    )
+def _listed(names: Sequence[str]) -> str:
+    return some([repr(name) for name in names], 12) or "no columns"

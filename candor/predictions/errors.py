@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from calibration.wording import some
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -29,6 +31,5 @@ def rows_listed(rows: "Sequence[int] | npt.NDArray[Any]", most: int = 5) -> str:
     >>> rows_listed([3]), rows_listed([3, 7]), rows_listed(range(1, 90))
     ('row 3', 'rows 3, 7', 'rows 1, 2, 3, 4, 5 and 84 more')
     """
-    shown = ", ".join(f"{row:,}" for row in rows[:most])
-    more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
-    return f"row{'' if len(rows) == 1 else 's'} {shown}{more}"
+    shown = [f"{row:,}" for row in rows]
+    return f"row{'' if len(rows) == 1 else 's'} {some(shown, most)}"

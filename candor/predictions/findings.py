@@ -12,7 +12,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.temperature import sigmoid
 from calibration.findings.labels import SEPARATOR, UNCERTAIN, FindingLabels, from_lists
-from calibration.wording import counted
+from calibration.wording import counted, some
 from candor.predictions.collected import Collected
 from candor.predictions.columns import Kind, TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
@@ -165,8 +165,8 @@ def _matched(
     both = [(place, at) for place, at in pairs if at is not None]
     if not both:
         raise PredictionsRefused(
-            f"no finding has labels and probabilities: labels are of {_listed(names)}; the columns "
-            f"of scores are about {_listed(found.score_names)}"
+            f"no finding has labels and probabilities: labels are of {some(names, 12)}; the "
+            f"columns of scores are about {some(found.score_names, 12)}"
         )
     values = labels.labels[:, [at for _, at in both]]
     lacking = [found.score_names[place] for place, at in pairs if at is None]
@@ -175,7 +175,7 @@ def _matched(
     ]
     notes = []
     if lacking:
-        notes.append(f"Left out, for want of labels or probabilities: {_listed(lacking)}.")
+        notes.append(f"Left out, for want of labels or probabilities: {some(lacking, 12)}.")
     if uncertain := int((values == UNCERTAIN).sum()):
         notes.append(f"{counted(uncertain, 'uncertain label')} (-1) count as unknown.")
     known = np.where(values == UNCERTAIN, np.nan, values)
@@ -202,8 +202,3 @@ def _probabilities(
             "that they are of independent findings.",
         )
     return "probabilities", p, notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(names[:12]) + more

@@ -21,7 +21,7 @@ from calibration.findings.examination import (
 from calibration.findings.measures import FindingMeasures, macro
 from calibration.measured import Standing
 from calibration.measures.reliability import reliability
-from calibration.wording import counted
+from calibration.wording import counted, some
 from candor.predictions.arrays import as_array
 from candor.predictions.calibrator_file import save_calibrator
 from candor.predictions.errors import PredictionsRefused
@@ -198,16 +198,16 @@ def _notes(found: FindingsExamination) -> Iterator[str]:
         if each.refused is not None:
             refused.setdefault(each.refused, []).append(each.name)
     for why, names in refused.items():
-        yield f"No calibrator for {_listed(names)}: {why}."
+        yield f"No calibrator for {some(names, _SHOWN)}: {why}."
     alone = [each.name for each in found.findings if each.refused is None and not each.effect]
     if alone:
         yield (
             f"Left alone, since no calibrator improves unseen rows by more than chance: "
-            f"{_listed(alone)}."
+            f"{some(alone, _SHOWN)}."
         )
     undetermined = [each.name for each in found.findings if each.point is None]
     if undetermined:
-        yield f"No threshold, for want of positives or negatives: {_listed(undetermined)}."
+        yield f"No threshold, for want of positives or negatives: {some(undetermined, _SHOWN)}."
     yield (
         f"Rows of one group are kept together in fits and in intervals of rates "
         f"({counted(found.groups, 'group')})."
@@ -242,8 +242,3 @@ def _plain(each: FindingExamination) -> dict[str, Any]:
         "rule": {"kind": kind, "value": value},
         "operating_point": None if each.point is None else asdict(each.point),
     }
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from calibration.findings.labels import SEPARATOR
-from calibration.wording import counted
+from calibration.wording import counted, some
 from candor.predictions.archive import collect_archive
 from candor.predictions.collected import Collected, as_text, collect, numbers
 from candor.predictions.columns import TableColumns, find_columns
@@ -84,11 +84,10 @@ def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> No
     ]
     if len(numeric) < 2 or not wrong:
         return
-    said = ", ".join(f"{name!r} ({counted(count, 'row')})" for name, count in wrong[:_LISTED])
-    more = f" and {len(wrong) - _LISTED:,} more" if len(wrong) > _LISTED else ""
+    said = some([f"{name!r} ({counted(count, 'row')})" for name, count in wrong], _LISTED)
     listed = ",".join(numeric)
     raise PredictionsRefused(
-        f"labels {said}{more} do not match the columns {', '.join(numeric)}. Correct slips in the "
+        f"labels {said} do not match the columns {', '.join(numeric)}. Correct slips in the "
         "file; if labels have other names than the columns of their classes, give --probabilities "
         f"{listed} --classes with the names of the labels in the order of these columns"
     )

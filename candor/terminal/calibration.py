@@ -8,6 +8,7 @@ from calibration.examination import ClassFigures, Examination
 from calibration.findings.examination import FindingsExamination
 from calibration.findings.thresholds import ObservedRate
 from calibration.measures.reliability import reliability
+from calibration.wording import some
 from candor.predictions.calibration import Calibration
 from candor.predictions.findings_calibration import FINDING_WORDS, FindingsCalibration
 from candor.predictions.labeled import LabeledFindings, Predictions
@@ -48,8 +49,7 @@ def preview_lines(read: Predictions) -> Iterator[str]:
 
 
 def _finding_lines(read: LabeledFindings) -> Iterator[str]:
-    more = f" and {len(read.names) - 12} more" if len(read.names) > 12 else ""
-    yield f"  findings, of which a row may have several: {', '.join(read.names[:12])}{more}"
+    yield f"  findings, of which a row may have several: {some(read.names, 12)}"
     if read.labels is not None:
         words = {1.0: "present", 0.0: "absent"}
         first = zip(read.names, read.probabilities[0], read.labels[0].tolist(), strict=True)

@@ -7,7 +7,6 @@ table for `candor feedback`.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from calibration.wording import counted
@@ -105,12 +104,7 @@ class AnswerTable:
         self._file: TextIO = self.path.open("w", newline="", encoding="utf-8")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._table is None:
             self._begin({})
         self._file.close()

@@ -1,6 +1,4 @@
-"""`python -m docs.generators NAME`: print a generated part of the documentation, without building
-the site.
-"""
+"""`python -m docs.generators NAME` prints a generated part without building the site."""
 
 import sys
 

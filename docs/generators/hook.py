@@ -1,6 +1,4 @@
-"""MkDocs calls this: it puts what the code says into the pages, and lists folders in the
-navigation.
-"""
+"""MkDocs calls this: it puts what the code says into pages, and folders into the navigation."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,7 @@ from docs.generators.tables import expand
 
 
 def on_config(config: Any) -> Any:
-    """In the navigation, write out each entry that is a folder: its README.md, then its other pages
-    by name.
-    """
+    """Write out each entry of the navigation that is a folder: its README.md, then by name."""
     config["nav"] = [_written_out(entry, Path(config["docs_dir"])) for entry in config["nav"]]
     return config
 

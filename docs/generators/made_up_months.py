@@ -94,9 +94,7 @@ def _serve(recorder: Recorder, store: Store, model: str, version: int) -> int:
 def answers(
     random: np.random.Generator, watched_version_id: int, now_ns: int, *, drifted: bool
 ) -> tuple[list[PredictionRow], list[FeedbackItem]]:
-    """A day's answers and the labels of three in four; on device B, drifted, the model is
-    overconfident.
-    """
+    """A day's answers and labels of three in four; on device B the model is overconfident."""
     rows, labels = [], []
     for number in range(ANSWERS):
         device, confidence = "AB"[number % 2], float(0.5 + 0.5 * random.beta(3, 1))

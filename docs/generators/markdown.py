@@ -11,9 +11,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that was not written as Markdown: brackets and angles outside of code spans are what
-    they look like.
-    """
+    """Text not written as Markdown: brackets and angles outside of code are what they look like."""
     return re.sub(r"(`[^`]*`)|([\[<*_])", lambda found: found[1] or f"\\{found[2]}", text)
 
 

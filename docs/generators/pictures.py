@@ -41,9 +41,7 @@ RECALIBRATION: Final = f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_label
 
 
 class Shot(NamedTuple):
-    """A picture of the documentation: its address at the monitor, or a document's name; its height
-    if it is cut.
-    """
+    """A picture: its address at the monitor, or a document's name; its height if it is cut."""
 
     address: str
     height: int | None = None
@@ -97,9 +95,7 @@ def main() -> int:
 
 @contextmanager
 def monitored(folder: Path) -> Iterator[str]:
-    """The address of a `candor monitor` with the made-up ledger and store; the folder also gets the
-    report.
-    """
+    """The address of a `candor monitor` with made-up data; the folder also gets the report."""
     clock, store = Clock(), Store(folder / "store")
     fill_store(store)
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as opened:
@@ -127,9 +123,7 @@ def monitor(folder: Path, **settings: str) -> Iterator[str]:
 
 
 def write_documents(folder: Path) -> None:
-    """Write the page of the tutorial on calibrating predictions, from the predictions that it
-    makes.
-    """
+    """Write the page of the tutorial on calibrating predictions, from those that it makes."""
     tutorial = (IMAGES.parent / "tutorials" / "calibrate-predictions.md").read_text(
         encoding="utf-8"
     )

@@ -46,7 +46,5 @@ MARK: Final = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)
 
 
 def expand(markdown: str) -> str:
-    """The page with what the code says in the place of each mark. Raises KeyError for a mark that
-    nothing makes.
-    """
+    """The page with what the code says in place of each mark. Raises KeyError."""
     return MARK.sub(lambda found: GENERATORS[found[1]](), markdown)

@@ -11,6 +11,7 @@ from calibration.bins import BinSums
 from calibration.conformal import Conformal
 from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.summary import Measures
+from calibration.threshold import Threshold
 from model_store.bundle.records import OpenRecord
 
 CalibrationMethod = Literal["none", "temperature", "perturbed", "vector", "histogram", "isotonic"]
@@ -35,6 +36,14 @@ class Referral(OpenRecord):
     promised_accuracy: Fraction
     delta: Fraction
     coverage: Fraction
+
+    @classmethod
+    def from_threshold(cls, found: Threshold | None) -> "Referral | None":
+        """Return the card's form of `found`."""
+        if found is None:
+            return None
+        named = dataclasses.asdict(found)
+        return cls(threshold=named.pop("confidence"), **named)
 
 
 class ConformalCard(OpenRecord):

@@ -1,6 +1,4 @@
-"""What a card says of its findings, as rows of a table for people: the model card and the command
-line show it.
-"""
+"""What a card says of its findings, as rows for the model card and the command line."""
 
 from collections.abc import Iterator, Sequence
 

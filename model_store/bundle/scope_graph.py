@@ -89,9 +89,7 @@ def reduced(
 
 
 def scope_problem(graph: onnx.GraphProto, n: int | None) -> str | None:
-    """Return what is wrong with the scope check of a graph, of which the card names `n` images, or
-    None without one.
-    """
+    """Return what is wrong with the scope check of a graph, of `n` images, or None without one."""
     found = [each for each in graph.output if each.name in (SCOPE_SCORE, SCOPE_P)]
     if n is None:
         return "model.onnx has a scope check and the card has none" if found else None

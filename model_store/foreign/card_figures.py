@@ -24,10 +24,7 @@ _RELIES_ON_LABELS: Final = (
 
 @dataclass(frozen=True)
 class CardFigures:
-    """The parts of a card that come from labeled images, and notes for people.
-
-    `findings` are None for exclusive classes.
-    """
+    """The parts of a card from labeled images, and notes; `findings` None: exclusive classes."""
 
     calibration: CalibrationCard
     findings: tuple[FindingCard, ...] | None = None

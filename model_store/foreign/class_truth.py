@@ -15,6 +15,7 @@ from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import log_loss, top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
+from calibration.wording import some
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import InputReference
 from model_store.errors import LabeledFolderRefused
@@ -126,9 +127,8 @@ class ClassTruth:
             )
         absent = [name for at, name in enumerate(self.names) if not (truth == at).any()]
         if absent:
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             notes.append(
-                f"No held-out image is of class {', '.join(absent[:5])}{more}: nothing is known "
+                f"No held-out image is of class {some(absent, 5)}: nothing is known "
                 "about those answers."
             )
         return notes
@@ -149,13 +149,5 @@ def _described(
         confusion=confusion_matrix(probabilities, truth),
         answers=count_answers(predicted, bin_index(confidence), probabilities.shape[1]),
     )
-    referral = None
-    if threshold is not None:
-        referral = Referral(
-            threshold=threshold.confidence,
-            promised_accuracy=threshold.promised_accuracy,
-            delta=threshold.delta,
-            coverage=threshold.coverage,
-        )
     sets = ConformalCard.from_sets(conformal(probabilities, truth, alpha=MISSED_CLASS))
-    return CardFigures(card, referral=referral, conformal=sets)
+    return CardFigures(card, referral=Referral.from_threshold(threshold), conformal=sets)

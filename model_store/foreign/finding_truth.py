@@ -17,6 +17,7 @@ from calibration.findings.calibrator import (
 from calibration.findings.thresholds import choose_threshold
 from calibration.measures.metrics import SMALLEST
 from calibration.measures.ranking import auroc
+from calibration.wording import some
 from model_store.bundle.card import InputReference
 from model_store.bundle.finding_card import FindingCard, ThresholdRule
 from model_store.bundle.finding_reference import binary_card, finding_card
@@ -128,7 +129,7 @@ class FindingTruth:
         few = [each.name for each in cards if each.calibration.method == "none"]
         if calibrate and few:
             notes.append(
-                f"{_listed(few)}: not calibrated, since the half to fit on has fewer than "
+                f"{some(few, SHOWN)}: not calibrated, since the half to fit on has fewer than "
                 f"{FEWEST_POSITIVES} images with the finding, or as few without it; present from "
                 "0.5 on."
             )
@@ -144,8 +145,8 @@ class FindingTruth:
         ]
         if reversed_:
             notes.append(
-                f"{_listed(reversed_)}: higher scores where the finding is absent. Are the names "
-                "in the order of the model's scores?"
+                f"{some(reversed_, SHOWN)}: higher scores where the finding is absent. Are the "
+                "names in the order of the model's scores?"
             )
         return notes
 
@@ -161,8 +162,3 @@ def _fitted(logits: Logits, labels: Logits) -> FindingCalibrator:
 
 def _is_enough(labels: Logits) -> bool:
     return min(int((labels == 1).sum()), int((labels == 0).sum())) >= FEWEST_POSITIVES
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from calibration.wording import some
 from model_store.bundle.provenance import Assumption, Origin
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.class_scores import Reading
@@ -76,7 +77,7 @@ def of_scores(
     if names.inferred:
         yield Assumption(
             about="classes",
-            taken=f"the order of its scores is {_shown(names.names)}",
+            taken=f"the order of its scores is {some(names.names, SHOWN)}",
             why=names.why,
             instead="--classes" if scores.reading == "exclusive" else "--findings",
             tested=labeled and scores.reading == "exclusive",
@@ -93,10 +94,5 @@ def _found(inspection: Inspection, names: ClassNames) -> dict[str, str]:
         "input": f"'{image.name}': {image.described}, {batch}; {how}",
         "output": f"'{scores.source.output}': {scores.kind}, {scores.count} {what}; "
         f"{scores.ending}",
-        what: f"{_shown(names.names)} ({names.why})",
+        what: f"{some(names.names, SHOWN)} ({names.why})",
     }
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -166,10 +166,7 @@ def decode_frames(
 
 
 def _require_one(data: bytes, frame: FrameChoice) -> None:
-    """Refuse to choose among several pictures: only frames of DICOM are told apart.
-
-    Raises NoSuchFrame or UnsupportedImage.
-    """
+    """Refuse to choose frames of anything but DICOM. Raises NoSuchFrame or UnsupportedImage."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if getattr(image, "is_animated", False):
             raise UnsupportedImage(

@@ -33,9 +33,7 @@ class FrameInvalid(ModelStoreError):
 
 
 class Input(NamedTuple):
-    """One image, (C, H, W), with its id and tags, and the number of its frame if the request
-    chooses any.
-    """
+    """One image, (C, H, W), with its id and tags, and its frame's number if frames are chosen."""
 
     request_id: str | None
     pixels: npt.NDArray[np.uint8]

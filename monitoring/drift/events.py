@@ -1,6 +1,4 @@
-"""The events of a version, in order: a replay of its labels applies them, and people read
-them.
-"""
+"""The events of a version, in order: replays apply them, and people read them."""
 
 import json
 from collections.abc import Sequence

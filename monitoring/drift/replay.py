@@ -1,6 +1,4 @@
-"""Replays: a detector is rebuilt by showing it the first labels in the ledger again, in their
-order.
-"""
+"""Replays: a detector is rebuilt by showing it the first labels in the ledger in their order."""
 
 from collections.abc import Callable, Sequence, Set
 from typing import Any, Final, NamedTuple
@@ -31,10 +29,7 @@ class LabelRow(NamedTuple):
 def replay(
     connection: Connection, watched_version_id: int, name: str = EVERYTHING
 ) -> DriftDetector:
-    """Rebuild a slice's detector from the labels since its last start, reset or checkpoint.
-
-    Raises LookupError if it was never watched.
-    """
+    """Rebuild a slice's detector from the labels since its last start. Raises LookupError."""
 
     def labels(after: int, until: int | None) -> list[FirstLabel]:
         return _labels(connection, watched_version_id, after, until, name)
@@ -142,10 +137,7 @@ def read_labels(
 
 
 def that_bet(labels: Select[Any]) -> Select[Any]:
-    """Return a selection of `label_current` and `prediction` without the labels that do not bet.
-
-    BET is a column of it.
-    """
+    """Select labels that bet, of `label_current` and `prediction`; BET is a column of it."""
     joined = (
         (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
         & (patient_bet.c.patient == prediction.c.patient)

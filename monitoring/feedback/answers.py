@@ -109,9 +109,7 @@ def is_pending(connection: Connection, item: FeedbackItem) -> bool:
 
 
 def hold_pending(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
-    """Keep a label until its answer arrives. A later one of the same source and reader replaces
-    it.
-    """
+    """Keep a label until its answer arrives; a later one of its source and reader replaces it."""
     row = (*_pending_key(item), item.label, item.observed_at_ns, now_ns)
     _HOLD_PENDING.run(connection, [row])
 

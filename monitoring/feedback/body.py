@@ -175,10 +175,7 @@ def read_uuid(name: str, value: str) -> bytes:
 
 
 def read_time_ns(name: str, value: str | None) -> int | None:
-    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone; None for None.
-
-    Raises FeedbackInvalid.
-    """
+    """Nanoseconds since 1970 of an ISO 8601 time (UTC); None for None. Raises FeedbackInvalid."""
     if value is None:
         return None
     try:

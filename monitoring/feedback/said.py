@@ -20,9 +20,7 @@ from monitoring.sources import LabelPolicy, SourcePolicies
 
 
 class SaidLabel(NamedTuple):
-    """A row of `feedback`. `label`: index of the class, or UNCERTAIN_LABEL; `source`, `reader`:
-    None if not named.
-    """
+    """A row of `feedback`. `label`: a class index, or UNCERTAIN_LABEL; None: not named."""
 
     feedback_id: int
     prediction_id: bytes

@@ -1,6 +1,4 @@
-"""The ledger: every answer before it is sent, every label, and the sums and detector states derived
-from them.
-"""
+"""The ledger: answers before they are sent, labels, and the sums and states made of them."""
 
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow

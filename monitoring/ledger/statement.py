@@ -1,6 +1,4 @@
-"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for
-building SQL.
-"""
+"""Statements compiled once and run with plain tuples, since building SQL costs the hot path."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar

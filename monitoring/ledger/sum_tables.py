@@ -141,10 +141,7 @@ def totaled(days: Iterable[tuple[TotalKey, Sequence[float]]]) -> dict[TotalKey, 
 
 
 def rebuild_totals(connection: Connection, cells: Iterable[tuple[int, int]] | None = None) -> None:
-    """Recompute totals from the day sums: all, or those of these (watched version id, bin).
-
-    The caller keeps other writers out.
-    """
+    """Recompute totals, or those of these (watched version id, bin), while others may not write."""
     if cells is None:
         _rebuild(connection)
         return

@@ -48,9 +48,7 @@ def read_slices(
     since_day: int | None = None,
     besides: Sequence[str] = (),
 ) -> dict[str, LedgerSums]:
-    """Return the sums of every slice, '' for everything, except those in `besides` and those of
-    doubtful images.
-    """
+    """Return the sums of every slice ('': everything) but `besides` and doubtful images."""
     wanted, name = _wanted(connection, watched_version_id, since_day)
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in connection.execute(wanted.where(name.not_in(besides), ~name.startswith(DOUBTFUL))):

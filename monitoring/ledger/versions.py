@@ -61,9 +61,7 @@ class WatchedVersion:
         return {name: index for index, name in enumerate(self.classes)}
 
     def label_index(self, label: str) -> int | None:
-        """Return the index of a class by name, or UNCERTAIN_LABEL of a finding; None if it is none
-        of these.
-        """
+        """Return the index of a class, or UNCERTAIN_LABEL of a finding; None if it is neither."""
         if self.finding and label == UNCERTAIN:
             return UNCERTAIN_LABEL
         return self.class_index.get(label)

@@ -231,9 +231,7 @@ def _default_version(defaults: Mapping[str, str]) -> int | None:
 
 
 def _from_text(entry: Any) -> Any:
-    """An entry whose probabilities are JSON in a cell, as a CSV has them. Raises
-    PredictionInvalid.
-    """
+    """An entry whose probabilities are JSON in a cell of a CSV. Raises PredictionInvalid."""
     if not isinstance(entry, dict):
         return entry
     cells = (

@@ -43,22 +43,19 @@ class ClockWatch:
             self._offset_ns += step_ns
         elif abs(step_ns) > LARGEST_STEP_NS:
             raise ClockDoubtful(
-                f"the clock was set from {_moment(now_ns - step_ns)} to {_moment(now_ns)}"
+                f"the clock was set from {moment(now_ns - step_ns)} to {moment(now_ns)}"
             )
         return check_absence(self._ledger, now_ns)
 
 
 def check_absence(ledger: Ledger, now_ns: int) -> int:
-    """Note a use at `now_ns`, and return it.
-
-    Raises ClockDoubtful if the last use was a week before, or is to come.
-    """
+    """Note a use and return it. Raises ClockDoubtful: the last was a week before, or is to come."""
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     if last_ns is not None and not -LARGEST_STEP_NS <= now_ns - last_ns <= LONGEST_ABSENCE_NS:
         raise ClockDoubtful(
-            f"it is {_moment(now_ns)} by the clock, and the ledger was last in use at "
-            f"{_moment(last_ns)}"
+            f"it is {moment(now_ns)} by the clock, and the ledger was last in use at "
+            f"{moment(last_ns)}"
         )
     if last_ns is None or now_ns - last_ns >= NOTED_EVERY_NS:
         trust(ledger, now_ns)
@@ -78,7 +75,8 @@ def trust(ledger: Ledger, now_ns: int) -> None:
         set_used(connection, now_ns)
 
 
-def _moment(at_ns: int) -> str:
+def moment(at_ns: int) -> str:
+    """A time in UTC, to the minute."""
     return (
         datetime.fromtimestamp(at_ns / 1e9, UTC)
         .isoformat(sep=" ", timespec="minutes")

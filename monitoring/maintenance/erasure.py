@@ -72,9 +72,7 @@ def forget(
 
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tuple[int, int]:
-    """Erase these answers; return of how many images, and how many labels of any kind were deleted
-    with them.
-    """
+    """Erase these answers; return of how many images, and how many labels went with them."""
     label_id = label_current.c.prediction_id
     wanted = (
         select(prediction, label_current.c.label, label_current.c.first_feedback_id)

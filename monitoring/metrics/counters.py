@@ -117,9 +117,7 @@ class MonitorMetrics:
         self._created: set[Series] = set()
 
     def create(self, row: WatchedVersion) -> None:
-        """Show all series of a version or a finding at zero, and its reference; the oldest may
-        disappear.
-        """
+        """Show all series of a version at zero, and its reference; the oldest may disappear."""
         model = _names(row)
         self._created.add(model)
         self.feedback_delay.labels(*model)

@@ -140,9 +140,7 @@ class LabeledAnswers:
 def claims(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, finding: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the confidence (N,) of answers and whether they are right (N,): of a finding, the
-    claim that it is present.
-    """
+    """Return confidence (N,) and whether it is right (N,); of a finding, that of presence."""
     if finding:
         return probabilities[:, 1], labels == 1
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels

@@ -1,6 +1,4 @@
-"""Notes in a version's history what became of a recalibration: who made it, what it does, and what
-follows.
-"""
+"""What became of a recalibration, in a version's history: by whom, what it does, what follows."""
 
 from typing import Any
 

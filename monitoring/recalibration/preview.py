@@ -1,6 +1,4 @@
-"""A recalibration in words and figures, before it is published: the same for the terminal, a file
-and the console.
-"""
+"""A recalibration in words and figures before it is published, for terminal, file and pages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -19,14 +19,7 @@ def referral_for(
     found = referral_threshold(
         confidence, predicted == labels, promised_accuracy=old.promised_accuracy, delta=old.delta
     )
-    if found is None:
-        return None
-    return Referral(
-        threshold=found.confidence,
-        promised_accuracy=found.promised_accuracy,
-        delta=found.delta,
-        coverage=found.coverage,
-    )
+    return Referral.from_threshold(found)
 
 
 def sets_for(

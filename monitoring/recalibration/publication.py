@@ -1,6 +1,4 @@
-"""The next version of a model: the parent's graph with another calibrator, and a card that says how
-it was fitted.
-"""
+"""The next version: the parent's graph with another calibrator, and a card that says how."""
 
 import dataclasses
 import hashlib

@@ -67,9 +67,7 @@ def served_in(
     since_ns: int,
     until_ns: int,
 ) -> list[Any]:
-    """Return the group's answers of a time: rows of `predicted`, `confidence`, `audit` and
-    `labeled`.
-    """
+    """Return the group's answers of a time: `predicted`, `confidence`, `audit`, `labeled`."""
     columns = prediction.c
     wanted = (
         select(

@@ -31,9 +31,7 @@ from monitoring.recording.spool import Frame
 
 @dataclass(frozen=True)
 class Commit:
-    """Writes groups. `versions`: those known so far, by id; labels add theirs. `patients`: their
-    key.
-    """
+    """Writes groups. `versions`: those known, by id; labels add theirs. `patients`: their key."""
 
     versions: dict[int, WatchedVersion]
     policy: FeedbackPolicy

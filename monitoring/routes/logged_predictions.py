@@ -1,6 +1,4 @@
-"""Logged predictions: POST /models-log declares a model, POST /predictions-log takes its
-answers.
-"""
+"""Logged predictions: POST /models-log declares a model, POST /predictions-log takes answers."""
 
 import asyncio
 from collections.abc import Sequence

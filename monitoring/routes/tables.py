@@ -130,10 +130,7 @@ class TableReader(ABC):
 
 
 class NdjsonReader(TableReader):
-    """A JSON object per line; empty lines are skipped.
-
-    `decode` turns a line into an item, or refuses it with a ValueError.
-    """
+    """A JSON object per line; `decode` turns it into an item, or refuses it with a ValueError."""
 
     def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
         super().__init__()

@@ -90,9 +90,7 @@ Decoded: TypeAlias = Image | DecodedFrames | Viewing | str | None
 
 @dataclass(frozen=True)
 class DecodingTarget:
-    """The model's input, that of chosen frames (at most `max_frames`), a Viewing, or the PatientID
-    of a DICOM file.
-    """
+    """The model's input, that of at most `max_frames` frames, a Viewing, or the PatientID."""
 
     frame: FrameChoice | None = None
     max_frames: int = 1

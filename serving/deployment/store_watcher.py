@@ -38,10 +38,7 @@ FileStamp: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a version was refused, and the state of its alias and files then.
-
-    `version` is None if the alias is unreadable.
-    """
+    """Why a version (None: the alias is unreadable) was refused, and the files' state then."""
 
     version: int | None
     reason: str

@@ -21,6 +21,7 @@ from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
+from monitoring.maintenance.clock import moment
 from serving.doctor.check_result import CheckResult
 from serving.doctor.probes import check_probes
 from serving.settings import Settings
@@ -158,13 +159,13 @@ def check_ledger(settings: Settings) -> Iterator[CheckResult]:
 
 def check_clock(now_ns: int, last_ns: int | None) -> CheckResult:
     """Whether the time, in ns since 1970, is possible and not before the ledger's last use."""
-    now = _moment(now_ns)
+    now = moment(now_ns)
     if now_ns < PUBLISHED_NS:
         return _CLOCK(
             "broken", f"it says {now}, before this release", "set the clock of this machine"
         )
     if last_ns is not None and now_ns < last_ns - AHEAD_NS:
-        found = f"it says {now}, and the ledger was last in use at {_moment(last_ns)}"
+        found = f"it says {now}, and the ledger was last in use at {moment(last_ns)}"
         return _CLOCK("broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md")
     return _CLOCK(
         "ok", f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use")
@@ -200,11 +201,3 @@ def _new_file(file: Path) -> CheckResult:
         found = f"{file} does not exist, and {folder} cannot be written"
         return _LEDGER("broken", found, "let this user write there, or set CANDOR_LEDGER")
     return _LEDGER("ok", f"{file} does not exist yet; the server will make it")
-
-
-def _moment(at_ns: int) -> str:
-    return (
-        datetime.fromtimestamp(at_ns / 1e9, UTC)
-        .isoformat(sep=" ", timespec="minutes")
-        .replace("+00:00", " UTC")
-    )

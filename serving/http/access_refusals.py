@@ -25,9 +25,7 @@ class AccessRefusals:
         self._logged_s = 0.0
 
     async def pace(self, address: str, path: str, error: ServingError) -> bool:
-        """Wait until the address may have its refusal. False, at once: too many of it wait, so
-        close the connection.
-        """
+        """Wait until the address may have its refusal. False: close, too many of it wait."""
         self._log(path, error)
         wait_s = self._wait_s(address, time.monotonic())
         if wait_s > WAIT_S:

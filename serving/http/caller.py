@@ -105,9 +105,7 @@ class FastPath:
         return bytes(body)
 
     async def read(self, length_bytes: int, hold: Hold, *, timeout_s: float) -> memoryview:
-        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout,
-        BodiesFull or ClientGone.
-        """
+        """The rest of the body, from the system. Raises BodyTimeout, BodiesFull or ClientGone."""
         if self._cycle.disconnected or self._cycle.transport.is_closing():
             raise ClientGone("the client disconnected before its body was complete.")
         return await self._read_body(length_bytes, hold, timeout_s=timeout_s)
@@ -117,9 +115,7 @@ class FastPath:
         self._cycle.body = bytearray()
 
     def answer(self, body: bytes, *, media_type: bytes, close: bool) -> bool:
-        """Answer 200 in a single write. Returns False if that is impossible now because the client
-        reads too slowly.
-        """
+        """Answer 200 in a single write. False if the client reads too slowly for that now."""
         cycle = self._cycle
         if cycle.response_started or cycle.flow.write_paused:
             return False

@@ -45,9 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     flow: HeldFlow
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection, unless there are too many, and start the timeout of its first
-        head.
-        """
+        """Accept the connection, unless there are too many; start its first head's timeout."""
         super().connection_made(transport)
         self.flow = HeldFlow(transport)
         self._turns = parsing_turns(self.loop)
@@ -80,9 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.parse()
 
     def parse(self) -> None:
-        """Give the parser some EVENTS events, and nothing of the next request before this one is
-        answered.
-        """
+        """Give the parser some EVENTS events, none of the next request before the answer."""
         self._waits_for_turn = False
         limit = self._events + EVENTS
         while self._unparsed and not self.transport.is_closing() and not self._is_answering():
@@ -182,9 +178,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise HeadTooLarge(f"the head has over {MAX_HEADERS} headers.")
 
     def on_headers_complete(self) -> None:
-        """The head is complete: pass the request on, unless it is refused or will be read again
-        without `Upgrade`.
-        """
+        """The head is complete: pass it on, unless refused or read again without `Upgrade`."""
         headers = [name for name, _ in self.headers]
         given = dict(self.headers)
         _check_head(headers, given, self.parser.get_http_version())
@@ -218,9 +212,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     async def read_body(self, length_bytes: int, hold: Hold, *, timeout_s: float) -> memoryview:
-        """The body of the request under way, past the parser. Raises BodyTimeout, BodiesFull or
-        ClientGone.
-        """
+        """The body, past the parser. Raises BodyTimeout, BodiesFull or ClientGone."""
         cycle = self.cycle
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
@@ -238,9 +230,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return reader.give_away()[0]
 
     def _pass_over(self, part: bytes) -> None:
-        """Have the parser see a part of the body that nobody wants any more, so that it finds the
-        next request.
-        """
+        """Have the parser see body that nobody wants, so that it finds the next request."""
         if self.parser is not None:
             self._passing_over = True
             self._feed(part)

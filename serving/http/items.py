@@ -52,9 +52,7 @@ _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 @dataclass(frozen=True, slots=True)
 class ImageItem:
-    """One image of a request, encoded or (C, H, W) uint8, or the error in its place. `name` is the
-    file name in a form.
-    """
+    """One image, encoded or (C, H, W) uint8, or its error. `name`: of the file in a form."""
 
     data: Encoded | Image | MalformedRequest
     request_id: str | None = None
@@ -79,10 +77,7 @@ class ImageItem:
 
 
 def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]:
-    """The items of a body with a list, at most `limit`.
-
-    Raises MalformedRequest if the list itself cannot be read.
-    """
+    """The items of a list, at most `limit`. Raises MalformedRequest if it cannot be read."""
     if head.media_type == "multipart/form-data":
         files = form_files(body, head.content_type, limit=limit)
         items = [
@@ -98,9 +93,7 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
 
 
 def with_keys(items: Sequence[ImageItem], key: IdempotencyKey | None) -> list[ImageItem]:
-    """The items with the request's idempotency key, numbered if there are several. It is the
-    request id of an item that has none.
-    """
+    """The items with the request's idempotency key, numbered; the request id of those without."""
     if key is None:
         return list(items)
     texts = [f"{key.text}/{number}" for number in range(len(items))]

@@ -44,9 +44,7 @@ class LargeBodyReader(asyncio.BufferedProtocol):
             await self._wanted
 
     def give_away(self) -> tuple[memoryview, memoryview]:
-        """The body and, of it, what was read here. Nothing is kept: uvloop keeps a connection's
-        last reader.
-        """
+        """The body and what was read here. Keeps nothing: uvloop keeps the last reader."""
         body, self._body = self._body, memoryview(b"")
         return body, body[self._begun_bytes : self._received]
 
@@ -80,9 +78,7 @@ class LargeBodyReader(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
     def _let_read(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have `protocol` read from now on. Paused meanwhile, because uvloop goes on reading for
-        the one before.
-        """
+        """Have `protocol` read from now on. Paused meanwhile: uvloop would go on for the former."""
         self._connection.flow.pause_reading()
         self._connection.transport.set_protocol(protocol)
         self._connection.flow.resume_reading()

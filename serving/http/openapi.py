@@ -1,5 +1,4 @@
-"""The OpenAPI document of declared endpoints, with the JSON schemas of the types they take and
-give."""
+"""The OpenAPI document of declared endpoints, with JSON schemas of what they take and give."""
 
 import types
 from collections.abc import Iterable, Iterator, Sequence

@@ -293,10 +293,7 @@ class InferencePipeline:
 
 
 def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list[ImageItem]:
-    """An item for each frame of `item`. With "all" the request ids are numbered like the frames.
-
-    Raises MalformedRequest.
-    """
+    """An item for each frame of `item`, numbered with "all". Raises MalformedRequest."""
     ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
     items = [
         ImageItem(pixels, request_id, tags=item.tags, patient=item.patient)

@@ -115,9 +115,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """A class or finding to explain (explanation.py: column_of), and frames of the image in place
-    of the card's.
-    """
+    """A class or finding to explain (`column_of`), and frames in place of the card's."""
 
     explain: str | None = None
     frame: FrameChoice | None = None
@@ -198,9 +196,7 @@ async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: 
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file of a form: its name if the client gave one, its bytes, and the form's tags and
-    patient.
-    """
+    """A file of a form: its name if it has one, its bytes, and the form's tags and patient."""
 
     name: str | None
     data: bytes

@@ -129,9 +129,7 @@ def with_audit(answer: bytes, drawn: bool) -> bytes:
 
 
 def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
-    """An answer with the field `explanation`: its class or finding, sentence, values, and a PNG in
-    base64.
-    """
+    """An answer with `explanation`: class or finding, sentence, values, and a PNG in base64."""
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
     fields = {"method": method, "of": shown.of, "sentence": shown.sentence, "values": values}
     fields["png"] = base64.b64encode(shown.png).decode()

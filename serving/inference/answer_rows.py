@@ -1,6 +1,4 @@
-"""The answers of a version to a batch, and their rows in the ledger: one for an image, or with
-findings one for each.
-"""
+"""The answers to a batch, and their rows in the ledger: one an image, or one for each finding."""
 
 import time
 from collections.abc import Sequence

@@ -98,9 +98,7 @@ class BatchingDelay:
     """
 
     def __init__(self, one_image_s: float, over: Callable[[], object]) -> None:
-        """`one_image_s`: the inference time of one image, in seconds. `over` is called when no
-        image is coming any more.
-        """
+        """`one_image_s`: inference of one image, seconds. `over`: called when none is coming."""
         self._one_image_s = one_image_s
         self._over = over
         self.coming = 0  # images

@@ -67,7 +67,6 @@ class Predictor:
         bundle: Bundle,
         *,
         threads: int = 0,
-        spinning: bool = False,
         device: Device = "auto",
         exact: bool = False,
     ) -> None:
@@ -88,8 +87,9 @@ class Predictor:
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path
         try:
-            options = session_options(threads, spinning=spinning)
-            self._session = open_session(bundle.onnx, providers, options, exact=exact)
+            self._session = open_session(
+                bundle.onnx, providers, session_options(threads), exact=exact
+            )
         except ORT_ERRORS as error:
             raise ModelUnusable(
                 f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"
@@ -243,7 +243,6 @@ def open_predictor(
     bundle: Bundle,
     *,
     threads: int = 0,
-    spinning: bool = False,
     device: Device = "auto",
     on_difference: OnDifference = "refuse",
 ) -> Predictor:
@@ -254,13 +253,13 @@ def open_predictor(
     integers are made exact. If it still differs, it is refused (ProbesDiffer) or a warning is
     logged, as `on_difference` says. See Predictor for the other arguments and errors.
     """
-    predictor = Predictor(bundle, threads=threads, spinning=spinning, device=device)
+    predictor = Predictor(bundle, threads=threads, device=device)
     if threads == 0 and predictor.is_light:
-        threads, spinning = 1, False
-        predictor = Predictor(bundle, threads=1, device=device)
+        threads = 1
+        predictor = Predictor(bundle, threads=threads, device=device)
     if predictor.doubt is None:
         return predictor
-    exact = Predictor(bundle, threads=threads, spinning=spinning, device=device, exact=True)
+    exact = Predictor(bundle, threads=threads, device=device, exact=True)
     if exact.doubt is not None:
         _report_difference(exact, on_difference)
     return exact

@@ -62,9 +62,7 @@ class ScopeVerdict:
 
 
 def with_scope(answer: bytes, verdict: ScopeVerdict) -> bytes:
-    """The JSON of an answer with the fields `scope` and `scope_p`, and without confidence if the
-    verdict withholds it.
-    """
+    """The JSON of an answer with `scope` and `scope_p`, without confidence if it is withheld."""
     said = b',"scope":"%s","scope_p":%.9g}' % (verdict.scope.encode(), verdict.p)
     if verdict.withholds:
         answer = json.dumps(without_confidence(json.loads(answer)), separators=(",", ":")).encode()

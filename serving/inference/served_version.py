@@ -204,9 +204,7 @@ class ServedVersion:
         self._close_if_unused()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the inference thread to end, after `retire`; return whether it has. Callable
-        from any thread.
-        """
+        """Wait, after `retire`, for the inference thread to end; return whether it has."""
         return self._batcher.join(timeout_s)
 
     def _queue_soon(self) -> None:

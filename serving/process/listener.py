@@ -52,10 +52,7 @@ def allow_many_connections() -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Hide the tokens from other processes, check them and TLS files, and configure logging.
-
-    Raises SettingsError.
-    """
+    """Hide the tokens, check them and TLS files, configure logging. Raises SettingsError."""
     hide()
     read_access(settings, ())
     tls_files(settings)

@@ -269,7 +269,6 @@ class Service:
             predictor = open_predictor(
                 bundle,
                 threads=threads,
-                spinning=self._settings.spinning,
                 device=self._settings.device,
                 on_difference=self._settings.on_difference,
             )

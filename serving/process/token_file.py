@@ -42,9 +42,7 @@ async def keep_tokens(access: AccessControl, settings: Settings) -> None:
 
 
 async def keep_sessions(access: AccessControl) -> None:
-    """Learn every second which sessions ended elsewhere, until cancelled. A ledger that is away is
-    logged once.
-    """
+    """Learn every second which sessions ended elsewhere. Logs once that the ledger is away."""
     told = False
     while access.ended.ledger is not None and not access.is_open:
         await asyncio.sleep(SESSIONS_S)

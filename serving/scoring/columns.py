@@ -14,10 +14,7 @@ OF_CLASSES = ("predicted", "confidence", "refer", "prediction_set", "calibrator"
 
 
 def cells(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of an answer of POST /predictions, or of the object of an answer as a dict.
-
-    Other fields stay as they are.
-    """
+    """The cells of an answer of POST /predictions, or of an answer as a dict; others stay."""
     given = dict(answer)
     for name, probability in (given.pop("probabilities", None) or {}).items():
         given[column("probability", name)] = probability

@@ -21,7 +21,7 @@ from tests.documentation.walks import Walk
 PATIENCE_S: Final = 900.0
 _ALONE: Final = ('ip link set lo up && exec "$@"', "alone")
 _NETWORKS: Final = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"])
-_SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b(?!.* --tune)")
+_SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b")
 _PORT: Final = re.compile(r"--port (\d+)")
 _PRINTED: Final = re.compile(r"\b(8080|8090)\b")
 _SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--url)")

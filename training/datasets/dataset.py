@@ -195,10 +195,7 @@ def label_counts(labels: Labels, classes: int) -> NDArray[np.int64]:
 
 
 def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> str:
-    """SHA-256 (hex) of class names, labels, pixels, and the order of images in each split.
-
-    An unknown label counts as -1.
-    """
+    """SHA-256 (hex) of class names, labels (unknown: -1), pixels, and the order in each split."""
     digest = hashlib.sha256("\0".join(classes).encode())
     for name in SPLIT_NAMES:
         split = splits[name]

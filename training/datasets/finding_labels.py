@@ -23,7 +23,7 @@ from calibration.findings.labels import (
     from_columns,
     from_lists,
 )
-from calibration.wording import counted
+from calibration.wording import counted, some
 from training.datasets.errors import BadDataset
 from training.datasets.records import LoadedFrom
 
@@ -123,8 +123,8 @@ def decide(
         )
     if found.exclusive and not listed and options.findings is None:
         note = (
-            f"each image has exactly one of {_shown(found.names)}, so they are exclusive classes; "
-            "if an image may have several, give --findings '*'"
+            f"each image has exactly one of {some(found.names, SHOWN)}, so they are exclusive "
+            "classes; if an image may have several, give --findings '*'"
         )
         classes = found.labels.argmax(axis=1).tolist()
         return FoundLabels(found.names, classes, False, () if options.exclusive else (note,))
@@ -135,7 +135,7 @@ def decide(
 
 def _notes(found: FindingLabels, options: LoadedFrom, *, listed: bool) -> tuple[str, ...]:
     others = "; --findings chooses others" if options.findings in (None, ALL) else ""
-    notes = [f"{counted(len(found.names), 'finding')}: {_shown(found.names)}{others}"]
+    notes = [f"{counted(len(found.names), 'finding')}: {some(found.names, SHOWN)}{others}"]
     if not listed and (unknown := float(np.isnan(found.labels).mean())):
         notes.append(f"{unknown:.1%} of the labels are blank: unknown, not negative")
     if uncertain := int((found.labels == UNCERTAIN).sum()):
@@ -144,8 +144,3 @@ def _notes(found: FindingLabels, options: LoadedFrom, *, listed: bool) -> tuple[
             "(--uncertain)"
         )
     return tuple(notes)
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -1,6 +1,4 @@
-"""What a model must not be published without saying: a calibrator that test contradicts, and the
-price of balanced class weights.
-"""
+"""What publishing must say: a contradicted calibrator, and the price of balanced class weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

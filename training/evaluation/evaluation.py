@@ -56,9 +56,7 @@ KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K), labels int64 (N,) or of findings (N, K), and patients or slides int64
-    (N,) if known.
-    """
+    """Logits float32 (N, K), labels int64 (N,) or (N, K), patients int64 (N,) if known."""
 
     logits: NDArray[np.float32]
     labels: Labels

@@ -170,10 +170,7 @@ def network_variant(text: str) -> Variant:
 def open_data(
     variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
 ) -> OpenedData:
-    """Read every available data set, from `folder` or from the path in its subject.
-
-    Raises DataNotFound if none is there.
-    """
+    """Read every available data set, from `folder` or its own path. Raises DataNotFound."""
     datasets: dict[str, Dataset] = {}
     absent: list[str] = []
     for variant in variants:

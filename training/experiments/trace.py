@@ -52,10 +52,7 @@ class Trace:
 
 
 def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell`, measure it after every epoch, and store the trace below `root`.
-
-    Raises what training raises, and BadChoice.
-    """
+    """Train `cell`, measure every epoch, and store the trace below `root`. Raises BadChoice."""
     session = TrainingSession(cell.config, dataset)
     network = session.network()
     if len(network.members) > 1:

@@ -71,8 +71,8 @@ class Fit:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done or patience has run out."""
-        return len(self.history) >= self.schedule.epochs or self.best.exhausted(self.history)
+        """Whether all epochs are done."""
+        return len(self.history) >= self.schedule.epochs
 
     def epoch(self, report: Report) -> None:
         """One pass over the training data and one over validation. Raises TrainingDiverged."""

@@ -8,8 +8,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.fitting.history import Epoch
 from training.fitting.schedule import Schedule, Select
 
-ACCURACY_TOLERANCE = 0.01
-
 
 class AveragedWeights:
     """The running mean of a module's weights, or the module itself with the averaging "none".
@@ -59,14 +57,6 @@ class BestEpoch:
                 name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
             }
 
-    def exhausted(self, history: Sequence[Epoch]) -> bool:
-        """Whether patience has run out."""
-        patience = self._schedule.patience
-        return (
-            patience is not None
-            and len(history) - 1 - best(history, self._schedule.select) >= patience
-        )
-
     def restore(self, module: nn.Module) -> None:
         """Load the stored weights into `module`."""
         if self.tensors:
@@ -76,23 +66,11 @@ class BestEpoch:
 def best(history: Sequence[Epoch], select: Select) -> int:
     """Index of the epoch to keep, the first of equals; -1 for an empty history.
 
-    With "val_ece" an epoch counts only if its accuracy is at most 0.01 below the best so far, since
-    a network that has learned nothing can be calibrated too.
-
-    >>> figures = [(3, 0.1), (2, 0.3), (2, 0.2)]
-    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate(figures)]
-    >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
-    [2, 1, 0]
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, 0) for n, loss in enumerate((3, 2, 2))]
+    >>> best(lines, "last"), best(lines, "val_nll")
+    (2, 1)
     """
     if select == "last" or not history:
         return len(history) - 1
-    if select == "val_nll":
-        losses = [epoch.val_loss for epoch in history]
-        return losses.index(min(losses))
-    chosen, needed = 0, 0.0
-    for index, epoch in enumerate(history):  # only the weights of these two are available
-        needed = max(needed, epoch.val_accuracy - ACCURACY_TOLERANCE)
-        better = epoch.val_ece < history[chosen].val_ece or history[chosen].val_accuracy < needed
-        if epoch.val_accuracy >= needed and better:
-            chosen = index
-    return chosen
+    losses = [epoch.val_loss for epoch in history]
+    return losses.index(min(losses))

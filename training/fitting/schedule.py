@@ -18,7 +18,7 @@ from training.networks.classifier import Branch
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["none", "cosine"]
 Averaging = Literal["none", "ema"]
-Select = Literal["last", "val_nll", "val_ece"]
+Select = Literal["last", "val_nll"]
 MOMENTUM = 0.9  # of sgd
 SCALE = "scale"  # of the learning rate, in a group of parameters
 
@@ -31,12 +31,11 @@ class Schedule:
     `layer_decay` multiplies the rate once for each layer below the head. `clip_norm` limits the
     norm of the gradient of each step. `warmup` epochs raise the learning rate from zero; the decay
     then begins. `decay` "cosine" lowers it to zero by the last step, so the result depends much
-    less on the epoch at which training stops. Early stopping does not change its length.
+    less on the epoch at which training stops.
 
     `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
     per step. `select` says which epoch's weights to keep: the last, or the one with the lowest
-    `val_nll` or `val_ece`, the latter among accurate epochs. `patience` stops after that many
-    epochs without improvement. Both use validation alone.
+    cross-entropy on validation.
     """
 
     epochs: int
@@ -51,7 +50,6 @@ class Schedule:
     averaging: Averaging = "none"
     ema_decay: float = 0.99
     select: Select = "last"
-    patience: int | None = None
 
     def factor(self, step: int, image_count: int) -> float:
         """Factor of the learning rate at `step` (from 0) of a fit on `image_count` images.

@@ -58,9 +58,7 @@ def _rehearse(torch: Any) -> None:
 def _export(
     torch: Any, content: bytes, size: list[int]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
-    """Return the graph for any number of images, two images, and what torch says of the first
-    output for each alone.
-    """
+    """Return the graph for any batch, two images, and torch's first output for each alone."""
     module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
     needed = [each for each in module.forward.schema.arguments[1:] if not each.has_default_value()]
     if len(needed) != 1:

@@ -21,9 +21,7 @@ DEFAULT_MAIN = "ce"
 
 @dataclass(frozen=True)
 class Objective:
-    """The sum of `terms`, the main one first, over `logits` (N, K) and `labels` int64 (N,), or
-    (N, K) for findings.
-    """
+    """The sum of `terms`, the main one first, over logits (N, K) and labels (N,) or (N, K)."""
 
     terms: tuple[Term, ...]
 
@@ -52,10 +50,7 @@ class Objective:
 
 
 def build_objective(name: str, settings: LossSettings, *, findings: bool = False) -> Objective:
-    """The objective of `name`, such as `dca` or `focal+dca`; of `findings` or of exclusive classes.
-
-    Raises UnknownName and BadLoss.
-    """
+    """The objective of `name`, such as `focal+dca`. Raises UnknownName and BadLoss."""
     main, *others = _parts(name)
     options = _chosen_options((main, *others), settings)
     auxiliary = [LOSSES[part].build(**options[part]) for part in others]

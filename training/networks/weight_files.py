@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from calibration.wording import some
 from training.errors import BadWeights, WeightsNotFound
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -45,7 +46,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise BadWeights(f"{path} does not hold the tensors of this backbone ({error})") from error
     if missing or unexpected:
         raise BadWeights(
-            f"{path} does not fit: missing {_some(missing)}; unexpected {_some(unexpected)}"
+            f"{path} does not fit: missing {some(missing, 3) or 'none'}; "
+            f"unexpected {some(unexpected, 3) or 'none'}"
         )
 
 
@@ -64,9 +66,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ):
         raise ValueError("expected a dictionary of tensors")
     return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in content.items()}
-
-
-def _some(names: Sequence[str]) -> str:
-    return (
-        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
-    )

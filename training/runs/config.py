@@ -77,7 +77,6 @@ class TrainConfig(BaseModel):
         float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")
     ] = 0.99
     select: Select = "last"
-    patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     backbone: str = "tf_efficientnet_lite0"
     weights: Weights = "hub"
@@ -134,8 +133,6 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.patience is not None and self.select == "last":
-            raise ValueError("patience needs a measure: give select val_nll or val_ece with it")
         if self.trainable and not self.frozen:
             raise ValueError(
                 "trainable chooses blocks of a frozen backbone; leave it out to train the whole "

@@ -14,9 +14,7 @@ from training.runs.precisions import RefusedVariant
 
 @dataclass(frozen=True)
 class ExportParts:
-    """A graph, the fields of its card that describe the calibrators and their promises, and the
-    graphs of other precisions.
-    """
+    """The graph, the card's fields about calibrators and promises, and the variants' graphs."""
 
     onnx: bytes
     described: Mapping[str, Any]

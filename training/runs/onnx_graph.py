@@ -48,9 +48,7 @@ Calibrate: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
 class ServedNetwork(nn.Module):
-    """uint8 (N, C, H, W) -> probabilities float32 (N, K), without a calibrator, and the features
-    (N, D) of ScopeTaps.
-    """
+    """uint8 (N, C, H, W) -> probabilities (N, K), uncalibrated, and the features (N, D) of taps."""
 
     temperature: Tensor
 

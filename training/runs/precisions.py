@@ -117,9 +117,7 @@ def _without_end(network: bytes) -> onnx.ModelProto:
 
 
 def _last_nodes(graph: onnx.GraphProto, tensors: Sequence[str]) -> list[str]:
-    """The names of the nodes that make the logits, the first of these tensors, and of all that only
-    the features need.
-    """
+    """The names of the nodes that make the logits, and of those that only features need."""
     first, *others = (_needed(graph, tensor) for tensor in tensors)
     last = [node.name for node in graph.node if tensors[0] in node.output]
     return [*last, *(name for needed in others for name in needed if name not in first)]
@@ -190,7 +188,6 @@ def calibration_parts(
     evaluation: Evaluation, calibrator: Method, contradicted: Contradiction | None = None
 ) -> CalibrationParts:
     """Describe a calibrator; its reference is the validation split."""
-    referral = evaluation.referral(calibrator)
     return {
         "calibration": CalibrationCard.from_reference(
             # As the graph holds it.
@@ -203,14 +200,7 @@ def calibration_parts(
             answers=evaluation.answers_by_bin("val", calibrator),
             contradicted=TestContradiction(**asdict(contradicted)) if contradicted else None,
         ),
-        "referral": Referral(
-            threshold=referral.confidence,
-            promised_accuracy=referral.promised_accuracy,
-            delta=referral.delta,
-            coverage=referral.coverage,
-        )
-        if referral
-        else None,
+        "referral": Referral.from_threshold(evaluation.referral(calibrator)),
         "conformal": ConformalCard.from_sets(evaluation.conformal(calibrator)),
     }
 

@@ -9,10 +9,7 @@ from training.fitting.history import PLOTTED, Epoch
 
 
 class TensorBoardLog:
-    """Writes the figures of each epoch into `folder`, one TensorBoard run per head.
-
-    Raises TensorBoardMissing.
-    """
+    """Writes each epoch's figures, one TensorBoard run per head. Raises TensorBoardMissing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -24,9 +24,7 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a peer runs: its environment's `bin`, its folder with model and decoder, free ports,
-    and the subject.
-    """
+    """Where a peer runs: its environment's `bin`, its folder, free ports, and the subject."""
 
     programs: Path
     folder: Path

@@ -48,7 +48,6 @@ def test_a_ledger_that_is_not_there(arguments: tuple[str, ...], folder: Path) ->
         ("models",),
         ("promote", "chest", "1"),
         ("predict", "scan.png", "--model", "chest"),
-        ("serve", "--tune"),
         ("canary", "start", "chest", "2"),
         ("canary", "status", "chest"),
         ("canary", "promote", "chest"),

@@ -38,7 +38,6 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "averaging": (["--averaging", "ema"], "ema"),
     "ema_decay": (["--ema-decay", "0.9"], 0.9),
     "select": (["--select", "val_nll"], "val_nll"),
-    "patience": (["--select", "val_nll", "--patience", "2"], 2),
     "seed": (["--seed", "9"], 9),
     "backbone": (["--backbone", "resnet18", "--weights", "none"], "resnet18"),
     "weights": (["--weights", "some.safetensors"], Path("some.safetensors")),
@@ -97,7 +96,7 @@ def test_every_loss_is_listed() -> None:
     ("arguments", "said"),
     [
         (["train", "digits", "--decay", "linear"], "decay"),
-        (["train", "digits", "--patience", "3"], "select val_nll"),
+        (["train", "digits", "--select", "best"], "select"),
         (["train", "digits", "--whole", "--trainable", "2"], "trainable chooses"),
         (["train", "digits", "--layer-decay", "0.5"], "layer_decay needs"),
         (["train", "digits", "--probe-epochs", "5"], "probe_epochs come before"),

@@ -248,12 +248,13 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     arguments = shlex.split("experiment compare --preset smoke --method ce --jobs 1")
     arguments += ["--network", f"{SMALL} epochs=1", "--out", str(tmp_path / "out")]
     run: Callable[..., Any] = CliRunner().invoke
-    shown = run(command_line.app, [*arguments, "--markdown"])
-    assert shown.exit_code == 0, shown.output
-    assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown.stdout
+    done = run(command_line.app, arguments)
+    assert done.exit_code == 0, done.output
+    shown = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown
     with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
         (row,) = csv.DictReader(stream)
-    assert f"| {' | '.join(row.values())} |" in shown.stdout
+    assert f"| {' | '.join(row.values())} |" in shown
     for name in ("ece", "accuracy", "mce", "averages"):
         (made,) = (tmp_path / "out" / "tables").glob(f"{name}*.csv")
         (published, *_) = (Path(__file__).parents[3] / "docs" / "results" / "compare").glob(

@@ -1,6 +1,4 @@
-"""FastAPI with the usual hand-written batcher, which decodes each image in a thread before it joins
-a batch.
-"""
+"""FastAPI with the usual hand-written batcher; images are decoded in threads."""
 
 import asyncio
 from contextlib import asynccontextmanager

@@ -17,7 +17,6 @@ from training.errors import TrainingDiverged
 from training.fitting.examples import Examples, batches, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch, write_history
-from training.fitting.kept_weights import best
 from training.fitting.schedule import Schedule, build_optimizer, set_rate
 from training.losses import LossSettings, Objective, Term, build_objective
 from training.networks.backbones import SMALL
@@ -167,37 +166,19 @@ class TestKeptWeights:
             mean = 0.9 * mean + 0.1 * weight
         torch.testing.assert_close(averaged.weight.detach(), mean)
 
-    @pytest.mark.parametrize("select", ["val_nll", "val_ece"])
-    def test_the_best_epoch_on_validation_is_kept_and_patience_ends_the_rest(
-        self, select: Any
-    ) -> None:
-        schedule = replace(SCHEDULE, epochs=60, learning_rate=0.2, select=select, patience=3)
+    def test_the_best_epoch_on_validation_is_kept(self) -> None:
+        schedule = replace(SCHEDULE, epochs=12, learning_rate=0.2, select="val_nll")
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 2))
         val = clouds(200, seed=1)
         objective = build_objective("ce", LossSettings())
         history = fit(module, clouds(32), val, objective=objective, schedule=schedule, seed=0)
-        enough = max(epoch.val_accuracy for epoch in history) - 0.01 if select == "val_ece" else 0
-        figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
-        chosen = min(
-            (figure, index)
-            for index, figure in enumerate(figures)
-            if history[index].val_accuracy >= enough
-        )[1]
-        assert len(history) == chosen + 1 + 3 < 60
-        assert [epoch.kept for epoch in history] == [n == chosen for n in range(len(history))]
+        chosen = min(range(12), key=lambda number: history[number].val_loss)
+        assert chosen < 11
+        assert [epoch.kept for epoch in history] == [n == chosen for n in range(12)]
         logits = torch.from_numpy(predict(module, val.inputs))
         left = nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)).item()
         assert left == history[chosen].val_loss
-
-    def test_calibrated_guesses_are_not_chosen_for_their_ece(self) -> None:
-        figures = [(0.1, 0.001), (0.8, 0.2), (0.9, 0.1), (0.895, 0.05), (0.85, 0.01)]
-        figures += [(0.895, 0.05), (0.91, 0.3)]
-        history = [
-            Epoch(n, 0, 0, 0, 0, accuracy, 0, ece) for n, (accuracy, ece) in enumerate(figures)
-        ]
-        chosen = [best(history[:count], "val_ece") for count in range(8)]
-        assert chosen == [-1, 0, 1, 2, 3, 3, 3, 6]
 
 
 class TestOptimizer:

@@ -56,8 +56,8 @@ def trained(
     [
         ({}, "dca"),
         ({"averaging": "ema", "decay": "none"}, "ce"),
-        ({"select": "val_ece"}, "focal+mmce"),
-        ({"select": "val_nll", "patience": 2, "learning_rate": 0.3}, "label-smoothing"),
+        ({}, "focal+mmce"),
+        ({"select": "val_nll", "learning_rate": 0.3}, "label-smoothing"),
         ({"optimizer": "adamw", "weight_decay": 0.1, "warmup": 1.5}, "dca"),
         ({"optimizer": "sgd", "clip_norm": 0.1}, "dca"),
     ],
