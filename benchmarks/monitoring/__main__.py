@@ -70,7 +70,7 @@ def compare(detectors: dict[str, tuple[Alarm, int]], *, streams: int) -> Rows:
 
 
 def opposed_classes(*, streams: int, gap: float = 0.05) -> Rows:
-    """Models that are calibrated on average and not by class, with and without classes."""
+    """Models calibrated on average and not by class, with and without detectors by class."""
     for shape in SHAPES:
         for name, classes in (("class-wise", 2), ("top-label", 0)):
             alarm = candor(classes=classes)
