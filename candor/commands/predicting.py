@@ -277,7 +277,10 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 def _bundle_classifier(bundle: "Bundle", frame: Any, tags: str | None) -> Classify:
     from serving.inference.predictor import open_predictor
 
-    predictor = open_predictor(bundle, on_difference=settings().on_difference)
+    known = settings()
+    predictor = open_predictor(
+        bundle, on_difference=known.on_difference, scope_alpha=known.scope_alpha
+    )
     named = {"model": bundle.card.name, "version": bundle.card.version}
 
     def classify(file: Path) -> list[dict[str, Any]]:

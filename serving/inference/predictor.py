@@ -7,14 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
-from calibration.scope.verdict import scope_of
+from calibration.scope.verdict import ALPHA, scope_of
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT
 from model_store.bundle.scope_graph import SCOPE_P
@@ -69,10 +69,12 @@ class Predictor:
         threads: int = 0,
         device: Device = "auto",
         exact: bool = False,
+        scope_alpha: float = ALPHA,
     ) -> None:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core.
-        `exact`: see `open_session`.
+        `exact`: see `open_session`. `scope_alpha`: images with a p-value up to it are doubtful.
         """
+        self.scope_alpha = scope_alpha
         self.card = bundle.card
         self.calibrators = calibrators_of(self.card.model_dump())
         self._read = reader(self.card)
@@ -234,7 +236,7 @@ class Predictor:
         by, inferred = self.calibrators.of(tags), self.infer(images)
         found = [self._read(row.tolist(), by) for row in by(inferred.probabilities)]
         return [
-            each if p is None else replace(each, scope=scope_of(p), scope_p=p)
+            each if p is None else replace(each, scope=scope_of(p, self.scope_alpha), scope_p=p)
             for each, p in zip(found, inferred.scope_of_each(), strict=True)
         ]
 
@@ -245,6 +247,7 @@ def open_predictor(
     threads: int = 0,
     device: Device = "auto",
     on_difference: OnDifference = "refuse",
+    scope_alpha: float = ALPHA,
 ) -> Predictor:
     """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work
     would cost more.
@@ -253,13 +256,14 @@ def open_predictor(
     integers are made exact. If it still differs, it is refused (ProbesDiffer) or a warning is
     logged, as `on_difference` says. See Predictor for the other arguments and errors.
     """
-    predictor = Predictor(bundle, threads=threads, device=device)
+    opened = partial(Predictor, bundle, device=device, scope_alpha=scope_alpha)
+    predictor = opened(threads=threads)
     if threads == 0 and predictor.is_light:
         threads = 1
-        predictor = Predictor(bundle, threads=threads, device=device)
+        predictor = opened(threads=threads)
     if predictor.doubt is None:
         return predictor
-    exact = Predictor(bundle, threads=threads, device=device, exact=True)
+    exact = opened(threads=threads, exact=True)
     if exact.doubt is not None:
         _report_difference(exact, on_difference)
     return exact

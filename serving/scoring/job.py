@@ -57,6 +57,7 @@ class PartScorer:
             threads=settings.threads,
             device=settings.device,
             on_difference=settings.on_difference,
+            scope_alpha=settings.scope_alpha,
         )
         self._batch = settings.max_batch
         self._loop = asyncio.Runner()

@@ -1,6 +1,7 @@
 """Whether an image is in scope, through every door."""
 
 import base64
+import json
 import re
 import zipfile
 from collections.abc import AsyncIterator
@@ -8,10 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from candor.command_line import app
 from model_store.bundle.scope_card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
@@ -183,6 +187,24 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     found = re.search(r"^candor_doubtful_images_ratio\{.*\} (\S+)$", metrics, re.M)
     assert found
     assert float(found[1]) == 0.5
+
+
+@pytest.mark.parametrize(("alpha", "word"), [(0.05, "out"), (0.005, "doubtful"), (0.0005, "in")])
+def test_commands_without_a_server_take_the_users_alpha(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: float, word: str
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "far.png").write_bytes(FAR)
+    monkeypatch.setenv("CANDOR_SCOPE_ALPHA", str(alpha))
+    monkeypatch.setenv("CANDOR_STORE", str(store.root))
+    said = CliRunner().invoke(app, ["predict", str(folder / "far.png"), "--json"])
+    assert [each["scope"] for each in json.loads(said.stdout)] == [word]
+    asked = ["predict", str(folder), "--out", str(tmp_path / "scored"), "--model", "tiny"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    (part,) = (tmp_path / "scored").glob("part-*.parquet")
+    assert pq.read_table(part).column("scope").to_pylist() == [word]
 
 
 def test_the_object_and_torchserve_say_it(
