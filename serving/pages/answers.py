@@ -34,7 +34,7 @@ from serving.pages.endpoints import page
 from serving.pages.files import csv_text
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 
-SHOWN: Final = 25
+SHOWN: Final = 16
 _PORTION: Final = 500  # answers of a file that are read at a time
 _COLUMNS: Final = (
     *("prediction_id", "request_id", "served_at", "tags", "predicted", "confidence"),

@@ -1,0 +1,105 @@
+"""From a figure to its answers in a real browser, and how many clicks people need."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from model_store.store.samples import Sample, write_samples
+from model_store.store.store import Store
+from serving.pages.answers import SHOWN
+from tests.builders.browser import label_answers, open_page
+from tests.builders.bundles import Png
+from tests.builders.servers import Start
+
+
+class Hand:
+    """Clicks, and counts them."""
+
+    def __init__(self) -> None:
+        self.clicks = 0
+
+    def click(self, target: Locator) -> None:
+        target.click()
+        self.clicks += 1
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
+    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
+) -> None:
+    link = "https://pacs.example/?id={prediction_id}"
+    server = start(tiny_store, image_link=link, keep_pictures_days="1")
+    label_answers(server, png, count=60)
+    with open_page(browser, script=script) as page:
+        page.goto(f"{server.url}/models/tiny/report/page")
+        page.get_by_role("link", name="Answers", exact=True).click()
+        rows = page.locator("table.listed tbody tr")
+        expect(rows).to_have_count(SHOWN)
+        page.get_by_role("link", name="Older").click()
+        expect(rows).to_have_count(SHOWN)
+        page.get_by_text("Filter", exact=True).click()
+        page.get_by_label("Right or wrong").select_option("wrong")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator(".pill")).to_contain_text("wrong")
+        wrong = server.client.get("/models/tiny/answers?wrong=1").json()
+        expect(page.locator("main")).to_contain_text(f"{wrong['count']} answer")
+        expect(rows.first.locator("th a")).to_have_attribute(
+            "href", link.format(prediction_id=wrong["answers"][0]["prediction_id"])
+        )
+        rows.first.get_by_role("link", name="Correct").click()
+        truth = wrong["answers"][0]["predicted"]
+        page.locator(f"form[data-label] button[value={truth}]").click()
+        expect(page.get_by_role("status")).to_contain_text("corrected")
+    after = server.client.get("/models/tiny/answers?wrong=1").json()
+    assert after["count"] == wrong["count"] - 1
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_answers_fit_two_screens_and_have_no_barrier(
+    start: Start, tiny_store: Store, browser: Browser, png: Png, width: int, dark: bool
+) -> None:
+    server = start(tiny_store, keep_pictures_days="1")
+    label_answers(server, png, count=30)
+    with open_page(browser, width=width, dark=dark) as page:
+        page.goto(f"{server.url}/models/tiny/answers/page")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width > 1000:
+            assert page.evaluate("document.documentElement.scrollHeight") <= 1_800
+
+
+def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
+    start: Start, tiny_store: Store, browser: Browser, png: Png
+) -> None:
+    write_samples(tiny_store.storage, "tiny", [Sample("one", png(1))])
+    server, hand = start(tiny_store), Hand()
+    with open_page(browser) as page:
+        page.goto(server.url)
+        hand.click(page.get_by_role("link", name="Try an image"))
+        hand.click(page.get_by_role("button", name="one"))
+        expect(page.locator(".trial .sentence").first).to_be_in_viewport()
+    assert hand.clicks <= 2
+
+
+def test_an_engineer_needs_six_clicks_from_the_alarm_to_a_canary(
+    start: Start, tiny_store: Store, browser: Browser, png: Png
+) -> None:
+    server, hand = start(tiny_store), Hand()
+    label_answers(server, png, count=240)
+    with open_page(browser) as page:
+        page.goto(server.url)
+        hand.click(page.get_by_role("link", name="tiny", exact=True))
+        hand.click(page.get_by_role("link", name="Recalibrate"))
+        hand.click(page.get_by_role("button", name="Show what it would do"))
+        _press(page, hand, "Publish version 2")
+        _press(page, hand, "Start the canary")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
+    assert hand.clicks <= 6
+
+
+def _press(page: Page, hand: Hand, name: str) -> None:
+    form = page.locator("form", has=page.get_by_role("button", name=name))
+    form.get_by_label("Why").fill("too sure")
+    hand.click(form.get_by_role("button", name=name))
