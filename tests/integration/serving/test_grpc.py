@@ -15,6 +15,7 @@ from model_store.store.store import Store
 from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.bundles import subgroup, with_subgroups
 from tests.builders.dicoms import dicom_stack
+from tests.builders.processes import PATIENCE_S
 from tests.builders.scoped import build_scoped
 from tests.builders.services import running
 
@@ -123,7 +124,8 @@ async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(
         is StatusCode.RESOURCE_EXHAUSTED
     )
     stub.queue.waiting = 0
-    assert (await stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10)).model_name == "tiny"
+    answer = await stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=PATIENCE_S)
+    assert answer.model_name == "tiny"
 
 
 async def test_an_unknown_model_is_not_found(stub: Any) -> None:
