@@ -47,7 +47,7 @@ class Lines:
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
         """Print a line if this is not merely another step of the same epoch."""
         before, self._done[stage] = self._done.get(stage, 0), done
-        if done > before and (done == total or stage.startswith("train ")):
+        if done > before and (done == total or (figures and stage.startswith("train "))):
             shown = "".join(
                 f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
             )

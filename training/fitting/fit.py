@@ -227,6 +227,7 @@ def fit(
         found = snapshots.read() if snapshots else None
         if found:
             fitting.restore(found)
+            progress(stage, len(fitting.history), schedule.epochs)
         while not fitting.finished:
             fitting.epoch(
                 lambda figures: progress(stage, len(fitting.history), schedule.epochs, **figures)

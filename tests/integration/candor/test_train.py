@@ -214,6 +214,7 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
 ) -> None:
     """The run folder is named by data, loss and seed; an interrupted run can be resumed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.fitting.fit.REPORT_INTERVAL_S", -1.0)  # as in a long epoch
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce"]
     # several steps an epoch
     command = ["train", ill_and_healthy, *network, "--seed", 3, "--epochs", 4, "--batch-size", 8]

@@ -99,7 +99,8 @@ class TestBatches:
 
 
 class TestHistory:
-    def test_it_learns_and_reports(self) -> None:
+    def test_it_learns_and_reports(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("training.fitting.fit.REPORT_INTERVAL_S", math.inf)  # of long epochs
         seen: list[tuple[str, int, int, set[str]]] = []
         epochs: list[Epoch] = []
         module = network()
