@@ -12,9 +12,10 @@ from monitoring.diagnosis.operating_words import basis_words, known_words, rate_
 from monitoring.diagnosis.phrases import day
 
 _SHOWN = 12  # rows of a table
+_FEW_RATES = (1.0, 9.0, 99.0)  # of several classes
 _NOTE = (
-    "Intervals of rates and net benefit hold at every look. Net benefit: cases found less false "
-    "alarms by the exchange rate, per answer; of flagging nobody it is 0."
+    "Per answer; flagging nobody is 0. Moved: with the best threshold for true probabilities at "
+    "that rate. Intervals of rates and net benefit hold at every look."
 )
 
 
@@ -48,18 +49,25 @@ def _rate(each: LiveRate, finding: str) -> list[str]:
 
 
 def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableType]:
+    several = len({each.of for each in benefits}) > 1
     rows = [
         [
-            f"{finding or each.of}: one is worth {each.exchange:g}{' (in use)' * each.in_use}",
+            _exchange(each, finding),
             figure(each.said.estimate),
             interval(each.said.lower, each.said.upper),
             figure(each.moved),
             figure(each.everyone),
         ]
-        for each in benefits[-_SHOWN:]
+        for each in benefits
+        if each.in_use or not several or each.exchange in _FEW_RATES
     ]
-    columns = ("false alarms", "as used", "at every look", "threshold moved", "everybody")
-    return ["", table("Net benefit", columns, rows), _NOTE] if rows else []
+    columns = ("a case found is worth", "as used", "at every look", "moved", "everybody")
+    return ["", table("Net benefit", columns, rows[:_SHOWN]), _NOTE] if rows else []
+
+
+def _exchange(each: NetBenefit, finding: str) -> str:
+    plural = "s" * (each.exchange != 1)
+    return f"{finding or each.of}: {each.exchange:g} false alarm{plural}{' (in use)' * each.in_use}"
 
 
 def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:

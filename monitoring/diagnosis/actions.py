@@ -78,7 +78,7 @@ def plan(
     if state is State.ALARM:
         return (*_settle(found), *_acknowledge(found.alarms, later=True))
     patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
-    return (*_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
+    return (*_look(found), *_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
 
 
 def _settle(found: Findings) -> Iterator[Action]:
@@ -158,13 +158,17 @@ def _hindered(action: Action, hindrance: Hindrance) -> Action:
 
 
 def _look(found: Findings) -> Iterator[Action]:
-    """Find the cause wherever something changed, and name the group if others may be meant."""
+    """Find the cause wherever something changed, or a rate fell, and name the group."""
     for each in found.ongoing:
         yield Action(
             ActionCode.FIND_CAUSE,
             group=None if each.group.key == ALL else each.group,
             since_s=None if each.since.earliest is None else each.since.likeliest,
         )
+    if found.lower and not found.ongoing:
+        first = found.lower[0]
+        group = None if first.group.key == ALL else first.group
+        yield Action(ActionCode.FIND_CAUSE, group=group, since_s=first.since_s)
 
 
 def _roll_back(accuracy: Accuracy, earlier: int | None) -> Iterator[Action]:

@@ -38,7 +38,7 @@ def diagnose(
     basis = _basis(connection, row, inferred, coverage)
     found = Findings(
         inference=inferred.inference,
-        is_lower=bool(inferred.operating.lower),
+        lower=inferred.operating.lower,
         basis=basis,
         rhythm=rhythm,
         alarms=active_alarms(connection, key, history),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from calibration.diagnosis.facts import Cause, Deviation, Inference, Rival, RivalStatus
 from calibration.diagnosis.selection import DUE, MISSING
+from calibration.operating.facts import LiveRate
 from monitoring.diagnosis.facts import (
     Alarm,
     Basis,
@@ -31,10 +32,10 @@ _STRONG = math.log(1_000)
 
 @dataclass(frozen=True)
 class Findings:
-    """What a state is decided from. `is_lower`: whether a rate is lower than promised."""
+    """What a state is decided from. `lower`: rates lower than promised, the worst first."""
 
     inference: Inference
-    is_lower: bool
+    lower: tuple[LiveRate, ...]
     basis: Basis
     rhythm: Rhythm
     alarms: tuple[Alarm, ...]
@@ -74,7 +75,7 @@ def is_open(rival: Rival) -> bool:
 
 def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
     """Return the state and its reasons."""
-    lower = (StateReason.OPERATING_POINT,) if found.is_lower else ()
+    lower = (StateReason.OPERATING_POINT,) if found.lower else ()
     doubts = (*lower, *_doubts(found))
     if found.ongoing and not found.explains_all(Cause.CORRECTED):
         explained = (StateReason.EXPLAINED,) if found.explains_all() else ()
@@ -84,7 +85,7 @@ def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
         return State.LOOK, (StateReason.DEVIATION, *explained, *doubts)
     if found.alarms:
         return _without_evidence(found, doubts)
-    if found.is_lower:
+    if found.lower:
         return State.LOOK, doubts
     if _is_stale(doubts):
         return State.STALE, doubts

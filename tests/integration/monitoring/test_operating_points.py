@@ -13,7 +13,7 @@ from calibration.operating.facts import OperatingPoints, RateName, RateStanding
 from candor.command_line import app
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingPromise, Rate
-from monitoring.diagnosis.facts import State, StateReason
+from monitoring.diagnosis.facts import ActionCode, State, StateReason
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
@@ -188,6 +188,7 @@ def test_calibrated_and_blind_is_worth_a_look(ledger_url: str, clock: Clock) -> 
             StateReason.OPERATING_POINT,
             (),
         )
+        assert diagnosis.actions[0].code is ActionCode.FIND_CAUSE
 
 
 def test_the_terminal_prints_rates_net_benefit_and_auroc(tmp_path: Path, clock: Clock) -> None:
