@@ -109,6 +109,7 @@ def export(
     Example: candor export RUN --name chest --promote
     """
     from candor.terminal.evaluation import variant_table
+    from candor.terminal.progress import working
     from model_store.bundle.bundle import CARD_FILE
     from model_store.bundle.probing import QUANTIZED_NOTE
     from model_store.lifecycle.canary import promote_version
@@ -132,17 +133,19 @@ def export(
     rules = _threshold_rules(threshold or ())
     target = settings(store=store).opened_store
     precisions = [each.strip() for each in precision.split(",")]
-    exported = export_run(
-        run,
-        target,
-        name,
-        calibrator=EXPORTABLE[calibrator],
-        anyway=anyway,
-        precisions=precisions,
-        dataset=_data(run, data) if set(precisions) != {"float32"} else None,
-        rules=rules,
-        max_accuracy_loss=max_accuracy_loss,
-    )
+    dataset = _data(run, data) if set(precisions) != {"float32"} else None
+    with working(f"Writing and checking {name}"):
+        exported = export_run(
+            run,
+            target,
+            name,
+            calibrator=EXPORTABLE[calibrator],
+            anyway=anyway,
+            precisions=precisions,
+            dataset=dataset,
+            rules=rules,
+            max_accuracy_loss=max_accuracy_loss,
+        )
     if promote:
         promote_version(target, name, exported.version)
     folder, verified = target.location(name, exported.version), exported.verification

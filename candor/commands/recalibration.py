@@ -90,6 +90,7 @@ def recalibrate(
 
     Example: candor recalibrate chest --preview
     """
+    from candor.terminal.progress import working
     from candor.terminal.recalibration import recalibration_tables
     from model_store.lifecycle.canary import start_canary
     from monitoring.http.json_body import plain
@@ -101,20 +102,21 @@ def recalibrate(
         raise typer.BadParameter("give only one of --preview, --canary and --shadow")
     with open_ledger(ledger, reading=preview) as answers:
         opened = open_store(store)
-        done = fit(
-            answers,
-            opened,
-            model,
-            version=version,
-            finding=finding,
-            answer_filter=AnswerFilter(last=last, group=_group(subgroup)),
-            min_labels=min_labels,
-            allow_label_changes=allow_label_changes,
-            chosen_labels=chosen_labels,
-            accept_harm=accept_harm,
-            precision=precision,
-            publish=not preview,
-        )
+        with working(f"Fitting {model} on its labels"):
+            done = fit(
+                answers,
+                opened,
+                model,
+                version=version,
+                finding=finding,
+                answer_filter=AnswerFilter(last=last, group=_group(subgroup)),
+                min_labels=min_labels,
+                allow_label_changes=allow_label_changes,
+                chosen_labels=chosen_labels,
+                accept_harm=accept_harm,
+                precision=precision,
+                publish=not preview,
+            )
     if canary is not None or shadow:
         start_canary(
             opened,

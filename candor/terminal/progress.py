@@ -12,8 +12,18 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from candor.terminal.console import note, stderr, stdout, visible
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show that the block works on something that has no steps to count; nothing if stderr is no
+    terminal.
+    """
+    with stderr.status(Text(f"{visible(on)} ...")) if stderr.is_terminal else nullcontext():
+        yield
 
 
 class Shown(Protocol):

@@ -1,5 +1,7 @@
 """What the command line prints: text is no markup, and errors are one sentence."""
 
+import io
+
 import httpx
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.run_result import answer_tables
 from candor.terminal.store import catalog_table
@@ -92,3 +95,16 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
     assert isinstance(shown, Table)
     assert shown.row_count == 10
     assert list(shown.columns[0].cells)[:2] == ["class 10", "class 11"]
+
+
+def test_what_works_without_steps_says_so_in_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for is_terminal in (True, False):
+        stream = io.StringIO()
+        monkeypatch.setattr(
+            progress, "stderr", LiteralConsole(file=stream, force_terminal=is_terminal)
+        )
+        with progress.working("Fitting [b]\x1b"):
+            pass
+        assert ("Fitting [b]\\x1b ..." in stream.getvalue()) == is_terminal
