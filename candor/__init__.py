@@ -6,18 +6,17 @@ quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`
     import candor
 
     candor.measure(probabilities, labels).ece             # how calibrated are these predictions?
-    found = candor.calibrate(probabilities, labels)       # the same as a report, and a calibrator;
-    a notebook shows it found.transform(new_probabilities)                    # calibrated;
-    found.save("calibrator.onnx") takes it away candor.fit_temperature(logits, labels)
-    # the temperature that calibrates them best
+    found = candor.calibrate(probabilities, labels)       # a report in notebooks, and a calibrator:
+    found.transform(new_probabilities)
+    found.save("calibrator.onnx")
+    candor.fit_temperature(logits, labels)                # the temperature that calibrates best
 
     dataset = candor.load_dataset("pneumoniamnist")
     run = candor.train(candor.automatic(dataset), dataset, Path("runs/first"))
     store = candor.Store(Path("models"))
     candor.export(run.folder, store, "pneumonia")
 
-    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))   # or a model
-    from elsewhere
+    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))
 
     predictor = candor.open_predictor(store.read("pneumonia", 1))
     predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server:

@@ -5,7 +5,7 @@ value are left out, and said.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,17 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.findings import interpret_cells
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.parameters import in_python
+
+
+class Reading(TypedDict, total=False):
+    """How arrays are read: the arguments that `candor.measure` and `candor.calibrate` share."""
+
+    logits: bool
+    normalize: bool
+    classes: Sequence[str] | None
+    groups: npt.ArrayLike | None
+    exclusive: bool
+    bins: int
 
 
 def read_arrays(

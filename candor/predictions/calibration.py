@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from calibration.examination import Effect, Examination, examine, examine_confid
 from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
-from candor.predictions.arrays import as_array, read_arrays
+from candor.predictions.arrays import Reading, as_array, read_arrays
 from candor.predictions.calibrator_file import save_calibrator
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.findings_calibration import FindingsCalibration, examine_labeled_findings
@@ -218,38 +218,23 @@ def examine_predictions(
     return Calibration(found, predictions, title=title, worded=worded)
 
 
+class _Fitting(Reading, total=False):
+    allow_label_changes: bool
+    seed: int
+
+
 @overload
 def calibrate(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, findings: str, **how: Unpack[_Fitting]
+) -> FindingsCalibration: ...
+@overload
+def calibrate(  # labels (N, K) may turn out to be of findings: then FindingsCalibration
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
     findings: None = None,
-    logits: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
-    allow_label_changes: bool = False,
-    seed: int = 0,
-) -> Calibration: ...
-
-
-@overload
-def calibrate(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    findings: str,
-    logits: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
-    allow_label_changes: bool = False,
-    seed: int = 0,
-) -> FindingsCalibration: ...
+    **how: Unpack[_Fitting],
+) -> Calibration | Any: ...
 
 
 def calibrate(

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy.typing as npt
 
@@ -10,39 +10,23 @@ from calibration.bins import BIN_COUNT
 from calibration.findings.measures import measure_findings
 from calibration.measured import measure_probabilities
 from calibration.measures.summary import Measures
-from candor.predictions.arrays import read_arrays
+from candor.predictions.arrays import Reading, read_arrays
 from candor.predictions.findings_calibration import FindingsMeasures
 from candor.predictions.labeled import LabeledFindings
 
 
 @overload
 def measure(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, findings: str, **how: Unpack[Reading]
+) -> FindingsMeasures: ...
+@overload
+def measure(  # labels (N, K) may turn out to be of findings: then FindingsMeasures
     probabilities: npt.ArrayLike,
     labels: npt.ArrayLike,
     *,
     findings: None = None,
-    logits: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
-) -> Measures: ...
-
-
-@overload
-def measure(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    findings: str,
-    logits: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
-) -> FindingsMeasures: ...
+    **how: Unpack[Reading],
+) -> Measures | Any: ...
 
 
 def measure(

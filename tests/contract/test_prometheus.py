@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import monitoring
+from docs.generators.server import families
 from tests.builders.prometheus import DASHBOARDS, FOLDER, Asked, asked, panels, sample_names
 
 ROOT = Path(monitoring.__file__).parents[1]
@@ -143,7 +144,7 @@ def test_columns_of_tables_are_renamed_from_their_queries() -> None:
             known = {f"Value #{target['refId']}" for target in panel.get("targets", [])}
             assert set(_renamed(panel)) <= known
             for name in _kept(panel):
-                assert name in known | {"bin", "model", "version"}
+                assert name in known | {"bin", "model", "version", "finding"}
 
 
 def _renamed(panel: dict[str, Any]) -> dict[str, str]:
@@ -166,3 +167,26 @@ def test_variables_are_defined_before_they_are_used() -> None:
         defined = {variable["name"] for variable in board["templating"]["list"]}
         used = set(re.findall(r"\$\{?(\w+)", json.dumps(board)))
         assert used - {"__rate_interval"} <= defined
+
+
+def test_panels_of_a_version_show_one_finding_and_no_sum_over_several() -> None:
+    """`finding` is empty for a model with exclusive classes, as is the variable."""
+    variables = {each["name"] for each in DASHBOARDS["model"]["templating"]["list"]}
+    assert "finding" in variables
+    of_model = [each for each in asked() if each.board == "model" and "$version" in each.expr]
+    assert of_model
+    for each in of_model:
+        selectors = re.findall(r"\{[^}]*\}", each.expr)
+        assert all('finding="$finding"' in selector for selector in selectors), each
+    for each in asked():
+        grouped = re.findall(r"by \(([^)]*)\)", each.expr)
+        names = set(re.findall(r"candor_\w+", each.expr))
+        if each.board == "overview" and names & OF_FINDINGS:
+            assert all("finding" in labels for labels in grouped), each
+
+
+OF_FINDINGS = {
+    family.name
+    for family in families()
+    if family.name.startswith(("candor_calibration", "candor_accuracy", "candor_diagnosis"))
+}
