@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.sampling import grouped_parts, joined
+from calibration.sampling import findings_parts, grouped_parts, joined
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import ImageSource
@@ -75,12 +75,13 @@ def units(dataset: Dataset) -> NDArray[np.int64]:
 
 def draw_folds(dataset: Dataset, count: int, *, seed: int) -> list[NDArray[np.int64]]:
     """Numbers of the pooled images in each of `count` folds, ascending; patients and identical
-    images stay together.
+    images stay together, and findings are stratified.
 
     Raises BadRun if there are fewer patients or contents than folds.
     """
     shared, labels = units(dataset), pooled_split(dataset).labels
-    folds = grouped_parts(labels, shared, (1 / count,) * count, seed=seed)
+    parts = findings_parts if dataset.has_findings else grouped_parts
+    folds = parts(labels, shared, (1 / count,) * count, seed=seed)
     if not all(map(len, folds)):
         raise BadRun(
             f"{len(np.unique(shared))} patients or different images make no {count} folds: give "

@@ -113,9 +113,9 @@ class _Rules:
         if "validation" in self.given:
             return self.config.validation == "folds"
         heads = self.config.heads if "heads" in self.given else FOLDS
-        if not self.searches or self.config.perturbed or heads < 2 or self.dataset.has_findings:
+        if not self.searches or self.config.perturbed or heads < 2:
             return False
-        if sum(map(sum, (self.counts, self.dataset.counts["val"]))) >= FEW_IMAGES:
+        if self.images + len(self.dataset.splits["val"]) >= FEW_IMAGES:
             return False
         return len(np.unique(units(self.dataset))) >= 2 * heads
 
@@ -159,7 +159,7 @@ class _Rules:
                 f"{self.steps_per_epoch} an epoch"
             )
         if candidates[0].validation == "folds":
-            images = images + sum(self.dataset.counts["val"])
+            images += len(self.dataset.splits["val"])
             yield (
                 f"each of the {images} training and validation images validates once: each of "
                 f"{candidates[0].heads} networks leaves out another part, patients kept together; "

@@ -9,8 +9,10 @@ import pytest
 
 from model_store.store.store import Store
 from tests.builders.datasets import shades
-from training.datasets import Dataset
+from tests.builders.finding_sets import write_npz
+from training.datasets import Dataset, load_dataset
 from training.errors import BadRun
+from training.evaluation.findings import FindingsEvaluation
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.export import export
@@ -109,3 +111,19 @@ def test_other_precisions_are_calibrated_out_of_fold(
     assert half.calibration.measures["n"] == IMAGES
     assert half.calibration.temperature == pytest.approx(card.calibration.temperature, rel=0.02)
     assert half.max_difference < 0.02
+
+
+def test_findings_validate_once_each_and_calibrate_out_of_fold(tmp_path: Path) -> None:
+    write_npz(tmp_path / "set.npz", 400, blanks=0.2)
+    findings = load_dataset(tmp_path / "set.npz")
+    train_labels, val_labels = (findings.splits[name].labels for name in ("train", "val"))
+    labels = np.concatenate([train_labels, val_labels])
+    positives = [(labels[fold] == 1).sum(axis=0) for fold in draw_folds(findings, 4, seed=0)]
+    assert np.ptp(positives, axis=0).max() <= 2  # of each finding
+    done = train(FOLDED, findings, tmp_path / "run", pictures=False)
+    assert isinstance(done.evaluation, FindingsEvaluation)
+    val = done.evaluation.predictions["val"]
+    np.testing.assert_array_equal(val.labels, labels)
+    card = export(done.folder, Store(tmp_path / "store"), "digits", dataset=findings).card
+    known = (~np.isnan(labels)).sum(axis=0).tolist()
+    assert [each.labeled for each in card.findings or ()] == known
