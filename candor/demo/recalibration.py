@@ -11,6 +11,7 @@ from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
 from candor.terminal.recalibration import class_table, note_lines, remedy_table
+from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
@@ -58,7 +59,7 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         "",
         shown.sentence,
         "",
-        class_table(shown.classes),
+        class_table(shown.classes, OF_CLASSES),
     ):
         stdout.print(part)
     for line in note_lines(shown):

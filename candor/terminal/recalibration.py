@@ -1,10 +1,11 @@
 """What `candor recalibrate` prints, and the table of remedies that `candor calibrate` shares."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import RenderableType
 
-from calibration.calibrators.remedies import REMEDIES, RemedyChoice
+from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
 from calibration.diagnosis.facts import GroupEffect
 from calibration.wording import counted
 from candor.terminal.tables import (
@@ -16,6 +17,8 @@ from candor.terminal.tables import (
     measures_row,
     table,
 )
+from monitoring.diagnosis.vocabulary import Terms
+from monitoring.diagnosis.words import terms
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
 from monitoring.recalibration.subgroup import name_of
@@ -27,7 +30,11 @@ def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     """Return the parts of a recalibration in the order in which they are printed."""
     return [
         f"{shown.sentence}\n",
-        *remedy_table(shown.choice, unchanged="as served"),
+        *remedy_table(
+            shown.choice,
+            unchanged="as served",
+            title=partial(title_of, of_one=bool(shown.finding)),
+        ),
         *_held_out_tables(shown),
         *note_lines(shown),
     ]
@@ -40,6 +47,7 @@ def note_lines(shown: RecalibrationPreview) -> list[str]:
 
 def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     """Return measures, reliability and classes before and after, on held-out labels."""
+    said = terms(shown.finding)
     measured = {"as served": shown.before, "recalibrated": shown.after}
     rows = [measures_row(name, each.as_dict()) for name, each in measured.items()]
     bins = [
@@ -54,25 +62,25 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         table(
             "Reliability",
             (
-                "confidence",
+                said.claim,
                 "n",
-                "accuracy",
+                said.share,
                 "95 % interval",
                 "n after",
-                "accuracy after",
+                f"{said.share} after",
                 "95 % interval",
             ),
             bins,
         ),
         "",
-        class_table(shown.classes),
+        class_table(shown.classes, said),
         "",
-        effect_table(shown.effects),
+        effect_table(shown.effects, said),
         "",
     ]
 
 
-def class_table(classes: Sequence[ClassChange]) -> RenderableType:
+def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
     """Return sensitivity, specificity and gap of each class, before and after."""
     rows = [
         [
@@ -84,10 +92,12 @@ def class_table(classes: Sequence[ClassChange]) -> RenderableType:
         ]
         for each in classes
     ]
-    return table("Classes", ("", "n", "sensitivity", "specificity", "confidence - accuracy"), rows)
+    return table(
+        "Classes", ("", "n", "sensitivity", "specificity", f"{said.claim} - {said.share}"), rows
+    )
 
 
-def effect_table(effects: Sequence[GroupEffect]) -> RenderableType:
+def effect_table(effects: Sequence[GroupEffect], said: Terms) -> RenderableType:
     """Return the gap of each subgroup before and after, the largest growth first."""
     rows = [
         [
@@ -100,7 +110,7 @@ def effect_table(effects: Sequence[GroupEffect]) -> RenderableType:
     ]
     more = len(effects) - EFFECTS_SHOWN
     title = "Subgroups, cross-validated" + (f"; {more} more in --json" if more > 0 else "")
-    return table(title, ("", "n", "confidence - accuracy", ""), rows)
+    return table(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)
 
 
 def remedy_table(

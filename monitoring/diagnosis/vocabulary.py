@@ -17,6 +17,8 @@ from monitoring.diagnosis.facts import (
 class Terms(NamedTuple):
     """What the claim of an answer is called, and what it is compared with."""
 
+    claim: str
+    share: str  # that the claim is compared with
     fine: str
     too_high: str
     too_low: str
@@ -27,6 +29,8 @@ class Terms(NamedTuple):
 
 
 OF_CLASSES: Final = Terms(
+    claim="confidence",
+    share="accuracy",
     fine="confidence matches accuracy",
     too_high="too confident",
     too_low="not confident enough",
@@ -36,6 +40,8 @@ OF_CLASSES: Final = Terms(
     measured="Accuracy",
 )
 OF_FINDING: Final = Terms(
+    claim="probability",
+    share="share present",
     fine="present as often as said",
     too_high="present less often than said",
     too_low="present more often than said",

@@ -96,24 +96,24 @@ class Words:
 
 def words_of(found: Diagnosis) -> Words:
     """Return the words for a diagnosis."""
-    first, terms = main_deviation(found), terms_of(found)
+    first, said = main_deviation(found), terms(found.finding)
     return Words(
         short=SHORT[found.state],
-        title=_title(found, first, terms),
-        summary=tuple(_summary(found, first, terms)),
+        title=_title(found, first, said),
+        summary=tuple(_summary(found, first, said)),
         actions=tuple(action_words(each) for each in found.actions if each.available),
         barred=tuple(_barred(found)),
         causes=tuple(_causes(found)),
-        accuracy=accuracy_words(found.accuracy, terms),
+        accuracy=accuracy_words(found.accuracy, said),
         signs=tuple(_sign(each) for each in found.early_signs if each.raised),
         questions=tuple(_question(each) for each in found.open),
         sure=_sure(found, first),
     )
 
 
-def terms_of(found: Diagnosis) -> Terms:
-    """Return what the claim of these answers is called."""
-    return OF_FINDING if found.finding else OF_CLASSES
+def terms(finding: str | None) -> Terms:
+    """Return what the claim of answers about a finding is called, or without one of classes."""
+    return OF_FINDING if finding else OF_CLASSES
 
 
 def main_deviation(found: Diagnosis) -> Deviation | None:

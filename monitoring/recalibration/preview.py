@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from calibration.bins import BinSums, FloatArray
-from calibration.calibrators.remedies import REMEDIES, RemedyChoice
+from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
 from calibration.diagnosis.facts import GroupEffect
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
@@ -21,6 +21,7 @@ class RecalibrationPreview:
 
     Attributes:
         title: names model and version.
+        finding: that it is about; '' of exclusive classes.
         sentence: which remedy was chosen, on which labels.
         changes: what it does to predicted classes, in a sentence.
         choice: how the remedies compared.
@@ -33,6 +34,7 @@ class RecalibrationPreview:
     """
 
     title: str
+    finding: str
     sentence: str
     changes: str
     choice: RemedyChoice
@@ -51,6 +53,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
     proposal = done.proposal
     return RecalibrationPreview(
         title=f"Recalibration of {done.title} version {done.parent_version}",
+        finding=done.proposal.finding,
         sentence=_sentence(done),
         changes=_changes(proposal),
         choice=proposal.choice,
@@ -67,7 +70,8 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
 
 def _sentence(done: Recalibration) -> str:
     """Say which remedy was chosen, on which labels."""
-    proposal, title = done.proposal, REMEDIES[done.proposal.remedy].title
+    proposal = done.proposal
+    title = title_of(proposal.remedy, of_one=bool(proposal.finding))
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
         f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version "

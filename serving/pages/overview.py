@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from calibration.wording import percent
-from monitoring.diagnosis.words import Words, words_of
+from monitoring.diagnosis.words import Words, terms, words_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import ReportSummary
 from serving.pages.formatting import grouped
@@ -22,10 +22,10 @@ class OverviewRow(NamedTuple):
 def overview_row(report: ReportSummary) -> OverviewRow:
     """Return the row of a report."""
     measures, found = report.measures, report.diagnosis
-    right, sure = ("share present", "probability") if report.finding else ("accuracy", "confidence")
+    said = terms(report.finding)
     figures = (
-        (right, percent(measures.accuracy)),
-        (f"{sure} minus {right}", percent(measures.signed_gap, signed=True)),
+        (said.share, percent(measures.accuracy)),
+        (said.gap, percent(measures.signed_gap, signed=True)),
         ("calibration error (ECE)", percent(measures.ece)),
         ("by chance", percent(measures.noise_floor)),
         ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),

@@ -3,7 +3,7 @@
 from dataclasses import astuple
 from typing import Any
 
-from calibration.calibrators.remedies import REMEDIES
+from calibration.calibrators.remedies import REMEDIES, title_of
 from calibration.measures.summary import Measures
 from model_store.bundle.diagram import scale_of
 from monitoring.recalibration.preview import RecalibrationPreview
@@ -41,7 +41,7 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     return {
         "shown": shown,
         "effects": effects,
-        "remedies": {name: each.title for name, each in REMEDIES.items()},
+        "remedies": {name: title_of(name, of_one=bool(shown.finding)) for name in REMEDIES},
         "diagrams": [
             filed_diagram(f"recalibration-{name}", heading, bins, of=of, scale=scale)
             for name, heading, bins in (

@@ -18,6 +18,7 @@ from calibration.wording import counted, percent
 from model_store.bundle.diagram import drawing_rules, environment_of
 from monitoring.diagnosis import operating_words, phrases
 from monitoring.diagnosis.answer_record import shown
+from monitoring.diagnosis.words import terms
 from serving.pages import formatting
 from serving.pages.reader import reader
 
@@ -67,6 +68,7 @@ _FILTERS = (
     phrases.answers_in_stream,
     phrases.day,
     phrases.tolerance,
+    terms,
     formatting.answers_path,
     operating_words.basis_words,
     operating_words.known_words,

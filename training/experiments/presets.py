@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.datasets import Dataset, LoadArguments, load_dataset
-from training.datasets.errors import DataNotFound
+from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.sources import DEFAULT_NAME
 from training.experiments.grid import Grid, Variant, parse_variant
 from training.losses import LOSSES
@@ -170,17 +170,26 @@ def network_variant(text: str) -> Variant:
 def open_data(
     variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
 ) -> OpenedData:
-    """Read every available data set, from `folder` or its own path. Raises DataNotFound."""
+    """Read every available data set, from `folder` or its own path.
+
+    Raises DataNotFound if none is there, and BadDataset for findings.
+    """
     datasets: dict[str, Dataset] = {}
     absent: list[str] = []
     for variant in variants:
         try:
             source, arguments = _place(variant.subject, folder)
-            datasets[variant.title] = load_dataset(
-                source, cache=cache, progress=progress, **arguments
-            )
+            dataset = load_dataset(source, cache=cache, progress=progress, **arguments)
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
+            continue
+        if dataset.has_findings:
+            raise BadDataset(
+                dataset.name,
+                "has findings; experiments compare models of exclusive classes: leave it out, or "
+                "use candor train and candor export",
+            )
+        datasets[variant.title] = dataset
     if not datasets:
         raise DataNotFound("; ".join(absent))
     return OpenedData(datasets, tuple(absent))

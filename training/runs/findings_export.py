@@ -97,10 +97,12 @@ def _check(
 ) -> None:
     if calibrator not in ("temperature", "uncalibrated"):
         raise BadRun(
-            f"{run} has findings: their calibrator is temperature or none; got {calibrator}"
+            f"{run} has findings: their calibrator is temperature or uncalibrated; got {calibrator}"
         )
     if set(precisions) != {"float32"}:
-        raise BadRun(f"{run} has findings, which are published in float32 alone")
+        raise BadRun(
+            f"{run} has findings, which are published in float32 alone: leave out --precision"
+        )
     for name in rules:
         if name not in (*evaluation.names, EVERY):
             raise UnknownName("finding", name, evaluation.names)

@@ -326,6 +326,11 @@ async def test_reports_are_by_finding(tmp_path: Path) -> None:
                 page = await client.get(path)
                 assert page.status_code == 200, page.text
                 assert "Effusion" in page.text
+            one_page = (await client.get(f"{report}/page?finding=Effusion")).text
+            assert "Expected share present" in one_page
+            assert "Probability minus share present" in one_page
+            for word in ("accuracy", "confidence"):  # as headings, whatever a class is called
+                assert f'<th class="n">{word}' not in one_page
             done = await client.post(f"{report}/acknowledge?finding=Effusion", json={"note": "x"})
             assert done.json()["finding"] == "Effusion"
             assert not done.json()["drift"]["active"]

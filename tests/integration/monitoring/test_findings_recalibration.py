@@ -3,6 +3,7 @@ others stay as they are.
 """
 
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from monitoring.feedback import FeedbackItem
 from monitoring.recalibration import preview_of, recalibrate
 from monitoring.reports.report import calibration_report
 from serving.inference.predictor import Predictor
+from serving.pages.recalibration_page import recalibration_page
 from tests.builders.answers import prediction_id
 from tests.builders.findings import FINDINGS, findings_bundle
 from tests.builders.monitored import Clock, MonitoredModel
@@ -69,7 +71,11 @@ def test_the_next_version_changes_one_finding(place: Path) -> None:
     assert done.proposal.changed > 0
     (change,) = done.proposal.classes
     assert change.sensitivity_after > change.sensitivity_before
-    assert "Edema" in preview_of(done).title
+    shown = preview_of(done)
+    assert "Edema" in shown.title
+    page = recalibration_page(shown).rpartition("</style>")[2]
+    for word in ("accuracy", "confidence", "per class"):
+        assert word not in re.sub(r"<svg.*?</svg>|base64,[^\"]*", "", page, flags=re.DOTALL).lower()
     image = np.full((1, 3, 8, 8), 90, dtype=np.uint8)
     p, q = (Predictor(bundle).predict(image) for bundle in (before, after))
     np.testing.assert_allclose(p[:, 1:], q[:, 1:], atol=1e-6)

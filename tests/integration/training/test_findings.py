@@ -18,6 +18,8 @@ from training.datasets import Dataset, load_dataset
 from training.datasets.errors import BadDataset
 from training.errors import BadRun, UnknownName
 from training.evaluation.findings import FindingsEvaluation
+from training.experiments.grid import Variant
+from training.experiments.presets import open_data
 from training.runs.config import TrainConfig, offline_config, read_record
 from training.runs.export import export, load_classifier
 from training.runs.recipe import automatic
@@ -57,6 +59,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def evaluated(run: RunResult) -> FindingsEvaluation:
     assert isinstance(run.evaluation, FindingsEvaluation)
     return run.evaluation
+
+
+def test_experiments_refuse_findings_before_they_train(tmp_path: Path) -> None:
+    write_npz(tmp_path / "set.npz", 60)
+    variant = Variant("findings", str(tmp_path / "set.npz"))
+    with pytest.raises(BadDataset):
+        open_data((variant,), folder=None, cache=tmp_path)
 
 
 def test_findings_are_learned_and_calibrated(run: RunResult) -> None:

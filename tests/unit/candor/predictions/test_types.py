@@ -27,7 +27,7 @@ def test_without_them_labels_decide_which_no_type_knows() -> None:
     measured = assert_type(candor.measure(P, EXCLUSIVE), Measures | Any)
     done = assert_type(candor.calibrate(P, EXCLUSIVE, allow_label_changes=True), Calibration | Any)
     assert (type(measured), type(done)) == (Measures, Calibration)
-    found = candor.measure(P, FINDINGS)
+    found = candor.measure(0.9 * P, FINDINGS)
     assert isinstance(found, FindingsMeasures)  # which the checker does not take for unreachable
     assert found.macro
 

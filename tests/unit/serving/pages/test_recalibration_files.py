@@ -33,6 +33,7 @@ def preview() -> RecalibrationPreview:
         Trial("case_mix", 1, np.nan, np.nan, np.nan, np.nan, "a class is missing"),
     )
     return RecalibrationPreview(
+        finding="",
         title="tiny 2",
         sentence="A temperature was fitted.",
         changes="No predicted class changes.",

@@ -1,10 +1,13 @@
 """The recipe `auto`: steps, candidates by size and imbalance, the user's own choices."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.builders.datasets import labeled, shades
+from tests.builders.finding_sets import write_npz
+from training.datasets import load_dataset
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.recipe import MIN_STEPS, automatic, chooses_loss
@@ -86,3 +89,15 @@ def test_a_network_that_is_trained_itself_or_drawn_at_random_is_not_searched(
     ).candidates
     assert (only.head, only.loss, only.class_weights) == ("paper", "dca", "natural")
     assert only.epochs == 200
+
+
+@pytest.mark.parametrize(("images", "validation"), [(400, "folds"), (1300, "split")])
+def test_few_images_with_findings_each_validate_once(
+    images: int, validation: str, tmp_path: Path
+) -> None:
+    """1,040 of 1,300 are of train and val."""
+    write_npz(tmp_path / "set.npz", images)
+    plan = automatic(load_dataset(tmp_path / "set.npz"))
+    assert {each.validation for each in plan.candidates} == {validation}
+    is_said = any(f"{images * 4 // 5} training and validation" in each for each in plan.reasons)
+    assert is_said == (validation == "folds")
