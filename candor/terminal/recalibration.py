@@ -16,6 +16,7 @@ from candor.terminal.tables import (
     figure,
     measures_row,
     table,
+    worded,
 )
 from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import terms
@@ -57,7 +58,7 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     ]
     return [
         "",
-        table(f"On {shown.held_out} held-out labels", MEASURES_COLUMNS, rows),
+        table(f"On {shown.held_out} held-out labels", worded(MEASURES_COLUMNS, said), rows),
         "",
         table(
             "Reliability",

@@ -14,12 +14,14 @@ from candor.terminal.tables import (
     measures_row,
     reliability_table,
     table,
+    worded,
 )
 from monitoring.diagnosis.calm_evidence import CalmEvidence
 from monitoring.diagnosis.detectors import Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.phrases import tolerance
-from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
+from monitoring.diagnosis.vocabulary import Terms
+from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, terms, words_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
 from monitoring.reports.slices import Slices
@@ -31,16 +33,17 @@ _NOTE = "Intervals hold for one slice at a time; the diagnosis corrects for thei
 
 def report_tables(report: Report) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
+    said = terms(report.finding)
     rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
     return [
         f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis)),
-        table("Measures", MEASURES_COLUMNS, rows),
+        table("Measures", worded(MEASURES_COLUMNS, said), rows),
         *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
-        *([reliability_table("Reliability", report.bins)] if report.measures.n else []),
-        *_slices(report.slices),
+        *([reliability_table("Reliability", report.bins, said)] if report.measures.n else []),
+        *_slices(report.slices, said),
         *_tags(report.tag_watches),
     ]
 
@@ -166,7 +169,7 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
     return ["", table("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
-def _slices(slices: Slices | None) -> list[RenderableType]:
+def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
     rows = [
         [
             each.name,
@@ -178,5 +181,5 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
         if each.n
     ]
-    columns = ("", "n", "accuracy", "gap", "95 % interval")
+    columns = worded(("", "n", "accuracy", "gap", "95 % interval"), said)
     return ["", table("Slices, the largest sure gap first", columns, rows), _NOTE] if rows else []

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -13,6 +14,9 @@ from calibration.measures.reliability import ReliabilityBin
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
 from candor.terminal.console import visible
+
+if TYPE_CHECKING:
+    from monitoring.diagnosis.vocabulary import Terms
 
 
 class FigureTable(Table):
@@ -95,11 +99,22 @@ def bin_name(bar: ReliabilityBin) -> str:
     return f"({bar.lower:.2f}, {bar.upper:.2f}]"
 
 
-def reliability_table(title: str, bins: Iterable[ReliabilityBin]) -> Table:
+def worded(columns: Sequence[str], said: "Terms | None") -> list[str]:
+    """Return the names of columns as `said` calls them, or as they are."""
+    if said is None:
+        return [*columns]
+    return [
+        each.replace("confidence", said.claim).replace("accuracy", said.share) for each in columns
+    ]
+
+
+def reliability_table(
+    title: str, bins: Iterable[ReliabilityBin], said: "Terms | None" = None
+) -> Table:
     """Return a row for each bin that has answers."""
     columns = ("confidence", "n", "accuracy", "95 % interval", "mean confidence")
     rows = [[bin_name(bar), *bin_cells(bar), figure(bar.confidence)] for bar in bins if bar.n]
-    return table(title, columns, rows)
+    return table(title, worded(columns, said), rows)
 
 
 _SUMMARY = [measure for measure in MEASURES if measure.summary]
