@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from calibration.drift.state import DriftSettings
 from model_store.store.store import Store
@@ -100,6 +100,31 @@ def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) ->
         expect(page.locator(f"{ERROR} [data-first]")).to_have_count(DAYS)
         page.go_back()
         expect(page.locator(f"{ERROR} [data-first]")).to_have_count(6)
+
+
+def test_a_late_answer_for_all_days_does_not_replace_chosen_ones(
+    url: str, browser: Browser
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with open_page(browser) as page:
+        page.goto(url)
+        page.route(url, hold)
+        page.evaluate("void renew()")
+        while not held:
+            page.wait_for_timeout(10)
+        page.locator(ERROR).focus()
+        for key in ("ArrowRight", "Shift+ArrowRight", "Enter"):
+            page.keyboard.press(key)
+        chosen = page.locator(f"{GAP} [data-first]")
+        expect(chosen).to_have_count(2)
+        with page.expect_response(url):
+            held[0].continue_()
+        page.wait_for_timeout(200)  # in which a page that takes the answer would show it
+        expect(chosen).to_have_count(2)
 
 
 def test_days_are_chosen_by_dragging(url: str, browser: Browser) -> None:

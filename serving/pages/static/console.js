@@ -66,15 +66,20 @@ function isRead(part) {
   return [...part.querySelectorAll("input, select, textarea")].some(isChanged);
 }
 
+let renewal = null; // the last one that is not answered
+
 // Puts what has changed on the page into it. `all`: also where somebody reads, because the reader asked for it.
 async function renew({ all = false } = {}) {
   const main = document.querySelector("main[data-live]");
-  if (document.hidden) return;
+  if (document.hidden || (renewal && !all)) return;
+  const own = (renewal = {});
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!answer.ok) return;
+    const text = await answer.text();
+    if (own !== renewal) return; // the reader asked for something else meanwhile
     const shown = [...main.children];
-    const fresh = [...parsed(await answer.text()).querySelector("main").children];
+    const fresh = [...parsed(text).querySelector("main").children];
     if (fresh.length === shown.length) {
       shown.forEach((part, at) => part.isEqualNode(fresh[at]) || (!all && isRead(part)) || part.replaceWith(fresh[at]));
     } else if (all || !isRead(main)) {
@@ -83,6 +88,8 @@ async function renew({ all = false } = {}) {
     document.dispatchEvent(new CustomEvent("candor:renewed"));
   } catch {
     // The server is away; the page keeps the time as of which it holds.
+  } finally {
+    if (own === renewal) renewal = null;
   }
 }
 
