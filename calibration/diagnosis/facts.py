@@ -4,6 +4,7 @@ Gaps are mean confidence minus accuracy, in [-1, 1]; times are seconds since 197
 natural logarithm of an e-value times a prior weight, so that `log(20)` is strong against chance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -105,6 +106,12 @@ class Deviation:
     rest: Figures | None
     others: tuple[AnswerGroup, ...] = ()
     is_weak: bool = False
+
+
+def main_deviation(deviations: Sequence[Deviation]) -> Deviation | None:
+    """The most evident error that goes on; of none, the most evident that ended."""
+    ongoing = [each for each in deviations if each.until is None]
+    return next(iter(ongoing or deviations), None)
 
 
 class RivalStatus(StrEnum):

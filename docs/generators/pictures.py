@@ -50,7 +50,7 @@ class Shot(NamedTuple):
 SHOTS: Final = {
     "monitoring-report": Shot("report.html", 1130),
     "calibration-report": Shot("tutorial.html", 1110),
-    "console-watch": Shot(f"/models/{MODEL}/report/page?version=1", 1180),
+    "console-watch": Shot(f"/models/{MODEL}/report/page?version=1", 900),
     "console-versions": Shot(f"/versions/{MODEL}", 1162),
     "console-recalibrate": Shot(RECALIBRATION, 1080),
     "console-label": Shot(f"/label/{MODEL}", 540),
@@ -58,6 +58,8 @@ SHOTS: Final = {
 VIEWS: Final = {
     "models": "/",
     "model": f"/models/{MODEL}/report/page?version=1",
+    "slices": f"/slices/{MODEL}?version=1",
+    "report": f"/report/{MODEL}?version=1",
     "label": f"/label/{MODEL}",
     "versions": f"/versions/{MODEL}",
     "compare": f"/versions/{MODEL}?first=1&second=2",

@@ -58,14 +58,14 @@ def answers_in_stream(stream: str, name: str | None) -> str:
     return f"answers with a confidence in {name}" if stream == "bin" else "all answers"
 
 
-def day(at_s: float) -> str:
+def day(at_s: float, *, year: bool = True) -> str:
     """A day (UTC).
 
-    >>> day(0)
-    '1 Jan 1970'
+    >>> day(0), day(0, year=False)
+    ('1 Jan 1970', '1 Jan')
     """
     at = datetime.fromtimestamp(at_s, tz=UTC)
-    return f"{at.day} {at:%b %Y}"
+    return f"{at.day} {at:%b %Y}" if year else f"{at.day} {at:%b}"
 
 
 def listed(names: Sequence[str]) -> str:

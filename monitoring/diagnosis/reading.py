@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from sqlalchemy import Connection, Select, func, select
 
-from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, Tag
-from calibration.diagnosis.facts import Cause, Inference, RivalStatus
+from calibration.bins import BinSums, FloatArray, IntArray
+from calibration.diagnosis.answers import Answers, BoolArray, Tag
+from calibration.diagnosis.facts import Cause, Inference, RivalStatus, main_deviation
+from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.rivals import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
@@ -28,6 +29,7 @@ from monitoring.drift.suspected_patients import (
     suspected_patients,
 )
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.days import Days
 from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
@@ -54,11 +56,14 @@ class Inferred:
     """What rests on single answers, and when they came.
 
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
-    `suspected`: repeated patients that no answer names.
+    `suspected`: repeated patients that no answer names. `affected`: by day of service, the answers
+    of the group that the main deviation names, all of them without one; `others`: the rest.
     """
 
     inference: Inference
     operating: OperatingPoints
+    affected: tuple[Days, ...]
+    others: tuple[Days, ...]
     suspected: SuspectedPatients | None
     rhythm: Rhythm
     labels_until_s: float
@@ -120,14 +125,30 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         inference = _unconfirmed(infer(replace(answers, patient=groups)))
     else:
         inference = infer(answers)
+    first = main_deviation(inference.deviations)
+    inside = np.ones(len(answers), bool) if first is None else members(first.group, answers)
     return Inferred(
         inference,
         find_operating_points(connection, row, answers),
+        _by_day(answers, inside),
+        _by_day(answers, ~inside),
         suspected,
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
     )
+
+
+def _by_day(answers: Answers, chosen: BoolArray) -> tuple[Days, ...]:
+    """The chosen answers by day of service."""
+    days = (answers.served_s // _DAY_S).astype(np.int64)
+    return tuple(_of_day(answers, day, chosen & (days == day)) for day in np.unique(days[chosen]))
+
+
+def _of_day(answers: Answers, day: int, chosen: BoolArray) -> Days:
+    labeled = chosen & (answers.correct >= 0)
+    sums = BinSums.from_predictions(answers.confidence[labeled], answers.correct[labeled] == 1)
+    return Days(int(day), int(day), int(chosen.sum()), sums)
 
 
 def _served_at(row: Any) -> int:

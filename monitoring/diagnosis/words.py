@@ -18,6 +18,7 @@ from calibration.diagnosis.facts import (
     Rival,
     RivalStatus,
     TriedRemedy,
+    main_deviation,
 )
 from calibration.diagnosis.planner import APART
 from calibration.wording import counted, percent
@@ -68,6 +69,7 @@ from monitoring.diagnosis.vocabulary import (
 )
 
 ACTIONS_SHOWN: Final = 3
+_RECENT_S: Final = 2 * 86_400  # labels of these days speak for now
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Words:
 
 def words_of(found: Diagnosis) -> Words:
     """Return the words for a diagnosis."""
-    first, said = main_deviation(found), terms(found.finding)
+    first, said = main_deviation(found.deviations), terms(found.finding)
     return Words(
         short=SHORT[found.state],
         title=_title(found, first, said),
@@ -114,12 +116,6 @@ def words_of(found: Diagnosis) -> Words:
 def terms(finding: str | None) -> Terms:
     """Return what the claim of answers about a finding is called, or without one of classes."""
     return OF_FINDING if finding else OF_CLASSES
-
-
-def main_deviation(found: Diagnosis) -> Deviation | None:
-    """The most evident error that goes on; of none, the most evident that ended."""
-    ongoing = [each for each in found.deviations if each.until is None]
-    return next(iter(ongoing or found.deviations), None)
 
 
 def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
@@ -236,7 +232,7 @@ def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterato
     yield from (_cause(each) for each in holding)
     if found.state is not State.UNKNOWN and StateReason.SELECTION in found.reasons:
         yield f"{capital(_reason(found, StateReason.SELECTION))}."
-    if found.basis.labels:
+    if found.basis.labels and found.generated_s > found.basis.labels_until_s + _RECENT_S:
         yield f"This speaks for answers until {day(found.basis.labels_until_s)}."
 
 
@@ -258,7 +254,9 @@ def _figures_since(first: Deviation, terms: Terms) -> str:
 
 def _days(earliest: float, latest: float) -> str:
     first, last = day(earliest), day(latest)
-    return "" if first == last else f" ({first} to {last})"
+    same_year = first[-4:] == last[-4:]
+    shown = (day(each, year=not same_year) for each in (earliest, latest))
+    return "" if first == last else f" ({' to '.join(shown)})"
 
 
 def _reason(found: Diagnosis, reason: StateReason) -> str:

@@ -17,10 +17,11 @@ SOURCES = "sources"  # the policies of label sources changed, and with them what
 TAGS = "tags"  # which tags have detectors of their own
 ENDED = "ended"  # the detector of a tag that is no longer watched
 RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
+NOTED = "noted"  # what a person has seen or done; no replay applies it
 CHECKPOINT = "checkpoint"  # the state of the detector before labels are pruned or erased
 KINDS = (
     *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
-    *(RECALIBRATING, RECALIBRATED, SOURCES),
+    *(RECALIBRATING, RECALIBRATED, SOURCES, NOTED),
 )
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 

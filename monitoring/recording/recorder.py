@@ -19,9 +19,9 @@ from sqlalchemy.exc import OperationalError
 
 from calibration.drift.state import DriftSettings
 from model_store.bundle.card import Card
-from monitoring.drift import watch
+from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import Restart, acknowledge
-from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.drift.events import ACKNOWLEDGED, NOTED
 from monitoring.drift.source_change import SourcesChanged, change_settings, change_sources
 from monitoring.drift.tag_settings import TagSettings, watch_of
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
@@ -206,6 +206,20 @@ class Recorder:
             return row, restart
 
         return self._submit(reset, lambda known: self._know([known[0]]))
+
+    def note(
+        self, model: str, version: int | None, *, finding: str | None, text: str, actor: str
+    ) -> Future[WatchedVersion]:
+        """Write in a version's history what somebody has seen or done. Fails as `acknowledge`."""
+
+        def write(connection: Connection) -> WatchedVersion:
+            row = choose(connection, model, version, finding)
+            key, detail = row.watched_version_id, {"note": text, "actor": actor}
+            now_ns = self._ledger.clock()
+            events.record(connection, key, NOTED, detail, feedback_id=0, now_ns=now_ns)
+            return row
+
+        return self._submit(write, lambda row: self._know([row]))
 
     def change_sources(
         self, model: str, policies: Mapping[str, LabelPolicy], *, actor: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
@@ -35,6 +36,8 @@ class PageData:
         entries: the model's history in the window, all versions, newest last.
         versions: reports of this version and the newest others over the same window, newest first,
             without slices.
+        affected, others: the days in the window and the span, of the answers that the diagnosis
+            names (all without an error) and of the rest; only answers that the ledger still has.
         span: the days that charts over time show.
         extent: the first and the last day that they could show; None if there is none.
         course: the evidence of the drift watch after each label that arrived on these days; None if
@@ -44,6 +47,8 @@ class PageData:
     report: Report
     since_day: int | None
     days: tuple[Days, ...]
+    affected: tuple[Days, ...]
+    others: tuple[Days, ...]
     entries: tuple[VersionedEntry, ...]
     versions: tuple[Report, ...]
     span: Span
@@ -76,6 +81,7 @@ def read_page_data(
         )
         heard = AUDIT if report.audited else EVERYTHING
         days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
+        inferred = read_inferred(ledger, connection, row)
         course = (courses or CourseReader()).read(connection, row.watched_version_id)
         entries = [
             entry
@@ -94,10 +100,17 @@ def read_page_data(
         )
         for number in chosen
     ]
+
+    def shown(found: Sequence[Days]) -> tuple[Days, ...]:
+        first = since_day or 0
+        return tuple(each for each in found if each.first >= first and span.holds(each.first))
+
     return PageData(
         report,
         since_day,
-        tuple(each for each in days if span.holds(each.first)),
+        shown(days),
+        shown(inferred.affected),
+        shown(inferred.others),
         tuple(entries),
         tuple(versions),
         span,

@@ -15,6 +15,7 @@ from monitoring.drift.events import (
     ALARM,
     CHECKPOINT,
     ENDED,
+    NOTED,
     PROMOTED,
     RECALIBRATED,
     RECALIBRATING,
@@ -128,6 +129,8 @@ def _sentence(event: Event, finding: str) -> str:
         return f"{what}{by}{after}{note}."
     if event.kind in (RECALIBRATING, RECALIBRATED):
         return BEGUN if event.kind == RECALIBRATING else describe_recalibration(detail)
+    if event.kind == NOTED:
+        return f"Note by {detail['actor']}: {detail['note']}"
     if event.kind in (STARTED, SETTINGS):
         began = (
             f"The watch{of_tag} started"

@@ -1,15 +1,17 @@
 """Reports on the models of the ledger, as JSON, and the data of their pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
+from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.windows import ALL
 from monitoring.drift.course import CourseReader
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.days import Days
 from monitoring.reports.findings import FindingsReport, findings_report, has_findings
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
@@ -130,6 +132,18 @@ class ReportRoutes:
                 self._ledger, model, version=self._in_production(model), window=ALL
             ).findings
         ]
+
+    def gaps(self, reports: Sequence[ReportSummary]) -> dict[str, tuple[Days, ...]]:
+        """The days of the answers that each diagnosis is about, by the title of the report."""
+        with self._ledger.read() as connection:
+            rows = {
+                each.title: versions.choose(connection, each.model, each.version, each.finding)
+                for each in reports
+            }
+            return {
+                title: read_inferred(self._ledger, connection, row).affected
+                for title, row in rows.items()
+            }
 
     def _chosen(self, model: str, version: int | None) -> int | None:
         return self._in_production(model) if version is None else version

@@ -7,7 +7,7 @@ CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
 import json
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from anyio import to_thread
@@ -33,6 +33,7 @@ from serving.pages.answer_links import ImageLinks, address
 from serving.pages.endpoints import page
 from serving.pages.files import csv_text
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
+from serving.pages.tabs import Tabs
 
 SHOWN: Final = 16
 _PORTION: Final = 500  # answers of a file that are read at a time
@@ -52,8 +53,11 @@ class FilterPart(NamedTuple):
 class AnswerPageRoutes:
     """The handlers of the page, its file and the pictures."""
 
-    def __init__(self, ledger: Ledger, production: Production, links: ImageLinks) -> None:
-        self._ledger, self._production, self._links = ledger, production, links
+    def __init__(
+        self, ledger: Ledger, production: Production, links: ImageLinks, tabs: Tabs
+    ) -> None:
+        self._ledger, self._production = ledger, production
+        self._links, self._tabs = links, tabs
 
     async def page(self, request: Request) -> Response:
         """A page of answers, newest first."""
@@ -100,7 +104,7 @@ class AnswerPageRoutes:
             links=[self._links.of(each) for each in found.answers],
             is_first=before is None,
             shown_at_once=SHOWN,
-            viewer=read_viewer(request),
+            tabs=self._tabs.of(row.model, read_viewer(request), "Answers", query=urlencode(own)),
         )
 
     def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:

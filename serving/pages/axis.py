@@ -25,6 +25,7 @@ SHAPES = {  # each kind of event has its shape, because not everyone tells color
     "promoted": "M0 -7L6 0L0 7L-6 0Z",
     "acknowledged": _BAR,
     "reset": _BAR,
+    "noted": "M-5 -6H5V2H1L-2 6V2H-5Z",
 }
 
 
@@ -199,16 +200,20 @@ class Plot:
         return cls(axis, 0.0, step * count / 100, count)
 
     @classmethod
-    def around_zero(cls, axis: Axis, furthest: float) -> "Plot":
-        """The plot that reaches as far down as up, to the first round tick at or beyond a share."""
-        step, count = _round_step(furthest, most=3)
-        return cls(axis, -step * count / 100, step * count / 100, 2 * count)
+    def around_zero(cls, axis: Axis, lowest: float, highest: float) -> "Plot":
+        """The plot that reaches to the first round ticks at or beyond two shares, over zero."""
+        step, _ = _round_step(max(-lowest, highest), most=3)
+        below, above = (max(math.ceil(round(100 * end / step, 6)), 1) for end in (-lowest, highest))
+        return cls(axis, -step * below / 100, step * above / 100, below + above)
 
     @property
     def ticks(self) -> list[float]:
         """The labeled shares."""
         height = self.highest - self.lowest
-        return [self.lowest + part / self.steps * height for part in range(self.steps + 1)]
+        return [
+            round(self.lowest + part / self.steps * height, 9) + 0.0
+            for part in range(self.steps + 1)
+        ]
 
     def y(self, share: float) -> float:
         """Where a share is; what is outside stands at the edge."""

@@ -34,6 +34,7 @@ class VersionComparison(NamedTuple):
 
     Attributes:
         same: whether they are the same in every byte.
+        alike: whether both cards were measured on the same data; only then do they compare.
         diagrams: of the reference data of each card.
         measures: those of both cards.
         fields: what else differs: its name and both values.
@@ -43,6 +44,7 @@ class VersionComparison(NamedTuple):
     """
 
     same: bool
+    alike: bool
     diagrams: list[FiledDiagram]
     measures: list[ComparedMeasure]
     fields: list[tuple[str, str, str]]
@@ -61,6 +63,8 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     shown = [_row(each) for each in fields if each not in matrices]
     return VersionComparison(
         same=not differences,
+        alike=_reference(first) == _reference(second)
+        and first.card.provenance.fingerprint == second.card.provenance.fingerprint,
         diagrams=[_diagram(each, scale) for each in (first, second)],
         measures=list(_measures(first, second)),
         fields=shown,

@@ -55,10 +55,17 @@ def day_chart(
 
 
 def gap_chart(
-    dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE
+    dots: Sequence[Dot],
+    marks: Sequence[Mark] = (),
+    *,
+    others: Sequence[Dot] = (),
+    zoom: Span = WHOLE,
 ) -> Chart | None:
-    """Confidence minus accuracy of each day with its 95 % interval. None without labels."""
-    return Chart(partial(_draw_gap, dots, marks, zoom)) if dots else None
+    """Confidence minus accuracy of each day with its 95 % interval, beside that of `others`.
+
+    None without labels.
+    """
+    return Chart(partial(_draw_gap, dots, others, marks, zoom)) if dots else None
 
 
 def _draw_ece(
@@ -78,18 +85,29 @@ def _draw_ece(
 
 
 def _draw_gap(
-    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, **style: Markup | None
+    dots: Sequence[Dot],
+    others: Sequence[Dot],
+    marks: Sequence[Mark],
+    zoom: Span,
+    *,
+    width: int,
+    **style: Markup | None,
 ) -> Markup:
-    axis = _axis(dots, marks, zoom, width=width)
-    furthest = max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)])
+    both = sorted([*dots, *others], key=lambda dot: dot.day)
+    axis = _axis(both, marks, zoom, width=width)
+    sure = [dot for dot in both if dot.labels >= FEW_LABELS] or both  # few labels are cut
     over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
     described = (
         f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
         f"{over} of {len(dots)} points, and below it on {under}. The last is "
         f"{percent(dots[-1].gap, signed=True)}."
     )
-    plot = Plot.around_zero(axis, furthest)
-    return _draw("gap_chart.svg", plot, dots, marks, described, **style)
+    if others:
+        outside = sum(not dot.gap_lower <= 0 <= dot.gap_upper for dot in others)
+        described += f" Of all others, it excludes zero on {outside} of {len(others)} points."
+    lowest, highest = min(dot.gap_lower for dot in sure), max(dot.gap_upper for dot in sure)
+    plot = Plot.around_zero(axis, min(lowest, -_LEAST), max(highest, _LEAST))
+    return _draw("gap_chart.svg", plot, dots, marks, described, others=others, **style)
 
 
 def _draw(

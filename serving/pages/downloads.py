@@ -4,7 +4,6 @@ Plain links lead to them, so that they work without script. Figures are unrounde
 is an empty cell.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -26,10 +25,10 @@ from serving.pages.axis import Chart
 from serving.pages.course_chart import course_chart, course_steps, evidence_chart
 from serving.pages.day_chart import day_chart, day_dots, gap_chart
 from serving.pages.endpoints import page
-from serving.pages.files import BINS_HEADER, Row, bin_rows, csv_text
+from serving.pages.files import BINS_HEADER, Row, attached, bin_rows, csv_text, safe_name
 from serving.pages.formatting import calendar_day
 from serving.pages.models import SPAN
-from serving.pages.sections import course_events, marks_of, own_evidence
+from serving.pages.sections import course_events, marks_of, own_evidence, who
 
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
@@ -37,11 +36,11 @@ FileTable = tuple[Row, list[Row]]
 
 
 class Download(NamedTuple):
-    """A file: its name, media type and content."""
+    """A file: its name, content and media type."""
 
     name: str
-    media_type: str
     content: str
+    media_type: str
 
 
 def make_download(data: PageData, file: str, *, of: str | None = None) -> Download:
@@ -52,14 +51,14 @@ def make_download(data: PageData, file: str, *, of: str | None = None) -> Downlo
     kind, _, suffix = file.partition(".")
     report = data.report
     name = f"{report.model}-{report.version}-{kind}" + ("" if of is None else f"-{of}")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
+    name = safe_name(name)
     if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
         raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
         header, rows = TABLES[kind](data, of)
-        return Download(f"{name}.csv", CSV, csv_text([header, *rows]))
+        return Download(f"{name}.csv", csv_text([header, *rows]), CSV)
     if suffix == "svg" and kind in DRAWINGS:
-        return Download(f"{name}.svg", SVG, DRAWINGS[kind](data, of))
+        return Download(f"{name}.svg", DRAWINGS[kind](data, of), SVG)
     known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
     raise QueryInvalid(
         f"There is no file {brief(file)} to download; expected one of {', '.join(known)}."
@@ -95,6 +94,16 @@ def _table(rows: Iterable[Any], *same: str, **columns: str | Callable[[Any], Any
 
 def _reliability(data: PageData, of: str | None) -> FileTable:
     return BINS_HEADER, bin_rows(_bins(data, of))
+
+
+def _gap(data: PageData, _: str | None) -> FileTable:
+    named = who(data.report.diagnosis)
+    both = [(named, each) for each in day_dots(data.affected)]
+    both += [("all others", each) for each in day_dots(data.others)]
+    header = ("days", "answers_of", "labels", "signed_gap", "signed_gap_lower", "signed_gap_upper")
+    return header, [
+        (str(dot.days), of, dot.labels, dot.gap, dot.gap_lower, dot.gap_upper) for of, dot in both
+    ]
 
 
 def _days(data: PageData, _: str | None) -> FileTable:
@@ -247,6 +256,7 @@ def _history(data: PageData, _: str | None) -> FileTable:
 TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {
     "reliability": _reliability,
     "days": _days,
+    "gap": _gap,
     "evidence": _evidence,
     "course": _course,
     "slices": _slices,
@@ -278,14 +288,19 @@ def _course_drawn(data: PageData, _: str | None) -> str:
     return chart.file
 
 
-def _days_drawn(make: Callable[..., Chart | None]) -> Callable[[PageData, str | None], str]:
-    def drawn(data: PageData, _: str | None) -> str:
-        chart = make(day_dots(data.days), marks_of(data), zoom=data.span)
-        if chart is None:
-            raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
-        return chart.file
+def _days_drawn(data: PageData, _: str | None) -> str:
+    return _file_of(day_chart(day_dots(data.days), marks_of(data), zoom=data.span))
 
-    return drawn
+
+def _gap_drawn(data: PageData, _: str | None) -> str:
+    affected, others = day_dots(data.affected), day_dots(data.others)
+    return _file_of(gap_chart(affected, marks_of(data), others=others, zoom=data.span))
+
+
+def _file_of(chart: Chart | None) -> str:
+    if chart is None:
+        raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
+    return chart.file
 
 
 def _reliability_drawn(data: PageData, of: str | None) -> str:
@@ -294,8 +309,8 @@ def _reliability_drawn(data: PageData, of: str | None) -> str:
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
     "reliability": _reliability_drawn,
-    "days": _days_drawn(day_chart),
-    "gap": _days_drawn(gap_chart),
+    "days": _days_drawn,
+    "gap": _gap_drawn,
     "evidence": _evidence_drawn,
     "course": _course_drawn,
 }
@@ -310,13 +325,7 @@ class DownloadRoutes:
     async def file(self, request: Request) -> Response:
         """One file, to be saved by a browser."""
         download = await to_thread.run_sync(self._make, request)
-        headers = {
-            "content-disposition": f'attachment; filename="{download.name}"',
-            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        return Response(download.content, headers=headers, media_type=download.media_type)
+        return attached(*download)
 
     def _make(self, request: Request) -> Download:
         query, path = request.query_params, request.path_params

@@ -5,10 +5,12 @@ computed for one page and kept nowhere. Figures are unrounded; an unknown one is
 import base64
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
+from starlette.responses import Response
 
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import DiagramScale, diagram_file, reliability_diagram
@@ -20,6 +22,26 @@ BINS_HEADER: Row = (
     *("accuracy", "accuracy_lower", "accuracy_upper"),
 )
 _BIN_FIELDS = ("lower", "upper", "n", "confidence", *BINS_HEADER[4:])
+
+
+def safe_name(text: str) -> str:
+    """The name of a file for a text that callers chose.
+
+    >>> safe_name("a/b: c")
+    'a_b_c'
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)
+
+
+def attached(name: str, content: str, media_type: str) -> Response:
+    """A file that browsers save, and that can do nothing where one shows it."""
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+    }
+    return Response(content, headers=headers, media_type=media_type)
 
 
 def csv_text(rows: Iterable[Row]) -> str:

@@ -60,6 +60,11 @@ def instant(at: datetime, *, seconds: bool = False) -> Markup:
     return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
 
 
+def now() -> Markup:
+    """The time at which a page is rendered, to the second."""
+    return instant(datetime.now(UTC), seconds=True)
+
+
 def calendar_day(day: int) -> str:
     """A UTC day, counted from 1970.
 
@@ -114,6 +119,21 @@ def download_path(model: str, file: str) -> str:
 def answers_path(model: str) -> str:
     """The path of the page of a model's answers."""
     return _path("/models/{}/answers/page", model)
+
+
+def slices_path(model: str) -> str:
+    """The path of the page with a model's slices."""
+    return _path("/slices/{}", model)
+
+
+def report_path(model: str) -> str:
+    """The path of the report that is printed or filed."""
+    return _path("/report/{}", model)
+
+
+def note_path(model: str) -> str:
+    """The path to which a note about a model is sent."""
+    return _path("/note/{}", model)
 
 
 def label_path(model: str) -> str:

@@ -54,6 +54,7 @@ from serving.pages.answer_links import ImageLinks
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import label_path, moment
 from serving.pages.rendering import answer_page, render
+from serving.pages.tabs import Tabs
 
 
 class Asked(NamedTuple):
@@ -135,9 +136,10 @@ class LabelPageRoutes:
         production: Production,
         bodies: BodyReader,
         links: ImageLinks,
+        tabs: Tabs,
     ) -> None:
         self._ledger, self._recorder, self._links = ledger, recorder, links
-        self._production, self._bodies = production, bodies
+        self._production, self._bodies, self._tabs = production, bodies, tabs
 
     async def page(self, request: Request) -> Response:
         """The next answer that waits, or the one that is asked for."""
@@ -182,14 +184,18 @@ class LabelPageRoutes:
                     )
             asked = None if answer is None else _asked(connection, row, answer)
             earlier = [] if asked is None else asked.revisions
+            query_of, viewer = urlencode(_query_of(row, queue)), read_viewer(request)
             return render(
                 "label.html",
                 model=model,
+                tabs=self._tabs.of(
+                    model, viewer, "Label", query=urlencode(_query_of(row, "usual"))
+                ),
                 version=row.version,
                 finding=row.finding,
                 findings=findings,
                 classes=(*row.classes, UNCERTAIN) if row.finding else row.classes,
-                query=urlencode(_query_of(row, queue)),
+                query=query_of,
                 queue=queue,
                 counts=count_waiting(connection, row),
                 asked=asked,
@@ -200,7 +206,6 @@ class LabelPageRoutes:
                 ],
                 given=self._given(connection, row, query.get("done"), query.get("status", "")),
                 skip=skip,
-                viewer=read_viewer(request),
             )
 
     @staticmethod

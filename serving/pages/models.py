@@ -1,20 +1,20 @@
-"""The page of all models, and the page of each, with the form that acknowledges its alarm."""
+"""The page of a model: its overview, its slices, its report, and the forms that acknowledge an
+alarm and add a note.
+"""
 
+import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from anyio import to_thread
 from msgspec import Meta, Struct
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.errors import ModelStoreError
-from model_store.store.store import Store
 from monitoring.diagnosis.windows import ALL
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.errors import (
@@ -26,12 +26,13 @@ from monitoring.errors import (
     QueryInvalid,
     TagNotWatched,
 )
-from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
+from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT
 from monitoring.recording.recorder import Recorder
-from monitoring.reports.findings import FindingsReport, seriousness
+from monitoring.reports.findings import FindingsReport
 from monitoring.reports.page_data import PageData
 from monitoring.reports.report import ReportSummary
+from monitoring.reports.span import WHOLE
 from monitoring.routes import (
     FINDING_REFUSALS,
     OF_FINDING,
@@ -46,10 +47,19 @@ from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader, read_finding, read_span_of, read_version
 from serving.pages.answer_links import answers_address
 from serving.pages.endpoints import form, page
+from serving.pages.files import attached, safe_name
 from serving.pages.formatting import calendar_day, page_path
-from serving.pages.overview import finding_rows, overview_row
+from serving.pages.overview import finding_rows
 from serving.pages.rendering import answer_page, render
+from serving.pages.report_document import (
+    findings_report_page,
+    findings_values,
+    report_page,
+    report_values,
+)
 from serving.pages.sections import sections
+from serving.pages.tabs import Tabs
+from serving.pages.todo import Acting, todo
 
 REFRESH_S = 15
 _WINDOWS = (
@@ -61,39 +71,46 @@ _WINDOWS = (
 )
 
 
-class Acting(StrEnum):
-    """Whether versions of a model can be acted on from this process: it can, or why not."""
+@dataclass(frozen=True)
+class PageFrame:
+    """What stands around the pages of a model: where its tabs lead, and who reads them.
 
-    HERE = "here"
-    NO_STORE = "no store"
-    NOT_STORED = "not stored"
-
-
-def model_page(
-    data: PageData,
-    *,
-    serves: bool = False,
-    acting: Acting = Acting.HERE,
-    viewer: Viewer = EVERYONE,
-) -> str:
-    """Render the page, which renews itself.
-
-    `serves`: whether this process answers images with the model. `acting`: whether its versions can
-        be acted on.
+    `acting`: whether its versions can be acted on from this process; `production`: the version that
+    answers, None if that is not known.
     """
+
+    tabs: Tabs
+    viewer: Viewer = EVERYONE
+    acting: Acting = Acting.HERE
+    production: int | None = None
+
+    def around(self, report: ReportSummary, here: str) -> dict[str, Any]:
+        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves."""
+        return {
+            "tabs": self.tabs.of(report.model, self.viewer, here, query=report.query),
+            "viewer": self.viewer,
+            "acting": self.acting,
+            "production": self.production,
+            "refresh_s": REFRESH_S,
+        }
+
+
+PLAIN: Final = PageFrame(Tabs())
+
+
+def model_page(data: PageData, frame: PageFrame = PLAIN, *, unfolded: bool = False) -> str:
+    """Render the overview. `unfolded`: with the figures, whose window and days were asked for."""
     return render(
         "model.html",
-        **sections(data, downloads=True) | {"find": _find(data, viewer)},
-        acts=viewer.may("admin"),
-        serves=serves,
+        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **frame.around(data.report, "Overview"),
+        todo=todo(data.report, frame.viewer, frame.acting),
         windows=_WINDOWS,
-        refresh_s=REFRESH_S,
-        acting=acting,
-        viewer=viewer,
+        unfolded=unfolded,
     )
 
 
-def _find(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
+def find_answers(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
     """How the page finds the answers behind its figures, if the filter of answers can say which."""
     if not viewer.may("feedback") or data.report.window.startswith("last:"):
         return None
@@ -101,44 +118,31 @@ def _find(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
     return partial(answers_address, data.report, since=since)
 
 
-def index_page(
-    reports: Sequence[ReportSummary],
-    *,
-    loaded: Collection[str] = (),
-    stored: Collection[str] = (),
-    viewer: Viewer = EVERYONE,
-) -> str:
-    """Render each model, the most serious state first; of its findings, the most serious one.
-
-    On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be
-    acted on.
-    """
-    worst: dict[str, ReportSummary] = {}
-    for report in sorted(reports, key=seriousness):
-        worst.setdefault(report.model, report)
-    rows = [overview_row(report) for report in worst.values()]
+def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
+    """Render the figures by class and tag."""
+    around = frame.around(data.report, "Slices")
     return render(
-        "models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer
+        "slices.html",
+        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **around,
+        todo=todo(data.report, frame.viewer, frame.acting),
     )
 
 
-def findings_page(
-    overview: FindingsReport,
-    *,
-    serves: bool = False,
-    acting: Acting = Acting.HERE,
-    viewer: Viewer = EVERYONE,
-) -> str:
+def findings_page(overview: FindingsReport, frame: PageFrame = PLAIN) -> str:
     """Render the findings of a model, as `model_page` renders one of them."""
     return render(
         "findings.html",
         **finding_rows(overview),
+        **_around_findings(overview, frame, "Overview"),
         linked=True,
-        serves=serves,
-        refresh_s=REFRESH_S,
-        acting=acting,
-        viewer=viewer,
     )
+
+
+def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
+    query = urlencode({"version": overview.version})
+    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query, sliced=False)
+    return frame.around(overview.findings[0], here) | {"tabs": tabs}
 
 
 class AcknowledgeForm(Struct, frozen=True):
@@ -153,13 +157,18 @@ class AcknowledgeForm(Struct, frozen=True):
     chosen_labels: str | None = None
 
 
-_FORM = form_reader(AcknowledgeForm)
+class NoteForm(Struct, frozen=True):
+    """What somebody has seen or done."""
+
+    note: str
+
+
+_ACKNOWLEDGE_FORM = form_reader(AcknowledgeForm)
+_NOTE_FORM = form_reader(NoteForm)
 
 
 class ModelPages:
-    """The handlers of the pages. `serves`: whether this process answers images with the versions
-    that `production` names; `store`: whose versions can be acted on.
-    """
+    """The handlers of the pages. `production` names the version that a page is about."""
 
     def __init__(
         self,
@@ -167,66 +176,93 @@ class ModelPages:
         recorder: Recorder,
         bodies: BodyReader,
         production: Production,
-        *,
-        serves: bool,
-        store: Store,
+        tabs: Tabs,
     ) -> None:
         self._reports, self._recorder, self._bodies = reports, recorder, bodies
-        self._production, self._serves, self._store = production, serves, store
-
-    async def index(self, request: Request) -> Response:
-        """All models at a glance."""
-        reports = await to_thread.run_sync(self._reports.all)
-        loaded = {each.model for each in reports if self._is_served(each.model)}
-        stored = loaded | await to_thread.run_sync(self._stored)
-        return answer_page(
-            index_page(reports, loaded=loaded, stored=stored, viewer=read_viewer(request))
-        )
+        self._production, self._tabs = production, tabs
 
     async def page(self, request: Request) -> Response:
-        """The report as a page."""
-        model, version = request.path_params["model"], read_version(request)
-        window = request.query_params.get("window", ALL)
-        finding, span = read_finding(request), read_span_of(request)
-        acting = await to_thread.run_sync(self._acting, model)
-        serves, viewer = self._is_served(model), read_viewer(request)
-        if finding is None and await to_thread.run_sync(self._reports.has_findings, model, version):
-            found = await to_thread.run_sync(self._reports.overview, model, version, window)
-            return answer_page(findings_page(found, serves=serves, acting=acting, viewer=viewer))
-        data = await to_thread.run_sync(
-            self._reports.page_data, model, version, finding, window, span
-        )
-        return answer_page(model_page(data, serves=serves, acting=acting, viewer=viewer))
+        """The overview, of a model with findings their table."""
+        unfolded = "window" in request.query_params or read_span_of(request) != WHOLE
+        found, frame = await self._read(request)
+        if isinstance(found, FindingsReport):
+            return answer_page(findings_page(found, frame))
+        return answer_page(model_page(found, frame, unfolded=unfolded))
+
+    async def slices(self, request: Request) -> Response:
+        """The figures by class and tag."""
+        found, frame = await self._read(request, whole=True)
+        assert isinstance(found, PageData)
+        return answer_page(slices_page(found, frame))
+
+    async def report(self, request: Request) -> Response:
+        """The report, to be printed or filed."""
+        found, frame = await self._read(request)
+        if isinstance(found, FindingsReport):
+            values = findings_values(found) | _around_findings(found, frame, "Report")
+        else:
+            values = report_values(found) | frame.around(found.report, "Report")
+        return answer_page(render("filed.html", **values, opened_by=frame.viewer.name))
+
+    async def report_file(self, request: Request) -> Response:
+        """The same report as one file."""
+        found, frame = await self._read(request)
+        who = frame.viewer.name
+        if isinstance(found, FindingsReport):
+            name, content = found.model, findings_report_page(found, opened_by=who)
+        else:
+            name, content = found.report.title, report_page(found, opened_by=who)
+        return attached(f"{safe_name(name)}-report.html", content, "text/html; charset=utf-8")
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge an alarm from the form of the model's page, then show that page again."""
-        async with self._bodies.parsed(request, _FORM) as fields:
+        async with self._bodies.parsed(request, _ACKNOWLEDGE_FORM) as fields:
             restarted = await restart_watch(self._recorder, request, _note_of(fields), ACKNOWLEDGED)
         if restarted.unchanged is not None:
             raise AlarmAcknowledged(restarted.unchanged)
-        named = {"version": str(restarted.version)}
-        if restarted.finding:
-            named["finding"] = restarted.finding
-        where = f"{page_path(restarted.model)}?{urlencode(named)}"
-        return RedirectResponse(where, status_code=303)
+        return _back(restarted.model, restarted.version, restarted.finding)
 
-    def _is_served(self, model: str) -> bool:
-        """Whether this process answers images with the model."""
-        return self._serves and self._production(model) is not None
+    async def note(self, request: Request) -> Response:
+        """Add a note to the history from the form of the model's page."""
+        async with self._bodies.parsed(request, _NOTE_FORM) as fields:
+            text = read_reason(fields, "note", limit=ID_LIMIT)
+        noted = self._recorder.note(
+            request.path_params["model"],
+            read_version(request),
+            finding=read_finding(request),
+            text=text,
+            actor=read_actor(request),
+        )
+        row = await asyncio.wrap_future(noted)
+        return _back(row.model, row.version, row.finding)
 
-    def _stored(self) -> set[str]:
-        """The models of the store; none while it cannot be read."""
-        try:
-            return set(self._store.models())
-        except (ModelStoreError, OSError):
-            return set()
+    async def _read(
+        self, request: Request, *, whole: bool = False
+    ) -> tuple[PageData | FindingsReport, PageFrame]:
+        """The data that a query asks for. `whole`: of one set of labels, never of all findings."""
+        model, version = request.path_params["model"], read_version(request)
+        window = request.query_params.get("window", ALL)
+        finding, span = read_finding(request), read_span_of(request)
+        frame = await to_thread.run_sync(self._frame, model, read_viewer(request))
+        reports = self._reports
+        whole = whole or finding is not None
+        if not whole and await to_thread.run_sync(reports.has_findings, model, version):
+            return await to_thread.run_sync(reports.overview, model, version, window), frame
+        data = await to_thread.run_sync(reports.page_data, model, version, finding, window, span)
+        return data, frame
 
-    def _acting(self, model: str) -> Acting:
-        """Whether versions of the model can be acted on here, and if not, why."""
-        stored = self._stored()
-        if model in stored or self._is_served(model):
-            return Acting.HERE
-        return Acting.NOT_STORED if stored else Acting.NO_STORE
+    def _frame(self, model: str, viewer: Viewer) -> PageFrame:
+        stored = self._tabs.stored()
+        acting = Acting.NOT_STORED if stored else Acting.NO_STORE
+        if model in stored or self._tabs.tries(model):
+            acting = Acting.HERE
+        return PageFrame(self._tabs, viewer, acting, self._production(model))
+
+
+def _back(model: str, version: int, finding: str | None) -> Response:
+    """To the page of this version, or of this finding."""
+    named = {"version": str(version)} | ({"finding": finding} if finding else {})
+    return RedirectResponse(f"{page_path(model)}?{urlencode(named)}", status_code=303)
 
 
 def _note_of(fields: Mapping[str, str]) -> AlarmNote:
@@ -250,14 +286,39 @@ SPAN: Final = tuple(
     )
     for name, which in (("since", "first"), ("until", "last"))
 )
+_OF: Final = (OF_VERSION, OF_FINDING)
+_WRITTEN: Final = (*FINDING_REFUSALS, ModelNotInLedger, QueryInvalid, *WRITE_REFUSALS)
 ENDPOINTS: Final = (
-    page("/", ModelPages.index, summary="All models at a glance.", refuses=(SQLAlchemyError,)),
     page(
         "/models/{model}/report/page",
         ModelPages.page,
         tag="calibration",
-        summary="The report as a page, with a chart day by day and the versions side by side.",
-        parameters=(OF_VERSION, OF_FINDING, WINDOW, *SPAN),
+        summary="A model's state: who is affected, since when, and what to do.",
+        parameters=(*_OF, WINDOW, *SPAN),
+        refuses=REPORT_REFUSALS,
+    ),
+    page(
+        "/slices/{model}",
+        ModelPages.slices,
+        tag="calibration",
+        summary="A page with a model's figures by class and tag.",
+        parameters=(*_OF, WINDOW),
+        refuses=REPORT_REFUSALS,
+    ),
+    page(
+        "/report/{model}",
+        ModelPages.report,
+        tag="calibration",
+        summary="A report of two pages, to be printed or filed.",
+        parameters=(*_OF, WINDOW),
+        refuses=REPORT_REFUSALS,
+    ),
+    page(
+        "/report/{model}/file",
+        ModelPages.report_file,
+        tag="calibration",
+        summary="The same report as one file.",
+        parameters=(*_OF, WINDOW),
         refuses=REPORT_REFUSALS,
     ),
     form(
@@ -267,16 +328,17 @@ ENDPOINTS: Final = (
         tag="calibration",
         summary="Acknowledge the drift alarm from the form of that page.",
         scope="admin",
-        parameters=(OF_VERSION, OF_FINDING),
-        refuses=(
-            *FINDING_REFUSALS,
-            AlarmAcknowledged,
-            AuditMissing,
-            NoteInvalid,
-            ModelNotInLedger,
-            QueryInvalid,
-            TagNotWatched,
-            *WRITE_REFUSALS,
-        ),
+        parameters=_OF,
+        refuses=(*_WRITTEN, AlarmAcknowledged, AuditMissing, NoteInvalid, TagNotWatched),
+    ),
+    form(
+        "/note/{model}",
+        ModelPages.note,
+        NoteForm,
+        tag="calibration",
+        summary="Add a note to a model's history, from the form of its page.",
+        scope="feedback",
+        parameters=_OF,
+        refuses=_WRITTEN,
     ),
 )

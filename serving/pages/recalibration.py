@@ -47,6 +47,7 @@ from serving.pages.endpoints import form, page
 from serving.pages.formatting import versions_path
 from serving.pages.recalibration_page import recalibration_values
 from serving.pages.rendering import answer_page, render
+from serving.pages.tabs import Tabs
 from serving.pages.versions import CONFLICT, refusal, require_model, require_version
 
 FEWEST: Final = 100  # labels, unless the form says otherwise
@@ -103,6 +104,7 @@ class RecalibrationRoutes:
 
     store: Store
     bodies: BodyReader
+    tabs: Tabs
     ledger: Ledger | None
     fitting: CapacityLimiter  # fits take seconds of a core, so they run one after the other
 
@@ -208,6 +210,7 @@ class RecalibrationRoutes:
         if wanted.version is not None:
             require_version(self.store, name, wanted.version)
         page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted}
+        page |= {"tabs": self.tabs.of(name, viewer, "Versions")}
         page |= {"asked": asked, "reason": reason, "refused": "", "unfair": ""}
         page |= dict.fromkeys(("production", "findings", "drafted", "shown"))
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}

@@ -66,7 +66,9 @@ _FILTERS = (
     shown,
     phrases.answers_in_slice,
     phrases.answers_in_stream,
+    phrases.between,
     phrases.day,
+    phrases.signed_points,
     phrases.tolerance,
     terms,
     formatting.answers_path,
@@ -82,9 +84,12 @@ _FILTERS = (
     formatting.grouped,
     formatting.label_path,
     formatting.moment,
+    formatting.note_path,
     formatting.page_path,
     formatting.pretty_json,
     formatting.recalibrate_path,
+    formatting.report_path,
+    formatting.slices_path,
     formatting.stamped,
     formatting.try_path,
     formatting.versions_path,
@@ -108,6 +113,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "reader": reader,
         "span": formatting.span,
+        "now": formatting.now,
         "zip": zip,
     }
     environment.filters |= {function.__name__: function for function in _FILTERS}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from monitoring.diagnosis.words import words_of
@@ -26,14 +27,27 @@ from serving.pages.rendering import render
 from serving.pages.sections import sections
 
 
-def report_page(data: PageData) -> str:
-    """Render the document for A4. Its figures are those of the time of writing."""
-    return render("report.html", **sections(data), acts=False, period=_period(data))
+def report_page(data: PageData, *, opened_by: str = "") -> str:
+    """Render the document, two sheets of A4. Its figures are those of the time of writing.
+
+    `opened_by`: who asked for it.
+    """
+    return render("report.html", **report_values(data), opened_by=opened_by)
 
 
-def findings_report_page(overview: FindingsReport) -> str:
+def report_values(data: PageData) -> dict[str, Any]:
+    """The values of `sections/paper.html.jinja`."""
+    return sections(data) | {"period": _period(data)}
+
+
+def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> str:
     """Render the document about all findings of a model."""
-    return render("findings_report.html", **finding_rows(overview), linked=False)
+    return render("findings_report.html", **findings_values(overview), opened_by=opened_by)
+
+
+def findings_values(overview: FindingsReport) -> dict[str, Any]:
+    """The values of `sections/findings_paper.html.jinja`."""
+    return finding_rows(overview) | {"linked": False}
 
 
 def _period(data: PageData) -> str:

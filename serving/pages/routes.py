@@ -1,5 +1,6 @@
 """The pages of `candor serve` and `candor monitor`, with their handlers."""
 
+from collections.abc import Callable
 from typing import Final
 
 from anyio import CapacityLimiter
@@ -15,6 +16,7 @@ from serving.http.auth import AccessControl
 from serving.pages import (
     answers,
     downloads,
+    index,
     labeling,
     models,
     recalibration,
@@ -23,13 +25,14 @@ from serving.pages import (
     versions,
 )
 from serving.pages.answer_links import ImageLinks
+from serving.pages.tabs import Tabs, never
 
 SERVER_PAGES: Final = (
     *(*sign_in.ENDPOINTS, *time_zone.ENDPOINTS),
     *(*versions.ENDPOINTS, *recalibration.ENDPOINTS),
 )
 LEDGER_PAGES: Final = (
-    *(*models.ENDPOINTS, *answers.ENDPOINTS),
+    *(*index.ENDPOINTS, *models.ENDPOINTS, *answers.ENDPOINTS),
     *(*downloads.ENDPOINTS, *labeling.ENDPOINTS),
 )
 ENDPOINTS: Final = (*SERVER_PAGES, *LEDGER_PAGES)
@@ -41,18 +44,21 @@ def server_pages(
     bodies: BodyBudget,
     store: Store,
     ledger: Ledger | None,
+    tries: Callable[[str], bool] = never,
     troubles: versions.Troubles = versions.no_troubles,
 ) -> list[Endpoint]:
-    """The pages that every server has. `ledger` is None where this process keeps no labels;
-    `troubles` says by version why this process does not serve it well.
+    """The pages that every server has.
+
+    `ledger` is None where this process keeps no labels; `tries`: whether it answers images with a
+    model; `troubles` says by version why this process does not serve it well.
     """
-    reader = BodyReader(bodies)
+    reader, tabs = BodyReader(bodies), Tabs(store, ledger is not None, tries)
     return bind(
         SERVER_PAGES,
         sign_in.SignInRoutes(access, bodies),
         time_zone.TimeZoneRoutes(reader),
-        versions.VersionRoutes(store, reader, ledger, troubles),
-        recalibration.RecalibrationRoutes(store, reader, ledger, CapacityLimiter(1)),
+        versions.VersionRoutes(store, reader, tabs, ledger, troubles),
+        recalibration.RecalibrationRoutes(store, reader, tabs, ledger, CapacityLimiter(1)),
     )
 
 
@@ -72,10 +78,12 @@ def ledger_pages(
     whether this process answers images with that version; `links`: where the images are.
     """
     reader, reports = BodyReader(bodies), ReportRoutes(ledger, production)
+    tabs = Tabs(store, tries=lambda model: serves and production(model) is not None)
     return bind(
         LEDGER_PAGES,
-        models.ModelPages(reports, recorder, reader, production, serves=serves, store=store),
+        index.IndexRoutes(reports, tabs),
+        models.ModelPages(reports, recorder, reader, production, tabs),
         downloads.DownloadRoutes(reports),
-        answers.AnswerPageRoutes(ledger, production, links),
-        labeling.LabelPageRoutes(ledger, recorder, production, reader, links),
+        answers.AnswerPageRoutes(ledger, production, links, tabs),
+        labeling.LabelPageRoutes(ledger, recorder, production, reader, links, tabs),
     )

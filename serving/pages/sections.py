@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from calibration.diagnosis.facts import main_deviation
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
 from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
-from monitoring.diagnosis.facts import Action, ActionCode, Diagnosis, State
+from monitoring.diagnosis.facts import Diagnosis, State
 from monitoring.diagnosis.phrases import answers_of
-from monitoring.diagnosis.words import ACTIONS_SHOWN, estimate_words, words_of
+from monitoring.diagnosis.words import estimate_words, group_words, terms, words_of
 from monitoring.drift.course import LABELS_LIMIT
-from monitoring.drift.tag_settings import TAG_PREFIX
 from monitoring.ledger.slices import VALUE_LIMIT
-from monitoring.recalibration.subgroup import name_of
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
 from monitoring.reports.probability_scores import LATEST
 from monitoring.reports.report import ClassBins, Report
@@ -104,14 +103,9 @@ TONES = {  # classes of the style sheet
     State.STALE: "early",
     State.UNKNOWN: "early",
 }
-_RECALIBRATE = (
-    ActionCode.RECALIBRATE,
-    ActionCode.RECALIBRATE_GROUP,
-    ActionCode.ADJUST_CASE_MIX,
-)
 _SLICE_LIMIT = 12  # rows of the table of slices
 _DIAGRAM_LIMIT = 6  # diagrams of classes
-_MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
+_MARKED = ("alarm", "acknowledged", "reset", "promoted", "noted")  # events on the chart by day
 _MEASURES = sorted(
     (each for each in MEASURES if each.page), key=lambda each: each.question != "calibration"
 )
@@ -135,20 +129,6 @@ class MeasureRow(NamedTuple):
     card: str
 
 
-def _cure(found: Diagnosis) -> Action | None:
-    """The first recalibration that can be done here and now."""
-    able = (each for each in found.actions if each.available and not each.elsewhere)
-    return next((each for each in able if each.code in _RECALIBRATE), None)
-
-
-def _subgroup(cure: Action) -> str:
-    """The tags that alone are to be recalibrated, for the query; empty: all answers."""
-    group = cure.group
-    while group is not None and not group.key.startswith(TAG_PREFIX):
-        group = group.within
-    return "" if group is None else name_of(group)
-
-
 def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
     """The values of `templates/sections`. `downloads`: link to charts and tables as files. A live
     page sets `find`, which gives the address of the answers behind a figure.
@@ -168,9 +148,6 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "words": words_of(report.diagnosis),
         "words_of": words_of,
         "tones": TONES,
-        "actions_shown": ACTIONS_SHOWN,
-        "cure": (cure := _cure(report.diagnosis)),
-        "subgroup": cure and _subgroup(cure),
         "estimate": estimate_words(report.expected_performance),
         "diagram": reliability_diagram(report.bins, of="all answers"),
         "class_diagrams": drawn,
@@ -178,7 +155,10 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "shapes": SHAPES,
         "dots": dots,
         "day_chart": day_chart(dots, marks, zoom=data.span),
-        "gap_chart": gap_chart(dots, marks, zoom=data.span),
+        "who": who(report.diagnosis),
+        "affected": (affected := day_dots(data.affected)),
+        "others": (others := day_dots(data.others)),
+        "gap_chart": gap_chart(affected, marks, others=others, zoom=data.span),
         "course": course,
         "course_chart": course_chart(course, course_events(data)) if course is not None else None,
         "course_steps": course_steps(course) if course is not None else [],
@@ -195,6 +175,12 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
     }
+
+
+def who(found: Diagnosis) -> str:
+    """Whom the main deviation names; all answers without one."""
+    first = main_deviation(found.deviations)
+    return "all answers" if first is None else group_words(first.group, terms(found.finding))
 
 
 def marks_of(data: PageData) -> list[Mark]:

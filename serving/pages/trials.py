@@ -17,7 +17,7 @@ from starlette.responses import Response
 from model_store.bundle.card import Card
 from model_store.errors import ImageError, ModelStoreError, TagsInvalid
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
-from model_store.store.storage import Storage
+from model_store.store.store import Store
 from model_store.tags import read_tags
 from monitoring.diagnosis.answer_record import AnswerRecord, find_answer_record
 from monitoring.diagnosis.words import words_of
@@ -64,6 +64,7 @@ from serving.inference.served_version import ServedVersion
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.sections import TONES
+from serving.pages.tabs import Tabs
 from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed, shown_scope
 from serving.settings import Settings
 
@@ -110,10 +111,11 @@ class TrialRoutes:
         pipeline: InferencePipeline,
         bodies: BodyBudget,
         ledger: Ledger | None,
-        storage: Storage,
+        store: Store,
     ) -> None:
         self._settings, self._models, self._pipeline = settings, models, pipeline
-        self._bodies, self._ledger, self._storage = bodies, ledger, storage
+        self._bodies, self._ledger, self._storage = bodies, ledger, store.storage
+        self._tabs = Tabs(store, ledger is not None, lambda model: model in models.by_name())
 
     async def form(self, request: Request) -> Response:
         """The page with the form."""
@@ -294,6 +296,7 @@ class TrialRoutes:
             render(
                 "try.html",
                 model=served.card.name,
+                tabs=self._tabs.of(served.card.name, viewer, "Try"),
                 versions=list(self._models.by_name()[served.card.name].answering),
                 chosen=served.card.version,
                 standing=await self._standing(served),

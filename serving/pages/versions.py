@@ -30,6 +30,7 @@ from serving.pages.formatting import versions_path
 from serving.pages.models import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
+from serving.pages.tabs import Tabs
 from serving.pages.version_acts import Act, VersionActs
 
 
@@ -99,6 +100,7 @@ class VersionRoutes:
 
     store: Store
     bodies: BodyReader
+    tabs: Tabs
     ledger: Ledger | None = None
     troubles: Troubles = no_troubles
 
@@ -134,6 +136,7 @@ class VersionRoutes:
         return render(
             "versions.html",
             model=name,
+            tabs=self.tabs.of(name, viewer, "Versions"),
             viewer=viewer,
             refresh_s=REFRESH_S,
             entries=entries,
@@ -151,6 +154,7 @@ class VersionRoutes:
             said=_said(query, entries=entries, canary=canary, production=production),
             trial=self._trial(name, production, canary),
             likened=self._likened(name, production, canary),
+            likened_two=self._likened_two(name, query),
         )
 
     def _history(self, name: str) -> tuple[list[StoreEvent], str]:
@@ -191,6 +195,16 @@ class VersionRoutes:
         acts = VersionActs(self.store, self.ledger, name, actor="")
         try:
             return acts.compared(production, canary.version)
+        except SQLAlchemyError:
+            return ""
+
+    def _likened_two(self, name: str, query: dict[str, str]) -> str:
+        """How two versions differ live on the same days; empty if that is not asked or unknown."""
+        if not all(each in query for each in _COMPARED):
+            return ""
+        first, second = (_version(query, each) for each in _COMPARED)
+        try:
+            return VersionActs(self.store, self.ledger, name, actor="").compared(first, second)
         except SQLAlchemyError:
             return ""
 

@@ -152,13 +152,14 @@ class Service:
             pipeline=self.pipeline,
             bodies=monitor.bodies,
             ledger=monitor.ledger,
-            storage=self._store.storage,
+            store=self._store,
         )
         pages = server_pages(
             access=self.access,
             bodies=monitor.bodies,
             store=self._store,
             ledger=monitor.ledger,
+            tries=lambda model: model in models.by_name(),
             troubles=lambda model: self.watcher.troubles(model),
         )
         self.prediction_app = self._build_prediction_app(

@@ -92,7 +92,6 @@ def test_an_engineer_needs_six_clicks_from_the_alarm_to_a_canary(
         page.goto(server.url)
         hand.click(page.get_by_role("link", name="tiny", exact=True))
         hand.click(page.get_by_role("link", name="Recalibrate"))
-        hand.click(page.get_by_role("button", name="Show what it would do"))
         _press(page, hand, "Publish version 2")
         _press(page, hand, "Start the canary")
         expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")

@@ -64,7 +64,7 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
     label_answers(server, png, count=ANSWERS, monitor=monitor, headers=ADMIN)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{monitor.url}/models/tiny/report/page")
+        page.goto(f"{monitor.url}/versions/tiny")
         for name, heading in (
             ("Recalibrate", "Recalibrate tiny"),
             ("Show what it would do", "Recalibrate tiny"),
@@ -108,7 +108,7 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
         page.goto(f"{monitor.url}/models/tiny/report/page")
         expect(page.get_by_role("link", name="Versions")).to_be_visible()
         assert page.get_by_role("link", name="Recalibrate").count() == 0
-        assert page.get_by_role("link", name="Label answers").count() == 0
+        assert page.get_by_role("link", name="Label").count() == 0
         assert page.locator("form[method=post]").count() == 0
         for path, status, heading in (
             ("/recalibrate/tiny", 403, "You may not do this"),

@@ -40,7 +40,7 @@ def url(start: Start, tiny_store: Store, tmp_path: Path) -> str:
                 monitored.label(
                     label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns)
                 )
-    return f"{start(tiny_store).url}/models/pneumonia/report/page"
+    return f"{start(tiny_store).url}/models/pneumonia/report/page?window=all"
 
 
 def days_of(page: Page, chart: str) -> tuple[str, str]:
@@ -86,7 +86,7 @@ def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) ->
         expect(readout(page, ERROR)).to_contain_text("press Enter, or let go of the mouse")
         assert page.locator(f"{ERROR} .chosen").count() == 6
         page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{url}?since=2026-09-23&until=2026-09-28")
+        expect(page).to_have_url(f"{url}&since=2026-09-23&until=2026-09-28")
         for chart in (ERROR, GAP, COURSE):
             expect(page.locator(f"{chart} [data-first]").first).to_have_attribute(
                 "data-first", "2026-09-23"

@@ -58,12 +58,27 @@ function isChanged(field) {
   return field.selectedIndex !== Math.max(0, [...field.options].findIndex((each) => each.defaultSelected));
 }
 
-// A part in which somebody types, reads with the keyboard, has marked text or opened something stays as it is.
+// A part in which somebody types, reads with the keyboard or has marked text stays as it is.
 function isRead(part) {
   const marked = getSelection();
   if (String(marked) !== "" && part.contains(marked.anchorNode)) return true;
-  if (part.contains(document.activeElement) || part.querySelector("details[open]")) return true;
+  if (part.contains(document.activeElement)) return true;
   return [...part.querySelectorAll("input, select, textarea")].some(isChanged);
+}
+
+// The cards of a page, one by one where several stand beside each other.
+function partsOf(main) {
+  return [...main.children].flatMap((each) => (each.matches(".columns, .stack") ? partsOf(each) : [each]));
+}
+
+// What is open stays open. What somebody reads loses its green, because it is not renewed.
+function replacePart(part, fresh, all) {
+  const folds = (of) => [of, ...of.querySelectorAll("*")].filter((each) => each.tagName === "DETAILS");
+  const [shown, next] = [folds(part), folds(fresh)];
+  if (shown.length === next.length) next.forEach((each, at) => (each.open = shown[at].open));
+  if (part.isEqualNode(fresh)) return;
+  if (!all && isRead(part)) part.dataset.kept = "";
+  else part.replaceWith(fresh);
 }
 
 let renewal = null; // the last one that is not answered
@@ -78,20 +93,54 @@ async function renew({ all = false } = {}) {
     if (!answer.ok) return;
     const text = await answer.text();
     if (own !== renewal) return; // the reader asked for something else meanwhile
-    const shown = [...main.children];
-    const fresh = [...parsed(text).querySelector("main").children];
-    if (fresh.length === shown.length) {
-      shown.forEach((part, at) => part.isEqualNode(fresh[at]) || (!all && isRead(part)) || part.replaceWith(fresh[at]));
-    } else if (all || !isRead(main)) {
-      main.replaceChildren(...fresh);
-    }
+    const page = parsed(text).querySelector("main");
+    const [shown, fresh] = [partsOf(main), partsOf(page)];
+    if (fresh.length === shown.length) shown.forEach((part, at) => replacePart(part, fresh[at], all));
+    else if (all || !isRead(main)) main.replaceChildren(...page.childNodes);
     document.dispatchEvent(new CustomEvent("candor:renewed"));
   } catch {
-    // The server is away; the page keeps the time as of which it holds.
+    // The clock says that the server is away.
   } finally {
     if (own === renewal) renewal = null;
   }
 }
+
+// The clock goes on while the server answers; a server that is away, or that cannot serve, is said within ten seconds.
+const CHECK_MS = 4000;
+const clock = document.querySelector("[data-clock]");
+const away = document.querySelector("[data-away]");
+
+async function check() {
+  const is = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(CHECK_MS) }).catch(() => null);
+  const time = new Date().toLocaleTimeString("en-GB", { timeZone: clock.dataset.zone });
+  clock.classList.toggle("live", Boolean(is));
+  if (is) clock.textContent = `live, ${time}`;
+  if (is && away.textContent && live) renew();
+  if (!is && !away.textContent) away.textContent = away.dataset.away.replace("{}", time);
+  if (is) away.textContent = "";
+  document.body.classList.toggle("is-away", !is);
+}
+
+// What takes longer than a second shows that it goes on, and for how long.
+function showProgress(element) {
+  const [line, bar, said] = ["p", "progress", "span"].map((name) => document.createElement(name));
+  const begun = Date.now();
+  line.setAttribute("role", "status");
+  line.className = "slow explain";
+  bar.setAttribute("aria-label", element.dataset.slow);
+  line.append(bar, said);
+  element.after(line);
+  const say = () => (said.textContent = ` ${element.dataset.slow}: ${Math.round((Date.now() - begun) / 1000)} s`);
+  say();
+  const timer = setInterval(say, 1000);
+  addEventListener("pageshow", () => (clearInterval(timer), line.remove()), { once: true });
+}
+
+document.addEventListener("submit", (event) => event.target.dataset.slow && showProgress(event.target));
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[data-slow]");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) showProgress(link);
+});
 
 // 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
 function answerByKey(event) {
@@ -113,3 +162,12 @@ if (live) {
   document.addEventListener("candor:days", () => renew({ all: true }));
 }
 if (live && isZoneNew && zone !== "UTC") renew();
+if (clock) {
+  check();
+  setInterval(check, CHECK_MS);
+  document.addEventListener("visibilitychange", () => document.hidden || (check(), live && renew()));
+}
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}

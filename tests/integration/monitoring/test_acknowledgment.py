@@ -23,6 +23,7 @@ from tests.builders.monitored import Clock, MonitoredModel, client_of
 
 pytestmark = pytest.mark.anyio
 PAGE = "/models/pneumonia/report/page?version=1"
+SLICES = "/slices/pneumonia"
 BROWSER = {"accept": "text/html"}
 
 
@@ -69,15 +70,16 @@ async def drift(
 
 
 async def forms(client: httpx.AsyncClient) -> list[dict[str, str]]:
-    """The forms of the model's page, with their hidden fields and a note."""
-    page = (await client.get(PAGE, headers=BROWSER)).text
+    """The forms of the overview and of the slices, with their hidden fields and a note."""
+    pages = [(await client.get(path, headers=BROWSER)).text for path in (PAGE, SLICES)]
     found = re.findall(
-        r'<form method="post" action="/models/pneumonia/report/page.*?</form>', page, re.DOTALL
+        r'<form[^>]* action="/models/pneumonia/report/page.*?</form>', "".join(pages), re.DOTALL
     )
     return [
         dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
         | {"note": "lamp replaced"}
-        for form in found
+        for form in dict.fromkeys(found)
+        if 'method="post"' in form
     ]
 
 

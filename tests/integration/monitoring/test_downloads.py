@@ -16,7 +16,7 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import QueryInvalid
 from monitoring.reports.page_data import PageData, read_page_data
 from serving.pages.downloads import DRAWINGS, TABLES, make_download
-from serving.pages.models import model_page
+from serving.pages.models import model_page, slices_page
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.integration.monitoring.test_pages import Checker
@@ -104,9 +104,10 @@ def test_no_cell_is_a_formula_and_what_is_not_known_is_empty(found: PageData) ->
             assert not cell.startswith(("=", "@")), (name, cell)
 
 
-def test_every_link_of_the_page_leads_to_a_file_and_every_file_has_a_link(found: PageData) -> None:
+def test_every_link_of_a_page_leads_to_a_file_and_every_file_has_a_link(found: PageData) -> None:
     checker = Checker()
-    checker.feed(model_page(found))
+    for page in (model_page(found), slices_page(found)):
+        checker.feed(page)
     linked = set()
     for link in checker.links:
         parts = urlsplit(link)
@@ -120,7 +121,7 @@ def test_every_link_of_the_page_leads_to_a_file_and_every_file_has_a_link(found:
 
 
 @pytest.mark.parametrize(
-    "file", ["", "days", "days.png", "gap.csv", "../days.csv", "days.csv.svg", "<b>.csv"]
+    "file", ["", "days", "days.png", "verdict.csv", "../days.csv", "days.csv.svg", "<b>.csv"]
 )
 def test_what_is_no_file_is_refused_by_name(found: PageData, file: str) -> None:
     with pytest.raises(QueryInvalid, match=r"reliability\.csv"):

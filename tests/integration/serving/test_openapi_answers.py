@@ -127,6 +127,7 @@ async def test_every_operation_answers_as_described(
     )
     await api.ask("GET", "/label/{model}")
     await api.ask("POST", "/models/{model}/report/page", data={"note": "looked at", "alarm": "1"})
+    await api.ask("POST", "/note/{model}", data={"note": "looked at"})
     await api.ask(
         "POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"}
     )

@@ -25,7 +25,7 @@ PAGE = {"accept": "text/html"}
 MARKUP = "<script>alert(1)</script>"
 ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
 MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
-ANY_WORDS = {"next", "status"}  # where to go on, and the words for a label that was given
+ANY_WORDS = {"next", "status", "q"}  # where to go on, a label that was given, a search
 EMPTY_IS_LEFT_OUT = {  # forms send every field
     "/recalibrate/{model}",
     *(f"/models/{{model}}/answers{file}" for file in ("", "/page", "/answers.csv")),

@@ -172,7 +172,7 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert (report["flagged"]["n"], report["flagged"]["accuracy"]) == (2, 0.5)
     assert (report["others"]["n"], report["others"]["accuracy"]) == (2, 1.0)
     assert 0 < report["lower"] < 0.05 < report["upper"]
-    page = await server.page("/models/tiny/report/page")
+    page = await server.page("/slices/tiny")
     assert "data-doubtful" in page
     assert NO_PROMISE in page
     assert "site=B" in page

@@ -1,0 +1,230 @@
+"""The page of all models: a table, the most serious first, that is searched, narrowed and sorted
+by its address.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from anyio import to_thread
+from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from calibration.diagnosis.facts import IntervalEstimate, main_deviation
+from calibration.diagnosis.many_models import beyond_chance
+from calibration.measures import metrics
+from calibration.wording import percent
+from monitoring.diagnosis.facts import ActionCode, State
+from monitoring.diagnosis.words import words_of
+from monitoring.errors import QueryInvalid, brief
+from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
+from monitoring.ledger.days import Days
+from monitoring.reports.findings import WORST_FIRST, seriousness
+from monitoring.reports.report import ReportSummary
+from monitoring.routes.reports import ReportRoutes
+from serving.pages.endpoints import page
+from serving.pages.formatting import calendar_day, label_path, page_path
+from serving.pages.models import REFRESH_S
+from serving.pages.rendering import answer_page, render
+from serving.pages.sections import TONES
+from serving.pages.tabs import Tabs, never
+from serving.pages.todo import NextStep
+
+_SPARK_DAYS: Final = 30
+_SPARK: Final = (110, 20)  # width and height of a sparkline
+_LABEL: Final = (ActionCode.AUDIT, ActionCode.COMPLETE_AUDIT, ActionCode.LABEL)
+
+
+class ModelRow(NamedTuple):
+    """A model in the table, by its most serious finding.
+
+    `is_chance`: what its labels show may be chance, as so many models are looked at.
+    """
+
+    report: ReportSummary
+    tone: str
+    state: str
+    title: str
+    is_chance: bool
+    gap: IntervalEstimate
+    spark: Markup
+    since_s: float
+    next_step: NextStep | None
+
+
+_SORTS: Final[Mapping[str, Callable[[ModelRow], Any]]] = {
+    "state": lambda row: (
+        seriousness(row.report)[0] + 0.5 * row.is_chance,
+        seriousness(row.report),
+    ),
+    "model": lambda row: row.report.title,
+    "gap": lambda row: -abs(row.gap.estimate) if math.isfinite(row.gap.estimate) else 1.0,
+    "since": lambda row: -row.since_s if math.isfinite(row.since_s) else math.inf,
+    "labels": lambda row: -row.report.coverage.labeled,
+}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What the address asks for: a part of a name, a state, and the order."""
+
+    q: str = ""
+    state: str = ""
+    sort: str = "state"
+
+    def address(self, **changed: str) -> str:
+        """The address of this choice with something changed."""
+        fields = {**vars(self), **changed}
+        asked = {name: text for name, text in fields.items() if text and (name, text) != _DEFAULT}
+        return f"/?{urlencode(asked)}" if asked else "/"
+
+    def rows(self, rows: Sequence[ModelRow]) -> list[ModelRow]:
+        """The chosen rows in their order."""
+        chosen = [
+            row
+            for row in rows
+            if self.q.lower() in row.report.title.lower() and self.state in ("", row.state)
+        ]
+        return sorted(sorted(chosen, key=_SORTS["state"]), key=_SORTS[self.sort])
+
+
+_DEFAULT: Final = ("sort", "state")
+
+
+def read_choice(query: Mapping[str, str]) -> ModelChoice:
+    """Read a query. Raises QueryInvalid for a state or an order that is not there."""
+    for name, known in (("state", [str(each) for each in State]), ("sort", [*_SORTS])):
+        if name in query and query[name] not in known:
+            raise QueryInvalid(
+                f"The query's '{name}' must be one of {', '.join(known)}; got {brief(query[name])}."
+            )
+    return ModelChoice(**{name: query[name] for name in ("q", "state", "sort") if name in query})
+
+
+def index_page(
+    reports: Sequence[ReportSummary],
+    gaps: Mapping[str, Sequence[Days]] | None = None,
+    *,
+    choice: ModelChoice | None = None,
+    tries: Callable[[str], bool] = never,
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render each model, of its findings the most serious one.
+
+    `gaps`: the days of each, by title; `tries`: whether this process answers images with a model.
+    """
+    choice = choice or ModelChoice()
+    rows = list(_rows(reports, gaps or {}, viewer))
+    counts = Counter(row.state for row in rows)
+    return render(
+        "models.html",
+        rows=choice.rows(rows),
+        counts={state.value: counts[state] for state in WORST_FIRST if counts[state]},
+        tones={state.value: TONES[state] for state in WORST_FIRST},
+        choice=choice,
+        sorts=[*_SORTS],
+        total=len(rows),
+        watched=len(reports),
+        refresh_s=REFRESH_S,
+        tries=tries if viewer.may("predict") else never,
+        viewer=viewer,
+    )
+
+
+def _rows(
+    reports: Sequence[ReportSummary], gaps: Mapping[str, Sequence[Days]], viewer: Viewer
+) -> Iterator[ModelRow]:
+    sure = dict(zip([each.title for each in reports], _beyond_chance(reports), strict=True))
+    seen = set[str]()
+    for report in sorted(reports, key=seriousness):
+        if report.model in seen:
+            continue
+        seen.add(report.model)
+        found, first = report.diagnosis, main_deviation(report.diagnosis.deviations)
+        named = None if first is None or first.until is not None else first
+        gap = named.inside.gap if named else found.bounds
+        is_chance = found.state is State.LOOK and named is not None and not sure[report.title]
+        began = None if named is None else named.since
+        yield ModelRow(
+            report,
+            "early" if is_chance else TONES[found.state],
+            found.state.value,
+            words_of(found).title.partition(": ")[2],
+            is_chance,
+            gap,
+            sparkline(gaps.get(report.title, ())),
+            math.nan if began is None or began.earliest is None else began.likeliest,
+            _next_step(report, viewer),
+        )
+
+
+def _beyond_chance(reports: Sequence[ReportSummary]) -> list[bool]:
+    first = [main_deviation(each.diagnosis.deviations) for each in reports]
+    return beyond_chance([-math.inf if each is None else each.score for each in first])
+
+
+def _next_step(report: ReportSummary, viewer: Viewer) -> NextStep | None:
+    """The first action: labels where labels are asked for, otherwise the page that says more."""
+    actions = [each.code for each in report.diagnosis.actions if each.available]
+    if report.diagnosis.alarms or not actions or actions[0] not in _LABEL:
+        where = f"{page_path(report.model)}?{report.query}"
+        return NextStep("Look", where) if report.diagnosis.actions else None
+    if not viewer.may("feedback"):
+        return None
+    return NextStep("Label answers", f"{label_path(report.model)}?{report.query}")
+
+
+def sparkline(days: Sequence[Days]) -> Markup:
+    """The gap of the latest labeled days, as a line around zero; empty without two days."""
+    known = [day for day in days if day.labeled.total][-_SPARK_DAYS:]
+    if len(known) < 2:
+        return Markup("")
+    gaps = [metrics.signed_gap(day.labeled) for day in known]
+    furthest = max(0.1, *(abs(gap) for gap in gaps))
+    (width, height), first, last = _SPARK, known[0].first, known[-1].last
+    points = [
+        (width * (day.first - first) / (last - first), height * (0.5 - 0.45 * gap / furthest))
+        for day, gap in zip(known, gaps, strict=True)
+    ]
+    described = (
+        f"Gap by day, {calendar_day(first)} to {calendar_day(last)}: at the end "
+        f"{percent(gaps[-1], signed=True)}."
+    )
+    return render("spark.svg", points=points, size=_SPARK, described=described)
+
+
+class IndexRoutes:
+    """The handler of the page."""
+
+    def __init__(self, reports: ReportRoutes, tabs: Tabs) -> None:
+        self._reports, self._tabs = reports, tabs
+
+    async def index(self, request: Request) -> Response:
+        """All models at a glance."""
+        choice = read_choice(request.query_params)
+        return answer_page(await to_thread.run_sync(self._read, choice, read_viewer(request)))
+
+    def _read(self, choice: ModelChoice, viewer: Viewer) -> str:
+        reports = self._reports.all()
+        gaps, tries = self._reports.gaps(reports), self._tabs.tries
+        return index_page(reports, gaps, choice=choice, tries=tries, viewer=viewer)
+
+
+ENDPOINTS: Final = (
+    page(
+        "/",
+        IndexRoutes.index,
+        summary="All models at a glance.",
+        parameters=(
+            Parameter("q", "query", str, "a part of a name"),
+            Parameter("state", "query", State, "models in this state"),
+            Parameter("sort", "query", str, f"the order: {', '.join(_SORTS)}"),
+        ),
+        refuses=(QueryInvalid, SQLAlchemyError),
+    ),
+)

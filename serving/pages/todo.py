@@ -1,0 +1,121 @@
+"""What to do about a model, the first thing first: each step with the page on which it is done."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from calibration.diagnosis.facts import AnswerGroup
+from calibration.diagnosis.groups import ALL
+from monitoring.diagnosis.facts import Action, ActionCode, Alarm
+from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words, group_words
+from monitoring.drift.tag_settings import TAG_PREFIX
+from monitoring.http.endpoint import Viewer
+from monitoring.recalibration.subgroup import name_of
+from monitoring.reports.report import ReportSummary
+from monitoring.routes.answers import query_of_tag
+from serving.pages.answer_links import address as answers_at
+from serving.pages.formatting import (
+    calendar_day,
+    label_path,
+    recalibrate_path,
+    slices_path,
+    versions_path,
+)
+
+_RECALIBRATE: Final = (
+    ActionCode.RECALIBRATE,
+    ActionCode.RECALIBRATE_GROUP,
+    ActionCode.ADJUST_CASE_MIX,
+)
+_LABEL: Final = (ActionCode.AUDIT, ActionCode.COMPLETE_AUDIT, ActionCode.LABEL)
+_GROUPS: Final = 2  # values of a tag, of each of which the answers are a step
+_VERSIONS: Final = (ActionCode.PROMOTE, ActionCode.ROLL_BACK)
+
+
+class Acting(StrEnum):
+    """Whether versions of a model can be acted on from this process: it can, or why not."""
+
+    HERE = "here"
+    NO_STORE = "no store"
+    NOT_STORED = "not stored"
+
+
+class NextStep(NamedTuple):
+    """A thing to do, and where; no address: not in the console, or not by this reader."""
+
+    words: str
+    address: str | None
+
+
+class Todo(NamedTuple):
+    """What to do: the first steps, and the active alarms, which this reader may acknowledge."""
+
+    steps: tuple[NextStep, ...]
+    alarms: tuple[Alarm, ...]
+
+
+def todo(report: ReportSummary, viewer: Viewer, acting: Acting) -> Todo:
+    """Return what a reader can do about a model."""
+    able = [
+        each
+        for each in report.diagnosis.actions
+        if each.available and each.code is not ActionCode.ACKNOWLEDGE
+    ]
+    steps = (step for each in able for step in _steps(each, report, viewer, acting))
+    alarms = report.diagnosis.alarms if viewer.may("admin") else ()
+    return Todo(tuple(steps)[:ACTIONS_SHOWN], alarms)
+
+
+def _steps(
+    action: Action, report: ReportSummary, viewer: Viewer, acting: Acting
+) -> Iterator[NextStep]:
+    """The steps of an action: where a cause is looked for, the answers of each group by itself."""
+    if action.code is not ActionCode.FIND_CAUSE or not viewer.may("feedback"):
+        yield NextStep(action_words(action), _address(action, report, viewer, acting))
+        return
+    group = action.group or AnswerGroup(ALL)
+    which = "Answers" if report.finding else "Wrong answers"
+    since = {} if action.since_s is None else {"from": calendar_day(int(action.since_s // 86_400))}
+    kind = {"labeled": "1"} if report.finding else {"wrong": "1"}
+    for value in group.values[:_GROUPS] or ("",):
+        one = replace(group, values=(value,) if value else ())
+        query = dict(parse_qsl(report.query)) | kind | since | _filter(one)
+        yield NextStep(f"{which} of {group_words(one)}", answers_at(report.model, query))
+
+
+def _filter(group: AnswerGroup) -> dict[str, str]:
+    """The filter of answers for a group of one value."""
+    inner = {} if group.within is None else _filter(group.within)
+    if group.key.startswith(TAG_PREFIX):
+        return inner | query_of_tag(group.key.removeprefix(TAG_PREFIX), group.values[0])
+    name = {"predicted": "predicted", "confidence": "bin"}.get(group.key)
+    return inner | ({name: group.values[0]} if name else {})
+
+
+def _address(action: Action, report: ReportSummary, viewer: Viewer, acting: Acting) -> str | None:
+    """The page on which an action is done."""
+    changes = viewer.may("admin") and acting is Acting.HERE and not action.elsewhere
+    if action.code in _RECALIBRATE and changes:
+        asked = urlencode(_recalibration(action, report) | {"preview": "yes"})
+        return f"{recalibrate_path(report.model)}?{report.query}&{asked}"
+    if action.code in _VERSIONS and changes:
+        return f"{versions_path(report.model)}#change"
+    if action.code in _LABEL and viewer.may("feedback"):
+        return f"{label_path(report.model)}?{report.query}"
+    if action.code is ActionCode.FIND_CAUSE:
+        return f"{slices_path(report.model)}?{report.query}"
+    return None
+
+
+def _recalibration(action: Action, report: ReportSummary) -> dict[str, str]:
+    """The options of a recalibration: of a subgroup, or on the labels since the drift began."""
+    group = action.group
+    while group is not None and not group.key.startswith(TAG_PREFIX):
+        group = group.within
+    if group is not None:
+        last = action.labels
+        return {"subgroup": name_of(group)} | ({"last": str(last)} if last else {})
+    since = report.drift.labels_since_onset() if report.drift else None
+    return {"last": str(since)} if since else {}

@@ -1,0 +1,182 @@
+"""What the console promises to people, on a ledger of 8 sites, 12 devices, 12 classes and 5,000
+answers, at two sites of which the model is too confident.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.builders.browser import open_page
+from tests.builders.hospitals import BROKEN, MODEL, fill_hospitals
+from tests.builders.processes import Process
+
+PAGES = {
+    "models": "/",
+    "overview": f"/models/{MODEL}/report/page",
+    "slices": f"/slices/{MODEL}",
+    "label": f"/label/{MODEL}",
+    "report": f"/report/{MODEL}",
+}
+SCREEN = 900
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger."""
+    path = tmp_path_factory.mktemp("filled") / "ledger.db"
+    fill_hospitals(path, others=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def hospitals(filled: Path) -> Iterator[Process]:
+    """A monitor on the ledger, which no test changes."""
+    running = watch(filled)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def own(filled: Path, tmp_path: Path) -> Iterator[Process]:
+    """A monitor on a ledger of the test's own."""
+    shutil.copy(filled, tmp_path / "ledger.db")
+    running = watch(tmp_path / "ledger.db")
+    yield running
+    running.stop()
+
+
+def watch(path: Path) -> Process:
+    folder = path.parent
+    process = Process("monitor", folder, ledger=f"sqlite:///{path}", drift_tags="site")
+    return process.await_ready()
+
+
+def words(page: Page, *places: str) -> str:
+    return " ".join(page.locator(place).first.inner_text() for place in places)
+
+
+def test_the_first_screen_says_what_who_and_since_in_ninety_words(
+    hospitals: Process, browser: Browser
+) -> None:
+    with open_page(browser, width=1280) as page:
+        page.goto(hospitals.url + PAGES["overview"])
+        said = words(page, ".verdict", ".todo")
+        assert said.startswith("Alarm")
+        assert all(site in said for site in BROKEN)
+        assert re.search(r"Since \d+ \w+ \d{4}", said)
+        assert len(said.split()) <= 90
+        for place in (".verdict", ".todo", ".chart svg.wide"):
+            box = page.locator(place).first.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= SCREEN
+
+
+def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.goto(hospitals.url + PAGES["overview"])
+        chart = page.locator(".chart svg.wide").first
+        assert chart.locator(".affected").count() == chart.locator(".others").count() > 30
+        assert chart.locator(".mark.alarm").count() >= 1
+
+
+def test_models_are_searched_narrowed_and_sorted_by_the_address(
+    hospitals: Process, browser: Browser
+) -> None:
+    with open_page(browser, script=False) as page:
+        page.goto(hospitals.url)
+        names = page.locator(".models a.name")
+        expect(names).to_have_count(4)
+        expect(names.first).to_have_text(MODEL)
+        expect(page.locator(".models svg.spark")).to_have_count(4)
+        page.get_by_role("link", name="fine 3").click()
+        expect(names).to_have_count(3)
+        page.get_by_role("link", name="model", exact=True).click()
+        page.get_by_label("A part of a name").fill("-02")
+        page.get_by_role("button", name="Search").click()
+        expect(names).to_have_text(["model-02"])
+        for part in ("q=-02", "state=fine", "sort=model"):
+            assert part in page.url
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_every_page_is_two_screens_light_and_accessible(
+    hospitals: Process, browser: Browser, width: int
+) -> None:
+    for name, path in PAGES.items():
+        for dark in (False, True):
+            with open_page(browser, width=width, dark=dark) as page:
+                answered = page.goto(hospitals.url + path)
+                assert answered is not None
+                assert len(answered.body()) <= 300_000, name
+                found = Axe().run(page)
+                assert found.violations_count == 0, f"{name}\n{found.generate_report()}"
+                high, wide = (
+                    page.evaluate(f"document.documentElement.scroll{side}")
+                    for side in ("Height", "Width")
+                )
+                assert wide <= width, name
+                assert width < 1280 or high <= 2 * SCREEN, name
+
+
+def test_a_note_is_a_mark_on_the_chart_and_stands_in_the_report(
+    own: Process, browser: Browser
+) -> None:
+    with open_page(browser) as page:
+        page.goto(own.url + PAGES["overview"])
+        page.locator("#history summary").click()
+        page.get_by_label("Add a note").fill("the scanner at UKE was replaced")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator(".chart svg.wide .mark.noted").first).to_be_attached()
+        page.get_by_role("link", name="Report").click()
+        expect(page.locator(".paper")).to_contain_text("the scanner at UKE was replaced")
+
+
+def test_the_report_has_two_sheets_of_paper(
+    hospitals: Process, browser: Browser, tmp_path: Path
+) -> None:
+    with open_page(browser) as page:
+        page.goto(hospitals.url + PAGES["report"])
+        with page.expect_download() as loading:
+            page.get_by_role("link", name="As one file").click()
+        file = tmp_path / "report.html"
+        loading.value.save_as(file)
+        for address in (page.url, file.as_uri()):
+            page.goto(address)
+            printed = page.pdf(format="A4", prefer_css_page_size=True)
+            assert len(re.findall(rb"/Type */Page\b", printed)) == 2, address
+
+
+def test_a_manager_acknowledges_with_three_clicks(own: Process, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.goto(own.url)
+        page.get_by_role("link", name=MODEL).first.click()
+        page.get_by_label("What was found, and done").click()
+        page.keyboard.type("a new scanner")
+        acknowledge = page.get_by_role("button", name="Acknowledge the alarm", exact=True)
+        acknowledge.click()
+        expect(acknowledge).to_have_count(0)
+
+
+def test_a_server_that_stopped_is_noticed_and_nothing_stays_green(
+    own: Process, browser: Browser
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(own.url)
+    expect(page.locator(".clock.live")).to_be_visible()
+    own.stop()
+    expect(page.get_by_role("alert")).to_contain_text("Server away since", timeout=60_000)
+    assert page.locator(".clock.live").count() == 0
+    muted, good = (
+        page.locator("main").evaluate(
+            "(each, name) => getComputedStyle(each).getPropertyValue(name)", name
+        )
+        for name in ("--muted", "--good")
+    )
+    assert muted == good
+    context.close()
