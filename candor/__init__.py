@@ -1,29 +1,24 @@
 """Candor from Python: measure calibration, train, serve and watch a classifier.
 
 Each name below is imported from its package when it is first used, so `import candor` itself is
-quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`.
+quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`. The verbs of the
+command line are functions with its names (candor/verbs.py); what they return shows itself in a
+notebook.
 
     import candor
 
     candor.measure(probabilities, labels).ece             # how calibrated are these predictions?
-    found = candor.calibrate(probabilities, labels)       # a report in notebooks, and a calibrator:
-    found.transform(new_probabilities)
-    found.save("calibrator.onnx")
-    candor.fit_temperature(logits, labels)                # the temperature that calibrates best
+    found = candor.calibrate(probabilities, labels)       # the same as a report, and a calibrator
+    found.transform(new_probabilities)                    # calibrated; found.save("c.onnx")
 
-    dataset = candor.load_dataset("pneumoniamnist")
-    run = candor.train(candor.automatic(dataset), dataset, Path("runs/first"))
-    store = candor.Store(Path("models"))
-    candor.export(run.folder, store, "pneumonia")
+    run = candor.train("images", out="runs/first")        # or candor.import_model("theirs.onnx")
+    candor.export(run, name="chest", promote=True)
+    server = candor.serve()                               # a process of its own
+    server.predict("x-ray.png")
+    candor.report("chest")                                # what labels say of its answers
 
-    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))
-
-    predictor = candor.open_predictor(store.read("pneumonia", 1))
-    predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server:
-    candor.Client(url).predict(...)
-
-    with candor.Ledger("sqlite:///candor.db") as ledger:  # what a server has recorded
-        candor.calibration_report(ledger, "pneumonia").diagnosis.state
+    predictor = candor.open_predictor(candor.Store(Path("models")).read("chest"))
+    predictor.classify(Path("x-ray.png").read_bytes())    # without a server
 """
 
 from importlib import import_module
@@ -40,14 +35,19 @@ if TYPE_CHECKING:
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
     from candor.predictions.findings_calibration import FindingsMeasures as FindingsMeasures
     from candor.predictions.measurement import measure as measure
+    from candor.verbs import Refused as Refused
+    from candor.verbs import export as export
+    from candor.verbs import import_model as import_model
+    from candor.verbs import promote as promote
+    from candor.verbs import recalibrate as recalibrate
+    from candor.verbs import report as report
+    from candor.verbs import serve as serve
+    from candor.verbs import train as train
     from model_store.bundle.bundle import Bundle as Bundle
     from model_store.bundle.bundle import read_bundle as read_bundle
     from model_store.bundle.card import Card as Card
-    from model_store.foreign.model_import import ImportedModel as ImportedModel
-    from model_store.foreign.model_import import import_model as import_model
     from model_store.store.store import Store as Store
     from monitoring.ledger.database import Ledger as Ledger
-    from monitoring.recalibration import recalibrate as recalibrate
     from monitoring.reports.report import Report as Report
     from monitoring.reports.report import calibration_report as calibration_report
     from serving.client import AsyncClient as AsyncClient
@@ -58,10 +58,6 @@ if TYPE_CHECKING:
     from training.datasets import Dataset as Dataset
     from training.datasets import load_dataset as load_dataset
     from training.evaluation.estimator import ProbabilityCalibrator as ProbabilityCalibrator
-    from training.runs.config import TrainConfig as TrainConfig
-    from training.runs.export import export as export
-    from training.runs.recipe import automatic as automatic
-    from training.runs.run import train as train
 
     __version__: str
 
@@ -71,21 +67,19 @@ _MODULES = {
     "candor.predictions.calibration": ("Calibration", "calibrate"),
     "candor.predictions.findings_calibration": ("FindingsCalibration", "FindingsMeasures"),
     "candor.predictions.measurement": ("measure",),
+    "candor.verbs": (
+        *("Refused", "export", "import_model", "promote", "recalibrate", "report"),
+        *("serve", "train"),
+    ),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
     "model_store.bundle.card": ("Card",),
-    "model_store.foreign.model_import": ("ImportedModel", "import_model"),
     "model_store.store.store": ("Store",),
     "monitoring.ledger.database": ("Ledger",),
-    "monitoring.recalibration": ("recalibrate",),
     "monitoring.reports.report": ("Report", "calibration_report"),
     "serving.client": ("AsyncClient", "Client", "ServerRefused"),
     "serving.inference.predictor": ("Predictor", "open_predictor"),
     "training.datasets": ("Dataset", "load_dataset"),
     "training.evaluation.estimator": ("ProbabilityCalibrator",),
-    "training.runs.config": ("TrainConfig",),
-    "training.runs.export": ("export",),
-    "training.runs.recipe": ("automatic",),
-    "training.runs.run": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "__version__"])

@@ -6,7 +6,7 @@ why), 2 wrong usage.
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -31,8 +31,18 @@ from candor.commands import (
 )
 from candor.terminal.help import LiteralHelp
 
+
+def _print_made(made: Any, **_: object) -> None:
+    """Print what a verb returned; many print as they go, and return nothing."""
+    if made is not None:
+        from candor.terminal.verb_result import print_made
+
+        print_made(made)
+
+
 app = typer.Typer(
     name="candor",
+    result_callback=_print_made,
     cls=LiteralHelp,
     help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,
@@ -65,7 +75,7 @@ def _show_release(asked: bool) -> None:
         raise typer.Exit
 
 
-Verb = Callable[..., None]
+Verb = Callable[..., object]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo, demo.traffic, calibrating.calibrate),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
@@ -116,20 +126,28 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
+    except Exception as error:
+        why = reason(error)
+        if why is None:
             raise
+        _fail(why)
+
+
+def reason(error: Exception) -> str | None:
+    """Return why a verb failed, and what to do; None if it is a bug."""
+    from candor.terminal.console import sentence
+
+    if hasattr(error, "format_message"):  # a usage error, of whichever click Typer brings
+        return str(error.format_message())
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
+            return None
         from model_store.installation import install_command
 
-        _fail(
+        return (
             f"this command trains, which needs more packages ({error}): {install_command('train')}"
         )
-    except Exception as error:
-        if not isinstance(error, _expected_errors()):
-            raise
-        from candor.terminal.console import sentence
-
-        _fail(sentence(error))
+    return sentence(error) if isinstance(error, _expected_errors()) else None
 
 
 def _fail(sentence: str) -> NoReturn:

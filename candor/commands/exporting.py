@@ -1,13 +1,12 @@
 """`candor export`."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from calibration.wording import counted
 from candor.commands.options import (
     JsonOption,
     PromoteOption,
@@ -18,12 +17,8 @@ from candor.commands.options import (
     settings,
     threshold_rule,
 )
-from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
-    from rich.console import RenderableType
-
-    from model_store.bundle.card import Card
     from model_store.bundle.finding_card import ThresholdRule
     from training.datasets import Dataset
 
@@ -100,7 +95,7 @@ def export(
         str, option("For kserve: where you copy OUT/models to, such as s3://bucket/models.")
     ] = "pvc://models",
     json_out: JsonOption = False,
-) -> None:
+) -> object:
     """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive.
 
     A run is published in the store, as a bundle. Another server gets its
@@ -108,10 +103,9 @@ def export(
 
     Example: candor export RUN --name chest --promote
     """
-    from candor.terminal.evaluation import variant_table
     from candor.terminal.progress import working
+    from candor.terminal.published import Exported
     from model_store.bundle.bundle import CARD_FILE
-    from model_store.bundle.probing import QUANTIZED_NOTE
     from model_store.lifecycle.canary import promote_version
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
@@ -122,10 +116,8 @@ def export(
         )
         raise typer.BadParameter(f"--format and --out go together; give {missing}")
     if out is not None and (run / CARD_FILE).is_file():
-        _show_repository(
-            _write_repository(run, precision, form, out, storage_uri), form, out, json_out=json_out
-        )
-        return
+        written = _write_repository(run, precision, form, out, storage_uri)
+        return {"folder": str(written)} if json_out else _repository_sentence(written, form, out)
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
             f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}", param_hint="--calibrator"
@@ -148,7 +140,7 @@ def export(
         )
     if promote:
         promote_version(target, name, exported.version)
-    folder, verified = target.location(name, exported.version), exported.verification
+    folder, repository = target.location(name, exported.version), None
     if out is not None:
         kept = (
             precisions[0]
@@ -156,47 +148,10 @@ def export(
             else "float32"
         )
         published = target.require(name, exported.version)
-        version = _write_repository(published, kept, form, out, storage_uri)
-    if json_out:
-        print_json(
-            {
-                "folder": folder,
-                "version": exported.version,
-                "max_difference": verified.max_difference,
-                "precisions": list(exported.card.precisions),
-                "refused": {each.precision: each.reason for each in exported.refused},
-            }
-            | ({"repository": str(version)} if out else {})
-        )
-        return
-    stdout.print(f"Published {name} version {exported.version} in {folder}")
-    if calibrator == "perturbed":
-        gap = exported.card.calibration.measures["signed_gap"] or 0.0
-        stdout.print(
-            "This temperature was fitted on perturbed images. On unperturbed validation images, "
-            "mean confidence minus\n"
-            f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much "
-            "in use: then export with\n"
-            "--calibrator temperature."
-        )
-    for part in _notes(exported.card, rules):
-        stdout.print(part)
-    images = counted(verified.images, "real image")
-    stdout.print(
-        f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}"
-    )
-    if exported.card.variants:
-        stdout.print(variant_table(exported.card))
-    if "int8" in exported.card.precisions:
-        stdout.print(QUANTIZED_NOTE)
-    for each in exported.refused:
-        stdout.print(each.reason)
-    if out is not None:
-        _show_repository(version, form, out, json_out=False)
-    if promote:
-        stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
-    else:
-        stdout.print(f"Next: candor promote {name} {exported.version}")
+        written = _write_repository(published, kept, form, out, storage_uri)
+        repository = str(written), _repository_sentence(written, form, out)
+    made = Exported(exported, folder, promote, rules, calibrator == "perturbed", repository)
+    return made.as_dict() if json_out else made
 
 
 def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
@@ -209,29 +164,6 @@ def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
         kind, value = threshold_rule(rule)
         rules[name] = ThresholdRule.model_validate({"kind": kind, "value": value})
     return rules
-
-
-def _notes(card: "Card", rules: "Mapping[str, ThresholdRule]") -> "list[RenderableType]":
-    """The promises of findings; a sentence for what validation does not determine."""
-    from candor.terminal.evaluation import bound_notes
-    from candor.terminal.findings import promise_table, threshold_notes
-    from model_store.bundle.finding_card import ThresholdRule
-
-    if card.has_findings:
-        usual = rules.get("", ThresholdRule(kind="youden"))
-        wanted = [rules.get(name, usual) for name in card.classes]
-        return [promise_table(card), *threshold_notes(card, wanted)]
-    notes = bound_notes(card.calibration.temperature)
-    for each in card.variants or ():
-        notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
-    if (found := card.calibration.contradicted) is not None:
-        notes.append(
-            "Published although test contradicts the calibrator: NLL "
-            f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
-            f"{found.ece_before:.3f} and {found.ece_after:.3f}, on {found.images} images. "
-            "The card says so."
-        )
-    return [*notes]
 
 
 def _data(run: Path, given: str | None) -> "Dataset":
@@ -271,14 +203,10 @@ def _write_repository(
     )
 
 
-def _show_repository(written: Path, form: Form, out: Path, *, json_out: bool) -> None:
-
-    if json_out:
-        print_json({"folder": str(written)})
-    elif form == "triton":
-        stdout.print(f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}")
-    else:
-        stdout.print(
-            f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl "
-            f"apply -f {written}"
-        )
+def _repository_sentence(written: Path, form: Form, out: Path) -> str:
+    if form == "triton":
+        return f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}"
+    return (
+        f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl "
+        f"apply -f {written}"
+    )

@@ -14,7 +14,6 @@ from candor.commands.options import (
     option,
     settings,
 )
-from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
     from model_store.foreign.class_scores import Reading
@@ -158,7 +157,7 @@ def import_(
     ] = False,
     store: StoreOption = None,
     json_out: JsonOption = False,
-) -> None:
+) -> object:
     """Publish a model that Candor did not train, with a card, calibrated on labeled images.
 
     The graph and a few runs tell what goes in and what comes out; what was found
@@ -168,7 +167,7 @@ def import_(
         --promote
     """
     from candor.terminal.console import note_weaker_bounds
-    from candor.terminal.imported import import_json, print_imported
+    from candor.terminal.imported import Imported
     from candor.terminal.progress import bars
     from model_store.foreign.class_names import given_names
     from model_store.foreign.image_input import InputWishes
@@ -214,10 +213,8 @@ def import_(
         )
     if promote:
         promote_version(target, named, done.version)
-    if json_out:
-        print_json(import_json(done, target.location(named, done.version)))
-    else:
-        print_imported(done, target.location(named, done.version), promoted=promote, data=images)
+    made = Imported(done, target.location(named, done.version), promote, images)
+    return made.as_dict() if json_out else made
 
 
 def _source(

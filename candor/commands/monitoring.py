@@ -23,7 +23,6 @@ from candor.commands.options import (
     settings,
     web_address,
 )
-from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from monitoring.reports.findings import FindingsReport
@@ -71,7 +70,7 @@ def report(
     ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
-) -> None:
+) -> object:
     """Show from the ledger how calibrated a model is on the images that it served.
 
     With --every it writes one HTML page for each model (or the one named) into
@@ -80,6 +79,9 @@ def report(
 
     Example: candor report chest --since 30d --html october.html
     """
+    from candor.terminal.report import Reported
+    from candor.terminal.verb_result import print_made
+
     if every is not None:
         others = (window, since, version, finding, html, json_out, url, fail_on_alarm)
         if to is None or any(others):
@@ -87,7 +89,7 @@ def report(
                 "--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone"
             )
         _report_every(every, to, once=once, model=model, ledger=ledger)
-        return
+        return None
     if to is not None or once:
         raise typer.BadParameter("--to and --once need --every")
     if window is not None and since is not None:
@@ -101,9 +103,12 @@ def report(
         chosen_now = _window(window, since, time.time_ns())
         asked = {"version": version, "finding": finding, "window": chosen_now}
         found = _of_server(url, token_file, model, asked)
-    _show(found, html, json_out=json_out)
+    made = Reported(found, html)
+    shown = made.as_dict() if json_out else made
     if fail_on_alarm and _has_alarm(found):
+        print_made(shown)
         raise typer.Exit(1)
+    return shown
 
 
 def _of_ledger(
@@ -162,21 +167,6 @@ def _has_alarm(found: "Report | FindingsReport") -> bool:
     """Whether the drift alarm is active, of any finding."""
     every = found.findings if hasattr(found, "findings") else (found,)
     return any(each.drift is not None and each.drift.active for each in every)
-
-
-def _show(found: "Report | FindingsReport", html: Path | None, *, json_out: bool) -> None:
-    """Print a report."""
-    from candor.terminal.report import findings_tables, report_tables
-    from monitoring.http.json_body import plain
-    from monitoring.reports.report import Report
-
-    if json_out:
-        print_json(found.as_dict() if isinstance(found, Report) else plain(found))
-        return
-    for part in report_tables(found) if isinstance(found, Report) else findings_tables(found):
-        stdout.print(part)
-    if html is not None:
-        stdout.print(f"The report is in {html}")
 
 
 def _report_every(

@@ -14,7 +14,6 @@ from candor.commands.options import (
     open_store,
     option,
 )
-from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
     from calibration.diagnosis.facts import AnswerGroup
@@ -75,7 +74,7 @@ def recalibrate(
     store: StoreOption = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
-) -> None:
+) -> object:
     """Fit a calibrator on labeled answers from the ledger and publish it.
 
     Compares a temperature, a correction for a changed case mix, a
@@ -91,9 +90,8 @@ def recalibrate(
     Example: candor recalibrate chest --preview
     """
     from candor.terminal.progress import working
-    from candor.terminal.recalibration import recalibration_tables
+    from candor.terminal.recalibration import Recalibrated
     from model_store.lifecycle.canary import start_canary
-    from monitoring.http.json_body import plain
     from monitoring.recalibration import AnswerFilter, preview_of
     from monitoring.recalibration import recalibrate as fit
     from serving.pages.recalibration_page import recalibration_page
@@ -127,25 +125,8 @@ def recalibrate(
         )
     if html is not None:
         html.write_text(recalibration_page(preview_of(done)), encoding="utf-8")
-    if json_out:
-        print_json(plain(done.as_dict() | {"published": not preview}))
-        return
-    for part in recalibration_tables(preview_of(done)):
-        stdout.print(part)
-    if html is not None:
-        stdout.print(f"The diagrams are in {html}")
-    if preview:
-        stdout.print("This was a preview: nothing was published.")
-    elif canary is not None or shadow:
-        stdout.print(
-            f"Published as version {done.card.version}, on trial. Next: candor canary status "
-            f"{model}"
-        )
-    else:
-        stdout.print(
-            f"Published as version {done.card.version}. Next: candor promote {model} "
-            f"{done.card.version}"
-        )
+    made = Recalibrated(done, html, is_draft=preview, on_trial=canary is not None or shadow)
+    return made.as_dict() if json_out else made
 
 
 def _group(text: str | None) -> "AnswerGroup | None":

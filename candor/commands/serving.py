@@ -2,7 +2,7 @@
 
 import gc
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,12 @@ from candor.commands.options import (
     PortOption,
     StoreOption,
     option,
+    require_store,
     settings,
 )
+
+if TYPE_CHECKING:
+    from model_store.store.store import Store
 
 
 def serve(
@@ -57,3 +61,14 @@ def serve(
         from serving.process.server import serve as run_server
     gc.enable()
     raise typer.Exit(run_server(chosen))
+
+
+def require_production(store: "Store") -> None:
+    """Raise NotInStore if there is no model in production."""
+    from model_store.errors import NotInStore
+
+    require_store(store)
+    if not any(store.production(name) is not None for name in store.models()):
+        raise NotInStore(
+            f"{store.storage.address} has no model in production; run `candor promote` first"
+        )

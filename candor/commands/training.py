@@ -100,7 +100,7 @@ def train(
     master: opt.Master = None,
     json_out: JsonOption = False,
     help_all: HelpAllOption = False,
-) -> None:
+) -> object:
     """Train a classifier on images, measure its calibration, and write a run folder.
 
     What you do not choose suits the data, by its size and a short search on validation (--recipe).
@@ -111,7 +111,7 @@ def train(
     """
     if list_losses:
         _show_losses()
-        return
+        return None
     from training.processes.distributed import Group
     from training.processes.launch import Processes, already_started, launch
 
@@ -121,7 +121,7 @@ def train(
             _launch_on_ray(processes, on_gpu=device == "cuda")
         else:
             launch("candor", sys.argv[1:], processes)
-        return
+        return None
     reading = load_arguments(context)
     choices = made_choices(context)
     repetition = card_repetition(from_card, context) if from_card else None
@@ -143,14 +143,16 @@ def train(
             restart=restart,
             tensorboard=tensorboard,
         )
-        if group.leads:
-            from candor.terminal.run_result import print_result
-
-            print_result(found.note, result, repetition, json_out=json_out)
     except BaseException:
         group.close(failed=True)
         raise
     group.close()
+    if not group.leads:
+        return None
+    from candor.terminal.run_result import Trained
+
+    done = Trained(found.note, result, repetition)
+    return done.as_dict() if json_out else done
 
 
 def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:

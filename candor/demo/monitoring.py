@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from calibration.wording import counted
-from candor.demo.server import ServerProcess
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import SentImages, label, send
+from candor.server_process import ServerProcess
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from candor.terminal.tables import figure

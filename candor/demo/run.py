@@ -1,6 +1,7 @@
 """The demo, from the data to the recalibrated model in production. Each number is measured."""
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -11,9 +12,9 @@ import numpy as np
 
 from candor.demo.monitoring import label_validation, provoke_drift, serve_validation
 from candor.demo.recalibration import recalibrate, verify
-from candor.demo.server import ServerProcess
 from candor.demo.session import DemoSession
 from candor.demo.training import publish, show_training, train_both
+from candor.server_process import ServerProcess
 from candor.terminal.console import note_weaker_bounds, stdout
 from candor.terminal.progress import bars
 from model_store.bundle.card import Card
@@ -85,11 +86,10 @@ def run_demo(
     )
     show_training(session, runs)
     card = publish(session, runs.dca).card
-    with ServerProcess(
-        store=session.store.root, ledger=session.ledger_url, log=out / "server.log"
-    ) as server:
-        with Client(server.url) as client:
-            _watch(session, server, client, card)
+    options = [f"--store={session.store.root}", f"--ledger={session.ledger_url}", "--port=0"]
+    environment = {key: each for key, each in os.environ.items() if not key.startswith("CANDOR_")}
+    with ServerProcess(options, log=out / "server.log", environment=environment) as server:
+        _watch(session, server, server.client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
         if once:
             serve = typed_command(

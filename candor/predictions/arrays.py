@@ -4,7 +4,9 @@
 value are left out, and said.
 """
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,6 +20,7 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.findings import interpret_cells
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.parameters import in_python
+from candor.predictions.reading import read_predictions
 
 
 class Reading(TypedDict, total=False):
@@ -32,8 +35,8 @@ class Reading(TypedDict, total=False):
 
 
 def read_arrays(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | os.PathLike[str],
+    labels: npt.ArrayLike | None,
     *,
     logits: bool = False,
     normalize: bool = False,
@@ -45,14 +48,23 @@ def read_arrays(
     """Read predictions and their truths; the arguments are those of `candor.calibrate`.
 
     Raises:
-        PredictionsRefused: what is wrong with the arrays, in a sentence.
+        PredictionsRefused: what is wrong with the arrays or the table, in a sentence.
     """
     chosen = tuple(map(str, classes)) if classes is not None else None
-    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
+    is_file = isinstance(probabilities, str | os.PathLike)
+    wishes = ColumnWishes(
+        label=None if labels is None or not is_file else str(labels),
+        group=None if groups is None or not is_file else str(groups),
+        kind="logits" if logits else None if is_file else "probabilities",
+    )
     options = ReadingOptions(
         wishes=wishes, classes=chosen, normalize=normalize, findings=findings, exclusive=exclusive
     )
     try:
+        if isinstance(probabilities, str | os.PathLike):
+            return read_predictions(Path(probabilities), options)
+        if labels is None:
+            raise PredictionsRefused("labels are missing: give them after the probabilities")
         _require_one_index(probabilities, labels=labels, groups=groups)
         found = _collected(probabilities, labels, groups, chosen)
         return interpret_cells(found, TableColumns(), options)

@@ -1,6 +1,7 @@
 """`Calibration`: labeled predictions, examined, for Python and for `candor calibrate`."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -225,12 +226,16 @@ class _Fitting(Reading, total=False):
 
 @overload
 def calibrate(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, findings: str, **how: Unpack[_Fitting]
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
+    *,
+    findings: str,
+    **how: Unpack[_Fitting],
 ) -> FindingsCalibration: ...
 @overload
 def calibrate(  # labels (N, K) may turn out to be of findings: then FindingsCalibration
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
     *,
     findings: None = None,
     **how: Unpack[_Fitting],
@@ -238,8 +243,8 @@ def calibrate(  # labels (N, K) may turn out to be of findings: then FindingsCal
 
 
 def calibrate(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
     *,
     findings: str | None = None,
     logits: bool = False,
@@ -255,7 +260,9 @@ def calibrate(
 
     Args:
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
-            arrays, data frames, which name the classes, and tensors of any library.
+            arrays, data frames, which name the classes, and tensors of any library. Or a file that
+            `candor calibrate` reads: then `labels` and `groups` name columns, if their own names do
+            not tell.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
             Rows without a label or with a missing value are left out, and said. Of findings (N, K)
             1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.

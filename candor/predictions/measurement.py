@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Unpack, overload
 
 import numpy.typing as npt
@@ -17,12 +18,16 @@ from candor.predictions.labeled import LabeledFindings
 
 @overload
 def measure(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, findings: str, **how: Unpack[Reading]
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
+    *,
+    findings: str,
+    **how: Unpack[Reading],
 ) -> FindingsMeasures: ...
 @overload
 def measure(  # labels (N, K) may turn out to be of findings: then FindingsMeasures
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
     *,
     findings: None = None,
     **how: Unpack[Reading],
@@ -30,8 +35,8 @@ def measure(  # labels (N, K) may turn out to be of findings: then FindingsMeasu
 
 
 def measure(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | PathLike[str],
+    labels: npt.ArrayLike | None = None,
     *,
     findings: str | None = None,
     logits: bool = False,
@@ -47,7 +52,9 @@ def measure(
 
     Args:
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
-            arrays, data frames, which name the classes, and tensors of any library.
+            arrays, data frames, which name the classes, and tensors of any library. Or a file that
+            `candor calibrate` reads: then `labels` and `groups` name columns, if their own names do
+            not tell.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
             Rows without a label or with a missing value are left out, with a warning. Of findings
             (N, K) 1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.

@@ -1,11 +1,15 @@
-"""What `candor import` prints: what was found and tried, and how calibrated it is now."""
+"""What `candor import` made: what was found and tried, and how calibrated it is now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.console import RenderableType
+
 from calibration.wording import counted
-from candor.terminal.console import stdout
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
+from candor.terminal.verb_result import VerbResult, card_pictures, next_step
+from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard, Rate
 from model_store.foreign.model_import import ImportedModel
 from model_store.foreign.truth import LabeledData
@@ -13,41 +17,91 @@ from model_store.foreign.truth import LabeledData
 TRIALS_SHOWN = 12
 
 
-def print_imported(
-    done: ImportedModel, folder: str, *, promoted: bool, data: LabeledData | None
-) -> None:
-    """Print the findings, the trials, the card's figures, and the next command."""
-    stdout.print("Found")
-    for about, sentence in done.origin.found.items():
-        stdout.print(f"  {about:<14}{sentence}")
-    if done.origin.inferred:
-        stdout.print("Inferred, since neither the file nor you say so")
-        for each in done.origin.inferred:
-            tested = "; labeled images agree" if each.tested else ""
-            stdout.print(f"  {each.taken} ({each.why}{tested}); else {each.instead}")
-    if done.trials:
-        stdout.print()
-        stdout.print(_trials(done))
-    stdout.print()
-    card = done.card
-    stdout.print(f"Published {card.name} version {done.version} in {folder}")
-    kind = "labeled" if data is not None else "made-up"
-    stdout.print(
-        "Before calibration, its probabilities differ from the file's own by at most "
-        f"{done.difference.largest:.1e} on {counted(done.difference.images, f'{kind} image')}."
-    )
-    if data is not None:
-        _print_figures(done, data)
-    for note in done.notes:
-        stdout.print(f"Note: {note}")
-    if promoted:
-        stdout.print(f"{card.name}: version {done.version} is in production. Next: candor serve")
-    else:
-        stdout.print(f"Next: candor promote {card.name} {done.version}")
+@dataclass(repr=False, eq=False)
+class Imported(VerbResult):
+    """A published import: what was found and tried, and how calibrated it is now.
+
+    Attributes:
+        done: card, version, trials and notes.
+        folder: where the bundle is.
+        promoted: whether it is in production.
+        data: the labeled images, if there were any.
+    """
+
+    done: ImportedModel
+    folder: str
+    promoted: bool
+    data: LabeledData | None
+
+    @property
+    def card(self) -> Card:
+        """The card of the bundle."""
+        return self.done.card
+
+    @property
+    def version(self) -> int:
+        """The version in the store."""
+        return self.done.version
+
+    def parts(self) -> Iterator[RenderableType]:
+        """See `VerbResult`."""
+        done, card = self.done, self.card
+        yield "Found"
+        for about, sentence in done.origin.found.items():
+            yield f"  {about:<14}{sentence}"
+        if done.origin.inferred:
+            yield "Inferred, since neither the file nor you say so"
+            for each in done.origin.inferred:
+                tested = "; labeled images agree" if each.tested else ""
+                yield f"  {each.taken} ({each.why}{tested}); else {each.instead}"
+        if done.trials:
+            yield from ("", _trials(done))
+        yield f"\nPublished {card.name} version {done.version} in {self.folder}"
+        kind = "labeled" if self.data is not None else "made-up"
+        yield (
+            "Before calibration, its probabilities differ from the file's own by at most "
+            f"{done.difference.largest:.1e} on {counted(done.difference.images, f'{kind} image')}."
+        )
+        if self.data is not None:
+            yield from _figures(done, self.data)
+        yield from (f"Note: {note}" for note in done.notes)
+        yield next_step(card, promoted=self.promoted)
+
+    def pictures(self) -> dict[str, str]:
+        """See `VerbResult`."""
+        return card_pictures(self.card)
+
+    def as_dict(self) -> dict[str, Any]:
+        """See `VerbResult`."""
+        done = self.done
+        return {
+            "folder": self.folder,
+            "model": done.card.name,
+            "version": done.version,
+            "calibration": done.card.calibration.method,
+            "temperature": done.card.calibration.temperature,
+            "measures": done.card.calibration.measures,
+            "found": done.origin.found,
+            "inferred": [each.model_dump() for each in done.origin.inferred],
+            "findings": [_finding(each) for each in done.card.findings or ()],
+            "tried": [
+                {
+                    "preprocessing": each.name,
+                    "resize": each.preprocessing.resize,
+                    "accuracy": each.accuracy,
+                    "nll": each.nll,
+                    "images": each.images,
+                }
+                for each in done.trials
+            ],
+            "max_difference": done.difference.largest,
+            "verified_on": done.difference.images,
+            "notes": list(done.notes),
+        }
 
 
-def _print_figures(done: ImportedModel, data: LabeledData) -> None:
-    """Print what was fitted on one half of the labeled images, and measured on the other."""
+def _figures(done: ImportedModel, data: LabeledData) -> Iterator[RenderableType]:
+    """What was fitted on one half of the labeled images, and measured on the other."""
     held_out, calibration = int(data.held_out.sum()), done.card.calibration
     fitted = (
         f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} images"
@@ -60,17 +114,17 @@ def _print_figures(done: ImportedModel, data: LabeledData) -> None:
             f"{count} of {len(findings)} findings calibrated, on {len(data.paths) - held_out} "
             "images"
         )
-    stdout.print(
+    yield (
         f"{fitted}; the card's figures are from the other {held_out}. Kept together: "
         f"{data.grouped_by}."
     )
     if findings is None:
-        stdout.print(table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)]))
+        yield table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)])
     else:
-        stdout.print(_findings(findings))
+        yield _findings(findings)
 
 
-def _findings(cards: Sequence[FindingCard]) -> object:
+def _findings(cards: Sequence[FindingCard]) -> RenderableType:
     columns = (
         "finding",
         "positives",
@@ -99,7 +153,7 @@ def _share(rate: Rate | None) -> str:
     return "-" if rate is None else f"{rate.value:.2f} ({rate.lower:.2f} to {rate.upper:.2f})"
 
 
-def _trials(done: ImportedModel) -> object:
+def _trials(done: ImportedModel) -> RenderableType:
     rows = [
         [
             each.name,
@@ -128,32 +182,4 @@ def _finding(card: FindingCard) -> dict[str, Any]:
         "positives": card.positives,
         "measures": card.measures,
         "promise": card.promise.model_dump(),
-    }
-
-
-def import_json(done: ImportedModel, folder: str) -> dict[str, Any]:
-    """Return the same for `--json`."""
-    return {
-        "folder": folder,
-        "model": done.card.name,
-        "version": done.version,
-        "calibration": done.card.calibration.method,
-        "temperature": done.card.calibration.temperature,
-        "measures": done.card.calibration.measures,
-        "found": done.origin.found,
-        "inferred": [each.model_dump() for each in done.origin.inferred],
-        "findings": [_finding(each) for each in done.card.findings or ()],
-        "tried": [
-            {
-                "preprocessing": each.name,
-                "resize": each.preprocessing.resize,
-                "accuracy": each.accuracy,
-                "nll": each.nll,
-                "images": each.images,
-            }
-            for each in done.trials
-        ],
-        "max_difference": done.difference.largest,
-        "verified_on": done.difference.images,
-        "notes": list(done.notes),
     }

@@ -1,8 +1,9 @@
-"""Progress bars on stderr, shown only if stderr is a terminal."""
+"""Progress bars on stderr, shown only if it is a terminal, or in a notebook."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Protocol
+from html import escape
+from typing import Any, Protocol
 
 from rich.progress import (
     BarColumn,
@@ -48,6 +49,30 @@ class Bars:
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
 
+class NotebookBars:
+    """One bar per named stage in the output of a cell."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, Any] = {}
+        self._percent: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
+        from IPython.display import HTML, display
+
+        percent = 100 * done // max(total, 1)
+        if self._percent.get(stage) == percent:
+            return
+        self._percent[stage] = percent
+        bar = HTML(
+            f'<progress value="{done}" max="{total}"></progress> {escape(visible(stage))} '
+            f"{done:,} of {total:,}{_listed(figures)}"
+        )
+        if stage in self._shown:
+            self._shown[stage].update(bar)
+        else:
+            self._shown[stage] = display(bar, display_id=True)
+
+
 class Lines:
     """A line on stderr for every epoch, and one for any other stage when it is complete."""
 
@@ -58,18 +83,23 @@ class Lines:
         """Print a line if this is not merely another step of the same epoch."""
         before, self._done[stage] = self._done.get(stage, 0), done
         if done > before and (done == total or (figures and stage.startswith("train "))):
-            shown = "".join(
-                f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
-            )
-            note(f"{stage}: {done:,} of {total:,}{shown}")
+            note(f"{stage}: {done:,} of {total:,}{_listed(figures)}")
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
 
 
 @contextmanager
 def bars(*, lines: bool = False) -> Iterator[Shown]:
     """Show progress bars while the block runs. What is printed meanwhile appears above them.
 
-    If stderr is no terminal, show nothing, or with `lines` those of `Lines`.
+    In a notebook they are `NotebookBars`. If stderr is no terminal, show nothing, or with `lines`
+    those of `Lines`.
     """
+    if stderr.is_jupyter:
+        yield NotebookBars()
+        return
     if lines and not stderr.is_terminal:
         yield Lines()
         return

@@ -1,7 +1,10 @@
 """What `candor recalibrate` prints, and the table of remedies that `candor calibrate` shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 
@@ -18,13 +21,60 @@ from candor.terminal.tables import (
     table,
     worded,
 )
+from candor.terminal.verb_result import VerbResult, next_step
+from model_store.bundle.diagram import diagram_file, scale_of
 from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import terms
+from monitoring.http.json_body import plain
+from monitoring.recalibration import Recalibration, preview_of
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
 from monitoring.recalibration.subgroup import name_of
 
 EFFECTS_SHOWN = 30
+
+
+@dataclass(repr=False, eq=False)
+class Recalibrated(VerbResult):
+    """A recalibration, published or only looked at.
+
+    Attributes:
+        done: the proposal, and the card of the next version.
+        html: the page with the diagrams, if it was asked for.
+        is_draft: whether nothing was published; `on_trial`: whether it is a canary or a shadow.
+    """
+
+    done: Recalibration
+    html: Path | None
+    is_draft: bool
+    on_trial: bool
+
+    def parts(self) -> Iterator[RenderableType]:
+        """See `VerbResult`."""
+        card = self.done.card
+        yield from recalibration_tables(preview_of(self.done))
+        if self.html is not None:
+            yield f"The diagrams are in {self.html}"
+        if self.is_draft:
+            yield "This was a preview: nothing was published."
+        elif self.on_trial:
+            yield (
+                f"Published as version {card.version}, on trial. Next: candor canary status "
+                f"{card.name}"
+            )
+        else:
+            yield f"Published as version {card.version}. {next_step(card, promoted=False)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """See `VerbResult`."""
+        return dict(plain(self.done.as_dict())) | {"published": not self.is_draft}
+
+    def pictures(self) -> dict[str, str]:
+        """See `VerbResult`."""
+        shown = preview_of(self.done)
+        drawn = {"as served": shown.served, "recalibrated": shown.recalibrated}
+        scale = scale_of(drawn.values())
+        return {name: str(diagram_file(bins, scale=scale)) for name, bins in drawn.items()}
 
 
 def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:

@@ -1,6 +1,9 @@
 """What `candor report` prints: diagnosis, measures, slices and the reliability table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 
@@ -16,12 +19,15 @@ from candor.terminal.tables import (
     table,
     worded,
 )
+from candor.terminal.verb_result import VerbResult
+from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.calm_evidence import CalmEvidence
 from monitoring.diagnosis.detectors import Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.phrases import tolerance
 from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, terms, words_of
+from monitoring.http.json_body import plain
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
 from monitoring.reports.slices import Slices
@@ -29,6 +35,32 @@ from monitoring.reports.slices import Slices
 SLICES_SHOWN = 5  # the worst
 _OPEN = 3  # questions
 _NOTE = "Intervals hold for one slice at a time; the diagnosis corrects for their number."
+
+
+@dataclass(repr=False, eq=False)
+class Reported(VerbResult):
+    """What the ledger says about a model, or about all of its findings; `html` has the page."""
+
+    report: Report | FindingsReport
+    html: Path | None
+
+    def parts(self) -> Iterator[RenderableType]:
+        """See `VerbResult`."""
+        report = self.report
+        yield from report_tables(report) if isinstance(report, Report) else findings_tables(report)
+        if self.html is not None:
+            yield f"The report is in {self.html}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """See `VerbResult`."""
+        found = self.report
+        return found.as_dict() if isinstance(found, Report) else dict(plain(found))
+
+    def pictures(self) -> dict[str, str]:
+        """See `VerbResult`."""
+        if not isinstance(self.report, Report) or not self.report.measures.n:
+            return {}
+        return {"labeled answers": str(diagram_file(self.report.bins))}
 
 
 def report_tables(report: Report) -> list[RenderableType]:

@@ -1,92 +1,136 @@
 """What `candor train` says when a run is done."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
+from calibration.measures.reliability import reliability
 from calibration.wording import counted
-from candor.terminal.console import print_json, stdout
 from candor.terminal.evaluation import evaluation_tables
 from candor.terminal.findings import findings_tables
 from candor.terminal.tables import figure, interval, table
-from training.evaluation.caveats import balanced_price, contradiction
-from training.evaluation.evaluation import Evaluation
+from candor.terminal.verb_result import VerbResult
+from model_store.bundle.diagram import diagram_file
+from training.evaluation.caveats import Contradiction, balanced_price, contradiction
+from training.evaluation.evaluation import EVALUATED, Evaluation
 from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
 from training.evaluation.usefulness import constant_answer, shortcomings
-from training.runs.config import CandidateScore, RecipeRecord, RunRecord
+from training.runs.config import CandidateScore, RecipeRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
 
 
-def print_result(
-    note: str, result: RunResult, repetition: Repetition | None, *, json_out: bool
-) -> None:
-    """Print a run, after a `note` on its data."""
-    evaluation, record = result.evaluation, result.record
-    found, tables = _assessed(evaluation, record)
-    contradicted = (
-        contradiction(evaluation, "temperature") if isinstance(evaluation, Evaluation) else None
-    )
-    if json_out:
-        repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}
-        print_json(
-            {
-                "run": str(result.folder),
-                "shortcomings": found,
-                "contradiction": contradicted and dataclasses.asdict(contradicted),
-            }
-            | repeats
-            | evaluation.as_dict()
+@dataclass(repr=False, eq=False)
+class Trained(VerbResult):
+    """A finished run.
+
+    Attributes:
+        data_note: a sentence on its data.
+        result: folder, record, history and evaluation.
+        repetition: the run that it repeats, if it does.
+    """
+
+    data_note: str
+    result: RunResult
+    repetition: Repetition | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, which `candor export` takes."""
+        return self.result.folder
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def evaluation(self) -> Evaluation | FindingsEvaluation:
+        """The predictions of validation and test, and their measures."""
+        return self.result.evaluation
+
+    @cached_property
+    def shortcomings(self) -> list[str]:
+        """Why the model is of no use; empty if it is of use."""
+        if isinstance(self.evaluation, FindingsEvaluation):
+            return findings_shortcomings(self.evaluation)
+        record = self.result.record
+        balanced = record.config.class_weights == "balanced"
+        return shortcomings(
+            self.evaluation, record.classes, method="temperature", balanced=balanced
         )
-        return
-    stdout.print(f"{note}\n")
-    if record.recipe is not None and record.recipe.candidates:
-        stdout.print(recipe_sentence(record.recipe))
-        stdout.print()
-    for part in tables():
-        stdout.print(part)
-    if record.config.class_weights == "balanced" and isinstance(evaluation, Evaluation):
-        stdout.print(price_sentence(evaluation, record.counts["train"]))
-    if repetition and repetition.repeats(result.folder):
-        stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
-    elif repetition:
-        stdout.print(
-            "\n"
-            "The choices and the data are the card's, but the weights are not equal to the bit: "
-            "other libraries, another processor or number of threads add in another order."
-        )
-    stdout.print(f"\nRun folder: {result.folder} (plots/, all measures in metrics.json)")
-    if contradicted and not found:
-        stdout.print(f"\nWARNING: `candor export` refuses it without --anyway: {contradicted}.")
-        return
-    if not found:
-        stdout.print(f"Next: candor export {result.folder} --name MODEL")
-        return
-    stdout.print(
-        "\nWARNING: this model is of no use as it is, and `candor export` refuses it without "
-        "--anyway:"
-    )
-    for each in found:
-        stdout.print(f"- {each}")
+
+    @cached_property
+    def contradiction(self) -> Contradiction | None:
+        """How test contradicts the temperature, if it does."""
+        if isinstance(self.evaluation, FindingsEvaluation):
+            return None
+        return contradiction(self.evaluation, "temperature")
+
+    def as_dict(self) -> dict[str, Any]:
+        """See `VerbResult`."""
+        return {
+            "run": str(self.folder),
+            "shortcomings": self.shortcomings,
+            "contradiction": self.contradiction and dataclasses.asdict(self.contradiction),
+            **({"repeats": self.repetition.repeats(self.folder)} if self.repetition else {}),
+            **self.evaluation.as_dict(),
+        }
+
+    def pictures(self) -> dict[str, str]:
+        """See `VerbResult`."""
+        if isinstance(self.evaluation, FindingsEvaluation):
+            return {}
+        return {
+            f"{split}, calibrated": str(
+                diagram_file(reliability(self.evaluation.sums(split, "temperature")))
+            )
+            for split in EVALUATED
+        }
+
+    def parts(self) -> Iterator[RenderableType]:
+        """See `VerbResult`."""
+        record, evaluation = self.result.record, self.evaluation
+        yield f"{self.data_note}\n"
+        if record.recipe is not None and record.recipe.candidates:
+            yield recipe_sentence(record.recipe)
+            yield ""
+        if isinstance(evaluation, FindingsEvaluation):
+            yield from findings_tables(evaluation)
+        else:
+            yield from (*evaluation_tables(evaluation), "")
+            yield from answer_tables(evaluation, record.classes)
+            if record.config.class_weights == "balanced":
+                yield price_sentence(evaluation, record.counts["train"])
+        if self.repetition:
+            yield _REPEATED if self.repetition.repeats(self.folder) else _NOT_REPEATED
+        yield f"\nRun folder: {self.folder} (plots/, all measures in metrics.json)"
+        yield from self._advice()
+
+    def _advice(self) -> Iterator[str]:
+        if self.shortcomings:
+            yield (
+                "\nWARNING: this model is of no use as it is, and `candor export` refuses it "
+                "without --anyway:"
+            )
+            yield from (f"- {each}" for each in self.shortcomings)
+        elif self.contradiction:
+            yield (f"\nWARNING: `candor export` refuses it without --anyway: {self.contradiction}.")
+        else:
+            yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
 
 
-def _assessed(
-    evaluation: Evaluation | FindingsEvaluation, record: RunRecord
-) -> tuple[list[str], Callable[[], Sequence[RenderableType]]]:
-    """Why a model is of no use, and its tables when they are wanted."""
-    if isinstance(evaluation, FindingsEvaluation):
-        return findings_shortcomings(evaluation), partial(findings_tables, evaluation)
-    balanced = record.config.class_weights == "balanced"
-    found = shortcomings(evaluation, record.classes, method="temperature", balanced=balanced)
-
-    def tables() -> list[RenderableType]:
-        return [*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)]
-
-    return found, tables
-
+_REPEATED = "\nThe run is repeated: its weights are those of the card, to the bit."
+_NOT_REPEATED = (
+    "\n"
+    "The choices and the data are the card's, but the weights are not equal to the bit: other "
+    "libraries, another processor or number of threads add in another order."
+)
 
 COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column

@@ -1,6 +1,5 @@
 """From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
-from model_store.foreign.class_names import ClassNames
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
@@ -23,7 +21,6 @@ from model_store.foreign.labeled_folder import (
     UnlabeledImages,
     common_size,
     decoded,
-    read_unlabeled_folder,
 )
 from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
@@ -38,8 +35,8 @@ from model_store.foreign.preprocessing_decision import inferred
 from model_store.foreign.questions import settled
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
-from model_store.foreign.source import ForeignSource, open_source
-from model_store.foreign.truth import LabeledData, Truth, read_labeled, reading_of, unlabeled
+from model_store.foreign.source import ForeignSource
+from model_store.foreign.truth import LabeledData, Truth, reading_of, unlabeled
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
@@ -74,42 +71,6 @@ class ImportedModel:
 
 def silent(stage: str, done: int, total: int) -> None:
     """Show no progress."""
-
-
-def import_model(
-    path: Path,
-    store: Store,
-    name: str,
-    *,
-    data: Path | None = None,
-    scope_images: Path | None = None,
-    classes: Sequence[str] | None = None,
-    choices: ImportChoices | None = None,
-) -> ImportedModel:
-    """Publish a model that Candor did not train as the next version of `name`.
-
-    Args:
-        path: an ONNX file, a Hugging Face folder or a TorchServe archive with one.
-        store: where it goes.
-        name: under which it will be served.
-        data: labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with a column for
-            each finding. Without them the model is published uncalibrated.
-        scope_images: a folder of unlabeled images like those that the model was made for, not
-            from training, which the scope check is fitted on; by default those of `data`.
-        classes: names in the order of the model's scores, if the file does not tell them.
-        choices: whatever else the caller decides.
-
-    Raises:
-        ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused, InvalidName: as
-            `import_source`.
-    """
-    chosen = choices or ImportChoices()
-    if classes is not None:
-        chosen = replace(chosen, classes=ClassNames(tuple(classes), "as given"))
-    images = None if data is None else read_labeled(data)
-    scope = None if scope_images is None else read_unlabeled_folder(scope_images)
-    source = open_source(path)
-    return import_source(source, store, name, choices=chosen, data=images, scope=scope)
 
 
 def import_source(

@@ -84,6 +84,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "docs/how-to/compose.md": "tests/e2e/test_compose.py starts the services as processes",
     "docs/how-to/container.md": "tests/e2e/test_docs_container.py, on images that were built",
     "docs/how-to/fine-tune.md": "trains for hours; tests/integration/candor/test_train.py",
+    "docs/how-to/notebook.md": "tests/e2e/test_docs_notebook.py",
     "docs/how-to/postgresql.md": "names a database; tests/e2e/test_operations.py has a real one",
     "docs/how-to/proxy.md": "installs a proxy; tests/e2e/test_proxy.py runs its configuration",
     "docs/how-to/python-client.md": "tests/e2e/test_docs_python_client.py",

@@ -235,7 +235,17 @@ def test_the_window_is_on_the_card(tmp_path: Path) -> None:
 def test_from_python(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     store = Store(tmp_path / "store")
-    done = candor.import_model(path, store, "theirs", data=labeled_folder(tmp_path / "labeled"))
+    done = candor.import_model(
+        path,
+        name="theirs",
+        classes=["c", "b", "a"],
+        size=(SIDE, SIDE),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        divisor=255,
+        data=labeled_folder(tmp_path / "labeled"),
+        store=store.root,
+    )
     assert done.card.calibration.method == "temperature"
     predictor = candor.open_predictor(store.read("theirs", done.version))
     assert predictor.difference is not None

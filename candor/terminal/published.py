@@ -1,0 +1,107 @@
+"""What `candor export` made: a version in the store, its notes, and what to do next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+
+from calibration.wording import counted
+from candor.terminal.evaluation import bound_notes, variant_table
+from candor.terminal.findings import promise_table, threshold_notes
+from candor.terminal.verb_result import VerbResult, card_pictures, next_step
+from model_store.bundle.card import Card
+from model_store.bundle.finding_card import ThresholdRule
+from model_store.bundle.probing import QUANTIZED_NOTE
+from training.runs.export import ExportedModel
+
+_PERTURBED = (
+    "This temperature was fitted on perturbed images. On unperturbed validation images, mean "
+    "confidence minus\naccuracy is {:+.3f}. Without a shift of the images the model is off by that "
+    "much in use: then export with\n--calibrator temperature."
+)
+
+
+@dataclass(repr=False, eq=False)
+class Exported(VerbResult):
+    """A published run.
+
+    Attributes:
+        done: card, version, and how the graph compares with torch.
+        folder: where the bundle is.
+        promoted: whether it is in production.
+        rules: how thresholds of findings were to be chosen, by finding; "" for all others.
+        perturbed: whether its temperature is the one for use under a shift.
+        repository: what was written for another server: its path, and a sentence.
+    """
+
+    done: ExportedModel
+    folder: str
+    promoted: bool
+    rules: Mapping[str, ThresholdRule]
+    perturbed: bool
+    repository: tuple[str, str] | None
+
+    @property
+    def card(self) -> Card:
+        """The card of the bundle."""
+        return self.done.card
+
+    @property
+    def version(self) -> int:
+        """The version in the store."""
+        return self.done.version
+
+    def as_dict(self) -> dict[str, Any]:
+        """See `VerbResult`."""
+        return {
+            "folder": self.folder,
+            "version": self.version,
+            "max_difference": self.done.verification.max_difference,
+            "precisions": list(self.card.precisions),
+            "refused": {each.precision: each.reason for each in self.done.refused},
+            **({"repository": self.repository[0]} if self.repository else {}),
+        }
+
+    def pictures(self) -> dict[str, str]:
+        """See `VerbResult`."""
+        return card_pictures(self.card)
+
+    def parts(self) -> Iterator[RenderableType]:
+        """See `VerbResult`."""
+        card, verified = self.card, self.done.verification
+        yield f"Published {card.name} version {card.version} in {self.folder}"
+        if self.perturbed:
+            yield _PERTURBED.format(card.calibration.measures["signed_gap"] or 0.0)
+        yield from _notes(card, self.rules)
+        yield (
+            f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
+            f"{counted(verified.images, 'real image')}"
+        )
+        if card.variants:
+            yield variant_table(card)
+        if "int8" in card.precisions:
+            yield QUANTIZED_NOTE
+        yield from (each.reason for each in self.done.refused)
+        if self.repository:
+            yield self.repository[1]
+        yield next_step(card, promoted=self.promoted)
+
+
+def _notes(card: Card, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
+    """The promises of findings; a sentence for what validation does not determine."""
+    if card.has_findings:
+        usual = rules.get("", ThresholdRule(kind="youden"))
+        wanted = [rules.get(name, usual) for name in card.classes]
+        return [promise_table(card), *threshold_notes(card, wanted)]
+    notes = bound_notes(card.calibration.temperature)
+    for each in card.variants or ():
+        notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
+    if (found := card.calibration.contradicted) is not None:
+        notes.append(
+            "Published although test contradicts the calibrator: NLL "
+            f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
+            f"{found.ece_before:.3f} and {found.ece_after:.3f}, on {found.images} images. "
+            "The card says so."
+        )
+    return [*notes]
