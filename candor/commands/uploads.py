@@ -34,7 +34,7 @@ def feedback(
         argument(
             "A .csv with a header, .ndjson or .parquet. Columns: label, or one for each finding, "
             "and file, prediction_id or request_id; optional: looked_for, model, source, reader, "
-            "observed_at."
+            "observed_at, patient."
         ),
     ] = None,
     prediction_id: Annotated[
@@ -53,6 +53,13 @@ def feedback(
             "Columns with a finding each: 1, 0, -1 (uncertain) or blank; by commas (default: those "
             "of the model's findings). Of lists such as Edema|Mass: those that were looked for, "
             "'A|B|C' or '*' for all."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        option(
+            "Column of the patient, of answers that were served without one (default: one that is "
+            "called so); none if each answer stands alone."
         ),
     ] = None,
     early: Annotated[
@@ -96,6 +103,7 @@ def feedback(
                 client,
                 label=label,
                 findings=findings,
+                group=group,
                 model=model,
                 rule=request_id,
                 early=early,
@@ -214,6 +222,7 @@ def _send_labels(
     *,
     label: str | None,
     findings: str | None,
+    group: str | None,
     model: str | None,
     rule: FileIdRule,
     early: bool,
@@ -233,7 +242,7 @@ def _send_labels(
     from monitoring.feedback.body import FIELDS
 
     names = read_columns(file)
-    found = label_columns(names, FIELDS, ColumnWishes(label=label))
+    found = label_columns(names, FIELDS, ColumnWishes(label=label, group=group), file=file)
     looked_for = findings if findings and (findings == "*" or "|" in findings) else None
     asked = (
         {} if looked_for or not findings else {n.strip(): n.strip() for n in findings.split(",")}

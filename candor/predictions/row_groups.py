@@ -41,10 +41,7 @@ def with_groups(
     cells = _cells(file, [*names, *([files] if files else [])])
     used, asked = find_groups(cells)
     if asked is not None:
-        raise ColumnsUnclear(
-            f"{file}: does the column {asked!r} tell patients or slides apart? Then give --group "
-            f"{asked!r}, so that rows of one are not counted as independent; {_DECLINE}"
-        )
+        raise _question(file, asked)
     repeated = 0
     if used is None and files is not None:
         _ask_about_files(file, cells[files])
@@ -52,6 +49,37 @@ def with_groups(
     left = (*([columns.group] if columns.group else []), *columns.unused)
     unused = tuple(name for name in left if name != used)
     return replace(columns, group=used, unused=unused, repeated=repeated)
+
+
+def with_patients(
+    file: Path, columns: TableColumns, wishes: ColumnWishes, *, known: Collection[str]
+) -> TableColumns:
+    """Return the columns of a table of labels with the one that names patients.
+
+    Names of files are not asked about: images may have been sent with their patients. Neither is a
+    column that is only called so, such as the finding `lesion`.
+
+    Raises:
+        ColumnsUnclear: the cells of a column look as if it did.
+    """
+    if wishes.group is not None:
+        return columns
+    names = [
+        *filter(None, [columns.group]),
+        *(each for each in columns.unused if each not in known),
+    ]
+    cells = _cells(file, names)
+    used, asked = find_groups(cells)
+    if asked is not None and repeats(cells[asked]):
+        raise _question(file, asked)
+    return replace(columns, group=used)
+
+
+def _question(file: Path, column: str) -> ColumnsUnclear:
+    return ColumnsUnclear(
+        f"{file}: does the column {column!r} tell patients or slides apart? Then give --group "
+        f"{column!r}, so that rows of one are not counted as independent; {_DECLINE}"
+    )
 
 
 def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:

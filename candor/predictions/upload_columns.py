@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from calibration.grouping import group_column
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILE, FileIdRule, file_id
-from candor.predictions.row_groups import group_of, with_groups
+from candor.predictions.row_groups import group_of, with_groups, with_patients
 from candor.predictions.truths import loose_name
 
 ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
@@ -96,11 +95,7 @@ class UploadColumns:
             )
         if moved := [column for name, column in self.labels.items() if name != column]:
             lines.append(f"labels: from {_listed(moved)}")
-        if not self.unknown:
-            return lines
-        later = group_column(self.unknown) is not None and "patient" not in self.fields
-        why = " (a patient is sent with the answer, not with its label)" if later else ""
-        return [*lines, f"not sent: {', '.join(self.unknown)}{why}"]
+        return [*lines, f"not sent: {', '.join(self.unknown)}"] if self.unknown else lines
 
 
 def prediction_columns(
@@ -148,14 +143,26 @@ def prediction_columns(
 
 
 def label_columns(
-    names: Sequence[str], fields: Collection[str], wishes: ColumnWishes
+    names: Sequence[str],
+    fields: Collection[str],
+    wishes: ColumnWishes,
+    *,
+    file: Path | None = None,
 ) -> UploadColumns:
-    """Map the columns of a table of labels. Raises ColumnsUnclear."""
+    """Map the columns of a table of labels; `file` is asked for the patients of its rows.
+
+    Raises:
+        ColumnsUnclear: what a column is is open, or whether it names patients.
+    """
     columns = find_columns(names, wishes)
+    if file is not None:
+        columns = with_patients(file, columns, wishes, known=fields)
     own = {"label", columns.label}
     sources = {name: name for name in names if name in fields and name not in own}
     if columns.label is not None:
         sources["label"] = columns.label
+    if columns.group and file is not None:
+        sources["patient"] = columns.group
     found = UploadColumns(columns, sources, (), frozenset(fields))
     return replace(found, columns=replace(columns, scores=()), unknown=_unknown(names, found))
 

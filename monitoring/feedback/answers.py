@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.findings import finding_id
@@ -110,7 +110,7 @@ def is_pending(connection: Connection, item: FeedbackItem) -> bool:
 
 def hold_pending(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
     """Keep a label until its answer arrives; a later one of its source and reader replaces it."""
-    row = (*_pending_key(item), item.label, item.observed_at_ns, now_ns)
+    row = (*_pending_key(item), item.label, item.observed_at_ns, now_ns, item.patient)
     _HOLD_PENDING.run(connection, [row])
 
 
@@ -147,9 +147,18 @@ def release_pending(
             observed_at_ns=row.observed_at_ns,
             reader=row.reader or None,
             finding=row.finding,
+            patient=row.patient,
         )
         for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
     ]
+
+
+def name_patients(connection: Connection, patients: Mapping[bytes, int]) -> None:
+    """Write the patients of answers, by prediction id, that were served without one."""
+    if patients:
+        named = update(prediction).where(bindparam("of_answer") == _ANSWER)
+        rows = [{"of_answer": key, "hash": patient} for key, patient in patients.items()]
+        connection.execute(named.values(patient=bindparam("hash")), rows)
 
 
 def _by_model(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from monitoring.feedback.presence import Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Moment, Text, Uuid
 from monitoring.http.json_body import JsonReader
+from monitoring.patient_id import read_patient
 
 LIST_LIMIT = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,6 +74,17 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
         | None
     ) = None
     observed_at: Moment | None = None
+    patient: (
+        Annotated[
+            Text,
+            Meta(
+                description="identifies the patient of an answer that was served without one; only "
+                "a keyed hash is stored"
+            ),
+        ]
+        | int
+        | None
+    ) = None
 
     def item(self) -> FeedbackItem:
         """The label as it is recorded. Raises FeedbackInvalid."""
@@ -95,6 +107,7 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
             read_time_ns("observed_at", self.observed_at),
             self.reader,
             findings,
+            patient=check_patient(self.patient),
         )
 
 
@@ -162,6 +175,16 @@ def check_storable(
             f"{brief(value)}."
         )
     return value
+
+
+def check_patient(
+    value: str | int | None, *, refusal: type[MonitoringError] = FeedbackInvalid
+) -> str | None:
+    """Return what identifies a patient, or None. Raises `refusal`."""
+    try:
+        return read_patient(None if value is None else str(value))
+    except ValueError as error:
+        raise refusal(f"Field {error}") from None
 
 
 def read_uuid(name: str, value: str) -> bytes:

@@ -22,6 +22,7 @@ class FeedbackItem(NamedTuple):
     bytes, the image's. Times in ns since 1970.
 
     `source`: where it comes from, which decides what it counts as; `reader`: who read the image.
+    `patient`: of an answer that was served without one; the keyed hash once it is recorded.
     `findings`: "present", "absent" or UNCERTAIN, by finding; those left out have no label. None of
     exclusive classes. `finding`: the one that `label` is about, of an item that `apart` returned.
     """
@@ -35,6 +36,7 @@ class FeedbackItem(NamedTuple):
     reader: str | None = None
     findings: Mapping[str, str] | None = None
     finding: str = ""
+    patient: str | int | None = None
 
     @property
     def size(self) -> int:

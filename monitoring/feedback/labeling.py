@@ -29,6 +29,7 @@ from monitoring.feedback.answers import (
     hold_pending,
     is_pending,
     latest_of_requests,
+    name_patients,
     row_id,
 )
 from monitoring.feedback.apart import has_findings, take_apart
@@ -119,6 +120,7 @@ class Labeling:
         self._counts = counts
         self._now_ns = now_ns
         self._first: list[tuple[ServedAnswer, int]] = []  # answers and their first labels
+        self._patients: dict[bytes, int] = {}  # of answers that were served without one
         self._moved: dict[bytes, tuple[ServedAnswer, int]] = {}  # corrected, and the label before
         self._feedback: list[SaidLabel] = []  # rows to insert
         self._policies: dict[str, SourcePolicies] = {}  # by model
@@ -158,6 +160,7 @@ class Labeling:
             self._judge_shadows(items, ids, answers)
         _INSERT.run(self._connection, self._feedback)
         _KEEP.run(self._connection, list(self._current.values()))
+        name_patients(self._connection, self._patients)
         self._count()
         return results
 
@@ -236,6 +239,9 @@ class Labeling:
     def _label(self, item: FeedbackItem, answer: ServedAnswer, label: int) -> FeedbackStatus:
         known = self._current.get(answer.prediction_id) or answer
         if known.label is None:
+            if answer.patient is None and isinstance(item.patient, int):
+                answer = answer._replace(patient=item.patient)
+                self._patients[answer.prediction_id] = item.patient
             first = self._write(item, answer, label)
             self._first.append((answer, label))
             self.first_labels[answer.watched_version_id].append(first)

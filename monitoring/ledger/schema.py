@@ -200,6 +200,7 @@ feedback_pending = Table(
     _filled("label", Text),
     Column("observed_at_ns", BigInteger),
     _filled("received_at_ns", BigInteger),
+    Column("patient", BigInteger),  # as of `prediction`
     Index("feedback_pending_request", "request_id"),
 )
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from model_store.errors import TagsInvalid
 from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
-from monitoring.feedback.body import check_storable, read_time_ns, read_uuid
+from monitoring.feedback.body import check_patient, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
 from monitoring.feedback.presence import Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
@@ -26,7 +26,6 @@ from monitoring.ledger.predictions import time_of_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.prediction_log import LoggedItem, LoggedResult, LoggedStatus, rejected
-from monitoring.patient_id import read_patient
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 
@@ -116,7 +115,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             served_at_ns=read_time_ns("served_at", self.served_at),
             tags=_read_tags(self.tags),
             audit=self.audit,
-            patient=_read_patient(self.patient),
+            patient=check_patient(self.patient, refusal=PredictionInvalid),
             scope_p=self.scope_p,
             label=check_storable("label", self.label),
             findings=self.findings,
@@ -214,13 +213,6 @@ def _read_tags(value: str | dict[str, str] | None) -> str | None:
         return tags_of(_from_cell("tags", value))
     except TagsInvalid as error:
         raise PredictionInvalid(str(error)) from None
-
-
-def _read_patient(value: str | int | None) -> str | None:
-    try:
-        return read_patient(None if value is None else str(value))
-    except ValueError as error:
-        raise PredictionInvalid(f"Field {error}") from None
 
 
 def _default_version(defaults: Mapping[str, str]) -> int | None:

@@ -155,6 +155,12 @@ class Recorder:
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
         """Write labels, one result each. If it fails, sending the same again is safe."""
+        items = [
+            each
+            if each.patient is None
+            else each._replace(patient=self.patients.hash(str(each.patient)))
+            for each in items
+        ]
         portions = [Labels(portion) for portion in labels_in_portions(items)]
         self._queue.put(*portions)
         return gather([portion.future for portion in portions])

@@ -12,7 +12,8 @@ from monitoring.drift import events, watch
 from monitoring.drift.course import CourseReader
 from monitoring.drift.suspected_patients import suspected_patients
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.ledger.schema import APART_NS, patient_bet
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger.schema import APART_NS, patient_bet, prediction
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
@@ -95,6 +96,29 @@ def test_images_labeled_together_share_a_bet_and_later_ones_have_none(
     assert course is not None
     assert len(course) == 4
     assert course.log_evalue[-1] == pytest.approx(evidence(monitored)[1], abs=1e-12)
+
+
+def test_a_label_names_the_patient_of_an_answer_that_has_none(monitored: MonitoredModel) -> None:
+    serve(monitored, range(5), None)
+    serve(monitored, [5], "MRN-2")
+    named = [label(each, "normal")._replace(patient="MRN-1") for each in (0, 1, 2, 5)]
+    assert monitored.label(*named) == ["accepted"] * 4
+    # 5 keeps the patient that it was served with
+    assert evidence(monitored) == (2, pytest.approx(expected(1, 1, 1, 2)))
+    early = FeedbackItem("normal", model=monitored.card.name, request_id="9", patient="MRN-1")
+    assert monitored.label(early) == ["pending"]
+    serve(monitored, [9], None)
+    wrong(monitored, 3)
+    assert evidence(monitored)[0] == 3
+    hashes = [monitored.recorder.patients.hash(each) for each in ("MRN-1", "MRN-2")]
+    with monitored.ledger.read() as connection:
+        stored = connection.scalars(
+            select(prediction.c.patient).order_by(prediction.c.request_id)
+        ).all()
+    assert stored == [hashes[0]] * 3 + [None] * 2 + [hashes[1], hashes[0]]
+    for name in ("", "tag:site=A", "tag:site=B"):
+        assert_same_state(monitored, name)
+    assert not check(monitored.ledger).differences
 
 
 def test_a_patient_bets_again_after_half_a_year(monitored: MonitoredModel) -> None:

@@ -1,6 +1,7 @@
 """The key that hashes patients, logged answers that name theirs, and what a table shows of it."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from candor.predictions.columns import ColumnWishes
-from candor.predictions.upload_columns import prediction_columns
+from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.upload_columns import UploadColumns, label_columns, prediction_columns
 from model_store.errors import TagsInvalid
 from model_store.tags import is_key, read_tags
-from monitoring.errors import LedgerError
+from monitoring.errors import FeedbackInvalid, LedgerError
+from monitoring.feedback.body import FIELDS as LABEL_FIELDS
+from monitoring.feedback.body import LABELS
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_answers_by_day
 from monitoring.ledger.patient_key import open_patient_key
@@ -133,3 +137,31 @@ def test_a_column_of_patients_is_sent_as_the_patient() -> None:
         "confidence": 0.9,
         "patient": "s-1",
     }
+
+
+def test_a_column_of_patients_is_sent_with_its_label(tmp_path: Path) -> None:
+    def found(column: str, cells: Sequence[str], group: str | None = None) -> UploadColumns:
+        names = ["request_id", "label", column]
+        rows = (f"{number},ill,{cell}" for number, cell in enumerate(cells))
+        (tmp_path / "labels.csv").write_text("\n".join([",".join(names), *rows]))
+        return label_columns(
+            names, LABEL_FIELDS, ColumnWishes(group=group), file=tmp_path / "labels.csv"
+        )
+
+    patients = [f"P{number // 2:03}" for number in range(12)]
+    row = {"request_id": "1", "label": "ill", "Subject ID": "P001", "code": "P001"}
+    sent = {"request_id": "1", "label": "ill", "patient": "P001"}
+    assert found("Subject ID", patients).item(row) == sent
+    with pytest.raises(ColumnsUnclear, match="'code'"):
+        found("code", patients)
+    assert found("code", patients, "code").item(row) == sent
+    assert "patient" not in found("code", patients, "none").item(row)
+    assert "patient" not in found("lesion", ["0", "1"] * 6).sources  # a finding
+
+
+def test_a_label_that_is_sent_has_its_patient() -> None:
+    item = {"label": "ill", "model": "chest", "request_id": "1"}
+    read = [LABELS.convert(item | {"patient": each}) for each in (" MRN-17 ", 17, None)]
+    assert [each.item().patient for each in read] == ["MRN-17", "17", None]
+    with pytest.raises(FeedbackInvalid, match="patient"):
+        LABELS.convert(item | {"patient": "a\nb"}).item()
