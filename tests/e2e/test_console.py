@@ -14,6 +14,7 @@ from model_store.store.store import Store
 from tests.builders.browser import open_page
 from tests.builders.bundles import MakeBundle, Png
 from tests.builders.dicoms import dicom, dicom_stack
+from tests.builders.processes import wait_until
 from tests.builders.servers import Start
 
 DROP = """
@@ -72,7 +73,9 @@ def test_a_sample_is_clicked_and_a_phone_shows_what_it_is_worth(
         thumbnails = page.locator("button.sample img")
         expect(thumbnails).to_have_count(2)
         thumbnails.first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('button.sample img').naturalWidth > 0")
+        wait_until(
+            lambda: page.evaluate("document.querySelector('button.sample img').naturalWidth > 0")
+        )
         page.get_by_role("button", name="one & two").click()
         sentence = page.locator(".trial .sentence").first
         expect(sentence).to_contain_text("The model says")
@@ -94,7 +97,9 @@ def test_the_wheel_zooms_where_the_pointer_is(
         page.locator("[data-look]").first.click()
         canvas = page.locator("#viewer canvas")
         expect(page.locator("output[for=viewer-zoom]")).to_have_text("100 %")
-        page.wait_for_function("document.querySelector('#viewer canvas').clientWidth > 100")
+        wait_until(
+            lambda: page.evaluate("document.querySelector('#viewer canvas').clientWidth > 100")
+        )
         box = canvas.bounding_box()
         assert box is not None
         at = [box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"]]

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.store.store import Store
 from tests.builders.browser import open_page
 from tests.builders.bundles import Png
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
 pytestmark = pytest.mark.nightly
@@ -79,12 +80,12 @@ def test_every_page_is_small_fast_and_still(server: Server, browser: Browser) ->
         page.add_init_script(OBSERVE)
         for path in PAGES:
             page.goto(server.url + path)
-            page.wait_for_function(PAINTED)
+            wait_until(lambda: page.evaluate(PAINTED))
             page.wait_for_timeout(150)  # what a script moves, it moves by then
             found: dict[str, Any] = page.evaluate(MEASURE)
             if found["painted_ms"] > LONGEST_MS:  # a machine that does much else
                 page.reload()
-                page.wait_for_function(PAINTED)
+                wait_until(lambda: page.evaluate(PAINTED))
                 found |= {"painted_ms": page.evaluate(MEASURE)["painted_ms"]}
             assert found["bytes"] <= MOST_BYTES, path
             assert found["shifts"] == [], path
