@@ -86,7 +86,7 @@ def live(recorder: Recorder, clock: Clock, store: Store) -> None:
 def _serve(recorder: Recorder, store: Store, model: str, version: int) -> int:
     """Put a version into production; return its calibration id."""
     bundle = store.read(model, version)
-    serving = recorder.register(bundle.card, digest=bundle.digest)
+    (serving,) = recorder.register(bundle.card, digest=bundle.digest)
     recorder.promote(serving).result()
     return serving
 
