@@ -42,6 +42,7 @@ class RunWatch:
     def __init__(self) -> None:
         self._runs: set[Run] = set()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # two threads would count each look twice
         self._never = threading.Event()
 
     @property
@@ -52,9 +53,12 @@ class RunWatch:
     @contextmanager
     def run(self, limit_s: float, overdue: Callable[[], None]) -> Iterator[Any]:
         """Watch a run of a session with the options that this gives."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._follow, name="candor-runs", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._follow, name="candor-runs", daemon=True
+                )
+                self._thread.start()
         run = Run(limit_s, overdue)
         self._runs.add(run)
         try:

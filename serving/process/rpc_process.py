@@ -86,7 +86,7 @@ class RpcProcess:
             code = await asyncio.to_thread(self._process.wait)
             logger.warning("the process of gRPC ended", extra={"fields": {"code": code}})
             await asyncio.sleep(RESTART_S)
-            with suppress(ListenError):
+            with suppress(ListenError, OSError):  # no memory for a process, for a moment
                 await self.start()
 
     async def stop(self, drain_s: float) -> None:
