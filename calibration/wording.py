@@ -32,13 +32,12 @@ def some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def percent(ratio: float | None, *, signed: bool = False) -> str:
+def percent(ratio: float | None) -> str:
     """A ratio with one decimal; a dash for None and NaN.
 
-    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
-    ('12.3 %', '+5.0 %', '0.0 %', '-')
+    >>> percent(0.1234), percent(-1e-9), percent(None)
+    ('12.3 %', '0.0 %', '-')
     """
     if ratio is None or not math.isfinite(ratio):
         return "-"
-    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
-    return f"{rounded:{'+' if signed else ''}.1f} %"
+    return f"{round(100 * ratio, 1) + 0.0:.1f} %"  # no minus before zero

@@ -96,13 +96,25 @@ def between(interval: IntervalEstimate) -> str:
     return f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
 
 
-def signed_points(ratio: float) -> str:
-    """A difference of two ratios in points, with its sign.
+def signed_points(ratio: float | None) -> str:
+    """A difference of two ratios in points, with its sign; a dash for None and NaN.
 
-    >>> signed_points(0.044)
-    '+4.4'
+    >>> signed_points(0.044), signed_points(None)
+    ('+4.4', '-')
     """
+    if ratio is None or not math.isfinite(ratio):
+        return "-"
     return f"{round(100 * ratio, 1) + 0.0:+.1f}"
+
+
+def in_points(ratio: float | None) -> str:
+    """The same with its unit.
+
+    >>> in_points(0.044), in_points(None)
+    ('+4.4 points', '-')
+    """
+    said = signed_points(ratio)
+    return said if said == "-" else f"{said} points"
 
 
 def capital(text: str) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.wording import percent
+from monitoring.diagnosis.phrases import in_points
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
 from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
@@ -100,7 +101,7 @@ def _draw_gap(
     described = (
         f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
         f"{over} of {len(dots)} points, and below it on {under}. The last is "
-        f"{percent(dots[-1].gap, signed=True)}."
+        f"{in_points(dots[-1].gap)}."
     )
     if others:
         outside = sum(not dot.gap_lower <= 0 <= dot.gap_upper for dot in others)

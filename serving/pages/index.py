@@ -18,8 +18,8 @@ from starlette.responses import Response
 from calibration.diagnosis.facts import IntervalEstimate, main_deviation
 from calibration.diagnosis.many_models import beyond_chance
 from calibration.measures import metrics
-from calibration.wording import percent
 from monitoring.diagnosis.facts import ActionCode, State
+from monitoring.diagnosis.phrases import in_points
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
@@ -193,7 +193,7 @@ def sparkline(days: Sequence[Days]) -> Markup:
     ]
     described = (
         f"Gap by day, {calendar_day(first)} to {calendar_day(last)}: at the end "
-        f"{percent(gaps[-1], signed=True)}."
+        f"{in_points(gaps[-1])}."
     )
     return render("spark.svg", points=points, size=_SPARK, described=described)
 

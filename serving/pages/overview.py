@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from calibration.wording import percent
+from monitoring.diagnosis.phrases import in_points
 from monitoring.diagnosis.words import Words, terms, words_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import ReportSummary
@@ -25,7 +26,7 @@ def overview_row(report: ReportSummary) -> OverviewRow:
     said = terms(report.finding)
     figures = (
         (said.share, percent(measures.accuracy)),
-        (said.gap, percent(measures.signed_gap, signed=True)),
+        (said.gap, in_points(measures.signed_gap)),
         ("calibration error (ECE)", percent(measures.ece)),
         ("by chance", percent(measures.noise_floor)),
         ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),

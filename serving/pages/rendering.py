@@ -68,6 +68,7 @@ _FILTERS = (
     phrases.answers_in_stream,
     phrases.between,
     phrases.day,
+    phrases.in_points,
     phrases.signed_points,
     phrases.tolerance,
     terms,

@@ -12,7 +12,7 @@ from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
 from monitoring.diagnosis.facts import Diagnosis, State
-from monitoring.diagnosis.phrases import answers_of
+from monitoring.diagnosis.phrases import answers_of, in_points
 from monitoring.diagnosis.words import estimate_words, group_words, terms, words_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.ledger.slices import VALUE_LIMIT
@@ -250,5 +250,5 @@ def _measure_rows(report: Report) -> Iterator[MeasureRow]:
 def shown_measure(measure: Measure, value: float | None) -> str:
     """A measure as the pages write it; a dash if it is not known."""
     if measure.is_share:
-        return percent(value, signed=measure.signed)
+        return in_points(value) if measure.signed else percent(value)
     return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"
