@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -62,13 +63,18 @@ class ServerProcess:
             process_group=0,  # Ctrl-C is for this process
         )
         self._stop = weakref.finalize(self, _end, self._process, self._log)
-        self.url = self._read_url()
-        self.client = Client(self.url)
-        while not self.client.ready():
-            if self._process.poll() is not None or time.monotonic() - started > START_S:
-                self.client.close()
-                raise self._failure()
-            time.sleep(_LOOK_S)
+        overdue = threading.Timer(START_S, self._process.kill)
+        overdue.start()
+        try:
+            self.url = self._read_url()
+            self.client = Client(self.url)
+            while not self.client.ready():
+                if self._process.poll() is not None:
+                    self.client.close()
+                    raise self._failure()
+                time.sleep(_LOOK_S)
+        finally:
+            overdue.cancel()
         self.ready_s = time.monotonic() - started
 
     def predict(self, image: str | Path | bytes, **options: Any) -> ImageAnswer:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import candor
+from candor import server_process
 from candor.verbs import Refused
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
@@ -79,3 +80,10 @@ def test_a_server_that_cannot_start_says_why(store: Store) -> None:
         pytest.raises(Refused, match=r"address already in use|in use"),
     ):
         candor.serve(store=store.root, ledger="off", port=httpx.URL(first.url).port)
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_process, "_PROGRAM", "import time; time.sleep(3600)")
+    monkeypatch.setattr(server_process, "START_S", 0.1)
+    with pytest.raises(server_process.ServerFailed):
+        server_process.ServerProcess([])
