@@ -40,7 +40,7 @@ CAPTIONS: Final = {
     "Train": "Reliability on images of another site: confidence exceeds accuracy",
     "Export": "One ONNX file and a card that says how calibrated it is",
     "Serve": "Each prediction is in the ledger before it is sent",
-    "Label": "The true classes come back; confidence can be believed",
+    "Label": "The true classes come back; the gap so far is small",
     "Alarm": "Images of another site: the drift alarm is raised",
     "Recalibrate": "The simplest remedy that helps on labels it has not seen",
     "Verify": "The new version on images that it has not seen: no alarm",
