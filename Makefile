@@ -19,7 +19,7 @@ TRAINING_EXTRAS := train dicom s3 signatures signing tensorboard
 TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
-PINNED := Dockerfile .github/workflows/release.yml
+PINNED := Dockerfile compose.yaml $(wildcard .github/workflows/*.yml)
 
 .PHONY: help install demo check test coverage nightly lint docs lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images pin-images test-images bench soak clean
 help:                 ## list the targets
@@ -74,8 +74,8 @@ images:               ## build the images in IMAGES with DOCKER, and write their
 	  $(DOCKER) run --rm --entrypoint cat candor-$$target /opt/sbom/sbom.cdx.json > build/candor-$$target.cdx.json; \
 	done
 
-pin-images:           ## write the newest digest of every image that the Dockerfile and the release name; needs docker's buildx
-	@set -e; for name in $$(grep -hoE '[a-z/-]+:[A-Za-z0-9._-]+@sha256' $(PINNED) | sed 's/@sha256//'); do \
+pin-images:           ## write the newest digest of every image that Dockerfile, compose.yaml and workflows name; needs docker's buildx
+	@set -e; for name in $$(grep -hoE '[a-z/-]+:[A-Za-z0-9._-]+@sha256' $(PINNED) | sed 's/@sha256//' | sort -u); do \
 	  digest=$$($(DOCKER) buildx imagetools inspect $$name --format '{{json .Manifest}}' | grep -oE 'sha256:[0-9a-f]{64}' | head -1); \
 	  [ -n "$$digest" ] || { echo "no digest of $$name" >&2; exit 1; }; \
 	  sed -i "s|$$name@sha256:[0-9a-f]*|$$name@$$digest|" $(PINNED); \

@@ -1,18 +1,21 @@
 """Sessions of the pages that people ended before their time, for every process on one ledger.
 
 A session proves itself, so nobody keeps those that last: kept are the few that were ended, until
-they would have ended by themselves.
+they would have ended by themselves. What is over is deleted by a time that was checked
+(`monitoring.maintenance.clock`): by a clock that is ahead, a session would work again later.
 """
 
+from threading import Lock
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select
 
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import watermark
 from monitoring.ledger.statement import replacing
 
 _PREFIX: Final = "ended session "
+_ENDED: Final = watermark.c.name.startswith(_PREFIX)
 _KEEP: Final = replacing(watermark)
 
 
@@ -21,26 +24,37 @@ class EndedSessions:
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger
-        self._until_ns: dict[str, int] = {}
+        self._changes = Lock()
+        self._names: set[str] = set()
         self.look()
 
     def __contains__(self, name: str) -> bool:
-        return _PREFIX + name in self._until_ns
+        return _PREFIX + name in self._names
 
-    def end(self, name: str, *, until_ns: int, now_ns: int) -> None:
-        """End a session that would last until then; what is over by now is forgotten."""
-        self._until_ns[_PREFIX + name] = until_ns
-        for old in [each for each, ends_ns in [*self._until_ns.items()] if ends_ns < now_ns]:
-            self._until_ns.pop(old, None)
-        if self.ledger is not None:
-            over = watermark.c.name.startswith(_PREFIX) & (watermark.c.at_ns < now_ns)
-            with self.ledger.write() as connection:
-                connection.execute(delete(watermark).where(over))
-                _KEEP.run(connection, [(_PREFIX + name, until_ns)])
+    def end(self, name: str, *, until_ns: int) -> None:
+        """End a session that would last until then."""
+        with self._changes:
+            self._names.add(_PREFIX + name)
+            if self.ledger is not None:
+                with self.ledger.write() as connection:
+                    _KEEP.run(connection, [(_PREFIX + name, until_ns)])
 
     def look(self) -> None:
-        """Learn which sessions other processes ended."""
+        """Learn which sessions other processes ended, and forget those that are over."""
         if self.ledger is not None:
-            ended = select(watermark).where(watermark.c.name.startswith(_PREFIX))
-            with self.ledger.read() as connection:
-                self._until_ns.update(dict(connection.execute(ended).all()))
+            with self._changes, self.ledger.read() as connection:
+                self._names = set(connection.scalars(select(watermark.c.name).where(_ENDED)))
+
+
+def any_expired(connection: Connection, *, now_ns: int) -> bool:
+    """Return whether a session that was ended would be over by now."""
+    return connection.scalar(select(watermark.c.name).where(_over(now_ns)).limit(1)) is not None
+
+
+def drop_expired(connection: Connection, *, now_ns: int) -> None:
+    """Forget the sessions that would be over by now; the time is one that was checked."""
+    connection.execute(delete(watermark).where(_over(now_ns)))
+
+
+def _over(now_ns: int) -> ColumnElement[bool]:
+    return _ENDED & (watermark.c.at_ns <= now_ns)

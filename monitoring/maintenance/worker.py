@@ -21,10 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.drift.scope_watch import note_alarms
 from monitoring.errors import ClockDoubtful, RecorderClosed
+from monitoring.ledger import ended_sessions, pictures
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import Claim
 from monitoring.ledger.locks import NAMESPACE, Lock
-from monitoring.ledger.pictures import any_expired, drop_expired
 from monitoring.ledger.schema import DAY_NS
 from monitoring.maintenance import retention
 from monitoring.maintenance.clock import ClockWatch, since_start_ns
@@ -99,7 +99,7 @@ class MaintenanceWorker:
                     self._look_for_models()
                     self._note_doubtful()
                     self._look_for_alarms()
-                    self._drop_pictures(trusted_ns)
+                    self._drop_expired(trusted_ns)
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
@@ -156,20 +156,19 @@ class MaintenanceWorker:
         except RecorderClosed:
             self._ending.set()
 
-    def _drop_pictures(self, trusted_ns: int | None) -> None:
-        """Delete pictures whose time is over, whoever kept them."""
+    def _drop_expired(self, trusted_ns: int | None) -> None:
+        """Delete pictures and ended sessions whose time is over, whoever kept them."""
         if trusted_ns is None:
             return
         try:
-            with self._ledger.read() as connection:
-                if not any_expired(connection, now_ns=trusted_ns):
-                    return
-            with self._ledger.write() as connection:
-                drop_expired(connection, now_ns=trusted_ns)
+            for kept in (pictures, ended_sessions):
+                with self._ledger.read() as connection:
+                    if not kept.any_expired(connection, now_ns=trusted_ns):
+                        continue
+                with self._ledger.write() as connection:
+                    kept.drop_expired(connection, now_ns=trusted_ns)
         except SQLAlchemyError as error:
-            _log.warning(
-                "pictures whose time is over were not deleted, and will be later: %s", error
-            )
+            _log.warning("what has expired was not deleted, and will be later: %s", error)
 
     def _note_doubtful(self) -> None:
         """Write alarms of doubtful images, once in an hour: days that are over seldom change."""

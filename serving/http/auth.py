@@ -14,7 +14,6 @@ People sign in with their token in a browser, and a cookie stands for it (`servi
 
 import hmac
 import ipaddress
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -198,7 +197,7 @@ class AccessControl:
         if self._of_session(cookies) is not None:
             session = session_in(cookies)
             until_ns = session_until_s(session) * 10**9
-            self.ended.end(digest_of(session).hex(), until_ns=until_ns, now_ns=time.time_ns())
+            self.ended.end(digest_of(session).hex(), until_ns=until_ns)
 
     def _of_session(self, cookies: bytes) -> Grant | None:
         session = session_in(cookies)

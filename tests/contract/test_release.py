@@ -97,15 +97,32 @@ def test_images_of_two_processors_are_pushed_by_digest_with_attestations() -> No
     assert "imagetools create" in of_release("join")
 
 
-def test_every_image_that_a_release_builds_on_has_a_digest() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    bases = re.findall(r"^ARG (?:PYTHON|TORCH_PYTHON|CUDA)=(.*)$", dockerfile, re.MULTILINE)
-    text = (ROOT / ".github/workflows/release.yml").read_text()
-    tools = re.findall(r"^  (?:BUILDKIT|SCANNER): (.*)$", text, re.MULTILINE)
-    assert len(bases) == 3
-    assert len(tools) == 2
-    for image in (*bases, *tools):
+def pulled_images(root: Path) -> list[str]:
+    """What builds, releases, CI and Compose pull. Kubernetes pulls Candor's own images alone."""
+    dockerfile, compose = (root / "Dockerfile").read_text(), (root / "compose.yaml").read_text()
+    pulled = re.findall(r"^ARG (?:PYTHON|TORCH_PYTHON|CUDA)=(.*)$", dockerfile, re.MULTILINE)
+    services = yaml.safe_load(compose)["services"].values()
+    pulled += [service["image"] for service in services if "build" not in service]
+    for path in WORKFLOWS:
+        text = (root / path.relative_to(ROOT)).read_text()
+        pulled += re.findall(r"^ +(?:BUILDKIT|SCANNER|container): (.*)$", text, re.MULTILINE)
+    return pulled
+
+
+def test_every_image_that_is_pulled_has_a_digest_and_make_renews_it(tmp_path: Path) -> None:
+    pulled = pulled_images(ROOT)
+    assert len(pulled) == 3 + 4 + 2 + 2
+    for image in pulled:
         assert re.fullmatch(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+    for path in (ROOT / "Makefile", ROOT / "Dockerfile", ROOT / "compose.yaml", *WORKFLOWS):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    docker, newest = tmp_path / "docker", f"sha256:{'0' * 64}"
+    docker.write_text(f'#!/bin/sh\necho \'{{"digest": "{newest}"}}\'\n')
+    docker.chmod(0o755)
+    subprocess.run(["make", "-C", tmp_path, "pin-images", f"DOCKER={docker}"], check=True)
+    assert pulled_images(tmp_path) == [f"{image.partition('@')[0]}@{newest}" for image in pulled]
 
 
 def test_they_run_the_gate_the_nightly_tests_and_targets_that_exist() -> None:

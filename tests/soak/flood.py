@@ -1,8 +1,8 @@
 """A client without a token that never stops sending what a parser has most work with, or that is
 slow on purpose: a piece a second, then nothing, or answers that it does not read.
 
-`python -m tests.soak.flood PORT KIND CONNECTIONS` opens connections and opens each again that the
-server ends, until it is killed.
+`python -m tests.soak.flood PORT KIND CONNECTIONS [CERTIFICATE]` opens connections, over TLS if
+there is a certificate, and opens each again that the server ends, until it is killed.
 """
 
 import selectors
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Self
 
 from tests.soak import http2
@@ -72,11 +73,13 @@ SLOW |= {"slow handshakes"}
 
 
 class Flood:
-    """A process that floods `port` of this machine."""
+    """A process that floods `port` of this machine; over TLS, if the server has a certificate."""
 
-    def __init__(self, port: int, kind: str, *, connections: int) -> None:
+    def __init__(
+        self, port: int, kind: str, *, connections: int, certificate: Path | None = None
+    ) -> None:
         command = [sys.executable, "-m", "tests.soak.flood", str(port), kind, str(connections)]
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen([*command, *([str(certificate)] if certificate else [])])
 
     def __enter__(self) -> Self:
         return self
@@ -86,16 +89,19 @@ class Flood:
         self._process.wait()
 
 
-def flood(port: int, kind: str, connections: int) -> None:
+def flood(port: int, kind: str, connections: int, certificate: str | None = None) -> None:
     """Send without end, and read and forget what comes back."""
     begin, more = (KINDS | http2.KINDS | TLS_KINDS)[kind]
     more *= 1 if kind in SLOW else _PART_BYTES // max(len(more), 1)
     events = selectors.EVENT_WRITE | (0 if kind in UNREAD else selectors.EVENT_READ)
     selector = selectors.DefaultSelector()
+    tls = ssl.create_default_context(cafile=certificate)
 
     def connect() -> None:
         try:
             connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+            if certificate is not None:
+                connection = tls.wrap_socket(connection, server_hostname="127.0.0.1")
             connection.setblocking(False)
             selector.register(connection, events, bytearray(begin))
         except OSError:
@@ -117,7 +123,7 @@ def flood(port: int, kind: str, connections: int) -> None:
                     del rest[: connection.send(rest)]
                     if not rest and not more and kind not in SLOW:
                         raise ConnectionAbortedError
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 pass
             except OSError:
                 selector.unregister(connection)
@@ -125,4 +131,4 @@ def flood(port: int, kind: str, connections: int) -> None:
 
 
 if __name__ == "__main__":
-    flood(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    flood(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -9,6 +9,7 @@ therefore joined by those that regular requests would have had meanwhile.
 import http.client
 import json
 import resource
+import ssl
 import subprocess
 import sys
 import threading
@@ -36,12 +37,17 @@ class Watched:
 
 
 class Probe:
-    """Probes `port` of this machine, where process `pid` and its children serve."""
+    """Probes `port` of this machine, where process `pid` and its children serve; over TLS, if the
+    server has a certificate.
+    """
 
-    def __init__(self, port: int, pid: int, image: Path) -> None:
+    def __init__(self, port: int, pid: int, image: Path, certificate: Path | None = None) -> None:
         command = [sys.executable, "-m", "tests.soak.probe", str(port), str(pid), str(image)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, *([str(certificate)] if certificate else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def begin(self) -> None:
@@ -87,8 +93,9 @@ def memory_mb(pid: int) -> float:
 class _Watch:
     """The two kinds of probes in turns, and the memory, until the process ends."""
 
-    def __init__(self, port: int, pid: int, image: bytes) -> None:
+    def __init__(self, port: int, pid: int, image: bytes, certificate: str | None) -> None:
         self._port, self._pid, self._image = port, pid, image
+        self._tls = None if certificate is None else ssl.create_default_context(cafile=certificate)
         self.seconds: list[float] = []
         self.failures: list[str] = []
         self.peak_mb = 0.0
@@ -101,7 +108,7 @@ class _Watch:
 
     def _probe(self) -> None:
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+            connection = self._connection()
             try:
                 while True:
                     self._ask(connection, "GET", "/healthz", None)
@@ -110,6 +117,11 @@ class _Watch:
                 self.failures.append(repr(error))
                 self._ended += 1
                 time.sleep(_PAUSE_S)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=120, context=self._tls)
 
     def _ask(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
@@ -147,8 +159,8 @@ class _Watch:
         )
 
 
-def _main(port: str, pid: str, image: str) -> None:
-    watch = _Watch(int(port), int(pid), Path(image).read_bytes())
+def _main(port: str, pid: str, image: str, certificate: str | None = None) -> None:
+    watch = _Watch(int(port), int(pid), Path(image).read_bytes(), certificate)
     for line in sys.stdin:
         if line.strip() == "begin":
             watch.begin()

@@ -3,13 +3,17 @@ outside. Nothing may stop the others, and memory stays below its bound and comes
 """
 
 import http.client
+import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import httpx
+
 from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.hostile_bodies import HostileBody
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server
 from tests.soak import http2
 from tests.soak.flood import Flood
@@ -57,14 +61,20 @@ class Outcome:
 
 
 class Siege:
-    """A server with default settings in `folder`, and a probe."""
+    """A server with default settings in `folder`, and a probe; over TLS with a certificate."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None, **settings: str) -> None:
         store = publish_tiny(folder / "store")
         image = folder / "small.png"
         image.write_bytes(encode(picture(), "PNG"))
+        self._certificate = certificate
+        if certificate is not None:
+            settings["tls_certificate"] = str(certificate)
         self.server = Server(store.root, folder, poll_s="0.5", **settings)
-        self.server.await_ready()
+        if certificate is not None:
+            tls = ssl.create_default_context(cafile=certificate)
+            self.server.client = httpx.Client(base_url=self.server.url, timeout=120, verify=tls)
+        wait_until(lambda: self.server.client.get("/readyz").status_code == 200)
         self.grpc_port = (
             int(self.server.grpc_address().rpartition(":")[2]) if "grpc_port" in settings else 0
         )
@@ -72,7 +82,7 @@ class Siege:
             self.server.predict(image.read_bytes())
         time.sleep(2)  # the first decoding process has started
         self.before_mb = memory_mb(self.server.process.pid)
-        self._probe = Probe(self.server.port, self.server.process.pid, image)
+        self._probe = Probe(self.server.port, self.server.process.pid, image, certificate)
 
     def send(self, name: str, body: HostileBody) -> Outcome:
         """Send one body, and watch until it is answered and for a while after."""
@@ -89,7 +99,7 @@ class Siege:
         """What the probe saw while connections without a token sent what is much work to parse."""
         self._probe.begin()
         port = self.grpc_port if kind in http2.KINDS else self.server.port
-        with Flood(port, kind, connections=connections):
+        with Flood(port, kind, connections=connections, certificate=self._certificate):
             time.sleep(seconds)
             return self._probe.report()
 

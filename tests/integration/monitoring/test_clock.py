@@ -2,6 +2,7 @@
 the way back.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from monitoring.errors import ClockDoubtful
+from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.predictions import set_pruned_before
 from monitoring.maintenance import clock as ledger_clock
 from monitoring.maintenance.clock import ClockWatch
 from monitoring.maintenance.retention import prune
 from monitoring.maintenance.worker import MaintenanceWorker
+from serving.http.auth import AccessControl
+from serving.http.tokens import read_grants
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import wait_until
@@ -63,6 +67,7 @@ def test_nothing_is_deleted_by_a_time_that_was_not_checked(tmp_path: Path) -> No
         clock, registry = _SetForOneLook(wrong_look), CollectorRegistry()
         with MonitoredModel(tmp_path / f"{wrong_look}.db", clock) as monitored:
             monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))
+            EndedSessions(monitored.ledger).end("signed out", until_ns=NOW_NS + HOUR_NS)
             with MaintenanceWorker(
                 monitored.ledger,
                 monitored.recorder,
@@ -76,6 +81,46 @@ def test_nothing_is_deleted_by_a_time_that_was_not_checked(tmp_path: Path) -> No
                 wait_until(lambda: clock.looks > 40)  # noqa: B023 within this turn of the loop
             clock.counts = False
             assert monitored.label(label(1, at_ns=NOW_NS - HOUR_NS)) == ["accepted"], wrong_look
+            assert "signed out" in EndedSessions(monitored.ledger), wrong_look
+
+
+def test_a_clock_that_was_ahead_brings_no_ended_session_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else signs out while the clock is a day ahead; then it is set right."""
+    token, now_ns = "a-token-for-reading", time.time_ns()
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as monitored:
+
+        def access() -> AccessControl:  # as after a restart, or in another server
+            grants = read_grants(f"{token} read", None)
+            return AccessControl(grants, ended=EndedSessions(monitored.ledger))
+
+        def sign_in_and_out(at_ns: int) -> bytes:
+            monkeypatch.setattr(time, "time", lambda: at_ns / 1e9)
+            monkeypatch.setattr(time, "time_ns", lambda: at_ns)
+            cookies = f"candor_session={kept.sign_in(token)}".encode()
+            assert kept.signed_in(cookies)
+            kept.sign_out(cookies)
+            return cookies
+
+        kept = access()
+        first = sign_in_and_out(now_ns)
+        sign_in_and_out(now_ns + DAY_NS)
+        monkeypatch.undo()
+        assert (kept.signed_in(first), access().signed_in(first)) == (None, None)
+
+
+def test_sessions_that_were_ended_are_forgotten_once_they_are_over(tmp_path: Path) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as monitored:
+        ended = EndedSessions(monitored.ledger)
+        ended.end("over", until_ns=NOW_NS)
+        ended.end("lasts", until_ns=NOW_NS + 1)
+        with MaintenanceWorker(
+            monitored.ledger, monitored.recorder, CollectorRegistry(), models_s=0.01, look_s=0.01
+        ):
+            wait_until(lambda: "over" not in EndedSessions(monitored.ledger))
+        ended.look()
+        assert ("over" in ended, "lasts" in ended) == (False, True)
 
 
 class _SetForOneLook(Clock):
