@@ -17,6 +17,8 @@ SERVING_EXTRAS := postgres s3 signatures
 FULL_EXTRAS := dicom grpc parquet traces
 TRAINING_EXTRAS := train dicom s3 signatures signing tensorboard
 TORCHSERVE_EXTRAS := torchserve s3 signatures
+# Tests start hundreds of processes, and without files of bytecode each would compile all of Candor.
+unexport PYTHONDONTWRITEBYTECODE
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 PINNED := Dockerfile compose.yaml $(wildcard .github/workflows/*.yml)
