@@ -24,7 +24,6 @@ _AFTER: Final = (
     r"(?:_?(?:ids?|no|nr|num|numbers?|codes?|keys?|hash|name|index|(?:instance_?)?uu?id))?"
 )
 _NAMES: Final = tuple(re.compile(f"{_BEFORE}(?:{words}){_AFTER}") for words in _WORDS)
-_PEOPLE: Final = _NAMES[1]
 _IDENTIFIER: Final = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{3,}|\d{4,}")
 _DATE: Final = re.compile(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
 _PART: Final = "[^_. -]+"
@@ -70,15 +69,6 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
             named = None
     rest = (name for name, values in columns.items() if name != named and repeats(values))
     return None, next(rest, named)
-
-
-def names_patient(name: str) -> bool:
-    """Whether values under this name identify people.
-
-    >>> [names_patient(name) for name in ("PatientID", "mrn", "anon-subject-id", "slide", "site")]
-    [True, True, True, False, False]
-    """
-    return _PEOPLE.fullmatch(_plain(name)) is not None
 
 
 def repeats(values: Sequence[str]) -> bool:

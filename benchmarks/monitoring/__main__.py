@@ -10,9 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.monitoring.answer_changes import answer_changes
 from benchmarks.monitoring.before_labels import before_labels
-from benchmarks.monitoring.beginnings import beginnings
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
 from benchmarks.monitoring.findings import findings
 from benchmarks.monitoring.looking import looking
@@ -83,7 +81,6 @@ PARTS: dict[str, Callable[[int, Path | None], Rows]] = {
     "own": lambda streams, _: compare(own(), streams=streams),
     "published": lambda streams, _: compare(published(), streams=streams),
     "classes": lambda streams, _: opposed_classes(streams=streams),
-    "beginnings": lambda streams, _: beginnings(streams=min(streams, 100)),
     "selective": lambda *_: selective(),
     "looking": lambda streams, _: looking(models=streams),
     "remedies": lambda streams, _: simulate(shifts=streams),
@@ -92,7 +89,6 @@ PARTS: dict[str, Callable[[int, Path | None], Rows]] = {
     "tolerances": lambda streams, _: tolerances(streams=min(streams, 60)),
     "findings": lambda streams, _: findings(streams=streams),
     "before-labels": lambda streams, run: before_labels(streams=streams, predictions=run),
-    "answer-changes": lambda streams, run: answer_changes(streams=streams, predictions=run),
 }
 
 

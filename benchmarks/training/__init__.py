@@ -1,1 +1,1 @@
-"""The cost of a loss and of an epoch on cached features; scope; the archive of Fashion-MNIST."""
+"""Losses of findings; scope; the archive of Fashion-MNIST."""

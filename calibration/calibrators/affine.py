@@ -5,7 +5,6 @@ scaling has all of them. The negative log-likelihood is convex in (w, b), so New
 line search finds the one minimum, the same on every run.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -201,8 +200,3 @@ class Vector(Affine):
     def as_dict(self) -> dict[str, Any]:
         """Name, weight and bias."""
         return {"name": self.name, "weight": [*self.weight], "bias": [*self.bias]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        return cls(tuple(data["weight"]), tuple(data["bias"]))

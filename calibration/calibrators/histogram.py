@@ -6,7 +6,6 @@ change the predicted class. It answers 0 or 1 where a bin was pure, and one surp
 hundreds of nats of negative log-likelihood: compare it by the Brier score.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -81,10 +80,3 @@ class Histogram:
             "name": self.name,
             "classes": [{"edges": [*s.edges], "values": [*s.values]} for s in self.classes],
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        return cls(
-            tuple(Steps(tuple(row["edges"]), tuple(row["values"])) for row in data["classes"])
-        )

@@ -5,7 +5,6 @@ NumPy is in the room that has the library (isotonic regression: `training.evalua
 which adds it to these.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -42,11 +41,6 @@ class Calibrator(Protocol):
         """Return plain data for JSON, with the name under `name`."""
         ...
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        ...
-
 
 @dataclass(frozen=True)
 class Uncalibrated:
@@ -71,11 +65,6 @@ class Uncalibrated:
         """Return its name."""
         return {"name": self.name}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        return cls()
-
 
 CALIBRATORS: dict[str, type[Calibrator]] = {
     Uncalibrated.name: Uncalibrated,
@@ -83,22 +72,3 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
     Vector.name: Vector,
     Histogram.name: Histogram,
 }
-
-
-def calibrator_from_dict(
-    data: Mapping[str, Any], registry: Mapping[str, type[Calibrator]] = CALIBRATORS
-) -> Calibrator:
-    """Rebuild any calibrator of `registry` from its `as_dict`.
-
-    Raises:
-        ValueError: the name is not in the registry.
-
-    >>> calibrator_from_dict({"name": "temperature", "temperature": 2.0})
-    Temperature(temperature=2.0)
-    """
-    kind = registry.get(data["name"])
-    if kind is None:
-        raise ValueError(
-            f"no calibrator is called {data['name']!r}; known are {', '.join(registry)}"
-        )
-    return kind.from_dict(data)

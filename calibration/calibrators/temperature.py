@@ -6,7 +6,7 @@ those multiplies the T already in use.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -164,11 +164,6 @@ class Temperature:
     def as_dict(self) -> dict[str, Any]:
         """Return the name and the temperature."""
         return {"name": self.name, "temperature": self.temperature}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        return cls(float(data["temperature"]))
 
 
 def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:

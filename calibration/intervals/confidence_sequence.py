@@ -117,17 +117,6 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
     )
 
 
-def gap_evidence(n: int, gap: float, squared: float, mean: float) -> float:
-    """Return the log of the capital against one mean, excluded from log(1 / alpha) on.
-
-    Nothing is bet before the first label.
-
-    >>> gap_evidence(0, 0.0, 0.0, 0.0)
-    0.0
-    """
-    return float(_gap_capital(np.array([mean]), n=n, gap=gap, squared=squared)[0])
-
-
 @lru_cache(maxsize=256)
 def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     """Return the interval of Clopper and Pearson for a share: exact, and for one look.

@@ -1,6 +1,6 @@
 """`Calibration`: labeled predictions, examined, for Python and for `candor calibrate`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray
-from calibration.calibrators.portable import PortableCalibrator
 from calibration.examination import Effect, Examination, examine, examine_confidence
 from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from candor.predictions.arrays import Reading, as_array, read_arrays
-from candor.predictions.calibrator_file import save_calibrator
 from candor.predictions.errors import PredictionsRefused
+from candor.predictions.examined import Examined
 from candor.predictions.findings_calibration import FindingsCalibration, examine_labeled_findings
 from candor.predictions.labeled import LabeledFindings, LabeledPredictions
 from candor.predictions.parameters import in_python
@@ -42,26 +41,8 @@ class ReliabilityPlot:
         Path(path).write_text(self.svg, encoding="utf-8")
 
 
-class Calibration:
-    """How calibrated predictions are, and a calibrator for predictions like them.
-
-    Attributes:
-        examination: all figures.
-        predictions: what was examined.
-        title: names them.
-    """
-
-    def __init__(
-        self,
-        examination: Examination,
-        predictions: LabeledPredictions,
-        *,
-        title: str,
-        worded: Callable[[str], str] = str,
-    ) -> None:
-        """`worded` makes notes speak of options, or of parameters in Python."""
-        self.examination, self.predictions, self.title = examination, predictions, title
-        self._worded = worded
+class Calibration(Examined[Examination, LabeledPredictions]):
+    """How calibrated predictions are, and a calibrator for predictions like them."""
 
     @property
     def standing(self) -> Standing:
@@ -83,17 +64,8 @@ class Calibration:
         """What the calibrator does on rows that it has not seen; None without one."""
         return self.examination.effect
 
-    @property
-    def calibrator(self) -> PortableCalibrator:
-        """The calibrator; it changes nothing if the predictions are better left alone."""
-        return self.examination.calibrator
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was guessed or left out, and what to know before relying on the figures."""
-        read = self.predictions
-        said = (*read.left_out, *read.notes, *notes(self.examination))
-        return tuple(map(self._worded, said))
+    def _cautions(self) -> Iterator[str]:
+        return notes(self.examination)
 
     def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences
@@ -111,18 +83,6 @@ class Calibration:
         ):
             return np.asarray(self.calibrator(np.stack([1 - p, p], axis=1))[:, 1])
         return self.calibrator(p)
-
-    def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrate logits (N, K). Raises CalibratorInvalid as `transform`."""
-        return self.calibrator.from_logits(as_array(logits, "logits"))
-
-    def save(self, path: str | Path) -> None:
-        """Write the calibrator: `.json`, or `.onnx` of probabilities or logits, as calibrated.
-
-        Raises:
-            ValueError: another suffix.
-        """
-        save_calibrator(self.calibrator, self.predictions.kind, Path(path))
 
     def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
         """Return the reliability diagram as given, or of the calibrated rows that judge it."""
@@ -153,32 +113,19 @@ class Calibration:
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""
         found, fit = self.examination, self.examination.fit
-        return {
+        return super().as_dict() | {
             "standing": found.standing.value,
-            "verdict": self.verdict,
             "calibrator_sentence": calibrator_sentence(found),
-            "notes": [*self.notes],
-            "columns": dict(self.predictions.taken),
-            "rows": found.given.sums.total,
-            "groups": found.groups,
-            "kind": self.predictions.kind,
             "given": _plain(found.given),
             "classes": [
                 vars(each) | {"gap_interval": [*each.gap_interval]} for each in found.classes
             ],
             "remedies": [] if fit is None else [vars(each) for each in fit.choice.trials],
             "effect": None if self.effect is None else _effect(self.effect),
-            "calibrator": found.calibrator.as_dict(),
         }
 
-    def __repr__(self) -> str:
-        return "\n".join(
-            [
-                self.verdict,
-                calibrator_sentence(self.examination),
-                *(f"- {note}" for note in self.notes),
-            ]
-        )
+    def _lines(self) -> tuple[str, ...]:
+        return self.verdict, calibrator_sentence(self.examination)
 
     def _repr_html_(self) -> str:
         from serving.pages.calibration_page import calibration_fragment

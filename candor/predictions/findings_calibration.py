@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray
-from calibration.calibrators.portable import PortableCalibrator
 from calibration.findings.examination import (
     HALF,
     FindingExamination,
@@ -23,8 +21,8 @@ from calibration.measured import Standing
 from calibration.measures.reliability import reliability
 from calibration.wording import counted, some
 from candor.predictions.arrays import as_array
-from candor.predictions.calibrator_file import save_calibrator
 from candor.predictions.errors import PredictionsRefused
+from candor.predictions.examined import Examined
 from candor.predictions.labeled import LabeledFindings
 
 if TYPE_CHECKING:
@@ -57,26 +55,8 @@ class FindingsMeasures:
         return {"findings": found, "macro": self.macro}
 
 
-class FindingsCalibration:
-    """How calibrated the probabilities of findings are, and a calibrator for others like them.
-
-    Attributes:
-        examination: all figures.
-        predictions: what was examined.
-        title: names them.
-    """
-
-    def __init__(
-        self,
-        examination: FindingsExamination,
-        predictions: LabeledFindings,
-        *,
-        title: str,
-        worded: Callable[[str], str] = str,
-    ) -> None:
-        """`worded` makes notes speak of options, or of parameters in Python."""
-        self.examination, self.predictions, self.title = examination, predictions, title
-        self._worded = worded
+class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
+    """How calibrated the probabilities of findings are, and a calibrator for others like them."""
 
     @property
     def findings(self) -> dict[str, FindingExamination]:
@@ -89,11 +69,6 @@ class FindingsCalibration:
         return FindingsMeasures({name: each.given for name, each in self.findings.items()})
 
     @property
-    def calibrator(self) -> PortableCalibrator:
-        """The calibrator; findings that are better left alone stay as they are."""
-        return self.examination.calibrator
-
-    @property
     def verdict(self) -> str:
         """How many findings are calibrated how, in a sentence."""
         counts = Counter(each.standing for each in self.examination.findings)
@@ -102,12 +77,8 @@ class FindingsCalibration:
         )
         return f"{counted(len(self.findings), 'finding')}: {said}."
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was guessed or left out, and what to know before relying on the figures."""
-        read = self.predictions
-        said = (*read.left_out, *read.notes, *_notes(self.examination))
-        return tuple(map(self._worded, said))
+    def _cautions(self) -> Iterator[str]:
+        return _notes(self.examination)
 
     def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities (N, K) of presence.
@@ -117,14 +88,6 @@ class FindingsCalibration:
                 values outside [0, 1].
         """
         return self.calibrator(as_array(probabilities, "probabilities").astype(np.float64))
-
-    def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
-        """Calibrate logits (N, K), each by itself. Raises CalibratorInvalid as `transform`."""
-        return self.calibrator.from_logits(as_array(logits, "logits"))
-
-    def save(self, path: str | Path) -> None:
-        """Write the calibrator as `.json` or `.onnx`. Raises ValueError for another suffix."""
-        save_calibrator(self.calibrator, self.predictions.kind, Path(path))
 
     def page(self) -> str:
         """Return the report as an HTML file without scripts."""
@@ -147,20 +110,10 @@ class FindingsCalibration:
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""
         found = self.examination
-        return {
-            "verdict": self.verdict,
-            "notes": [*self.notes],
-            "columns": dict(self.predictions.taken),
-            "rows": len(self.predictions.rows),
-            "groups": found.groups,
-            "kind": self.predictions.kind,
+        return super().as_dict() | {
             "findings": {each.name: _plain(each) for each in found.findings},
             "macro": {"given": found.given, "calibrated": found.calibrated},
-            "calibrator": found.calibrator.as_dict(),
         }
-
-    def __repr__(self) -> str:
-        return "\n".join([self.verdict, *(f"- {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         from serving.pages.calibration_findings import findings_fragment

@@ -46,27 +46,11 @@ def measure(
     exclusive: bool = False,
     bins: int = BIN_COUNT,
 ) -> Any:
-    """Measure how calibrated and how accurate predictions are.
-
-    It reads what `candor.calibrate` reads, whose `measures` are the same.
+    """Measure how calibrated and how accurate predictions are, as `candor.calibrate` does.
 
     Args:
-        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
-            arrays, data frames, which name the classes, and tensors of any library. Or a file that
-            `candor calibrate` reads: then `labels` and `groups` name columns, if their own names do
-            not tell.
-        labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
-            Rows without a label or with a missing value are left out, with a warning. Of findings
-            (N, K) 1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.
-        findings: each column is a finding, of which a row may have several: those that were looked
-            for in every row, joined by |, or `*` for all. If it is None, labels (N, K) decide.
-        logits: whether `probabilities` are logits.
-        normalize: divide rows that do not add up to 1 by their sum.
-        classes: K names, in the order of the columns.
-        groups: (N,) patients or the like, which intervals and floor know; None if every row stands
-            alone.
-        exclusive: labels are exclusive classes though they look like findings.
-        bins: confidence bins of equal width, and of equal mass.
+        probabilities: and all others: those of `candor.calibrate`. Rows without a label or with a
+            missing value are left out, with a warning; intervals and floor know `groups`.
 
     Returns:
         Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the

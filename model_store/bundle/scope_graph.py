@@ -64,13 +64,6 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def without_features(model: bytes) -> bytes:
-    """Return the graph without its output `scope_features`."""
-    proto = onnx.load_model_from_string(model)
-    _drop_output(proto.graph)
-    return bytes(proto.SerializeToString(deterministic=True))
-
-
 def reduced(
     model: onnx.ModelProto,
     part: GraphPart,

@@ -11,7 +11,6 @@ probabilities of a calibrator that was fitted on the other nine tenths (cross-fi
 Barber et al. 2021).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -79,11 +78,6 @@ class Isotonic:
             "name": self.name,
             "classes": [{"x": [*each.x], "y": [*each.y]} for each in self.classes],
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `as_dict`."""
-        return cls(tuple(MonotoneMap(tuple(row["x"]), tuple(row["y"])) for row in data["classes"]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calibration.grouping import group_column, names_patient, prefix_pattern, repeats
+from calibration.grouping import group_column, prefix_pattern, repeats
 
 NAMED = (
     "group Patient PatientID patient_nr pat_id subjectHash mrn MRN pid medical-record-number "
@@ -28,8 +28,6 @@ def test_other_names(name: str) -> None:
 def test_the_coarsest_column_is_chosen() -> None:
     assert group_column(["slide", "accession", "case", "patient"]) == "patient"
     assert group_column(["mrn", "group"]) == "group"
-    assert names_patient("patient_hash")
-    assert not names_patient("accession")
 
 
 @pytest.mark.parametrize(

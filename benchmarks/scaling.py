@@ -1,12 +1,19 @@
-"""What answers and labels cost in a ledger: processor time, bytes on disk, rows a second."""
+"""python -m benchmarks.scaling: what a thousand answers and labels cost in a ledger: processor
+time, bytes on disk, rows a second. docs/scaling.md computes days of up to a billion from it.
 
+Without --postgres only SQLite is measured. The database should be empty, on this machine, and a
+user that may connect to it as the URL says.
+"""
+
+import argparse
 import itertools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, text
@@ -132,3 +139,19 @@ def _log(engine: Engine) -> Callable[[], float]:
 def _scalar(engine: Engine, statement: str) -> float:
     with engine.connect() as connection:
         return float(connection.execute(text(statement)).scalar_one())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--postgres", metavar="URL", help="an empty database on this machine")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        urls = [f"sqlite:///{folder}/ledger.db", *filter(None, [chosen.postgres])]
+        costs = [asdict(measure(url, seconds=chosen.seconds)) for url in urls]
+    json.dump(costs, sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()

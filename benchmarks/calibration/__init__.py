@@ -1,1 +1,0 @@
-"""Measures of ten million predictions: Candor beside torchmetrics and netcal, in one run."""

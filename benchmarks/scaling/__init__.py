@@ -1,1 +1,0 @@
-"""What a thousand answers and labels cost here, and what follows for a billion a day."""

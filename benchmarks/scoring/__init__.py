@@ -1,1 +1,0 @@
-"""How fast `candor predict --out` scores small images, in how much memory, in spite of kills."""

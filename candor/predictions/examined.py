@@ -1,0 +1,98 @@
+"""What `Calibration` and `FindingsCalibration` share: an examination and its calibrator."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.calibrators.portable import PortableCalibrator
+from calibration.examination import Examination
+from calibration.findings.examination import FindingsExamination
+from candor.predictions.arrays import as_array
+from candor.predictions.labeled import LabeledFindings, LabeledPredictions
+
+_Found = TypeVar("_Found", Examination, FindingsExamination)
+_Read = TypeVar("_Read", LabeledPredictions, LabeledFindings)
+
+
+class Examined(ABC, Generic[_Found, _Read]):
+    """Predictions that were examined, and a calibrator for others like them.
+
+    Attributes:
+        examination: all figures.
+        predictions: what was examined.
+        title: names them.
+    """
+
+    def __init__(
+        self,
+        examination: _Found,
+        predictions: _Read,
+        *,
+        title: str,
+        worded: Callable[[str], str] = str,
+    ) -> None:
+        """`worded` makes notes speak of options, or of parameters in Python."""
+        self.examination, self.predictions, self.title = examination, predictions, title
+        self._worded = worded
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """The verdict in sentences."""
+
+    @abstractmethod
+    def _cautions(self) -> Iterable[str]:
+        """What to know before relying on the figures."""
+
+    @property
+    def calibrator(self) -> PortableCalibrator:
+        """The calibrator; it leaves alone what is better left alone."""
+        return self.examination.calibrator
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed or left out, and what to know before relying on the figures."""
+        read = self.predictions
+        return tuple(map(self._worded, (*read.left_out, *read.notes, *self._cautions())))
+
+    def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrate logits (N, K). Raises CalibratorInvalid as `transform`."""
+        return self.calibrator.from_logits(as_array(logits, "logits"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibrator: `.json`, or `.onnx` of probabilities or logits, as calibrated.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        file = Path(path)
+        if file.suffix == ".json":
+            file.write_text(self.calibrator.as_json(), encoding="utf-8")
+        elif file.suffix == ".onnx":
+            from model_store.bundle.calibrator_graph import calibrator_onnx
+
+            file.write_bytes(calibrator_onnx(self.calibrator, self.predictions.kind))
+        else:
+            raise ValueError(f"a calibrator is saved as .json or .onnx; got {file}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures and sentences as plain data."""
+        return {
+            "verdict": self.verdict,
+            "notes": [*self.notes],
+            "columns": dict(self.predictions.taken),
+            "rows": len(self.predictions.rows),
+            "groups": self.examination.groups,
+            "kind": self.predictions.kind,
+            "calibrator": self.calibrator.as_dict(),
+        }
+
+    def _lines(self) -> tuple[str, ...]:
+        return (self.verdict,)
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._lines(), *(f"- {note}" for note in self.notes)])
