@@ -185,17 +185,10 @@ MicroBatch = Annotated[
 Engine = Annotated[
     Literal["torchrun", "ray"],
     machine(
-        "What starts several processes: torchrun on each machine, or Ray on a cluster (torchrun).",
+        "What starts several processes: torchrun on this machine, or Ray on a cluster (torchrun).",
         hidden=True,
     ),
 ]
 Nproc = Annotated[
     int, machine("Processes on this machine; with --engine ray, on the cluster (1).", hidden=True)
-]
-Nnodes = Annotated[
-    int, machine("Number of machines; run the same command on each (1).", hidden=True)
-]
-NodeRank = Annotated[int, machine("Number of this machine, from 0.", hidden=True)]
-Master = Annotated[
-    str | None, machine("HOST:PORT of machine 0, for several machines.", hidden=True)
 ]

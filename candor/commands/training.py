@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import FoundDataset
     from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
-    from training.processes.launch import Processes
     from training.runs.config import TrainConfig
     from training.runs.repetition import Repetition
     from training.runs.run import RunResult
@@ -95,9 +94,6 @@ def train(
     micro_batch: opt.MicroBatch = None,
     engine: opt.Engine = "torchrun",
     nproc: opt.Nproc = 1,
-    nnodes: opt.Nnodes = 1,
-    node_rank: opt.NodeRank = 0,
-    master: opt.Master = None,
     json_out: JsonOption = False,
     help_all: HelpAllOption = False,
 ) -> object:
@@ -113,14 +109,15 @@ def train(
         _show_losses()
         return None
     from training.processes.distributed import Group
-    from training.processes.launch import Processes, already_started, launch
+    from training.processes.launch import already_started, launch
 
-    processes = Processes(nproc, nnodes, node_rank, master)
-    if not already_started() and (processes.several or engine == "ray"):
-        if engine == "ray":
-            _launch_on_ray(processes, on_gpu=device == "cuda")
-        else:
-            launch("candor", sys.argv[1:], processes)
+    if engine == "ray" and not already_started():
+        from training.processes.ray_workers import launch_on_ray
+
+        launch_on_ray("candor", sys.argv[1:], workers=nproc, on_gpu=device == "cuda")
+        return None
+    if nproc > 1 and not already_started():
+        launch("candor", sys.argv[1:], processes=nproc)
         return None
     reading = load_arguments(context)
     choices = made_choices(context)
@@ -153,16 +150,6 @@ def train(
 
     done = Trained(found.note, result, repetition)
     return done.as_dict() if json_out else done
-
-
-def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:
-    from training.processes.ray_workers import launch_on_ray
-
-    if (processes.nnodes, processes.node_rank, processes.master) != (1, 0, None):
-        raise typer.BadParameter(
-            "--nnodes, --node-rank and --master are for torchrun; Ray places --nproc processes"
-        )
-    launch_on_ray("candor", sys.argv[1:], workers=processes.nproc, on_gpu=on_gpu)
 
 
 def _show_losses() -> None:

@@ -14,8 +14,8 @@ from calibration.findings.examination import FindingsExamination
 from candor.predictions.arrays import as_array
 from candor.predictions.labeled import LabeledFindings, LabeledPredictions
 
-_Found = TypeVar("_Found", Examination, FindingsExamination)
-_Read = TypeVar("_Read", LabeledPredictions, LabeledFindings)
+_Found = TypeVar("_Found", bound=Examination | FindingsExamination)
+_Read = TypeVar("_Read", bound=LabeledPredictions | LabeledFindings)
 
 
 class Examined(ABC, Generic[_Found, _Read]):

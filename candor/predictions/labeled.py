@@ -43,15 +43,11 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabeledPredictions:
-    """Predictions and their truths.
+class _Read:
+    """What was read, whatever it is about.
 
     Attributes:
         kind: what the file holds; `confidence` if only that of the predicted class is known.
-        classes: K names; empty for a confidence.
-        probabilities: (N, K); None for a confidence.
-        labels: (N,) in 0..K-1; None for a confidence, or if labels are not needed and absent.
-        confidence, correct: (N,), for a confidence alone.
         groups: (N,) numbers of groups; None if unknown.
         rows: (N,) numbers of these rows in the file, from 1.
         id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels
@@ -62,11 +58,6 @@ class LabeledPredictions:
     """
 
     kind: ScoreKind
-    classes: tuple[str, ...] = ()
-    probabilities: FloatArray | None = None
-    labels: IntArray | None = None
-    confidence: FloatArray | None = None
-    correct: npt.NDArray[np.bool_] | None = None
     groups: IntArray | None = None
     rows: IntArray
     id_names: tuple[str, ...] = ()
@@ -77,28 +68,36 @@ class LabeledPredictions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabeledFindings:
+class LabeledPredictions(_Read):
+    """Predictions and their truths.
+
+    Attributes:
+        classes: K names; empty for a confidence.
+        probabilities: (N, K); None for a confidence.
+        labels: (N,) in 0..K-1; None for a confidence, or if labels are not needed and absent.
+        confidence, correct: (N,), for a confidence alone.
+    """
+
+    classes: tuple[str, ...] = ()
+    probabilities: FloatArray | None = None
+    labels: IntArray | None = None
+    confidence: FloatArray | None = None
+    correct: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledFindings(_Read):
     """Probabilities that each of K findings is present, and what is known of their presence.
 
     Attributes:
-        kind: what the file holds.
         names: K findings.
         probabilities: (N, K) of presence.
         labels: (N, K) 1, 0, or NaN for unknown; None if they are not needed and absent.
-        groups, rows, id_names, ids, taken, notes, left_out: as `LabeledPredictions`.
     """
 
-    kind: ScoreKind
     names: tuple[str, ...]
     probabilities: FloatArray
     labels: FloatArray | None
-    groups: IntArray | None = None
-    rows: IntArray
-    id_names: tuple[str, ...] = ()
-    ids: npt.NDArray[np.object_] | None = None
-    taken: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
 
 Predictions = LabeledPredictions | LabeledFindings

@@ -2,6 +2,7 @@
 own.
 """
 
+import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator
@@ -20,10 +21,10 @@ from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
 from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
-from serving.client import AsyncClient
 from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.models import model_page
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
+from tests.builders.asgi import client_in_loop
 from tests.builders.monitored import (
     BOTH_DATABASES,
     Clock,
@@ -247,14 +248,15 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(
             routes=routes_of(endpoints(other.recorder, other.ledger, other.metrics)),
             exception_handlers=ERROR_HANDLERS,
         )
-        async with AsyncClient("http://candor", transport=httpx.ASGITransport(app)) as client:
-            await client.declare({"model": "elsewhere", "classes": ["normal", "pneumonia"]})
-            with (tmp_path / "answers.csv").open(newline="") as stream:
-                rows = [_loggable(row) for row in csv.DictReader(stream)]
-            for _ in range(2):
-                summary = await client.upload("/predictions-log", rows)
-                assert summary["problems"] == []
-            assert summary["statuses"] == {"unchanged": 30}
+        client = client_in_loop(httpx.ASGITransport(app))
+        declared_model = {"model": "elsewhere", "classes": ["normal", "pneumonia"]}
+        await asyncio.to_thread(client.declare, declared_model)
+        with (tmp_path / "answers.csv").open(newline="") as stream:
+            rows = [_loggable(row) for row in csv.DictReader(stream)]
+        for _ in range(2):
+            summary = await asyncio.to_thread(client.upload, "/predictions-log", rows)
+            assert summary["problems"] == []
+        assert summary["statuses"] == {"unchanged": 30}
         columns = (
             "prediction_id, request_id, predicted, confidence, probabilities, served_at_ns, tags, "
             "audit"

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from candor.command_line import app
 from model_store.store.store import Store
-from serving.client import AsyncClient, ServerRefused
+from serving.client import ServerRefused
 from serving.inference.predictor import Predictor
+from tests.builders.asgi import client_in_loop
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.services import Running, refusal, running
 
@@ -195,15 +196,16 @@ async def test_the_open_inference_protocol_takes_a_parameter(
 async def test_the_client_asks_for_one_or_for_all(tiny_store: Store, tmp_path: Path) -> None:
     expected = alone(tiny_store)
     async with running(tiny_store, tmp_path) as server:
-        transport = httpx.ASGITransport(server.service.app)
-        async with AsyncClient("http://candor", transport=transport) as client:
-            assert (await client.predict(FILE, frame=2))["probabilities"] == expected[1]
-            assert (await client.predict(FILE, frame="middle"))["frame"] == 3
-            found = await client.predict_frames(FILE, request_id="study")
-            assert [each["probabilities"] for each in found] == expected
-            assert found[4]["request_id"] == "study/5"
-            with pytest.raises(ServerRefused, match="frame 9 was asked for"):
-                await client.predict(FILE, frame=9)
+        client = client_in_loop(httpx.ASGITransport(server.service.app))
+        second = await asyncio.to_thread(client.predict, FILE, frame=2)
+        assert second["probabilities"] == expected[1]
+        middle = await asyncio.to_thread(client.predict, FILE, frame="middle")
+        assert middle["frame"] == 3
+        found = await asyncio.to_thread(client.predict_frames, FILE, request_id="study")
+        assert [each["probabilities"] for each in found] == expected
+        assert found[4]["request_id"] == "study/5"
+        with pytest.raises(ServerRefused, match="frame 9 was asked for"):
+            await asyncio.to_thread(client.predict, FILE, frame=9)
 
 
 async def test_trials_of_frames_are_shown_one_by_one(tiny_store: Store, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The patient of an image, by every way in which an answer is asked for: one hash in the ledger."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +15,9 @@ from model_store.image import patient_of
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.patient_key import open_patient_key
-from serving.client import AsyncClient
 from serving.v2.rest_body import read_request
 from serving.v2.rpc_messages import read_call
+from tests.builders.asgi import client_in_loop
 from tests.builders.dicoms import dicom
 from tests.builders.services import Running, refusal, running
 
@@ -65,9 +66,8 @@ async def test_every_way_leads_to_the_same_hash(server: Running, tmp_path: Path,
 
 
 async def test_the_client_sends_it(server: Running, tmp_path: Path, png: Png) -> None:
-    transport = server.client._transport
-    async with AsyncClient("http://candor", transport=transport) as client:
-        await client.predict(png(), model="tiny", patient=PATIENT)
+    client = client_in_loop(server.client._transport)
+    await asyncio.to_thread(client.predict, png(), model="tiny", patient=PATIENT)
     assert recorded(tmp_path)[0] is not None
 
 

@@ -1,15 +1,14 @@
 """The client against a scripted server."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from serving.client import AsyncClient, Client, RetryPolicy, ServerRefused
+from serving.client import Client, RetryPolicy, ServerRefused
 
 
 def busy() -> httpx.Response:
@@ -37,50 +36,19 @@ class Script:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
 
-    async def nap(seconds: float) -> None:
-        taken.append(seconds)
-
     monkeypatch.setattr("serving.client.time.sleep", taken.append)
-    monkeypatch.setattr("serving.client.asyncio.sleep", nap)
     return taken
 
 
-class Awaited:
-    """An AsyncClient whose calls block, so that one set of tests holds for both."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-        if name == "predict_many":
-            return lambda *args, **options: asyncio.run(_listed(method(*args, **options)))
-        return lambda *args, **options: asyncio.run(method(*args, **options))
+def client_of(
+    *responses: httpx.Response, attempts: int = 4, token: Any = None
+) -> tuple[Client, Script]:
+    script = Script(responses)
+    retry, transport = RetryPolicy(attempts), httpx.MockTransport(script)
+    return Client("http://server", retry=retry, token=token, transport=transport), script
 
 
-async def _listed(answers: AsyncIterator[Any]) -> list[Any]:
-    return [answer async for answer in answers]
-
-
-ClientOf = Callable[..., tuple[Any, Script]]
-
-
-@pytest.fixture(params=["sync", "async"])
-def client_of(request: pytest.FixtureRequest) -> ClientOf:
-    def make(
-        *responses: httpx.Response, attempts: int = 4, token: Any = None
-    ) -> tuple[Any, Script]:
-        script = Script(responses)
-        options: dict[str, Any] = {"retry": RetryPolicy(attempts), "token": token}
-        options["transport"] = httpx.MockTransport(script)
-        if request.param == "sync":
-            return Client("http://server", **options), script
-        return Awaited(AsyncClient("http://server", **options)), script
-
-    return make
-
-
-def test_predict_posts_the_bytes(client_of: ClientOf, tmp_path: Path) -> None:
+def test_predict_posts_the_bytes(tmp_path: Path) -> None:
     client, script = client_of(answer({"predicted": "a"}))
     (tmp_path / "x.png").write_bytes(b"image")
     assert client.predict(
@@ -93,7 +61,7 @@ def test_predict_posts_the_bytes(client_of: ClientOf, tmp_path: Path) -> None:
     assert request.headers["X-Candor-Tags"] == "site=A,w=3"
 
 
-def test_the_only_model_need_not_be_named(client_of: ClientOf) -> None:
+def test_the_only_model_need_not_be_named() -> None:
     client, script = client_of(answer({"models": [{"name": "m"}]}), answer({}))
     client.predict(b"image")
     assert script.requests[1].url.path == "/predictions/m"
@@ -102,15 +70,13 @@ def test_the_only_model_need_not_be_named(client_of: ClientOf) -> None:
         client.predict(b"image")
 
 
-def test_retry_after_is_honored(client_of: ClientOf, naps: list[float]) -> None:
+def test_retry_after_is_honored(naps: list[float]) -> None:
     client, _ = client_of(busy(), busy(), answer({"predicted": "a"}))
     assert client.predict(b"image", model="m") == {"predicted": "a"}
     assert naps == [3.0, 3.0]
 
 
-def test_a_retry_has_the_same_key_and_counts_its_attempts(
-    client_of: ClientOf, naps: list[float]
-) -> None:
+def test_a_retry_has_the_same_key_and_counts_its_attempts(naps: list[float]) -> None:
     client, script = client_of(busy(), busy(), answer({}), busy(), answer({}))
     client.predict(b"image", model="m")
     client.predict(b"image", model="m", idempotency_key="mine")
@@ -123,7 +89,7 @@ def test_a_retry_has_the_same_key_and_counts_its_attempts(
     assert sent[3:] == [("mine", None)] * 2  # the caller may have sent it before
 
 
-def test_patience_ends(client_of: ClientOf, naps: list[float]) -> None:
+def test_patience_ends(naps: list[float]) -> None:
     client, _ = client_of(busy(), busy(), attempts=2)
     with pytest.raises(ServerRefused, match=r"later\. \(429 overloaded\)") as caught:
         client.predict(b"image", model="m")
@@ -138,16 +104,14 @@ def test_patience_ends(client_of: ClientOf, naps: list[float]) -> None:
         (504, "<html>not_an_image</html>"),  # by something else than a server
     ],
 )
-def test_any_other_error_is_raised_at_once(
-    client_of: ClientOf, naps: list[float], status: int, text: str
-) -> None:
+def test_any_other_error_is_raised_at_once(naps: list[float], status: int, text: str) -> None:
     client, script = client_of(httpx.Response(status, text=text))
     with pytest.raises(ServerRefused, match="not_an_image"):
         client.predict(b"text", model="m")
     assert (len(script.requests), naps) == (1, [])
 
 
-def test_feedback_and_calibration_speak_the_monitors_language(client_of: ClientOf) -> None:
+def test_feedback_and_calibration_speak_the_monitors_language() -> None:
     accepted = [{"status": "accepted"}]
     client, script = client_of(answer(accepted), answer({"ece": 0.1}))
     assert client.feedback([{"prediction_id": "i", "predicted": "a"}]) == accepted
@@ -164,9 +128,7 @@ def test_ready_is_false_without_a_server() -> None:
         assert client.ready() is False
 
 
-def test_many_are_answered_in_order_with_refusals_in_their_places(
-    client_of: ClientOf, naps: list[float]
-) -> None:
+def test_many_are_answered_in_order_with_refusals_in_their_places(naps: list[float]) -> None:
     refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
     client, script = client_of(
         answer({"models": [{"name": "m"}]}), answer({"predicted": "a"}), refused
@@ -181,25 +143,7 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(
     assert [request.content for request in script.requests[1:]] == [b"1", b"2"]
 
 
-def test_whoever_stops_early_gets_no_error_and_sends_no_more() -> None:
-    """`break` in `async for` closes the generator, which raised an exception group."""
-    script = Script([answer({"predicted": "a"}) for _ in range(50)])
-
-    async def respond(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0)
-        return script(request)
-
-    async def stop_early() -> None:
-        client = AsyncClient("http://server", transport=httpx.MockTransport(respond))
-        answers = client.predict_many([b"image"] * 50, model="m", connections=1)
-        assert await anext(answers) == {"predicted": "a"}
-        await answers.aclose()  # type: ignore[attr-defined]
-
-    asyncio.run(stop_early())
-    assert len(script.requests) < 10
-
-
-def test_a_token_is_sent(client_of: ClientOf) -> None:
+def test_a_token_is_sent() -> None:
     client, script = client_of(answer({"models": []}), token="secret")
     client.models()
     assert script.requests[0].headers["Authorization"] == "Bearer secret"
