@@ -147,7 +147,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("build/serving-benchmark"), help="where rows are kept"
     )
-    parser.add_argument("--page", action="store_true", help="write tables and picture into docs/")
+    parser.add_argument("--page", action="store_true", help="write tables into docs/")
     return parser.parse_args()
 
 
