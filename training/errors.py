@@ -149,7 +149,7 @@ class BadRun(TrainingError, ValueError):
 
 
 class UselessModel(TrainingError, ValueError):
-    """A model no better than a constant answer, or one that never answers one of its classes."""
+    """A model that is no better than a constant answer, in accuracy or NLL."""
 
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
@@ -158,14 +158,6 @@ class UselessModel(TrainingError, ValueError):
             "prints, or export it all the same with --anyway"
         )
         self.shortcomings = tuple(shortcomings)
-
-
-class ContradictedCalibrator(TrainingError, ValueError):
-    """Test is significantly worse with the calibrator than without it."""
-
-    def __init__(self, run: Path, contradicted: object) -> None:
-        super().__init__(f"{run} is not exported: {contradicted}, and --anyway publishes it as is")
-        self.contradicted = contradicted
 
 
 class ExportMismatch(TrainingError, ArithmeticError):

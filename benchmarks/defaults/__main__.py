@@ -91,7 +91,7 @@ def measure(folder: Path, seed: int, *, home: Path, known: dict[bytes, Maps]) ->
             regressions((fitted[0], fitted[1]), (pooled["test"], labels["test"]), classes=classes)
         ),
         defaults=achieved(evaluation.probabilities("test", "temperature"), labels["test"]),
-        refused=bool(told["shortcomings"] or told["contradiction"]),
+        refused=told["refused"],
     )
 
 

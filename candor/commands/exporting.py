@@ -76,8 +76,8 @@ def export(
     anyway: Annotated[
         bool,
         option(
-            "Also export a model that beats no constant answer or never answers a class, or whose "
-            "calibrator test contradicts.",
+            "Also export a model that beats no constant answer, and keep a calibrator that test "
+            "contradicts.",
             "--anyway",
         ),
     ] = False,

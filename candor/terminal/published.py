@@ -99,9 +99,13 @@ def _notes(card: Card, rules: Mapping[str, ThresholdRule]) -> list[RenderableTyp
         notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
     if (found := card.calibration.contradicted) is not None:
         notes.append(
-            "Published although test contradicts the calibrator: NLL "
+            f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "
+            f"published with{'' if card.calibration.applies(found) else 'out'} it: NLL "
             f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
             f"{found.ece_before:.3f} and {found.ece_after:.3f}, on {found.images} images. "
             "The card says so."
         )
+    trained = card.provenance.training
+    failures = (trained and trained.shortcomings) or ()
+    notes += [f"WARNING, also on the card: {each}." for each in failures]
     return [*notes]

@@ -21,7 +21,7 @@ from model_store.bundle.diagram import diagram_file
 from training.evaluation.caveats import Contradiction, balanced_price, contradiction
 from training.evaluation.evaluation import EVALUATED, Evaluation
 from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
-from training.evaluation.usefulness import constant_answer, shortcomings
+from training.evaluation.usefulness import beats_constant, constant_answer, shortcomings
 from training.runs.config import CandidateScore, RecipeRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
@@ -56,13 +56,22 @@ class Trained(VerbResult):
 
     @cached_property
     def shortcomings(self) -> list[str]:
-        """Why the model is of no use; empty if it is of use."""
+        """Where the model fails on test; empty if it does not."""
         if isinstance(self.evaluation, FindingsEvaluation):
             return findings_shortcomings(self.evaluation)
         record = self.result.record
         balanced = record.config.class_weights == "balanced"
         return shortcomings(
             self.evaluation, record.classes, method="temperature", balanced=balanced
+        )
+
+    @cached_property
+    def refused(self) -> bool:
+        """Whether `candor export` refuses it: it beats no constant answer."""
+        evaluation = self.evaluation
+        return bool(self.shortcomings) and (
+            isinstance(evaluation, FindingsEvaluation)
+            or not beats_constant(evaluation, "temperature")
         )
 
     @cached_property
@@ -77,6 +86,7 @@ class Trained(VerbResult):
         return {
             "run": str(self.folder),
             "shortcomings": self.shortcomings,
+            "refused": self.refused,
             "contradiction": self.contradiction and dataclasses.asdict(self.contradiction),
             **({"repeats": self.repetition.repeats(self.folder)} if self.repetition else {}),
             **self.evaluation.as_dict(),
@@ -113,15 +123,17 @@ class Trained(VerbResult):
         yield from self._advice()
 
     def _advice(self) -> Iterator[str]:
-        if self.shortcomings:
+        if self.refused:
             yield (
                 "\nWARNING: this model is of no use as it is, and `candor export` refuses it "
                 "without --anyway:"
             )
-            yield from (f"- {each}" for each in self.shortcomings)
-        elif self.contradiction:
-            yield (f"\nWARNING: `candor export` refuses it without --anyway: {self.contradiction}.")
-        else:
+        elif self.shortcomings:
+            yield "\nWARNING: this model beats a constant answer, but:"
+        yield from (f"- {each}" for each in self.shortcomings)
+        if self.contradiction:
+            yield f"\nWARNING: `candor export` leaves out the temperature: {self.contradiction}."
+        if not self.refused:
             yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
 
 

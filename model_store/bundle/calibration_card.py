@@ -102,10 +102,11 @@ class SubgroupCalibration(OpenRecord):
 
 
 class TestContradiction(OpenRecord):
-    """Figures of test images on which the calibrator is worse than none."""
+    """Figures of test images on which the calibrator `method` is worse than none."""
 
     __test__ = False  # no test for pytest
 
+    method: str
     images: int = Field(ge=1)
     nll_before: float = Field(description="mean negative log-likelihood without the calibrator")
     nll_after: float
@@ -163,7 +164,7 @@ class CalibrationCard(OpenRecord):
     )
     contradicted: TestContradiction | None = Field(
         default=None,
-        description="the calibrator was published although test is worse with it than without",
+        description="a calibrator with which test is worse than without",
     )
     subgroups: tuple[SubgroupCalibration, ...] | None = Field(
         default=None,
@@ -200,6 +201,10 @@ class CalibrationCard(OpenRecord):
             measures=measures.as_dict(),
             contradicted=contradicted,
         )
+
+    def applies(self, found: TestContradiction) -> bool:
+        """Whether the graph has the contradicted calibrator."""
+        return self.method == found.method and (self.method, self.temperature) != ("temperature", 1)
 
     @property
     def sums(self) -> BinSums:

@@ -109,7 +109,8 @@ def _calibration(card: Card) -> Iterator[str]:
     yield from _table(("measure", "value", "meaning"), _measures(calibration))
     if (found := calibration.contradicted) is not None:
         yield (
-            f"**Test contradicts the calibrator**, and it was published all the same: on "
+            f"**Test contradicts the calibrator {_text(found.method)}**, and the model was "
+            f"published with{'' if calibration.applies(found) else 'out'} it: on "
             f"{found.images:,} test images it raises the negative log-likelihood from "
             f"{found.nll_before:.3f} to {found.nll_after:.3f} (standard error "
             f"{found.nll_error:.3f}) and takes the ECE from {found.ece_before:.3f} to "
@@ -118,7 +119,9 @@ def _calibration(card: Card) -> Iterator[str]:
 
 
 def _caveats(card: Card) -> Iterator[str]:
-    calibration = card.calibration
+    calibration, trained = card.calibration, card.provenance.training
+    for each in (trained and trained.shortcomings) or ():
+        yield f"**On test** {_text(each)}.\n"
     if calibration.reference_split == "val":
         yield (
             "The calibrator was fitted on these images too, so the figures are somewhat better "

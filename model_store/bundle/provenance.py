@@ -22,6 +22,9 @@ class TrainingCard(OpenRecord):
     images: dict[str, tuple[int, ...]] = Field(
         description="number of images by split, one per class"
     )
+    shortcomings: tuple[str, ...] | None = Field(
+        default=None, description="where test shows that the model fails, as sentences"
+    )
     processes: int = Field(ge=1, description="processes that shared the work")
     device: str | None = Field(default=None, description="cpu or cuda")
     backbone_sha256: str = Field(

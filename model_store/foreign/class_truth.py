@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums, bin_index
+from calibration.calibrators.constant_answer import beats_frequencies
 from calibration.calibrators.temperature import apply_temperature, at_bound, fit_temperature
 from calibration.conformal import conformal
 from calibration.drift.answer_drift import count_answers
@@ -71,7 +72,7 @@ class ClassTruth:
             self._check_order(logits)
             self._check_useful(probabilities, truth)
         figures = _described(probabilities, truth, stored, calibrate=calibrate)
-        notes = tuple(self._notes(truth))
+        notes = tuple(self._notes(probabilities, truth))
         if calibrate and at_bound(fitted):
             notes = (
                 f"The temperature {fitted:g} is a bound of its range, so the labels do not "
@@ -104,22 +105,26 @@ class ClassTruth:
         )
 
     def _check_useful(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> None:
-        _, predicted = top_label(probabilities)
-        counts = np.bincount(truth, minlength=len(self.names))
-        constant, accuracy = int(counts.argmax()), float((predicted == truth).mean())
-        share = float(counts[constant] / len(truth))
-        if accuracy > share:
+        accuracy, share = _rates(probabilities, truth)
+        if accuracy > share or beats_frequencies(probabilities, truth):
             return
+        constant = self.names[int(np.bincount(truth).argmax())]
         raise LabeledFolderRefused(
             f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of "
-            f"{len(truth)} held-out images, and always answering {self.names[constant]!r} would be "
+            f"{len(truth)} held-out images, and always answering {constant!r} would be "
             f"right on {100 * share:.1f} %. Most likely the classes are not in the order of the "
             "model's scores (--classes), or it was trained with another preprocessing "
             "(--normalize, --size). To publish it all the same, add --anyway"
         )
 
-    def _notes(self, truth: npt.NDArray[np.int64]) -> list[str]:
+    def _notes(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> list[str]:
         notes = []
+        right, share = _rates(probabilities, truth)
+        if right <= share:
+            notes.append(
+                f"It is right on {100 * right:.1f} % of {len(truth)} held-out images, no more "
+                f"often than a constant answer ({100 * share:.1f} %)."
+            )
         if len(truth) < FEW_IMAGES:
             notes.append(
                 f"The card rests on {len(truth)} held-out images, which is few: look at its "
@@ -132,6 +137,12 @@ class ClassTruth:
                 "about those answers."
             )
         return notes
+
+
+def _rates(probabilities: Logits, truth: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Return the accuracy, and that of the best constant answer."""
+    right = top_label(probabilities)[1] == truth
+    return float(right.mean()), float(np.bincount(truth).max() / len(truth))
 
 
 def _described(

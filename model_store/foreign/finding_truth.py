@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
     UNFITTED,
@@ -66,19 +67,20 @@ class FindingTruth:
             logits: (N, K) of all labeled images.
             reference: brightness of the images.
             calibrate: whether to fit calibrators.
-            anyway: whether labels may say that the model ranks no better than chance.
+            anyway: whether labels may say that the model ranks no better than chance, and is no
+                better than the prevalences.
 
         Raises:
             LabeledFolderRefused: they say so.
         """
-        if not anyway:
-            self._check_useful(logits)
         fitted = [
             self._fitted(at, logits[:, at], calibrate=calibrate) for at in range(len(self.names))
         ]
         cards = tuple(card for card, _ in fitted)
         p = np.stack([probability for _, probability in fitted], axis=1)[self.data.held_out]
         labels = self.labels[self.data.held_out]
+        if not anyway and not beats_prevalences(p, labels, self.data.groups[self.data.held_out]):
+            self._check_useful(logits)
         known = ~np.isnan(labels)
         pooled = binary_card(p[known], labels[known] == 1, split=SPLIT)
         notes = tuple(self._notes(cards, calibrate=calibrate))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.conformal import Conformal, finding_sets
 from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
 from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_findings
@@ -159,7 +160,8 @@ def require_classes(evaluation: Evaluation | FindingsEvaluation) -> Evaluation:
 
 
 def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:
-    """Sentences that say why the model is of no use: it ranks no finding better than chance.
+    """Sentences that say why the model is of no use: it ranks no finding better than chance, and
+    its NLL is not below that of the prevalences.
 
     The lower end of an AUROC's 95 % interval is that of Hanley and McNeil 1982.
     """
@@ -168,6 +170,9 @@ def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:
     if not measured:
         return ["no finding has positives and negatives in the test split: nothing is known of it"]
     if any(each.auroc - NORMAL_95 * auroc_error(each) > 0.5 for each in measured):
+        return []
+    test = evaluation.predictions["test"]
+    if beats_prevalences(evaluation.probabilities("test", "calibrated"), test.labels, test.groups):
         return []
     best = max(each.auroc for each in measured)
     return [

@@ -1,5 +1,6 @@
 """Whether a model is of any use: it must beat the best constant answer, and give every answer that
-it is known to be needed for.
+it is known to be needed for. One that beats the constant answer in accuracy or NLL is published
+with its shortcomings; one that does not is refused.
 
 Calibration alone does not show this. A model that always says the largest class, with the frequency
 of that class as its confidence, is perfectly calibrated.
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.calibrators.constant_answer import beats_frequencies
 from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.reliability import wilson_interval
 from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
@@ -55,7 +57,7 @@ def constant_answer(
 def shortcomings(
     evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool
 ) -> list[str]:
-    """Sentences that say why the model is of no use, none if it is.
+    """Sentences that say where the model fails, none if it does not.
 
     The yardstick is accuracy on test; for a model whose training was `balanced`, which trades
     accuracy for it, the mean recall. A class counts as never answered if neither validation nor
@@ -64,6 +66,15 @@ def shortcomings(
     found = [_no_better(evaluation, classes, method=method, balanced=balanced)]
     found += _never_answered(evaluation, classes, method=method)
     return [each for each in found if each is not None]
+
+
+def beats_constant(evaluation: Evaluation, method: Method) -> bool:
+    """Whether test shows more accuracy, or at the 5 % level a lower NLL, than a constant answer."""
+    if constant_answer(evaluation, "test", method).lead > 0:
+        return True
+    known = evaluation.predictions["test"]
+    probabilities = evaluation.probabilities("test", method)
+    return beats_frequencies(probabilities, known.labels, known.groups)
 
 
 def _no_better(

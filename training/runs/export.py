@@ -25,10 +25,10 @@ from model_store.bundle.scope_graph import with_scope
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
 from training.datasets import Dataset, Split
-from training.errors import BadRun, ContradictedCalibrator, UselessModel
+from training.errors import BadRun, UselessModel
 from training.evaluation.caveats import contradiction
 from training.evaluation.evaluation import KINDS, Method, read_evaluation
-from training.evaluation.usefulness import shortcomings
+from training.evaluation.usefulness import beats_constant, shortcomings
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord, read_record
@@ -80,8 +80,9 @@ def export(
     in the graph.
 
     On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most
-    1e-4. A model that is of no use (`training.evaluation.usefulness`), or whose calibrator test
-    contradicts (`training.evaluation.caveats`), is refused unless `anyway`.
+    1e-4. A model that does not beat a constant answer (`training.evaluation.usefulness`) is refused
+    unless `anyway`. A calibrator that test contradicts (`training.evaluation.caveats`) is left out
+    unless `anyway`, and the card says so.
     For variants in other `precisions` than float32, which is always there, `dataset` must be the
     run's: they are calibrated and measured on its validation images, and one that loses more
     accuracy than `max_accuracy_loss` there is not published.
@@ -89,8 +90,8 @@ def export(
     With findings the calibrator is "temperature" or "uncalibrated", and `rules` say how the
     thresholds are chosen.
 
-    Raises BadRun, UnknownName, UselessModel, ContradictedCalibrator, ExportMismatch, or what the
-    store raises; nothing is published then.
+    Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is
+    published then.
     """
     check_precisions(precisions, calibrator)
     record = read_record(run)
@@ -111,13 +112,13 @@ def export(
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
+    contradicted = contradiction(evaluation, calibrator)
+    if contradicted and not anyway:
+        calibrator = "uncalibrated"
     balanced = record.config.class_weights == "balanced"
     found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
-    contradicted = contradiction(evaluation, calibrator)
-    if not anyway and found:
+    if found and not anyway and not beats_constant(evaluation, calibrator):
         raise UselessModel(run, found)
-    if not anyway and contradicted:
-        raise ContradictedCalibrator(run, contradicted)
     classifier, samples = load_classifier(run), _samples(run)
     fitted = evaluation.calibrators[calibrator]
     check = scope_check(run, evaluation, calibrator, record)
@@ -156,6 +157,7 @@ def export(
         described,
         {each.card.precision: each.onnx for each in variants},
         tuple(each for each in built if isinstance(each, RefusedVariant)),
+        tuple(found),
     )
     return _publish(run, record, store, name, parts)
 
@@ -168,7 +170,7 @@ def _publish(
         version=1,
         classes=record.classes,
         input=InputCard(**asdict(record.spec)),
-        provenance=_provenance(run, record),
+        provenance=_provenance(run, record, parts.shortcomings),
         input_reference=record.input_reference,
         **parts.described,
     )
@@ -229,7 +231,7 @@ def load_classifier(run: Path) -> Classifier:
     return classifier.eval()
 
 
-def _provenance(run: Path, record: RunRecord) -> Provenance:
+def _provenance(run: Path, record: RunRecord, found: tuple[str, ...]) -> Provenance:
     config, loaded = record.config, record.loaded
     choices = config.model_dump(mode="json")
     if isinstance(config.weights, Path):
@@ -249,6 +251,7 @@ def _provenance(run: Path, record: RunRecord) -> Provenance:
             choices=choices,
             loaded=asdict(loaded) | {"source": Path(loaded.source).name} if loaded else None,
             images={split: tuple(counts) for split, counts in record.counts.items()},
+            shortcomings=found or None,
             processes=record.processes,
             device=record.device,
             backbone_sha256=record.backbone_sha256,

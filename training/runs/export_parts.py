@@ -14,12 +14,14 @@ from training.runs.precisions import RefusedVariant
 
 @dataclass(frozen=True)
 class ExportParts:
-    """The graph, the card's fields about calibrators and promises, and the variants' graphs."""
+    """The graph, the card's fields about calibrators and promises, the variants' graphs, and where
+    the model fails though it is of use."""
 
     onnx: bytes
     described: Mapping[str, Any]
     variants: Mapping[str, bytes] = field(default_factory=dict)
     refused: tuple[RefusedVariant, ...] = ()
+    shortcomings: tuple[str, ...] = ()
 
 
 def verification(difference: float, samples: NDArray[np.uint8]) -> Verification:
