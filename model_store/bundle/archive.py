@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model_store.bundle.card import Card
 from model_store.image.probes import PROBE_FILE, Probes
+from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 
 _ROOT = Path(__file__).parents[2]
 HANDLER = "torchserve_handler.py"
@@ -37,7 +38,14 @@ BATCH_SIZE = 16
 BATCH_DELAY_MS = 1
 
 
-def write_archive(path: Path, *, card: Card, onnx: bytes, probes: Probes | None = None) -> None:
+def write_archive(
+    path: Path,
+    *,
+    card: Card,
+    onnx: bytes,
+    probes: Probes | None = None,
+    trained_on: TrainingDigests | None = None,
+) -> None:
     """Write an archive for the model in `onnx`.
 
     Its card has no file hashes, because it is part of the archive, and nothing that only the
@@ -48,6 +56,7 @@ def write_archive(path: Path, *, card: Card, onnx: bytes, probes: Probes | None 
         card: the model's card.
         onnx: its graph.
         probes: with which the handler checks the machine that it runs on.
+        trained_on: with which it counts images that the network has seen.
     """
     members: dict[str, bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
@@ -60,6 +69,8 @@ def write_archive(path: Path, *, card: Card, onnx: bytes, probes: Probes | None 
     }
     if probes is not None:
         members[PROBE_FILE] = probes.as_json()
+    if trained_on is not None:
+        members[DIGEST_FILE] = trained_on.as_bytes()
     members |= {name: (_ROOT / name).read_bytes() for name in _IMPORTED}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():

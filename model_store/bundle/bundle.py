@@ -88,7 +88,7 @@ def write_bundle(
         files[DIGEST_FILE] = trained_on.as_bytes()
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    write_archive(archive, card=card, onnx=onnx, probes=probes)
+    write_archive(archive, card=card, onnx=onnx, probes=probes, trained_on=trained_on)
     hashes = {
         name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*files, archive.name)
     }

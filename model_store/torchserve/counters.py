@@ -28,6 +28,10 @@ COUNTERS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
         ("reason",),
         "Requests answered with an error, by error code.",
     ),
+    "candor_training_images_total": (
+        _VERSION,
+        "Answered images that the model has seen in training, as its bundle's hashes say.",
+    ),
     "candor_torchserve_delivered_total": (_VERSION, "Answers that the monitor has."),
     "candor_torchserve_lost_total": (
         _VERSION,
@@ -59,6 +63,7 @@ class WorkerCounters:
                 self._add(name, 0, (*self._model, finding, _label(bin_number)))
         for reason in reasons:
             self._add("candor_requests_rejected_total", 0, (reason,))
+        self.trained_on(0)
         self.deliver(0)
         self.lose(0)
 
@@ -74,6 +79,10 @@ class WorkerCounters:
     def reject(self, reason: str) -> None:
         """Count a request that got an error."""
         self._add("candor_requests_rejected_total", 1, (reason,))
+
+    def trained_on(self, images: int) -> None:
+        """Count answered images that the model has seen in training."""
+        self._add("candor_training_images_total", images, self._model)
 
     def deliver(self, answers: int) -> None:
         """Count answers that the monitor has."""

@@ -40,6 +40,7 @@ from model_store.errors import (
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.image.probes import PROBE_FILE, TOLERANCE, Probes, differs_sentence
+from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 from model_store.runtime import ORT_ERRORS, open_session, ort
 from model_store.tags import read_tags
 from model_store.torchserve.answers import (
@@ -105,6 +106,8 @@ class CandorHandler:
             self._session = open_session(graph, providers, exact=True)
         if (difference := self._differs(folder / PROBE_FILE)) > TOLERANCE:
             self._refuse_or_warn(difference)
+        seen = folder / DIGEST_FILE
+        self._seen = TrainingDigests.from_bytes(seen.read_bytes()) if seen.is_file() else None
         self._counters = WorkerCounters(
             getattr(context, "metrics", None),
             model=self._card["name"],
@@ -158,6 +161,7 @@ class CandorHandler:
             of_request = [self._answer(each, next(rows)) for each in given]
             tags = given[0].tags
             answered += [(answer, tags) for answer in of_request if "error" not in answer]
+            self._count_seen(given, of_request)
             sent = [self._sent(answer) for answer in of_request]
             if _frame(requests[index]) == "all":
                 answers[index] = sent
@@ -199,6 +203,14 @@ class CandorHandler:
         return numbered | answer_of(
             self._card, graph, by, request_id=given.request_id, scope_p=scope_p, alpha=self._alpha
         )
+
+    def _count_seen(self, given: Sequence[Input], answers: Sequence[Mapping[str, Any]]) -> None:
+        """Count answered images that the network has seen."""
+        pairs = zip(given, answers, strict=True)
+        if self._seen is not None:
+            self._counters.trained_on(
+                self._seen.seen(each.pixels for each, answer in pairs if "error" not in answer)
+            )
 
     def _sent(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer as the client gets it; the record has it whole."""

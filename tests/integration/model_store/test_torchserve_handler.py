@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +21,13 @@ from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from model_store.errors import ImageError, ImageTooComplex, TagsInvalid
 from model_store.image import InputSpec, decode
+from model_store.image.training_digests import TrainingDigests
 from model_store.runtime import ort
 from model_store.store.store import Store
 from model_store.tags import read_tags
 from model_store.torchserve import handler as handler_module
 from model_store.torchserve.answers import declaration_of, logged
+from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
@@ -86,6 +89,31 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
     assert context.codes() == {1: 415, 2: 400, 3: 415, 4: 400}
     assert answers[4]["error"] == "empty_body"
     assert set(context.types.values()) == {"application/json"}
+
+
+def test_images_that_the_model_was_trained_on_are_counted(
+    tmp_path: Path, png: MakeBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build_bundle(tmp_path / "bundle")
+    seen = [decode(png(number), bundle.card.input.spec) for number in range(4)]
+    write_archive(
+        tmp_path / "tiny.mar",
+        card=bundle.card,
+        onnx=bundle.onnx,
+        trained_on=TrainingDigests.of(seen, key=bytes(16)),
+    )
+    with zipfile.ZipFile(tmp_path / "tiny.mar") as packed:
+        packed.extractall(tmp_path / "archive")
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(
+        WorkerCounters, "_add", lambda _, name, n, labels: counted.update({name: n})
+    )
+    handler, context = CandorHandler(), Context(tmp_path / "archive")
+    handler.initialize(context)
+    assert counted["candor_training_images_total"] == 0
+    handler.handle([{"body": png(number)} for number in (1, 2, 7)] + [{"body": b"text"}], context)
+    assert counted["candor_training_images_total"] == 2
+    assert counted["candor_predictions_total"] == 3
 
 
 def test_probes_that_differ_stop_the_worker_or_warn(

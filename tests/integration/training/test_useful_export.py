@@ -26,7 +26,9 @@ Rows = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(CONFIG, shades(("dark", "bright")), tmp_path_factory.mktemp("runs") / "run", pictures=False).folder
+    return train(
+        CONFIG, shades(("dark", "bright")), tmp_path_factory.mktemp("runs") / "run", pictures=False
+    ).folder
 
 
 def answering(trained: Path, out: Path, *, val: Rows, test: Rows, rare: float = 0.2) -> Path:
