@@ -19,7 +19,7 @@ from candor.terminal.tables import figure, interval, table
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
 from training.evaluation.caveats import Contradiction, balanced_price, contradiction
-from training.evaluation.evaluation import EVALUATED, Evaluation
+from training.evaluation.evaluation import EVALUATED, Evaluation, Method
 from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
 from training.evaluation.usefulness import beats_constant, constant_answer, shortcomings
 from training.runs.config import CandidateScore, RecipeRecord
@@ -69,10 +69,10 @@ class Trained(VerbResult):
     def refused(self) -> bool:
         """Whether `candor export` refuses it: it beats no constant answer."""
         evaluation = self.evaluation
-        return bool(self.shortcomings) and (
-            isinstance(evaluation, FindingsEvaluation)
-            or not beats_constant(evaluation, "temperature")
-        )
+        if isinstance(evaluation, FindingsEvaluation):
+            return bool(self.shortcomings)
+        exported: Method = "uncalibrated" if self.contradiction else "temperature"
+        return bool(self.shortcomings) and not beats_constant(evaluation, exported)
 
     @cached_property
     def contradiction(self) -> Contradiction | None:
