@@ -32,6 +32,9 @@ MAX_HEADERS: Final = 200
 PART_BYTES: Final = 2048  # of what may hold an event in each six bytes
 EVENTS: Final = 128  # headers and parts of a body that a connection may have parsed in one go
 HEAD_TIMEOUT_S: Final = 10.0
+# for which a client may read a refusal: TLS would decrypt what it sends meanwhile for 30 s
+LINGER_S: Final = 1.0
+BUFFER_BYTES: Final = 64 * 1024  # TLS would keep several times as much for each connection
 MAX_CONNECTIONS: Final = 16_384
 _MALFORMED: Final = "this is not a valid HTTP/1.1 request."
 _ONCE: Final = (b"host", b"authorization")
@@ -48,6 +51,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Accept the connection, unless there are too many; start its first head's timeout."""
         super().connection_made(transport)
         self.flow = HeldFlow(transport)
+        if transport.get_extra_info("ssl_object") is not None:
+            transport.set_write_buffer_limits(BUFFER_BYTES)
+            transport.set_read_buffer_limits(BUFFER_BYTES)  # type: ignore[attr-defined]  # uvloop's
         self._turns = parsing_turns(self.loop)
         self._unparsed = memoryview(b"")
         self._waits_for_turn = self._in_body = self._passing_over = False
@@ -66,6 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._fast_path is not None:
             self._fast_path.disconnect()
+        self._unset_keepalive_if_required()
+        self._leave_no_circle()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived. What is much work waits for its turn, unread by the parser."""
@@ -94,8 +102,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with what arrived before the answer."""
         super().on_response_complete()
+        self._leave_no_circle()
         if self._unparsed and not self._waits_for_turn:
             self._wait_for_turn()
+
+    def _leave_no_circle(self) -> None:
+        """Else what TLS buffers stays until the garbage collector looks, or a timer is over."""
+        self._fast_path = None
+        if self.scope is not None:
+            self.scope["extensions"] = {}
 
     def _wait_for_turn(self) -> None:
         self._waits_for_turn = True
@@ -110,7 +125,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """How much the parser gets at once: to the end of a head or of a body, or a small part."""
         if self._in_body:
             return self._body_left or PART_BYTES
-        end = bytes(self._unparsed[:PART_BYTES]).find(b"\r\n\r\n")
+        part = bytes(self._unparsed[:PART_BYTES])
+        if blank := len(part) - len(part.lstrip(b"\r\n")):
+            return blank  # in one go: empty lines before a head are no event
+        end = part.find(b"\r\n\r\n")
         return PART_BYTES if end < 0 else end + 4
 
     def _parse_part(self, part: bytes) -> None:
@@ -278,6 +296,8 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head % (answer.status, phrase, len(body)) + body)
         self.transport.close()
+        self._unparsed = memoryview(b"")
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 def _check_head(names: list[bytes], headers: dict[bytes, bytes], http_version: str) -> None:

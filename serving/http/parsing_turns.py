@@ -1,5 +1,6 @@
 """Connections whose input is much work for the parser take turns, so that they cannot hold up the
-event loop: together they get TURN_S of each of its turns.
+event loop: together they get TURN_S of each of its turns. Requests that they begin are work for the
+loop's next turn, so fewer connections get a turn while that takes longer than LOOP_TURN_S.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.flow_control import FlowControl
 
 TURN_S: Final = 0.002
+LOOP_TURN_S: Final = 0.005
+MOST: Final = 64
 
 
 class Parsing(Protocol):
@@ -54,6 +57,7 @@ class ParsingTurns:
         self._loop = loop
         self._waiting: deque[Parsing] = deque()
         self._scheduled = False
+        self._most = MOST  # connections that are parsed in a turn
 
     def wait(self, connection: Parsing) -> None:
         """Call `parse` of `connection` when its turn has come. It must not wait already."""
@@ -67,11 +71,18 @@ class ParsingTurns:
 
     def _take_turn(self) -> None:
         self._scheduled = False
-        ends_s = time.monotonic() + TURN_S
-        while self._waiting and time.monotonic() < ends_s:
+        begun_s = time.monotonic()
+        for _ in range(min(self._most, len(self._waiting))):
             self._waiting.popleft().parse()
+            if time.monotonic() - begun_s > TURN_S:
+                break
+        self._loop.call_soon(self._weigh, begun_s)  # after what these have begun
         if self._waiting:
             self._schedule()
+
+    def _weigh(self, begun_s: float) -> None:
+        is_slow = time.monotonic() - begun_s > LOOP_TURN_S
+        self._most = max(self._most // 2, 1) if is_slow else min(self._most + 1, MOST)
 
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, ParsingTurns] = WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import itertools
 import resource
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from model_store import kernel
 
 LOOK_S: Final = 2.0
+LOOKS: Final = 5
 GROWTH_BYTES: Final = 16 * 2**20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGEST_MMAP_THRESHOLD: Final = 32 * 2**20  # that glibc accepts
@@ -37,15 +39,16 @@ def return_freed_memory() -> None:
 
 
 async def keep_returning_memory() -> None:
-    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it
-    is cancelled.
+    """Look every LOOK_S, and return memory if the process has grown by GROWTH_BYTES, and at every
+    LOOKS-th look. Ends when it is cancelled.
 
-    What is in use stays, so the next look compares with what was left.
+    What is in use stays, so the next look compares with what was left. What is freed later would
+    stay too, if only growth counted.
     """
     left = resident_bytes()
-    while True:
+    for look in itertools.count(1):
         await asyncio.sleep(LOOK_S)
-        if resident_bytes() > left + GROWTH_BYTES:
+        if look % LOOKS == 0 or resident_bytes() > left + GROWTH_BYTES:
             await asyncio.to_thread(return_freed_memory)
             left = resident_bytes()
         left = min(left, resident_bytes())

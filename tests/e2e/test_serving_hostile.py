@@ -50,6 +50,13 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def tls_siege(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Siege]:
+    with Siege(tmp_path_factory.mktemp("tls"), certificate) as started:
+        yield started
+        assert started.left_mb() < LEFT_MB  # it was 300 MB that the garbage collector had to find
+
+
 @pytest.mark.parametrize(
     "name", [*WORST, *(pytest.param(name, marks=pytest.mark.nightly) for name in OTHERS)]
 )
@@ -76,6 +83,16 @@ WORST_FLOODS = ["trailers", "chunks of a byte to a health check", "requests with
     ],
 )
 def test_connections_without_a_token_stop_nobody(siege: Siege, kind: str) -> None:
+    flood(siege, kind)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", sorted(FLOODS))
+def test_connections_over_tls_stop_nobody(tls_siege: Siege, kind: str) -> None:
+    flood(tls_siege, kind)
+
+
+def flood(siege: Siege, kind: str) -> None:
     before_mb = memory_mb(siege.server.process.pid)
     watched = siege.flood(kind, connections=100, seconds=4)
     assert watched.peak_mb - before_mb < FLOOD_MB, watched

@@ -14,6 +14,7 @@ from serving.inference.freed_memory import (
     resident_bytes,
     return_freed_memory,
 )
+from tests.builders.processes import PATIENCE_S
 
 
 def scattered(size_bytes: int) -> None:
@@ -29,6 +30,25 @@ def scattered(size_bytes: int) -> None:
     library.malloc(100_000)  # keeps the heap from shrinking by itself
     for block in blocks:
         library.free(block)
+
+
+def test_what_is_freed_after_a_look_is_returned_without_growth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a flood, at whose end nothing grows any more."""
+    returned: list[int] = []
+    monkeypatch.setattr(freed_memory, "LOOK_S", 0)
+    monkeypatch.setattr(freed_memory, "resident_bytes", lambda: GROWTH_BYTES)
+    monkeypatch.setattr(freed_memory, "return_freed_memory", lambda: returned.append(1))
+
+    async def rest() -> None:
+        keeping = asyncio.create_task(keep_returning_memory())
+        async with asyncio.timeout(PATIENCE_S):
+            while not returned:
+                await asyncio.sleep(0)
+        keeping.cancel()
+
+    asyncio.run(rest())
 
 
 def test_a_server_that_has_grown_returns_what_it_freed(monkeypatch: pytest.MonkeyPatch) -> None:
