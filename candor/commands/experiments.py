@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -193,20 +193,6 @@ def select(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     first_seed: FirstSeedOption = 0,
-    reference: Annotated[
-        str | None,
-        option(
-            "Labeled sample from the place of use, a data set or test:N, that chooses and "
-            "calibrates instead of validation."
-        ),
-    ] = None,
-    recipe: Annotated[
-        Literal["auto", "fixed"],
-        option(
-            "auto: each method with every candidate that `candor train` would try on this data; "
-            "fixed: with the options given here alone."
-        ),
-    ] = "auto",
     accuracy_loss: Annotated[
         float, option("Accuracy that a choice may lose on validation.")
     ] = 0.01,
@@ -220,7 +206,6 @@ def select(
     Example: candor experiment select --data images --seeds 3
     """
     from training.experiments.choice import Limits
-    from training.experiments.reference import with_reference
     from training.experiments.select import recipe_grids
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
@@ -228,12 +213,7 @@ def select(
     grid, folder = grid_of("select", **_given(context)), _folder(out, "select")
     with _opened(grid, folder, jobs) as inputs:
         datasets, data_folder = inputs["datasets"], inputs["data_folder"]
-        if reference is not None:
-            datasets = {
-                name: with_reference(each, reference, cache=cache_folder())
-                for name, each in datasets.items()
-            }
-        grids = recipe_grids(grid, datasets, data_folder) if recipe == "auto" else (grid,)
+        grids = recipe_grids(grid, datasets, data_folder)
         cells = [cell for each in grids for cell in each.cells(datasets, data_folder)]
         results, notes = inputs["runner"].run(cells, datasets)
     found = run_selection(results, limits=Limits(accuracy_loss, nll_share))

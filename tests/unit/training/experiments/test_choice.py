@@ -7,13 +7,10 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.calibrators.histogram import Histogram
 from calibration.measures.metrics import ece, top_label
-from training.datasets import SPLIT_NAMES, ArrayImages, Dataset, Split, SplitName, fingerprint
-from training.datasets.errors import BadDataset
 from training.errors import BadChoice
 from training.evaluation.evaluation import Predictions
 from training.experiments.cell import Cell, CellResult
 from training.experiments.choice import Candidate, Limits, choose
-from training.experiments.reference import with_reference
 from training.experiments.select import select
 from training.runs.config import TrainConfig
 
@@ -101,66 +98,6 @@ class TestSelection:
         rows = found.as_rows()
         assert [row["chosen"] for row in rows].count(True) == 1
         assert len(rows) == 10
-
-
-class TestReference:
-    @pytest.fixture
-    def dataset(self) -> Dataset:
-        return self.made(0, groups=None)
-
-    def made(self, seed: int, *, groups: NDArray[np.int64] | None) -> Dataset:
-        generator = np.random.default_rng(seed)
-        splits: dict[SplitName, Split] = {}
-        for name in SPLIT_NAMES:
-            pixels = generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)
-            splits[name] = Split(ArrayImages(pixels), np.arange(20) % 2, groups)
-        return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))
-
-    def test_test_keeps_the_other_images(self, dataset: Dataset) -> None:
-        found = with_reference(dataset, "test:6")
-        test = dataset.splits["test"]
-        taken, left = found.splits["val"], found.splits["test"]
-        assert (len(taken), len(left)) == (6, 14)
-        assert np.bincount(taken.labels).tolist() == [3, 3]
-        assert sorted((*taken.digests, *left.digests)) == sorted(test.digests)
-        assert found.splits["train"] is dataset.splits["train"]
-        assert found.fingerprint != dataset.fingerprint
-        by_digest = dict(zip(test.digests, test.labels, strict=True))
-        assert [by_digest[each] for each in left.digests] == left.labels.tolist()
-
-    def test_patients_are_not_divided(self) -> None:
-        found = with_reference(self.made(0, groups=np.arange(20) // 4), "test:8")
-        sides = [set(found.splits[name].groups.tolist()) for name in ("val", "test")]  # type: ignore[union-attr]
-        assert sides[0].isdisjoint(sides[1])
-        assert sides[0]
-
-    @pytest.mark.parametrize("asked", ["test:0", "test:20", "test:some"])
-    def test_an_invalid_number_of_test_images_is_refused(
-        self, dataset: Dataset, asked: str
-    ) -> None:
-        with pytest.raises(BadDataset, match="1 to 19"):
-            with_reference(dataset, asked)
-
-    def test_the_splits_of_another_data_set_are_joined(
-        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        other = self.made(1, groups=None)
-        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
-        found = with_reference(dataset, "elsewhere")
-        assert len(found.splits["val"]) == 60
-        assert found.splits["val"].images.encoded(45) == other.splits["test"].images.encoded(5)
-        assert found.splits["test"] is dataset.splits["test"]
-
-    def test_images_of_test_and_other_classes_are_refused(
-        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        others = Dataset("other", ("a", "c"), 1, 8, dataset.splits, "f")
-        for other, said in ((dataset, "20 of its images"), (others, "expected a, b")):
-            monkeypatch.setattr(
-                "training.experiments.reference.load_dataset", lambda *_, other=other, **__: other
-            )
-            with pytest.raises(BadDataset, match=said):
-                with_reference(dataset, "other")
 
 
 def _softmax(logits: NDArray[np.float32]) -> Floats:
