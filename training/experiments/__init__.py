@@ -8,5 +8,5 @@ cell.py       one training run, kept on disk, so every experiment can be resumed
 summary.py    cells -> measures by calibrator, mean and interval over seeds; table.py: as text
 compare.py    Tables 1, 2 and 3, beside the figures of paper.py
 figures.py    Figures 1, 2, 4 and 5; toy.py: Figure 3; pictures.py draws them
-select.py     a method for your own data by choice.py, on validation or reference.py's sample
+select.py     a method for your own data by choice.py, on validation
 """
