@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from monitoring.ledger.database import Ledger as Ledger
     from monitoring.reports.report import Report as Report
     from monitoring.reports.report import calibration_report as calibration_report
+    from serving.client import AsyncClient as AsyncClient
     from serving.client import Client as Client
     from serving.client import ServerRefused as ServerRefused
     from serving.inference.predictor import Predictor as Predictor
@@ -75,7 +76,7 @@ _MODULES = {
     "model_store.store.store": ("Store",),
     "monitoring.ledger.database": ("Ledger",),
     "monitoring.reports.report": ("Report", "calibration_report"),
-    "serving.client": ("Client", "ServerRefused"),
+    "serving.client": ("AsyncClient", "Client", "ServerRefused"),
     "serving.inference.predictor": ("Predictor", "open_predictor"),
     "training.datasets": ("Dataset", "load_dataset"),
     "training.evaluation.estimator": ("ProbabilityCalibrator",),

@@ -5,15 +5,19 @@ It is a single file and needs only httpx, so that you can copy it into a project
     with Client("http://127.0.0.1:8080") as client:
         answer = client.predict(Path("x-ray.png"), model="pneumonia")
         client.feedback([{"prediction_id": answer["prediction_id"], "label": "normal"}])
+
+AsyncClient has the same methods as coroutines, which run in threads.
 """
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, cast
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -21,6 +25,10 @@ import httpx
 
 Json: TypeAlias = dict[str, Any]
 ItemProgress: TypeAlias = Callable[[int, int], object]
+_Options = ParamSpec("_Options")
+_Result = TypeVar("_Result")
+
+THREADS = 32  # of an AsyncClient: more calls at once wait
 
 ATTEMPT = "X-Candor-Attempt"  # 1: this key is new, so the server need not look for its answer
 
@@ -198,7 +206,7 @@ class Client:
         version: int | None = None,
         connections: int = 8,
         progress: ItemProgress = lambda _done, _total: None,
-    ) -> Iterator[Json | ServerRefused]:
+    ) -> Generator[Json | ServerRefused]:
         """The answers for `images` in order; a refused image has its ServerRefused instead.
 
         Up to `connections` requests run at a time, so that the server can batch them. `progress` is
@@ -247,6 +255,64 @@ class Client:
             attempt += 1
             if ATTEMPT in options.get("headers", {}):
                 options["headers"][ATTEMPT] = str(attempt).encode()
+
+
+def _in_thread(
+    call: Callable[Concatenate[Client, _Options], _Result],
+) -> Callable[Concatenate["AsyncClient", _Options], Coroutine[Any, Any, _Result]]:
+    @wraps(call)
+    async def method(
+        self: "AsyncClient", /, *args: _Options.args, **options: _Options.kwargs
+    ) -> _Result:
+        return await self._run(partial(call, self._client, *args, **options))
+
+    return method
+
+
+class AsyncClient:
+    """The same client for asyncio: it takes what Client takes, and its methods are coroutines.
+
+    Close it with `aclose`, or use it in an `async with`.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._client = Client(url, **options)
+        self._threads = ThreadPoolExecutor(THREADS)
+
+    predict = _in_thread(Client.predict)
+    predict_frames = _in_thread(Client.predict_frames)
+    feedback = _in_thread(Client.feedback)
+    upload = _in_thread(Client.upload)
+    declare = _in_thread(Client.declare)
+    calibration = _in_thread(Client.calibration)
+    models = _in_thread(Client.models)
+    only_model = _in_thread(Client.only_model)
+    ready = _in_thread(Client.ready)
+
+    async def predict_many(
+        self, images: Sequence[bytes | Path], **options: Any
+    ) -> AsyncIterator[Json | ServerRefused]:
+        """See Client.predict_many."""
+        answers = self._client.predict_many(images, **options)
+        try:
+            for _ in images:
+                yield await self._run(partial(next, answers))
+        finally:
+            await asyncio.to_thread(answers.close)  # the own threads may have ended
+
+    async def aclose(self) -> None:
+        """Wait for running calls and close the connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _run(self, call: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 def usable_token(text: str) -> str:

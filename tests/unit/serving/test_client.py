@@ -1,5 +1,6 @@
 """The client against a scripted server."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.client import Client, RetryPolicy, ServerRefused
+from serving.client import AsyncClient, Client, RetryPolicy, ServerRefused
 
 
 def busy() -> httpx.Response:
@@ -147,3 +148,40 @@ def test_a_token_is_sent() -> None:
     client, script = client_of(answer({"models": []}), token="secret")
     client.models()
     assert script.requests[0].headers["Authorization"] == "Bearer secret"
+
+
+def test_methods_are_coroutines_too(naps: list[float]) -> None:
+    refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
+    script = Script([busy(), answer({"predicted": "a"}), answer({}), refused, answer({})])
+
+    async def asked() -> list[Any]:
+        transport = httpx.MockTransport(script)
+        async with AsyncClient("http://server", token="word", transport=transport) as client:
+            first = await client.predict(b"image", model="m", tags={"site": "A"})
+            many = client.predict_many([b"x"] * 3, model="m", connections=1)
+            return [first, *[answer async for answer in many]]
+
+    first, *many = asyncio.run(asked())
+    assert first == {"predicted": "a"}
+    assert [isinstance(each, ServerRefused) for each in many] == [False, True, False]
+    assert naps == [3.0]
+    assert {request.headers["Authorization"] for request in script.requests} == {"Bearer word"}
+
+
+def test_whoever_stops_early_gets_no_error() -> None:
+    async def first() -> Any:
+        script = Script([answer({"predicted": "a"})] * 9)
+        transport = httpx.MockTransport(script)
+        async with AsyncClient("http://server", transport=transport) as client:
+            async for one in client.predict_many([b"x"] * 9, model="m", connections=2):
+                return one
+        return None
+
+    assert asyncio.run(first()) == {"predicted": "a"}
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def methods(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")} - {"close", "aclose"}
+
+    assert methods(AsyncClient) == methods(Client)
