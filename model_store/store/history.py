@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from model_store.bundle.manifest import MAX_VERSION, Digest
 from model_store.bundle.records import ClosedRecord
 from model_store.errors import HistoryError
-from model_store.store.alias import Alias, Who, Why, made_now
+from model_store.store.alias import PRODUCTION, Alias, Who, Why, made_now
 from model_store.store.storage import Storage
 
 HISTORY_FILE = "history.jsonl"
@@ -131,6 +131,15 @@ def published_digest(storage: Storage, model: str, version: int) -> str | None:
     events = known_events(_read(storage, model) or b"")
     published = (each for each in events if each.action == "published")
     return {each.version: each.digest for each in published}.get(version)
+
+
+def tried_versions(storage: Storage, model: str) -> set[int]:
+    """Return the versions that were in production once, or whose canary was aborted."""
+    return {
+        each.version
+        for each in known_events(_read(storage, model) or b"")
+        if each.version and (each.alias == PRODUCTION or each.action == "canary aborted")
+    }
 
 
 def _read(storage: Storage, model: str) -> bytes | None:

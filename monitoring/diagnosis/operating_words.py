@@ -1,8 +1,9 @@
 """The words for operating points, for terminal, page and report."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL, TAG
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
 from calibration.wording import counted, percent
@@ -22,22 +23,52 @@ _RATES: Final = {
 
 def rate_words(rate: LiveRate, finding: str = "") -> str:
     """Name a rate: of which class or finding, and where."""
-    group = rate.group
-    where = "" if group.key == ALL else f" at {group.key.removeprefix(TAG)} {group.values[0]}"
-    return f"{_RATES[rate.name]} of {finding or rate.of}{where}"
+    return named_rate(rate.name, finding or rate.of, tag_of_group(rate.group))
+
+
+def named_rate(name: str, of: str, tag: str | None) -> str:
+    """Name a rate, a `RateName`, of answers with a tag such as `site=B`, or of all.
+
+    >>> named_rate("ppv", "Edema", "site=B")
+    'PPV of Edema at site B'
+    """
+    where = f" at {tag.replace('=', ' ', 1)}" if tag else ""
+    return f"{_RATES[RateName(name)]} of {of}{where}"
+
+
+def tag_of_group(group: AnswerGroup) -> str | None:
+    """Return the tag that a group of answers has, None of all answers."""
+    return None if group.key == ALL else f"{group.key.removeprefix(TAG)}={group.values[0]}"
 
 
 def lower_words(found: OperatingPoints, finding: str = "") -> Iterator[str]:
     """Say how far the first rate that is lower is below what the card promises."""
     for each in found.lower[:1]:
-        if each.promise is None:
-            continue
-        since = "" if each.since_s is None else f" since {day(each.since_s)}"
-        yield (
-            f"{capital(rate_words(each, finding))} is {percent(each.rate.estimate)}{since} "
-            f"({percent(each.rate.lower)} to {percent(each.rate.upper)}); the card promises "
-            f"{percent(each.promise.lower)} to {percent(each.promise.upper)}."
-        )
+        yield lower_sentence(as_detail(each, finding))
+
+
+def as_detail(rate: LiveRate, finding: str = "") -> dict[str, Any]:
+    """Return what the history keeps of a rate that is lower than promised."""
+    promise = rate.promise
+    return {
+        "rate": rate.name.value,
+        "of": finding or rate.of,
+        "tag": tag_of_group(rate.group),
+        "since_s": rate.since_s,
+        "interval": [rate.rate.estimate, rate.rate.lower, rate.rate.upper],
+        "promise": None if promise is None else [promise.lower, promise.upper],
+    }
+
+
+def lower_sentence(detail: Mapping[str, Any]) -> str:
+    """Say how far a rate is below its promise, from `as_detail`."""
+    since = "" if detail["since_s"] is None else f" since {day(detail['since_s'])}"
+    is_now, least, most = map(percent, detail["interval"])
+    promised = " to ".join(map(percent, detail["promise"] or ()))
+    return (
+        f"{capital(named_rate(detail['rate'], detail['of'], detail['tag']))} is {is_now}{since} "
+        f"({least} to {most}); the card promises {promised}."
+    )
 
 
 def lower_rates(found: OperatingPoints, finding: str = "") -> str:

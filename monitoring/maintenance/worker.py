@@ -1,5 +1,5 @@
 """Background work of a process: it looks for models that others registered; if it leads, it prunes,
-writes alarms of doubtful images, and acts on alarms.
+writes alarms of doubtful images and operating points, and acts on drift alarms.
 
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after
 each UTC day. If two processes lead for a moment, nothing is lost: pruning twice does what pruning
@@ -19,6 +19,7 @@ from contextlib import closing
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
+from monitoring.diagnosis.lower_rates import note_lower_rates
 from monitoring.drift.scope_watch import note_alarms
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger import ended_sessions, pictures
@@ -97,7 +98,7 @@ class MaintenanceWorker:
                 if waited_s >= self._models_s:
                     waited_s = 0.0
                     self._look_for_models()
-                    self._note_doubtful()
+                    self._note_alarms()
                     self._look_for_alarms()
                     self._drop_expired(trusted_ns)
                 self._ending.wait(self._look_s)
@@ -170,16 +171,17 @@ class MaintenanceWorker:
         except SQLAlchemyError as error:
             _log.warning("what has expired was not deleted, and will be later: %s", error)
 
-    def _note_doubtful(self) -> None:
-        """Write alarms of doubtful images, once in an hour: days that are over seldom change."""
+    def _note_alarms(self) -> None:
+        """Write alarms of doubtful images and of operating points, once in an hour."""
         hour = self._ledger.clock() // HOUR_NS
         if not self.leads or hour == self._noted_hour:
             return
         try:
             note_alarms(self._ledger)
+            note_lower_rates(self._ledger)
             self._noted_hour = hour
         except SQLAlchemyError as error:
-            _log.warning("doubtful images could not be counted, and will be later: %s", error)
+            _log.warning("alarms could not be written, and will be later: %s", error)
 
     def _look_for_alarms(self) -> None:
         if self._on_alarm is None or not self.leads:

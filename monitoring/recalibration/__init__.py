@@ -8,8 +8,10 @@ version.
     promises.py         referral threshold and prediction sets on held-out labels
     subgroup_card.py    the calibrators of subgroups in a card
     next_card.py        the card of the next version, and what it may promise
+    draft.py            a recalibration with its card, and what speaks against it
     publication.py      the next version in the store
     preview.py          all this in words and figures, before it is published
+    limits.py           how far a process may go by itself
     on_alarm.py         what a process does by itself while a drift alarm is active
     outcomes.py         what became of a recalibration, in the history
 
@@ -18,9 +20,10 @@ row, so a calibrator fitted on them continues those that gave them. The network 
 """
 
 from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers
+from monitoring.recalibration.draft import Recalibration
 from monitoring.recalibration.preview import preview_of
 from monitoring.recalibration.proposal import ClassChange, Proposal, propose
-from monitoring.recalibration.publication import Recalibration, recalibrate
+from monitoring.recalibration.publication import recalibrate
 from monitoring.recalibration.subgroup import read_group
 
 __all__ = [

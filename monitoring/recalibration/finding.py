@@ -18,6 +18,9 @@ from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.finding_reference import finding_card
+from model_store.store.history import tried_versions
+from model_store.store.retirement import retirements
+from model_store.store.store import Store
 from monitoring.errors import FindingNeeded, FindingUnknown
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
@@ -64,6 +67,20 @@ def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[
     return new.model_copy(update=changes), [*dropped, *lost, *dropped_too]
 
 
+def waiting(store: Store, parent: Card) -> Card | None:
+    """Return the card of the newest recalibration of a version with findings that nobody has
+    promoted, retired, or ended the canary of; in the precision of `parent`. None without one.
+    """
+    name = parent.name
+    over = tried_versions(store.storage, name) | set(retirements(store.storage, name))
+    for version in reversed(store.versions(name)):
+        if version > parent.version and version not in over:
+            card = store.read(name, version, signed=False).card
+            if card.provenance.parent_version == parent.version:
+                return card if card.precisions == parent.precisions[:1] else None
+    return None
+
+
 def with_finding(card: Card, changed: FindingCard) -> dict[str, Any]:
     """Return what a changed finding changes of the whole card."""
     findings = tuple(changed if each.name == changed.name else each for each in card.findings or ())
@@ -80,10 +97,10 @@ def with_finding(card: Card, changed: FindingCard) -> dict[str, Any]:
     return {"findings": findings, "calibration": pooled, "verification": None}
 
 
-def changes(parent: Card, child: Card, finding: str) -> bool:
-    """Whether a recalibration of `finding` ('' of exclusive classes) made `child` of `parent`."""
-    return not finding or question_of(parent, finding).findings != (
-        question_of(child, finding).findings
+def changes(earlier: Card, later: Card, finding: str) -> bool:
+    """Whether a recalibration of `finding` ('' of exclusive classes) lies between two versions."""
+    return not finding or question_of(earlier, finding).findings != (
+        question_of(later, finding).findings
     )
 
 

@@ -28,18 +28,19 @@ def next_card(
     card: Card,
     proposal: Proposal,
     *,
+    kept: Card,
     recalibrated_by: Literal["person", "alarm"],
     other_precisions: Sequence[str] = (),
 ) -> tuple[Card, tuple[str, ...]]:
     """Return the card with new calibrator, reference and promises; and what is dropped.
 
     The new version has the precision of `card` alone, because no label says how well the remedy
-    suits the others.
+    suits the others. `kept`: the card whose other findings it keeps, of `card`'s precision.
     """
     changes: dict[str, Any]
     if proposal.finding:
         changed, dropped = next_finding(card.of_finding(proposal.finding), proposal)
-        changes = with_finding(card, changed)
+        changes = with_finding(kept, changed)
     elif proposal.group is None:
         changes, dropped = _for_all(card, proposal)
     else:
@@ -53,7 +54,7 @@ def next_card(
     }
     changes |= {
         "provenance": card.provenance.model_copy(update=made),
-        "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
+        "dropped_promises": (*(kept.dropped_promises or ()), *dropped) or None,
         "variants": None,
         "files": {},
     }

@@ -2,24 +2,25 @@
 recalibration.
 
 It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that
-refuses. One alarm leads to at most one version, so a rollback stays. Labels that may be chosen are
-never enough to publish. Every attempt is noted before it begins and after it ends: a process that
-dies in between has used up the attempt, and what it published is found and noted by the next one.
+refuses. One alarm leads to at most one version, so a rollback stays; findings in alarm at the same
+time share one. Labels that may be chosen are never enough to publish. Every attempt is noted
+before it begins and after it ends: a process that dies in between has used up the attempt, and what
+it published is found and noted by the next one.
 """
 
 import logging
 import shlex
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
 
-import numpy as np
 from prometheus_client import Counter
 
-from calibration.bins import FloatArray
-from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import running_canary
+from model_store.store.history import tried_versions
 from model_store.store.store import Store
 from monitoring.diagnosis.detectors import Drift, find_drift
 from monitoring.diagnosis.diagnosis import diagnose
@@ -30,67 +31,14 @@ from monitoring.drift import events
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.versions import choose, family, of_model
+from monitoring.ledger.versions import choose, family
 from monitoring.recalibration.answers import AnswerFilter
+from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.finding import changes, question_of
+from monitoring.recalibration.limits import AlarmPolicy, last_by_person
 from monitoring.recalibration.outcomes import attempts, claim, note
-from monitoring.recalibration.publication import Recalibration, harm, publish_draft, recalibrate
+from monitoring.recalibration.publication import publish_draft, recalibrate
 from monitoring.reports import recalibrations as outcomes
-
-
-@dataclass(frozen=True)
-class RecalibrationLimits:
-    """The largest change that is made without a person.
-
-    Attributes:
-        factor: by which a temperature, or a class's share of it, may rise or fall; at least 1.
-        bias: by which the bias of a class may change, in nats.
-    """
-
-    factor: float = 2.0
-    bias: float = 1.0
-
-    def excess(self, start: CalibrationCard, end: CalibrationCard) -> str | None:
-        """Say how the change from `start` to `end` exceeds the limits; None if it does not.
-
-        >>> same = {"class_bias": None, "class_weight": None}
-        >>> card = CalibrationCard.model_construct(temperature=1.0, **same)
-        >>> RecalibrationLimits().excess(card, card.model_copy(update={"temperature": 3.0}))
-        'It changes the temperature by a factor of 3.00; the limit is 2.00.'
-        """
-        ratio = np.abs(np.log(_scale(end) / _scale(start)))
-        factor, bias = float(np.exp(np.max(ratio))), float(np.abs(_bias(end) - _bias(start)).max())
-        if factor > self.factor:
-            return (
-                f"It changes the temperature by a factor of {factor:.2f}; the limit is "
-                f"{self.factor:.2f}."
-            )
-        if bias > self.bias:
-            return f"It changes a bias by {bias:.2f} nats; the limit is {self.bias:.2f}."
-        return None
-
-
-def last_by_person(store: Store, card: Card) -> Card:
-    """Return the nearest ancestor that no process made because of an alarm, or `card`.
-
-    A chain that is no longer in the store ends at its oldest version.
-    """
-    while (
-        card.provenance.recalibrated_by == "alarm"
-        and card.provenance.parent_version in store.versions(card.name)
-    ):
-        card = store.read(card.name, card.provenance.parent_version).card
-    return card
-
-
-def _scale(calibration: CalibrationCard) -> FloatArray:
-    """Return by what logits are multiplied, one factor for all classes or one each."""
-    return np.atleast_1d(np.array(calibration.class_weight or 1.0)) / calibration.temperature
-
-
-def _bias(calibration: CalibrationCard) -> FloatArray:
-    return np.atleast_1d(np.array(calibration.class_bias or 0.0, dtype=np.float64))
-
 
 _log = logging.getLogger(__name__)
 
@@ -103,25 +51,6 @@ MAY_CHANGE: Final = (
 )
 ON_TRIAL: Final = "It was not promoted, since a canary is running."
 FOUND: Final = "It was found after an interruption."
-
-
-@dataclass(frozen=True)
-class AlarmPolicy:
-    """What may be done without a person.
-
-    Attributes:
-        action: how far it goes.
-        interval_s: least time between two attempts for a model.
-        min_labels: fewest labels since the drift began, and fewest new ones since the last attempt.
-        label_changes: whether remedies are considered that may change the predicted class.
-        limits: the largest change.
-    """
-
-    action: Literal["propose", "publish", "promote"]
-    interval_s: float = 86_400.0
-    min_labels: int = 100
-    label_changes: bool = False
-    limits: RecalibrationLimits = field(default_factory=RecalibrationLimits)
 
 
 @dataclass(frozen=True)
@@ -155,6 +84,13 @@ class ActiveAlarm:
             if event.detail.get("version")
         ]
 
+    @property
+    def to_promote(self) -> int | None:
+        """The version that was published in order to be promoted, and is not noted as promoted."""
+        last = self.published[-1] if self.published else {}
+        waits = last.get("outcome") == outcomes.PUBLISHED and last.get("promoting")
+        return last["version"] if waits else None
+
 
 class AlarmResponder:
     """Acts on the drift alarms of the models in a store. For one process at a time: the leader."""
@@ -165,17 +101,15 @@ class AlarmResponder:
         self._ledger, self._store, self._policy, self._counter = ledger, store, policy, counter
 
     def look(self) -> None:
-        """Look at every model in production, and act where an alarm is active.
-
-        Of the findings in alarm, the one whose last attempt is oldest has the first turn.
-        """
+        """Look at every model in production, and act where an alarm is active."""
         for model in self._store.models():
             for outcome in outcomes.OUTCOMES:
                 self._counter.labels(model, outcome)
             alarms = self._find_alarms(model)
-            for alarm in sorted(alarms, key=lambda each: each.last.at_ns if each.last else 0):
-                if self._store.production(model) == alarm.version:
-                    self._respond(alarm)
+            self._finish([alarm for alarm in alarms if alarm.to_promote])
+            due = [alarm for alarm in alarms if self._is_open(alarm) and self._is_due(alarm)]
+            if due and self._store.production(model) == due[0].version and self._claim(due):
+                self._attempt(due)
 
     def _find_alarms(self, model: str) -> list[ActiveAlarm]:
         version = self._store.production(model)
@@ -197,25 +131,29 @@ class AlarmResponder:
                     alarms.append(ActiveAlarm(*question, drift, history, attempts_ns))
         return alarms
 
-    def _respond(self, alarm: ActiveAlarm) -> None:
-        published, last = alarm.published, alarm.last
-        if published:
-            # A process that died after it published in order to promote has not promoted.
-            if published[-1]["outcome"] == outcomes.PUBLISHED and published[-1].get("promoting"):
-                self._promote(alarm, published[-1]["version"])
-        elif (
-            last is not None
-            and last.kind == RECALIBRATING
-            and (lost := self._lost_version(alarm, since_ns=last.at_ns))
-        ):
+    def _finish(self, alarms: Sequence[ActiveAlarm]) -> None:
+        """Promote what a process published in order to promote, and died before it did."""
+        if alarms:
+            self._promote(alarms, max(alarm.to_promote or 0 for alarm in alarms))
+
+    def _is_open(self, alarm: ActiveAlarm) -> bool:
+        """Whether this alarm has led to no version; one that was not noted is noted now."""
+        last = alarm.last
+        if alarm.published:
+            return False
+        if last is None or last.kind != RECALIBRATING:
+            return True
+        if lost := self._lost_version(alarm, since_ns=last.at_ns):
             self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": lost, "reason": FOUND})
-        elif self._is_due(alarm) and claim(
+        return not lost
+
+    def _claim(self, alarms: Sequence[ActiveAlarm]) -> bool:
+        return claim(
             self._ledger,
-            alarm.watched_version_id,
-            seen_attempts=len(alarm.attempts_ns),
-            model=alarm.model,
-        ):
-            self._attempt(alarm)
+            [alarm.watched_version_id for alarm in alarms],
+            model=alarms[0].model,
+            seen_attempts=len(alarms[0].attempts_ns),
+        )
 
     def _is_due(self, alarm: ActiveAlarm) -> bool:
         elapsed_s = (self._ledger.clock() - max(alarm.attempts_ns, default=0)) / 1e9
@@ -226,28 +164,48 @@ class AlarmResponder:
         )
         return elapsed_s >= self._policy.interval_s and new >= self._policy.min_labels
 
-    def _attempt(self, alarm: ActiveAlarm) -> None:
-        if objection := self._objection(alarm):
-            self._note(alarm, {"outcome": outcomes.REFUSED, "reason": objection})
-            return
+    def _attempt(self, alarms: Sequence[ActiveAlarm]) -> None:
+        """Try each finding, on what the ones before it change, and publish all as one version."""
+        drafts: list[tuple[ActiveAlarm, Recalibration]] = []
+        for alarm in alarms:
+            with self._noting(alarm):
+                drafted = self._draft(alarm, onto=drafts[-1][1] if drafts else None)
+                if self._is_allowed(alarm, drafted):
+                    drafts.append((alarm, drafted))
+        if drafts:
+            with self._noting(*(alarm for alarm, _ in drafts)):
+                self._publish(drafts)
+
+    @contextmanager
+    def _noting(self, *alarms: ActiveAlarm) -> Iterator[None]:
+        """Note why a recalibration was refused or failed."""
         try:
-            drafted = recalibrate(
-                self._ledger,
-                self._store,
-                alarm.model,
-                version=alarm.version,
-                finding=alarm.finding or None,
-                answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
-                min_labels=self._policy.min_labels,
-                allow_label_changes=self._policy.label_changes,
-                publish=False,
-                by="alarm",
-            )
-            self._act(alarm, drafted)
+            yield
         except RecalibrationRefused as refused:
-            self._note(alarm, {"outcome": outcomes.REFUSED, "reason": str(refused)})
+            detail = {"outcome": outcomes.REFUSED, "reason": str(refused)}
         except (ModelStoreError, OSError) as error:
-            self._note(alarm, {"outcome": outcomes.FAILED, "reason": f"{error}."})
+            detail = {"outcome": outcomes.FAILED, "reason": f"{error}."}
+        else:
+            return
+        for alarm in alarms:
+            self._note(alarm, detail)
+
+    def _draft(self, alarm: ActiveAlarm, *, onto: Recalibration | None) -> Recalibration:
+        if objection := self._objection(alarm):
+            raise RecalibrationRefused(objection)
+        return recalibrate(
+            self._ledger,
+            self._store,
+            alarm.model,
+            version=alarm.version,
+            finding=alarm.finding or None,
+            answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
+            min_labels=self._policy.min_labels,
+            allow_label_changes=self._policy.label_changes,
+            publish=False,
+            by="alarm",
+            onto=onto,
+        )
 
     def _objection(self, alarm: ActiveAlarm) -> str:
         """Why the diagnosis speaks against a recalibration of all answers; empty if it does not."""
@@ -262,8 +220,8 @@ class AlarmResponder:
             return ""
         return f"{words_of(found).title}."
 
-    def _act(self, alarm: ActiveAlarm, drafted: Recalibration) -> None:
-        """Publish and promote a draft as far as policy, labels and limits allow."""
+    def _is_allowed(self, alarm: ActiveAlarm, drafted: Recalibration) -> bool:
+        """Whether policy, labels and limits allow to publish a draft; else it is proposed."""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
         precision = drafted.card.precisions[0]
         if precision in start.precisions:
@@ -274,58 +232,60 @@ class AlarmResponder:
         if alarm.finding and not self._policy.label_changes:
             unfair = unfair or MAY_CHANGE
         worse = harm(drafted)
-        if excess or unfair or worse or self._policy.action == "propose":
-            options = f"--last {max(alarm.labels, FEW_LABELS)}"
-            options += f" --finding {shlex.quote(alarm.finding)}" if alarm.finding else ""
-            options += " --allow-label-changes" if self._policy.label_changes else ""
-            detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
-            self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
-            return
-        wished = self._policy.action == "promote"
-        on_trial = wished and running_canary(self._store, alarm.model) is not None
-        promoting = wished and not on_trial
-        done = publish_draft(
-            self._ledger,
-            self._store,
-            drafted,
-            promoting=promoting,
-            reason=ON_TRIAL if on_trial else None,
-        )
-        self._tell(alarm, outcomes.PUBLISHED, version=done.card.version)
-        if promoting:
-            self._promote(alarm, done.card.version)
+        if not (excess or unfair or worse or self._policy.action == "propose"):
+            return True
+        options = f"--last {max(alarm.labels, FEW_LABELS)}"
+        options += f" --finding {shlex.quote(alarm.finding)}" if alarm.finding else ""
+        options += " --allow-label-changes" if self._policy.label_changes else ""
+        detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
+        self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
+        return False
 
-    def _promote(self, alarm: ActiveAlarm, version: int) -> None:
+    def _publish(self, drafts: Sequence[tuple[ActiveAlarm, Recalibration]]) -> None:
+        """Publish the last draft, which has the remedies of all, and promote it if wished."""
+        alarms = [alarm for alarm, _ in drafts]
+        wished = self._policy.action == "promote"
+        on_trial = wished and running_canary(self._store, alarms[0].model) is not None
+        promoting = wished and not on_trial
+        more: dict[str, Any] = {"promoting": promoting, "reason": ON_TRIAL if on_trial else None}
+        done = publish_draft(self._ledger, self._store, drafts[-1][1], **more)
+        version = done.card.version
+        for alarm, drafted in drafts[:-1]:
+            detail = drafted.outcome(outcomes.PUBLISHED) | {"version": version} | more
+            note(self._ledger, alarm.watched_version_id, detail)
+        for alarm in alarms:
+            self._tell(alarm, outcomes.PUBLISHED, version=version)
+        if promoting:
+            self._promote(alarms, version)
+
+    def _promote(self, alarms: Sequence[ActiveAlarm], version: int) -> None:
         """Promote, unless it was in production already (rolled back) or another one is now."""
-        with self._ledger.read() as connection:
-            kinds = [
-                event.kind
-                for row in of_model(connection, alarm.model)
-                if row.version == version
-                for event in events.read(connection, row.watched_version_id)
-            ]
-        if events.PROMOTED in kinds or self._store.production(alarm.model) != alarm.version:
+        model, parent = alarms[0].model, alarms[0].version
+        was_tried = version in tried_versions(self._store.storage, model)
+        if was_tried or self._store.production(model) != parent:
             return
-        self._store.promote(alarm.model, version)
-        outcome = {"version": version, "parent_version": alarm.version}
-        self._note(alarm, outcome | {"outcome": outcomes.PROMOTED})
+        self._store.promote(model, version)
+        outcome = {"version": version, "parent_version": parent, "outcome": outcomes.PROMOTED}
+        for alarm in alarms:
+            self._note(alarm, outcome)
 
     def _lost_version(self, alarm: ActiveAlarm, *, since_ns: int) -> int | None:
         """Return a version that an interrupted attempt published without a note."""
-        parent = self._store.read(alarm.model, alarm.version, signed=False).card
-        for version in self._store.versions(alarm.model)[::-1]:
-            if version <= alarm.version:
-                return None
+        lost, earlier = None, list[Card]()
+        for version in self._store.versions(alarm.model):
+            if version < alarm.version:
+                continue
             card = self._store.read(alarm.model, version, signed=False).card
             made = card.provenance
             if (
                 made.parent_version == alarm.version
                 and made.recalibrated_by == "alarm"
                 and made.created_at.timestamp() * 1e9 >= since_ns
-                and changes(parent, card, alarm.finding)
+                and all(changes(each, card, alarm.finding) for each in earlier)
             ):
-                return version
-        return None
+                lost = version
+            earlier.append(card)
+        return lost
 
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""

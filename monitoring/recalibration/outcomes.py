@@ -1,5 +1,6 @@
 """What became of a recalibration, in a version's history: by whom, what it does, what follows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -7,7 +8,7 @@ from sqlalchemy import Connection
 from monitoring.drift import events, watch
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.locks import Lock, lock, lock_versions
 from monitoring.ledger.versions import of_model
 
 
@@ -28,17 +29,20 @@ def attempts(connection: Connection, model: str) -> list[Event]:
     ]
 
 
-def claim(ledger: Ledger, watched_version_id: int, *, model: str, seen_attempts: int) -> bool:
-    """Note that an attempt begins, unless another process did meanwhile; return whether.
+def claim(
+    ledger: Ledger, watched_version_ids: Sequence[int], *, model: str, seen_attempts: int
+) -> bool:
+    """Note that an attempt begins for these versions, unless another one did meanwhile; return
+    whether.
 
     Two processes may both lead for a moment. Only one of them gets the attempt.
     """
     with ledger.write() as connection:
-        lock(connection, Lock.VERSION, watched_version_id)
+        lock_versions(connection, watched_version_ids)
         is_first = len(attempts(connection, model)) == seen_attempts
-        if is_first:
+        for each in watched_version_ids if is_first else ():
             detail, now_ns = {"by": "alarm"}, ledger.clock()
-            _append(connection, watched_version_id, detail, kind=RECALIBRATING, now_ns=now_ns)
+            _append(connection, each, detail, kind=RECALIBRATING, now_ns=now_ns)
     return is_first
 
 

@@ -11,8 +11,8 @@ from calibration.measures.summary import Measures
 from calibration.wording import counted
 from monitoring.diagnosis.phrases import points
 from monitoring.recalibration.answers import claims
+from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.proposal import ClassChange, Proposal
-from monitoring.recalibration.publication import Recalibration, harm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,11 @@ def _changes(proposal: Proposal) -> str:
 def _notes(done: Recalibration) -> Iterator[str]:
     """Yield what has to be known before the version is promoted."""
     proposal = done.proposal
+    if done.continues:
+        yield (
+            f"it keeps what version {done.continues}, which waits for promotion, changed of other "
+            f"findings. `candor models retire {done.card.name} {done.continues}` leaves that out"
+        )
     if proposal.aside:
         yield (
             f"it rests on {counted(proposal.labels, 'truth')}; "

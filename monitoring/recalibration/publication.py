@@ -1,21 +1,16 @@
 """The next version: the parent's graph with another calibrator, and a card that says how."""
 
 import dataclasses
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
 from calibration.calibrators.remedies import REMEDIES
-from calibration.measures.summary import Measures
-from calibration.wording import counted, percent
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.probing import make_probes, problem_here
 from model_store.store.store import Store
-from monitoring.diagnosis.phrases import points
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.ledger.database import Ledger
@@ -26,142 +21,17 @@ from monitoring.recalibration.answers import (
     answered_variant,
     labeled_answers,
 )
+from monitoring.recalibration.draft import Recalibration, harm, require_fair_labels
 from monitoring.recalibration.effects import effects_of
-from monitoring.recalibration.finding import in_presence, question_of
+from monitoring.recalibration.finding import in_presence, question_of, waiting
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.next_graph import next_graph
 from monitoring.recalibration.outcomes import note
-from monitoring.recalibration.proposal import Proposal, propose
+from monitoring.recalibration.proposal import propose
 from monitoring.recalibration.representative import find_uneven_labels
-from monitoring.recalibration.subgroup import find_uneven_labels_in, name_of
+from monitoring.recalibration.subgroup import find_uneven_labels_in
 from monitoring.recalibration.subgroup_card import calibrator_of
 from monitoring.reports.recalibrations import PUBLISHED
-
-
-@dataclass(frozen=True)
-class Recalibration:
-    """A proposal with its card, published or only drafted.
-
-    Attributes:
-        card: of the next version; of a draft it still has the parent's version number.
-        parent_version: the version that served the labeled answers.
-        watched_version_id: that version in the ledger.
-        proposal: the remedy and what it does.
-        fair_labels: whether the choice of the labels explains little; see
-            `LabeledAnswers.are_fair`.
-        coverage: share of the answers of that time, or of those drawn for an audit, that have a
-            label.
-        dropped: promises of the parent's card that the new one cannot make, each a sentence.
-        parent_digest: of the bundle that served the answers.
-        until_feedback_id: the last label that was used.
-    """
-
-    card: Card
-    parent_version: int
-    watched_version_id: int
-    old_temperature: float
-    proposal: Proposal
-    fair_labels: bool
-    coverage: float
-    dropped: tuple[str, ...]
-    parent_digest: str
-    until_feedback_id: int
-
-    @property
-    def fingerprint(self) -> str:
-        """A value that differs if another bundle, label or choice leads to another version."""
-        proposal, card = self.proposal, self.card
-        measured = (self.before.ece, self.after.ece, self.after.accuracy)
-        numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
-        parts = (
-            *(self.title, self.group, self.parent_version, self.parent_digest, card.precisions[0]),
-            *(proposal.remedy, proposal.labels, proposal.held_out),
-            *(proposal.changed, proposal.audited),
-            *(f"{number:.6g}" for number in numbers),
-        )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-    @property
-    def group(self) -> str | None:
-        """Whom it changes, such as `site=B, site=E`; None: everybody."""
-        return None if self.proposal.group is None else name_of(self.proposal.group)
-
-    @property
-    def title(self) -> str:
-        """What is recalibrated: the model, or a finding of it."""
-        finding = self.proposal.finding
-        return f"{self.card.name}: {finding}" if finding else self.card.name
-
-    @property
-    def question(self) -> Card:
-        """The card of the finding, or the whole one."""
-        return question_of(self.card, self.proposal.finding)
-
-    @property
-    def new_temperature(self) -> float:
-        """The temperature in the new graph, or of the subgroup's calibrator."""
-        return calibrator_of(self.question, self.proposal.group).temperature
-
-    @property
-    def labels(self) -> int:
-        """How many labels were used, to fit or to measure."""
-        return self.proposal.labels
-
-    @property
-    def before(self) -> Measures:
-        """Measures of the held-out answers as served."""
-        return self.proposal.before
-
-    @property
-    def after(self) -> Measures:
-        """Measures of the held-out answers after the remedy."""
-        return self.proposal.after
-
-    @property
-    def _facts(self) -> dict[str, Any]:
-        """What the history and JSON say alike."""
-        proposal = self.proposal
-        return {
-            "parent_version": self.parent_version,
-            "group": self.group,
-            "finding": proposal.finding or None,
-            "remedy": proposal.remedy,
-            "labels": proposal.labels,
-            "aside": proposal.aside,
-            "fitted_on": proposal.fitted_on,
-            "held_out": proposal.held_out,
-            "audited": proposal.audited,
-            "fair_labels": self.fair_labels,
-            "changed": proposal.changed,
-            "harmed": [name_of(each.group) for each in proposal.harmed],
-            "dropped": list(self.dropped),
-        }
-
-    def outcome(self, outcome: str) -> dict[str, Any]:
-        """Return the detail of an event in the history."""
-        return self._facts | {
-            "outcome": outcome,
-            "model": self.card.name,
-            "by": self.card.provenance.recalibrated_by,
-            "temperature": [self.old_temperature, self.new_temperature],
-            "class_bias": calibrator_of(self.question, self.proposal.group).class_bias,
-            "ece": [self.before.ece, self.after.ece],
-            "noise_floor": self.after.noise_floor,
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return self._facts | {
-            "card": self.card.model_dump(mode="json"),
-            "coverage": self.coverage,
-            "choice": dataclasses.asdict(self.proposal.choice),
-            "old_temperature": self.old_temperature,
-            "new_temperature": self.new_temperature,
-            "before": self.before.as_dict(),
-            "after": self.after.as_dict(),
-            "classes": [dataclasses.asdict(each) for each in self.proposal.classes],
-            "effects": [dataclasses.asdict(each) for each in self.proposal.effects],
-        }
 
 
 def recalibrate(
@@ -179,8 +49,12 @@ def recalibrate(
     accept_harm: bool = False,
     publish: bool = True,
     by: Literal["person", "alarm"] = "person",
+    onto: Recalibration | None = None,
 ) -> Recalibration:
     """Choose a remedy on a version's labeled answers and publish the next version.
+
+    A finding's remedy keeps what a version that waits for promotion changed of other findings
+    (`waiting`), so that one promotion serves them all.
 
     Args:
         version: the one in production by default.
@@ -196,6 +70,7 @@ def recalibrate(
         publish: False for a preview, which needs no fair labels and can be published later by
             `publish_draft`. Nothing is promoted either way.
         by: whose idea it was, for the card.
+        onto: a draft of another finding of this version, whose remedy the next version has too.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
     the labels may be chosen; RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
@@ -231,7 +106,11 @@ def recalibrate(
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
-    card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
+    pending = waiting(store, parent.card) if finding and onto is None else None
+    base = onto.card if onto else pending or parent.card
+    card, dropped = next_card(
+        parent.card, proposal, kept=base, recalibrated_by=by, other_precisions=others
+    )
     if proposal.finding:
         ends = [question_of(each, finding).findings or () for each in (parent.card, card)]
         proposal = in_presence(proposal, ends[0][0], ends[1][0])
@@ -246,6 +125,7 @@ def recalibrate(
         dropped,
         bundle.digest,
         everyone.until_feedback_id,
+        onto.continues if onto else pending.version if pending else None,
     )
     if not publish:
         return drafted
@@ -311,38 +191,6 @@ def publish_draft(
     done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
     note(ledger, done.watched_version_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
-
-
-def harm(drafted: Recalibration) -> str | None:
-    """Say which subgroups a draft makes worse, and what to do; None if it harms none."""
-    if not (harmed := drafted.proposal.harmed):
-        return None
-    named = "; ".join(
-        f"{name_of(each.group)} from {points(each.before)} to {points(each.after)}"
-        for each in harmed
-    )
-    return (
-        f"This remedy makes {counted(len(harmed), 'subgroup')} worse, confidence minus accuracy: "
-        f"{named}. Recalibrate only those who need it (`--for`), or confirm it (`--accept-harm`)."
-    )
-
-
-def require_fair_labels(drafted: Recalibration) -> None:
-    """Raise RecalibrationRefused if nothing shows how the labels were chosen."""
-    if drafted.fair_labels:
-        return
-    of = (
-        "the answers drawn for the audit"
-        if drafted.proposal.audited
-        else "the answers of that time"
-    )
-    raise RecalibrationRefused(
-        f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were "
-        "chosen. Where wrong answers are labeled more often than right ones, a fit makes a "
-        "calibrated model worse. A preview shows it. Label what is missing or a random audit "
-        "(CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`) if you know that the "
-        "labeled answers are a fair sample."
-    )
 
 
 def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:

@@ -8,6 +8,8 @@ from msgspec import Meta
 from sqlalchemy import Connection
 
 from calibration.wording import counted, percent
+from monitoring.diagnosis.lower_rates import OPERATING
+from monitoring.diagnosis.operating_words import lower_sentence
 from monitoring.diagnosis.phrases import answers_in_stream, tolerance
 from monitoring.drift import events
 from monitoring.drift.events import (
@@ -107,12 +109,16 @@ def told(history: Sequence[Event]) -> list[Event]:
 
 
 def _tag(event: Event) -> str | None:
+    if event.name == OPERATING:
+        return event.detail["tag"]
     return tag_of(event.name) if event.name else None
 
 
 def _sentence(event: Event, finding: str) -> str:
     detail, tag = event.detail, _tag(event)
     is_doubtful = event.name == DOUBTFUL
+    if event.name == OPERATING:
+        return lower_sentence(detail)
     if event.kind == ALARM:
         return _doubtful(detail) if is_doubtful else describe_alarm(detail, tag, finding)
     of_tag = f" of answers with {tag}" if tag else ""

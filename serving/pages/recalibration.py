@@ -37,7 +37,8 @@ from monitoring.recalibration import (
     read_group,
     recalibrate,
 )
-from monitoring.recalibration.publication import publish_draft, require_fair_labels
+from monitoring.recalibration.draft import require_fair_labels
+from monitoring.recalibration.publication import publish_draft
 from monitoring.recalibration.subgroup import name_of
 from monitoring.routes import FINDING_REFUSALS, OF_FINDING
 from monitoring.routes.form import form_reader, read_reason

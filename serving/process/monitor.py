@@ -21,7 +21,8 @@ from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.version_events import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
+from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
+from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool

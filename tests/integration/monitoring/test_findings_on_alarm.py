@@ -13,11 +13,14 @@ import pytest
 
 from calibration.drift.state import DriftSettings
 from calibration.findings.calibrator import sigmoid
+from model_store.store.retirement import write_retirement
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
-from monitoring.recalibration import on_alarm, recalibrate
+from monitoring.recalibration import on_alarm, publication, recalibrate
 from monitoring.recalibration.answers import AnswerFilter
-from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
+from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
+from monitoring.recalibration.on_alarm import AlarmResponder
+from monitoring.recalibration.outcomes import claim
 from monitoring.reports.timeline import read_timeline
 from tests.builders.answers import DAY_NS, prediction_id
 from tests.builders.findings import FINDINGS, findings_bundle
@@ -48,7 +51,9 @@ def answer(clock: Clock) -> Callable[..., None]:
         logits = rng.normal(-1, 1.5, (images, 3))
         present = rng.random((images, 3)) < sigmoid(logits + np.array(shift))
         at = range(first, first + images)
-        chest.serve_findings(at, sigmoid(logits))
+        for n in range(0, images, 10):  # ten in a minute
+            part = sigmoid(logits[n : n + 10])
+            chest.serve_findings(at[n : n + 10], part, served_at_ns=clock.now_ns + n * 6 * 10**9)
         words = np.where(present, "present", "absent").tolist()
         chest.label(
             *(
@@ -81,14 +86,14 @@ def responder(chest: MonitoredModel, store: Store, action: Any, **policy: Any) -
 
 
 def outcomes(chest: MonitoredModel) -> list[tuple[str, str, str | None]]:
-    """The finding whose history says it, the outcome, and the finding in its detail."""
+    """The finding whose history says it, the outcome, and the finding in its detail; sorted."""
     with chest.ledger.read() as connection:
         entries = read_timeline(connection, "chest")
-    return [
+    return sorted(
         (entry["finding"], entry["detail"]["outcome"], entry["detail"].get("finding"))
         for entry in entries
         if entry["kind"] == "recalibrated"
-    ]
+    )
 
 
 def changed_findings(store: Store, version: int) -> list[str]:
@@ -104,20 +109,20 @@ def test_each_finding_in_alarm_gets_its_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     acting = responder(chest, store, "propose", limits=WIDE)
+    both = [("Edema", "proposed", "Edema"), ("Mass", "proposed", "Mass")]
     acting.look()
     acting.look()
-    assert outcomes(chest) == [("Edema", "proposed", "Edema")]  # one attempt a day
-    for _ in range(2):
-        clock.now_ns += 2 * DAY_NS
-        answer(chest, 150)
-        acting.look()
-    assert [finding for finding, *_ in outcomes(chest)] == ["Edema", "Mass", "Edema"]
+    assert outcomes(chest) == both  # one attempt a day
+    clock.now_ns += 2 * DAY_NS
+    answer(chest, 150)
+    acting.look()
+    assert outcomes(chest) == sorted(2 * both)
     logged = [
         each.fields["finding"]  # type: ignore[attr-defined]
         for each in caplog.records
         if each.message == "recalibration on a drift alarm"
     ]
-    assert logged == ["Edema", "Mass", "Edema"]
+    assert logged == 2 * ["Edema", "Mass"]
 
 
 def test_it_proposes_what_the_command_proposes(chest: MonitoredModel, store: Store) -> None:
@@ -147,43 +152,78 @@ def test_presence_changes_only_if_the_setting_says_so(
     chest: MonitoredModel, store: Store, allowed: bool
 ) -> None:
     responder(chest, store, "publish", label_changes=allowed, limits=WIDE).look()
-    assert outcomes(chest) == [("Edema", "published" if allowed else "proposed", "Edema")]
+    outcome = "published" if allowed else "proposed"
+    assert outcomes(chest) == [("Edema", outcome, "Edema"), ("Mass", outcome, "Mass")]
     assert store.versions("chest") == ([1, 2, 3] if allowed else [1, 2])
     if allowed:
-        assert changed_findings(store, 3) == ["Edema"]
+        assert changed_findings(store, 3) == ["Edema", "Mass"]
 
 
-def test_a_published_version_of_one_finding_does_not_stop_the_other(
+def test_findings_in_alarm_together_share_one_version(
     chest: MonitoredModel, store: Store, clock: Clock, answer: Callable[..., None]
 ) -> None:
     acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
-    for _ in range(4):
+    for _ in range(3):
         acting.look()
         clock.now_ns += 2 * DAY_NS
         answer(chest, 150)
     assert outcomes(chest) == [("Edema", "published", "Edema"), ("Mass", "published", "Mass")]
-    assert [changed_findings(store, number) for number in (3, 4)] == [["Edema"], ["Mass"]]
+    assert store.versions("chest") == [1, 2, 3]
+    assert changed_findings(store, 3) == ["Edema", "Mass"]
+    biases = store.read("chest", 3).card.findings or ()
+    measured = [(each.calibration.class_bias or (0, 0))[1] for each in biases]
+    assert measured == pytest.approx(SHIFT, abs=0.4)
     assert store.production("chest") == 2
 
 
-def test_promoted_and_rolled_back_for_good(
+def test_a_later_alarm_keeps_the_remedy_that_waits(
+    tmp_path: Path, store: Store, clock: Clock, answer: Callable[..., None]
+) -> None:
+    settings = DriftSettings(average_run_length=1_000)
+    card = store.read("chest").card
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=card, settings=settings) as chest:
+        acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
+        for images, shift in ((400, (1.4, 0.0, 0.0)), (600, SHIFT)):
+            answer(chest, images, shift)
+            acting.look()
+            clock.now_ns += 2 * DAY_NS
+        assert [changed_findings(store, number) for number in (3, 4)] == [
+            ["Edema"],
+            ["Edema", "Mass"],
+        ]
+        assert store.read("chest", 3).card.findings[0] == store.read("chest", 4).card.findings[0]  # type: ignore[index]
+        by_hand = functools.partial(recalibrate, chest.ledger, store, "chest", publish=False)
+        assert by_hand(finding="Mass").continues == 4
+        write_retirement(store.storage, "chest", 4, retired=True)
+        assert by_hand(finding="Mass").continues == 3
+        store.promote("chest", 3)
+        store.promote("chest", 2)
+        assert by_hand(finding="Mass").continues is None
+
+
+def test_promoted_together_and_rolled_back_for_good(
     chest: MonitoredModel, store: Store, clock: Clock, answer: Callable[..., None]
 ) -> None:
     acting = responder(chest, store, "promote", label_changes=True, limits=WIDE)
     acting.look()
     assert store.production("chest") == 3
-    assert outcomes(chest) == [("Edema", "published", "Edema"), ("Edema", "promoted", "Edema")]
+    each = [("Edema", "Edema"), ("Mass", "Mass")]
+    assert outcomes(chest) == sorted(
+        (finding, outcome, named)
+        for finding, named in each
+        for outcome in ("published", "promoted")
+    )
     store.promote("chest", 2)
     clock.now_ns += 2 * DAY_NS
     answer(chest, 150)
     acting.look()
-    assert changed_findings(store, store.production("chest") or 0) == ["Mass"]
+    assert (store.versions("chest"), store.production("chest")) == ([1, 2, 3], 2)
 
 
 def test_the_limits_are_of_the_finding(chest: MonitoredModel, store: Store) -> None:
     limits = RecalibrationLimits(factor=4.0, bias=0.1)
     responder(chest, store, "publish", label_changes=True, limits=limits).look()
-    assert outcomes(chest) == [("Edema", "limited", "Edema")]
+    assert outcomes(chest) == [("Edema", "limited", "Edema"), ("Mass", "limited", "Mass")]
     assert store.versions("chest") == [1, 2]
 
 
@@ -191,42 +231,68 @@ class Killed(BaseException):
     """Ends a process where it is raised."""
 
 
-def test_a_version_that_another_finding_led_to_is_not_found_again(
+def test_a_kill_during_the_second_fit_uses_up_the_attempt_of_both(
     chest: MonitoredModel,
     store: Store,
     clock: Clock,
     answer: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A process dies during the fit of Edema; then Mass leads to a version."""
+    def kill(*args: object, **named: Any) -> Any:
+        if named["finding"] == "Mass":
+            raise Killed
+        return recalibrate(*args, **named)  # type: ignore[arg-type]
 
-    def kill(*_: object, **__: object) -> None:
-        raise Killed
-
+    acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
     with monkeypatch.context() as patch:
         patch.setattr(on_alarm, "recalibrate", kill)
         with pytest.raises(Killed):
-            responder(chest, store, "publish").look()
-    acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
-    for _ in range(4):
-        clock.now_ns += 2 * DAY_NS
-        answer(chest, 150)
-        acting.look()
-    assert outcomes(chest) == [("Mass", "published", "Mass"), ("Edema", "published", "Edema")]
-    assert [changed_findings(store, number) for number in (3, 4)] == [["Mass"], ["Edema"]]
+            acting.look()
+    acting.look()
+    assert store.versions("chest") == [1, 2]
+    clock.now_ns += 2 * DAY_NS
+    answer(chest, 150)
+    acting.look()
+    assert store.versions("chest") == [1, 2, 3]
+    assert changed_findings(store, 3) == ["Edema", "Mass"]
 
 
+@pytest.mark.parametrize("at", [1, 2])
 def test_a_version_that_was_published_without_a_note_is_found(
-    chest: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
+    chest: MonitoredModel, store: Store, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(*_: object, **__: object) -> None:
-        raise Killed
+    """A process dies before it notes what became of the first finding, or of the second."""
+    calls = count(1)
+    note = publication.note
+
+    def kill(*args: Any) -> None:
+        if next(calls) == at:
+            raise Killed
+        note(*args)
 
     acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
     with monkeypatch.context() as patch:
-        patch.setattr("monitoring.recalibration.publication.note", kill)
+        patch.setattr(publication, "note", kill)
+        patch.setattr(on_alarm, "note", kill)
         with pytest.raises(Killed):
             acting.look()
     acting.look()
-    assert outcomes(chest) == [("Edema", "published", "Edema")]
+    published = sorted((name, "published", name) for name in ("Edema", "Mass"))
+    assert outcomes(chest) == published
     assert store.versions("chest") == [1, 2, 3]
+
+
+def test_a_remedy_that_is_kept_is_not_taken_for_a_lost_version(
+    chest: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person publishes Edema's remedy; an attempt for Edema dies; Mass leads to version 4."""
+    by_hand = functools.partial(recalibrate, chest.ledger, store, "chest", allow_label_changes=True)
+    edema = chest.watched_version_ids[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "note", lambda *_: None)
+        by_hand(finding="Edema")
+        claim(chest.ledger, [edema], model="chest", seen_attempts=0)
+        by_hand(finding="Mass", by="alarm")
+    responder(chest, store, "publish").look()
+    assert [each for each in outcomes(chest) if each[0] == "Edema"] == []
+    assert changed_findings(store, 4) == ["Edema", "Mass"]

@@ -14,12 +14,14 @@ from candor.command_line import app
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingPromise, Rate
 from monitoring.diagnosis.facts import ActionCode, State, StateReason
+from monitoring.diagnosis.lower_rates import note_lower_rates
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.maintenance.retention import prune
 from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.reports.report import Report, calibration_report
+from monitoring.reports.timeline import read_timeline
 from tests.builders.answers import (
     CLASSES,
     DAY_NS,
@@ -90,6 +92,29 @@ def gauges(monitored: MonitoredModel, name: str, **labels: str) -> float | None:
     registry.register(LedgerGauges(monitored.ledger, clock_s=lambda: 0.0))
     where = {"model": monitored.card.name, "version": "1", "finding": ""} | labels
     return registry.get_sample_value(f"candor_{name}", where)
+
+
+def test_the_history_names_each_rate_once(monitored: MonitoredModel) -> None:
+    def told() -> list[tuple[object, ...]]:
+        with monitored.ledger.read() as connection:
+            entries = read_timeline(connection, monitored.card.name)
+        return [
+            (each["detail"]["rate"], each["detail"]["of"], each["tag"])
+            for each in entries
+            if each["kind"] == "alarm" and "rate" in each["detail"]
+        ]
+
+    answer(monitored, 0, 300, 20, site="A")
+    note_lower_rates(monitored.ledger)
+    assert told() == []
+    answer(monitored, 1_000, 60, 30, site="B")
+    for _ in range(2):
+        note_lower_rates(monitored.ledger)
+        assert sorted(told()) == [
+            ("ppv", "normal", "site=B"),
+            ("sensitivity", "pneumonia", "site=B"),
+            ("specificity", "normal", "site=B"),
+        ]
 
 
 def test_a_site_that_misses_the_ill_is_named_everywhere(

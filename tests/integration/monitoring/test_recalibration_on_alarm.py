@@ -18,7 +18,8 @@ from monitoring.feedback import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.recalibration import AnswerFilter, on_alarm, recalibrate
-from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder, RecalibrationLimits
+from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
+from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.reports.report import calibration_report
 from monitoring.reports.timeline import read_timeline
 from tests.builders.answers import DAY_NS
