@@ -32,7 +32,10 @@ def net_benefits(
     weights = claim.weights(everywhere, labeled) if is_chosen else labeled.astype(np.float64)
     if weights is None or not labeled.any():
         return
-    own = claim.threshold and (1 - claim.threshold) / claim.threshold
+    at = (
+        0.5 if claim.threshold is None else claim.threshold
+    )  # the most probable: errors weigh alike
+    own = at and (1 - at) / at
     in_use = next((each for each in EXCHANGES if own and math.isclose(own, each)), own)
     for exchange in sorted({*EXCHANGES, *([in_use] if in_use else [])}):
         said = _mean(claim.said, claim, weights, exchange)

@@ -70,7 +70,8 @@ class NetBenefit:
 
     Attributes:
         exchange: how many false alarms one case found is worth.
-        in_use: whether the threshold in use is the best one at this rate for true probabilities.
+        in_use: whether the threshold in use is the best one at this rate for true probabilities. Of
+            the most probable of several classes it is 1: all errors weigh the same.
         said: of the answers as said; the interval holds at every look. NaN: not known.
         moved: if said from the probability 1 / (1 + exchange) on; NaN without probabilities.
         everyone: of saying it of everyone; of no one it is 0.

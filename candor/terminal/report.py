@@ -7,7 +7,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from calibration.diagnosis.groups import ALL
 from calibration.measures.expected_confusion import RateEstimate
+from calibration.operating.facts import OperatingPoints, RateName
 from calibration.wording import counted
 from candor.terminal.operating import operating_tables
 from candor.terminal.tables import (
@@ -24,6 +26,7 @@ from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.calm_evidence import CalmEvidence
 from monitoring.diagnosis.detectors import Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
+from monitoring.diagnosis.operating_words import RATES
 from monitoring.diagnosis.phrases import tolerance
 from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, terms, words_of
@@ -91,14 +94,26 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
             figure(each.measures.accuracy),
             figure(each.measures.ece),
             figure(each.measures.noise_floor),
+            *_rates(each.diagnosis.operating_points),
         ]
         for each in overview.findings
     ]
     columns = ("", "state", "labels", "probability", "share present", "ECE", "by chance")
     return [
         f"{overview.model} version {overview.version}, window {overview.window}\n",
-        table("Findings, the most serious first", columns, rows),
+        table("Findings, the most serious first", (*columns, *RATES.values()), rows),
         "\nMore about one: candor report --finding NAME\n",
+    ]
+
+
+def _rates(found: OperatingPoints) -> list[str]:
+    """Return the rates of all answers at the threshold in use, and which are too low."""
+    of_all = {rate.name: rate for rate in found.rates if rate.group.key == ALL}
+    return [
+        figure(of_all[name].rate.estimate) + (" lower" if of_all[name] in found.lower else "")
+        if name in of_all
+        else "-"
+        for name in RateName
     ]
 
 

@@ -14,7 +14,7 @@ STANDINGS: Final = {
     RateStanding.AS_PROMISED: "as promised",
     RateStanding.UNKNOWN: "not known",
 }
-_RATES: Final = {
+RATES: Final = {
     RateName.SENSITIVITY: "sensitivity",
     RateName.SPECIFICITY: "specificity",
     RateName.PPV: "PPV",
@@ -33,7 +33,7 @@ def named_rate(name: str, of: str, tag: str | None) -> str:
     'PPV of Edema at site B'
     """
     where = f" at {tag.replace('=', ' ', 1)}" if tag else ""
-    return f"{_RATES[RateName(name)]} of {of}{where}"
+    return f"{RATES[RateName(name)]} of {of}{where}"
 
 
 def tag_of_group(group: AnswerGroup) -> str | None:

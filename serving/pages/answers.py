@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from calibration.wording import percent
+from monitoring.diagnosis.words import terms
 from monitoring.errors import PictureMissing
 from monitoring.http.endpoint import read_viewer
 from monitoring.ledger.answer_search import AnswerSearch
@@ -156,7 +157,9 @@ def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[Filt
     words = {name: text for name, text in flags.items() if text}
     words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
     if wanted.confidence:
-        words["bin"] = "confidence " + " to ".join(map(percent, wanted.confidence))
+        words["bin"] = f"{terms(asked.get('finding')).claim} " + " to ".join(
+            map(percent, wanted.confidence)
+        )
     for key, value in wanted.tags:
         (name,) = query_of_tag(key, value)
         words[name] = f"{key}={value}"

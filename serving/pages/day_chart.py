@@ -10,7 +10,7 @@ from markupsafe import Markup
 from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.wording import percent
-from monitoring.diagnosis.phrases import in_points
+from monitoring.diagnosis.phrases import capital, in_points
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
 from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
@@ -59,14 +59,15 @@ def gap_chart(
     dots: Sequence[Dot],
     marks: Sequence[Mark] = (),
     *,
+    gap: str,
     others: Sequence[Dot] = (),
     zoom: Span = WHOLE,
 ) -> Chart | None:
-    """Confidence minus accuracy of each day with its 95 % interval, beside that of `others`.
+    """The gap of each day with its 95 % interval, beside that of `others`; `gap`: its name.
 
     None without labels.
     """
-    return Chart(partial(_draw_gap, dots, others, marks, zoom)) if dots else None
+    return Chart(partial(_draw_gap, dots, others, marks, zoom, gap)) if dots else None
 
 
 def _draw_ece(
@@ -90,6 +91,7 @@ def _draw_gap(
     others: Sequence[Dot],
     marks: Sequence[Mark],
     zoom: Span,
+    gap: str,
     *,
     width: int,
     **style: Markup | None,
@@ -99,7 +101,7 @@ def _draw_gap(
     sure = [dot for dot in both if dot.labels >= FEW_LABELS] or both  # few labels are cut
     over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
     described = (
-        f"Confidence minus accuracy by day, {_from_to(dots)}: the 95 % interval is above zero on "
+        f"{capital(gap)} by day, {_from_to(dots)}: the 95 % interval is above zero on "
         f"{over} of {len(dots)} points, and below it on {under}. The last is "
         f"{in_points(dots[-1].gap)}."
     )

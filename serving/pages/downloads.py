@@ -15,6 +15,7 @@ from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.phrases import answers_of
 from monitoring.diagnosis.windows import ALL
+from monitoring.diagnosis.words import terms
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData
@@ -294,7 +295,9 @@ def _days_drawn(data: PageData, _: str | None) -> str:
 
 def _gap_drawn(data: PageData, _: str | None) -> str:
     affected, others = day_dots(data.affected), day_dots(data.others)
-    return _file_of(gap_chart(affected, marks_of(data), others=others, zoom=data.span))
+    gap = terms(data.report.finding).gap
+    drawn = gap_chart(affected, marks_of(data), gap=gap, others=others, zoom=data.span)
+    return _file_of(drawn)
 
 
 def _file_of(chart: Chart | None) -> str:

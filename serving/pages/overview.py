@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from calibration.diagnosis.groups import ALL
+from calibration.operating.facts import LiveRate, RateName, RateStanding
 from calibration.wording import percent
+from monitoring.diagnosis.operating_words import RATES
 from monitoring.diagnosis.phrases import in_points
 from monitoring.diagnosis.words import Words, terms, words_of
 from monitoring.reports.findings import FindingsReport
@@ -34,7 +37,25 @@ def overview_row(report: ReportSummary) -> OverviewRow:
     return OverviewRow(report, TONES[found.state], words_of(found), figures)
 
 
+def rate_figures(report: ReportSummary) -> tuple[tuple[str, str], ...]:
+    """Return the rates of all answers at the threshold in use, with what the card promises."""
+    rates = report.diagnosis.operating_points.rates
+    of_all = {rate.name: rate for rate in rates if rate.group.key == ALL}
+    return tuple((f"{RATES[name]} (promised)", _rate(of_all.get(name))) for name in RateName)
+
+
+def _rate(rate: LiveRate | None) -> str:
+    if rate is None:
+        return "-"
+    promise, lower = rate.promise, rate.standing is RateStanding.LOWER
+    promised = f" ({percent(promise.lower)} to {percent(promise.upper)})" if promise else ""
+    return f"{percent(rate.rate.estimate)}{', lower' if lower else ''}{promised}"
+
+
 def finding_rows(overview: FindingsReport) -> dict[str, Any]:
     """Return what the table of a model's findings shows."""
-    rows = [overview_row(report) for report in overview.findings]
+    rows = [
+        row._replace(figures=row.figures + rate_figures(row.report))
+        for row in map(overview_row, overview.findings)
+    ]
     return {"overview": overview, "rows": rows, "figures": [name for name, _ in rows[0].figures]}

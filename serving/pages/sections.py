@@ -137,12 +137,14 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
     dots, marks, bar = day_dots(data.days), marks_of(data), own_evidence(report)
     course = data.course
     scale = scale_of(each.bins for each in _drawn(report))
+    said = terms(report.finding)
     drawn = [
         (each, reliability_diagram(each.bins, of=answers_of(each.name), scale=scale))
         for each in _drawn(report)
     ]
     return {
         "report": report,
+        "said": said,
         "versions": data.versions,
         "entries": data.entries,
         "words": words_of(report.diagnosis),
@@ -158,7 +160,7 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "who": who(report.diagnosis),
         "affected": (affected := day_dots(data.affected)),
         "others": (others := day_dots(data.others)),
-        "gap_chart": gap_chart(affected, marks, others=others, zoom=data.span),
+        "gap_chart": gap_chart(affected, marks, gap=said.gap, others=others, zoom=data.span),
         "course": course,
         "course_chart": course_chart(course, course_events(data)) if course is not None else None,
         "course_steps": course_steps(course) if course is not None else [],

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
+from tests.builders.finding_sets import write_npz
 from tests.builders.processes import candor
 from tests.builders.ray_cluster import RayNodes
 from tests.integration.training.test_processes import outcomes
@@ -60,20 +61,25 @@ def require_exact(folder: Path) -> None:
             np.testing.assert_allclose(each[case], value, rtol=limit, atol=limit, err_msg=case)
 
 
-def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["classes", "findings"])
+def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path, kind: str) -> None:
+    data: str | Path = "digits"
+    if kind == "findings":
+        write_npz(data := tmp_path / "four.npz", 600, blanks=0.2)
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     with RayNodes(0, 1, 1) as nodes:
         on_ray = trained(
-            tmp_path / "ray", ["--engine", "ray"], environment | {"RAY_ADDRESS": nodes.address}
+            data,
+            tmp_path / "ray",
+            ["--engine", "ray"],
+            environment | {"RAY_ADDRESS": nodes.address},
         )
-    assert on_ray == trained(tmp_path / "torchrun", [], environment)
+    assert on_ray == trained(data, tmp_path / "torchrun", [], environment)
 
 
-def trained(out: Path, engine: list[str], variables: dict[str, str]) -> str:
+def trained(data: str | Path, out: Path, engine: list[str], variables: dict[str, str]) -> str:
     """The measures of a run by two processes."""
-    done = candor(
-        "train", "digits", "--epochs", 1, "--nproc", 2, "--out", out, *engine, **variables
-    )
+    done = candor("train", data, "--epochs", 1, "--nproc", 2, "--out", out, *engine, **variables)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len((out / "history.csv").read_text().splitlines()) == 2
     return (out / "metrics.json").read_text()

@@ -76,6 +76,29 @@ def test_rates_net_benefit_and_auroc_by_hand() -> None:
     assert (period.auroc.estimate, period.positives) == (pytest.approx(0.8), 10)
 
 
+def test_the_most_probable_of_several_classes_is_best_where_errors_weigh_the_same() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], 60)
+    label = rng.integers(0, 3, 60)
+    given = Answers(
+        served_s=np.arange(60.0),
+        confidence=p.max(axis=1),
+        predicted=p.argmax(axis=1),
+        correct=(p.argmax(axis=1) == label).astype(np.int64),
+        classes=("a", "b", "c"),
+        tags={},
+        probabilities=p,
+        label=label,
+    )
+    found = operating_points(given, basis(promises={}))
+    used = {each.of: each for each in found.net_benefits if each.in_use}
+    assert {of: each.exchange for of, each in used.items()} == dict.fromkeys("abc", 1.0)
+    said, true = p.argmax(axis=1) == 1, label == 1
+    assert used["b"].said.estimate == pytest.approx(
+        ((said & true).sum() - (said & ~true).sum()) / 60
+    )
+
+
 def test_a_confusion_matrix_promises_the_rates_of_each_class() -> None:
     found = promised([[80, 20], [10, 90]], ("a", "b"))
     assert found[SENSITIVITY, "b"].value == found[SPECIFICITY, "a"].value == 0.9
