@@ -41,7 +41,8 @@ _CALM_SHARE = 0.7
 
 class TimelineEntry(TypedDict):
     """One event. `at` is ISO 8601; `feedback_id` the last label before it; `tag` whose watch it is
-    about, if not that of all answers; `detail` depends on the kind.
+    about, if not that of all answers (`operating`: a rate at the threshold in use); `detail` depends
+    on the kind.
     """
 
     kind: str
@@ -109,8 +110,6 @@ def told(history: Sequence[Event]) -> list[Event]:
 
 
 def _tag(event: Event) -> str | None:
-    if event.name == OPERATING:
-        return event.detail["tag"]
     return tag_of(event.name) if event.name else None
 
 

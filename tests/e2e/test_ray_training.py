@@ -63,9 +63,10 @@ def require_exact(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["classes", "findings"])
 def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path, kind: str) -> None:
-    data: str | Path = "digits"
+    data = ["digits"]
     if kind == "findings":
-        write_npz(data := tmp_path / "four.npz", 600, blanks=0.2)
+        write_npz(tmp_path / "four.npz", 600, blanks=0.2)
+        data = [str(tmp_path / "four.npz"), "--backbone", "small_conv", "--weights", "none"]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     with RayNodes(0, 1, 1) as nodes:
         on_ray = trained(
@@ -77,9 +78,9 @@ def test_the_command_line_trains_on_a_cluster_as_torchrun_does(tmp_path: Path, k
     assert on_ray == trained(data, tmp_path / "torchrun", [], environment)
 
 
-def trained(data: str | Path, out: Path, engine: list[str], variables: dict[str, str]) -> str:
+def trained(data: list[str], out: Path, engine: list[str], variables: dict[str, str]) -> str:
     """The measures of a run by two processes."""
-    done = candor("train", data, "--epochs", 1, "--nproc", 2, "--out", out, *engine, **variables)
+    done = candor("train", *data, "--epochs", 1, "--nproc", 2, "--out", out, *engine, **variables)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len((out / "history.csv").read_text().splitlines()) == 2
     return (out / "metrics.json").read_text()

@@ -14,7 +14,7 @@ from candor.command_line import app
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingPromise, Rate
 from monitoring.diagnosis.facts import ActionCode, State, StateReason
-from monitoring.diagnosis.lower_rates import note_lower_rates
+from monitoring.diagnosis.lower_rates import OPERATING, note_lower_rates
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
@@ -99,9 +99,9 @@ def test_the_history_names_each_rate_once(monitored: MonitoredModel) -> None:
         with monitored.ledger.read() as connection:
             entries = read_timeline(connection, monitored.card.name)
         return [
-            (each["detail"]["rate"], each["detail"]["of"], each["tag"])
+            tuple(each["detail"][name] for name in ("rate", "of", "tag"))
             for each in entries
-            if each["kind"] == "alarm" and "rate" in each["detail"]
+            if each["kind"] == "alarm" and each["tag"] == OPERATING
         ]
 
     answer(monitored, 0, 300, 20, site="A")
