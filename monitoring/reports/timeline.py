@@ -41,8 +41,8 @@ _CALM_SHARE = 0.7
 
 class TimelineEntry(TypedDict):
     """One event. `at` is ISO 8601; `feedback_id` the last label before it; `tag` whose watch it is
-    about, if not that of all answers (`operating`: a rate at the threshold in use); `detail` depends
-    on the kind.
+    about, if not that of all answers (`operating`: a rate at the threshold in use); `detail`
+    depends on the kind.
     """
 
     kind: str
