@@ -75,7 +75,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         *_diagnosis(words_of(report.diagnosis)),
         table("Measures", worded(MEASURES_COLUMNS, said), rows),
         *operating_tables(report.diagnosis.operating_points, report.finding),
-        *_expected(report.expected_performance),
+        *_expected(report.expected_performance, report.finding),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
         *([reliability_table("Reliability", report.bins, said)] if report.measures.n else []),
         *_slices(report.slices, said),
@@ -140,17 +140,17 @@ def _coverage(report: Report) -> str:
     )
 
 
-def _expected(expected: ExpectedPerformance) -> list[RenderableType]:
+def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableType]:
     rows = [
         [
-            row.title,
+            terms(finding).reworded(row.title),
             *_estimated(row.from_confidence),
             *_estimated(row.corrected),
             figure(row.compared.expected.value if row.compared else None),
             figure(row.compared.shown if row.compared else None),
             "contradicted" if row.compared and row.compared.contradicted else "",
         ]
-        for row in expected.rows()
+        for row in expected.rows(finding=finding)
     ]
     columns = (
         "",
@@ -163,7 +163,7 @@ def _expected(expected: ExpectedPerformance) -> list[RenderableType]:
         "",
     )
     return [
-        f"\n{estimate_words(expected)}\n",
+        f"\n{estimate_words(expected, terms(finding))}\n",
         *([table("Estimated before labels", columns, rows)] if rows else []),
     ]
 

@@ -103,9 +103,7 @@ def worded(columns: Sequence[str], said: "Terms | None") -> list[str]:
     """Return the names of columns as `said` calls them, or as they are."""
     if said is None:
         return [*columns]
-    return [
-        each.replace("confidence", said.claim).replace("accuracy", said.share) for each in columns
-    ]
+    return [said.reworded(each) for each in columns]
 
 
 def reliability_table(

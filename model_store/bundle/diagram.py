@@ -142,8 +142,8 @@ def _said(row: ReliabilityBin) -> str:
 
 def _answers(row: ReliabilityBin) -> str:
     return (
-        f"{counted(row.n, 'answer')}, on average {percent(row.confidence)} confident and right "
-        f"{percent(row.accuracy)} of the time"
+        f"{counted(row.n, 'answer')}, mean confidence {percent(row.confidence)}, accuracy "
+        f"{percent(row.accuracy)}"
     )
 
 

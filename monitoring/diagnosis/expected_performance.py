@@ -127,8 +127,10 @@ class ExpectedPerformance:
     labels: int
     audit: bool
 
-    def rows(self) -> list[RateRow]:
-        """Return every rate as it is estimated and as the labels show it, side by side."""
+    def rows(self, *, finding: str = "") -> list[RateRow]:
+        """Return every rate as it is estimated and as the labels show it, side by side; of a
+        finding the share present alone, since the sums know no threshold.
+        """
         if self.from_confidence is None:
             return []
         corrected = self.corrected.rates() if self.corrected else {}
@@ -136,6 +138,7 @@ class ExpectedPerformance:
         return [
             RateRow(": ".join(filter(None, key)), rate, corrected.get(key), compared.get(key))
             for key, rate in self.from_confidence.rates().items()
+            if not (finding and key[1])
         ]
 
 

@@ -26,6 +26,17 @@ class Terms(NamedTuple):
     figures: str  # of `confidence` and `share`
     range: str
     measured: str  # what is compared with the card
+    holds: str  # what the claim says of an answer
+
+    def reworded(self, text: str) -> str:
+        """Return a text about confidence and accuracy in these words.
+
+        >>> OF_FINDING.reworded("Mean confidence")
+        'Mean probability'
+        """
+        for word, own in (("confidence", self.claim), ("accuracy", self.share)):
+            text = text.replace(word, own).replace(word.capitalize(), own.capitalize())
+        return text
 
 
 OF_CLASSES: Final = Terms(
@@ -38,6 +49,7 @@ OF_CLASSES: Final = Terms(
     figures="{confidence} confident, {share} right",
     range="a confidence",
     measured="Accuracy",
+    holds="the model is right",
 )
 OF_FINDING: Final = Terms(
     claim="probability",
@@ -49,6 +61,7 @@ OF_FINDING: Final = Terms(
     figures="said in {confidence}, present in {share}",
     range="a probability",
     measured="The share present",
+    holds="it is present",
 )
 SHORT: Final = {
     State.FINE: "fine",

@@ -182,14 +182,14 @@ def accuracy_words(found: Accuracy, terms: Terms = OF_CLASSES) -> str:
     )
 
 
-def estimate_words(found: ExpectedPerformance) -> str:
+def estimate_words(found: ExpectedPerformance, terms: Terms = OF_CLASSES) -> str:
     """Say what confidence expects of accuracy, and whether labels agree."""
     said, alone = ESTIMATES[found.status], found.from_confidence
     if alone is None:
         return said
     accuracy = alone.accuracy
     return (
-        f"By its own confidence the model is right in {percent(accuracy.value)} of "
+        f"By its own {terms.claim} {terms.holds} in {percent(accuracy.value)} of "
         f"{counted(alone.answers, 'answer')} (95 % interval {percent(accuracy.lower)} to "
         f"{percent(accuracy.upper)}). {said}"
     )

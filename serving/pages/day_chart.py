@@ -11,6 +11,7 @@ from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.wording import percent
 from monitoring.diagnosis.phrases import capital, in_points
+from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
 from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
@@ -59,7 +60,7 @@ def gap_chart(
     dots: Sequence[Dot],
     marks: Sequence[Mark] = (),
     *,
-    gap: str,
+    gap: str = OF_CLASSES.gap,
     others: Sequence[Dot] = (),
     zoom: Span = WHOLE,
 ) -> Chart | None:

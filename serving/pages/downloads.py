@@ -29,7 +29,7 @@ from serving.pages.endpoints import page
 from serving.pages.files import BINS_HEADER, Row, attached, bin_rows, csv_text, safe_name
 from serving.pages.formatting import calendar_day
 from serving.pages.models import SPAN
-from serving.pages.sections import course_events, marks_of, own_evidence, who
+from serving.pages.sections import course_events, drawn_for, marks_of, own_evidence, who
 
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
@@ -213,7 +213,7 @@ def _measures(data: PageData, _: str | None) -> FileTable:
 
 def _estimated(data: PageData, _: str | None) -> FileTable:
     return _table(
-        data.report.expected_performance.rows(),
+        data.report.expected_performance.rows(finding=data.report.finding),
         rate="title",
         from_confidence="from_confidence.value",
         lower="from_confidence.lower",
@@ -307,7 +307,8 @@ def _file_of(chart: Chart | None) -> str:
 
 
 def _reliability_drawn(data: PageData, of: str | None) -> str:
-    return diagram_file(_bins(data, of), of="all answers" if of is None else answers_of(of))
+    drawn = diagram_file(_bins(data, of), of="all answers" if of is None else answers_of(of))
+    return drawn_for(drawn, terms(data.report.finding))
 
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {

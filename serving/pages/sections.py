@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
 from calibration.diagnosis.facts import main_deviation
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
@@ -13,6 +15,7 @@ from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
 from monitoring.diagnosis.facts import Diagnosis, State
 from monitoring.diagnosis.phrases import answers_of, in_points
+from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import estimate_words, group_words, terms, words_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.ledger.slices import VALUE_LIMIT
@@ -150,8 +153,8 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "words": words_of(report.diagnosis),
         "words_of": words_of,
         "tones": TONES,
-        "estimate": estimate_words(report.expected_performance),
-        "diagram": reliability_diagram(report.bins, of="all answers"),
+        "estimate": estimate_words(report.expected_performance, said),
+        "diagram": drawn_for(reliability_diagram(report.bins, of="all answers"), said),
         "class_diagrams": drawn,
         "classes_left_out": len(report.class_bins) - len(drawn),
         "shapes": SHAPES,
@@ -243,10 +246,16 @@ def _percent_of(ece: float | None, full: float) -> int:
 
 
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
+    said = terms(report.finding)
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
         shown = (shown_measure(measure, now), shown_measure(measure, card))
-        yield MeasureRow(measure.title, measure.text, *shown)
+        yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), *shown)
+
+
+def drawn_for(drawing: Markup, said: Terms) -> Markup:
+    """Return a drawing about confidence and accuracy in the words of a finding or of classes."""
+    return Markup(said.reworded(drawing))  # of a drawing that is escaped already
 
 
 def shown_measure(measure: Measure, value: float | None) -> str:
