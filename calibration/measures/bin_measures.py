@@ -113,7 +113,7 @@ class BinMeasures:
     signed_gap: float = from_bins(
         metrics.signed_gap,
         "Confidence minus accuracy",
-        "Mean confidence minus accuracy; above 0 the model is overconfident.",
+        "Mean confidence minus accuracy; above 0 confidence is too high.",
         more="Unbiased. `signed_gap_lower` and `signed_gap_upper` are its 95 % interval.",
         range="-1 to 1, 0 best",
         misleads="errors of both signs cancel: 0 does not mean calibrated; |gap| ≤ ECE",
