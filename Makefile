@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
 DEMO_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -q
-# Tests of one end-to-end file share a server, so they run in one process.
-IN_PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+# Which tests share a process: tests/builders/scheduling.py.
+IN_PARALLEL := -n auto --maxprocesses 4
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
 LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \

@@ -5,11 +5,13 @@ All factories are session fixtures that keep no state, so hypothesis tests may u
 """
 
 import os
+import shutil
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtime by themselves
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -33,14 +35,12 @@ settings.register_profile("quick", settings.get_profile("candor"), max_examples=
 settings.load_profile("candor")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file that share a fixture run in one process, so that it is made once."""
-    sharing = {
-        path for path in {item.path for item in items} if 'scope="module"' in path.read_text()
-    }
-    for item in items:
-        if item.path in sharing:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In several processes (`-n`)."""
+    from tests.builders.scheduling import SharingScheduling  # processes without it need no xdist
+
+    return SharingScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -111,12 +111,18 @@ def make_bundle() -> Callable[..., Bundle]:
     return build_bundle
 
 
+@pytest.fixture(scope="session")
+def published_once(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What `tiny_store` copies; a process makes it once."""
+    return publish_tiny(tmp_path_factory.mktemp("tiny") / "store")
+
+
 @pytest.fixture
-def tiny_store(tmp_path: Path) -> Store:
+def tiny_store(published_once: Store, tmp_path: Path) -> Store:
     """A store with version 1 of "tiny" (three classes, RGB 8 x 8, T = 1.5, referral below 0.6) in
     production.
     """
-    return publish_tiny(tmp_path / "store")
+    return Store(Path(shutil.copytree(published_once.root, tmp_path / "store")))
 
 
 @pytest.fixture(scope="session")

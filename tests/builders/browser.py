@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from calibration.calibrators.temperature import softmax
@@ -52,6 +53,16 @@ def open_page(
     yield page
     context.close()
     assert faults == []
+
+
+def assert_accessible(page: Page, name: str = "") -> None:
+    """No rule of axe is broken in light colors, nor that of contrast, the only one that asks for
+    colors, in dark ones.
+    """
+    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
+        assert found.violations_count == 0, f"{name} {scheme}\n{found.generate_report()}"
 
 
 def sign_in(page: Page, server: Process, token: str) -> None:

@@ -20,15 +20,6 @@ from tests.builders.servers import Server, publish_slow
 PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, which may share a server, in one process; walks through pages share
-    nothing.
-    """
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.path.name != "test_docs_commands.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """`start(store, **settings)`: a server that is ready unless `ready=False`."""

@@ -181,15 +181,12 @@ def test_signing_in_and_out(
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-@pytest.mark.parametrize(("width", "dark"), [(320, True), (1200, False)])
 def test_every_page_is_accessible_and_fits(
     start: Start,
     tiny_store: Store,
     browser: Browser,
     images: list[Path],
     png: Png,
-    dark: bool,
-    width: int,
     make_bundle: MakeBundle,
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
@@ -198,7 +195,7 @@ def test_every_page_is_accessible_and_fits(
     answers = [server.predict(png(seed)).json() for seed in range(31)]
     labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers[:30]]
     assert server.client.post("/feedback", json=labels).status_code == 200
-    with open_page(browser, width=width, dark=dark) as page:
+    with open_page(browser) as page:
         for path in (
             "/",
             "/try/tiny",
@@ -215,9 +212,12 @@ def test_every_page_is_accessible_and_fits(
             page.goto(server.url + path)
             if path == "/try/tiny":
                 try_images(page, images)
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            for width, dark in ((1200, False), (320, True)):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.emulate_media(color_scheme="dark" if dark else "light")
+                found = Axe().run(page)
+                assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
 def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.builders.browser import open_page
+from tests.builders.browser import assert_accessible, open_page
 from tests.builders.hospitals import BROKEN, MODEL, fill_hospitals
 from tests.builders.processes import Process
 
@@ -107,20 +106,18 @@ def test_models_are_searched_narrowed_and_sorted_by_the_address(
 def test_every_page_is_two_screens_light_and_accessible(
     hospitals: Process, browser: Browser, width: int
 ) -> None:
-    for name, path in PAGES.items():
-        for dark in (False, True):
-            with open_page(browser, width=width, dark=dark) as page:
-                answered = page.goto(hospitals.url + path)
-                assert answered is not None
-                assert len(answered.body()) <= 300_000, name
-                found = Axe().run(page)
-                assert found.violations_count == 0, f"{name}\n{found.generate_report()}"
-                high, wide = (
-                    page.evaluate(f"document.documentElement.scroll{side}")
-                    for side in ("Height", "Width")
-                )
-                assert wide <= width, name
-                assert width < 1280 or high <= 2 * SCREEN, name
+    with open_page(browser, width=width) as page:
+        for name, path in PAGES.items():
+            answered = page.goto(hospitals.url + path)
+            assert answered is not None
+            assert len(answered.body()) <= 300_000, name
+            high, wide = (
+                page.evaluate(f"document.documentElement.scroll{side}")
+                for side in ("Height", "Width")
+            )
+            assert wide <= width, name
+            assert width < 1280 or high <= 2 * SCREEN, name
+            assert_accessible(page, name)
 
 
 def test_a_note_is_a_mark_on_the_chart_and_stands_in_the_report(

@@ -2,6 +2,7 @@
 aside for bodies.
 """
 
+import contextlib
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from tests.soak.probe import memory_mb
 PEAK_MB = 1500
 BUDGET_BYTES = Settings(ledger="off").body_budget_bytes
 TRIES = 300
+WITH_BODIES = (b"/predictions/tiny", b"/v2/models/tiny/infer", b"/feedback", b"/predictions-log")
 HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
 
 
@@ -104,28 +106,27 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
         server.stop()
 
 
-@pytest.mark.parametrize(
-    "path", ["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/predictions-log"]
-)
-@pytest.mark.parametrize("sent_bytes", [1, 70_000])
 def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
-    tiny_store: Store, tmp_path: Path, png: Png, path: str, sent_bytes: int
+    tiny_store: Store, tmp_path: Path, png: Png
 ) -> None:
     server = Server(tiny_store.root, tmp_path, body_timeout_s=PATIENCE_S)
-    stalled: list[socket.socket] = []
     try:
         server.await_ready()
-        for _ in range(100):
-            stalled.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S))
-            stalled[-1].sendall(HEAD % path.encode() + b" " * sent_bytes)
-        wait_until(lambda: server.metric("candor_body_memory_bytes") > 100 * sent_bytes)
-        assert server.predict(bytes(4_000_000)).status_code == 415
-        assert server.predict(png()).status_code == 200
-        assert server.metric("candor_body_memory_bytes") > 100 * sent_bytes  # none has given up
-        for each in stalled:
-            each.close()
-        wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
+        for path in WITH_BODIES:
+            for sent_bytes in (1, 70_000):
+                _stall(server, HEAD % path + b" " * sent_bytes, 100 * sent_bytes, png())
     finally:
-        for each in stalled:
-            each.close()
         server.stop()
+
+
+def _stall(server: Server, begun: bytes, least_bytes: int, image: bytes) -> None:
+    """Begin a request a hundred times, of whose bodies more than `least_bytes` are held."""
+    with contextlib.ExitStack() as stalled:
+        for _ in range(100):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+            stalled.enter_context(connection).sendall(begun)
+        wait_until(lambda: server.metric("candor_body_memory_bytes") > least_bytes, str(begun[:40]))
+        assert server.predict(bytes(4_000_000)).status_code == 415
+        assert server.predict(image).status_code == 200
+        assert server.metric("candor_body_memory_bytes") > least_bytes  # none has given up
+    wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)

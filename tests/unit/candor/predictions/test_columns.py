@@ -48,23 +48,6 @@ def test_columns_that_are_called_like_labels_are_scores() -> None:
     )
 
 
-def test_a_confidence_with_the_answer_or_whether_it_was_right() -> None:
-    found = find_columns(["confidence", "label", "prediction"])
-    assert (found.confidence, found.label, found.predicted, found.scores) == (
-        "confidence",
-        "label",
-        "prediction",
-        (),
-    )
-    assert find_columns(["conf", "is_correct"]).correct == "is_correct"
-
-
-def test_one_hot_labels_and_patients() -> None:
-    found = find_columns(["label_a", "label_b", "p_a", "p_b", "patient_id"])
-    assert [each.name for each in found.one_hot] == ["a", "b"]
-    assert (found.label, found.group) == (None, "patient_id")
-
-
 @pytest.mark.parametrize(
     ("header", "said"),
     [

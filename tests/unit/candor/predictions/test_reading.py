@@ -81,27 +81,6 @@ def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None
     same(read_predictions(tmp_path / "c.npz"), within=1e-6)
 
 
-def test_semicolons_with_decimal_commas_and_tabs(tmp_path: Path) -> None:
-    lines = [
-        "p_normal;p_pneumonia;label",
-        *(f"{a:.4f};{b:.4f};{NAMES[y]}".replace(".", ",") for (a, b), y in zip(P, Y, strict=True)),
-    ]
-    (tmp_path / "a.csv").write_text("\n".join(lines))
-    same(read_predictions(tmp_path / "a.csv"), within=1e-4)
-    (tmp_path / "b.csv").write_text("\n".join(lines).replace(";", "\t").replace(",", "."))
-    same(read_predictions(tmp_path / "b.csv"), within=1e-4)
-
-
-@pytest.mark.parametrize("text", ["{:.3f}%", "{:.3f} %", "{:.3f}"])
-def test_percent(write: Write, text: str) -> None:
-    cells = [[text.format(100 * value) for value in row] for row in P]
-    read = read_predictions(
-        write("p_normal,p_pneumonia,label", [[*c, NAMES[y]] for c, y in zip(cells, Y, strict=True)])
-    )
-    same(read, within=1e-5)
-    assert ("Rows add up to 100: taken as percent." in read.notes) == ("%" not in text)
-
-
 def test_logits_are_recognized_by_name_by_value_or_told(write: Write) -> None:
     z = log_softmax(np.log(P), axis=1) + 0.5
     same(read_predictions(write("logit_normal,logit_pneumonia,label", table(z))))
