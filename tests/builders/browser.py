@@ -60,7 +60,7 @@ def assert_accessible(page: Page, name: str = "") -> None:
     colors, in dark ones.
     """
     for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
         assert found.violations_count == 0, f"{name} {scheme}\n{found.generate_report()}"
 
