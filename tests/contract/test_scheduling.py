@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 HOOK = """
 def pytest_xdist_make_scheduler(config, log):
@@ -25,6 +27,7 @@ def test_it(shared, number):
 """
 
 
+@pytest.mark.slow
 def test_a_fixture_that_a_file_shares_is_made_once(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(HOOK)
     (tmp_path / "test_sharing.py").write_text(SHARING)
