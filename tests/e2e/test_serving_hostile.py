@@ -41,6 +41,9 @@ WORST = [
 OTHERS = sorted(BODIES.keys() - set(WORST))
 BUSY_P99_S = 0.5  # of a machine that other tests keep busy; alone it is 0.1
 FLOOD_MB = 100
+TLS_FLOOD_MB = (
+    160  # uvloop and OpenSSL buffer 768 KiB for each of 100 connections, and 100 more end
+)
 FLOOD_P99_S = 1.0  # beside other tests; alone it is 0.1, and without a bound it was 1 to 5 s
 
 
@@ -89,13 +92,13 @@ def test_connections_without_a_token_stop_nobody(siege: Siege, kind: str) -> Non
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", sorted(FLOODS))
 def test_connections_over_tls_stop_nobody(tls_siege: Siege, kind: str) -> None:
-    flood(tls_siege, kind)
+    flood(tls_siege, kind, TLS_FLOOD_MB)
 
 
-def flood(siege: Siege, kind: str) -> None:
+def flood(siege: Siege, kind: str, most_mb: int = FLOOD_MB) -> None:
     before_mb = memory_mb(siege.server.process.pid)
     watched = siege.flood(kind, connections=100, seconds=4)
-    assert watched.peak_mb - before_mb < FLOOD_MB, watched
+    assert watched.peak_mb - before_mb < most_mb, watched
     assert watched.p99_s < FLOOD_P99_S, watched
     assert siege.server.client.get("/healthz").status_code == 200
 
