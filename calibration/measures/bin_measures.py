@@ -19,6 +19,7 @@ class BinMeasures:
         "Labeled answers",
         "Labeled answers in the window.",
         digits=0,
+        is_share=False,
         summary="n",
         gauge="candor_calibration_labels",
     )
@@ -98,6 +99,7 @@ class BinMeasures:
         formula="(ECE - floor) / (√((1 - 2/π)ΣV) / N)",
         source="[0003](decisions/0003-interval-of-the-ece.md)",
         digits=1,
+        is_share=False,
     )
     mce: float = from_bins(
         metrics.mce,

@@ -79,24 +79,28 @@ class Measures(BinMeasures):
         misleads="bins hold few answers: reliability and resolution both rise by chance",
         formula="reliability - resolution + uncertainty + within = brier",
         source="Murphy 1973, Stephenson 2008",
+        is_share=False,
     )
     brier_resolution: float | None = from_answers(
         lambda answers: answers.brier_parts.resolution,
         "Resolution",
         "How well cases are separated.",
         documented_with="brier_reliability",
+        is_share=False,
     )
     brier_uncertainty: float | None = from_answers(
         lambda answers: answers.brier_parts.uncertainty,
         "Uncertainty",
         "Difficulty of the data.",
         documented_with="brier_reliability",
+        is_share=False,
     )
     brier_within: float | None = from_answers(
         lambda answers: answers.brier_parts.within,
         "Within bins",
         "What differs inside bins.",
         documented_with="brier_reliability",
+        is_share=False,
     )
     classwise_ece: float | None = from_answers(
         lambda answers: classwise_ece(answers.classes),
@@ -121,6 +125,7 @@ class Measures(BinMeasures):
         "Standard deviations by which the classwise ECE exceeds its floor.",
         documented_with="classwise_ece",
         digits=1,
+        is_share=False,
     )
     equal_mass_ece: float | None = from_answers(
         lambda answers: metrics.ece(answers.equal_mass),
@@ -144,6 +149,7 @@ class Measures(BinMeasures):
         "Standard deviations by which the equal-mass ECE exceeds its floor.",
         documented_with="equal_mass_ece",
         digits=1,
+        is_share=False,
     )
     smooth_ece: float | None = from_answers(
         lambda answers: smooth.smooth_ece(answers.smooth),
@@ -169,6 +175,7 @@ class Measures(BinMeasures):
         "Standard deviations by which the smooth ECE exceeds its floor.",
         documented_with="smooth_ece",
         digits=1,
+        is_share=False,
     )
     auroc: float | None = from_answers(
         lambda answers: class_auroc(answers.probabilities, answers.labels),
@@ -180,6 +187,7 @@ class Measures(BinMeasures):
         misleads="positives are rare; it says nothing of calibration",
         formula="(wins + ties/2) / pairs",
         source="Hanley & McNeil 1982",
+        is_share=False,
     )
     aurc: float | None = from_answers(
         lambda answers: aurc(answers.confidence, answers.correct),

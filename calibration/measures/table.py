@@ -4,12 +4,14 @@ The entries are the fields of `calibration.measures.summary.Measures`.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
 from calibration.bins import BinSums
 from calibration.measures.inputs import MeasuredAnswers
+from calibration.wording import in_points, percent
 
 Question = Literal["calibration", "probabilities", "ranking"]
 
@@ -28,13 +30,13 @@ class Measure:
             does the order of confidences tell which answers to doubt.
         documented_with: the measure whose row of docs/measures.md includes this one.
         more, range, misleads, formula, source: the rest of that row, in Markdown.
-        digits: decimals in the terminal.
+        digits: its decimals, if it is no share.
         signed: whether a plus sign is shown.
         upper: if this is a lower bound, the name of the upper bound, which is shown in the same
             cell.
         summary: its column in the terminal's tables; None if they do not have it.
         page: whether the pages list it, now and on the card.
-        is_share: whether the pages show it in percent.
+        is_share: whether it is shown in percent, or in points if it has a sign.
         gauge: the Prometheus gauge that exports it for each window; only for what bin sums give.
     """
 
@@ -65,6 +67,12 @@ class Measure:
             raise ValueError(
                 f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand"
             )
+
+    def shown(self, value: float | None) -> str:
+        """Write a value of it, for terminal and pages; a dash if it is not known."""
+        if self.is_share:
+            return in_points(value) if self.signed else percent(value)
+        return "-" if value is None or not math.isfinite(value) else f"{value:.{self.digits}f}"
 
 
 class MeasureDetails(TypedDict, total=False):

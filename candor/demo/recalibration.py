@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
 from candor.terminal.recalibration import class_table, note_lines, remedy_table
+from candor.terminal.tables import change
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
@@ -122,9 +123,9 @@ def _outcome(reports: Mapping[str, Mapping[str, Any]]) -> str:
     apart = after["ece_upper"] < before["ece_lower"]
     certainty = "the intervals do not overlap" if apart else "the intervals overlap"
     return (
-        f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor "
-        f"{after['noise_floor']:.3f}); {certainty}. Accuracy: {before['accuracy']:.3f} -> "
-        f"{after['accuracy']:.3f}."
+        f"ECE {verb}: {change(before['ece'], after['ece'])} (floor "
+        f"{percent(after['noise_floor'])}); {certainty}. Accuracy: "
+        f"{change(before['accuracy'], after['accuracy'])}."
     )
 
 

@@ -7,8 +7,7 @@ from calibration.calibrators.remedies import CASE_MIX, title_of
 from calibration.examination import Effect, Examination
 from calibration.measured import Standing
 from calibration.measures.metrics import SMALLEST
-from calibration.wording import counted, percent
-from monitoring.diagnosis.phrases import points
+from calibration.wording import counted, percent, points
 
 WORDS = {
     Standing.TOO_FEW: "Too few rows to say",

@@ -8,7 +8,7 @@ from calibration.examination import ClassFigures, Examination
 from calibration.findings.examination import FindingsExamination
 from calibration.findings.thresholds import ObservedRate
 from calibration.measures.reliability import reliability
-from calibration.wording import some
+from calibration.wording import in_points, percent, percents, signed_points, some
 from candor.predictions.calibration import Calibration
 from candor.predictions.findings_calibration import FINDING_WORDS, FindingsCalibration
 from candor.predictions.labeled import LabeledFindings, Predictions
@@ -37,13 +37,13 @@ def preview_lines(read: Predictions) -> Iterator[str]:
         yield from _finding_lines(read)
     elif read.probabilities is not None and read.labels is not None:
         shown = ", ".join(
-            f"{name} {p:.3f}"
+            f"{name} {percent(p)}"
             for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
         )
         yield f"  row {read.rows[0]:,}: {shown}; truly {read.classes[read.labels[0]]}"
     elif read.confidence is not None and read.correct is not None:
         yield (
-            f"  row {read.rows[0]:,}: confidence {read.confidence[0]:.3f}, "
+            f"  row {read.rows[0]:,}: confidence {percent(read.confidence[0])}, "
             f"{'right' if read.correct[0] else 'wrong'}"
         )
 
@@ -53,7 +53,7 @@ def _finding_lines(read: LabeledFindings) -> Iterator[str]:
     if read.labels is not None:
         words = {1.0: "present", 0.0: "absent"}
         first = zip(read.names, read.probabilities[0], read.labels[0].tolist(), strict=True)
-        shown = ", ".join(f"{name} {p:.3f} {words.get(y, 'unknown')}" for name, p, y in first)
+        shown = ", ".join(f"{name} {percent(p)} {words.get(y, 'unknown')}" for name, p, y in first)
         yield f"  row {read.rows[0]:,}: {shown}"
 
 
@@ -67,7 +67,7 @@ def findings_tables(done: FindingsCalibration) -> list[RenderableType]:
             f"{each.given.labeled:,}",
             f"{each.given.positives:,}",
             change(each.given.ece, each.effect.measures.ece if each.effect else None),
-            figure(each.given.ece_floor),
+            percent(each.given.ece_floor),
             figure(each.given.observed_expected, 2),
             figure(each.given.auroc),
             figure(each.given.auprc),
@@ -77,7 +77,7 @@ def findings_tables(done: FindingsCalibration) -> list[RenderableType]:
     given, after = found.given, found.calibrated
     means = [figure(given[name]) for name in ("auroc", "auprc")]
     ece = change(given["ece"], after["ece"] if found.calibrator.method != "none" else None)
-    rows.append(["mean", "", "", "", ece, figure(given["ece_floor"]), "", *means])
+    rows.append(["mean", "", "", "", ece, percent(given["ece_floor"]), "", *means])
     return [
         f"\n{done.verdict}\n",
         table("Findings; ECE -> cross-fitted", FINDING_COLUMNS, rows),
@@ -94,7 +94,7 @@ def _points(found: FindingsExamination) -> list[list[str]]:
             each.name,
             figure(each.calibrator.temperature) if each.effect else "-",
             figure(each.calibrator.bias, sign=True) if each.effect else "-",
-            figure(each.point.threshold, 4),
+            percent(each.point.threshold, 2),
             *map(_rate, (each.point.sensitivity, each.point.specificity, each.point.ppv)),
         ]
         for each in found.findings
@@ -103,7 +103,7 @@ def _points(found: FindingsExamination) -> list[list[str]]:
 
 
 def _rate(rate: ObservedRate | None) -> str:
-    return "-" if rate is None else f"{figure(rate.value)} {interval(rate.lower, rate.upper)}"
+    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
 
 
 def calibration_tables(done: Calibration) -> list[RenderableType]:
@@ -158,8 +158,8 @@ def _classes(found: Examination) -> list[RenderableType]:
             f"{old.answers:,}",
             change(old.sensitivity, new.sensitivity if new else None),
             change(old.specificity, new.specificity if new else None),
-            change(old.gap, new.gap if new else None, sign=True),
-            interval(*old.gap_interval),
+            change(old.gap, new.gap if new else None, in_points),
+            interval(*old.gap_interval, signed_points),
         ]
         for old, new in list(zip(before, after, strict=True))[:CLASSES_SHOWN]
     ]

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from candor.terminal.tables import figure, table
+from calibration.wording import percent
+from candor.terminal.tables import table
 from model_store.lifecycle.canary import Canary
 from monitoring.reports.report import Report
 
@@ -50,8 +51,8 @@ def _row(role: str, version: int | None, report: Report | None) -> list[str]:
         str(version),
         str(coverage.served),
         str(coverage.labeled),
-        figure(measures.accuracy),
-        figure(measures.ece),
-        figure(measures.noise_floor),
+        percent(measures.accuracy),
+        percent(measures.ece),
+        percent(measures.noise_floor),
         alarm,
     ]

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
+from calibration.wording import percent
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.bundle.card import Card
 from training.evaluation.evaluation import (
@@ -82,28 +83,28 @@ def _mark(split: EvaluatedSplit, method: Method) -> str:
 def _referral(referral: Mapping[str, Any] | None) -> str:
     if referral is None:
         return (
-            f"Referral: no confidence threshold can promise an accuracy of {PROMISED_ACCURACY} on "
-            "validation."
+            "Referral: no confidence threshold can promise an accuracy of "
+            f"{percent(PROMISED_ACCURACY, 0)} on validation."
         )
     kept = "; ".join(
-        f"{split} {figure(each['accuracy'])}, answering {figure(each['coverage'])} of the images"
+        f"{split} {percent(each['accuracy'])}, answering {percent(each['coverage'])} of images"
         for split, each in referral["kept"].items()
     )
     return (
-        f"Referral below confidence {referral['confidence']:.2f}. Accuracy of the other answers: "
-        f"promised {referral['promised_accuracy']}; {kept}."
+        f"Referral below confidence {percent(referral['confidence'])}. Accuracy of the other "
+        f"answers: promised {percent(referral['promised_accuracy'])}; {kept}."
     )
 
 
 def _prediction_sets(sets: Mapping[str, Any]) -> str:
     kept = "; ".join(
-        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes per "
+        f"{split} {percent(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes per "
         "set"
         for split, each in sets["kept"].items()
     )
     return (
-        f"Prediction sets. Share that contain the true class: promised {1 - sets['alpha']:.2f}; "
-        f"{kept}."
+        "Prediction sets. Share that contain the true class: promised "
+        f"{percent(1 - sets['alpha'])}; {kept}."
     )
 
 
@@ -123,7 +124,7 @@ def variant_table(card: Card) -> Table:
     for each in card.variants or ():
         measured = _measured(card.of_variant(each.precision))
         rows.append(
-            [each.precision, *measured, f"{each.agreement:.2%}", figure(each.max_difference)]
+            [each.precision, *measured, percent(each.agreement, 2), figure(each.max_difference)]
         )
     return table(
         f"Precisions, on the {card.calibration.reference_split} split",
@@ -136,7 +137,7 @@ def variant_table(card: Card) -> Table:
 def _measured(card: Card) -> list[str]:
     measures = card.calibration.measures
     return [
-        figure(measures.get("accuracy"), 4),
-        figure(measures.get("ece"), 4),
+        percent(measures.get("accuracy"), 2),
+        percent(measures.get("ece"), 2),
         figure(card.calibration.temperature),
     ]

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
+from calibration.wording import percent, percents
 from candor.terminal.tables import figure, table
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import Rate, ThresholdRule
@@ -23,7 +24,7 @@ def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
         measured = evaluation.measures(split, "calibrated")
         rows = [_row(name, each) for name, each in zip(evaluation.names, measured, strict=True)]
         means = macro(measured)
-        mean = [figure(means[name]) for name in ("auroc", "auprc", "ece", "ece_floor")]
+        mean = _cells(*(means[name] for name in ("auroc", "auprc", "ece", "ece_floor")))
         rows.append([f"mean of {means['findings']:g}", "", "", *mean, ""])
         title = f"{split}: calibrated probabilities" + (" (fitted here)" if split == "val" else "")
         parts.append(table(title, ("", *MEASURED), rows))
@@ -35,9 +36,14 @@ def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
 
 
 def _row(name: str, each: FindingMeasures) -> list[str]:
-    values = (each.auroc, each.auprc, each.ece, each.ece_floor)
     counts = (f"{each.labeled:,}", f"{each.positives:,}")
-    return [name, *counts, *map(figure, values), figure(each.observed_expected, 2)]
+    values = _cells(each.auroc, each.auprc, each.ece, each.ece_floor)
+    return [name, *counts, *values, figure(each.observed_expected, 2)]
+
+
+def _cells(*measured: float | None) -> list[str]:
+    auroc, auprc, ece, floor = measured
+    return [figure(auroc), figure(auprc), percent(ece), percent(floor)]
 
 
 def _uncalibrated(evaluation: FindingsEvaluation) -> list[str]:
@@ -56,7 +62,7 @@ def promise_table(card: Card) -> RenderableType:
     rows = [
         [
             each.name,
-            figure(each.threshold, 4),
+            percent(each.threshold, 2),
             rule_text(each.rule),
             *map(_rate, (each.promise.sensitivity, each.promise.specificity, each.promise.ppv)),
         ]
@@ -85,7 +91,7 @@ def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
     if not without:
         return []
     return [
-        f"{', '.join(without)}: present from 0.5 on, since validation has no image to choose a "
+        f"{', '.join(without)}: present from 50 % on, since validation has no image to choose a "
         "threshold by."
     ]
 
@@ -93,4 +99,4 @@ def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
 def _rate(rate: Rate | None) -> str:
     if rate is None:
         return "-"
-    return f"{figure(rate.value, 2)} [{figure(rate.lower, 2)}, {figure(rate.upper, 2)}]"
+    return f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.wording import counted
+from calibration.wording import counted, percent, percents
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from candor.terminal.verb_result import VerbResult, card_pictures, next_step
 from model_store.bundle.card import Card
@@ -139,8 +139,9 @@ def _findings(cards: Sequence[FindingCard]) -> RenderableType:
         [
             each.name,
             f"{each.positives} of {each.labeled}",
-            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected", "ece")),
-            figure(each.threshold),
+            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
+            percent(each.measures.get("ece")),
+            percent(each.threshold, 2),
             _share(each.promise.sensitivity),
             _share(each.promise.specificity),
         ]
@@ -150,7 +151,7 @@ def _findings(cards: Sequence[FindingCard]) -> RenderableType:
 
 
 def _share(rate: Rate | None) -> str:
-    return "-" if rate is None else f"{rate.value:.2f} ({rate.lower:.2f} to {rate.upper:.2f})"
+    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
 
 
 def _trials(done: ImportedModel) -> RenderableType:
@@ -158,7 +159,7 @@ def _trials(done: ImportedModel) -> RenderableType:
         [
             each.name,
             each.preprocessing.resize,
-            figure(each.accuracy),
+            percent(each.accuracy),
             figure(each.nll),
             "chosen" if at == 0 else "",
         ]

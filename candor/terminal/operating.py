@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
-from calibration.wording import counted
+from calibration.wording import counted, percent, percents
 from candor.terminal.tables import figure, interval, table
 from monitoring.diagnosis.operating_words import basis_words, known_words, rate_words
 from monitoring.diagnosis.phrases import day
@@ -40,9 +40,9 @@ def _rate(each: LiveRate, finding: str) -> list[str]:
     promise = each.promise
     return [
         rate_words(each, finding),
-        figure(each.rate.estimate),
-        interval(each.rate.lower, each.rate.upper),
-        interval(promise.lower, promise.upper) if promise else "-",
+        percent(each.rate.estimate),
+        percents(each.rate.lower, each.rate.upper),
+        percents(promise.lower, promise.upper) if promise else "-",
         f"{each.n:,}",
         known_words(each),
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from candor.terminal.console import note, stdout
 from model_store.csv_cells import CsvTable
 from serving.scoring.columns import OF_CLASSES, OF_SCOPE, cells
@@ -33,8 +33,8 @@ def answer_text(answer: Answer) -> str:
     >>> answer = {"image": "a.png", "predicted": "no", "confidence": 0.7}
     >>> answer |= {"probabilities": {"yes": 0.3, "no": 0.7}}
     >>> print(answer_text(answer | {"refer": True, "prediction_id": "01a2", "request_id": "a.png"}))
-    a.png: no 0.700, refer to a person
-      probabilities  no 0.700, yes 0.300
+    a.png: no 70.0 %, refer to a person
+      probabilities  no 70.0 %, yes 30.0 %
       prediction id  01a2
       request id     a.png
     """
@@ -57,7 +57,7 @@ def _classification(answer: Answer) -> Iterator[str]:
         False: ", no referral",
         None: ", no referral threshold",
     }[answer["refer"]]
-    yield f"{_named(answer)}: {answer['predicted']} {answer['confidence']:.3f}{referral}"
+    yield f"{_named(answer)}: {answer['predicted']} {percent(answer['confidence'])}{referral}"
     yield f"  probabilities  {_probabilities(answer['probabilities'])}"
     if answer.get("prediction_set") is not None:
         yield f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}"
@@ -82,9 +82,11 @@ def _named(answer: Answer) -> str:
 
 def _probabilities(values: Mapping[str, float]) -> str:
     ranked = sorted(values.items(), key=lambda pair: -pair[1])
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in ranked[:SHOWN])
+    shown = ", ".join(f"{name} {percent(value)}" for name, value in ranked[:SHOWN])
     rest = len(ranked) - SHOWN
-    return shown if rest < 1 else f"{shown} and {rest} more, each at most {ranked[SHOWN][1]:.3f}"
+    return (
+        shown if rest < 1 else f"{shown} and {rest} more, each at most {percent(ranked[SHOWN][1])}"
+    )
 
 
 class AnswerTable:

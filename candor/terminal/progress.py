@@ -15,7 +15,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from calibration.wording import in_points, percent
 from candor.terminal.console import note, stderr, stdout, visible
+from candor.terminal.tables import figure
 
 
 @contextmanager
@@ -43,9 +45,7 @@ class Bars:
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(visible(stage), total=total, figures="")
-        shown = "  ".join(
-            f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
-        )
+        shown = "  ".join(_listed(figures))
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
 
@@ -65,7 +65,7 @@ class NotebookBars:
         self._percent[stage] = percent
         bar = HTML(
             f'<progress value="{done}" max="{total}"></progress> {escape(visible(stage))} '
-            f"{done:,} of {total:,}{_listed(figures)}"
+            f"{', '.join([f'{done:,} of {total:,}', *_listed(figures)])}"
         )
         if stage in self._shown:
             self._shown[stage].update(bar)
@@ -83,11 +83,14 @@ class Lines:
         """Print a line if this is not merely another step of the same epoch."""
         before, self._done[stage] = self._done.get(stage, 0), done
         if done > before and (done == total or (figures and stage.startswith("train "))):
-            note(f"{stage}: {done:,} of {total:,}{_listed(figures)}")
+            note(", ".join([f"{stage}: {done:,} of {total:,}", *_listed(figures)]))
 
 
-def _listed(figures: Mapping[str, float]) -> str:
-    return "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+_WRITTEN = {"accuracy": percent, "gap": in_points}  # all other figures are no proportions
+
+
+def _listed(figures: Mapping[str, float]) -> list[str]:
+    return [f"{name} {_WRITTEN.get(name, figure)(value)}" for name, value in figures.items()]
 
 
 @contextmanager

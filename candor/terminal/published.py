@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.wording import counted
+from calibration.wording import counted, in_points, percent
 from candor.terminal.evaluation import bound_notes, variant_table
 from candor.terminal.findings import promise_table, threshold_notes
 from candor.terminal.verb_result import VerbResult, card_pictures, next_step
@@ -17,7 +17,7 @@ from training.runs.export import ExportedModel
 
 _PERTURBED = (
     "This temperature was fitted on perturbed images. On unperturbed validation images, mean "
-    "confidence minus\naccuracy is {:+.3f}. Without a shift of the images the model is off by that "
+    "confidence minus\naccuracy is {}. Without a shift of the images the model is off by that "
     "much in use: then export with\n--calibrator temperature."
 )
 
@@ -72,7 +72,7 @@ class Exported(VerbResult):
         card, verified = self.card, self.done.verification
         yield f"Published {card.name} version {card.version} in {self.folder}"
         if self.perturbed:
-            yield _PERTURBED.format(card.calibration.measures["signed_gap"] or 0.0)
+            yield _PERTURBED.format(in_points(card.calibration.measures["signed_gap"] or 0.0))
         yield from _notes(card, self.rules)
         yield (
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
@@ -102,8 +102,8 @@ def _notes(card: Card, rules: Mapping[str, ThresholdRule]) -> list[RenderableTyp
             f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "
             f"published with{'' if card.calibration.applies(found) else 'out'} it: NLL "
             f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
-            f"{found.ece_before:.3f} and {found.ece_after:.3f}, on {found.images} images. "
-            "The card says so."
+            f"{percent(found.ece_before)} and {percent(found.ece_after)}, on {found.images} "
+            "images. The card says so."
         )
     trained = card.provenance.training
     failures = (trained and trained.shortcomings) or ()

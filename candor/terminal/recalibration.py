@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
 from calibration.diagnosis.facts import GroupEffect
-from calibration.wording import counted
+from calibration.wording import counted, in_points, percent
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
     bin_cells,
@@ -139,7 +139,7 @@ def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
             str(each.labels),
             change(each.sensitivity_before, each.sensitivity_after),
             change(each.specificity_before, each.specificity_after),
-            change(each.gap_before, each.gap_after, sign=True),
+            change(each.gap_before, each.gap_after, in_points),
         ]
         for each in classes
     ]
@@ -154,7 +154,7 @@ def effect_table(effects: Sequence[GroupEffect], said: Terms) -> RenderableType:
         [
             name_of(each.group),
             str(each.n),
-            change(each.before, each.after, sign=True),
+            change(each.before, each.after, in_points),
             "worse" if each.harms else "",
         ]
         for each in effects[:EFFECTS_SHOWN]
@@ -183,7 +183,7 @@ def remedy_table(
             figure(choice.served_nll),
             "-",
             "-",
-            figure(choice.served_classwise_gap),
+            percent(choice.served_classwise_gap),
             "",
         ]
     ]
@@ -194,7 +194,7 @@ def remedy_table(
             figure(trial.nll),
             figure(trial.improvement, sign=True),
             figure(trial.standard_error),
-            figure(trial.classwise_gap),
+            percent(trial.classwise_gap),
             "chosen" if trial.name == choice.chosen else "",
         ]
         for trial in choice.trials

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from calibration.diagnosis.groups import ALL
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.operating.facts import OperatingPoints, RateName
-from calibration.wording import counted
+from calibration.wording import counted, in_points, percent, percents, signed_points
 from candor.terminal.operating import operating_tables
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
@@ -90,10 +90,10 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
             each.finding,
             words_of(each.diagnosis).title,
             str(each.measures.n),
-            figure(each.measures.mean_confidence),
-            figure(each.measures.accuracy),
-            figure(each.measures.ece),
-            figure(each.measures.noise_floor),
+            percent(each.measures.mean_confidence),
+            percent(each.measures.accuracy),
+            percent(each.measures.ece),
+            percent(each.measures.noise_floor),
             *_rates(each.diagnosis.operating_points),
         ]
         for each in overview.findings
@@ -110,7 +110,7 @@ def _rates(found: OperatingPoints) -> list[str]:
     """Return the rates of all answers at the threshold in use, and which are too low."""
     of_all = {rate.name: rate for rate in found.rates if rate.group.key == ALL}
     return [
-        figure(of_all[name].rate.estimate) + (" lower" if of_all[name] in found.lower else "")
+        percent(of_all[name].rate.estimate) + (" lower" if of_all[name] in found.lower else "")
         if name in of_all
         else "-"
         for name in RateName
@@ -146,8 +146,8 @@ def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableTyp
             terms(finding).reworded(row.title),
             *_estimated(row.from_confidence),
             *_estimated(row.corrected),
-            figure(row.compared.expected.value if row.compared else None),
-            figure(row.compared.shown if row.compared else None),
+            percent(row.compared.expected.value if row.compared else None),
+            percent(row.compared.shown if row.compared else None),
             "contradicted" if row.compared and row.compared.contradicted else "",
         ]
         for row in expected.rows(finding=finding)
@@ -169,7 +169,7 @@ def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableTyp
 
 
 def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
-    return (figure(rate.value), interval(rate.lower, rate.upper)) if rate else ("-", "-")
+    return (percent(rate.value), percents(rate.lower, rate.upper)) if rate else ("-", "-")
 
 
 def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
@@ -199,7 +199,7 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
         [
             each.tag,
             str(each.labels),
-            f"{100 * each.evidence:.0f} %",
+            percent(each.evidence, 0),
             tolerance(each.tolerance),
             f"alarm since label {each.alarm_label}" if each.active else "",
         ]
@@ -221,9 +221,9 @@ def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
         [
             each.name,
             str(each.n),
-            figure(each.accuracy),
-            figure(each.signed_gap, sign=True),
-            interval(each.gap_lower, each.gap_upper),
+            percent(each.accuracy),
+            in_points(each.signed_gap),
+            interval(each.gap_lower, each.gap_upper, signed_points),
         ]
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
         if each.n

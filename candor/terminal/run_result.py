@@ -12,10 +12,10 @@ from rich.console import RenderableType
 
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.measures.reliability import reliability
-from calibration.wording import counted
+from calibration.wording import counted, in_points, percent, percents, signed_points
 from candor.terminal.evaluation import evaluation_tables
 from candor.terminal.findings import findings_tables
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.tables import figure, table
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
 from training.evaluation.caveats import Contradiction, balanced_price, contradiction
@@ -162,7 +162,7 @@ def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[Render
             if len(classes) <= COLUMNS
             else [_mistakes(counts, name, classes)]
         )
-        rows.append((recall, [name, str(sum(counts)), figure(recall), interval(*ends), *shown]))
+        rows.append((recall, [name, str(sum(counts)), percent(recall), percents(*ends), *shown]))
     answered = (
         [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
     )
@@ -189,10 +189,10 @@ def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
         else ""
     )
     return (
-        f"Accuracy on test {constant.accuracy + constant.lead:.3f}; always answering "
-        f"{classes[constant.label]!r} would be right on {constant.accuracy:.3f}. Difference "
-        f"{constant.lead:+.3f} (95 % interval {constant.lead_lower:+.3f} to "
-        f"{constant.lead_upper:+.3f}){unproven}."
+        f"Accuracy on test {percent(constant.accuracy + constant.lead)}; always answering "
+        f"{classes[constant.label]!r} would be right on {percent(constant.accuracy)}. Difference "
+        f"{in_points(constant.lead)} (95 % interval {signed_points(constant.lead_lower)} to "
+        f"{signed_points(constant.lead_upper)}){unproven}."
     )
 
 
@@ -228,7 +228,7 @@ def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) ->
     >>> kept = CandidateScore(choices={}, val_nll=0.5, val_accuracy=0.9, unanswered=("rare",))
     >>> other = CandidateScore(choices={"loss": "ce"}, val_nll=0.7, val_accuracy=0.8)
     >>> rare_sentence(kept, [kept, other])
-    " It never answers 'rare'. Loss ce would, for NLL 0.700 and accuracy 0.800."
+    " It never answers 'rare'. Loss ce would, for NLL 0.700 and accuracy 80.0 %."
     """
     more = [each for each in candidates if len(each.unanswered) < len(kept.unanswered)]
     if not more:
@@ -237,7 +237,7 @@ def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) ->
     gained = [name for name in kept.unanswered if name not in other.unanswered]
     return (
         f" It never answers {', '.join(map(repr, gained))}. {_choices(other).capitalize()} would, "
-        f"for NLL {figure(other.val_nll)} and accuracy {figure(other.val_accuracy)}."
+        f"for NLL {figure(other.val_nll)} and accuracy {percent(other.val_accuracy)}."
     )
 
 
@@ -252,7 +252,7 @@ def recipe_sentence(recipe: RecipeRecord) -> str:
     (kept,) = (each for each in recipe.candidates if each.chosen)
     return (
         f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {_choices(kept)} "
-        f"(validation: NLL {figure(kept.val_nll)}, accuracy {figure(kept.val_accuracy)})."
+        f"(validation: NLL {figure(kept.val_nll)}, accuracy {percent(kept.val_accuracy)})."
         + rare_sentence(kept, recipe.candidates)
     )
 

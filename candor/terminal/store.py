@@ -5,8 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
+from calibration.wording import percent, percents
 from candor.terminal.console import note, stdout
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.tables import figure, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
@@ -39,9 +40,9 @@ def catalog_table(entries: Sequence[CatalogEntry], canaries: Mapping[str, Canary
             ", ".join((*entry.aliases, *_tried(canaries.get(entry.name), entry.version))),
             entry.loss or "-",
             figure(entry.temperature),
-            figure(entry.ece),
-            figure(entry.noise_floor),
-            figure(entry.accuracy),
+            percent(entry.ece),
+            percent(entry.noise_floor),
+            percent(entry.accuracy),
             entry.problem or entry.reference or "-",
         ]
         for entry in entries
@@ -126,26 +127,26 @@ def _origin(card: Card) -> list[tuple[str, str]]:
 def _calibration(card: Card) -> list[tuple[str, str]]:
     calibration, measures = card.calibration, card.calibration.measures
     ece = (
-        f"{figure(measures.get('ece'))} "
-        f"{interval(measures.get('ece_lower'), measures.get('ece_upper'))}"
+        f"{percent(measures.get('ece'))} "
+        f"({percents(measures.get('ece_lower'), measures.get('ece_upper'))})"
     )
     found = [
         ("calibrator", f"{calibration.method}, temperature {figure(calibration.temperature)}"),
         ("measured on", f"{calibration.sums.total:,} answers of {calibration.reference_split}"),
-        ("accuracy", figure(measures.get("accuracy"))),
-        ("ECE", f"{ece}, floor {figure(measures.get('noise_floor'))}"),
+        ("accuracy", percent(measures.get("accuracy"))),
+        ("ECE", f"{ece}, floor {percent(measures.get('noise_floor'))}"),
     ]
     if card.referral:
         promise = (
-            f"promises accuracy {figure(card.referral.promised_accuracy)} of "
-            f"{card.referral.coverage:.0%}"
+            f"promises accuracy {percent(card.referral.promised_accuracy)} of "
+            f"{percent(card.referral.coverage, 0)}"
         )
-        found.append(("referral", f"below {figure(card.referral.threshold)}; {promise}"))
+        found.append(("referral", f"below {percent(card.referral.threshold)}; {promise}"))
     if card.conformal:
         found.append(
             (
                 "prediction sets",
-                f"coverage {1 - card.conformal.alpha:.0%}, mean size "
+                f"coverage {percent(1 - card.conformal.alpha, 0)}, mean size "
                 f"{figure(card.conformal.mean_set_size)}",
             )
         )

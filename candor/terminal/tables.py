@@ -1,8 +1,12 @@
-"""The look of every table, how its figures are written, and the row of measures."""
+"""The look of every table, how its figures are written, and the row of measures.
+
+Proportions are written in percent and their differences in points, as on the pages; `figure` writes
+what is neither, such as an NLL or an AUROC. JSON has proportions.
+"""
 
 import math
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -13,6 +17,7 @@ from rich.table import Table
 from calibration.measures.reliability import ReliabilityBin
 from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
+from calibration.wording import percent, percents
 from candor.terminal.console import visible
 
 if TYPE_CHECKING:
@@ -58,7 +63,8 @@ def table(
 
 
 def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a figure; a dash for None and NaN; with `sign` a + unless it is negative.
+    """Write a figure that is no proportion; a dash for None and NaN; with `sign` a + unless it is
+    negative.
 
     >>> figure(0.04567), figure(0.04567, sign=True), figure(None)
     ('0.046', '+0.046', '-')
@@ -69,34 +75,39 @@ def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign else ''}.{digits}f}"
 
 
-def interval(lower: float | None, upper: float | None) -> str:
-    """Write an interval; a dash if neither end is known.
+Written = Callable[[float | None], str]
+
+
+def interval(lower: float | None, upper: float | None, write: Written = figure) -> str:
+    """Write an interval of what is no proportion; a dash if neither end is known.
 
     >>> interval(0.031, 0.0592), interval(None, None)
-    ('[0.031, 0.059]', '-')
+    ('0.031 to 0.059', '-')
     """
-    ends = figure(lower), figure(upper)
-    return "-" if ends == ("-", "-") else f"[{', '.join(ends)}]"
+    first, last = write(lower), write(upper)
+    return "-" if first == last == "-" else f"{first} to {last}"
 
 
-def change(before: float | None, after: float | None, *, sign: bool = False) -> str:
+def change(before: float | None, after: float | None, write: Written = percent) -> str:
     """Write a figure before and after; only the first if there is no second.
 
     >>> change(0.1, 0.05), change(0.1, None)
-    ('0.100 -> 0.050', '0.100')
+    ('10.0 -> 5.0 %', '10.0 %')
     """
-    shown = figure(before, sign=sign)
-    return shown if after is None else f"{shown} -> {figure(after, sign=sign)}"
+    first = write(before)
+    if after is None:
+        return first
+    return f"{first.removesuffix(' %').removesuffix(' points')} -> {write(after)}"
 
 
 def bin_cells(bar: ReliabilityBin) -> list[str]:
     """Return how many answers a bin has, and their accuracy with its interval."""
-    return [f"{bar.n:,}", figure(bar.accuracy), interval(bar.accuracy_lower, bar.accuracy_upper)]
+    return [f"{bar.n:,}", percent(bar.accuracy), percents(bar.accuracy_lower, bar.accuracy_upper)]
 
 
 def bin_name(bar: ReliabilityBin) -> str:
     """Return the confidences of a bin."""
-    return f"({bar.lower:.2f}, {bar.upper:.2f}]"
+    return percents(bar.lower, bar.upper, 0)
 
 
 def worded(columns: Sequence[str], said: "Terms | None") -> list[str]:
@@ -111,7 +122,7 @@ def reliability_table(
 ) -> Table:
     """Return a row for each bin that has answers."""
     columns = ("confidence", "n", "accuracy", "95 % interval", "mean confidence")
-    rows = [[bin_name(bar), *bin_cells(bar), figure(bar.confidence)] for bar in bins if bar.n]
+    rows = [[bin_name(bar), *bin_cells(bar), percent(bar.confidence)] for bar in bins if bar.n]
     return table(title, worded(columns, said), rows)
 
 
@@ -127,5 +138,5 @@ def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
 def _cell(measure: Measure, measures: Mapping[str, float | None]) -> str:
     value = measures.get(measure.name)
     if measure.upper:
-        return interval(value, measures.get(measure.upper))
-    return figure(value, measure.digits, sign=measure.signed)
+        return percents(value, measures.get(measure.upper))
+    return measure.shown(value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from calibration.wording import percent, percents
 from model_store.bundle.finding_card import FindingCard, Rate
 
 MEASURED = (
@@ -24,13 +25,15 @@ def measured(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
     for each in findings:
         calibration, bias = each.calibration, (each.calibration.class_bias or (0.0, 0.0))[1]
         fitted = f"temperature {calibration.temperature:.3g}, bias {bias:+.3g}"
-        figures = ("auroc", "ece", "ece_floor", "observed_expected")
         yield [
             each.name,
             f"{each.labeled:,}",
             f"{each.positives:,}",
             "none" if calibration.method == "none" else fitted,
-            *(_figure(each.measures.get(name)) for name in figures),
+            _figure(each.measures.get("auroc")),
+            percent(each.measures.get("ece")),
+            percent(each.measures.get("ece_floor")),
+            _figure(each.measures.get("observed_expected")),
         ]
 
 
@@ -40,10 +43,10 @@ def points(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
         rule, promise, sets = each.rule, each.promise, each.conformal
         yield [
             each.name,
-            f"{each.threshold:.4g}",
+            percent(each.threshold, 2),
             rule.kind if rule.value is None else f"{rule.kind} {rule.value:g}",
             *map(_rate, (promise.sensitivity, promise.specificity, promise.ppv)),
-            "-" if sets is None else f"{sets.mean_set_size - 1:.1%}",
+            "-" if sets is None else percent(sets.mean_set_size - 1),
         ]
 
 
@@ -52,7 +55,7 @@ def promised(findings: Sequence[FindingCard]) -> str | None:
     shares = sorted({each.conformal.alpha for each in findings if each.conformal})
     if not shares:
         return None
-    missed = " or ".join(f"{share:.0%}" for share in shares)
+    missed = " or ".join(percent(share, 0) for share in shares)
     return (
         "The last column is the share of answers that a person should look at. Of the images with "
         f"a finding, at most {missed} are answered absent without that, and of those without it, "
@@ -61,8 +64,8 @@ def promised(findings: Sequence[FindingCard]) -> str | None:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _rate(rate: Rate | None) -> str:
-    return "-" if rate is None else f"{rate.value:.3f} ({rate.lower:.3f} to {rate.upper:.3f})"
+    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"

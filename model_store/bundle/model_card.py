@@ -6,6 +6,7 @@ from itertools import chain
 from calibration.measures.confusion import recall_intervals
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
+from calibration.wording import in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card, VariantCard
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, points, promised
@@ -113,8 +114,8 @@ def _calibration(card: Card) -> Iterator[str]:
             f"published with{'' if calibration.applies(found) else 'out'} it: on "
             f"{found.images:,} test images it raises the negative log-likelihood from "
             f"{found.nll_before:.3f} to {found.nll_after:.3f} (standard error "
-            f"{found.nll_error:.3f}) and takes the ECE from {found.ece_before:.3f} to "
-            f"{found.ece_after:.3f}.\n"
+            f"{found.nll_error:.3f}) and takes the ECE from {percent(found.ece_before)} to "
+            f"{percent(found.ece_after)}.\n"
         )
 
 
@@ -165,14 +166,13 @@ def _subgroups(card: Card) -> Iterator[str]:
 
 
 def _signed(measures: Mapping[str, float | None]) -> str:
-    gap = measures.get("signed_gap")
-    return "-" if gap is None else f"{gap:+.4f}"
+    return in_points(measures.get("signed_gap"))
 
 
 def _referred(own: Referral | None, whole: Referral | None) -> str:
     if own is not None:
-        return f"{own.threshold:.4f}"
-    return "-" if whole is None else "1: every answer"
+        return percent(own.threshold, 2)
+    return "-" if whole is None else "100 %: every answer"
 
 
 def _findings(card: Card) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:
         if entry.name == "n":
             yield entry.title, f"{value:,.0f}", "Labeled answers of the reference."
         elif entry.name in _SHOWN:
-            yield entry.title, f"{value:.4f}", entry.text
+            yield entry.title, entry.shown(value), entry.text
 
 
 def _classes(card: Card) -> Iterator[str]:
@@ -219,8 +219,8 @@ def _classes(card: Card) -> Iterator[str]:
         (
             _text(name),
             f"{sum(row):,}",
-            "unknown" if share is None else f"{share:.3f}",
-            f"{ends.lower:.3f} to {ends.upper:.3f}",
+            "unknown" if share is None else percent(share),
+            percents(ends.lower, ends.upper),
             *(f"{count:,}" for count in row),
         )
         for name, row, share, ends in zip(
@@ -252,16 +252,17 @@ def _promises(card: Card) -> Iterator[str]:
 def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator[str]:
     if referral is not None:
         yield (
-            f"- Answers with a confidence of at least {referral.threshold:.4f} are right in "
-            f"{referral.promised_accuracy:.1%} of cases or more, with probability "
-            f"{1 - referral.delta:.0%} over the choice of the reference images. "
-            f"{referral.coverage:.1%} of its answers were such; a person should look at the others."
+            f"- Answers with a confidence of at least {percent(referral.threshold, 2)} are right "
+            f"in {percent(referral.promised_accuracy)} of cases or more, with probability "
+            f"{percent(1 - referral.delta, 0)} over the choice of the reference images. "
+            f"{percent(referral.coverage)} of its answers were such; a person should look at the "
+            "others."
         )
     if sets is not None:
         yield (
-            f"- The classes with a probability of at least {sets.threshold:.4f} contain the true "
-            "one in "
-            f"{1 - sets.alpha:.0%} of cases; on average they are {sets.mean_set_size:.2f} classes."
+            f"- The classes with a probability of at least {percent(sets.threshold, 2)} contain "
+            f"the true one in {percent(1 - sets.alpha, 0)} of cases; on average they are "
+            f"{sets.mean_set_size:.2f} classes."
         )
 
 
@@ -274,8 +275,8 @@ def _scope(card: Card) -> Iterator[str]:
     yield (
         f"`scope_p` compares {_text(scope.features)} with those of {scope.fitted_on:,} images, and "
         f"is calibrated on {scope.flagged.n:,} others ({_text(scope.reference_split)}). Of images "
-        f"like these, {scope.alpha:.0%} are flagged at {scope.alpha:g} on average over sets of "
-        f"calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
+        f"like these, {percent(scope.alpha, 0)} are flagged at {scope.alpha:g} on average over "
+        f"sets of calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
     )
     if scope.by_class:
         shares = scope.by_class.items()
@@ -284,7 +285,7 @@ def _scope(card: Card) -> Iterator[str]:
 
 
 def _between(share: FlaggedShare) -> str:
-    return f"{share.lower:.1%} to {share.upper:.1%}"
+    return percents(share.lower, share.upper)
 
 
 def _variants(card: Card) -> Iterator[str]:
@@ -297,10 +298,10 @@ def _variants(card: Card) -> Iterator[str]:
 
 def _variant(variant: VariantCard) -> list[str]:
     figures = (variant.calibration.measures.get(name) for name in ("accuracy", "ece"))
-    shown = ("-" if value is None else f"{value:.4f}" for value in figures)
+    shown = (percent(value, 2) for value in figures)
     costs = (
         f"{variant.calibration.temperature:.3f}",
-        f"{variant.agreement:.2%}",
+        percent(variant.agreement, 2),
         f"{variant.max_difference:.3f}",
     )
     return [_text(variant.precision), f"`{variant.file}`", *shown, *costs]

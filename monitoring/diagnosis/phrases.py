@@ -6,18 +6,9 @@ from datetime import UTC, datetime
 
 from calibration.diagnosis.facts import IntervalEstimate
 from calibration.drift.tolerance import allowed_gap
-from calibration.wording import counted
+from calibration.wording import counted, points, signed_points
 
 _NAMED = 3  # in a row
-
-
-def points(ratio: float) -> str:
-    """A difference of two ratios in percentage points.
-
-    >>> points(0.044), points(-1e-9)
-    ('4.4 points', '0.0 points')
-    """
-    return f"{round(100 * ratio, 1) + 0.0:.1f} points"
 
 
 def tolerance(ratio: float, flat: bool = False) -> str:
@@ -55,7 +46,7 @@ def answers_in_stream(stream: str, name: str | None) -> str:
     """
     if stream == "class":
         return answers_of(name or "")
-    return f"answers with a confidence in {name}" if stream == "bin" else "all answers"
+    return f"answers with a confidence of {name}" if stream == "bin" else "all answers"
 
 
 def day(at_s: float, *, year: bool = True) -> str:
@@ -94,27 +85,6 @@ def gap_words(gap: IntervalEstimate) -> str:
 def between(interval: IntervalEstimate) -> str:
     """An interval in points."""
     return f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
-
-
-def signed_points(ratio: float | None) -> str:
-    """A difference of two ratios in points, with its sign; a dash for None and NaN.
-
-    >>> signed_points(0.044), signed_points(None)
-    ('+4.4', '-')
-    """
-    if ratio is None or not math.isfinite(ratio):
-        return "-"
-    return f"{round(100 * ratio, 1) + 0.0:+.1f}"
-
-
-def in_points(ratio: float | None) -> str:
-    """The same with its unit.
-
-    >>> in_points(0.044), in_points(None)
-    ('+4.4 points', '-')
-    """
-    said = signed_points(ratio)
-    return said if said == "-" else f"{said} points"
 
 
 def capital(text: str) -> str:

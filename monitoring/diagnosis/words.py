@@ -21,7 +21,7 @@ from calibration.diagnosis.facts import (
     main_deviation,
 )
 from calibration.diagnosis.planner import APART
-from calibration.wording import counted, percent
+from calibration.wording import counted, percent, signed_points
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import (
     Accuracy,
@@ -43,7 +43,6 @@ from monitoring.diagnosis.phrases import (
     day,
     gap_words,
     listed,
-    signed_points,
 )
 from monitoring.diagnosis.vocabulary import (
     ACCURACIES,

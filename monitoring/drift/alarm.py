@@ -17,6 +17,7 @@ from calibration.bins import bin_index
 from calibration.drift.detector import DriftDetector
 from calibration.drift.onset import onset
 from calibration.drift.state import LabelStream
+from calibration.wording import percents
 from monitoring.drift.replay import columns_of
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
@@ -71,7 +72,7 @@ def stream_name(
 ) -> str | None:
     """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
-        return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
+        return percents(stream.index / bin_count, (stream.index + 1) / bin_count, 0)
     if stream.kind == "class" and stream.index is not None:
         (row,) = versions.load(connection, [watched_version_id])
         return row.classes[stream.index]

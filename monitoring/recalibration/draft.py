@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.measures.summary import Measures
-from calibration.wording import counted, percent
+from calibration.wording import counted, percent, points
 from model_store.bundle.card import Card
-from monitoring.diagnosis.phrases import points
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.finding import question_of
 from monitoring.recalibration.proposal import Proposal

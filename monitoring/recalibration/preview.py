@@ -8,8 +8,7 @@ from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
 from calibration.diagnosis.facts import GroupEffect
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
-from calibration.wording import counted
-from monitoring.diagnosis.phrases import points
+from calibration.wording import counted, points
 from monitoring.recalibration.answers import claims
 from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.proposal import ClassChange, Proposal

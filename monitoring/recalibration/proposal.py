@@ -18,10 +18,9 @@ from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
-from calibration.wording import counted, percent
+from calibration.wording import counted, percent, points
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
-from monitoring.diagnosis.phrases import points
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.representative import UnevenLabels

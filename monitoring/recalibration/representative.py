@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
 from calibration.measures.confusion import chi_squared_deviations
+from calibration.wording import percents
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.sums import read_slices
 
@@ -70,8 +71,8 @@ def shares_by_bin(
     """Return the bins with enough answers, from counts (B,) of one class's answers."""
     return [
         LabeledShare(
-            f"{predicted!r} at confidence {number / BIN_COUNT:.2f} to "
-            f"{(number + 1) / BIN_COUNT:.2f}",
+            f"{predicted!r} at confidence "
+            f"{percents(number / BIN_COUNT, (number + 1) / BIN_COUNT, 0)}",
             int(labeled[number]),
             int(served[number]),
         )

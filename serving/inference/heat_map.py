@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from monitoring.diagnosis.phrases import points
+from calibration.wording import points
 from serving.inference.batcher import Image
 
 Values = npt.NDArray[np.float64]

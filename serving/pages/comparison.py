@@ -12,7 +12,6 @@ from model_store.bundle.bundle import Bundle, BundleDifference, difference
 from model_store.bundle.diagram import DiagramScale, scale_of
 from serving.pages.files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from serving.pages.formatting import counted_labels
-from serving.pages.sections import shown_measure
 
 _LONGEST: Final = 44  # characters of a value that differs
 _MOST_VALUES: Final = 12  # of a list that is printed
@@ -100,9 +99,7 @@ def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
     yield ComparedMeasure("measured on", *map(_reference, (first, second)))
     for each in MEASURES:
         if each.page:
-            yield ComparedMeasure(
-                each.title, *(shown_measure(each, card.get(each.name)) for card in cards)
-            )
+            yield ComparedMeasure(each.title, *(each.shown(card.get(each.name)) for card in cards))
 
 
 def _reference(bundle: Bundle) -> str:

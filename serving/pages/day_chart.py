@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
-from calibration.wording import percent
-from monitoring.diagnosis.phrases import capital, in_points
+from calibration.wording import in_points, percent
+from monitoring.diagnosis.phrases import capital
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span

@@ -18,8 +18,8 @@ from starlette.responses import Response
 from calibration.diagnosis.facts import IntervalEstimate, main_deviation
 from calibration.diagnosis.many_models import beyond_chance
 from calibration.measures import metrics
+from calibration.wording import in_points
 from monitoring.diagnosis.facts import ActionCode, State
-from monitoring.diagnosis.phrases import in_points
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer

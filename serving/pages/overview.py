@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, RateName, RateStanding
-from calibration.wording import percent
+from calibration.wording import in_points, percent
 from monitoring.diagnosis.operating_words import RATES
-from monitoring.diagnosis.phrases import in_points
 from monitoring.diagnosis.words import Words, terms, words_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import ReportSummary

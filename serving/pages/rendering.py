@@ -14,7 +14,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from calibration.wording import counted, percent
+from calibration.wording import counted, in_points, percent, signed_points
 from model_store.bundle.diagram import drawing_rules, environment_of
 from monitoring.diagnosis import operating_words, phrases
 from monitoring.diagnosis.answer_record import shown
@@ -63,13 +63,13 @@ PAGE_HEADERS: Final = {
 _FILTERS = (
     counted,
     percent,
+    in_points,
+    signed_points,
     shown,
     phrases.answers_in_slice,
     phrases.answers_in_stream,
     phrases.between,
     phrases.day,
-    phrases.in_points,
-    phrases.signed_points,
     phrases.tolerance,
     terms,
     formatting.answers_path,

@@ -9,12 +9,10 @@ from markupsafe import Markup
 
 from calibration.diagnosis.facts import main_deviation
 from calibration.measures.summary import MEASURES
-from calibration.measures.table import Measure
-from calibration.wording import percent
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
 from monitoring.diagnosis.facts import Diagnosis, State
-from monitoring.diagnosis.phrases import answers_of, in_points
+from monitoring.diagnosis.phrases import answers_of
 from monitoring.diagnosis.vocabulary import Terms
 from monitoring.diagnosis.words import estimate_words, group_words, terms, words_of
 from monitoring.drift.course import LABELS_LIMIT
@@ -249,17 +247,10 @@ def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     said = terms(report.finding)
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        shown = (shown_measure(measure, now), shown_measure(measure, card))
+        shown = (measure.shown(now), measure.shown(card))
         yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), *shown)
 
 
 def drawn_for(drawing: Markup, said: Terms) -> Markup:
     """Return a drawing about confidence and accuracy in the words of a finding or of classes."""
     return Markup(said.reworded(drawing))  # of a drawing that is escaped already
-
-
-def shown_measure(measure: Measure, value: float | None) -> str:
-    """A measure as the pages write it; a dash if it is not known."""
-    if measure.is_share:
-        return in_points(value) if measure.signed else percent(value)
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"

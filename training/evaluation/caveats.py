@@ -8,6 +8,7 @@ import numpy as np
 from calibration.calibrators.temperature import softmax
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import log_loss
+from calibration.wording import percent
 from training.evaluation.calibrators import LIKELIHOOD_RATIO, CautiousTemperature, mean_error
 from training.evaluation.evaluation import Evaluation, Method, Predictions
 
@@ -35,8 +36,8 @@ class Contradiction:
         return (
             f"its own test images contradict the calibrator {self.method!r}: on {self.images} of "
             f"them it raises the NLL from {self.nll_before:.3f} to {self.nll_after:.3f} (standard "
-            f"error {self.nll_error:.3f}) and takes the ECE from {self.ece_before:.3f} to "
-            f"{self.ece_after:.3f}; --anyway publishes the model with it"
+            f"error {self.nll_error:.3f}) and takes the ECE from {percent(self.ece_before)} to "
+            f"{percent(self.ece_after)}; --anyway publishes the model with it"
         )
 
 
@@ -81,7 +82,8 @@ class ValidationFigures:
 
     def __str__(self) -> str:
         return (
-            f"accuracy {self.accuracy:.3f}, mean recall {self.mean_recall:.3f}, NLL {self.nll:.3f}"
+            f"accuracy {percent(self.accuracy)}, mean recall {percent(self.mean_recall)}, "
+            f"NLL {self.nll:.3f}"
         )
 
 

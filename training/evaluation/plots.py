@@ -17,6 +17,7 @@ from calibration.bins import BinSums
 from calibration.measures.metrics import ece, noise_floor, signed_gap
 from calibration.measures.ranking import risk_coverage
 from calibration.measures.reliability import ReliabilityBin, reliability
+from calibration.wording import percent, points
 from training.evaluation.evaluation import EVALUATED, METHODS, EvaluatedSplit, Evaluation, Method
 from training.fitting.history import Epoch
 
@@ -54,8 +55,8 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
     gap = signed_gap(sums)
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     upper.set_title(
-        f"ECE {ece(sums):.3f} (noise floor {noise_floor(sums):.3f}), "
-        f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.3f}, n = {sums.total}",
+        f"ECE {percent(ece(sums))} (noise floor {percent(noise_floor(sums))}), "
+        f"{'over' if gap > 0 else 'under'}confident by {points(abs(gap))}, n = {sums.total}",
         fontsize=9.5,
         color=INK,
     )
@@ -79,7 +80,7 @@ def plot_calibrators(
         axes.set_ylabel("accuracy" if axes is panels[0] else "")
         measures = evaluation.measures[split][method]
         axes.set_title(
-            f"{method}\nECE {measures.ece:.3f} (floor {measures.noise_floor:.3f})",
+            f"{method}\nECE {percent(measures.ece)} (floor {percent(measures.noise_floor)})",
             fontsize=10,
             color=INK,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from calibration.calibrators.constant_answer import beats_frequencies
 from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.reliability import wilson_interval
+from calibration.wording import percent
 from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
 
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
@@ -88,8 +89,8 @@ def _no_better(
         if not known or float(np.mean(known)) > 1 / len(known):
             return None
         return (
-            f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no "
-            f"better than {always} ({1 / len(known):.3f})"
+            f"its mean recall by class is {percent(float(np.mean(known)))} on the {count} test "
+            f"images, no better than {always} ({percent(1 / len(known))})"
         )
     if constant.lead > 0:
         return None

@@ -223,7 +223,7 @@ def test_the_terminal_prints_rates_net_benefit_and_auroc(tmp_path: Path, clock: 
     arguments = ["report", "--ledger", f"sqlite:///{path}"]
     printed = CliRunner().invoke(app, arguments).output
     assert "sensitivity of pneumonia" in printed
-    assert "[0.880, 0.918]" in printed  # the promise: Clopper and Pearson of 900 of 1,000
+    assert "88.0 to 91.8 %" in printed  # the promise: Clopper and Pearson of 900 of 1,000
     assert "Net benefit" in printed
     assert "AUROC over time" in printed
     stored = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)

@@ -34,13 +34,13 @@ def test_a_row_of_the_terminal_by_hand() -> None:
         BinSums.from_predictions(np.full(4, 0.9), [True, True, True, False])
     ).as_dict()
     summary = dict(zip(MEASURES_COLUMNS, measures_row("x", measures), strict=True))
-    assert (summary["n"], summary["accuracy"], summary["NLL"]) == ("4", "0.750", "-")
+    assert (summary["n"], summary["accuracy"], summary["NLL"]) == ("4", "75.0 %", "-")
     assert (summary["ECE"], summary["95 % interval"], summary["floor"]) == (
-        "0.150",
-        "[0.000, 0.611]",
-        "0.120",
+        "15.0 %",
+        "0.0 to 61.1 %",
+        "12.0 %",
     )
-    assert (summary["MCE"], summary["gap"]) == ("0.150", "+0.150")
+    assert (summary["MCE"], summary["gap"]) == ("15.0 %", "+15.0 points")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from calibration.measures.reliability import reliability
+from calibration.wording import percent
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.model_card import DIAGRAM_FILE, model_card
@@ -19,8 +20,13 @@ def test_it_says_what_the_card_says(tmp_path: Path) -> None:
     text = model_card(card)
     assert text.startswith("# tiny, version 1\n")
     assert f"]({DIAGRAM_FILE})" in text
-    for figure in ("accuracy", "ece", "nll"):
-        assert f" {card.calibration.measures[figure]:.4f} |" in text
+    measures = card.calibration.measures
+    for shown in (
+        percent(measures["accuracy"]),
+        percent(measures["ece"]),
+        f"{measures['nll']:.3f}",
+    ):
+        assert f" {shown} |" in text
     assert f"{card.calibration.temperature:.3g}" in text
     assert "| int8 | `model.int8.onnx` |" in text
 
@@ -29,7 +35,7 @@ def test_it_names_the_subgroups_with_a_calibrator_of_their_own(tmp_path: Path) -
     text = model_card(with_subgroups(tmp_path, subgroup(("B", "<E>"), temperature=2.5)).card)
     (line,) = [line for line in text.splitlines() if line.startswith("| site=B")]
     assert "| 2.5 | no | 60 + 40 |" in line
-    assert line.endswith("| 1: every answer |")
+    assert line.endswith("| 100 %: every answer |")
     assert "<E>" not in text
 
 
@@ -58,9 +64,9 @@ def test_it_says_what_the_card_says_of_each_finding() -> None:
     }
     assert rows["Edema", 10][4] == "temperature 2, bias +0.5"
     assert rows["Mass", 10][4] == "none"
-    assert rows["Edema", 9][2] == "0.2"
+    assert rows["Edema", 9][2] == "20.00 %"
     sets = card.findings[0].conformal
     assert sets is not None
-    assert rows["Edema", 9][7] == f"{sets.mean_set_size - 1:.1%}"
+    assert rows["Edema", 9][7] == percent(sets.mean_set_size - 1)
     assert "**not calibrated** for Mass" in text
-    assert "at most 10%" in text
+    assert "at most 10 %" in text
