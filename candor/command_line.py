@@ -32,17 +32,20 @@ from candor.commands import (
 from candor.terminal.help import LiteralHelp
 
 
-def _print_made(made: Any, **_: object) -> None:
-    """Print what a verb returned; many print as they go, and return nothing."""
+def _end(made: Any, **_: object) -> None:
+    """Print what a verb returned; many print as they go, and return nothing. Name what is next."""
+    from candor.terminal.next_steps import show_next
+
     if made is not None:
         from candor.terminal.verb_result import print_made
 
         print_made(made)
+    show_next(sys.argv[1:])
 
 
 app = typer.Typer(
     name="candor",
-    result_callback=_print_made,
+    result_callback=_end,
     cls=LiteralHelp,
     help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,

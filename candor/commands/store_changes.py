@@ -83,8 +83,6 @@ def promote(
         )
     for each in () if json_out else served:
         stdout.print(str(each))
-    if not json_out:
-        note(f"Next: candor report {model}")
     if any(each.version != version for each in served):
         raise typer.Exit(1)
 

@@ -312,9 +312,6 @@ def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out:
         raise typer.Exit(1)
 
 
-_NEXT = {"/predictions-log": "candor feedback FILE", "/feedback": "candor report MODEL"}
-
-
 def _send(
     upload: "TableUpload", client: "Client", path: str, *, json_out: bool, all_may_wait: bool = True
 ) -> None:
@@ -340,7 +337,6 @@ def _send(
     else:
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
-        note(f"Next: {_NEXT[path]}")
         if done.rejected:
             were = "was" if done.rejected == 1 else "were"
             stdout.print(
