@@ -13,11 +13,14 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from calibration.wording import in_points, percent
 from candor.terminal.console import note, stderr, stdout, visible
 from candor.terminal.tables import figure
+
+WIDE = 120  # columns, from which a bar is long
 
 
 @contextmanager
@@ -93,6 +96,11 @@ def _listed(figures: Mapping[str, float]) -> list[str]:
     return [f"{name} {_WRITTEN.get(name, figure)(value)}" for name, value in figures.items()]
 
 
+def _whole() -> Column:
+    """A column that a narrow window does not cut: stage and figures take more lines instead."""
+    return Column(no_wrap=True)
+
+
 @contextmanager
 def bars(*, lines: bool = False) -> Iterator[Shown]:
     """Show progress bars while the block runs. What is printed meanwhile appears above them.
@@ -107,11 +115,16 @@ def bars(*, lines: bool = False) -> Iterator[Shown]:
         yield Lines()
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}", style="dim", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+        BarColumn(bar_width=24 if stderr.width >= WIDE else 8, table_column=_whole()),
+        MofNCompleteColumn(table_column=_whole()),
+        TimeRemainingColumn(table_column=_whole()),
+        TextColumn(
+            "{task.fields[figures]}",
+            style="dim",
+            markup=False,
+            table_column=Column(overflow="fold"),
+        ),
     )
     captures = stdout.is_terminal  # where stdout goes to a file, the bars must leave it alone
     silent = not stderr.is_terminal

@@ -23,7 +23,7 @@ from monitoring.ledger.slices import AUDIT, DOUBTFUL, OTHER, admitted, place
 from monitoring.ledger.statement import summed
 from monitoring.ledger.versions import WatchedVersion
 
-SEARCHED: Final = 200_000  # rows for a page, those of other versions included
+SEARCHED: Final = 100_000  # rows for a page, those of other versions included
 _FIRST: Final = 5_000  # of them at first, because most searches find enough there
 _ABOVE_ALL: Final = b"\xff" * 17  # every id
 _DAY_MS: Final = DAY_NS // 1_000_000
@@ -40,7 +40,9 @@ class AnswerSearch:
         predicted, label: classes of the card; of a finding, what its threshold decides.
         wrong: whether the label contradicts the answer; of a finding, its threshold's decision.
         labeled: whether there is a label that counts as truth.
-        audited: drawn for the random audit. doubtful: of an image with a low scope p-value.
+        audited: drawn for the random audit.
+        doubtful: of an image with a scope p-value up to ALPHA, as reports count them, whatever
+            alpha servers answer by.
     """
 
     tags: tuple[tuple[str, str], ...] = ()

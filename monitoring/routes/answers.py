@@ -12,6 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from calibration.bins import BIN_EDGES
+from calibration.scope.verdict import ALPHA
 from model_store.tags import is_key
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import check_storable, read_uuid
@@ -45,7 +46,7 @@ FILTER: Final = (
     Parameter("wrong", "query", _FLAG, "1: the label contradicts the answer; 0: it agrees"),
     Parameter("labeled", "query", _FLAG, "1: has a label that counts as truth; 0: has none"),
     Parameter("audit", "query", _FLAG, "1: drawn at random for the audit"),
-    Parameter("doubtful", "query", _FLAG, "1: the image has a low p-value of the scope check"),
+    Parameter("doubtful", "query", _FLAG, f"1: the image's scope p-value is at most {ALPHA:g}"),
     Parameter("tag", "query", str, "a tag whose key is one of these words, as key=value"),
     Parameter("before", "query", Uuid, "from the page before: where this one begins"),
 )

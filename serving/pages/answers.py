@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
 from monitoring.diagnosis.words import terms
 from monitoring.errors import PictureMissing
@@ -152,7 +153,7 @@ def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[Filt
         "wrong": {"1": "wrong", "0": "right"}.get(asked.get("wrong", "")),
         "labeled": {"1": "labeled", "0": "without a label"}.get(asked.get("labeled", "")),
         "audit": "drawn for the audit" if wanted.audited else None,
-        "doubtful": "doubtful images" if wanted.doubtful else None,
+        "doubtful": f"doubtful images (p up to {ALPHA:g})" if wanted.doubtful else None,
     }
     words = {name: text for name, text in flags.items() if text}
     words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}

@@ -95,8 +95,8 @@ def _no_better(
     if constant.lead > 0:
         return None
     return (
-        f"it is right on {constant.accuracy + constant.lead:.1%} of the {count} test images, no "
-        f"better than {always} ({constant.accuracy:.1%})"
+        f"it is right on {percent(constant.accuracy + constant.lead)} of the {count} test images, no "
+        f"better than {always} ({percent(constant.accuracy)})"
     )
 
 

@@ -108,3 +108,17 @@ def test_what_works_without_steps_says_so_in_a_terminal_alone(
         with progress.working("Fitting [b]\x1b"):
             pass
         assert ("Fitting [b]\\x1b ..." in stream.getvalue()) == is_terminal
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_width_cuts_stage_count_or_figures_of_a_bar(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    terminal = LiteralConsole(file=shown, force_terminal=True, width=width)
+    monkeypatch.setattr(progress, "stderr", terminal)
+    with progress.bars() as show:
+        show("train network_of_tests with dca", 3, 40, loss=0.5123, accuracy=0.8432, gap=0.0123)
+    assert "…" not in shown.getvalue()
+    for part in ("network_of_tests", "dca", "3/40", "0.512", "84.3", "+1.2"):
+        assert part in shown.getvalue()
