@@ -74,6 +74,21 @@ def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) 
         assert page.evaluate("document.activeElement.matches('svg')")
 
 
+def test_a_click_on_a_point_opens_its_answers(url: str, browser: Browser) -> None:
+    with open_page(browser) as page:
+        for chart in (ERROR, GAP):
+            page.goto(url)
+            point = page.locator(f"{chart} [data-first]").first
+            first, last = (point.get_attribute(f"data-{name}") for name in ("first", "last"))
+            point.locator("circle").click()
+            page.wait_for_url(lambda at, ends=f"from={first}&to={last}": at.endswith(ends))
+        page.goto(url)
+        bins = page.locator("section:has(> svg.square)").first
+        link = bins.locator("a[href*='bin=']").first.get_attribute("href") or "none"
+        bins.locator("g:has(> title) circle").first.click()
+        page.wait_for_url(lambda at: at.endswith(link))
+
+
 def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) -> None:
     with open_page(browser) as page:
         page.goto(url)

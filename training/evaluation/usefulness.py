@@ -95,8 +95,8 @@ def _no_better(
     if constant.lead > 0:
         return None
     return (
-        f"it is right on {percent(constant.accuracy + constant.lead)} of the {count} test images, no "
-        f"better than {always} ({percent(constant.accuracy)})"
+        f"it is right on {percent(constant.accuracy + constant.lead)} of the {count} test images, "
+        f"no better than {always} ({percent(constant.accuracy)})"
     )
 
 

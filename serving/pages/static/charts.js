@@ -140,6 +140,25 @@ function onUp() {
   if (chart) lookCloser(chart);
 }
 
+// The answers behind a point: of its bin, by the link in the table below, or of its days.
+function answersOf(chart, point) {
+  const card = chart.closest(".chart");
+  const bins = [...card.querySelectorAll("a[href*='bin=']")];
+  if (bins.length) return bins[pointsOf(chart).indexOf(point)]?.href;
+  if (!card.dataset.answers || !point.dataset.first) return null;
+  const address = new URL(card.dataset.answers, location.href);
+  address.searchParams.set("from", point.dataset.first);
+  address.searchParams.set("to", point.dataset.last);
+  return address;
+}
+
+function onPoint(event) {
+  const point = event.target.closest?.("g:has(> title)");
+  const chart = point?.closest(CHART);
+  const address = chart && answersOf(chart, point);
+  if (address) location.assign(address);
+}
+
 function onLink(event) {
   const link = event.target.closest?.("a[data-zoom]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !document.querySelector("main[data-live]")) return;
@@ -155,6 +174,7 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("pointermove", onMove);
 document.addEventListener("pointerdown", onDown);
 document.addEventListener("pointerup", onUp);
+document.addEventListener("click", onPoint);
 document.addEventListener("click", onLink);
 document.addEventListener("candor:renewed", letChartsBeRead);
 addEventListener("popstate", () => document.dispatchEvent(new CustomEvent("candor:days")));
