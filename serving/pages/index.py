@@ -32,6 +32,7 @@ from serving.pages.formatting import calendar_day, label_path, page_path
 from serving.pages.models import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
+from serving.pages.shared_reading import SharedReading
 from serving.pages.tabs import Tabs, never
 from serving.pages.todo import NextStep
 
@@ -203,6 +204,7 @@ class IndexRoutes:
 
     def __init__(self, reports: ReportRoutes, tabs: Tabs) -> None:
         self._reports, self._tabs = reports, tabs
+        self._read_all = SharedReading(self._read_models)
 
     async def index(self, request: Request) -> Response:
         """All models at a glance."""
@@ -210,9 +212,12 @@ class IndexRoutes:
         return answer_page(await to_thread.run_sync(self._read, choice, read_viewer(request)))
 
     def _read(self, choice: ModelChoice, viewer: Viewer) -> str:
+        reports, gaps = self._read_all()
+        return index_page(reports, gaps, choice=choice, tries=self._tabs.tries, viewer=viewer)
+
+    def _read_models(self) -> tuple[Sequence[ReportSummary], Mapping[str, Sequence[Days]]]:
         reports = self._reports.all()
-        gaps, tries = self._reports.gaps(reports), self._tabs.tries
-        return index_page(reports, gaps, choice=choice, tries=tries, viewer=viewer)
+        return reports, self._reports.gaps(reports)
 
 
 ENDPOINTS: Final = (
