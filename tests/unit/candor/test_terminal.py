@@ -110,7 +110,7 @@ def test_what_works_without_steps_says_so_in_a_terminal_alone(
         assert ("Fitting [b]\\x1b ..." in stream.getvalue()) == is_terminal
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [80, 120])
 def test_no_width_cuts_stage_count_or_figures_of_a_bar(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
