@@ -46,7 +46,7 @@ def test_the_model_that_always_says_the_largest_class(balanced: bool) -> None:
 
 def test_accuracy_below_the_largest_class_is_no_shortcoming_of_a_model_trained_for_recall() -> None:
     (said,) = shortcomings(SENSITIVE, CLASSES, method="temperature", balanced=False)
-    assert "right on 59.0% of the 100 test images" in said
+    assert "right on 59.0 % of the 100 test images" in said
     assert shortcomings(SENSITIVE, CLASSES, method="temperature", balanced=True) == []
 
 
