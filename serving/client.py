@@ -179,9 +179,13 @@ class Client:
         version: int | None = None,
         window: str | None = None,
         finding: str | None = None,
+        gap: float | None = None,
     ) -> Json:
-        """The calibration report of a model, or of one of its findings."""
-        asked = {"version": version, "window": window, "finding": finding}
+        """The calibration report of a model, or of one of its findings.
+
+        `gap`: the diagnosis' `open` says how many labels would show a gap of that size.
+        """
+        asked = {"version": version, "window": window, "finding": finding, "gap": gap}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
         path = f"/models/{quote(model, safe='')}/report"
         return self._json("GET", path, params=parameters)

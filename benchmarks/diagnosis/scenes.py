@@ -433,6 +433,14 @@ def two_changes(w: World) -> Truth:
     return Truth((*one(at("site", 1)), *one(at("predicted", 3))))
 
 
+@scene(n=8000)
+def everyone_and_one_site(w: World) -> Truth:
+    """Everybody since 30 %, and one site much more since 60 %."""
+    w.shift(w.after(0.3), -1.0)
+    w.shift((w.site == 2) & w.after(0.6), -2.0)
+    return Truth((*one(ALL), *one(at("site", 2))))
+
+
 @scene()
 def healed(w: World) -> Truth:
     w.shift(w.after(0.3) & ~w.after(0.6), -1.4)

@@ -41,6 +41,7 @@ class Answers:
         label: (N,) codes of the true class, -1 without a label; None if unknown.
         class_shares: (K,) shares of the true classes in the card's data; None if unknown:
             then labels before an error stand for them.
+        source: of each label; None if unknown.
     """
 
     served_s: FloatArray
@@ -55,6 +56,7 @@ class Answers:
     probabilities: FloatArray | None = None
     label: IntArray | None = None
     class_shares: FloatArray | None = None
+    source: Tag | None = None
 
     def __post_init__(self) -> None:
         for name in ("confidence", "predicted", "correct", *_OPTIONAL):
@@ -73,7 +75,8 @@ class Answers:
             if isinstance(getattr(self, each.name), np.ndarray) and each.name != "class_shares"
         }
         tags = {key: tag.rows(index) for key, tag in self.tags.items()}
-        return replace(self, tags=tags, **arrays)
+        source = None if self.source is None else self.source.rows(index)
+        return replace(self, tags=tags, source=source, **arrays)
 
     def labeled(self) -> "Answers":
         """The answers with a label."""

@@ -53,7 +53,7 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
     if not mixes:
         return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None
     best = min(mixes, key=lambda each: each.left)
-    if best.left < STRONG:
+    if best.left < STRONG and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
     if best.group.key == ALL and _explained(outcome, best) > _PART:
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
@@ -133,6 +133,17 @@ def _longest(evidence: FloatArray) -> BoolArray:
     rows = np.zeros(len(evidence), bool)
     rows[begin:end] = True
     return rows
+
+
+def _halves_gap(outcome: Outcome, mix: Mix) -> bool:
+    """Whether the first finding's gap is at most half as large under the new shares."""
+    rows = outcome.found[0].best.rows(outcome.stream)
+    weight, right = outcome.stream.weight[rows], outcome.stream.right[rows]
+    before, after = (
+        abs(float(weight @ (confidence[rows] - right)))
+        for confidence in (outcome.labeled.confidence, mix.confidence)
+    )
+    return after <= before / 2
 
 
 def _explained(outcome: Outcome, mix: Mix) -> float:

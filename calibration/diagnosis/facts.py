@@ -138,7 +138,8 @@ class Cause(StrEnum):
 class Rival:
     """A rival cause. `left`: log evidence that remains if it is granted.
 
-    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would.
+    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`: of
+    `proxy`, the source whose labels alone show the error.
     """
 
     cause: Cause
@@ -146,6 +147,7 @@ class Rival:
     left: float = 0.0
     needs: int = 0
     needs_kind: str = ""
+    group: AnswerGroup | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from calibration.diagnosis.remedies import remedies_of
 from calibration.diagnosis.rivals import corrected_labels, patients
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import selection
+from calibration.diagnosis.sources import label_sources
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,12 @@ def _rivals(
     found = [selection(answers, first), patients(outcome)]
     if mix:
         found.append(mix)
-    if deviations:
-        found.append(noise(course.outcome, _affected(course, 0)))
-    changed = corrected_labels(course.served, outcome)
-    return tuple([*found, changed] if changed else found)
+    if first is not None:
+        affected = _affected(course, 0)
+        found.append(noise(course.outcome, affected))
+        weight = course.outcome.stream.weight
+        found += filter(None, [label_sources(course.served, weight, first, affected)])
+    return (*found, *filter(None, [corrected_labels(course.served, outcome)]))
 
 
 def _affected(course: _Course, number: int) -> BoolArray:

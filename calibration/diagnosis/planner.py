@@ -13,6 +13,7 @@ from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_
 RANDOM = "random"  # of answers drawn at random
 APART = "in_one_group_alone"  # of answers of one of two groups that are not of the other
 GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
+SMALLEST_GAP, LARGEST_GAP = 0.02, 0.5  # that can be asked for: smaller ones are tolerated
 _POWER = 1.28  # standard deviations: found in 9 of 10
 _WINDOWS = 3.0  # nats for the beginning and the shape
 _NEVER = 10_000_000
@@ -73,20 +74,24 @@ def _shift_of(z: FloatArray, gap: float) -> float:
     return (low + high) / 2
 
 
-def open_questions(answers: Answers, *, most: int = 12) -> tuple[Open, ...]:
+def open_questions(
+    answers: Answers, *, gap: float | None = None, most: int = 12
+) -> tuple[Open, ...]:
     """Groups in which an error worth knowing could hide, those with the fewest labels first.
 
     Args:
         answers: labeled or not.
+        gap: what is worth knowing, in (0, 1); by default 0.05 of all answers, 0.1 of a group.
         most: how many to name.
     """
-    open_groups = [_open(answers, AnswerGroup(ALL), GAP_OF_ALL, 0.0)]
+    open_groups = [_open(answers, AnswerGroup(ALL), gap or GAP_OF_ALL, 0.0)]
     keys = {TAG + key: tag for key, tag in answers.tags.items()}
     keys[PREDICTED] = Tag(answers.predicted, answers.classes)
     for name, tag in keys.items():
         price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
         values = _least_labeled(answers, tag, most)
-        open_groups += [_open(answers, AnswerGroup(name, (value,)), GAP, price) for value in values]
+        groups = [AnswerGroup(name, (value,)) for value in values]
+        open_groups += [_open(answers, each, gap or GAP, price) for each in groups]
     wanting = [each for each in open_groups if each is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
 

@@ -80,7 +80,7 @@ def scan(stream: Stream, keys: Iterable[str] | None = None) -> list[Hypothesis]:
 
 def whole(stream: Stream) -> Hypothesis:
     """The hypothesis that all answers changed."""
-    total = window_sums(_of_all(stream))[0]
+    total = window_sums(evidence_of_all(stream))[0]
     return _scored(total, ALL, (), math.log(2))
 
 
@@ -95,13 +95,14 @@ def group_evidence(
         over: look for overconfidence alone (True), or underconfidence alone (False).
     """
     inside = stream.weighing(stream.weight * members)
-    sums = window_sums(_of_all(inside))[0] + _PRIOR
+    sums = window_sums(evidence_of_all(inside))[0] + _PRIOR
     if over is not None:
         sums = sums[:, overconfident() == over]
     return float(log_sum_exp(sums[OPEN])), float(log_sum_exp(sums[~OPEN]))
 
 
-def _of_all(stream: Stream) -> FloatArray:
+def evidence_of_all(stream: Stream) -> FloatArray:
+    """Log e (1, BLOCKS, alternatives) of all labels."""
     n = len(stream.z)
     return stream.evidence(Key(ALL, np.zeros(n, np.int64), (ALL,)))
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
-from calibration.diagnosis.scan import Hypothesis, alike, group_evidence, narrowed, scan
+from calibration.diagnosis.scan import (
+    Hypothesis,
+    alike,
+    evidence_of_all,
+    group_evidence,
+    narrowed,
+    scan,
+)
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.tails import surprising
 from calibration.diagnosis.windows import BLOCKS
@@ -18,6 +25,7 @@ WEAK: Final = 1.5  # a guess; chance shows one in fewer than 1 of 100 calibrated
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 4  # groups
+_OF_ALL = 10 * STRONG  # an error of all beside one of a group
 _SPELL = 3  # blocks in which an error of all has one form
 
 
@@ -56,6 +64,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     part = narrowed(left, best)
     if not found and best.score < _EVIDENT:
         part = _simplest([part, *(each for each in surprising(left) if each.score >= WEAK)])
+    part = _since_break(left, part)
     near = [
         each
         for each in hypotheses
@@ -66,6 +75,19 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     twins += [each for each in near if each.key not in known]
     siblings = tuple(each for each in near if each.key == part.key and _apart(each, part))
     return Explanation(part, tuple(twins[:3]), siblings[:3])
+
+
+def _since_break(stream: Stream, part: Hypothesis) -> Hypothesis:
+    """The last stretch of an error that goes on; what was before a break is found by itself."""
+    inside = stream.weighing(stream.weight * part.members(stream))
+    evidence = evidence_of_all(inside)[0, part.begin : part.end]  # (blocks, alternatives)
+    course = evidence[:, evidence.sum(axis=0).argmax()]
+    running = np.concatenate([[0.0], course.cumsum()])
+    fall = running - np.maximum.accumulate(running)
+    end = int(fall.argmin())
+    if part.end < BLOCKS or fall[end] > -_EVIDENT or running[-1] - running[end] < STRONG:
+        return part
+    return replace(part, begin=part.begin + end)
 
 
 def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesis]) -> Hypothesis:
@@ -101,6 +123,8 @@ def _repeats(best: Hypothesis, found: list[Hypothesis]) -> bool:
         return False
     if best.key == CONFIDENCE or (found[0].key == ALL and best.score < 2 * STRONG):
         return True
+    if best.key == ALL and best.score < _OF_ALL:  # what the form of a group's error leaves
+        return True
     return any(_same_group(best, each) and _overlap(best, each) for each in found)
 
 
@@ -114,16 +138,17 @@ def _overlap(one: Hypothesis, other: Hypothesis) -> bool:
 
 def _needed(stream: Stream, found: list[Explanation]) -> list[Explanation]:
     """Those that the others together do not explain."""
-    for each in list(found):
-        others = [other.best for other in found if other is not each]
+    kept = list(found)
+    for place, each in enumerate(found):
+        others = [other.best for other in kept if other is not each]
         if not others:
             break
-        left = corrected(stream, others)
-        again = group_evidence(left, each.best.members(stream))
-        price = max(group_evidence(stream, each.best.members(stream))) - each.best.score
-        if max(again) - price < STRONG:
-            found.remove(each)
-    return found
+        members = each.best.members(stream)
+        when_found = corrected(stream, [earlier.best for earlier in found[:place]])
+        price = max(group_evidence(when_found, members)) - each.best.score
+        if max(group_evidence(corrected(stream, others), members)) - price < STRONG:
+            kept.remove(each)
+    return kept
 
 
 def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:

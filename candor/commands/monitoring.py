@@ -65,6 +65,14 @@ def report(
         option("Read the report of this running server, not of a ledger.", callback=web_address),
     ] = None,
     token_file: TokenOption = None,
+    gap: Annotated[
+        float | None,
+        option(
+            "Say how many more labels of whom would show a gap of that size, such as 0.03.",
+            min=0.02,
+            max=0.5,
+        ),
+    ] = None,
     fail_on_alarm: Annotated[
         bool, option("Exit with 1 if the drift alarm is active.", "--fail-on-alarm")
     ] = False,
@@ -83,7 +91,7 @@ def report(
     from candor.terminal.verb_result import print_made
 
     if every is not None:
-        others = (window, since, version, finding, html, json_out, url, fail_on_alarm)
+        others = (window, since, version, finding, html, json_out, url, gap, fail_on_alarm)
         if to is None or any(others):
             raise typer.BadParameter(
                 "--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone"
@@ -98,12 +106,12 @@ def report(
         raise typer.BadParameter("--url goes without --ledger and --html")
     if url is None:
         chosen = partial(_window, window, since)
-        found = _of_ledger(ledger, model, version, finding, chosen, html)
+        found = _of_ledger(ledger, model, version, finding, chosen, html, gap)
     else:
         chosen_now = _window(window, since, time.time_ns())
-        asked = {"version": version, "finding": finding, "window": chosen_now}
+        asked = {"version": version, "finding": finding, "window": chosen_now, "gap": gap}
         found = _of_server(url, token_file, model, asked)
-    made = Reported(found, html)
+    made = Reported(found, html, planned=gap is not None)
     shown = made.as_dict() if json_out else made
     if fail_on_alarm and _has_alarm(found):
         print_made(shown)
@@ -118,6 +126,7 @@ def _of_ledger(
     finding: str | None,
     window: Callable[[int], str],
     html: Path | None,
+    gap: float | None,
 ) -> "Report | FindingsReport":
     """Read a report, and write it to `html` if that is a file."""
     from monitoring.reports.findings import findings_report, has_findings
@@ -132,7 +141,9 @@ def _of_ledger(
             page = partial(findings_report_page, overview)
             found: Report | FindingsReport = overview
         else:
-            data = read_page_data(opened, name, version=version, finding=finding, window=chosen)
+            data = read_page_data(
+                opened, name, version=version, finding=finding, window=chosen, gap=gap
+            )
             found, page = data.report, partial(report_page, data)
     if html is not None:
         html.write_text(page(), encoding="utf-8")

@@ -42,15 +42,22 @@ _NOTE = "Intervals hold for one slice at a time; the diagnosis corrects for thei
 
 @dataclass(repr=False, eq=False)
 class Reported(VerbResult):
-    """What the ledger says about a model, or about all of its findings; `html` has the page."""
+    """What the ledger says about a model, or about all of its findings; `html` has the page.
+
+    `planned`: the open questions were asked for, so all are shown.
+    """
 
     report: Report | FindingsReport
     html: Path | None
+    planned: bool = False
 
     def parts(self) -> Iterator[RenderableType]:
         """See `VerbResult`."""
         report = self.report
-        yield from report_tables(report) if isinstance(report, Report) else findings_tables(report)
+        if isinstance(report, Report):
+            yield from report_tables(report, planned=self.planned)
+        else:
+            yield from findings_tables(report)
         if self.html is not None:
             yield f"The report is in {self.html}"
 
@@ -66,13 +73,13 @@ class Reported(VerbResult):
         return {"labeled answers": str(diagram_file(self.report.bins))}
 
 
-def report_tables(report: Report) -> list[RenderableType]:
+def report_tables(report: Report, *, planned: bool = False) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
     said = terms(report.finding)
     rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
     return [
         f"{report.title} version {report.version}, window {report.window}\n",
-        *_diagnosis(words_of(report.diagnosis)),
+        *_diagnosis(words_of(report.diagnosis), planned=planned),
         table("Measures", worded(MEASURES_COLUMNS, said), rows),
         *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance, report.finding),
@@ -117,13 +124,14 @@ def _rates(found: OperatingPoints) -> list[str]:
     ]
 
 
-def _diagnosis(words: Words) -> list[str]:
+def _diagnosis(words: Words, *, planned: bool) -> list[str]:
     """The first screen: what is known, and what to do; then what qualifies it."""
     first = "".join(f"{sentence}\n" for sentence in words.summary)
     steps = _listed("What to do", words.actions[:ACTIONS_SHOWN])
     qualified = (words.accuracy, words.sure, *words.causes, *words.barred, *words.signs)
     more = _listed("More", [each for each in qualified if each])
-    return [f"{words.title}\n{first}", *steps, *more, *_listed("Open", words.questions[:_OPEN])]
+    questions = _listed("Open", words.questions if planned else words.questions[:_OPEN])
+    return [f"{words.title}\n{first}", *steps, *more, *questions]
 
 
 def _listed(title: str, sentences: Sequence[str]) -> list[str]:

@@ -31,8 +31,8 @@ from monitoring.diagnosis.state import FEW_LABELS, Findings, is_open
 _HOLDING = {  # rivals that must be settled before a remedy, and what settles them
     Cause.PATIENTS: ActionCode.SEND_PATIENTS,
     Cause.SELECTION: ActionCode.AUDIT,
+    Cause.PROXY: ActionCode.SECOND_READINGS,
     Cause.NOISE: ActionCode.SECOND_READINGS,
-    Cause.PROXY: ActionCode.AUDIT,
 }
 _CURES = {
     RemedyKind.ALL: ActionCode.RECALIBRATE,
@@ -85,13 +85,16 @@ def _settle(found: Findings) -> Iterator[Action]:
     """What must be known before anything is changed."""
     first = found.ongoing[0] if found.ongoing else None
     group = None if first is None else first.group
+    asked = set()
     for cause, code in _HOLDING.items():
         rival = found.rivals.get(cause)
-        if rival is not None and _holds(rival, found):
+        if rival is not None and code not in asked and _holds(rival, found):
+            asked.add(code)
             if rival.needs_kind == MISSING:
                 yield _complete_audit(found)
             else:
-                yield Action(code, group=group, labels=rival.needs, kind=rival.needs_kind)
+                who = rival.group or group
+                yield Action(code, group=who, labels=rival.needs, kind=rival.needs_kind)
     if first is not None and first.score < STRONG:
         yield Action(ActionCode.LABEL, group=group, labels=_needed(found, group))
 

@@ -1,27 +1,52 @@
 """The active alarms of the watch, of all answers and of tags."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exists, select
 
 from monitoring.diagnosis.facts import Alarm
 from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import raised_by
+from monitoring.drift.current_evidence import CurrentEvidence, evidence_on_current_labels
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
-from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, label_current
 
 
 def active_alarms(
-    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
+    connection: Connection,
+    watched_version_id: int,
+    history: Sequence[events.Event],
+    on_current_labels: Mapping[str, CurrentEvidence],
 ) -> tuple[Alarm, ...]:
     """Return the active alarms, that of all answers first; `history`: with events of tags."""
     saved = watch.load_all(connection, watched_version_id)
-    return tuple(_alarm(each, history) for each in saved if each.detector.active)
+    found = [(each, on_current_labels.get(each.name)) for each in saved if each.detector.active]
+    return tuple(_alarm(each, history, now) for each, now in found)
 
 
-def _alarm(watched: Watched, history: Sequence[events.Event]) -> Alarm:
+def read_current_evidence(
+    connection: Connection, watched_version_id: int
+) -> dict[str, CurrentEvidence]:
+    """The evidence of active alarms on current labels, by slice; empty without corrections."""
+    current = label_current.c
+    corrected = exists().where(
+        current.watched_version_id == watched_version_id, current.revision > 0
+    )
+    if not connection.scalar(select(corrected)):
+        return {}
+    active = [
+        each for each in watch.load_all(connection, watched_version_id) if each.detector.active
+    ]
+    found = {
+        each.name: evidence_on_current_labels(connection, watched_version_id, each.name)
+        for each in active
+    }
+    return {name: each for name, each in found.items() if each is not None and each.corrected}
+
+
+def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEvidence | None) -> Alarm:
     own = [event for event in history if event.name == watched.name]
     raised = events.latest(own, events.ALARM)
     return Alarm(
@@ -30,4 +55,5 @@ def _alarm(watched: Watched, history: Sequence[events.Event]) -> Alarm:
         raised_s=raised.at_ns / 1e9 if raised else math.nan,
         feedback_id=raised_by(own, active=True),
         labels=watched.detector.labels,
+        on_current_labels=now,
     )

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
+from calibration.diagnosis.facts import Open
+from calibration.diagnosis.planner import APART
 from monitoring.diagnosis.accuracy import find_accuracy
 from monitoring.diagnosis.actions import plan
 from monitoring.diagnosis.alarms import active_alarms
 from monitoring.diagnosis.coverage import LabelCoverage, find_unchecked, read_coverage
 from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
-from monitoring.diagnosis.reading import Inferred, first_id, read_inferred
+from monitoring.diagnosis.reading import Inferred, first_id, read_inferred, read_questions
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events
 from monitoring.feedback.discordance import read_other_labels
@@ -25,9 +27,16 @@ _DAY_S = DAY_NS / 1e9
 
 
 def diagnose(
-    ledger: Ledger, connection: Connection, row: WatchedVersion, *, now_ns: int
+    ledger: Ledger,
+    connection: Connection,
+    row: WatchedVersion,
+    *,
+    now_ns: int,
+    gap: float | None = None,
 ) -> Diagnosis:
-    """Diagnose a version as of `now_ns`."""
+    """Diagnose a version as of `now_ns`; `gap`: what open questions ask for, by default what is
+    worth knowing.
+    """
     key = row.watched_version_id
     history = events.read_all(connection, key)
     inferred = read_inferred(ledger, connection, row)
@@ -41,7 +50,7 @@ def diagnose(
         lower=inferred.operating.lower,
         basis=basis,
         rhythm=rhythm,
-        alarms=active_alarms(connection, key, history),
+        alarms=active_alarms(connection, key, history, inferred.on_current_labels),
         unchecked=find_unchecked(coverage),
         early_signs=find_early_signs(connection, row, history, now_ns=now_ns),
         other_labels=read_other_labels(connection, key, class_count=len(row.classes)),
@@ -70,7 +79,7 @@ def diagnose(
         remedies=inferred.inference.remedies,
         other_labels=found.other_labels,
         suspected_patients=inferred.suspected,
-        open=inferred.inference.open,
+        open=_questions(connection, row, inferred, gap),
         actions=plan(
             found,
             state,
@@ -82,6 +91,15 @@ def diagnose(
             served_elsewhere=row.is_logged,
         ),
     )
+
+
+def _questions(
+    connection: Connection, row: WatchedVersion, inferred: Inferred, gap: float | None
+) -> tuple[Open, ...]:
+    if gap is None:
+        return inferred.inference.open
+    apart = [each for each in inferred.inference.open if each.kind == APART]
+    return (*apart, *read_questions(connection, row, gap))
 
 
 def _basis(

@@ -15,6 +15,7 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
 )
 from calibration.operating.facts import OperatingPoints
+from monitoring.drift.current_evidence import CurrentEvidence
 from monitoring.drift.suspected_patients import SuspectedPatients
 from monitoring.feedback.discordance import OtherLabels
 
@@ -98,6 +99,8 @@ class Alarm:
         raised_s: when; NaN if its event is gone.
         feedback_id: names it when it is acknowledged.
         labels: that the watch has seen since its last reset.
+        on_current_labels: the evidence if labels had arrived as they are now; None if none has been
+            corrected.
     """
 
     tag: str | None
@@ -105,6 +108,7 @@ class Alarm:
     raised_s: float
     feedback_id: int | None
     labels: int
+    on_current_labels: CurrentEvidence | None = None
 
 
 @dataclass(frozen=True)

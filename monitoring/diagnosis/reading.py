@@ -8,21 +8,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, null, select
 
 from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
-from calibration.diagnosis.facts import Cause, Inference, RivalStatus, main_deviation
+from calibration.diagnosis.facts import Cause, Inference, Open, RivalStatus, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
+from calibration.diagnosis.planner import open_questions
 from calibration.diagnosis.rivals import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
+from monitoring.diagnosis.alarms import read_current_evidence
 from monitoring.diagnosis.operating import find_operating_points, watched_keys
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
+from monitoring.drift.current_evidence import CurrentEvidence
 from monitoring.drift.suspected_patients import (
     SuspectedPatients,
     groups_of,
@@ -58,6 +61,7 @@ class Inferred:
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
     `suspected`: repeated patients that no answer names. `affected`: by day of service, the answers
     of the group that the main deviation names, all of them without one; `others`: the rest.
+    `on_current_labels`: evidence of active alarms whose labels were corrected, by slice.
     """
 
     inference: Inference
@@ -68,6 +72,7 @@ class Inferred:
     rhythm: Rhythm
     labels_until_s: float
     last_label_s: float
+    on_current_labels: Mapping[str, CurrentEvidence]
 
 
 _known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[object, ...], Inferred]]] = (
@@ -109,11 +114,30 @@ def _stamp(connection: Connection, watched_version_id: int) -> tuple[object, ...
     return (keys, *counts, int(_GROWTH * math.log2(1 + int(served or 0))))
 
 
-def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
+def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> tuple[Open, ...]:
+    """How many more labels of whom would show a gap of that size."""
+    return open_questions(_read(connection, row).answers, gap=gap)
+
+
+class _Read(NamedTuple):
+    """Answers of a version, their rows, and the days on which they were served."""
+
+    answers: Answers
+    labeled: Sequence[Any]
+    unlabeled: Sequence[Any]
+    days: FloatArray
+
+
+def _read(connection: Connection, row: WatchedVersion) -> _Read:
     labeled = connection.execute(_labeled(row.watched_version_id)).all()
     days = _days(connection, row.watched_version_id)
     unlabeled = connection.execute(_unlabeled(row.watched_version_id, days)).all()
     answers = answers_of(row, labeled, unlabeled, admitted(connection, row.model))
+    return _Read(answers, labeled, unlabeled, days)
+
+
+def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
+    answers, labeled, unlabeled, days = _read(connection, row)
     served_s = _seconds([each.served_at_ns for each in labeled])
     received_s = _seconds([each.received_at_ns for each in labeled])
     suspected = None
@@ -136,6 +160,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
+        read_current_evidence(connection, row.watched_version_id),
     )
 
 
@@ -182,6 +207,7 @@ def answers_of(
     names = ("served_at_ns", "confidence", "predicted", "label", "correct", "first")
     columns = {name: [getattr(each, name) for each in rows] for name in names}
     first, correct = _codes(columns["first"]), _codes(columns["correct"])
+    sources, names_of_sources = _number([each.source for each in rows])
     return Answers(
         served_s=_seconds(columns["served_at_ns"]),
         confidence=np.array(columns["confidence"], dtype=np.float64),
@@ -195,6 +221,7 @@ def answers_of(
         probabilities=_probabilities([each.probabilities for each in rows], len(row.classes)),
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
+        source=Tag(sources, tuple(names_of_sources)),
     )
 
 
@@ -206,6 +233,7 @@ def _labeled(watched_version_id: int) -> Select[Any]:
             current.label,
             current.correct,
             feedback.c.correct.label("first"),
+            feedback.c.source,
             feedback.c.received_at_ns,
         )
         .select_from(label_current)
@@ -228,9 +256,10 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
         .limit(2 * LIMIT)
         .subquery()
     )
-    nothing = [current[name] for name in ("label", "correct")]
+    nothing: list[ColumnElement[Any]] = [current[name] for name in ("label", "correct")]
+    nothing += [current.correct.label("first"), null().label("source")]
     return (
-        select(*_answer(latest.c), *nothing, current.correct.label("first"))
+        select(*_answer(latest.c), *nothing)
         .select_from(
             latest.outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
         )

@@ -103,7 +103,7 @@ CAUSES: Final = {
     Cause.NOISE: "wrong labels",
     Cause.CASE_MIX: "other shares of the true classes",
     Cause.CORRECTED: "first labels that have been corrected",
-    Cause.PROXY: "labels of a source that is not the truth",
+    Cause.PROXY: "labels of {who}, which others do not confirm",
 }
 STATUSES: Final = {
     RivalStatus.RULED_OUT: "Ruled out: {cause}.",
@@ -120,7 +120,7 @@ ACTIONS: Final = {
     ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
-    ActionCode.SECOND_READINGS: "Have {labels} read again by another reader.",
+    ActionCode.SECOND_READINGS: "Have {labels}{of} read again by another reader.",
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
     ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
     ActionCode.ROLL_BACK: "Promote version {version} again.",
@@ -185,6 +185,10 @@ SIGNS_OF_PATIENTS: Final = {
     "request_ids": "Request ids begin alike",
     "neighbors": "Errors stand together",
 }
+ON_CURRENT_LABELS: Final = (
+    "With {labels} as corrected, the alarm{tag} would {verdict} (log evidence {evidence:.1f}, "
+    "limit {limit:.1f})."
+)
 READINGS: Final = (
     "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "
     "({interval})."

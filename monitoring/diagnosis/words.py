@@ -35,6 +35,7 @@ from monitoring.diagnosis.facts import (
     StateReason,
     Unchecked,
 )
+from monitoring.diagnosis.label_words import label_words
 from monitoring.diagnosis.operating_words import lower_rates, lower_words
 from monitoring.diagnosis.phrases import (
     age,
@@ -54,14 +55,10 @@ from monitoring.diagnosis.vocabulary import (
     KINDS,
     OF_CLASSES,
     OF_FINDING,
-    PROXY,
-    READINGS,
     REASONS,
     SHORT,
     SIGNS,
-    SIGNS_OF_PATIENTS,
     STATUSES,
-    SUSPECTED,
     TITLES,
     TRAINED_ON,
     Terms,
@@ -135,7 +132,7 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:
-        said = f"{group.key.removeprefix('tag:')} {listed(list(group.values))}"
+        said = f"{group.key.removeprefix('tag:')} {listed(list(group.values)) or 'none'}"
     return said if group.within is None else f"{said} {_within(group.within)}"
 
 
@@ -306,31 +303,12 @@ def _causes(found: Diagnosis) -> Iterator[str]:
     for rival in found.rivals:
         if rival.status is not RivalStatus.RULED_OUT:
             yield _cause(rival)
-    for proxy in found.other_labels.proxies:
-        yield PROXY.format(
-            source=proxy.source or "no source",
-            answers=counted(proxy.answers, "answer"),
-            both=f"{proxy.discordance.n:,}",
-            agreement=percent(proxy.discordance.agreement),
-        )
-    if found.suspected_patients is not None:
-        yield SUSPECTED.format(
-            images=f"{found.suspected_patients.images:.1f}",
-            worth=f"{found.suspected_patients.design_effect:.1f}",
-            sign=SIGNS_OF_PATIENTS[found.suspected_patients.by],
-        )
-    readings = found.other_labels.second_readings
-    if readings.discordance.n:
-        yield READINGS.format(
-            different=f"{readings.different:,}",
-            pairs=f"{readings.discordance.n:,}",
-            error=percent((rate := readings.error_rate).estimate),
-            interval=f"{percent(rate.lower)} to {percent(rate.upper)}",
-        )
+    yield from label_words(found)
 
 
 def _cause(rival: Rival) -> str:
-    said = STATUSES[rival.status].format(cause=CAUSES[rival.cause])
+    who = "" if rival.group is None else group_words(rival.group)
+    said = STATUSES[rival.status].format(cause=CAUSES[rival.cause].format(who=who))
     is_open = rival.status is RivalStatus.POSSIBLE and rival.needs
     return f"{said} {rival.needs:,} {_kind(rival.needs_kind)} would tell." if is_open else said
 

@@ -42,6 +42,7 @@ class PageData:
         extent: the first and the last day that they could show; None if there is none.
         course: the evidence of the drift watch after each label that arrived on these days; None if
             that is not known.
+        gap: what the open questions were asked about; None: what is worth knowing.
     """
 
     report: Report
@@ -54,6 +55,7 @@ class PageData:
     span: Span
     extent: tuple[int, int] | None
     course: EvidenceCourse | None
+    gap: float | None = None
 
     @property
     def of_this_version(self) -> list[VersionedEntry]:
@@ -70,9 +72,12 @@ def read_page_data(
     window: str = ALL,
     span: Span = WHOLE,
     courses: CourseReader | None = None,
+    gap: float | None = None,
 ) -> PageData:
     """Read the data of a page; `courses` remembers. Raises what `calibration_report` raises."""
-    report = calibration_report(ledger, model, version=version, finding=finding, window=window)
+    report = calibration_report(
+        ledger, model, version=version, finding=finding, window=window, gap=gap
+    )
     with ledger.read() as connection:
         row = choose(connection, model, report.version, report.finding)
         asked = read_window(window)
@@ -116,6 +121,7 @@ def read_page_data(
         span,
         _extent(days, course),
         course.between(span.first, span.last) if course is not None else None,
+        gap,
     )
 
 

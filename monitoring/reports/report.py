@@ -157,11 +157,13 @@ def calibration_report(
     finding: str | None = None,
     window: str = ALL,
     slices: bool = True,
+    gap: float | None = None,
 ) -> Report:
     """Report on a version of a model, by default the one in production.
 
     Before any version was promoted, it is the one registered last. Without `slices`, NLL and Brier
-    score are left out too: both read single answers.
+    score are left out too: both read single answers. `gap`: the diagnosis' open questions say how
+    many labels would show one of that size.
 
     Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for
     an invalid window. Raises FindingNeeded for a model with findings, and FindingUnknown.
@@ -180,7 +182,7 @@ def calibration_report(
         whole = [event for event in history if not event.name]  # not of a tag
         drift = find_drift(connection, key, whole)
         deciding = find_deciding(connection, row, asked, seen)
-        diagnosis = diagnose(ledger, connection, row, now_ns=now_ns)
+        diagnosis = diagnose(ledger, connection, row, now_ns=now_ns, gap=gap)
         measures = Measures.from_sums(deciding.labeled)
         if slices:
             measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
+from calibration.diagnosis.planner import LARGEST_GAP, SMALLEST_GAP
 from monitoring.errors import (
     AnswersSpooled,
     AuditMissing,
@@ -74,6 +75,12 @@ OF_QUEUE: Final = Parameter(
     "queue", "query", Queue, "usual (the default), or doubtful: about doubtful images alone"
 )
 OF_SKIP: Final = Parameter("skip", "query", int, "answers to pass over")
+GAP: Final = Parameter(
+    "gap",
+    "query",
+    Annotated[float, Meta(ge=SMALLEST_GAP, le=LARGEST_GAP, examples=[0.03])],
+    "open questions say how many more labels would show a gap of that size, and of whom",
+)
 WINDOW: Final = Parameter(
     "window",
     "query",
@@ -201,7 +208,7 @@ _REPORTS: Final = (
         tag="calibration",
         summary="How calibrated a model is on what it served; of a model with findings, each of "
         "them, the worst first, or the one that is named.",
-        parameters=(OF_VERSION, OF_FINDING, WINDOW),
+        parameters=(OF_VERSION, OF_FINDING, WINDOW, GAP),
         refuses=REPORT_REFUSALS,
     ),
     Endpoint(

@@ -18,7 +18,7 @@ from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.slices import Slice, Slices
 from monitoring.reports.span import Span
 from monitoring.reports.timeline import VersionedEntry, read_timeline
-from monitoring.routes.request import read_finding, read_version
+from monitoring.routes.request import read_finding, read_gap, read_version
 
 Production = Callable[[str], int | None]
 
@@ -83,16 +83,30 @@ class ReportRoutes:
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        return await to_thread.run_sync(self._one, model, version, read_finding(request), window)
+        finding, gap = read_finding(request), read_gap(request)
+        return await to_thread.run_sync(self._one, model, version, finding, window, gap)
 
-    def _one(self, model: str, version: int | None, finding: str | None, window: str) -> Report:
+    def _one(
+        self,
+        model: str,
+        version: int | None,
+        finding: str | None,
+        window: str,
+        gap: float | None,
+    ) -> Report:
         chosen = self._chosen(model, version)
         return calibration_report(
-            self._ledger, model, version=chosen, finding=finding, window=window
+            self._ledger, model, version=chosen, finding=finding, window=window, gap=gap
         )
 
     def page_data(
-        self, model: str, version: int | None, finding: str | None, window: str, span: Span
+        self,
+        model: str,
+        version: int | None,
+        finding: str | None,
+        window: str,
+        span: Span,
+        gap: float | None = None,
     ) -> PageData:
         """The data of a page; without a version, of the one in production."""
         return read_page_data(
@@ -103,6 +117,7 @@ class ReportRoutes:
             window=window,
             span=span,
             courses=self._courses,
+            gap=gap,
         )
 
     def has_findings(self, model: str, version: int | None) -> bool:

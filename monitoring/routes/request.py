@@ -1,5 +1,6 @@
 """Reading requests: the body, up to a limit and within the memory for bodies, and the query."""
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -7,7 +8,8 @@ from typing import Final, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
-from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid
+from calibration.diagnosis.planner import LARGEST_GAP, SMALLEST_GAP
+from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid, brief
 from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
 from monitoring.http.fields import read_whole_number
@@ -109,6 +111,21 @@ def read_finding(request: Request) -> str | None:
     if text == "":
         raise QueryInvalid("The query's 'finding' is empty; name a finding, or leave it out.")
     return check_storable("finding", text, refusal=QueryInvalid)
+
+
+def read_gap(request: Request) -> float | None:
+    """The gap that open questions ask for, if the query has one. Raises QueryInvalid."""
+    text = request.query_params.get("gap")
+    try:
+        gap = None if text is None else float(text)
+    except ValueError:
+        gap = math.nan
+    if gap is not None and not SMALLEST_GAP <= gap <= LARGEST_GAP:
+        raise QueryInvalid(
+            f"The query's 'gap' must be from {SMALLEST_GAP:g} to {LARGEST_GAP:g}; got "
+            f"{brief(text or '')}."
+        )
+    return gap
 
 
 def read_version(request: Request) -> int | None:

@@ -7,7 +7,6 @@ from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
-from monitoring.drift.current_evidence import CurrentEvidence, evidence_on_current_labels
 from monitoring.drift.source_change import SourcesChanged
 from monitoring.errors import SourcesInvalid
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
@@ -38,14 +37,13 @@ class LabelSources(Struct, frozen=True):
     """Where the labels of a version come from, and how far they agree.
 
     `policies`: of the model, by source; others are truth. `labels`: those that are no truth,
-    compared with those that are. `corrections`: the evidence of the drift watch on current labels.
+    compared with those that are.
     """
 
     model: str
     version: int
     policies: dict[str, LabelPolicy]
     labels: OtherLabels
-    corrections: CurrentEvidence | None
 
 
 class ChangedPolicies(Struct, frozen=True):
@@ -91,7 +89,6 @@ class SourceRoutes:
                 row.version,
                 read_policies(connection, [model])[model].named,
                 read_other_labels(connection, number, class_count=class_count),
-                evidence_on_current_labels(connection, number),
             )
 
     def _policies(self, model: str) -> dict[str, LabelPolicy]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 from anyio import to_thread
@@ -35,6 +35,7 @@ from monitoring.reports.report import ReportSummary
 from monitoring.reports.span import WHOLE
 from monitoring.routes import (
     FINDING_REFUSALS,
+    GAP,
     OF_FINDING,
     OF_VERSION,
     REPORT_REFUSALS,
@@ -44,7 +45,13 @@ from monitoring.routes import (
 from monitoring.routes.alarms import AlarmNote, restart_watch
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
-from monitoring.routes.request import BodyReader, read_finding, read_span_of, read_version
+from monitoring.routes.request import (
+    BodyReader,
+    read_finding,
+    read_gap,
+    read_span_of,
+    read_version,
+)
 from serving.pages.answer_links import answers_address
 from serving.pages.endpoints import form, page
 from serving.pages.files import attached, safe_name
@@ -107,6 +114,7 @@ def model_page(data: PageData, frame: PageFrame = PLAIN, *, unfolded: bool = Fal
         todo=todo(data.report, frame.viewer, frame.acting),
         windows=_WINDOWS,
         unfolded=unfolded,
+        planned=data.gap,
     )
 
 
@@ -242,13 +250,14 @@ class ModelPages:
         """The data that a query asks for. `whole`: of one set of labels, never of all findings."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        finding, span = read_finding(request), read_span_of(request)
+        finding, span, gap = read_finding(request), read_span_of(request), read_gap(request)
         frame = await to_thread.run_sync(self._frame, model, read_viewer(request))
         reports = self._reports
         whole = whole or finding is not None
         if not whole and await to_thread.run_sync(reports.has_findings, model, version):
             return await to_thread.run_sync(reports.overview, model, version, window), frame
-        data = await to_thread.run_sync(reports.page_data, model, version, finding, window, span)
+        read = partial(reports.page_data, gap=gap)
+        data = await to_thread.run_sync(read, model, version, finding, window, span)
         return data, frame
 
     def _frame(self, model: str, viewer: Viewer) -> PageFrame:
@@ -277,13 +286,9 @@ def _note_of(fields: Mapping[str, str]) -> AlarmNote:
     return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm), chosen_labels=chosen)
 
 
+_DAY: TypeAlias = Annotated[str, Meta(examples=["2026-10-01"])]
 SPAN: Final = tuple(
-    Parameter(
-        name,
-        "query",
-        Annotated[str, Meta(examples=["2026-10-01"])],
-        f"{which} day of charts over time",
-    )
+    Parameter(name, "query", _DAY, f"{which} day of charts over time")
     for name, which in (("since", "first"), ("until", "last"))
 )
 _OF: Final = (OF_VERSION, OF_FINDING)
@@ -294,7 +299,7 @@ ENDPOINTS: Final = (
         ModelPages.page,
         tag="calibration",
         summary="A model's state: who is affected, since when, and what to do.",
-        parameters=(*_OF, WINDOW, *SPAN),
+        parameters=(*_OF, WINDOW, *SPAN, GAP),
         refuses=REPORT_REFUSALS,
     ),
     page(

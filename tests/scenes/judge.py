@@ -72,7 +72,8 @@ def grade(scene: Scene, world: World, found: dict[str, Any]) -> list[str]:
         key, values = scene.who
         own = [each["group"] for each in named]
         given = {value for each in own if each["key"] == key for value in each["values"]}
-        strangers = [each["key"] for each in own if each["key"] != key]
+        known = {key, "all"} if scene.beside_all else {key}
+        strangers = [each["key"] for each in own if each["key"] not in known]
         if given != values or strangers or not own:
             wrong.append(f"who={[(each['key'], *each['values']) for each in own]}")
     if scene.since is not None and named:

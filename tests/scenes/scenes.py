@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tests.scenes import labels
+from tests.scenes.labels import SITES, sites
 from tests.scenes.world import DAY_S, World, make_world
 
-SITES = tuple("ABCDEFGH")
 QUIET = ("fine", "unknown")
 TROUBLE = ("alarm", "look")
 CURES = ("recalibrate", "recalibrate_group", "adjust_case_mix")
@@ -23,6 +24,7 @@ class Scene:
         acts: codes of which the first available action must be one; "": none at all.
         never: codes that must not be available.
         who: the key and values that must be named, None: nobody or everybody.
+        beside_all: whether all others are wrong, too, in another way.
         since: the day on which the error began; 0: from the first answer on; None: not judged.
     """
 
@@ -33,6 +35,7 @@ class Scene:
     never: tuple[str, ...] = ()
     who: tuple[str, frozenset[str]] | None = None
     since: float | None = None
+    beside_all: bool = False
 
 
 def _calm(acts: tuple[str, ...] = ("", "label"), **more: object) -> Callable[..., Scene]:
@@ -40,12 +43,6 @@ def _calm(acts: tuple[str, ...] = ("", "label"), **more: object) -> Callable[...
         return Scene(build, QUIET, acts, never=CURES, **more)  # type: ignore[arg-type]
 
     return of
-
-
-def _sites(seed: int, n: int = 5_000, **more: float) -> World:
-    world = make_world(seed, n, **more)  # type: ignore[arg-type]
-    world.tag("site", SITES)
-    return world
 
 
 def _many_keys(seed: int) -> World:
@@ -56,7 +53,7 @@ def _many_keys(seed: int) -> World:
 
 
 def _patients(seed: int, *, known: bool, images: int = 5) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     first = np.arange(len(world.truth)) // images * images
     world.probabilities, world.truth = world.probabilities[first], world.truth[first]
     world.reported = world.truth.copy()
@@ -78,7 +75,7 @@ def _patients_in_ids(seed: int) -> World:
 
 
 def _two_sites(seed: int) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     world.tag("device", [f"d{i}" for i in range(12)])
     rows = world.at("site", "B", "E") & (world.day() >= 40)
     world.spoil(rows, 0.55)
@@ -111,13 +108,13 @@ def _sure(seed: int, factor: float) -> World:
 
 
 def _step(seed: int, day: float, factor: float = 2.2, **more: float) -> World:
-    world = _sites(seed, **more)  # type: ignore[arg-type]
+    world = sites(seed, **more)  # type: ignore[arg-type]
     world.sharpen(world.day() >= day, factor)
     return world
 
 
 def _gradual(seed: int) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     day = world.day()
     for start in range(20, 60, 5):
         rows = (day >= start) & (day < start + 5)
@@ -126,39 +123,11 @@ def _gradual(seed: int) -> World:
 
 
 def _healed(seed: int, *, again: bool = False) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     day = world.day()
     world.sharpen((day >= 12) & (day < 26), 4)
     if again:
         world.sharpen(day >= 48, 4)
-    return world
-
-
-def _corrected(seed: int) -> World:
-    world = _sites(seed)
-    day = world.day()
-    hit = np.flatnonzero((day > 30) & (day < 45) & (world.random.random(len(day)) < 0.35))
-    world.reported[hit] = (world.predicted[hit] + 1) % 3
-    world.later.append((hit, world.truth[hit], None))
-    return world
-
-
-def _noise(seed: int) -> World:
-    """A perfect and very sure model whose readers err in one of twenty."""
-    world = _sites(seed, sureness=6.0)
-    hit = np.flatnonzero(world.random.random(len(world.truth)) < 0.05)
-    world.reported[hit] = (world.truth[hit] + world.random.integers(1, 3, len(hit))) % 3
-    return world
-
-
-def _chosen(seed: int, *, audit: bool) -> World:
-    world = _sites(seed, 12_000)
-    chance = np.where(world.right, 0.12, 0.6)
-    world.labeled = world.random.random(len(chance)) < chance
-    if audit:
-        drawn = world.random.random(len(chance)) < 0.08
-        world.labeled |= drawn
-        world.columns["audit"] = [0.08 if each else None for each in drawn]
     return world
 
 
@@ -169,42 +138,12 @@ def _due(seed: int) -> World:
 
 
 def _old(seed: int, days_ago: float) -> World:
-    return _sites(seed, ended_days_ago=days_ago)
-
-
-def _labels_stopped(seed: int) -> World:
-    world = _sites(seed, days=90)
-    world.labeled = world.day() < 62
-    return world
-
-
-def _audit_gaps(seed: int) -> World:
-    """Drawn for an audit, and most of the wrong ones have no label."""
-    world = _sites(seed, 12_000)
-    world.sharpen(world.day() >= 30, 2.0)
-    drawn = world.random.random(len(world.truth)) < 0.12
-    world.columns["audit"] = [0.12 if each else None for each in drawn]
-    chance = np.where(world.right, 0.98, 0.45)
-    world.labeled = drawn & (world.random.random(len(chance)) < chance)
-    return world
-
-
-def _unlabeled_site(seed: int) -> World:
-    world = _sites(seed)
-    world.sharpen(world.at("site", "H"), 4)
-    world.labeled = ~world.at("site", "H")
-    return world
-
-
-def _none_labeled(seed: int) -> World:
-    world = _sites(seed, 1_500)
-    world.labeled[:] = False
-    return world
+    return sites(seed, ended_days_ago=days_ago)
 
 
 def _case_mix(seed: int) -> World:
     """The share of the second class rises from 10 to 45 %; answers of each class stay the same."""
-    world = _sites(seed, 6_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
+    world = sites(seed, 6_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
     late, share = world.day() >= 30, world.truth.mean()
     keep = np.ones(len(late), bool)
     odds = (0.45 / 0.55) / (share / (1 - share))
@@ -239,7 +178,7 @@ def _harder(seed: int) -> World:
 
 
 def _bystander(seed: int) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     at_b = world.at("site", "B")
     world.tag("device", [f"d{i}" for i in range(8)])
     world.tags["device"][at_b & (world.random.random(len(at_b)) < 0.8)] = "d3"
@@ -248,15 +187,29 @@ def _bystander(seed: int) -> World:
 
 
 def _opposite(seed: int) -> World:
-    world = _sites(seed, 8_000)
+    world = sites(seed, 8_000)
     world.sharpen(world.at("site", "A"), 3)
     world.sharpen(world.at("site", "C"), 0.35)
     return world
 
 
 def _site_and_class(seed: int) -> World:
-    world = _sites(seed, 8_000)
+    world = sites(seed, 8_000)
     world.spoil(world.at("site", "B") & (world.predicted == 1) & (world.day() >= 20), 0.5)
+    return world
+
+
+def _everyone_and_a_site(seed: int) -> World:
+    world = sites(seed, 8_000)
+    world.sharpen(world.day() >= 20, 2.0)
+    world.spoil(world.at("site", "C") & (world.day() >= 38), 0.5)
+    return world
+
+
+def _lately_wrong(seed: int) -> World:
+    """Three in ten of the newest answers are wrong, whatever their class."""
+    world = sites(seed, classes=5, sureness=1.0)
+    world.spoil(world.day() >= 57.5, 0.3)
     return world
 
 
@@ -274,13 +227,13 @@ def _one_class_of_twelve(seed: int) -> World:
 
 
 def _modest(seed: int) -> World:
-    world = _sites(seed)
+    world = sites(seed)
     world.sharpen(world.day() >= 30, 0.4)
     return world
 
 
 def _two_errors(seed: int) -> World:
-    world = _sites(seed, 8_000)
+    world = sites(seed, 8_000)
     world.spoil(world.at("site", "B") & (world.day() >= 20), 0.45)
     world.spoil(world.at("site", "G") & (world.day() >= 45), 0.6)
     return world
@@ -300,7 +253,7 @@ def _half_tagged(seed: int) -> World:
 
 
 def _few(seed: int, n: int, spoiled: float = 0.0) -> World:
-    world = _sites(seed, n, sureness=2.5)
+    world = sites(seed, n, sureness=2.5)
     world.spoil(np.ones(n, bool), spoiled)
     return world
 
@@ -315,24 +268,6 @@ def _patients_at_a_site(seed: int) -> World:
     return world
 
 
-def _wrong_ones_late(seed: int) -> World:
-    """Wrong answers get their labels ten days later than right ones; nothing is wrong."""
-    world = _sites(seed)
-    world.labeled = world.right | (world.day() < world.day().max() - 10)
-    return world
-
-
-def _mined(seed: int) -> World:
-    """Labels mined from reports, one in five wrong, are declared a proxy; readers label a tenth."""
-    world = _sites(seed, 6_000)
-    n = len(world.truth)
-    reader = world.random.random(n) < 0.1
-    hit = ~reader & (world.random.random(n) < 0.2)
-    world.reported = np.where(hit, (world.truth + 1) % 3, world.truth)
-    world.columns["source"] = np.where(reader, "reader", "report").tolist()
-    return world
-
-
 def _many_rooms(seed: int) -> World:
     world = make_world(seed)
     world.tag("room", [f"r{i}" for i in range(400)])
@@ -340,7 +275,7 @@ def _many_rooms(seed: int) -> World:
 
 
 def _top_range(seed: int) -> World:
-    world = _sites(seed, 8_000)
+    world = sites(seed, 8_000)
     world.spoil((world.confidence > 0.95) & (world.day() >= 20), 0.12)
     return world
 
@@ -360,7 +295,7 @@ RECALIBRATE = ("recalibrate", "find_cause")
 LOCAL = ("recalibrate_group", "find_cause")
 
 SCENES: dict[str, Scene] = {
-    "calibrated": _calm()(_sites),
+    "calibrated": _calm()(sites),
     "calibrated-three-keys-of-50": _calm()(_many_keys),
     "calibrated-400-rooms": _calm(("", "label", "audit"))(_many_rooms),
     "calibrated-12-classes": _calm()(lambda s: make_world(s, 5_000, classes=12, sureness=3)),
@@ -411,15 +346,15 @@ SCENES: dict[str, Scene] = {
     "healed-and-again": Scene(
         lambda s: _healed(s, again=True), TROUBLE, RECALIBRATE, ("fine", "healed"), who=ALL_SITES
     ),
-    "corrected": Scene(_corrected, ("healed", "fine"), ("acknowledge", ""), (), never=CURES),
+    "corrected": Scene(labels.corrected, ("healed", "fine"), ("acknowledge", ""), (), never=CURES),
     "noise-of-readers": Scene(
-        _noise, ("look", "alarm", "unknown", "fine"), ("second_readings", ""), never=CURES
+        labels.noise, ("look", "alarm", "unknown", "fine"), ("second_readings", ""), never=CURES
     ),
     "chosen-no-audit": Scene(
-        lambda s: _chosen(s, audit=False), (*TROUBLE, "unknown"), ("audit",), ("fine",), CURES
+        lambda s: labels.chosen(s, audit=False), (*TROUBLE, "unknown"), ("audit",), ("fine",), CURES
     ),
     "chosen-audit-clears": Scene(
-        lambda s: _chosen(s, audit=True),
+        lambda s: labels.chosen(s, audit=True),
         ("healed", "fine"),
         ("acknowledge", ""),
         TROUBLE,
@@ -427,13 +362,17 @@ SCENES: dict[str, Scene] = {
     ),
     "labels-due": Scene(_due, TROUBLE, RECALIBRATE, ("fine",), who=ALL_SITES, since=40),
     "wrong-ones-late": Scene(
-        _wrong_ones_late, (*QUIET, *TROUBLE), ("", "label", "audit"), never=CURES
+        labels.wrong_ones_late, (*QUIET, *TROUBLE), ("", "label", "audit"), never=CURES
     ),
     "22-months-old": Scene(lambda s: _old(s, 670), ("stale",), ("", "label"), ("fine",), CURES),
-    "labels-stopped": Scene(_labels_stopped, ("stale",), ("label",), ("fine",), CURES),
-    "audit-gaps": Scene(_audit_gaps, ("unknown", *TROUBLE), ("complete_audit",), ("fine",), CURES),
-    "unlabeled-site": Scene(_unlabeled_site, ("unknown",), ("label", "audit"), ("fine",), CURES),
-    "no-labels": Scene(_none_labeled, ("unknown",), ("label", "audit"), ("fine",), CURES),
+    "labels-stopped": Scene(labels.labels_stopped, ("stale",), ("label",), ("fine",), CURES),
+    "audit-gaps": Scene(
+        labels.audit_gaps, ("unknown", *TROUBLE), ("complete_audit",), ("fine",), CURES
+    ),
+    "unlabeled-site": Scene(
+        labels.unlabeled_site, ("unknown",), ("label", "audit"), ("fine",), CURES
+    ),
+    "no-labels": Scene(labels.none_labeled, ("unknown",), ("label", "audit"), ("fine",), CURES),
     "few-labels": Scene(lambda s: _few(s, 40), ("unknown",), ("label",), ("fine",), CURES),
     "few-labels-120": _calm()(lambda s: _few(s, 120)),
     "few-and-bad": Scene(lambda s: _few(s, 150, 0.4), TROUBLE, (*RECALIBRATE, "label"), ("fine",)),
@@ -491,6 +430,25 @@ SCENES: dict[str, Scene] = {
         since=25,
     ),
     "only-high-confidence": Scene(_top_range, TROUBLE, (*CURES, "find_cause"), ("fine",), since=20),
-    "mined-labels-declared": _calm(("", "label", "audit"))(_mined),
+    "everyone-and-a-site": Scene(
+        _everyone_and_a_site,
+        TROUBLE,
+        (*CURES, "find_cause"),
+        ("fine",),
+        who=("tag:site", frozenset("C")),
+        beside_all=True,
+    ),
+    "lately-wrong": Scene(_lately_wrong, TROUBLE, RECALIBRATE, ("fine",), ("adjust_case_mix",)),
+    "mined-labels-undeclared": Scene(
+        labels.mined_undeclared, (*TROUBLE, "unknown"), ("second_readings",), ("fine",), CURES
+    ),
+    "mined-labels-at-one-site": Scene(
+        lambda s: labels.mined_undeclared(s, site="B"),
+        (*TROUBLE, "unknown"),
+        ("second_readings",),
+        ("fine",),
+        CURES,
+    ),
+    "mined-labels-declared": _calm(("", "label", "audit"))(labels.mined),
 }
 __all__ = ["DAY_S", "SCENES", "Scene"]

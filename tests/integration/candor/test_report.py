@@ -37,8 +37,9 @@ def test_a_report_of_a_server_is_that_of_its_ledger(places: tuple[list[str], lis
     for asked in (
         ("pneumonia", "--window", "days:400"),
         ("pneumonia", "--version", "1", "--window", "last:50"),
+        ("pneumonia", "--gap", "0.03"),
         ("chest",),
-        ("chest", "--finding", "Edema"),
+        ("chest", "--finding", "Edema", "--gap", "0.1"),
     ):
         before, said, after = (run(*asked, *where) for where in (ledger, server, ledger))
         assert said.exit_code == 0, said.output

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from calibration.drift.state import DriftSettings
+from monitoring.diagnosis.words import words_of
 from monitoring.drift.current_evidence import evidence_on_current_labels
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
+from monitoring.reports.report import calibration_report
 from monitoring.sources import LabelPolicy
 from tests.builders.answers import label, make_row
 from tests.builders.monitored import Clock, MonitoredModel, client_of
@@ -83,6 +85,10 @@ def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> 
         assert (found.corrected, found.active) == (41, False)
         assert found.log_evalue < found.log_threshold
         assert monitored.detectors()[0].active  # the promise is on first labels
+        report = calibration_report(monitored.ledger, "pneumonia", version=1)
+        (alarm,) = report.diagnosis.alarms
+        assert alarm.on_current_labels == found
+        assert any("41 labels" in said for said in words_of(report.diagnosis).causes)
 
 
 @pytest.mark.anyio
@@ -96,4 +102,3 @@ async def test_the_facts_over_http(proxied: MonitoredModel) -> None:
         (source,) = body["labels"]["proxies"]
         assert (source["answers"], source["discordance"]["n"]) == (30, 1)
         assert body["labels"]["second_readings"]["error_rate"]["estimate"] is None
-        assert body["corrections"]["labels"] == 1

@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from calibration.diagnosis.planner import labels_needed
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
@@ -168,6 +170,9 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
         ("/models/pneumonia/report?version=" + "1" * 50, 422, "invalid_query"),
         ("/models/pneumonia/report?version=%C2%B2", 422, "invalid_query"),
         ("/models/pneumonia/report?window=week", 422, "invalid_query"),
+        ("/models/pneumonia/report?gap=0.001", 422, "invalid_query"),
+        ("/models/pneumonia/report?gap=nan", 422, "invalid_query"),
+        ("/models/pneumonia/report/page?gap=much", 422, "invalid_query"),
         ("/models/" + "a" * 3_000 + "/report", 404, "unknown_model"),
     ],
 )
@@ -301,3 +306,20 @@ async def test_slices_history_and_reset(
     assert events[-1]["detail"]["note"] == note["note"]
     assert (await client.get("/models/ghost/report/history")).status_code == 404
     assert (await client.get("/models/pneumonia/report/slices?window=days:0")).status_code == 422
+
+
+@pytest.mark.parametrize("gap", [0.02, 0.1])
+async def test_labels_are_planned_in_advance(client: httpx.AsyncClient, gap: float) -> None:
+    asked = f"version=1&gap={gap}"
+    found = (await client.get(f"/models/pneumonia/report?{asked}")).json()["diagnosis"]["open"]
+    assert found[0] | {"labels": 0} == {
+        "group": {"key": "all", "values": [], "within": None},
+        "gap": gap,
+        "labels": 0,
+        "kind": "random",
+    }
+    needed = labels_needed(np.array([0.8]), gap)
+    assert found[0]["labels"] == needed
+    page = (await client.get(f"/models/pneumonia/report/page?{asked}")).text
+    assert f'name="gap" min="0.02" max="0.5" step="0.01" value="{gap}"' in page
+    assert f"{needed:,} more labels" in page

@@ -5,7 +5,9 @@ import pytest
 
 from benchmarks.diagnosis.grading import grades
 from benchmarks.diagnosis.scenes import SCENES
+from benchmarks.diagnosis.world import world
 from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.inference import infer
 
 QUICK = (
@@ -16,6 +18,7 @@ QUICK = (
     "two_of_eight_sites",
     "rare_class_small",
     "opposite_sites",
+    "everyone_and_one_site",
     "healed",
     "twins",
     "site_times_class",
@@ -29,6 +32,20 @@ def test_scenes(name: str) -> None:
     world, truth = SCENES[name](np.random.default_rng(3))
     graded = grades(truth, infer(world.answers()))
     assert all(graded.values()), graded
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_error_that_came_back_is_dated_from_then(seed: int) -> None:
+    w = world(np.random.default_rng(seed), n=8_000)
+    site = w.tag("site", 4)
+    w.shift((site == 1) & w.after(0.2) & ~w.after(0.4), -3.0)
+    w.shift((site == 1) & w.after(0.75), -3.0)
+    found = infer(w.answers()).deviations
+    assert {each.group for each in found} == {AnswerGroup("tag:site", ("site1",))}
+    (now,) = (each.since for each in found if each.until is None)
+    assert now.earliest is not None
+    assert now.earliest <= w.time(0.75) <= now.latest
+    assert [each.until is None for each in found].count(False) == 1
 
 
 def test_nothing_is_known_without_labels() -> None:

@@ -44,6 +44,14 @@ def test_a_site_without_labels_is_an_open_question() -> None:
     assert ("A",) not in open_groups
 
 
+def test_a_gap_that_is_asked_for_holds_for_all_groups() -> None:
+    p, site = np.full(400, 0.9), np.arange(400) % 2
+    found = open_questions(answers(p, np.full(400, -1), site), gap=0.03)
+    assert {(each.group.values, each.gap) for each in found} >= {(("B",), 0.03), ((), 0.03)}
+    by_group = {each.group.values: each.labels for each in found}
+    assert by_group[()] == labels_needed(p, 0.03) < by_group[("B",)]
+
+
 def test_smaller_gaps_need_more_labels() -> None:
     p = np.full(10, 0.9)
     needs = [labels_needed(p, gap) for gap in (0.2, 0.1, 0.05, 0.02)]

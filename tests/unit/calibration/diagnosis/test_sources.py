@@ -1,0 +1,63 @@
+"""Labels of one source accuse a model: whether those of others deny it, confirm it, or are
+missing.
+"""
+
+import numpy as np
+import pytest
+
+from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.evidence import sigmoid
+from calibration.diagnosis.facts import AnswerGroup, Cause, Rival, RivalStatus
+from calibration.diagnosis.inference import infer
+
+N = 3_000
+REPORTS = AnswerGroup("source", ("reports",))
+
+
+def about(seed: int, *, by_site: bool = False, is_true: bool = False) -> Rival | None:
+    """The rival `proxy` where a third of the reports wrongly say that nothing is there.
+
+    A fifth of the labels are of readers: everywhere, or of four of five sites all of them. If
+    `is_true`, readers find nothing either.
+    """
+    rng = np.random.default_rng(seed)
+    confidence = sigmoid(np.abs(rng.normal(0, 2, N)))
+    predicted, right = rng.integers(0, 2, N), rng.random(N) < confidence
+    site = rng.integers(0, 5, N)
+    reader = site > 0 if by_site else rng.random(N) < 0.2
+    missed = (rng.random(N) < 0.33) & (predicted == 1) & (is_true | ~reader)
+    found = infer(
+        Answers(
+            served_s=np.arange(N, dtype=np.float64),
+            confidence=confidence,
+            predicted=predicted,
+            correct=(right & ~missed).astype(np.int64),
+            classes=("normal", "ill"),
+            tags={"site": Tag(site, tuple("ABCDE"))},
+            source=Tag(reader.astype(np.int64), ("reports", "readers")),
+        )
+    )
+    assert found.deviations
+    return next((each for each in found.rivals if each.cause is Cause.PROXY), None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_deny_what_reports_say(seed: int) -> None:
+    rival = about(seed)
+    assert rival is not None
+    assert (rival.status, rival.group) == (RivalStatus.EXPLAINS_ALL, REPORTS)
+    assert 5 <= rival.needs <= 10  # a third of the answers that reports call wrong is right
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_confirm_it(seed: int) -> None:
+    rival = about(seed, is_true=True)
+    assert rival is not None
+    assert (rival.status, rival.group) == (RivalStatus.RULED_OUT, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_source_that_labels_one_site_alone_may_be_the_cause(seed: int) -> None:
+    rival = about(seed, by_site=True)
+    assert rival is not None
+    assert (rival.status, rival.group) == (RivalStatus.POSSIBLE, REPORTS)
