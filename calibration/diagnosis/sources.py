@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, BoolArray, Tag
+from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import AnswerGroup, Cause, Deviation, Figures, Rival, RivalStatus
 from calibration.diagnosis.figures import figures_of
+from calibration.diagnosis.groups import members
 from calibration.diagnosis.noise import SECOND_READING
 
 SOURCE: Final = "source"
@@ -43,8 +44,8 @@ def label_sources(
     """Judge whether labels of one source explain a deviation; None if all are of one source.
 
     They may if labels of another source, about the same group and time, show less than half of the
-    gap, and do if their interval says so. They may as well if nearly all labels of the group are
-    of a source that labels hardly anything else.
+    gap, and do if their interval says so. They may as well if nearly all labels of the group and
+    time are of a source that labeled the group hardly ever before, or nobody else.
 
     Args:
         labeled: n labeled answers.
@@ -59,7 +60,11 @@ def label_sources(
     accuser = max(found, key=lambda each: each.figures.n * each.gap)
     others = [each for each in found if each is not accuser and each.speaks(abs(gap))]
     denying = [each for each in others if each.gap < abs(gap) / 2]
-    if not denying and (others or not _coincide(tag, accuser.code, affected)):
+    outside = members(deviation.group, labeled) & ~affected
+    if int(outside.sum()) < _FEWEST:
+        outside = ~affected
+    own = tag.codes == accuser.code
+    if not denying and (others or not _coincide(own, affected, outside)):
         return Rival(Cause.PROXY, RivalStatus.RULED_OUT, deviation.score)
     is_clear = any(each.most < abs(gap) / 2 for each in denying)
     status = RivalStatus.EXPLAINS_ALL if is_clear else RivalStatus.POSSIBLE
@@ -83,8 +88,7 @@ def _sources(
     return found
 
 
-def _coincide(tag: Tag, code: int, affected: BoolArray) -> bool:
-    own, outside = tag.codes == code, ~affected
+def _coincide(own: BoolArray, affected: BoolArray, outside: BoolArray) -> bool:
     if int(outside.sum()) < _FEWEST:
         return False
     return bool(own[affected].mean() >= _MOSTLY and own[outside].mean() <= _HARDLY)

@@ -14,17 +14,17 @@ N = 3_000
 REPORTS = AnswerGroup("source", ("reports",))
 
 
-def about(seed: int, *, by_site: bool = False, is_true: bool = False) -> Rival | None:
+def about(seed: int, by: str = "chance", *, is_true: bool = False) -> Rival | None:
     """The rival `proxy` where a third of the reports wrongly say that nothing is there.
 
-    A fifth of the labels are of readers: everywhere, or of four of five sites all of them. If
-    `is_true`, readers find nothing either.
+    Labels of readers are a fifth by `chance`, all of four of five sites (`site`), or all of the
+    first half (`time`). If `is_true`, readers find nothing either.
     """
     rng = np.random.default_rng(seed)
     confidence = sigmoid(np.abs(rng.normal(0, 2, N)))
     predicted, right = rng.integers(0, 2, N), rng.random(N) < confidence
     site = rng.integers(0, 5, N)
-    reader = site > 0 if by_site else rng.random(N) < 0.2
+    reader = {"chance": rng.random(N) < 0.2, "site": site > 0, "time": np.arange(N) < N / 2}[by]
     missed = (rng.random(N) < 0.33) & (predicted == 1) & (is_true | ~reader)
     found = infer(
         Answers(
@@ -57,7 +57,8 @@ def test_readers_confirm_it(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_source_that_labels_one_site_alone_may_be_the_cause(seed: int) -> None:
-    rival = about(seed, by_site=True)
+@pytest.mark.parametrize("by", ["site", "time"])
+def test_a_source_of_one_site_or_time_alone_may_be_the_cause(seed: int, by: str) -> None:
+    rival = about(seed, by)
     assert rival is not None
     assert (rival.status, rival.group) == (RivalStatus.POSSIBLE, REPORTS)
