@@ -206,13 +206,6 @@ def _everyone_and_a_site(seed: int) -> World:
     return world
 
 
-def _lately_wrong(seed: int) -> World:
-    """Three in ten of the newest answers are wrong, whatever their class."""
-    world = sites(seed, classes=5, sureness=1.0)
-    world.spoil(world.day() >= 57.5, 0.3)
-    return world
-
-
 def _one_of_fifty(seed: int) -> World:
     world = make_world(seed)
     world.tag("site", [f"s{i}" for i in range(50)])
@@ -438,7 +431,6 @@ SCENES: dict[str, Scene] = {
         who=("tag:site", frozenset("C")),
         beside_all=True,
     ),
-    "lately-wrong": Scene(_lately_wrong, TROUBLE, RECALIBRATE, ("fine",), ("adjust_case_mix",)),
     "mined-labels-undeclared": Scene(
         labels.mined_undeclared, (*TROUBLE, "unknown"), ("second_readings",), ("fine",), CURES
     ),
