@@ -21,15 +21,15 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.training.scope_images import MILD, NEAR, Picture, far_images
-from calibration.scope.p_values import p_values
-from calibration.scope.scores import (
-    Mahalanobis,
+from benchmarks.training.scores import (
     Neighbors,
     disagreement,
     energy,
     relative_mahalanobis,
     virtual_logit,
 )
+from calibration.scope.p_values import p_values
+from calibration.scope.scores import Mahalanobis
 from model_store.image import InputSpec
 from training.networks.classifier import build_classifier
 from training.networks.scope_taps import find_taps
