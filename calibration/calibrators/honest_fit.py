@@ -98,7 +98,7 @@ def fit_honestly(
     p = np.asarray(served, dtype=np.float64)
     z, y = check_answers(np.log(p), labels)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    _require(z, y, units)
+    _require(y, units)
     most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
     fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
     return (
@@ -203,9 +203,7 @@ def _judge(
     )
 
 
-def _require(
-    z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
-) -> None:
+def _require(y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None) -> None:
     if len(y) < FEWEST_ROWS:
         raise TooFewRows(
             f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(y), 'row')}"

@@ -9,7 +9,7 @@ performance".
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -145,9 +145,6 @@ def macro(each: Sequence[FindingMeasures]) -> dict[str, float | None]:
     known = {name: [v for v in of if not math.isnan(v)] for name, of in values.items()}
     means = {name: math.fsum(of) / len(of) if of else None for name, of in known.items()}
     return means | {"findings": len(known["auroc"])}
-
-
-MEASURE_NAMES: tuple[str, ...] = tuple(each.name for each in fields(FindingMeasures))
 
 
 def _mean(values: FloatArray) -> float:

@@ -237,7 +237,7 @@ def _source(
     if architecture is not None:
         from training.foreign.weights import from_weights
 
-        return from_weights(model, architecture, classes=choices.classes)
+        return from_weights(model, architecture)
     if content == "torchscript":
         from training.foreign.torchscript import from_torchscript
 

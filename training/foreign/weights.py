@@ -13,14 +13,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.class_names import ClassNames
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
 from model_store.foreign.source import ForeignSource
 from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
 
 
-def from_weights(path: Path, architecture: str, *, classes: ClassNames | None) -> ForeignSource:
+def from_weights(path: Path, architecture: str) -> ForeignSource:
     """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at
     `path` as a graph.
 
