@@ -250,8 +250,9 @@ class CandidateScore(BaseModel):
     """A candidate of the recipe, as the choices that differ between candidates, and how it did on
     validation.
 
-    `val_nll` is the cross-entropy after a temperature fitted there; `unanswered` are the classes
-    that it never answered though validation has images enough to tell. None: it diverged.
+    `val_nll` is the cross-entropy after a temperature fitted there, `val_mean_recall` the mean
+    recall of the classes with images enough to tell, and `unanswered` those of them that it never
+    answered. None: it diverged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -259,6 +260,7 @@ class CandidateScore(BaseModel):
     choices: dict[str, str | float]
     val_nll: float | None
     val_accuracy: float | None
+    val_mean_recall: float | None = None
     unanswered: tuple[str, ...] = ()
     chosen: bool = False
 

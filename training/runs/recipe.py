@@ -9,7 +9,9 @@ Candidates share the backbone and its cached features and differ in what is trai
 a fit with snapshots of its own, so an interrupted search resumes like any run, to the bit. The best
 candidate has the lowest cross-entropy on validation after a temperature fitted there. That measure
 does not jump by whole images, as accuracy does, and does not depend on the loss that was minimized.
-A candidate that answers more classes costs what it costs: that is said, not paid in silence.
+Where classes are rare and every image validates once, cross-entropy hardly sees them: of the
+candidates that are within a standard error of the best, the one with the highest mean recall is
+kept (the one-standard-error rule of Breiman et al. 1984). What more would cost is said.
 """
 
 import math
@@ -22,11 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.measures.confusion import KNOWN_IMAGES
+from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
+from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
 from training.datasets.dataset import Labels
 from training.errors import TrainingDiverged
-from training.evaluation.calibrators import CautiousTemperature
+from training.evaluation.calibrators import CautiousTemperature, mean_error
 from training.evaluation.evaluation import Predictions
 from training.evaluation.findings import evaluate_findings
 from training.fitting.examples import Examples
@@ -173,25 +176,55 @@ class _Rules:
         if any(each.class_weights != self.config.class_weights for each in candidates):
             yield (
                 f"the largest class has {self.imbalance:.0f} times the images of the smallest, so "
-                "balanced class weights are tried too, and kept if they have the lowest "
-                "cross-entropy"
+                "balanced class weights are tried too, and kept if they have "
+                + _kept_if(candidates[0])
             )
+
+
+def _kept_if(config: TrainConfig) -> str:
+    if config.validation != "folds":
+        return "the lowest cross-entropy"
+    return "the highest mean recall, and a cross-entropy within a standard error of the lowest"
 
 
 @dataclass(frozen=True)
 class TrainedCandidate:
-    """A trained candidate and its score."""
+    """A trained candidate, its score, and the losses (N,) of its validation images after a
+    temperature, with their patients if known; None with findings.
+    """
 
     session: TrainingSession
     network: Classifier
     examples: Mapping[ExampleName, Examples]
     history: list[Epoch]
     score: CandidateScore
+    losses: NDArray[np.float64] | None
+    groups: NDArray[np.int64] | None
 
 
-def rank(score: CandidateScore) -> float:
-    """The place of a candidate; lower is better: its cross-entropy."""
-    return math.inf if score.val_nll is None else score.val_nll
+def choose(trained: Sequence[TrainedCandidate]) -> TrainedCandidate:
+    """The candidate with the lowest cross-entropy, the first of equals.
+
+    With folds, if class weights differ: of those whose cross-entropy is higher by at most a
+    standard error of the difference, the one with the highest mean recall.
+    """
+    best = min(trained, key=_val_nll)
+    configs = [each.session.config for each in trained]
+    if configs[0].validation != "folds" or len({each.class_weights for each in configs}) == 1:
+        return best
+    level = [each for each in trained if each is best or _is_level(each, best)]
+    return max(level, key=lambda each: (each.score.val_mean_recall or 0.0, -_val_nll(each)))
+
+
+def _val_nll(each: TrainedCandidate) -> float:
+    return math.inf if each.score.val_nll is None else each.score.val_nll
+
+
+def _is_level(each: TrainedCandidate, best: TrainedCandidate) -> bool:
+    if each.losses is None or best.losses is None:
+        return False
+    rise = each.losses - best.losses
+    return bool(rise.mean() <= mean_error(rise, each.groups))
 
 
 def search(
@@ -201,12 +234,11 @@ def search(
     *,
     snapshot: Callable[[str], Path],
 ) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
-    """Train all `candidates` on `examples`; return the best, the first of equals, and the scores of
-    all.
+    """Train all `candidates` on `examples`; return the one to keep, and the scores of all.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
-    best: TrainedCandidate | None = None
+    trained: list[TrainedCandidate] = []
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
     of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
@@ -228,13 +260,14 @@ def search(
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        score = _score(own, network, own_examples, choices)
-        trained = TrainedCandidate(own, network, own_examples, history, score)
-        scores.append(trained.score)
-        if best is None or rank(trained.score) < rank(best.score):
-            best = trained
-    if best is None:
+        score, losses, groups = _score(own, network, own_examples, choices)
+        trained.append(TrainedCandidate(own, network, own_examples, history, score, losses, groups))
+        scores.append(score)
+        if config.validation != "folds":
+            trained = [choose(trained)]  # the others take memory
+    if not trained:
         raise diverged or ValueError("a search needs a candidate")
+    best = choose(trained)
     return best, tuple(each.model_copy(update={"chosen": each is best.score}) for each in scores)
 
 
@@ -253,20 +286,24 @@ def _score(
     network: Classifier,
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
-) -> CandidateScore:
+) -> tuple[CandidateScore, NDArray[np.float64] | None, NDArray[np.int64] | None]:
+    """The score, and the losses and groups of TrainedCandidate."""
     known = session.predictions(network, examples, "val")
     logits, labels = known.logits, known.labels
     if session.dataset.has_findings:
-        return _findings_score(logits, labels, choices)
+        return _findings_score(logits, labels, choices), None, None
     probabilities = CautiousTemperature.fit(logits, labels, known.groups)(logits)
     predicted = probabilities.argmax(axis=1)
-    own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)
-    return CandidateScore(
+    losses = log_loss(probabilities, labels)
+    recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
+    score = CandidateScore(
         choices=choices,
-        val_nll=float(-np.log(own).mean()),
+        val_nll=float(losses.mean()),
         val_accuracy=float((predicted == labels).mean()),
+        val_mean_recall=float(np.mean(recall)) if recall else None,
         unanswered=_unanswered(session.dataset.classes, labels, predicted),
     )
+    return score, losses, known.groups
 
 
 def _findings_score(

@@ -1,16 +1,24 @@
 """The recipe `auto`: steps, candidates by size and imbalance, the user's own choices."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.builders.datasets import labeled, shades
 from tests.builders.finding_sets import write_npz
 from training.datasets import load_dataset
 from training.networks.backbones import SMALL
-from training.runs.config import TrainConfig
-from training.runs.recipe import MIN_STEPS, automatic, chooses_loss
+from training.runs.config import CandidateScore, TrainConfig
+from training.runs.recipe import (
+    MIN_STEPS,
+    TrainedCandidate,
+    automatic,
+    choose,
+    chooses_loss,
+)
 
 
 def differing(*names: str, config: Any) -> tuple[Any, ...]:
@@ -101,3 +109,40 @@ def test_few_images_with_findings_each_validate_once(
     assert {each.validation for each in plan.candidates} == {validation}
     is_said = any(f"{images * 4 // 5} training and validation" in each for each in plan.reasons)
     assert is_said == (validation == "folds")
+
+
+def trained(
+    weights: str, recall: float, rise: float, *, validation: str = "folds"
+) -> TrainedCandidate:
+    """100 validation images with a mean loss of 1 + `rise`; of the rise, the standard error is
+    about .05.
+    """
+    losses = 1 + rise + (0 if rise == 0 else 1) * 0.5 * (-1.0) ** np.arange(100)
+    scored = CandidateScore(
+        choices={}, val_nll=float(losses.mean()), val_accuracy=0.9, val_mean_recall=recall
+    )
+    config = TrainConfig.model_construct(class_weights=weights, validation=validation)
+    unused: Any = None
+    return TrainedCandidate(
+        SimpleNamespace(config=config),  # type: ignore[arg-type]
+        *(unused, unused, unused, scored, losses, None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "recall", "rise", "validation", "kept"),
+    [
+        ("balanced", 0.7, 0.04, "folds", 1),
+        ("balanced", 0.5, 0.04, "folds", 0),  # finds less
+        ("balanced", 0.7, 0.06, "folds", 0),  # costs more than a standard error
+        ("natural", 0.7, 0.04, "folds", 0),
+        ("balanced", 0.7, 0.04, "split", 0),
+    ],
+)
+def test_rare_classes_are_found_where_that_costs_no_more_than_noise(
+    weights: str, recall: float, rise: float, validation: str, kept: int
+) -> None:
+    best = trained("natural", 0.6, 0, validation=validation)
+    other = trained(weights, recall, rise, validation=validation)
+    for order in ((best, other), (other, best)):
+        assert choose(order) is (best, other)[kept]
