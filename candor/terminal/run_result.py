@@ -217,7 +217,7 @@ def price_sentence(evaluation: Evaluation, counts: Sequence[int]) -> str:
     return (
         f"Balanced class weights answer as if all classes were equally frequent. On validation: "
         f"{balanced}. Corrected to the frequencies in the data: {corrected}. If the second suits "
-        "you better, train without --class-weights balanced."
+        "you better, train with --class-weights natural."
     )
 
 
