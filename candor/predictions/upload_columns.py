@@ -49,7 +49,7 @@ class UploadColumns:
         if isinstance(found.get("label"), Mapping):  # `labels` of .ndjson, by finding
             found["labels"] = found.pop("label")
         labels = {name: row[column] for name, column in self.labels.items() if column in row}
-        found |= {"labels": labels} if labels else {}
+        found |= {"labels": labels} if self.labels else {}  # {}: nothing is known of this image
         if "patient" in found:
             found["patient"] = group_of(row, self.columns)
         taken = {*self.sources.values(), *self.sources}

@@ -127,6 +127,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         scene=scenes.chest,
         before=SENT,
         stands_for=MODEL,
+        not_run={"candor promote * --wait*": "tests/e2e/test_rollout.py asks two servers"},
         meanwhile={
             "candor canary start*": ("candor promote chest 1",),
             "candor canary promote*": (
@@ -156,11 +157,27 @@ WALKS: Final[Mapping[str, Walk]] = {
     "docs/how-to/on-an-alarm.md": Walk(
         scene=scenes.sample,
         before=ALARM,
-        stands_for={**MODEL, "MODEL": "digits", "--last N": "--last 400"},
-        meanwhile={"curl -X POST*": ("candor promote digits 1",)},
+        stands_for={
+            **MODEL,
+            "MODEL": "digits",
+            "--last N": "--last 400 --accept-harm",
+            "site=B,site=E": "camera=new --accept-harm",
+        },
+        meanwhile={
+            "candor recalibrate * --for*": ("candor promote digits 1",),
+            "curl -X POST*": ("candor promote digits 1",),
+        },
     ),
     "docs/how-to/other-models.md": Walk(
-        scene=scenes.answers_of_another, before=("candor monitor",)
+        scene=scenes.answers_of_another,
+        before=("candor monitor",),
+        meanwhile={
+            "candor predictions * --findings*": (
+                "printf 'request_id,p_Edema,p_Mass\\na,0.9,0.2\\nb,0.1,0.4\\n' > answers.csv",
+                "printf 'request_id,Edema,Mass\\na,1,0\\nb,,\\n' > labels.csv",
+                "printf 'request_id,label\\nb,Mass\\n' > lists.csv",
+            ),
+        },
     ),
     "docs/how-to/prometheus.md": Walk(
         scene=scenes.chest, before=SENT, stands_for=MODEL, check=scenes.filed

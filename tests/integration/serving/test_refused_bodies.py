@@ -26,7 +26,6 @@ KINDS = (
         "form-cut",
     ),
     *(
-        "infer-spaces",
         "infer-deep",
         "infer-inputs",
         "feedback-deep",

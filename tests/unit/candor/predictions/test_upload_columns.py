@@ -125,6 +125,12 @@ def test_columns_of_findings_become_findings_and_labels(
     }
 
 
+def test_a_row_whose_findings_are_all_blank_is_sent_and_says_nothing() -> None:
+    found = prediction_columns(["file", "Edema", "Mass"], FIELDS, NONE)
+    found = found.with_labels({"Edema": "Edema", "Mass": "Mass"})
+    assert found.item({"file": "a.png"})["labels"] == {}
+
+
 def test_each_finding_needs_a_column_of_scores() -> None:
     with pytest.raises(ColumnsUnclear):
         prediction_columns(["request_id", "p_Edema"], FIELDS, NONE, findings=FINDINGS)
