@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 from candor.terminal.image_answer import ImageAnswer
+from model_store.confinement import close_pipes
 from serving.client import Client
 from serving.errors import ServingError
 
@@ -138,6 +139,5 @@ def _end(process: "subprocess.Popen[bytes]", log: BinaryIO) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for file in (process.stdin, process.stdout, log):
-        if file:
-            file.close()
+    close_pipes(process)
+    log.close()

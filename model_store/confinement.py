@@ -12,9 +12,13 @@ import ctypes
 import os
 import resource
 import struct
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from model_store import kernel
+
+if TYPE_CHECKING:
+    import subprocess
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # system calls, on every architecture alike
@@ -30,6 +34,14 @@ def bare_environment() -> dict[str, str]:
     """What a confined process inherits: the one variable without which Python may not start."""
     name = "LD_LIBRARY_PATH"
     return {name: os.environ[name]} if name in os.environ else {}
+
+
+def close_pipes(process: "subprocess.Popen[bytes]") -> None:
+    """Close this side of a process's pipes. What a process that died did not read is no error."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def hide() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store import kernel
-from model_store.confinement import bare_environment
+from model_store.confinement import bare_environment, close_pipes
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
 from model_store.image.probes import Run
@@ -135,9 +135,7 @@ class Sandbox:
         self._process.wait()
         if self._watch is not None:
             self._watch.close()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        close_pipes(self._process)
 
     def __enter__(self) -> Self:
         return self

@@ -22,7 +22,7 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
-from model_store.confinement import bare_environment, hide
+from model_store.confinement import bare_environment, close_pipes, hide
 from monitoring.http.body_budget import BodyBudget
 from serving.errors import ListenError
 from serving.http.auth import read_access
@@ -84,6 +84,7 @@ class RpcProcess:
         while True:
             assert self._process is not None
             code = await asyncio.to_thread(self._process.wait)
+            close_pipes(self._process)
             logger.warning("the process of gRPC ended", extra={"fields": {"code": code}})
             await asyncio.sleep(RESTART_S)
             with suppress(ListenError, OSError):  # no memory for a process, for a moment
@@ -93,7 +94,8 @@ class RpcProcess:
         """Let it answer what it has, and end."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._process.wait, drain_s + END_S)
 
@@ -101,6 +103,7 @@ class RpcProcess:
         """End it now."""
         if self._process is not None:
             self._process.kill()
+            close_pipes(self._process)
         self.listener.close()
         self._folder.cleanup()
 

@@ -1,6 +1,7 @@
 """What `candor import` refuses, each by name, without a trace, and never with all the memory."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
@@ -262,6 +264,16 @@ def test_a_graph_that_asks_for_too_much_memory_is_ended(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_a_sentence() -> None:
     with Sandbox(0, memory_bytes=2**20) as sandbox, pytest.raises(ForeignModelRefused):
         sandbox.load(b"")
+
+
+def test_a_process_that_died_unread_is_a_sentence_and_leaves_no_error() -> None:
+    before = set(psutil.Process().children())
+    with Sandbox(0) as sandbox:
+        (process,) = set(psutil.Process().children()) - before
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ForeignModelRefused):
+            sandbox.load(b"")
 
 
 @pytest.mark.parametrize(

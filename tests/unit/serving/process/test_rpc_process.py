@@ -10,6 +10,8 @@ from serving.process.rpc_process import RpcProcess
 
 
 class Ended:
+    stdin = stdout = None
+
     def wait(self) -> int:
         return -9
 
