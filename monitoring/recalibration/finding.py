@@ -18,9 +18,6 @@ from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.finding_reference import finding_card
-from model_store.store.history import tried_versions
-from model_store.store.retirement import retirements
-from model_store.store.store import Store
 from monitoring.errors import FindingNeeded, FindingUnknown
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
@@ -67,23 +64,8 @@ def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[
     return new.model_copy(update=changes), [*dropped, *lost, *dropped_too]
 
 
-def waiting(store: Store, parent: Card) -> Card | None:
-    """Return the card of the newest recalibration of a version with findings that nobody has
-    promoted, retired, or ended the canary of; in the precision of `parent`. None without one.
-    """
-    name = parent.name
-    over = tried_versions(store.storage, name) | set(retirements(store.storage, name))
-    for version in reversed(store.versions(name)):
-        if version > parent.version and version not in over:
-            card = store.read(name, version, signed=False).card
-            if card.provenance.parent_version == parent.version:
-                return card if card.precisions == parent.precisions[:1] else None
-    return None
-
-
-def with_finding(card: Card, changed: FindingCard) -> dict[str, Any]:
-    """Return what a changed finding changes of the whole card."""
-    findings = tuple(changed if each.name == changed.name else each for each in card.findings or ())
+def with_findings(card: Card, findings: tuple[FindingCard, ...]) -> dict[str, Any]:
+    """Return what changed findings change of the whole card."""
     sums = BinSums.zeros()
     for each in findings:
         sums = sums + each.calibration.sums

@@ -18,7 +18,7 @@ from calibration.measures.metrics import top_label
 from calibration.wording import counted, percent
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card
-from monitoring.recalibration.finding import next_finding, with_finding
+from monitoring.recalibration.finding import next_finding, with_findings
 from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
@@ -28,19 +28,19 @@ def next_card(
     card: Card,
     proposal: Proposal,
     *,
-    kept: Card,
     recalibrated_by: Literal["person", "alarm"],
     other_precisions: Sequence[str] = (),
 ) -> tuple[Card, tuple[str, ...]]:
     """Return the card with new calibrator, reference and promises; and what is dropped.
 
     The new version has the precision of `card` alone, because no label says how well the remedy
-    suits the others. `kept`: the card whose other findings it keeps, of `card`'s precision.
+    suits the others.
     """
     changes: dict[str, Any]
     if proposal.finding:
         changed, dropped = next_finding(card.of_finding(proposal.finding), proposal)
-        changes = with_finding(kept, changed)
+        each = (changed if old.name == changed.name else old for old in card.findings or ())
+        changes = with_findings(card, tuple(each))
     elif proposal.group is None:
         changes, dropped = _for_all(card, proposal)
     else:
@@ -54,7 +54,7 @@ def next_card(
     }
     changes |= {
         "provenance": card.provenance.model_copy(update=made),
-        "dropped_promises": (*(kept.dropped_promises or ()), *dropped) or None,
+        "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
         "variants": None,
         "files": {},
     }

@@ -104,8 +104,14 @@ def _notes(done: Recalibration) -> Iterator[str]:
     proposal = done.proposal
     if done.continues:
         yield (
-            f"it keeps what version {done.continues}, which waits for promotion, changed of other "
-            f"findings. `candor models retire {done.card.name} {done.continues}` leaves that out"
+            f"it keeps what version {done.continues}, which waits for promotion, changed "
+            f"elsewhere. `candor models retire {done.card.name} {done.continues}` leaves that out"
+        )
+    if done.omits:
+        yield (
+            f"it lacks what version {done.omits}, which waits for promotion, changed: the two "
+            "cannot be combined. For both, promote that version first, and recalibrate on its "
+            "answers"
         )
     if proposal.aside:
         yield (

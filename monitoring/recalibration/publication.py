@@ -23,10 +23,11 @@ from monitoring.recalibration.answers import (
 )
 from monitoring.recalibration.draft import Recalibration, harm, require_fair_labels
 from monitoring.recalibration.effects import effects_of
-from monitoring.recalibration.finding import in_presence, question_of, waiting
+from monitoring.recalibration.finding import in_presence, question_of
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.next_graph import next_graph
 from monitoring.recalibration.outcomes import note
+from monitoring.recalibration.pending import Joined, join, waiting
 from monitoring.recalibration.proposal import propose
 from monitoring.recalibration.representative import find_uneven_labels
 from monitoring.recalibration.subgroup import find_uneven_labels_in
@@ -53,8 +54,8 @@ def recalibrate(
 ) -> Recalibration:
     """Choose a remedy on a version's labeled answers and publish the next version.
 
-    A finding's remedy keeps what a version that waits for promotion changed of other findings
-    (`waiting`), so that one promotion serves them all.
+    It keeps what a version that waits for promotion changed of other findings or subgroups
+    (`pending.join`), so that one promotion serves them all.
 
     Args:
         version: the one in production by default.
@@ -106,16 +107,14 @@ def recalibrate(
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
-    pending = waiting(store, parent.card) if finding and onto is None else None
-    base = onto.card if onto else pending or parent.card
-    card, dropped = next_card(
-        parent.card, proposal, kept=base, recalibrated_by=by, other_precisions=others
-    )
+    card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
+    pending = onto.card if onto else waiting(store, parent.card)
+    joined = join(parent.card, pending, card) if pending else Joined(card)
     if proposal.finding:
-        ends = [question_of(each, finding).findings or () for each in (parent.card, card)]
+        ends = [question_of(each, finding).findings or () for each in (parent.card, joined.card)]
         proposal = in_presence(proposal, ends[0][0], ends[1][0])
     drafted = Recalibration(
-        card,
+        joined.card,
         parent.card.version,
         answers.watched_version_id,
         calibrator_of(question, chosen.group).temperature,
@@ -125,7 +124,7 @@ def recalibrate(
         dropped,
         bundle.digest,
         everyone.until_feedback_id,
-        onto.continues if onto else pending.version if pending else None,
+        *((onto.continues, onto.omits) if onto else (joined.keeps, joined.omits)),
     )
     if not publish:
         return drafted

@@ -34,7 +34,7 @@ def describe_recalibration(detail: dict[str, Any]) -> str:
     if outcome == PUBLISHED:
         note = f" Why: {detail['note']}." if detail.get("note") else ""
         kept = detail.get("continues")
-        note += f" It keeps what version {kept} changed of other findings." if kept else ""
+        note += f" It keeps what version {kept} changed elsewhere." if kept else ""
         return f"Version {version} was published {cause}{_figures(detail)}.{note} {_next(detail)}"
     again = (
         f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."

@@ -17,7 +17,7 @@ from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import FindingNeeded, FindingUnknown, RecalibrationRefused
 from monitoring.feedback import FeedbackItem
-from monitoring.recalibration import preview_of, recalibrate
+from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
 from monitoring.reports.report import calibration_report
 from serving.inference.predictor import Predictor
 from serving.pages.recalibration_page import recalibration_page
@@ -84,6 +84,41 @@ def test_the_next_version_changes_one_finding(place: Path) -> None:
     logit = np.log(p[0, 0] / (1 - p[0, 0]))
     mapped = sigmoid(logit / new.calibration.temperature + new.calibration.class_bias[1])
     assert q[0, 0] == pytest.approx(float(mapped), abs=1e-5)
+
+
+def test_sites_of_a_finding_and_the_finding_by_hand(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.publish("chest", functools.partial(findings_bundle))
+    store.promote("chest", 1)
+    card, rng = store.read("chest").card, np.random.default_rng(2)
+    with MonitoredModel(tmp_path / "ledger.db", Clock(), card=card) as chest:
+        for number, site in enumerate("BC"):
+            images = range(600 * number, 600 * (number + 1))
+            logits = rng.normal(-1, 1.5, (600, 3))
+            truth = rng.random((600, 3)) < sigmoid(logits + np.array([SHIFT, 0, SHIFT]))
+            chest.serve_findings(images, sigmoid(logits), tags=f'{{"site":"{site}"}}')
+            words = np.where(truth, "present", "absent").tolist()
+            chest.label(
+                *(
+                    FeedbackItem(
+                        "", prediction_id(n), findings=dict(zip(FINDINGS, row, strict=True))
+                    )
+                    for n, row in zip(images, words, strict=True)
+                )
+            )
+        fit = functools.partial(recalibrate, chest.ledger, store, "chest")
+        edema = [
+            fit(finding=FINDINGS[0], answer_filter=AnswerFilter(group=read_group(f"site={site}")))
+            for site in "BC"
+        ]
+        last = fit(finding=FINDINGS[2])
+        again = fit(finding=FINDINGS[0], publish=False)
+    assert [each.continues for each in (*edema, last, again)] == [None, 2, 3, 4]
+    assert [each.omits for each in (*edema, last, again)] == [None, None, None, 4]
+    first, _, third = last.card.findings or ()
+    values = [each.values for each in first.calibration.subgroups or ()]
+    assert (values, third.calibration.subgroups) == ([("B",), ("C",)], None)
+    assert third.calibration.class_bias[1] == pytest.approx(SHIFT, abs=0.35)
 
 
 def test_what_cannot_be_recalibrated_is_refused(place: Path) -> None:
