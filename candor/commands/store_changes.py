@@ -273,8 +273,8 @@ def gc(
     """Remove versions that nothing refers to, after showing them.
 
     What an alias, its rollback, a running canary or a recent answer in the
-    ledger refers to stays, and so do the newest versions. Without a ledger to
-    ask, say --ledger off.
+    ledger refers to stays, and so do the newest versions. Nothing is removed by
+    a clock that contradicts the ledger. Without a ledger to ask, say --ledger off.
 
     Example: candor models gc --dry-run
     """
@@ -303,13 +303,17 @@ def _removable(
 ) -> "list[Removal]":
     from model_store.lifecycle.changes import removable
     from monitoring.ledger.versions import versions_since
+    from monitoring.maintenance.clock import last_use_ns
 
     names = [model] if model is not None else store.models()
     answering: dict[str, set[int]] = {name: set() for name in names}
     if settings(ledger=ledger).ledger_url is not None:
-        with open_ledger(ledger, reading=True) as opened, opened.read() as connection:
-            since_ns = opened.clock() - days * 86_400_000_000_000
-            answering = {name: versions_since(connection, name, since_ns) for name in names}
+        with open_ledger(ledger, reading=True) as opened:
+            now_ns = opened.clock()
+            last_use_ns(opened, now_ns)
+            since_ns = now_ns - days * 86_400_000_000_000
+            with opened.read() as connection:
+                answering = {name: versions_since(connection, name, since_ns) for name in names}
     return [
         each
         for name in names

@@ -50,6 +50,16 @@ class ClockWatch:
 
 def check_absence(ledger: Ledger, now_ns: int) -> int:
     """Note a use and return it. Raises ClockDoubtful: the last was a week before, or is to come."""
+    last_ns = last_use_ns(ledger, now_ns)
+    if last_ns is None or now_ns - last_ns >= NOTED_EVERY_NS:
+        trust(ledger, now_ns)
+    return now_ns
+
+
+def last_use_ns(ledger: Ledger, now_ns: int) -> int | None:
+    """Return when the ledger was last in use, of one that is only read. Raises as
+    `check_absence`.
+    """
     with ledger.read() as connection:
         last_ns = used_ns(connection)
     if last_ns is not None and not -LARGEST_STEP_NS <= now_ns - last_ns <= LONGEST_ABSENCE_NS:
@@ -57,9 +67,7 @@ def check_absence(ledger: Ledger, now_ns: int) -> int:
             f"it is {moment(now_ns)} by the clock, and the ledger was last in use at "
             f"{moment(last_ns)}"
         )
-    if last_ns is None or now_ns - last_ns >= NOTED_EVERY_NS:
-        trust(ledger, now_ns)
-    return now_ns
+    return last_ns
 
 
 def _is_trusted(ledger: Ledger, now_ns: int) -> bool:

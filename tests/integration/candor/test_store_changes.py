@@ -13,7 +13,10 @@ from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.errors import AliasError, InvalidName, NotInStore, VersionRetired
 from model_store.store.store import Store
+from monitoring.errors import ClockDoubtful
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import set_used
+from monitoring.ledger.schema import DAY_NS
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 
@@ -115,6 +118,16 @@ def test_gc_without_the_ledger_that_it_should_ask_removes_nothing(
     done = run("gc", "--keep", 1, "--yes", "--ledger", f"sqlite:///{tmp_path}/other.db")
     assert done.exit_code == 1
     assert "There is no ledger" in str(done.exception)
+    assert store.versions("tiny") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("days", [-8, 400])
+def test_gc_removes_nothing_by_a_clock_that_contradicts_the_ledger(
+    store: Store, run: Callable[..., Result], tmp_path: Path, days: int
+) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, ledger.write() as connection:
+        set_used(connection, ledger.clock() + days * DAY_NS)
+    assert isinstance(run("gc", "--keep", 1, "--yes").exception, ClockDoubtful)
     assert store.versions("tiny") == [1, 2, 3, 4, 5]
 
 
