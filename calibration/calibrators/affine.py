@@ -167,8 +167,8 @@ def _slope(
 
 
 def _scale(scaling: FloatArray, z: FloatArray) -> FloatArray:
-    weight, bias = np.split(scaling, 2)
-    return z * weight + bias
+    classes = z.shape[1]
+    return z * scaling[:classes] + scaling[classes:]
 
 
 @dataclass(frozen=True)

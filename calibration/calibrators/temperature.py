@@ -110,12 +110,13 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
         return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
 
-    # in log space: if probabilities underflow, the loss would be flat
-    def loss(log_t: float) -> float:
-        return float(log_sum_exp(margins / math.exp(log_t)).mean())
+    # The loss is convex in 1/T. Its slope is the mean margin under the model's own probabilities.
+    def slope(inverse: float) -> tuple[float, float]:
+        p = softmax(margins * inverse)
+        mean = (p * margins).sum(axis=1)
+        return float(mean.mean()), float(((p * margins**2).sum(axis=1) - mean**2).mean())
 
-    # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
-    return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
+    return 1 / _root(slope, 1 / HIGHEST, 1 / LOWEST)
 
 
 def at_bound(temperature: float) -> bool:
@@ -134,11 +135,13 @@ def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
     `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
     """
 
-    # confidence falls with T, so the distance has a single minimum
-    def distance(log_t: float) -> float:
-        return abs(float(np.exp(-log_sum_exp(margins / math.exp(log_t))).mean()) - confidence)
+    def excess(inverse: float) -> tuple[float, float]:
+        p = softmax(margins * inverse)
+        right = p[margins == 0]  # (N,)
+        slope = -(right * (p * margins).sum(axis=1)).mean()
+        return float(right.mean()) - confidence, float(slope)
 
-    return math.exp(_golden_section(distance, math.log(LOWEST), math.log(HIGHEST)))
+    return 1 / _root(excess, 1 / HIGHEST, 1 / LOWEST)
 
 
 @dataclass(frozen=True)
@@ -166,18 +169,18 @@ class Temperature:
         return {"name": self.name, "temperature": self.temperature}
 
 
-def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:
-    """Return the minimizer of a unimodal function in [lower, upper], to 1e-7 (Kiefer 1953)."""
-    ratio = (math.sqrt(5) - 1) / 2
-    left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
-    at_left, at_right = function(left), function(right)
-    while upper - lower > 1e-7:
-        if at_left <= at_right:
-            upper, right, at_right = right, left, at_left
-            left = upper - ratio * (upper - lower)
-            at_left = function(left)
-        else:
-            lower, left, at_left = left, right, at_right
-            right = lower + ratio * (upper - lower)
-            at_right = function(right)
-    return (lower + upper) / 2
+def _root(function: Callable[[float], tuple[float, float]], lower: float, upper: float) -> float:
+    """Return where a rising function is 0 in [lower, upper], else the nearer bound, to 1e-9.
+
+    `function` returns value and slope. Newton's steps are taken inside the bracket that the signs
+    leave, else its geometric middle.
+    """
+    at = 1.0
+    while upper - lower > 1e-9 * lower:
+        value, slope = function(at)
+        lower, upper = (lower, at) if value > 0 else (at, upper)
+        step = at - value / slope if slope > 0 else math.inf
+        if abs(step - at) <= 1e-9 * at:
+            return step
+        at = step if lower < step < upper else math.sqrt(lower * upper)
+    return at

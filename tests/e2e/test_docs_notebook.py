@@ -10,7 +10,7 @@ import pytest
 from tests.builders.processes import PATIENCE_S, environment
 from tests.documentation import scenes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly  # as all typed pages
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "notebook.md"
 # Shows the value of a cell's last line as a notebook does: as HTML if it can.
