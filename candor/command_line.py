@@ -127,8 +127,6 @@ def main() -> None:
         _fail(WINDOWS)
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except Exception as error:
         why = reason(error)
         if why is None:

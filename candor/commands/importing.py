@@ -168,7 +168,7 @@ def import_(
     """
     from candor.terminal.console import note_weaker_bounds
     from candor.terminal.imported import Imported
-    from candor.terminal.progress import bars
+    from candor.terminal.progress import bars, working
     from model_store.foreign.class_names import given_names
     from model_store.foreign.image_input import InputWishes
     from model_store.foreign.import_choices import ImportChoices
@@ -201,11 +201,12 @@ def import_(
     target = settings(store=store).opened_store
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
-    images = None if data is None else read_labeled(data, group_pattern=group_pattern)
-    scope = None
-    if scope_images is not None:
-        scope = read_unlabeled_folder(scope_images, group_pattern=group_pattern)
-    source = _source(model, architecture, choices, images)
+    with working(f"Reading {model}"):
+        images = None if data is None else read_labeled(data, group_pattern=group_pattern)
+        scope = None
+        if scope_images is not None:
+            scope = read_unlabeled_folder(scope_images, group_pattern=group_pattern)
+        source = _source(model, architecture, choices, images)
     note_weaker_bounds()
     with bars() as progress:
         done = import_source(

@@ -239,6 +239,7 @@ def _send_labels(
         label_columns,
         label_item,
     )
+    from candor.terminal.progress import working
     from monitoring.feedback.body import FIELDS
 
     names = read_columns(file)
@@ -251,7 +252,8 @@ def _send_labels(
         asked = finding_columns(found, _findings_of(client, model, file))
     column = found.columns.label or "label"
     require_columns(file, tuple(asked.values()) or (column,), ANSWER)
-    require_distinct_rows(read_rows(file), rule)
+    with working(f"Reading {file}"):
+        require_distinct_rows(read_rows(file), rule)
     found = found.with_labels(asked) if asked else found
     for line in found.told():
         note(f"{file}: {line}")

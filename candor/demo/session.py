@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from candor.terminal.console import stdout
-from candor.terminal.tables import MEASURES_COLUMNS, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, measures_row, table
 from model_store.store.store import Store
 from training.datasets import Dataset
 
@@ -50,7 +49,7 @@ def heading(title: str) -> None:
     stdout.print(f"\n{title}", style="bold")
 
 
-def side_by_side(measures: Mapping[str, Mapping[str, float | None]]) -> Table:
+def side_by_side(measures: Mapping[str, Mapping[str, float | None]]) -> FigureTable:
     """Return a table with one row of measures per name."""
     return table(
         "", MEASURES_COLUMNS, [measures_row(name, each) for name, each in measures.items()]

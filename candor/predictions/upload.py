@@ -66,6 +66,7 @@ class TableUpload:
         """Send the rows that were not sent before. Raises TableRefused and what `send` raises."""
         done = self._resume()
         total = count_rows(self.file)
+        progress(self.file.name, done.rows, max(total, done.rows))
         sent = islice(self._rows(), done.rows, None)
         if not done.rows:
             self.rejected_file.unlink(missing_ok=True)

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from calibration.wording import percent
-from candor.terminal.tables import table
+from candor.terminal.tables import FigureTable, table
 from model_store.lifecycle.canary import Canary
 from monitoring.reports.report import Report
 
@@ -34,7 +32,7 @@ def canary_sentence(canary: Canary) -> str:
 
 def comparison_table(
     versions: Mapping[str, int | None], reports: Mapping[str, Report | None]
-) -> Table:
+) -> FigureTable:
     """Return one row per role, such as "canary"; a report is None if no ledger has it."""
     return table(
         "", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()]

@@ -12,17 +12,24 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-TABLE_WIDTH = 120  # narrower windows wrap a table, which loses less than cutting it off
+TABLE_WIDTH = 120  # of tables that go to no terminal
 # All control characters but tab and line feed, characters that reverse the direction of text, and
 # lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class LiteralConsole(Console):
-    """A console that prints every text as it is."""
+    """A console that prints every text as it is. A terminal wraps it between words."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """As Console.print, and nothing is cropped. A command is one line, to be copied."""
+        if soft_wrap is None:
+            copied = any(isinstance(each, str) and "Next: " in each for each in objects)
+            soft_wrap = copied or not self.is_terminal
+        super().print(*objects, soft_wrap=soft_wrap, **{"crop": False} | options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """As Console.render_str, with control characters made visible."""
@@ -38,14 +45,15 @@ def visible(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-stdout = LiteralConsole(soft_wrap=True)
-stdout.width = max(stdout.width, TABLE_WIDTH)
+stdout = LiteralConsole()
+if not stdout.is_terminal:
+    stdout.width = max(stdout.width, TABLE_WIDTH)
 stderr = LiteralConsole(stderr=True)
 
 
 def note(text: str, *, style: str | None = None) -> None:
-    """Print a line on stderr, as long as it is."""
-    stderr.print(text, style=style, soft_wrap=True)
+    """Print a line on stderr."""
+    stderr.print(text, style=style)
 
 
 def print_json(data: Any) -> None:

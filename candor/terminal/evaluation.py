@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.wording import percent
-from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row, table
 from model_store.bundle.card import Card
 from training.evaluation.evaluation import (
     EVALUATED,
@@ -118,7 +117,7 @@ _COLUMNS = (
 )
 
 
-def variant_table(card: Card) -> Table:
+def variant_table(card: Card) -> FigureTable:
     """Show what each precision of `card` was measured to be."""
     rows = [["float32", *_measured(card), "", ""]]
     for each in card.variants or ():

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from calibration.wording import percent, percents
 from candor.terminal.console import note, stdout
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import FigureTable, figure, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
@@ -31,7 +29,9 @@ COLUMNS = (
 )
 
 
-def catalog_table(entries: Sequence[CatalogEntry], canaries: Mapping[str, Canary | None]) -> Table:
+def catalog_table(
+    entries: Sequence[CatalogEntry], canaries: Mapping[str, Canary | None]
+) -> FigureTable:
     """Return one row per version, with the aliases that point at it, and what is a canary."""
     rows = [
         [
@@ -84,7 +84,7 @@ def print_bundle(
         stdout.print(history_table(events))
 
 
-def history_table(events: Sequence[StoreEvent]) -> Table:
+def history_table(events: Sequence[StoreEvent]) -> FigureTable:
     """Return a row per event, oldest first."""
     rows = [
         [f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, _said(each), each.why or ""] for each in events
@@ -92,7 +92,7 @@ def history_table(events: Sequence[StoreEvent]) -> Table:
     return table("History", ("when", "who", "what", "why"), rows, text=("who", "what", "why"))
 
 
-def difference_table(first: str, second: str, found: Sequence[BundleDifference]) -> Table:
+def difference_table(first: str, second: str, found: Sequence[BundleDifference]) -> FigureTable:
     """Return a row per field that differs."""
     rows = [[each.field, _short(each.first), _short(each.second)] for each in found]
     return table("Differences", ("field", first, second), rows, text=(first, second))

@@ -6,13 +6,13 @@ what is neither, such as an NLL or an AUROC. JSON has proportions.
 
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from calibration.measures.reliability import ReliabilityBin
 from calibration.measures.summary import MEASURES
@@ -24,42 +24,80 @@ if TYPE_CHECKING:
     from monitoring.diagnosis.vocabulary import Terms
 
 
-class FigureTable(Table):
-    """A table that is as wide as its figures need, also where the window is narrower: a terminal
-    folds long lines, while rich would cut figures off.
+_GAP = "  "  # between two columns of a table
+_TEXT_WIDTH = 18  # of a column that wraps, at least
+
+
+class FigureTable:
+    """A table whose first column names the rows. `text` are columns that wrap.
+
+    A terminal that is too narrow for it shows its columns in portions, one below the other, each
+    with the names of the rows: so no figure is cut or folded. Elsewhere it is one table.
     """
 
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        text: Collection[str],
+    ) -> None:
+        self.title, self.columns, self.rows, self.text = title, columns, rows, text
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        unbounded = options.update(max_width=sys.maxsize)
-        needed = Measurement.get(console, unbounded, self).minimum
-        wide = options.update(max_width=max(options.max_width, needed))
-        return super().__rich_console__(console, wide)
+        width = options.max_width if console.is_terminal else sys.maxsize
+        needed = [self._needed(index) for index in range(len(self.columns))]
+        beside = width - len(_GAP) - max(needed[1:], default=0)
+        needed[0] = min(needed[0], max(beside, width // 3))
+        if self.title:
+            yield Text(visible(self.title), style="bold")
+        for number, portion in enumerate(_portions(needed, width)):
+            if number:
+                yield ""
+            total = sum(needed[index] + len(_GAP) for index in portion) - len(_GAP)
+            grid = self._grid(portion, needed)
+            yield from console.render(grid, options.update(max_width=max(total, options.max_width)))
+
+    def _needed(self, index: int) -> int:
+        """How many columns of the terminal this one of the table needs."""
+        cells = (self.columns[index], *(row[index] for row in self.rows))
+        widest = max(cell_len(visible(each)) for each in cells)
+        return min(widest, _TEXT_WIDTH) if self.columns[index] in self.text else widest
+
+    def _grid(self, portion: Sequence[int], needed: Sequence[int]) -> Table:
+        grid = Table(box=None, pad_edge=False, header_style="dim")
+        for index in portion:
+            wraps = self.columns[index] in self.text
+            grid.add_column(
+                self.columns[index],
+                justify="left" if index == 0 or wraps else "right",
+                no_wrap=not wraps and index > 0,
+                min_width=None if wraps else needed[index],
+                max_width=needed[0] if index == 0 and not wraps else None,
+                overflow="fold",
+            )
+        for row in self.rows:
+            grid.add_row(*(row[index] for index in portion))
+        return grid
+
+
+def _portions(needed: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Yield the columns that stand beside the first one, as many at a time as fit."""
+    portion = [0]
+    for index in range(1, len(needed)):
+        taken = sum(needed[each] + len(_GAP) for each in portion)
+        if len(portion) > 1 and taken + needed[index] > width:
+            yield portion
+            portion = [0]
+        portion.append(index)
+    yield portion
 
 
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()
-) -> Table:
+) -> FigureTable:
     """Return a table of figures whose first column names the rows; those in `text` wrap."""
-    grid = FigureTable(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-    )
-    for index, column in enumerate(columns):
-        wraps = column in text
-        widest = max(cell_len(visible(each)) for each in (column, *(row[index] for row in rows)))
-        grid.add_column(
-            column,
-            justify="left" if index == 0 or wraps else "right",
-            no_wrap=not wraps,
-            min_width=None if wraps else widest,
-        )
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+    return FigureTable(title, columns, rows, text)
 
 
 def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -119,7 +157,7 @@ def worded(columns: Sequence[str], said: "Terms | None") -> list[str]:
 
 def reliability_table(
     title: str, bins: Iterable[ReliabilityBin], said: "Terms | None" = None
-) -> Table:
+) -> FigureTable:
     """Return a row for each bin that has answers."""
     columns = ("confidence", "n", "accuracy", "95 % interval", "mean confidence")
     rows = [[bin_name(bar), *bin_cells(bar), percent(bar.confidence)] for bar in bins if bar.n]

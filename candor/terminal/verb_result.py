@@ -36,9 +36,7 @@ class VerbResult(ABC):
         return {}
 
     def __repr__(self) -> str:
-        console = LiteralConsole(
-            file=io.StringIO(), width=TABLE_WIDTH, color_system=None, soft_wrap=True
-        )
+        console = LiteralConsole(file=io.StringIO(), width=TABLE_WIDTH, color_system=None)
         console.is_jupyter = False  # else it would show the text where it only renders it
         with console.capture() as text:
             for part in self.parts():

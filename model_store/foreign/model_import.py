@@ -69,6 +69,9 @@ class ImportedModel:
         return origin
 
 
+_WHOLE = "inspect and check"  # the stage around all others
+
+
 def silent(stage: str, done: int, total: int) -> None:
     """Show no progress."""
 
@@ -102,6 +105,7 @@ def import_source(
     """
     store.model(name)  # raises InvalidName before any work
     with Sandbox(source.model.ByteSize()) as sandbox:
+        progress(_WHOLE, 0, 1)
         inspection = _inspected(source, choices, data, sandbox)
         _check_dependence(inspection, choices)
         core = sandbox.load(inspection.core.serialized)
@@ -126,6 +130,7 @@ def import_source(
         exclusive = names.names if inspection.scores.reading == "exclusive" else ()
         checked = with_scope_check(graph, sandbox, scope or data, spec=spec, classes=exclusive)
         probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
+        progress(_WHOLE, 1, 1)
     inferences = [
         *of_size(inspection),
         *of_scores(inspection, choices.reading, source, names, data),

@@ -61,6 +61,8 @@ _OTHER_WEIGHTS = (
     "`backbone_sha256` on the card); give the file with --weights"
 )
 
+_PARTS = 3  # of the stage "evaluation": measures, references for the card, the run folder
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -106,7 +108,8 @@ def train(
     frozen features between runs; without it they are computed again. `group` are the processes that
     share the work; all of them call this with the same arguments, and the first one writes.
     `notice` receives a sentence when an interrupted run resumes, or half precision gains nothing.
-    Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    Progress stages are "weights from the hub", "features SPLIT" (images), "train LOSS" (epochs) and
+    "evaluation".
     `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats
     another. `pictures=False` skips the plots, which take seconds to draw.
 
@@ -163,8 +166,10 @@ def train(
             used = session.config
             raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
         if session.group.leads:
+            progress("evaluation", 2, _PARTS)
             _write(run_folder, result, dataset, board=board, pictures=pictures)
             run_folder.finish()
+            progress("evaluation", _PARTS, _PARTS)
     return RunResult(out, result.record, result.history, result.evaluation)
 
 
@@ -210,7 +215,9 @@ def _train_and_evaluate(
                 board(epoch)
     recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
     record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
+    session.progress("evaluation", 0, _PARTS)
     evaluation = session.evaluation(network, examples)
+    session.progress("evaluation", 1, _PARTS)
     scope: ScopeFeatures | None = None
     digests: TrainingDigests | None = None
     if session.group.leads:

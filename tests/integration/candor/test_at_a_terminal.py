@@ -1,8 +1,13 @@
-"""At a terminal of 80 columns verbs show figures whole and name what is next; a pipe is plain."""
+"""In a real terminal verbs show progress and whole figures, and name what is next; a pipe is plain,
+and Ctrl-C leaves no trace.
+"""
 
+import csv
 import fcntl
 import os
 import pty
+import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -12,30 +17,107 @@ from pathlib import Path
 import pytest
 
 from model_store.store.store import Store
+from tests.builders.bundles import labeled_folder
 from tests.builders.monitored import record_unsure_answers
+from tests.builders.processes import Process
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+QUICK = shlex.split(
+    "--recipe fixed --backbone small_conv --loss ce --batch-size 16 --epochs 12 --seed 1"
+)
 
 
 def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "candor", *map(str, words)]
 
 
-def at_a_terminal(*words: object) -> str:
-    """All that a verb writes to a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+def at_a_terminal(*words: object, columns: int = 80, stop_at: str = "", code: int = 0) -> str:
+    """All that a verb writes to a terminal, where Ctrl-C is typed once `stop_at` is shown."""
+    keyboard, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     started = subprocess.Popen(
-        command(*words), stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+        command(*words),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0) and None,
     )
     os.close(theirs)
     written = bytearray()
     try:
-        while block := os.read(ours, 65_536):
+        while block := os.read(keyboard, 65_536):
             written += block
+            if stop_at and stop_at.encode() in written:
+                os.write(keyboard, b"\x03")
+                stop_at = ""
     except OSError:  # Linux reports the end of a terminal as an error
         pass
-    os.close(ours)
-    assert started.wait() == 0
-    return written.decode()
+    os.close(keyboard)
+    shown = written.decode()
+    assert started.wait() == code, shown
+    return shown
+
+
+def in_a_pipe(*words: object) -> str:
+    done = subprocess.run(command(*words), capture_output=True, check=True)
+    return (done.stdout + done.stderr).decode()
+
+
+def lines_left(shown: str) -> list[str]:
+    """The lines that stay on a terminal: what a bar or a spinner drew is erased."""
+    after = shown.rpartition("\x1b[?25h")[2]  # the cursor comes back when the last one ends
+    return [_CONTROL.sub("", line).strip("\r") for line in after.split("\n")]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return labeled_folder(tmp_path_factory.mktemp("data") / "images", images=40)
+
+
+def test_the_way_from_images_to_a_calibrated_version(images: Path, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", tmp_path / "store"
+    onnx, kept = store / "own" / "1" / "model.onnx", ("--store", store)
+    walk = {
+        "3/3": ("train", images, *QUICK, "--out", run),
+        "Writing and checking": ("export", run, "--name", "own", "--anyway", *kept),
+        "inspect and check": ("import", onnx, "--data", images, "--name", "theirs", *kept),
+    }
+    for progress, words in walk.items():
+        shown = at_a_terminal(*words, columns=40)
+        left = lines_left(shown)
+        assert progress in shown
+        assert not any("━" in line or progress in line for line in left)
+        assert "…" not in shown
+        prose = [line for line in left if "Next: candor" not in line]
+        assert len(prose) < len(left)
+        assert max(map(len, prose)) <= 40
+        again = (*words[:-1], tmp_path / "again") if words[0] == "train" else words
+        assert in_a_pipe(*again).replace("\n", "").isprintable()
+
+
+def test_uploads(tmp_path: Path) -> None:
+    answers, labels = tmp_path / "answers.csv", tmp_path / "labels.csv"
+    rows = [(f"eye-{number}", 0.7, "ab"[number % 2]) for number in range(30)]
+    for file, names, kept in (
+        (answers, ("request_id", "confidence", "predicted"), (0, 1, 2)),
+        (labels, ("request_id", "label"), (0, 2)),
+    ):
+        with file.open("w", newline="") as stream:
+            csv.writer(stream).writerows([names, *([row[at] for at in kept] for row in rows)])
+    monitor = Process("monitor", tmp_path, ledger=f"sqlite:///{tmp_path}/ledger.db")
+    where = ("--model", "retina", "--url", monitor.url)
+    for verb, file, more in (
+        ("predictions", answers, ("--classes", "a,b")),
+        ("feedback", labels, ()),
+    ):
+        for columns in (40, 80):
+            shown = at_a_terminal(verb, file, *more, *where, columns=columns)
+            assert "30/30" in shown
+            assert "━" not in "".join(lines_left(shown))
+        assert in_a_pipe(verb, file, *more, *where).replace("\n", "").isprintable()
+    monitor.stop()
 
 
 @pytest.mark.parametrize("verb", ["models", "calibrate", "recalibrate", "report"])
@@ -53,11 +135,21 @@ def test_a_terminal_gets_hints_and_a_pipe_only_text(
         "report": ("report", "tiny"),
     }[verb]
     words += () if verb in ("models", "calibrate") else ("--ledger", url)
-    shown = at_a_terminal(*words)
-    assert "…" not in shown
-    assert ("Next: candor" in shown) == (verb != "recalibrate")  # a preview has nothing to promote
+    for columns in (40, 80):
+        shown = at_a_terminal(*words, columns=columns)
+        assert "…" not in shown
+        assert ("Next: candor" in shown) == (verb != "recalibrate")  # a preview promotes nothing
+        assert max(map(len, lines_left(shown))) <= columns
+    assert ("Fitting tiny" in shown) == (verb == "recalibrate")
     for more in ((), ("--json",)):
-        piped = subprocess.run(command(*words, *more), capture_output=True, check=True)
-        plain = (piped.stdout + piped.stderr).decode().replace("\n", "")
+        plain = in_a_pipe(*words, *more).replace("\n", "")
         assert plain.isprintable()
         assert "Next:" not in plain
+
+
+@pytest.mark.parametrize("stop_at", ["Starting", "train "])
+def test_ctrl_c_leaves_no_trace(stop_at: str, images: Path, tmp_path: Path) -> None:
+    words = ("train", images, *QUICK, "--epochs", 100_000, "--out", tmp_path / "run")
+    shown = at_a_terminal(*words, stop_at=stop_at, code=130)
+    assert "Traceback" not in shown
+    assert "━" not in "".join(lines_left(shown))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.table import Table
 
 from calibration.findings.calibrator import sigmoid
 from candor.terminal.report import report_tables
+from candor.terminal.tables import FigureTable
 from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
@@ -140,12 +140,8 @@ def test_the_diagnosis_speaks_of_presence(place: Path) -> None:
             for name in ("Edema", "Mass")
         )
     assert edema.diagnosis.state is State.ALARM
-    columns = [
-        str(column.header)
-        for part in report_tables(edema)
-        if isinstance(part, Table)
-        for column in part.columns
-    ]
+    tables = [part for part in report_tables(edema) if isinstance(part, FigureTable)]
+    columns = [column for part in tables for column in part.columns]
     assert "share present" in columns
     assert not [each for each in columns if "accuracy" in each or "confidence" in each]
     said = words_of(edema.diagnosis)

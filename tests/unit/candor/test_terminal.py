@@ -6,14 +6,13 @@ import httpx
 import numpy as np
 import pytest
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.run_result import answer_tables
 from candor.terminal.store import catalog_table
-from candor.terminal.tables import table
+from candor.terminal.tables import FigureTable, table
 from model_store.store.catalog import CatalogEntry
 from training.evaluation.evaluation import Predictions, evaluate
 
@@ -54,13 +53,18 @@ def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
     assert printed.get().count("word") == 30
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
 @pytest.mark.parametrize("width", [20, 80, 120])
-def test_no_width_cuts_a_figure(width: int) -> None:
+def test_no_width_cuts_a_figure(width: int, is_terminal: bool) -> None:
+    names = [f"m{number}" for number in range(100, 130)]
     figures = [f"{number}.12345" for number in range(100, 130)]
-    console = LiteralConsole(width=width, soft_wrap=True)
+    console = LiteralConsole(width=width, force_terminal=is_terminal, color_system=None)
     with console.capture() as printed:
-        console.print(table("t", ["", *figures], [["a long name of a row", *figures]]))
-    assert [each for each in printed.get().split() if each[0] == "1"] == figures * 2
+        console.print(table("t", ["", *names], [["a long name of a row", *figures]]))
+    shown = printed.get()
+    assert [each for each in shown.split() if each[0] == "1"] == figures
+    assert [each for each in shown.split() if each[0] == "m"] == names
+    assert (max(map(len, shown.splitlines())) <= width) == is_terminal
 
 
 @pytest.mark.parametrize(
@@ -92,9 +96,9 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
     predictions = Predictions((5.0 * np.eye(12))[answers].astype(np.float32), labels)
     evaluation = evaluate({"val": predictions, "test": predictions})
     shown = answer_tables(evaluation, [f"class {n}" for n in range(12)])[0]
-    assert isinstance(shown, Table)
-    assert shown.row_count == 10
-    assert list(shown.columns[0].cells)[:2] == ["class 10", "class 11"]
+    assert isinstance(shown, FigureTable)
+    assert len(shown.rows) == 10
+    assert [row[0] for row in shown.rows[:2]] == ["class 10", "class 11"]
 
 
 def test_what_works_without_steps_says_so_in_a_terminal_alone(
