@@ -65,8 +65,9 @@ def _residuals(stream: Stream) -> FloatArray:
 
 def _autocorrelations(residual: FloatArray) -> FloatArray:
     power = max(float(residual @ residual), 1e-9)
-    lags = range(1, min(_LAGS, len(residual) // 4) + 1)
-    return np.array([float(residual[lag:] @ residual[:-lag]) for lag in lags]) / power
+    lags = min(_LAGS, len(residual) // 4)
+    spectrum = np.fft.rfft(residual, 1 << (len(residual) + lags).bit_length())
+    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2)[1 : lags + 1] / power)
 
 
 def _effect(correlations: FloatArray, n: int) -> float:

@@ -20,7 +20,7 @@ from calibration.diagnosis.facts import (
     RivalStatus,
     TriedRemedy,
 )
-from calibration.diagnosis.figures import figures_of
+from calibration.diagnosis.figures import figures_of, gap_of
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.noise import noise
 from calibration.diagnosis.onset import DatedOnset, onset
@@ -124,8 +124,10 @@ def _affected(course: _Course, number: int) -> BoolArray:
 
 
 def _bounds(course: _Course) -> IntervalEstimate:
-    figures = _figures(course, np.arange(len(course.served)))
-    return figures.gap if figures else IntervalEstimate(math.nan, -1.0, 1.0)
+    served = course.served
+    if not len(served):
+        return IntervalEstimate(math.nan, -1.0, 1.0)
+    return gap_of(served.confidence, served.correct == 1, course.outcome.stream.weight)
 
 
 def _dates(outcome: Outcome) -> list[DatedOnset]:

@@ -16,6 +16,7 @@ from calibration.calibrators.affine import bias_form, fit_affine, temperature_fo
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
+from calibration.diagnosis.figures import weighted
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, keys_of
 from calibration.diagnosis.outcome import patient_codes
 
@@ -52,7 +53,7 @@ def remedies_of(
             found.append(_remedy(recent, worth, RemedyKind.GROUP, group, rows[since]))
     if mix is not None:
         rows = np.flatnonzero(mix.rows)
-        effects = effects_of(labeled.rows(rows), weight[rows], mix.confidence[rows])
+        effects = effects_of(labeled.rows(rows), weight[rows], mix.confidence[rows], mix.group)
         found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects))
     return tuple(each for each in found if each)
 
@@ -71,7 +72,7 @@ def _remedy(
         return None
     changed, worth = recent.rows(chosen), weight[chosen]
     after = cross_fitted(changed, worth)
-    return TriedRemedy(kind, group, effects_of(changed, worth, after, wrong))
+    return TriedRemedy(kind, group, effects_of(changed, worth, after, group, wrong))
 
 
 def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
@@ -118,19 +119,24 @@ def _form(labels: IntArray, classes: int) -> FloatArray:
 
 
 def effects_of(
-    answers: Answers, weight: FloatArray, after: FloatArray, wrong: tuple[AnswerGroup, ...] = ()
+    answers: Answers,
+    weight: FloatArray,
+    after: FloatArray,
+    group: AnswerGroup,
+    wrong: tuple[AnswerGroup, ...] = (),
 ) -> tuple[GroupEffect, ...]:
-    """Effects on all answers and on each value of each tag and class, worst harm first.
+    """Effects on a group and on each value of each tag and class in it, worst harm first.
 
     Args:
-        answers: n labeled answers.
+        answers: n labeled answers of the group.
         weight: (n,) what each label is worth.
         after: (n,) confidence of the served class after the remedy.
+        group: whom the remedy changes.
         wrong: groups that erred; the other values of their keys are looked at together, too.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
-    groups = {AnswerGroup(ALL): np.ones(len(answers), bool), **dict(_values(keys))}
-    groups |= dict(_right_ones(keys, wrong))
+    groups = {**dict(_values(keys)), **dict(_right_ones(keys, wrong))}
+    groups[group] = np.ones(len(answers), bool)
     judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
     effects = [_effect(answers, weight, after, *each, len(judged)) for each in judged]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
@@ -163,10 +169,10 @@ def _effect(
 ) -> GroupEffect:
     w, right = weight[rows], answers.correct[rows]
     worth = float(w.sum())
-    gap_before = float(w @ (answers.confidence[rows] - right)) / worth
+    gap_before = weighted(answers.confidence[rows] - right, w) / worth
     p = after[rows]
-    gap_after = float(w @ (p - right)) / worth
-    error = math.sqrt(float(w @ (p * (1 - p))) / worth / worth)
+    gap_after = weighted(p - right, w) / worth
+    error = math.sqrt(weighted(p * (1 - p), w)) / worth
     return effect(group, int(rows.sum()), gap_before, gap_after, error=error, looks=looks)
 
 

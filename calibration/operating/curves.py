@@ -37,33 +37,38 @@ def net_benefits(
     )  # the most probable: errors weigh alike
     own = at and (1 - at) / at
     in_use = next((each for each in EXCHANGES if own and math.isclose(own, each)), own)
+    said, every = _outcomes(claim.said, claim, weights), _outcomes(everywhere, claim, weights)
+    counts = _outcomes(claim.said, claim, labeled.astype(np.float64))
     for exchange in sorted({*EXCHANGES, *([in_use] if in_use else [])}):
-        said = _mean(claim.said, claim, weights, exchange)
-        ends = _ends(claim, labeled, exchange) if not is_chosen else (math.nan, math.nan)
+        ends = (math.nan, math.nan) if is_chosen else _ends(counts, int(labeled.sum()), exchange)
         moved = None if claim.score is None else claim.score >= 1 / (1 + exchange)
+        moved_to = None if moved is None else _outcomes(moved, claim, weights)
+        total = float(weights.sum())
         yield NetBenefit(
             claim.of,
             exchange,
             exchange == in_use,
-            IntervalEstimate(said, *ends),
-            math.nan if moved is None else _mean(moved, claim, weights, exchange),
-            _mean(everywhere, claim, weights, exchange),
+            IntervalEstimate(_gain(said, exchange) / total, *ends),
+            math.nan if moved_to is None else _gain(moved_to, exchange) / total,
+            _gain(every, exchange) / total,
         )
 
 
-def _mean(said: BoolArray, claim: BinaryClaim, weights: FloatArray, exchange: float) -> float:
-    return float(np.average(_gain(said, claim, exchange), weights=weights))
+def _outcomes(said: BoolArray, claim: BinaryClaim, weights: FloatArray) -> tuple[float, float]:
+    """The weight of answers that are said and true, and of those that are said and false."""
+    true, false = np.bincount(claim.true, weights * said, 2)[::-1].tolist()
+    return true, false
 
 
-def _gain(said: BoolArray, claim: BinaryClaim, exchange: float) -> FloatArray:
-    """What each answer (N,) is worth: 1, -1 / exchange, or 0 if it is not said."""
-    return np.where(said, np.where(claim.true, 1.0, -1 / exchange), 0.0)
+def _gain(outcomes: tuple[float, float], exchange: float) -> float:
+    return outcomes[0] - outcomes[1] / exchange
 
 
-def _ends(claim: BinaryClaim, labeled: BoolArray, exchange: float) -> tuple[float, float]:
+def _ends(outcomes: tuple[float, float], n: int, exchange: float) -> tuple[float, float]:
+    """The confidence sequence of the mean of `n` answers, each worth 1, -1 / exchange or 0."""
     scale = max(1.0, 1 / exchange)
-    gain = _gain(claim.said, claim, exchange)[labeled] / scale
-    lower, upper = gap_sequence(len(gain), float(gain.sum()), float((gain**2).sum()))
+    squares = (outcomes[0] + outcomes[1] / exchange**2) / scale**2
+    lower, upper = gap_sequence(n, _gain(outcomes, exchange) / scale, squares)
     return lower * scale, upper * scale
 
 

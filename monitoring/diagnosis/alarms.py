@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection
 
 from monitoring.diagnosis.facts import Alarm
 from monitoring.drift import events, watch
@@ -11,7 +11,7 @@ from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.current_evidence import CurrentEvidence, evidence_on_current_labels
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
-from monitoring.ledger.schema import EVERYTHING, label_current
+from monitoring.ledger.schema import EVERYTHING
 
 
 def active_alarms(
@@ -29,13 +29,7 @@ def active_alarms(
 def read_current_evidence(
     connection: Connection, watched_version_id: int
 ) -> dict[str, CurrentEvidence]:
-    """The evidence of active alarms on current labels, by slice; empty without corrections."""
-    current = label_current.c
-    corrected = exists().where(
-        current.watched_version_id == watched_version_id, current.revision > 0
-    )
-    if not connection.scalar(select(corrected)):
-        return {}
+    """The evidence of active alarms whose labels were corrected on current labels, by slice."""
     active = [
         each for each in watch.load_all(connection, watched_version_id) if each.detector.active
     ]

@@ -26,11 +26,7 @@ from monitoring.diagnosis.alarms import read_current_evidence
 from monitoring.diagnosis.operating import find_operating_points, watched_keys
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
 from monitoring.drift.current_evidence import CurrentEvidence
-from monitoring.drift.suspected_patients import (
-    SuspectedPatients,
-    groups_of,
-    suspected_patients,
-)
+from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
 from monitoring.ledger.schema import (
@@ -45,12 +41,15 @@ from monitoring.ledger.slices import OTHER, admitted
 from monitoring.ledger.versions import WatchedVersion
 
 LIMIT = 100_000
+_Columns = dict[str, list[Any]]  # of answers, oldest first, by name
+_AT_ONCE = 500  # rows that are fetched together
 _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
-_COLUMNS = (
+_ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
     *("tags", "patient", "audit", "request_id"),
 )
+_COLUMNS = (*_ANSWER, "label", "correct", "first", "source", "received_at_ns")
 _DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's
 
 
@@ -86,15 +85,23 @@ def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -
     of_ledger = _known.setdefault(ledger, {})
     known = of_ledger.get(row.watched_version_id)
     if known is None or known[0] != stamp:
-        known = (stamp, _infer(connection, row))
+        known = (stamp, _infer(connection, row, corrected=stamp.revisions > 0))
         of_ledger[row.watched_version_id] = known
     return known[1]
 
 
-def _stamp(connection: Connection, watched_version_id: int) -> tuple[object, ...]:
-    """The watched keys, the labels' number, last id and corrections, and the number of answers,
-    roughly.
-    """
+class _Stamp(NamedTuple):
+    """What an inference rests on: it is renewed when one of these changes."""
+
+    keys: tuple[str, ...]  # of watched tags
+    labels: int
+    last_label: int
+    revisions: int
+    right: int
+    answers: int  # roughly: the logarithm of their number
+
+
+def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
     columns = label_current.c
     labels = connection.execute(
         select(
@@ -109,43 +116,39 @@ def _stamp(connection: Connection, watched_version_id: int) -> tuple[object, ...
             watched_version_id=watched_version_id, slice=EVERYTHING
         )
     )
-    counts = (int(each or 0) for each in labels)
+    count, last, revisions, right = (int(each or 0) for each in labels)
     keys = watched_keys(connection, watched_version_id)
-    return (keys, *counts, int(_GROWTH * math.log2(1 + int(served or 0))))
+    return _Stamp(keys, count, last, revisions, right, int(_GROWTH * math.log2(1 + (served or 0))))
 
 
 def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> tuple[Open, ...]:
     """How many more labels of whom would show a gap of that size."""
-    return open_questions(_read(connection, row).answers, gap=gap)
+    return open_questions(_read(connection, row)[1], gap=gap)
 
 
-class _Read(NamedTuple):
-    """Answers of a version, their rows, and the days on which they were served."""
-
-    answers: Answers
-    labeled: Sequence[Any]
-    unlabeled: Sequence[Any]
-    days: FloatArray
-
-
-def _read(connection: Connection, row: WatchedVersion) -> _Read:
-    labeled = connection.execute(_labeled(row.watched_version_id)).all()
+def _read(connection: Connection, row: WatchedVersion) -> tuple[_Columns, Answers, FloatArray]:
+    """Answers of a version, as columns and as arrays, and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
-    unlabeled = connection.execute(_unlabeled(row.watched_version_id, days)).all()
-    answers = answers_of(row, labeled, unlabeled, admitted(connection, row.model))
-    return _Read(answers, labeled, unlabeled, days)
+    columns: _Columns = {name: [] for name in _COLUMNS}
+    for wanted in (_labeled(row.watched_version_id), _unlabeled(row.watched_version_id, days)):
+        for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
+            for name, values in zip(_COLUMNS, zip(*rows, strict=True), strict=True):
+                columns[name].extend(values)
+    order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
+    columns = {k: np.array(each, dtype=object)[order].tolist() for k, each in columns.items()}
+    return columns, _answers(row, columns, admitted(connection, row.model)), days
 
 
-def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
-    answers, labeled, unlabeled, days = _read(connection, row)
-    served_s = _seconds([each.served_at_ns for each in labeled])
-    received_s = _seconds([each.received_at_ns for each in labeled])
+def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> Inferred:
+    columns, answers, days = _read(connection, row)
+    labeled = np.flatnonzero(answers.correct >= 0)
+    served_s = answers.served_s[labeled]
+    received_s = _seconds([each for each in columns["received_at_ns"] if each is not None])
     suspected = None
     if answers.patient is None:
-        suspected = suspected_patients(connection, row.watched_version_id)
+        suspected = _suspected(columns["request_id"], answers, labeled[-LATEST:])
     if suspected and suspected.by == "request_ids" and suspected.design_effect >= _DEPENDENT:
-        rows = sorted([*labeled, *unlabeled], key=_served_at)
-        groups = groups_of([each.request_id for each in rows])
+        groups = groups_of(columns["request_id"])
         inference = _unconfirmed(infer(replace(answers, patient=groups)))
     else:
         inference = infer(answers)
@@ -160,24 +163,30 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
-        read_current_evidence(connection, row.watched_version_id),
+        read_current_evidence(connection, row.watched_version_id) if corrected else {},
     )
+
+
+def _suspected(
+    request_ids: Sequence[str | None], answers: Answers, rows: IntArray
+) -> SuspectedPatients | None:
+    ids = [request_ids[each] for each in rows.tolist()]
+    return suspect(ids, answers.confidence[rows], answers.correct[rows])
 
 
 def _by_day(answers: Answers, chosen: BoolArray) -> tuple[Days, ...]:
     """The chosen answers by day of service."""
-    days = (answers.served_s // _DAY_S).astype(np.int64)
-    return tuple(_of_day(answers, day, chosen & (days == day)) for day in np.unique(days[chosen]))
+    rows = np.flatnonzero(chosen)
+    days, first = np.unique(answers.served_s[rows] // _DAY_S, return_index=True)
+    parts = np.split(rows, first[1:])
+    pairs = zip(days, parts, strict=False)  # no days: one empty part
+    return tuple(_of_day(answers, int(day), each) for day, each in pairs)
 
 
-def _of_day(answers: Answers, day: int, chosen: BoolArray) -> Days:
-    labeled = chosen & (answers.correct >= 0)
+def _of_day(answers: Answers, day: int, rows: IntArray) -> Days:
+    labeled = rows[answers.correct[rows] >= 0]
     sums = BinSums.from_predictions(answers.confidence[labeled], answers.correct[labeled] == 1)
-    return Days(int(day), int(day), int(chosen.sum()), sums)
-
-
-def _served_at(row: Any) -> int:
-    return int(row.served_at_ns)
+    return Days(day, day, len(rows), sums)
 
 
 def _unconfirmed(inference: Inference) -> Inference:
@@ -196,29 +205,21 @@ def _unconfirmed(inference: Inference) -> Inference:
     return replace(inference, rivals=rivals)
 
 
-def answers_of(
-    row: WatchedVersion,
-    labeled: Sequence[Any],
-    unlabeled: Sequence[Any],
-    values: Mapping[str, set[str]],
-) -> Answers:
-    """Return rows of answers as arrays, oldest first. `values`: of tags, that have a slice."""
-    rows = sorted([*labeled, *unlabeled], key=_served_at)
-    names = ("served_at_ns", "confidence", "predicted", "label", "correct", "first")
-    columns = {name: [getattr(each, name) for each in rows] for name in names}
+def _answers(row: WatchedVersion, columns: _Columns, values: Mapping[str, set[str]]) -> Answers:
+    """The columns as arrays. `values`: of tags, that have a slice."""
     first, correct = _codes(columns["first"]), _codes(columns["correct"])
-    sources, names_of_sources = _number([each.source for each in rows])
+    sources, names_of_sources = _number(columns["source"])
     return Answers(
         served_s=_seconds(columns["served_at_ns"]),
         confidence=np.array(columns["confidence"], dtype=np.float64),
         predicted=np.array(columns["predicted"], dtype=np.int64),
         correct=correct,
         classes=row.classes,
-        tags=_tags([each.tags for each in rows], values),
-        patient=_patients([each.patient for each in rows]),
-        drawn=_drawn([each.audit for each in rows]),
+        tags=_tags(columns["tags"], values),
+        patient=_patients(columns["patient"]),
+        drawn=_drawn(columns["audit"]),
         first_correct=None if np.array_equal(first, correct) else first,
-        probabilities=_probabilities([each.probabilities for each in rows], len(row.classes)),
+        probabilities=_probabilities(columns["probabilities"], len(row.classes)),
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
         source=Tag(sources, tuple(names_of_sources)),
@@ -257,7 +258,7 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
         .subquery()
     )
     nothing: list[ColumnElement[Any]] = [current[name] for name in ("label", "correct")]
-    nothing += [current.correct.label("first"), null().label("source")]
+    nothing += [current.correct.label("first"), null().label("source"), null().label("received")]
     return (
         select(*_answer(latest.c), *nothing)
         .select_from(
@@ -275,7 +276,7 @@ def first_id(at_s: float) -> bytes:
 
 
 def _answer(columns: Any) -> list[Any]:
-    return [columns[name] for name in _COLUMNS]
+    return [columns[name] for name in _ANSWER]
 
 
 def _days(connection: Connection, watched_version_id: int) -> FloatArray:
@@ -329,7 +330,7 @@ def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
 
 def _probabilities(blobs: Sequence[bytes], classes: int) -> FloatArray | None:
     """(N, K); None if one has not all."""
-    if not blobs or any(len(each) != 4 * classes for each in blobs):
+    if set(map(len, blobs)) != {4 * classes}:
         return None
     flat = np.frombuffer(b"".join(blobs), dtype="<f4")
     return flat.reshape(len(blobs), classes).astype(np.float64)

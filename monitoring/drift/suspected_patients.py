@@ -14,10 +14,8 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, select
 
 from calibration.bins import FloatArray, IntArray
-from monitoring.ledger.schema import label_current, prediction
 
 LATEST: Final = 20_000  # labeled answers that are looked at
 LEAST: Final = 200
@@ -49,25 +47,13 @@ class SuspectedPatients:
     design_effect: float
 
 
-def suspected_patients(connection: Connection, watched_version_id: int) -> SuspectedPatients | None:
-    """Look at a version's latest labeled answers without a patient; None without suspicion."""
-    columns = prediction.c
-    wanted = (
-        select(columns.request_id, columns.confidence, label_current.c.correct)
-        .join(label_current, label_current.c.prediction_id == columns.prediction_id)
-        .where(columns.watched_version_id == watched_version_id, columns.patient.is_(None))
-        .order_by(columns.prediction_id.desc())
-        .limit(LATEST)
-    )
-    rows = connection.execute(wanted).all()[::-1]
-    ids, confidence, correct = zip(*rows, strict=True) if rows else ((), (), ())
-    return suspect(ids, confidence, correct)
-
-
 def suspect(
     request_ids: Sequence[str | None], confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> SuspectedPatients | None:
-    """Look at answers (N,) in the order in which they were served; None if fewer than LEAST."""
+    """Look at labeled answers (N,) without a patient, in the order in which they were served.
+
+    Returns None without suspicion, or if they are fewer than LEAST.
+    """
     if len(request_ids) < LEAST:
         return None
     z = _residuals(confidence, correct)

@@ -10,13 +10,13 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from monitoring.drift import events, watch
 from monitoring.drift.course import CourseReader
-from monitoring.drift.suspected_patients import suspected_patients
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.schema import APART_NS, patient_bet, prediction
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
+from monitoring.reports.report import calibration_report
 from tests.builders.answers import NOW_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
 from tests.builders.monitored import assert_same_state as assert_same
@@ -158,19 +158,17 @@ def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> No
 
 def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> None:
     for number in range(300):
-        code = monitored.recorder.patients.hash("MRN-1") if number >= 280 else None
         row = make_row(
             number,
             watched_version_id=monitored.watched_version_id,
             request_id=f"p{number // 4}_{number % 4}.png",
         )
-        monitored.serve(row._replace(patient=code))
+        monitored.serve(row)
     names = ["pneumonia" if number // 4 % 10 else "normal" for number in range(300)]
     monitored.label(*map(label, range(300), names))
-    with monitored.ledger.read() as connection:
-        found = suspected_patients(connection, monitored.watched_version_id)
+    found = calibration_report(monitored.ledger, monitored.card.name).diagnosis.suspected_patients
     assert found is not None
-    assert (found.by, found.answers, found.images) == ("request_ids", 280, 4.0)
+    assert (found.by, found.answers, found.images) == ("request_ids", 300, 4.0)
     assert found.design_effect > 2
 
 

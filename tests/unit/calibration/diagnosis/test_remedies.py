@@ -23,8 +23,9 @@ def test_a_remedy_for_all_harms_the_sites_that_are_right() -> None:
 def test_a_remedy_for_a_group_changes_nobody_else() -> None:
     group = said_of("two_of_eight_sites").remedies[1]
     sites = {each.group.values for each in group.effects if each.group.key == "tag:site"}
-    assert sites == {("site2",), ("site5",)}
-    whole = next(each for each in group.effects if each.group.key == "all")
+    assert sites == {("site2",), ("site5",), ("site2", "site5")}
+    assert "all" not in {each.group.key for each in group.effects}
+    whole = next(each for each in group.effects if each.group == group.group)
     assert abs(whole.after) < abs(whole.before) / 2
 
 
