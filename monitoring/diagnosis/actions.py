@@ -76,7 +76,8 @@ def plan(
         steps = [*first, *usable, *_look(found), *_roll_back(accuracy, earlier)]
         return (*steps, *barred, *_acknowledge(found.alarms, later=True))
     if state is State.ALARM:
-        return (*_settle(found), *_acknowledge(found.alarms, later=True))
+        steps = [*_settle(found)] or [Action(ActionCode.FIND_CAUSE), _more_labels(found)]
+        return (*steps, *_acknowledge(found.alarms, later=True))
     patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
     return (*_look(found), *_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
 
@@ -215,6 +216,10 @@ def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action
         yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
     if StateReason.AUDIT_INCOMPLETE in reasons:
         yield _complete_audit(found)
+
+
+def _more_labels(found: Findings) -> Action:
+    return Action(ActionCode.LABEL, labels=_needed(found, None))
 
 
 def _complete_audit(found: Findings) -> Action:

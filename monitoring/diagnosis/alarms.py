@@ -49,5 +49,7 @@ def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEviden
         raised_s=raised.at_ns / 1e9 if raised else math.nan,
         feedback_id=raised_by(own, active=True),
         labels=watched.detector.labels,
+        log_evalue=watched.detector.log_evalue,
+        log_threshold=watched.detector.log_threshold,
         on_current_labels=now,
     )

@@ -14,6 +14,7 @@ from calibration.diagnosis.facts import (
     Rival,
     TriedRemedy,
 )
+from calibration.diagnosis.search import STRONG
 from calibration.operating.facts import OperatingPoints
 from monitoring.drift.current_evidence import CurrentEvidence
 from monitoring.drift.suspected_patients import SuspectedPatients
@@ -41,6 +42,7 @@ class StateReason(StrEnum):
     HEALED = "healed"  # an error ended
     CORRECTED = "corrected"  # the labels that raised the alarm have been corrected
     NOT_BORNE_OUT = "not_borne_out"  # current labels show no error that raised the alarm
+    WATCH_ALONE = "watch_alone"  # its evidence is recent, and shows neither group nor beginning
     NO_ANSWERS = "no_answers"  # none for a long time
     LABELS_OLD = "labels_old"  # none for a long time, while answers come
     NO_LABELS = "no_labels"
@@ -99,6 +101,7 @@ class Alarm:
         raised_s: when; NaN if its event is gone.
         feedback_id: names it when it is acknowledged.
         labels: that the watch has seen since its last reset.
+        log_evalue, log_threshold: the evidence now, and where an alarm is raised.
         on_current_labels: the evidence if labels had arrived as they are now; None if none has been
             corrected.
     """
@@ -108,7 +111,15 @@ class Alarm:
     raised_s: float
     feedback_id: int | None
     labels: int
+    log_evalue: float
+    log_threshold: float
     on_current_labels: CurrentEvidence | None = None
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether the evidence, on current labels, is still within a factor of 20 of the alarm."""
+        now = self.on_current_labels or self
+        return now.log_evalue > now.log_threshold - STRONG
 
 
 @dataclass(frozen=True)

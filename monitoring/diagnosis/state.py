@@ -115,8 +115,11 @@ def _without_evidence(
         return State.HEALED, (StateReason.CORRECTED, *doubts)
     if found.explains_all():
         return State.HEALED, (StateReason.EXPLAINED, *doubts)
-    has_ended = bool(found.inference.deviations)
-    return State.HEALED, (StateReason.HEALED if has_ended else StateReason.NOT_BORNE_OUT, *doubts)
+    if found.inference.deviations:
+        return State.HEALED, (StateReason.HEALED, *doubts)
+    if any(each.is_recent for each in found.alarms):
+        return State.ALARM, (StateReason.ALARM_ACTIVE, StateReason.WATCH_ALONE, *doubts)
+    return State.HEALED, (StateReason.NOT_BORNE_OUT, *doubts)
 
 
 def _is_stale(doubts: Sequence[StateReason]) -> bool:

@@ -8,6 +8,7 @@ from tests.builders.processes import Process
 from tests.scenes.judge import diagnose, grade
 from tests.scenes.scenes import SCENES
 
+SEEDS = (7, 8, 9)
 QUICK = (
     "calibrated",
     "two-of-eight-sites",
@@ -26,10 +27,20 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running.stop()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in SCENES],
-)
+def faults(url: str, name: str, seed: int) -> list[str]:
+    world = SCENES[name].build(seed)
+    return grade(SCENES[name], world, diagnose(url, f"{name}-{seed}", world))
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_the_diagnosis_does_not_mislead(url: str, name: str) -> None:
-    world = SCENES[name].build(7)
-    assert grade(SCENES[name], world, diagnose(url, name, world)) == []
+    assert faults(url, name, 7) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", SCENES)
+def test_no_run_is_dangerous_and_two_of_three_are_right(url: str, name: str) -> None:
+    """One may be wrong by chance: the watch of a calibrated model alarms in 1 % of 4,400 labels."""
+    runs = [faults(url, name, seed) for seed in SEEDS]
+    assert not any(each.startswith("!") for run in runs for each in run), runs
+    assert sum(map(bool, runs)) <= 1, runs

@@ -219,6 +219,13 @@ def _one_class_of_twelve(seed: int) -> World:
     return world
 
 
+def _lately(seed: int) -> World:
+    """So few wrong labels that the watch alarms before they show who, and since when."""
+    world = sites(seed, classes=5, sureness=1.0)
+    world.spoil(world.day() >= 56, 0.3)
+    return world
+
+
 def _modest(seed: int) -> World:
     world = sites(seed)
     world.sharpen(world.day() >= 30, 0.4)
@@ -334,6 +341,7 @@ SCENES: dict[str, Scene] = {
     "always": Scene(
         lambda s: _step(s, -1, 1.8), TROUBLE, RECALIBRATE, ("fine",), who=ALL_SITES, since=0
     ),
+    "lately": Scene(_lately, TROUBLE, (*RECALIBRATE, "label"), ("fine", "healed")),
     "modest": Scene(_modest, TROUBLE, RECALIBRATE, ("fine",), who=ALL_SITES, since=30),
     "healed": Scene(_healed, ("healed", "fine"), ("acknowledge", ""), TROUBLE, never=CURES),
     "healed-and-again": Scene(

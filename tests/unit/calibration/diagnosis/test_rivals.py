@@ -5,8 +5,10 @@ import pytest
 
 from benchmarks.diagnosis.grading import grades
 from benchmarks.diagnosis.scenes import SCENES
+from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import Cause, RivalStatus
 from calibration.diagnosis.inference import infer
+from tests.scenes.world import make_world
 
 CAUSES = (
     "calm_due",
@@ -38,3 +40,15 @@ def test_noise_is_not_blamed_for_a_change_of_the_model(name: str) -> None:
     world, _ = SCENES[name](np.random.default_rng(5))
     status = {each.cause: each.status for each in infer(world.answers()).rivals}
     assert status[Cause.NOISE] == RivalStatus.RULED_OUT
+
+
+@pytest.mark.parametrize("seed", [1, 9])
+def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> None:
+    """A few wrong labels of the last days change the shares of the classes as well."""
+    w = make_world(seed, 3_000, classes=5, sureness=0.6)
+    w.spoil(w.day() >= 56, 0.3)
+    right = w.right.astype(np.int64)
+    given = {"probabilities": w.probabilities, "label": w.truth}
+    said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, **given))
+    status = {each.cause: each.status for each in said.rivals}
+    assert status[Cause.CASE_MIX] == RivalStatus.RULED_OUT
