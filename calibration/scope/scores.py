@@ -5,7 +5,7 @@ are in benchmarks/training/scores.py.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from calibration.bins import FloatArray, IntArray
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
+FOLDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,46 @@ class Mahalanobis:
         rows, centers = self.standard(features) @ self.whitening, self.centers @ self.whitening
         every = [((rows - center) ** 2).sum(axis=1) for center in centers]
         return np.asarray(np.min(every, axis=0))
+
+
+@dataclass(frozen=True)
+class SummedMahalanobis:
+    """The sum of squared Mahalanobis distances of parts of the features, each in units of its
+    standard deviation among images that it was not fitted on: |(features - center) matrix|^2.
+
+    Of one distance of all features, the part with many hides the part with few.
+
+    Attributes:
+        center: (D,).
+        matrix: (D, D), of blocks.
+    """
+
+    center: FloatArray
+    matrix: FloatArray
+
+    @classmethod
+    def fit(cls, features: Features, first: int) -> Self:
+        """Fit to in-scope features (M, D), of which the `first` are one part and the others one."""
+        centers, matrix = [], np.zeros((features.shape[1],) * 2)
+        for part in (slice(0, first), slice(first, None)):
+            rows = features[:, part]
+            if rows.shape[1]:
+                own = Mahalanobis.fit(rows)
+                centers.append(own.standard.mean)
+                scale = own.standard.scale * np.sqrt(_spread_elsewhere(rows))
+                matrix[part, part] = own.whitening / scale[:, None]
+        return cls(np.concatenate(centers), matrix)
+
+    def __call__(self, features: Features) -> FloatArray:
+        return np.asarray((((features - self.center) @ self.matrix) ** 2).sum(axis=1))
+
+
+def _spread_elsewhere(rows: Features) -> float:
+    """The standard deviation of distances, each of a fit on the other four fifths of the rows."""
+    fold = np.arange(len(rows)) % FOLDS
+    folds = [(rows[fold != each], rows[fold == each]) for each in range(min(FOLDS, len(rows)))]
+    spread = np.concatenate([Mahalanobis.fit(others)(own) for others, own in folds]).std()
+    return float(spread) or 1.0
 
 
 def whitening(centered: FloatArray) -> FloatArray:

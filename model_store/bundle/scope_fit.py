@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from calibration.intervals.confidence_sequence import share_interval
 from calibration.scope.p_values import flagged_share, p_values
-from calibration.scope.scores import Mahalanobis
+from calibration.scope.scores import SummedMahalanobis
 from calibration.scope.verdict import ALPHA
 from model_store.bundle.scope_card import FlaggedShare, ScopeCard
 from model_store.bundle.scope_graph import ScopeParameters
@@ -22,17 +22,23 @@ METHOD: Final = "mahalanobis"
 
 @dataclass(frozen=True)
 class ScopeFeatures:
-    """Features of in-scope images, all float32.
+    """Features of in-scope images, all float32: means of maps, and then statistics of the image.
 
     Attributes:
         fitted: (M, D), of images that describe the features.
         calibrated: (n, D), of other images, which training has not seen.
-        described: which features these are.
+        maps: how many of the features are of maps; 0 if the network shows none.
     """
 
     fitted: npt.NDArray[np.float32]
     calibrated: npt.NDArray[np.float32]
-    described: str
+    maps: int
+
+    @property
+    def described(self) -> str:
+        """Which features these are, for people."""
+        own = f"{self.fitted.shape[1] - self.maps} statistics of the image"
+        return f"means of {self.maps} of the network's channels, and {own}" if self.maps else own
 
     @property
     def enough(self) -> bool:
@@ -42,22 +48,25 @@ class ScopeFeatures:
 
 @dataclass(frozen=True)
 class ScopeCheck:
-    """A fitted scope check. `classes` are exclusive; without any, none has a share of its own."""
+    """A fitted scope check. `statistics` (n, S) are those of the calibration images. `classes` are
+    exclusive; without any, none has a share of its own.
+    """
 
     parameters: ScopeParameters
     card: ScopeCard
+    statistics: npt.NDArray[np.float32]
     classes: tuple[str, ...] = ()
 
     def calibrated_on(
-        self, features: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]
+        self, maps: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]
     ) -> "ScopeCheck":
-        """Return the check of the same network in another precision, whose features differ.
+        """Return the check of the same network in another precision, whose maps differ.
 
-        Arguments: features (n, D) and predicted classes (n,) of the calibration images.
+        Arguments: features of maps (n, D - S) and predicted classes (n,) of the calibration images.
         """
-        scores = self.parameters.scores(features)
+        scores = self.parameters.scores(np.concatenate([maps, self.statistics], axis=1))
         card = self.card.model_copy(update=_shares(scores, predicted, self.classes))
-        return ScopeCheck(replace(self.parameters, calibration=scores), card, self.classes)
+        return replace(self, parameters=replace(self.parameters, calibration=scores), card=card)
 
 
 def fit_scope(
@@ -73,12 +82,9 @@ def fit_scope(
     """
     if not features.enough:
         return None
-    score = Mahalanobis.fit(features.fitted)
-    scale = score.standard.scale
-    center = score.standard.mean + score.centers[0] * scale
-    matrix = score.whitening / scale[:, None]
+    score = SummedMahalanobis.fit(features.fitted, features.maps)
     unfit = ScopeParameters(
-        center.astype(np.float32), matrix.astype(np.float32), np.empty(0, np.float32)
+        score.center.astype(np.float32), score.matrix.astype(np.float32), np.empty(0, np.float32)
     )
     parameters = replace(unfit, calibration=unfit.scores(features.calibrated))
     card = ScopeCard(
@@ -89,7 +95,8 @@ def fit_scope(
         alpha=ALPHA,
         **_shares(parameters.calibration, predicted, classes),
     )
-    return ScopeCheck(parameters, card, tuple(classes))
+    own = features.calibrated[:, features.maps :]
+    return ScopeCheck(parameters, card, own, tuple(classes))
 
 
 class _Shares(TypedDict):

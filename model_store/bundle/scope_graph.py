@@ -1,10 +1,10 @@
 """The scope check at the end of a graph: features [N, D] in, `scope_score` and `scope_p` [N] out.
 
-The score is a squared Mahalanobis distance, |(features - center) whitening|^2. It is compared with
-those of the calibration images, to which infinity is added: the share that is larger is then the
-conformal p-value (1 + c) / (n + 1). The stored scores are raised by one in a thousand, more than
-runtimes differ, so that an equal image always has an equal p-value; that makes p-values larger,
-never smaller.
+Features are those that the network shows, if any, and statistics of the image. The score is a
+squared distance, |(features - center) whitening|^2. It is compared with those of the calibration
+images, to which infinity is added: the share that is larger is then the conformal p-value
+(1 + c) / (n + 1). The stored scores are raised by one in a thousand, more than runtimes differ, so
+that an equal image always has an equal p-value; that makes p-values larger, never smaller.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.bundle.graph_part import GraphPart, insert
+from model_store.bundle.scope_statistics import add_statistics
 
 SCOPE_FEATURES: Final = "scope_features"
 SCOPE_SCORE: Final = "scope_score"
@@ -40,10 +41,13 @@ class ScopeParameters:
 
 
 def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
-    """Return the graph with the scope check in place of its output `scope_features`."""
+    """Return the graph with the scope check, in place of its output `scope_features` if it has
+    one.
+    """
     proto = onnx.load_model_from_string(model)
     graph, part = proto.graph, GraphPart("scope_")
-    white = part.add("MatMul", part.add("Sub", SCOPE_FEATURES, CENTER), WHITENING)
+    features = _features(graph, part)
+    white = part.add("MatMul", part.add("Sub", features, CENTER), WHITENING)
     column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
     part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
     larger = part.add("Cast", part.add("Greater", CALIBRATION, column), to=TensorProto.FLOAT)
@@ -62,6 +66,14 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
         for name in (SCOPE_SCORE, SCOPE_P)
     )
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _features(graph: onnx.GraphProto, part: GraphPart) -> str:
+    image = graph.input[0]
+    size = [each.dim_value for each in image.type.tensor_type.shape.dim[1:]]
+    own = add_statistics(part, image.name, *size)
+    shown = any(each.name == SCOPE_FEATURES for each in graph.output)
+    return part.add("Concat", SCOPE_FEATURES, own, axis=1) if shown else own
 
 
 def reduced(

@@ -1,13 +1,13 @@
 """The features of an imported graph for its scope check, and the check fitted on images.
 
 A feature is the mean over positions of what enters a convolution or a matrix product, as in models
-that Candor trains. The first of these sees the image itself and is used only if there is no other.
-Which tensors there are, and their sizes, is found by running the graph.
+that Candor trains. Which tensors there are, and their sizes, is found by running the graph. One
+that has few is checked by the statistics of the image alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,11 @@ from model_store.bundle.graph_part import GraphPart
 from model_store.bundle.scope_card import ScopeCard
 from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
+from model_store.bundle.scope_statistics import statistics
 from model_store.bundle.scope_taps import WIDEST, chosen_taps
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import UnlabeledImages, decoded
-from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
 from model_store.image import InputSpec
@@ -32,6 +33,7 @@ _CONVOLUTIONS: Final = frozenset({"Conv", "QLinearConv"})
 _LAYERS: Final = _CONVOLUTIONS | {"Gemm", "MatMul", "QLinearMatMul"}
 SPLIT: Final = "held-out half of the images"
 _NONE: Final = "There is no scope check:"
+_Rows: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -85,47 +87,46 @@ def with_scope_check(
     held_out = _spread(np.flatnonzero(data.held_out), MOST_CALIBRATED)
     fitting = _spread(np.flatnonzero(~data.held_out), MOST_FITTED)
     try:
-        featured = add_features(model, sandbox)
-        if featured is None:
-            return CheckedGraph(model, notes=(f"{_NONE} the graph shows no features of an image.",))
-        session = sandbox.load(featured)
-        fitted, calibrated = (
-            [
-                session.run({INPUT: pixels}, [SCOPE_FEATURES, OUTPUT])
-                for _, pixels in decoded(data.paths, numbers.tolist(), spec)
-            ]
+        shown = add_features(model, sandbox)
+        outputs = [OUTPUT, SCOPE_FEATURES] if shown else [OUTPUT]
+        session = sandbox.load(shown or model)
+        (_, fitted, maps), (answers, calibrated, _) = (
+            _seen(session, outputs, decoded(data.paths, numbers.tolist(), spec))
             for numbers in (fitting, held_out)
         )
         session.unload()
     except ForeignModelRefused as error:
         return CheckedGraph(model, notes=(f"{_NONE} {error}.",))
     check = fit_scope(
-        ScopeFeatures(
-            _joined(fitted, SCOPE_FEATURES),
-            _joined(calibrated, SCOPE_FEATURES),
-            "means of what enters its layers",
-        ),
+        ScopeFeatures(fitted, calibrated, maps),
         split=SPLIT,
         classes=classes,
-        predicted=_joined(calibrated, OUTPUT).argmax(axis=1) if classes else None,
+        predicted=answers.argmax(axis=1) if classes else None,
     )
     if check is None:
         return CheckedGraph(model, notes=(f"{_NONE} {len(held_out)} images cannot calibrate it.",))
-    return CheckedGraph(with_scope(featured, check.parameters), check.card)
+    return CheckedGraph(with_scope(shown or model, check.parameters), check.card)
 
 
-def _joined(
-    batches: Sequence[Mapping[str, npt.NDArray[np.float32]]], name: str
-) -> npt.NDArray[np.float32]:
-    return np.concatenate([each[name] for each in batches])
+def _seen(
+    session: SandboxSession,
+    outputs: Sequence[str],
+    batches: Iterable[tuple[Any, npt.NDArray[np.uint8]]],
+) -> tuple[_Rows, _Rows, int]:
+    """Answers (n, K) about images, their features (n, D), and how many of these are of maps."""
+    given, own = [], []
+    for _, pixels in batches:
+        given.append(session.run({INPUT: pixels}, outputs))
+        own.append(statistics(pixels))
+    answers, *maps = (np.concatenate([each[name] for each in given]) for name in outputs)
+    rows = np.concatenate([*maps, np.concatenate(own)], axis=1)
+    return answers, rows, sum(each.shape[1] for each in maps)
 
 
 def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
     """Return the graph with the output `scope_features` [N, D]; None if it shows none."""
-    taps = _probed(model, sandbox)
-    sizes = [each.size for each in taps[1:]]
-    chosen = [taps[1 + place] for place in chosen_taps(sizes)]
-    chosen = chosen or [each for each in taps if each.operator not in _CONVOLUTIONS][-1:]
+    taps = _probed(model, sandbox)[1:]  # the first sees the image
+    chosen = [taps[place] for place in chosen_taps([each.size for each in taps])]
     if not chosen:
         return None
     proto = onnx.load_model_from_string(model)

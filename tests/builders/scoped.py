@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
 from model_store.bundle.scope_fit import ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
+from model_store.bundle.scope_statistics import statistics
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 
@@ -26,13 +27,16 @@ def with_features(model: bytes) -> bytes:
 
 
 def build_scoped(folder: Path, version: int = 1, *, n: int = 999) -> Bundle:
-    """A bundle whose images in scope are gray on average: means of channels about 128."""
+    """A bundle whose images in scope have one color, near the gray of 128."""
     random = np.random.default_rng(0)
-    means = random.normal(0.5, 0.08, (200 + n, 3)).astype(np.float32)
+    colors = random.normal(128, 20, (200 + n, 3, 1, 1)).clip(0, 255).astype(np.uint8)
+    images = np.broadcast_to(colors, (200 + n, 3, 8, 8))
+    means = colors[:, :, 0, 0].astype(np.float32) / 255
+    features = np.concatenate([means, statistics(np.ascontiguousarray(images))], axis=1)
     predicted = np.arange(n) % 3
     card = build_card(version=version)
     check = fit_scope(
-        ScopeFeatures(means[:200], means[200:], "means of channels"),
+        ScopeFeatures(features[:200], features[200:], maps=3),
         split="val",
         classes=card.classes,
         predicted=predicted,

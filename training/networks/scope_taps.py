@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from calibration.wording import counted
 from model_store.bundle.scope_taps import chosen_taps
 from model_store.image import InputSpec
 
@@ -27,11 +26,6 @@ class ScopeTaps(nn.Module):
         super().__init__()
         self.classifier, self.taps = classifier, tuple(taps)
 
-    @property
-    def described(self) -> str:
-        """Which features these are, for people."""
-        return f"means of maps at {counted(len(self.taps), 'depth')}"
-
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         with _inputs_of(self.taps) as seen:
             logits = self.classifier(image)
@@ -39,7 +33,7 @@ class ScopeTaps(nn.Module):
 
 
 def find_taps(classifier: nn.Module, spec: InputSpec) -> ScopeTaps | None:
-    """Choose the layers of a classifier in evaluation mode; None if it has only its first."""
+    """Choose the layers of a classifier in evaluation mode; None if it has few."""
     layers = [each for each in classifier.modules() if isinstance(each, Tap)]
     blank = torch.zeros(2, spec.channels, spec.height, spec.width, dtype=torch.uint8)
     with torch.inference_mode(), _inputs_of(layers) as seen:

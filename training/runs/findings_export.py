@@ -56,8 +56,7 @@ def findings_parts(
     if calibrator == "uncalibrated":
         plain = (UNFITTED,) * len(evaluation.names)
         evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
-    features = read_scope(run)
-    check = fit_scope(features, split="val") if features else None
+    check = fit_scope(read_scope(run), split="val")
     taps = find_taps(classifier, record.spec) if check else None
     onnx = with_findings_calibrator(
         to_findings_onnx(taps or classifier, samples, evaluation.names),

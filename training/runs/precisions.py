@@ -290,17 +290,18 @@ class VariantBuilder:
         graph = calibrated(network, own.calibrators[self.calibrator])
         if self.scope is None:
             return PrecisionVariant(card, graph)
-        check = self._scope_check(self.scope, features[0], after.argmax(axis=1))
+        maps = features[0] if features else np.empty((len(logits), 0), np.float32)
+        check = self._scope_check(self.scope, maps, after.argmax(axis=1))
         card = card.model_copy(update={"scope": check.card})
         return PrecisionVariant(card, with_scope(graph, check.parameters))
 
     def _scope_check(
-        self, scope: ScopeCheck, features: NDArray[np.float32], predicted: NDArray[np.int64]
+        self, scope: ScopeCheck, maps: NDArray[np.float32], predicted: NDArray[np.int64]
     ) -> ScopeCheck:
-        """The check with features (n, D) and answers (n,) of this precision."""
+        """The check with features of maps (n, D) and answers (n,) of this precision."""
         images = self.validation_images or len(self.split)
         chosen = evenly_spread(images, MOST_CALIBRATED)
-        return scope.calibrated_on(features[-images:][chosen], predicted[-images:][chosen])
+        return scope.calibrated_on(maps[-images:][chosen], predicted[-images:][chosen])
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         starts = range(0, len(self.split), AT_ONCE)

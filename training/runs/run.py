@@ -292,7 +292,8 @@ def _write(
     write_report(dataset, folder)
     write_history(folder / "history.csv", result.history)
     np.save(folder / "samples.npy", result.samples)
-    write_scope(folder, result.scope)
+    if result.scope:
+        write_scope(folder, result.scope)
     if result.digests:
         (folder / DIGEST_FILE).write_bytes(result.digests.as_bytes())
     write_finish(folder)

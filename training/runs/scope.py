@@ -20,6 +20,7 @@ from model_store.bundle.scope_fit import (
     ScopeFeatures,
     fit_scope,
 )
+from model_store.bundle.scope_statistics import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import evenly_spread
@@ -36,37 +37,29 @@ FILE = "scope.npz"
 
 def scope_features(
     network: nn.Module, dataset: Dataset, spec: InputSpec, *, device: torch.device
-) -> ScopeFeatures | None:
-    """Compute the features, in this process alone; None if the network shows none."""
-    taps = find_taps(network.eval(), spec)
-    if taps is None:
-        return None
-    module, execution = _FeaturesAlone(taps), Execution(device=device)
+) -> ScopeFeatures:
+    """Compute the features, in this process alone."""
+    module, execution = _FeaturesAlone(find_taps(network.eval(), spec)), Execution(device=device)
 
     def features(split: Split, images: int) -> NDArray[np.float32]:
         chosen = _Chosen(StreamedImages(split, spec), np.array(split.spread(images)))
         return predict(module, chosen, execution=execution, at_once=STREAMED_AT_ONCE)
 
-    return ScopeFeatures(
-        features(dataset.splits["train"], MOST_FITTED),
-        features(dataset.splits["val"], MOST_CALIBRATED),
-        taps.described,
-    )
+    fitted = features(dataset.splits["train"], MOST_FITTED)
+    calibrated = features(dataset.splits["val"], MOST_CALIBRATED)
+    return ScopeFeatures(fitted, calibrated, module.maps)
 
 
-def write_scope(folder: Path, features: ScopeFeatures | None) -> None:
-    """Write the features, if there are any."""
-    if features is not None:
-        np.savez(folder / FILE, **asdict(features))
+def write_scope(folder: Path, features: ScopeFeatures) -> None:
+    """Write the features."""
+    np.savez(folder / FILE, **asdict(features))
 
 
-def read_scope(folder: Path) -> ScopeFeatures | None:
-    """The features of a run; None if its network shows none. Raises BadRun."""
-    if not (folder / FILE).exists():
-        return None
+def read_scope(folder: Path) -> ScopeFeatures:
+    """The features of a run. Raises BadRun."""
     try:
         with np.load(folder / FILE, allow_pickle=False) as found:
-            return ScopeFeatures(found["fitted"], found["calibrated"], str(found["described"]))
+            return ScopeFeatures(found["fitted"], found["calibrated"], int(found["maps"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder / FILE} cannot be read ({error})") from error
 
@@ -74,23 +67,27 @@ def read_scope(folder: Path) -> ScopeFeatures | None:
 def scope_check(
     run: Path, evaluation: Evaluation, calibrator: Method, record: RunRecord
 ) -> ScopeCheck | None:
-    """The scope check of a run's bundle; None without features. Raises BadRun."""
-    features = read_scope(run)
-    if features is None:
-        return None
+    """The scope check of a run's bundle; None with few images. Raises BadRun."""
     images = sum(record.counts["val"])  # with folds, they follow the training images
     predicted = evaluation.probabilities("val", calibrator)[-images:].argmax(axis=1)
     chosen = predicted[evenly_spread(len(predicted), MOST_CALIBRATED)]
-    return fit_scope(features, split="val", classes=record.classes, predicted=chosen)
+    return fit_scope(read_scope(run), split="val", classes=record.classes, predicted=chosen)
 
 
 class _FeaturesAlone(nn.Module):
-    def __init__(self, taps: ScopeTaps) -> None:
+    """Means of maps, of which it counts the features, and statistics of the image."""
+
+    def __init__(self, taps: ScopeTaps | None) -> None:
         super().__init__()
-        self.taps = taps
+        self.taps, self.maps = taps, 0
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.taps(image)[1]
+        own = torch.from_numpy(statistics(image.cpu().numpy())).to(image.device)
+        if self.taps is None:
+            return own
+        shown = self.taps(image)[1]
+        self.maps = shown.shape[1]
+        return torch.cat([shown.float(), own], dim=1)
 
 
 class _Chosen:

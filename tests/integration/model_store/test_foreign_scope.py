@@ -87,7 +87,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
     assert np.mean(p_values(graph, noise) <= 0.05) > 0.8
 
 
-def test_the_input_of_a_single_product_is_scored(tmp_path: Path) -> None:
+def test_a_single_product_is_checked_by_the_image_alone(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=40)
     _, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
@@ -96,22 +96,13 @@ def test_the_input_of_a_single_product_is_scored(tmp_path: Path) -> None:
     assert (p_values(graph, images) <= 0.05).all()
 
 
-def test_without_images_or_features_it_says_that_there_is_none(tmp_path: Path) -> None:
+def test_without_images_it_says_that_there_is_none(tmp_path: Path) -> None:
     weights = {"weights": color_weights()}
     path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants=weights)
     options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb")
     said, card, _ = imported(path, *options)
     assert card.scope is None
     assert any("no images" in note for note in said["notes"])
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["pixels"], ["scores_"]),
-        helper.make_node("Flatten", ["scores_"], ["scores"]),
-    ]
-    path = foreign_onnx(tmp_path / "means.onnx", nodes)
-    data = labeled_folder(tmp_path / "labeled", images=40)
-    said, card, _ = imported(path, "--data", str(data), "--normalize", "unit")
-    assert card.scope is None
-    assert any("no features" in note for note in said["notes"])
 
 
 def test_unlabeled_images_are_enough(tmp_path: Path) -> None:

@@ -72,4 +72,4 @@ def test_triton_serves_the_outputs(tmp_path: Path) -> None:
 
 def test_few_images_make_no_check() -> None:
     rows = np.zeros((30, 3), np.float32)
-    assert fit_scope(ScopeFeatures(rows, rows[:18], "none"), split="val") is None
+    assert fit_scope(ScopeFeatures(rows, rows[:18], maps=0), split="val") is None
