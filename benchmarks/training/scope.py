@@ -29,14 +29,17 @@ from benchmarks.training.scores import (
     virtual_logit,
 )
 from calibration.scope.p_values import p_values
-from calibration.scope.scores import Mahalanobis
+from calibration.scope.scores import Mahalanobis, SummedMahalanobis
+from model_store.bundle.scope_statistics import statistics
 from model_store.image import InputSpec
 from training.networks.classifier import build_classifier
 from training.networks.scope_taps import find_taps
 
 ALPHA, OF_KIND, MEMBERS = 0.05, 40, 5
+DEFAULT = "sum of Mahalanobis, maps and image"
 LITE0, WEIGHTS = "tf_efficientnet_lite0", "weights/tf_efficientnet_lite0.safetensors"
-Rows = dict[str, NDArray[Any]]  # "KIND pooled" and "KIND taps", (N, D)
+LAYERS = {"pooled": "last", "taps": "maps", "own": "image", "all": "maps and image"}
+Rows = dict[str, NDArray[Any]]  # "KIND LAYER", (N, D)
 
 
 @dataclass(frozen=True)
@@ -98,23 +101,23 @@ def write_features(name: str, data: Path, out: Path) -> None:
         head="pooled",
     ).eval()
     taps = find_taps(network, spec)
-    if taps is None:
-        raise LookupError(f"{subject.backbone} shows no features")
 
-    def rows(images: list[Picture]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def rows(images: list[Picture]) -> tuple[NDArray[Any], ...]:
         mode, side = "L" if channels == 1 else "RGB", (subject.side, subject.side)
-        found: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        found: list[tuple[NDArray[Any], ...]] = []
         for start in range(0, len(images), 16):
             shown = [
                 np.asarray(image.convert(mode).resize(side, Image.Resampling.BILINEAR))
                 for image in images[start : start + 16]
             ]
             pixels = np.stack(shown).reshape(len(shown), *side, channels).transpose(0, 3, 1, 2)
+            pixels = np.ascontiguousarray(pixels)
             with torch.inference_mode():
-                batch = torch.from_numpy(np.ascontiguousarray(pixels))
-                pooled = network.backbone(batch).mean(dim=(2, 3))
-                found.append((pooled.numpy(), taps(batch)[1].numpy()))
-        return tuple(np.concatenate(each) for each in zip(*found, strict=True))  # type: ignore[return-value]
+                batch = torch.from_numpy(pixels)
+                pooled = network.backbone(batch).mean(dim=(2, 3)).numpy()
+                maps = taps(batch)[1].numpy() if taps else pooled[:, :0]
+            found.append((pooled, maps, statistics(pixels)))
+        return tuple(np.concatenate(each) for each in zip(*found, strict=True))
 
     images, labels, groups = read_images(data / subject.source)
     part = thirds(groups)
@@ -129,11 +132,19 @@ def write_features(name: str, data: Path, out: Path) -> None:
     kinds["duplicates"] = kinds["fit"][:OF_KIND]
     arrays: Rows = {"labels": labels[part == 0]}
     for kind, pictures in (kinds | far_images(OF_KIND)).items():
-        arrays[f"{kind} pooled"], arrays[f"{kind} taps"] = rows(pictures)
+        arrays |= zip((f"{kind} {layer}" for layer in LAYERS), rows(pictures), strict=False)
     np.savez(out / f"{name}.npz", **arrays)
 
 
 Scorer = Callable[[str], NDArray[Any]]  # kind of image -> scores
+
+
+def read_rows(path: Path) -> Rows:
+    """The features of a subject, with all of maps and image beside each other."""
+    rows = dict(np.load(path))
+    for kind in {each.rsplit(" ", 1)[0] for each in rows} - {"labels"}:
+        rows[f"{kind} all"] = np.concatenate([rows[f"{kind} taps"], rows[f"{kind} own"]], axis=1)
+    return rows
 
 
 def scorers(rows: Rows) -> Iterator[tuple[str, Scorer]]:
@@ -141,27 +152,30 @@ def scorers(rows: Rows) -> Iterator[tuple[str, Scorer]]:
     labels = rows["labels"]
     probes = [_probe(rows["fit pooled"], labels, seed) for seed in range(MEMBERS)]
     logits = _logits(probes[0])
-    for layer in ("pooled", "taps"):
+    for layer, described in LAYERS.items():
         fitted = rows[f"fit {layer}"]
+        if not fitted.shape[1]:
+            continue
 
         def of(score: Callable[..., Any], layer: str = layer) -> Scorer:
             return lambda kind: score(rows[f"{kind} {layer}"])
 
         for k in (1, 5, 10, 25):
-            yield f"neighbors, {layer}", of(Neighbors.fit(fitted, k=k))
+            yield f"neighbors, {described}", of(Neighbors.fit(fitted, k=k))
         for kept in (0.25, 0.5, 0.75, 1.0):  # of the features, those that vary most
             used = np.argsort(fitted.std(axis=0))[-max(2, round(kept * fitted.shape[1])) :]
-            yield f"Mahalanobis, {layer}", of(_on(used, Mahalanobis.fit(fitted[:, used])))
+            yield f"Mahalanobis, {described}", of(_on(used, Mahalanobis.fit(fitted[:, used])))
             relative = relative_mahalanobis(fitted[:, used], labels)
-            yield f"relative Mahalanobis, {layer}", of(_on(used, relative))
+            yield f"relative Mahalanobis, {described}", of(_on(used, relative))
         for kept in (16, 32, 64, 128):
             score = virtual_logit(fitted, logits(rows["fit pooled"]), kept=kept)
             yield (
-                f"ViM, {layer}",
+                f"ViM, {described}",
                 lambda kind, score=score, layer=layer: score(  # type: ignore[misc]
                     rows[f"{kind} {layer}"], logits(rows[f"{kind} pooled"])
                 ),
             )
+    yield from _sums(rows)
     for t in (0.5, 1.0, 2.0, 10.0):
         yield "energy", lambda kind, t=t: energy(logits(rows[f"{kind} pooled"]), temperature=t)  # type: ignore[misc]
     for members in (2, 3, 4, 5):
@@ -172,6 +186,16 @@ def scorers(rows: Rows) -> Iterator[tuple[str, Scorer]]:
                 np.stack([each.predict_proba(rows[f"{kind} pooled"]) for each in used])
             ),
         )
+
+
+def _sums(rows: Rows) -> Iterator[tuple[str, Scorer]]:
+    """The product's score, with a part of the maps' features or with all of them."""
+    maps = rows["fit taps"].std(axis=0)
+    image = np.arange(len(maps), rows["fit all"].shape[1])
+    for kept in (0.25, 0.5, 0.75, 1.0):
+        used = np.append(np.sort(np.argsort(maps)[len(maps) - round(kept * len(maps)) :]), image)
+        score = _on(used, SummedMahalanobis.fit(rows["fit all"][:, used], len(used) - len(image)))
+        yield DEFAULT, lambda kind, score=score: score(rows[f"{kind} all"])  # type: ignore[misc]
 
 
 def _on(used: NDArray[Any], score: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,12 +248,12 @@ def groups_of(share: dict[str, float]) -> dict[str, float]:
 
 def shares_of_splits(rows: Rows, splits: int = 20) -> list[tuple[float, int, int]]:
     """Of random splits of the own images: the share flagged, how many calibrated and tested."""
-    own = np.concatenate([rows[f"{each} taps"] for each in ("fit", "calibrate", "test")])
+    own = np.concatenate([rows[f"{each} all"] for each in ("fit", "calibrate", "test")])
     found = []
     for seed in range(splits):
         order = np.random.default_rng(seed).permutation(len(own))
         fit, calibrate, test = np.split(order, [len(own) // 2, len(own) * 4 // 5])
-        score = Mahalanobis.fit(own[fit])
+        score = SummedMahalanobis.fit(own[fit], rows["fit taps"].shape[1])
         p = p_values(score(own[calibrate]), score(own[test]))
         found.append((float((p <= ALPHA).mean()), len(calibrate), len(test)))
     return found
@@ -247,13 +271,19 @@ def within(share: float, calibrated: int, tested: int) -> bool:
 def print_table(out: Path) -> None:
     """Print figures by score and subject as Markdown."""
     subjects = [name for name in SUBJECTS if (out / f"{name}.npz").exists()]
-    by_subject = {name: flagged(dict(np.load(out / f"{name}.npz"))) for name in subjects}
+    by_name = {name: read_rows(out / f"{name}.npz") for name in subjects}
+    by_subject = {name: flagged(by_name[name]) for name in subjects}
     first = by_subject[subjects[0]]
     print("| score |", " | ".join(subjects), "|\n|---|" + "---|" * len(subjects))
     for score in first:
         cells = []
         for name in subjects:
-            others = [by_subject[each][score] for each in subjects if each != name]
+            if score not in by_subject[name]:
+                cells.append("none")
+                continue
+            others = [
+                each[score] for key, each in by_subject.items() if key != name and score in each
+            ]
             worth = [
                 np.mean([(g := groups_of(each[at]))["far"] + g["near"] for each in others])
                 for at in range(4)
@@ -263,9 +293,9 @@ def print_table(out: Path) -> None:
         print(f"| {score} | " + " | ".join(cells) + " |")
     print("\n(in scope, far, near, mild, duplicates)\n")
     for name in subjects:
-        share = by_subject[name]["Mahalanobis, taps"][3]
+        share = by_subject[name][DEFAULT][3]
         print(f"{name}:", ", ".join(f"{kind} {value:.2f}" for kind, value in share.items()))
-        shares = shares_of_splits(dict(np.load(out / f"{name}.npz")))
+        shares = shares_of_splits(by_name[name])
         inside = sum(within(*each) for each in shares)
         print(
             f"    within the interval in {inside} of {len(shares)} splits, mean share "

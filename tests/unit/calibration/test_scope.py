@@ -7,7 +7,7 @@ from sklearn.covariance import LedoitWolf
 
 from calibration.intervals.confidence_sequence import beta_interval
 from calibration.scope.p_values import flagged_share, p_values
-from calibration.scope.scores import Mahalanobis
+from calibration.scope.scores import Mahalanobis, SummedMahalanobis
 from calibration.scope.verdict import scope_of
 from calibration.scope.watch import follow_doubtful
 
@@ -32,6 +32,22 @@ def test_the_mahalanobis_distance_is_that_of_ledoit_and_wolf() -> None:
     precision = LedoitWolf(assume_centered=True).fit(standard).precision_
     expected = np.einsum("ij,jk,ik->i", score.standard(rows), precision, score.standard(rows))
     assert np.allclose(score(rows), expected, rtol=1e-6)
+
+
+def test_the_part_with_few_features_is_not_hidden_by_the_other() -> None:
+    random = np.random.default_rng(3)
+    rows, other = random.normal(size=(600, 303)), random.normal(size=(100, 303))
+    other[:, 300:] += 3  # nothing is unusual but three of 303 features
+    found = {}
+    for name, score in (
+        ("sum", SummedMahalanobis.fit(rows[:300], 300)),
+        ("one", Mahalanobis.fit(rows[:300])),
+    ):
+        found[name] = np.mean(p_values(score(rows[300:]), score(other)) <= 0.05)
+    assert found["sum"] > found["one"] + 0.3
+    only = SummedMahalanobis.fit(rows[:300, :20], 0), Mahalanobis.fit(rows[:300, :20])
+    ratio = only[0](other[:, :20]) / only[1](other[:, :20])
+    assert np.allclose(ratio, ratio[0])
 
 
 def test_the_interval_covers_the_true_share() -> None:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+from scipy.fft import dctn
 
 from calibration.scope.p_values import p_values
 from model_store.bundle.bundle import write_bundle
@@ -14,6 +15,7 @@ from model_store.bundle.model_card import model_card
 from model_store.bundle.repository import write_triton
 from model_store.bundle.scope_card import NO_PROMISE
 from model_store.bundle.scope_fit import ScopeFeatures, fit_scope
+from model_store.bundle.scope_statistics import statistics
 from model_store.errors import GraphError
 from model_store.runtime import ort
 from tests.builders.bundles import build_onnx
@@ -73,3 +75,24 @@ def test_triton_serves_the_outputs(tmp_path: Path) -> None:
 def test_few_images_make_no_check() -> None:
     rows = np.zeros((30, 3), np.float32)
     assert fit_scope(ScopeFeatures(rows, rows[:18], maps=0), split="val") is None
+
+
+@pytest.mark.parametrize("size", [(1, 28, 28), (3, 30, 17), (1, 3, 9), (3, 1, 1)], ids=str)
+def test_statistics_are_those_of_their_definition(size: tuple[int, int, int]) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, *size), dtype=np.uint8)
+    found = statistics(images)
+    gray = images.mean(axis=1) / 255
+    rows, columns = (max(4, each // 4 * 4) for each in size[1:])
+    padded = np.zeros((5, rows, columns))
+    seen = gray[:, :rows, :columns]
+    padded[:, : seen.shape[1], : seen.shape[2]] = seen
+    blocks = padded.reshape(5, rows // 4, 4, columns // 4, 4)
+    waves = dctn(blocks, axes=(2, 4), norm="ortho").transpose(0, 2, 4, 1, 3).reshape(5, 16, -1)
+    energy = np.log(np.abs(waves[:, 1:]).mean(axis=2) + 1e-3)
+    np.testing.assert_allclose(found[:, :15], energy, atol=1e-4)
+    heights, widths = (max(1, each // 4) for each in size[1:])
+    np.testing.assert_allclose(
+        found[:, 15], gray[:, :heights, :widths].mean(axis=(1, 2)), rtol=1e-5
+    )
+    if size[0] == 3:
+        np.testing.assert_allclose(found[:, -3:], images.mean(axis=(2, 3)), rtol=1e-5)
