@@ -19,10 +19,11 @@ from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.prometheus import DASHBOARDS, hurried, panels
 
 pytestmark = [
+    pytest.mark.nightly,  # alerts of a real Prometheus: test_monitoring_prometheus.py
     pytest.mark.skipif(
         any(shutil.which(tool) is None for tool in PROGRAMS.values()),
         reason=f"install Debian's packages {' and '.join(PROGRAMS.values())}",
-    )
+    ),
 ]
 SHORT = ("--rate", "30", "--clean", "4", "--label-delay", "1", "--once", "--json")
 

@@ -70,8 +70,7 @@ def test_choices_and_options_are_the_same() -> None:
     assert options - NO_CHOICES == set(TrainConfig.model_fields) - {"loss_options"} | {"options"}
 
 
-@pytest.mark.parametrize("name", CHOICES)
-def test_an_option_sets_its_choice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_sets_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     configs: list[TrainConfig] = []
 
     def stop(config: TrainConfig, *_: object, **__: object) -> None:
@@ -79,11 +78,12 @@ def test_an_option_sets_its_choice(name: str, monkeypatch: pytest.MonkeyPatch) -
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "_train", stop)
-    arguments, expected = CHOICES[name]
-    CliRunner().invoke(command_line.app, ["train", "digits", *arguments])
-    assert getattr(configs[0], name) == expected
-    # digits have 2 there
-    assert getattr(TrainConfig(), name) != expected or name in {"head_reduction"}
+    for name, (arguments, expected) in CHOICES.items():
+        CliRunner().invoke(command_line.app, ["train", "digits", *arguments])
+        assert getattr(configs[-1], name) == expected, name
+        # digits have 2 there
+        assert getattr(TrainConfig(), name) != expected or name in {"head_reduction"}
+    assert len(configs) == len(CHOICES)
 
 
 def test_every_loss_is_listed() -> None:

@@ -156,13 +156,10 @@ def test_of_a_finding_its_threshold_says_what_was_answered(ledger_url: str) -> N
             assert numbers(bin="0.5-1") == [3, 2]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_filters_that_cannot_be_read_are_refused(monitored: MonitoredModel) -> None:
+    for query in (
         *("wrong=2", "audit=0", "bin=0.9", "bin=0.9-0.8", "bin=-1-1", "bin=nan-1", "before=x"),
         *("from=yesterday", "from=2026-11-09&to=2026-11-08", "tag=site", "predicted=cat"),
-    ],
-)
-def test_filters_that_cannot_be_read_are_refused(monitored: MonitoredModel, query: str) -> None:
-    with pytest.raises(QueryInvalid):
-        found(monitored, query)
+    ):
+        with pytest.raises(QueryInvalid):
+            found(monitored, query)

@@ -159,9 +159,8 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
     assert "bins" not in summary
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "code"),
-    [
+async def test_bad_questions_get_their_own_refusal(client: httpx.AsyncClient) -> None:
+    for path, status, code in (
         ("/models/retina/report", 404, "unknown_model"),
         ("/models/ghost/report", 404, "unknown_model"),
         ("/models/retina/report/page", 404, "unknown_model"),
@@ -174,14 +173,10 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
         ("/models/pneumonia/report?gap=nan", 422, "invalid_query"),
         ("/models/pneumonia/report/page?gap=much", 422, "invalid_query"),
         ("/models/" + "a" * 3_000 + "/report", 404, "unknown_model"),
-    ],
-)
-async def test_bad_questions_get_their_own_refusal(
-    client: httpx.AsyncClient, path: str, status: int, code: str
-) -> None:
-    answer = await client.get(path)
-    assert (answer.status_code, answer.json()["error"]) == (status, code)
-    assert len(answer.content) < 500
+    ):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["error"]) == (status, code), path
+        assert len(answer.content) < 500
 
 
 async def test_without_a_version_the_report_is_about_production(
@@ -212,9 +207,8 @@ async def test_an_alarm_is_acknowledged(
     assert (await client.post("/models/pneumonia/report/acknowledge")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
+async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient) -> None:
+    for path, body, status in (
         ("/models/retina/report/acknowledge", b"", 404),
         ("/models/pneumonia/report/acknowledge", b"{", 400),
         ("/models/pneumonia/report/acknowledge", b"[]", 422),
@@ -223,15 +217,11 @@ async def test_an_alarm_is_acknowledged(
         ("/models/pneumonia/report/acknowledge", b'{"tag": "site=B"}', 404),
         ("/models/pneumonia/report/reset", b'{"tag": "\\u0000"}', 422),
         ("/models/pneumonia/report/reset", b'{"note": "  "}', 422),
-    ],
-)
-async def test_a_bad_acknowledgment_is_refused(
-    client: httpx.AsyncClient, path: str, body: bytes, status: int
-) -> None:
-    answer = await client.post(path, content=body)
-    assert answer.status_code == status
-    if status == 422:  # it is no feedback
-        assert answer.json()["error"] == "invalid_note"
+    ):
+        answer = await client.post(path, content=body)
+        assert answer.status_code == status, body
+        if status == 422:  # it is no feedback
+            assert answer.json()["error"] == "invalid_note"
 
 
 @pytest.mark.parametrize("note", ["", "note=", "note=++", "note=" + "a" * 201])

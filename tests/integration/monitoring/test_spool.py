@@ -133,7 +133,7 @@ def test_while_postgresql_is_stopped_answers_go_on_and_are_joined_when_it_is_bac
 
 
 SPOOLER = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from monitoring.recording import fallback, outage
 from monitoring.recording.spool import Spool
@@ -146,7 +146,10 @@ spool = Spool(folder / "spool", limit_bytes=2**22)
 monitored = MonitoredModel(folder / "ledger.db", Clock(), spool=spool, timeout_s=0.01)
 os.write(1, b"ready\\n")
 sys.stdin.readline()
+before = spool.rows
 for batch in range(100_000):
+    while spool.rows > before + 2_000:  # a spool in memory is filled faster than it is joined
+        time.sleep(0.01)
     numbers = range(start + 8 * batch, start + 8 * batch + 8)
     monitored.serve(*(make_row(number) for number in numbers))
     os.write(1, b"served %d\\n" % numbers.start)  # one write: a kill cuts no line but the last

@@ -88,9 +88,10 @@ async def test_two_versions_are_compared(server: Running) -> None:
         assert odd.status_code == status
 
 
-@pytest.mark.parametrize(
-    ("form", "status"),
-    [
+async def test_what_cannot_be_done_is_a_page_and_changes_nothing(
+    server: Running, tiny_store: Store
+) -> None:
+    forms: list[tuple[dict[str, str], int]] = [
         ({"action": "promote", "version": "7", "why": "w"}, 409),
         ({"action": "promote", "version": "x"}, 422),
         ({"action": "promote"}, 422),
@@ -107,31 +108,28 @@ async def test_two_versions_are_compared(server: Running) -> None:
         ({"action": "end-canary", "version": "2", "why": "w"}, 409),
         ({"action": "promote", "version": "2", "why": "w", "seen": "2"}, 409),
         ({"action": "canary", "version": "2", "mode": "shadow", "why": "w", "seen": "2"}, 409),
-    ],
-)
-async def test_what_cannot_be_done_is_a_page_and_changes_nothing(
-    server: Running, tiny_store: Store, form: dict[str, str], status: int
-) -> None:
-    refused = await act(server, **form)
-    assert refused.status_code == status
-    assert refused.headers["content-type"].startswith("text/html")
-    assert tiny_store.production("tiny") == 1
-    assert read_canary(tiny_store, "tiny") is None
+    ]
+    for form, status in forms:
+        refused = await act(server, **form)
+        assert refused.status_code == status, form
+        assert refused.headers["content-type"].startswith("text/html")
+        assert tiny_store.production("tiny") == 1
+        assert read_canary(tiny_store, "tiny") is None
 
 
 @pytest.mark.parametrize("file", ["history.jsonl", "production", "2/card.json", "2/manifest.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b"[]", b"9" * 100])
 async def test_a_broken_store_is_shown_and_no_error_of_the_server(
-    server: Running, tiny_store: Store, file: str, content: bytes
+    server: Running, tiny_store: Store, file: str
 ) -> None:
-    (tiny_store.root / "tiny" / file).write_bytes(content)
-    for query in ("", "?first=1&second=2"):
-        await server.page(f"{VERSIONS}{query}", READER)
-    assert (await act(server, action="rollback", why="x")).status_code in (303, 409)
-    if file.startswith("2/"):
-        refused = await act(server, action="promote", version="2", why="try")
-        assert refused.status_code == 409
-        assert tiny_store.production("tiny") == 1
+    for content in (b"", b"{", b"\xff\x00", b"[]", b"9" * 100):
+        (tiny_store.root / "tiny" / file).write_bytes(content)
+        for query in ("", "?first=1&second=2"):
+            await server.page(f"{VERSIONS}{query}", READER)
+        assert (await act(server, action="rollback", why="x")).status_code in (303, 409)
+        if file.startswith("2/"):
+            refused = await act(server, action="promote", version="2", why="try")
+            assert refused.status_code == 409
+            assert tiny_store.production("tiny") == 1
 
 
 async def test_only_admins_of_this_origin_act(server: Running, tiny_store: Store) -> None:

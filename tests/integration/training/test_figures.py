@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +125,8 @@ class TestToy:
     def test_the_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = shlex.split("toy --method ce --method soft-ece --seeds 2 --out")
         arguments.append(str(tmp_path))
-        monkeypatch.setattr(
-            toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL))
-        )
+        short = replace(self.SMALL, images=128, epochs=4)
+        monkeypatch.setattr(toys.Problem, "__init__", lambda self: vars(self).update(vars(short)))
         shown = run(*arguments)
         assert "| soft-ece |" in tables(tmp_path)
         assert is_picture(tmp_path / "toy.png")

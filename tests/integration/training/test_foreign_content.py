@@ -85,8 +85,7 @@ def answers(path: Path, *options: str) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("name", ["model.pt", "model.onnx"])
-@pytest.mark.parametrize("kind", ["trace", "script"])
+@pytest.mark.parametrize(("kind", "name"), [("trace", "model.pt"), ("script", "model.onnx")])
 def test_torchscript_is_exported_in_a_confined_process(
     tmp_path: Path, kind: str, name: str
 ) -> None:
@@ -212,15 +211,16 @@ def _old(content: Any) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.pt", "model"])
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_taken_says_how(tmp_path: Path, case: str, name: str) -> None:
+def test_what_is_not_taken_says_how(tmp_path: Path, case: str) -> None:
     write, named = REFUSED[case]
-    (tmp_path / name).write_bytes(write())
-    said = run(tmp_path / name, *SAID).exception
-    assert isinstance(said, ForeignModelRefused)
-    assert all(each in str(said) for each in named), said
-    assert "\n" not in str(said)
+    content = write()
+    for name in ("model.onnx", "model.pt", "model"):
+        (tmp_path / name).write_bytes(content)
+        said = run(tmp_path / name, *SAID).exception
+        assert isinstance(said, ForeignModelRefused)
+        assert all(each in str(said) for each in named), said
+        assert "\n" not in str(said)
 
 
 def test_folders_of_other_tools_say_how(tmp_path: Path) -> None:
