@@ -101,7 +101,7 @@ class ClassChanges:
         truth = np.array(labels)[:, None] == np.arange(p.shape[1])
         numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
         number = np.array([numbers[group] for group in groups])
-        members = number == np.arange(len(numbers))[:, None]  # (G, N)
+        members = (number == np.arange(len(numbers))[:, None]).astype(np.float64)  # (G, N)
         terms = (
             p * FIXED_POINT,
             p * p * FIXED_POINT,
@@ -109,9 +109,10 @@ class ClassChanges:
             (truth - p) ** 2 * FIXED_POINT,
         )
         sums = np.stack([members @ np.rint(term) for term in terms], axis=-1)  # (G, K, 4)
-        for group, of_group in zip(numbers, sums.astype(np.int64), strict=True):
-            for true in np.flatnonzero(of_group[:, 0] + of_group[:, 2]).tolist():
-                self._count(group, true, of_group[true].tolist())
+        for group, of_group in zip(numbers, sums.astype(np.int64).tolist(), strict=True):
+            for true, terms_of_class in enumerate(of_group):
+                if terms_of_class[0] or terms_of_class[2]:
+                    self._count(group, true, terms_of_class)
 
     def _count(self, group: _Group, true: int, sums: Sequence[int]) -> None:
         total, squared, truth, error = sums

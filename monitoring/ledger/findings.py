@@ -32,7 +32,7 @@ def finding_id(prediction_id: bytes, finding: str) -> bytes:
     """
     if not finding:
         return prediction_id
-    end = int.from_bytes(prediction_id[-_CHANGED:], "big") ^ _mask(finding)
+    end = _end(prediction_id) ^ _mask(finding)
     return prediction_id[:-_CHANGED] + end.to_bytes(_CHANGED, "big")
 
 
@@ -51,14 +51,18 @@ def presence_rows(
     both[:, 0] = 1 - both[:, PRESENT]
     data, size = both.tobytes(), both[0].nbytes
     shared = image[_SHARED:]
+    start, end = image.prediction_id[:-_CHANGED], _end(image.prediction_id)
     named = zip(watched_version_ids.items(), probabilities, range(0, len(data), size), strict=True)
-    # By position: `_replace` takes four times as long.
+    # By position, since `_replace` takes four times as long.
     return [
-        PredictionRow._make(
-            (
-                *(finding_id(image.prediction_id, name), number, image.request_id, PRESENT),
-                *(p, data[at : at + size], *shared),
-            )
+        PredictionRow(
+            start + (end ^ _mask(name)).to_bytes(_CHANGED, "big"),
+            number,
+            image.request_id,
+            PRESENT,
+            p,
+            data[at : at + size],
+            *shared,
         )
         for (name, number), p, at in named
     ]
@@ -83,6 +87,10 @@ def ids_of_images(connection: Connection, image_ids: Iterable[bytes]) -> dict[by
         for image_id in image_ids
         for finding in {"", *findings}
     }
+
+
+def _end(prediction_id: bytes) -> int:
+    return int.from_bytes(prediction_id[-_CHANGED:], "big")
 
 
 @cache

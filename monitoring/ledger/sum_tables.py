@@ -136,7 +136,8 @@ def totaled(days: Iterable[tuple[TotalKey, Sequence[float]]]) -> dict[TotalKey, 
     for key, sums in days:
         total = totals[key]
         for index, value in enumerate(sums):
-            total[index] += round(value * UNITS[index])
+            if value:  # most are 0 without labels
+                total[index] += round(value * UNITS[index])
     return totals
 
 
