@@ -11,6 +11,10 @@ uvicorn's parser ends a request at that header, and would take the body for the 
 """
 
 import asyncio
+import fcntl
+import struct
+import termios
+from contextlib import suppress
 from typing import Final
 
 import httptools
@@ -32,7 +36,7 @@ MAX_HEADERS: Final = 200
 PART_BYTES: Final = 2048  # of what may hold an event in each six bytes
 EVENTS: Final = 128  # headers and parts of a body that a connection may have parsed in one go
 HEAD_TIMEOUT_S: Final = 10.0
-# for which a client may read a refusal: TLS would decrypt what it sends meanwhile for 30 s
+# for which a client may read the last answer: TLS would decrypt what it sends meanwhile for 30 s
 LINGER_S: Final = 1.0
 BUFFER_BYTES: Final = 64 * 1024  # TLS would keep several times as much for each connection
 MAX_CONNECTIONS: Final = 16_384
@@ -58,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = memoryview(b"")
         self._waits_for_turn = self._in_body = self._passing_over = False
         self._events = self._body_left = self._framing_bytes = self._discarded_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._fast_path: FastPath | None = None
         if len(self.connections) > MAX_CONNECTIONS:
             transport.close()
@@ -103,8 +107,20 @@ class BoundedProtocol(HttpToolsProtocol):
         """Go on with what arrived before the answer."""
         super().on_response_complete()
         self._leave_no_circle()
-        if self._unparsed and not self._waits_for_turn:
+        if self.transport.is_closing():
+            if self.transport.get_extra_info("ssl_object") is not None:
+                self._timer = self.loop.call_later(LINGER_S, self._hang_up)
+        elif self._unparsed and not self._waits_for_turn:
             self._wait_for_turn()
+
+    def _hang_up(self) -> None:
+        """End a connection that is closed over TLS, once the client's system has the answer."""
+        self._timer = self.loop.call_later(LINGER_S, self._hang_up)
+        with suppress(OSError):  # where the system does not say it, TLS ends it
+            number = self.transport.get_extra_info("socket").fileno()
+            unsent_bytes = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))[0]
+            if not unsent_bytes and not self.transport.get_write_buffer_size():
+                self.transport.abort()
 
     def _leave_no_circle(self) -> None:
         """Else what TLS buffers stays until the garbage collector looks, or a timer is over."""
@@ -138,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HeadTooLarge("the head or what frames the body is over 64 KiB."))
             return
         if not self._in_body:
-            if self._head_timer is None:
+            if self._timer is None:
                 self._expect_head()
         elif self.cycle.response_complete:
             self._discarded_bytes += len(part)
@@ -263,15 +279,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_late)
+        self._timer = self.loop.call_later(self.head_timeout_s, self._head_late)
 
     def _head_done(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _head_late(self) -> None:
-        self._head_timer = None
+        self._timer = None
         if self.transport.is_closing():
             return
         if (
@@ -297,7 +313,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(head % (answer.status, phrase, len(body)) + body)
         self.transport.close()
         self._unparsed = memoryview(b"")
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        self._timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 def _check_head(names: list[bytes], headers: dict[bytes, bytes], http_version: str) -> None:

@@ -1,10 +1,13 @@
 """Clients take turns: one that sends much holds up nobody else."""
 
 import io
+import re
+import socket
 import ssl
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -76,3 +79,35 @@ def test_handshakes_that_never_end_do_not_hold_up_others(
             new_s = [httpx.get(url, verify=context, timeout=60).elapsed for _ in range(5)]
     assert min(new_s).total_seconds() < 3  # a new connection; with a long queue it was 5
     assert median(waited_s) < 0.5, waited_s
+
+
+def test_what_follows_the_last_answer_over_tls_is_not_read_for_long(
+    tiny_store: Store, start: Start, certificate: Path
+) -> None:
+    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
+    context = ssl.create_default_context(cafile=str(certificate))
+    with httpx.Client(verify=context, timeout=60) as client:
+        wait_until(lambda: client.get(f"https://127.0.0.1:{server.port}/healthz").is_success)
+
+    def connect(target: bytes) -> ssl.SSLSocket:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", server.port))
+        connection = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        if target:
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
+        return connection
+
+    # The silent one is ended after 10 s, and TLS would end the one that goes on sending after 30.
+    with connect(b"/openapi.json") as slow, connect(b"/healthz") as sends, connect(b"") as silent:
+        silent.setblocking(False)
+        with suppress(OSError):
+            while True:
+                sends.sendall(bytes(1024))
+        with pytest.raises(ssl.SSLWantReadError):
+            silent.recv(1)
+        received = b"".join(iter(partial(slow.recv, 65536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length is not None
+    assert int(length[1]) == len(body) > 100_000
