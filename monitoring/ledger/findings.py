@@ -55,14 +55,12 @@ def presence_rows(
     named = zip(watched_version_ids.items(), probabilities, range(0, len(data), size), strict=True)
     # By position, since `_replace` takes four times as long.
     return [
-        PredictionRow(
-            start + (end ^ _mask(name)).to_bytes(_CHANGED, "big"),
-            number,
-            image.request_id,
-            PRESENT,
-            p,
-            data[at : at + size],
-            *shared,
+        PredictionRow._make(
+            (
+                start + (end ^ _mask(name)).to_bytes(_CHANGED, "big"),
+                *(number, image.request_id, PRESENT, p, data[at : at + size]),
+                *shared,
+            )
         )
         for (name, number), p, at in named
     ]
