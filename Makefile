@@ -18,7 +18,8 @@ FULL_EXTRAS := dicom grpc parquet traces
 TRAINING_EXTRAS := train dicom s3 signatures signing tensorboard
 TORCHSERVE_EXTRAS := torchserve s3 signatures
 # Where memory has room, tests write there: a third of their time was waiting for disks.
-IN_MEMORY := $(if $(TMPDIR),,$(shell df --output=avail /dev/shm 2>/dev/null | awk '$$1 + 0 > 4000000 { print "TMPDIR=/dev/shm" }'))
+IN_MEMORY := $(if $(TMPDIR),,$(shell grep ' /dev/shm ' /proc/mounts 2>/dev/null | grep -qv noexec \
+  && df --output=avail /dev/shm | awk '$$1 + 0 > 4000000 { print "TMPDIR=/dev/shm" }'))
 # Tests start hundreds of processes, and without files of bytecode each would compile all of Candor.
 unexport PYTHONDONTWRITEBYTECODE
 DOCKER ?= docker
