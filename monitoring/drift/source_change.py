@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from monitoring.drift import alarm, watch
 from monitoring.drift.events import ALARM, CHECKPOINT, SETTINGS, SOURCES, STARTED
@@ -34,11 +34,6 @@ from monitoring.ledger.versions import WatchedVersion
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 _KEEP = replacing(label_current)
-_COUNT_AS = (
-    update(feedback)
-    .where(feedback.c.feedback_id == bindparam("row"))
-    .values(counts_as=bindparam("counts"))
-)
 
 
 @dataclass(frozen=True)
@@ -157,15 +152,15 @@ class _Recounting:
         answers = find(self.connection, ids)
         said = read_said(self.connection, ids)
         again = {key: recounted(rows, self.policies) for key, rows in said.items()}
-        moved = [
-            new
-            for key, rows in said.items()
-            for old, new in zip(rows, again[key], strict=True)
-            if old != new
-        ]
-        if moved:
-            values = [{"row": each.feedback_id, "counts": each.counts_as} for each in moved]
-            self.connection.execute(_COUNT_AS, values)
+        moved: dict[int, list[int]] = defaultdict(list)
+        for key, rows in said.items():
+            for old, new in zip(rows, again[key], strict=True):
+                if old.counts_as != new.counts_as:
+                    moved[new.counts_as].append(new.feedback_id)
+        for counts_as, labels in moved.items():
+            for part in in_lists(labels):
+                now = update(feedback).where(feedback.c.feedback_id.in_(part))
+                self.connection.execute(now.values(counts_as=counts_as))
         changes = [
             (answer, current)
             for key, answer in answers.items()
@@ -180,7 +175,7 @@ class _Recounting:
         kept = [each for each in changes if each[0].served_at_ns >= kept_ns]
         _label(taken, [(answer, answer.label) for answer, _ in kept])
         _label(given, [(answer, current and current.label) for answer, current in kept])
-        return SourcesChanged(len(moved), len(changes))
+        return SourcesChanged(sum(map(len, moved.values())), len(changes))
 
     def _add(self, taken: SumChanges, given: SumChanges) -> None:
         """Take the old labels from all sums, and add the new ones."""

@@ -45,8 +45,8 @@ def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes,
     """The answers with these ids. Ids that are not in the ledger are left out."""
     answers: dict[bytes, ServedAnswer] = {}
     for portion in in_lists(list(dict.fromkeys(prediction_ids))):
-        for row in connection.execute(_ANSWERS.where(_ANSWER.in_(portion))):
-            answers[row.prediction_id] = ServedAnswer._make(row)
+        rows = connection.execute(_ANSWERS.where(_ANSWER.in_(portion))).all()
+        answers |= {each.prediction_id: each for each in map(ServedAnswer._make, rows)}
     return answers
 
 

@@ -42,8 +42,9 @@ def read_said(
     for portion in in_lists(list(dict.fromkeys(prediction_ids))):
         said.update((prediction_id, []) for prediction_id in portion)
         of_answers = select(feedback).where(feedback.c.prediction_id.in_(portion))
-        for row in connection.execute(of_answers.order_by(feedback.c.feedback_id)):
-            said[row.prediction_id].append(SaidLabel._make(row))
+        for row in connection.execute(of_answers.order_by(feedback.c.feedback_id)).all():
+            label = SaidLabel._make(row)
+            said[label.prediction_id].append(label)
     return dict(said)
 
 
