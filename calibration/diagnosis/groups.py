@@ -88,12 +88,17 @@ def members(group: AnswerGroup, answers: Answers) -> BoolArray:
     return inside & members(group.within, answers) if group.within else inside
 
 
+def confidences(group: AnswerGroup) -> tuple[float, float]:
+    """The range of a group by confidence."""
+    ends = [tuple(map(float, value.split("-"))) for value in group.values]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
 def _of_key(group: AnswerGroup, answers: Answers) -> BoolArray:
     if group.key == ALL:
         return np.ones(len(answers), dtype=bool)
     if group.key == CONFIDENCE:
-        low = min(float(value.split("-")[0]) for value in group.values)
-        high = max(float(value.split("-")[1]) for value in group.values)
+        low, high = confidences(group)
         return (answers.confidence >= low) & ((answers.confidence < high) | (high == 1))
     if group.key == DRAWN:
         drawn = np.zeros(len(answers), bool) if answers.drawn is None else answers.drawn

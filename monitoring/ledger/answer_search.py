@@ -7,7 +7,7 @@ is bounded however large the ledger is, and however rare what is searched for.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +34,8 @@ class AnswerSearch:
     """Which answers are wanted; what is left out asks nothing.
 
     Attributes:
-        tags: keys and values; the value `(other)` stands for those without a slice of their own.
+        tags: keys and values; the value `(other)` stands for those without a slice of their own,
+            and `A,B` for A or B, if these have slices and the whole has none.
         first_day, last_day: UTC days since 1970 on which answers were served, both included.
         confidence: above the first number, up to the second; of a finding, of its presence.
         predicted, label: classes of the card; of a finding, what its threshold decides.
@@ -142,9 +143,21 @@ def _slices(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -
     named += [f"true:{wanted.label}"] if wanted.label else []
     named += [AUDIT] if wanted.audited else []
     named += [DOUBTFUL] if wanted.doubtful else []
+    known = admitted(connection, row.model) if wanted.tags else {}
     for key, value in wanted.tags:
-        named += place(connection, row.model, json.dumps({key: value}), admit=False)[0]
+        if len(_alternatives(known[key], value)) == 1:
+            named += place(connection, row.model, json.dumps({key: value}), admit=False)[0]
     return named
+
+
+def _alternatives(known: Collection[str], value: str) -> list[str]:
+    """The values that a filter means by one.
+
+    >>> _alternatives({"A", "B"}, "A,B"), _alternatives({"A", "A,B"}, "A,B")
+    (['A', 'B'], ['A,B'])
+    """
+    several = value.split(",")
+    return several if value not in known and all(each in known for each in several) else [value]
 
 
 def _is_counted(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> bool:
@@ -257,7 +270,10 @@ def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch)
         conditions.append(answer.audit.is_not(None))
     if wanted.doubtful:
         conditions.append(answer.scope_p <= ALPHA)
-    conditions += [_has_tag(connection, row, *tag) for tag in wanted.tags]
+    known = admitted(connection, row.model) if wanted.tags else {}
+    for key, value in wanted.tags:
+        meant = _alternatives(known[key], value)
+        conditions.append(or_(*(_has_tag(connection, known[key], key, each) for each in meant)))
     return _ROWS.where(*conditions)
 
 
@@ -279,13 +295,12 @@ def _contradicted(row: WatchedVersion, wrong: bool) -> ColumnElement[bool]:
 
 
 def _has_tag(
-    connection: Connection, row: WatchedVersion, key: str, value: str
+    connection: Connection, known: Collection[str], key: str, value: str
 ) -> ColumnElement[bool]:
     if value != OTHER:
         return _contains(connection, json.dumps({key: value})[1:-1])
-    others = admitted(connection, row.model)[key]
-    known = (_contains(connection, json.dumps({key: each})[1:-1]) for each in sorted(others))
-    return and_(_contains(connection, f'"{key}": "'), *map(not_, known))
+    named = (_contains(connection, json.dumps({key: each})[1:-1]) for each in sorted(known))
+    return and_(_contains(connection, f'"{key}": "'), *map(not_, named))
 
 
 def _contains(connection: Connection, pair: str) -> ColumnElement[bool]:

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from calibration.diagnosis.facts import main_deviation
+from calibration.diagnosis.facts import AnswerGroup, main_deviation
+from calibration.diagnosis.groups import ALL
 from calibration.measures.summary import MEASURES
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
@@ -32,6 +33,7 @@ from serving.pages.course_chart import (
 )
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from serving.pages.formatting import calendar_day
+from serving.pages.todo import filter_of
 
 
 class ZoomLink(NamedTuple):
@@ -159,6 +161,7 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "dots": dots,
         "day_chart": day_chart(dots, marks, zoom=data.span),
         "who": who(report.diagnosis),
+        "affected_filter": filter_of(_affected(report.diagnosis)),
         "affected": (affected := day_dots(data.affected)),
         "others": (others := day_dots(data.others)),
         "gap_chart": gap_chart(affected, marks, gap=said.gap, others=others, zoom=data.span),
@@ -182,8 +185,12 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
 
 def who(found: Diagnosis) -> str:
     """Whom the main deviation names; all answers without one."""
+    return group_words(_affected(found), terms(found.finding))
+
+
+def _affected(found: Diagnosis) -> AnswerGroup:
     first = main_deviation(found.deviations)
-    return "all answers" if first is None else group_words(first.group, terms(found.finding))
+    return AnswerGroup(ALL) if first is None else first.group
 
 
 def marks_of(data: PageData) -> list[Mark]:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from calibration.diagnosis.facts import AnswerGroup
-from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.groups import ALL, CONFIDENCE, PREDICTED, confidences
 from monitoring.diagnosis.facts import Action, ActionCode, Alarm
 from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words, group_words
 from monitoring.drift.tag_settings import TAG_PREFIX
@@ -81,17 +81,19 @@ def _steps(
     kind = {"labeled": "1"} if report.finding else {"wrong": "1"}
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
-        query = dict(parse_qsl(report.query)) | kind | since | _filter(one)
+        query = dict(parse_qsl(report.query)) | kind | since | filter_of(one)
         yield NextStep(f"{which} of {group_words(one)}", answers_at(report.model, query))
 
 
-def _filter(group: AnswerGroup) -> dict[str, str]:
-    """The filter of answers for a group of one value."""
-    inner = {} if group.within is None else _filter(group.within)
+def filter_of(group: AnswerGroup) -> dict[str, str]:
+    """The filter of answers for a group, as far as a filter can say it."""
+    inner = {} if group.within is None else filter_of(group.within)
     if group.key.startswith(TAG_PREFIX):
-        return inner | query_of_tag(group.key.removeprefix(TAG_PREFIX), group.values[0])
-    name = {"predicted": "predicted", "confidence": "bin"}.get(group.key)
-    return inner | ({name: group.values[0]} if name else {})
+        return inner | query_of_tag(group.key.removeprefix(TAG_PREFIX), ",".join(group.values))
+    if group.key == CONFIDENCE:
+        return inner | {"bin": "-".join(map("{:.4g}".format, confidences(group)))}
+    said = group.key == PREDICTED and len(group.values) == 1
+    return inner | ({"predicted": group.values[0]} if said else {})
 
 
 def _address(action: Action, report: ReportSummary, viewer: Viewer, acting: Acting) -> str | None:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from calibration.drift.state import DriftSettings
+from model_store.tags import tags_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger import PredictionRow
 from tests.builders.answers import label, make_card, make_row
@@ -57,7 +58,7 @@ def _serve_day(
         lacks = 0.42 if day >= BREAKS and site in BROKEN else 0.0
         true = said if random.random() < confidence - lacks else (said + 1) % 12
         row = make_row(number, served_at_ns=at_ns, request_id=f"case-{number:05d}")
-        tags = f'{{"device":"{device}","site":"{site}"}}'
+        tags = tags_of({"device": device, "site": site})
         rows.append(_with(row, monitored.watched_version_id, confidence, said, tags))
         labels.append(label(number, CLASSES[true], at_ns=at_ns))
     monitored.serve(*rows)

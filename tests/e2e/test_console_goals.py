@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -81,6 +82,16 @@ def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browse
         chart = page.locator(".chart svg.wide").first
         assert chart.locator(".affected").count() == chart.locator(".others").count() > 30
         assert chart.locator(".mark.alarm").count() >= 1
+        point = chart.locator(".affected").last
+        first, last = (point.get_attribute(f"data-{name}") for name in ("first", "last"))
+        point.locator("circle").click()
+        page.wait_for_url("**/answers/page?*")
+        asked = dict(parse_qsl(urlsplit(page.url).query))
+        assert set(asked["site"].split(",")) == set(BROKEN)
+        assert (asked["from"], asked["to"]) == (first, last)
+        tags = page.locator("tbody tr td:nth-last-child(2)").all_inner_texts()
+        assert tags
+        assert all(any(f"site={site}" in each for site in BROKEN) for each in tags)
 
 
 def test_models_are_searched_narrowed_and_sorted_by_the_address(

@@ -41,7 +41,7 @@ def write_finding_plots(
                 threshold, _ = evaluation.threshold(place)
                 draw(axes, p[:, place], labels[:, place], threshold)
                 axes.set_title(names[place], fontsize=10, color=INK)
-                tidy(axes)
+                tidy(axes, percent="xy")
         save(figure, folder / f"{name}_test.png")
 
 

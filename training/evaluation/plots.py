@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from calibration.bins import BinSums
 from calibration.measures.metrics import ece, noise_floor, signed_gap
@@ -117,7 +118,7 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
+    tidy(axes, percent="xy")
     save(figure, path)
 
 
@@ -141,11 +142,12 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
             [k.epoch for k in kept],
         )
         axes.plot(epochs, values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
-        named = "confidence - accuracy" if quantity == "gap" else quantity
+        named = "confidence - accuracy, points" if quantity == "gap" else quantity
         axes.set_title(named, fontsize=10, color=INK)
         axes.set_xlabel("epoch")
-        tidy(axes)
+        tidy(axes, percent="" if quantity == "loss" else "y")
         if quantity == "gap":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
             axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)
@@ -170,7 +172,7 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    tidy(axes)
+    tidy(axes, percent="xy")
 
 
 def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
@@ -180,7 +182,7 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.bar(left, shares, width, align="edge", color=GRAY, edgecolor="white", linewidth=1)
     axes.set_ylabel("share of answers")
     axes.set_xlabel("confidence")
-    tidy(axes)
+    tidy(axes, percent="xy")
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
@@ -188,8 +190,10 @@ def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
     return min((each.lower for each in bins), default=0.0)
 
 
-def tidy(axes: Axes) -> None:
-    """Apply the common style of all plots."""
+def tidy(axes: Axes, *, percent: str = "") -> None:
+    """Apply the common style of all plots. `percent`: axes of proportions, such as "xy"."""
+    for name in percent:
+        getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)

@@ -33,7 +33,7 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
         axes.set_title(label, fontsize=10, color=INK)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        tidy(axes)
+        tidy(axes, percent="" if name == "loss" else "y")
     panels[0].legend(frameon=False, fontsize=8)
     save(figure, path)
 
@@ -46,7 +46,7 @@ def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
     for row, name in zip(grid, ("accuracy", "loss"), strict=True):
         for axes, trace in zip(row, traces, strict=True):
             _draw_curve(axes, trace, name, color=BLUE, label="")
-            tidy(axes)
+            tidy(axes, percent="" if name == "loss" else "y")
         row[0].set_ylabel({"loss": "cross-entropy"}.get(name, name))
     for above, below, trace in zip(grid[0], grid[1], traces, strict=True):
         above.set_title(trace.cell.method, fontsize=10, color=INK)
@@ -77,7 +77,7 @@ def plot_betas(
     axes.set_xlabel("beta")
     axes.set_ylabel("ECE on test")
     axes.set_ylim(bottom=0)
-    tidy(axes)
+    tidy(axes, percent="y")
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)
 
@@ -136,7 +136,7 @@ def plot_toy(
         axes.plot(position, curve, color=BLUE, linewidth=1.6, label="learned")
         axes.set_title(f"{name}: {note}", fontsize=9, color=INK)
         axes.set_ylim(-0.03, 1.03)
-        tidy(axes)
+        tidy(axes, percent="y")
     for axes in panels[len(learned) :]:
         axes.set_axis_off()
     panels[0].legend(frameon=False, fontsize=8)

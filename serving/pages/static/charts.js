@@ -146,7 +146,8 @@ function answersOf(chart, point) {
   const bins = [...card.querySelectorAll("a[href*='bin=']")];
   if (bins.length) return bins[pointsOf(chart).indexOf(point)]?.href;
   if (!card.dataset.answers || !point.dataset.first) return null;
-  const address = new URL(card.dataset.answers, location.href);
+  const { answers, affected } = card.dataset;
+  const address = new URL(point.matches(".affected") ? affected : answers, location.href);
   address.searchParams.set("from", point.dataset.first);
   address.searchParams.set("to", point.dataset.last);
   return address;

@@ -74,6 +74,8 @@ def by_hand(keep: Callable[[int], bool]) -> list[str]:
 SEARCHES: dict[str, Callable[[int], bool]] = {
     "": lambda n: True,
     "site=A": lambda n: n % 3 > 0 and SITE[n] == "A",
+    "site=A,B": lambda n: n % 3 > 0 and SITE[n] in ("A", "B"),
+    "site=A,a": lambda n: False,
     "site=a": lambda n: False,
     "site=%C3%A4&device=1": lambda n: n % 3 > 0 and SITE[n] == "ä" and DEVICE[n] == "1",
     "ward=A": lambda n: False,
