@@ -92,9 +92,8 @@ def test_every_loss_is_listed() -> None:
     assert {line.split()[0] for line in lines[2:] if not line.startswith(" ")} == set(LOSSES)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
+def test_wrong_usage_is_an_error() -> None:
+    for arguments, said in [
         (["train", "digits", "--decay", "linear"], "decay"),
         (["train", "digits", "--select", "best"], "select"),
         (["train", "digits", "--whole", "--trainable", "2"], "trainable chooses"),
@@ -106,12 +105,10 @@ def test_every_loss_is_listed() -> None:
         (["train", "digits", "--batch-size", "1"], "batch_size"),
         (["train", "digits", "--recipe", "best"], "fixed"),
         (["export", "runs/none", "--calibrator", "best"], "vector, histogram, isotonic"),
-    ],
-)
-def test_wrong_usage_is_an_error(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(command_line.app, arguments, env={"COLUMNS": "300"})
-    assert result.exit_code == 2
-    assert said in result.output
+    ]:
+        result = CliRunner().invoke(command_line.app, arguments, env={"COLUMNS": "300"})
+        assert result.exit_code == 2
+        assert said in result.output
 
 
 @pytest.mark.parametrize(

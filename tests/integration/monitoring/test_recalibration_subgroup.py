@@ -220,10 +220,10 @@ def test_a_calibrated_site_is_left_alone(scene: MonitoredModel, store: Store) ->
         recalibrate(scene.ledger, store, "tiny", answer_filter=only("site=A"))
 
 
-@pytest.mark.parametrize("text", ["", "site", "site=", "=B", "site=B,device=X", "a b=1"])
-def test_what_is_no_subgroup_is_refused(text: str) -> None:
-    with pytest.raises(TagsInvalid):
-        read_group(text)
+def test_what_is_no_subgroup_is_refused() -> None:
+    for text in ["", "site", "site=", "=B", "site=B,device=X", "a b=1"]:
+        with pytest.raises(TagsInvalid):
+            read_group(text)
 
 
 def test_a_calibrated_model_harms_nobody(tmp_path: Path, clock: Clock, store: Store) -> None:

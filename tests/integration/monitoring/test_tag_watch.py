@@ -223,18 +223,13 @@ def test_another_version_starts_without_watches_of_tags(tmp_path: Path, clock: C
             assert [each.name for each in watch.load_all(connection, second)] == [""]
 
 
-@pytest.mark.parametrize(
-    ("keys", "tolerances", "message"),
-    [
+def test_settings_that_cannot_be() -> None:
+    for keys, tolerances, message in [
         (("a", "b", "c", "d"), {}, "at most 3 different keys"),
         (("site", "site"), {}, "at most 3 different keys"),
         (("si te",), {}, "at most 3 different keys"),
         (("site",), {"ward=1": 0.1}, "'ward=1' has a tolerance, but its key is not among"),
         (("site",), {"site": 1.5}, "the tolerance of 'site' is 1.5"),
-    ],
-)
-def test_settings_that_cannot_be(
-    keys: tuple[str, ...], tolerances: dict[str, float], message: str
-) -> None:
-    with pytest.raises(TagsInvalid, match=message):
-        TagSettings(keys, tolerances)
+    ]:
+        with pytest.raises(TagsInvalid, match=message):
+            TagSettings(keys, tolerances)

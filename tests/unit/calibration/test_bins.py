@@ -41,19 +41,19 @@ def test_one_number_outside_has_no_bin(outside: float) -> None:
         bin_of(outside)
 
 
-@pytest.mark.parametrize("bin_count", [1, 2, 7, 10, 15, 20, 40, 41, 100])
-def test_a_confidence_keeps_its_bin_when_a_double_carries_it(bin_count: int) -> None:
-    edges = (np.arange(bin_count + 1) / bin_count).astype(np.float32)
-    near = np.clip(
-        [edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(2))], 0, 1
-    )
-    values = np.tile(near.astype(np.float32).ravel(), 100)
-    expected = bin_index(values, bin_count)
-    assert np.array_equal(bin_index(values.astype(np.float64), bin_count), expected)
-    assert [
-        int(bin_index(float(value), bin_count)) for value in values[: 3 * (bin_count + 1)]
-    ] == expected[: 3 * (bin_count + 1)].tolist()
-    assert expected[1 : bin_count + 1].tolist() == list(range(bin_count))
+def test_a_confidence_keeps_its_bin_when_a_double_carries_it() -> None:
+    for bin_count in [1, 2, 7, 10, 15, 20, 40, 41, 100]:
+        edges = (np.arange(bin_count + 1) / bin_count).astype(np.float32)
+        near = np.clip(
+            [edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(2))], 0, 1
+        )
+        values = np.tile(near.astype(np.float32).ravel(), 100)
+        expected = bin_index(values, bin_count)
+        assert np.array_equal(bin_index(values.astype(np.float64), bin_count), expected)
+        assert [
+            int(bin_index(float(value), bin_count)) for value in values[: 3 * (bin_count + 1)]
+        ] == expected[: 3 * (bin_count + 1)].tolist()
+        assert expected[1 : bin_count + 1].tolist() == list(range(bin_count))
 
 
 def test_sums_of_many_chunks_are_the_plain_sums() -> None:
@@ -78,12 +78,12 @@ def test_zero_belongs_to_the_first_bin_and_one_to_the_last(kind: type[np.floatin
     assert bin_index(np.array([0, 1], dtype=kind)).tolist() == [0, BIN_COUNT - 1]
 
 
-@pytest.mark.parametrize("wrong", [-1e-12, 1 + 1e-9, np.nan, np.inf, -np.inf])
-def test_what_is_no_probability_is_refused(wrong: float) -> None:
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        bin_index([0.5, wrong])
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        BinSums.from_predictions([0.5, wrong], [True, True])
+def test_what_is_no_probability_is_refused() -> None:
+    for wrong in [-1e-12, 1 + 1e-9, np.nan, np.inf, -np.inf]:
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            bin_index([0.5, wrong])
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            BinSums.from_predictions([0.5, wrong], [True, True])
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import typer
 
 from candor.command_line import app
@@ -19,16 +18,16 @@ def verbs(command: Any, *words: str) -> list[str]:
     return [each for word, verb in inner.items() for each in verbs(verb, *words, word)]
 
 
-@pytest.mark.parametrize("verb", verbs(ROOT))
-def test_a_verb_names_what_comes_next(verb: str) -> None:
-    assert verb in NEXT or verb.split()[0] in NEXT or verb in (*OWN, *ENDLESS)
+def test_a_verb_names_what_comes_next() -> None:
+    for verb in verbs(ROOT):
+        assert verb in NEXT or verb.split()[0] in NEXT or verb in (*OWN, *ENDLESS)
 
 
-@pytest.mark.parametrize("step", sorted(set(NEXT.values())))
-def test_what_comes_next_exists(step: str) -> None:
-    command: Any = ROOT
-    words = step.split(",")[0].split()[1:]
-    while getattr(command, "commands", None):
-        command = command.commands[words.pop(0)]
-    options = {name for each in command.params for name in each.opts}
-    assert {word for word in words if word.startswith("-")} <= options
+def test_what_comes_next_exists() -> None:
+    for step in sorted(set(NEXT.values())):
+        command: Any = ROOT
+        words = step.split(",")[0].split()[1:]
+        while getattr(command, "commands", None):
+            command = command.commands[words.pop(0)]
+        options = {name for each in command.params for name in each.opts}
+        assert {word for word in words if word.startswith("-")} <= options

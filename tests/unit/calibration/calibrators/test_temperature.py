@@ -89,21 +89,16 @@ def test_a_tie_is_no_right_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels", "message"),
-    [
+def test_what_cannot_be_fitted_is_refused() -> None:
+    for logits, labels, message in [
         (np.empty((0, 3)), [], "at least one"),
         ([[0.0, np.nan]], [0], "finite"),
         ([[0.0, np.inf]], [0], "finite"),
         ([[0.0, 1.0]], [2], "labels"),
         ([[0.0, 1.0]], [0, 1], "labels"),
-    ],
-)
-def test_what_cannot_be_fitted_is_refused(
-    logits: npt.ArrayLike, labels: list[int], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        fit_temperature(logits, labels)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fit_temperature(logits, labels)
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6), st.floats(0.05, 20))

@@ -31,9 +31,8 @@ def tensor(values: Any, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.tensor(values, dtype=dtype, requires_grad=True)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "labels", "options", "expected"),
-    [
+def test_measure_and_calibrate_read_every_array() -> None:
+    for probabilities, labels, options, expected in [
         (P.tolist(), Y.tolist(), {}, EXPECTED),
         (tensor(P), torch.tensor(Y), {}, EXPECTED),
         (tensor(np.log(P) + 2), torch.tensor(Y), {"logits": True}, EXPECTED),
@@ -60,14 +59,10 @@ def tensor(values: Any, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         (TWO, TRUE.astype(bool), {}, OF_TWO),
         (np.log(TWO[:, 1] / TWO[:, 0]), TRUE, {"logits": True}, OF_TWO),
         (P, Y, {"bins": 5}, Measures.from_probabilities(P, Y, 5)),
-    ],
-)
-def test_measure_and_calibrate_read_every_array(
-    probabilities: Any, labels: Any, options: dict[str, Any], expected: Measures
-) -> None:
-    found = candor.measure(probabilities, labels, **options)
-    assert found.as_dict() == pytest.approx(expected.as_dict(), rel=1e-9)
-    assert candor.calibrate(probabilities, labels, **options).measures == found
+    ]:
+        found = candor.measure(probabilities, labels, **options)
+        assert found.as_dict() == pytest.approx(expected.as_dict(), rel=1e-9)
+        assert candor.calibrate(probabilities, labels, **options).measures == found
 
 
 def test_bfloat16_is_read_as_what_it_is() -> None:
@@ -97,26 +92,25 @@ def test_groups_widen_the_interval() -> None:
     assert candor.calibrate(P, Y, groups=[f"p{n}" for n in patients]).measures == grouped
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, "", "n/a"])
-def test_rows_with_something_missing_are_left_out_and_counted(missing: Any) -> None:
-    p, labels = P.astype(object), np.array(NAMES, dtype=object)[Y]
-    p[3, 1], labels[5] = missing, missing
-    kept = np.delete(np.arange(90), [3, 5])
-    with pytest.warns(UserWarning, match="left out: row") as said:
-        found = candor.measure(p, labels, classes=NAMES)
-    assert found.as_dict() == pytest.approx(
-        Measures.from_probabilities(P[kept], Y[kept]).as_dict(), rel=1e-9
-    )
-    assert len(said) == 2
-    notes = candor.calibrate(p, labels, classes=NAMES).notes
-    assert [str(each.message) for each in said] == list(notes[:2])
-    assert "row 6" in notes[0]
-    assert "row 4" in notes[1]
+def test_rows_with_something_missing_are_left_out_and_counted() -> None:
+    for missing in [None, np.nan, pd.NA, "", "n/a"]:
+        p, labels = P.astype(object), np.array(NAMES, dtype=object)[Y]
+        p[3, 1], labels[5] = missing, missing
+        kept = np.delete(np.arange(90), [3, 5])
+        with pytest.warns(UserWarning, match="left out: row") as said:
+            found = candor.measure(p, labels, classes=NAMES)
+        assert found.as_dict() == pytest.approx(
+            Measures.from_probabilities(P[kept], Y[kept]).as_dict(), rel=1e-9
+        )
+        assert len(said) == 2
+        notes = candor.calibrate(p, labels, classes=NAMES).notes
+        assert [str(each.message) for each in said] == list(notes[:2])
+        assert "row 6" in notes[0]
+        assert "row 4" in notes[1]
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "labels", "said"),
-    [
+def test_what_cannot_be_read_is_refused_alike() -> None:
+    for probabilities, labels, said in [
         ([[0.1, 0.9], [0.1]], [0, 1], "rows differ in length"),
         (np.zeros((2, 2, 2)), [0, 1], r"shape \(N, K\)"),
         (P, [*Y[:-1], 7], "row 90"),
@@ -124,12 +118,10 @@ def test_rows_with_something_missing_are_left_out_and_counted(missing: Any) -> N
         (pd.DataFrame(P), pd.Series(Y, index=range(90, 0, -1)), "index of labels"),
         (TWO[:, 1], Y, "found 3"),
         (np.where(np.arange(90)[:, None] == 4, np.inf, P), Y, "row 5"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_alike(probabilities: Any, labels: Any, said: str) -> None:
-    for reads in (candor.measure, candor.calibrate):
-        with pytest.raises(ValueError, match=said):
-            reads(probabilities, labels)
+    ]:
+        for reads in (candor.measure, candor.calibrate):
+            with pytest.raises(ValueError, match=said):
+                reads(probabilities, labels)
 
 
 def test_labels_of_one_kind_say_nothing_against_a_binary_model() -> None:

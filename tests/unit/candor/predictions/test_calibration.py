@@ -41,28 +41,22 @@ def test_it_calibrates(found: candor.Calibration) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("probabilities", "labels", "options"),
-    [
+def test_arrays_as_people_have_them() -> None:
+    for probabilities, labels, options in [
         (P.tolist(), Y.tolist(), {}),
         (P.astype(np.float32), np.array(NAMES)[Y], {"classes": NAMES}),
         (Frame(), np.array(NAMES, dtype=object)[Y], {}),
         (P[:, 1], Y.astype(bool), {}),
         (np.log(P), np.eye(2)[Y], {"logits": True}),
         (P, Y, {"groups": [f"patient {number}" for number in range(300)]}),
-    ],
-)
-def test_arrays_as_people_have_them(
-    probabilities: Any, labels: Any, options: dict[str, Any]
-) -> None:
-    again = candor.calibrate(probabilities, labels, **options)
-    assert again.calibrator.method == "temperature"
-    assert 1 / again.calibrator.weight[0] == pytest.approx(2.2, rel=0.2)
+    ]:
+        again = candor.calibrate(probabilities, labels, **options)
+        assert again.calibrator.method == "temperature"
+        assert 1 / again.calibrator.weight[0] == pytest.approx(2.2, rel=0.2)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "labels", "options", "said"),
-    [
+def test_other_arrays_are_refused() -> None:
+    for probabilities, labels, options, said in [
         (P, Y[:5], {}, r"labels must be of shape \(300,\)"),
         (P * 2, Y, {}, "do not add up|no probabilities"),
         (np.log(P), Y, {}, "cannot be negative.*logits"),
@@ -71,13 +65,9 @@ def test_arrays_as_people_have_them(
         (P, Y, {"groups": [1]}, r"groups must be of shape \(300,\)"),
         ([["a", "b"]], [0], {}, "is no number"),
         (np.zeros((0, 2)), [], {}, "no rows"),
-    ],
-)
-def test_other_arrays_are_refused(
-    probabilities: Any, labels: Any, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        candor.calibrate(probabilities, labels, **options)
+    ]:
+        with pytest.raises(ValueError, match=said):
+            candor.calibrate(probabilities, labels, **options)
 
 
 def test_what_is_saved_gives_the_same(found: candor.Calibration, tmp_path: Path) -> None:

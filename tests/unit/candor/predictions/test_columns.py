@@ -10,9 +10,8 @@ def classes(found: TableColumns) -> list[str]:
     return [each.name for each in found.scores]
 
 
-@pytest.mark.parametrize(
-    ("header", "label", "names", "kind"),
-    [
+def test_names_of_people() -> None:
+    for header, label, names, kind in [
         ("file,p_normal,p_pneumonia,label", "label", ["normal", "pneumonia"], None),
         ("prob_0,prob_1,prob_2,y_true", "y_true", ["0", "1", "2"], None),
         (
@@ -30,11 +29,9 @@ def classes(found: TableColumns) -> list[str]:
         ("diagnosis,y_prob", "diagnosis", [""], None),
         ("label,p_ill", "label", ["ill"], None),
         ("label,pred_0,pred_1", "label", ["0", "1"], None),
-    ],
-)
-def test_names_of_people(header: str, label: str, names: list[str], kind: str | None) -> None:
-    found = find_columns(header.split(","))
-    assert (found.label, classes(found), found.kind) == (label, names, kind)
+    ]:
+        found = find_columns(header.split(","))
+        assert (found.label, classes(found), found.kind) == (label, names, kind)
 
 
 def test_columns_that_are_called_like_labels_are_scores() -> None:

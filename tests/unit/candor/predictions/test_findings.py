@@ -112,9 +112,8 @@ def test_what_is_unknown_counts_nowhere() -> None:
         assert measured.findings[name].auroc == pytest.approx(auroc)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "labels"),
-    [
+def test_arrays_as_people_have_them() -> None:
+    for probabilities, labels in [
         (P.tolist(), Y.astype(int).tolist()),
         (torch.tensor(P, requires_grad=True), torch.tensor(Y)),
         (
@@ -123,13 +122,11 @@ def test_what_is_unknown_counts_nowhere() -> None:
         ),
         (pd.DataFrame(P, columns=NAMES), lists(Y)),
         (100 * P, Y.astype(bool)),
-    ],
-)
-def test_arrays_as_people_have_them(probabilities: Any, labels: Any) -> None:
-    measured = candor.measure(probabilities, labels, findings="*")
-    expected = candor.measure(P, Y, findings="*")
-    for one, other in zip(measured.findings.values(), expected.findings.values(), strict=True):
-        assert one.as_dict() == pytest.approx(other.as_dict(), rel=1e-9)
+    ]:
+        measured = candor.measure(probabilities, labels, findings="*")
+        expected = candor.measure(P, Y, findings="*")
+        for one, other in zip(measured.findings.values(), expected.findings.values(), strict=True):
+            assert one.as_dict() == pytest.approx(other.as_dict(), rel=1e-9)
 
 
 def tables(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:

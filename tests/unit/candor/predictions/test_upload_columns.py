@@ -101,28 +101,23 @@ def test_columns_of_labels_are_told() -> None:
 FINDINGS = ("Edema", "Pleural Effusion")
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels"),
-    [
+def test_columns_of_findings_become_findings_and_labels() -> None:
+    for scores, labels in [
         (("p_edema", "p_pleural_effusion"), ("Edema", "Pleural Effusion")),
         (("Edema", "Pleural Effusion"), ("Edema_label", "Pleural Effusion_label")),
         (("probability Edema", "probability Pleural Effusion"), ("Edema", "pleural effusion")),
         (("Pleural Effusion", "Edema"), ("label_Edema", "label_Pleural Effusion")),
         (("Edema_logit", "Edema_prob", "Pleural Effusion_prob"), ("Edema", "Pleural Effusion")),
-    ],
-)
-def test_columns_of_findings_become_findings_and_labels(
-    scores: tuple[str, ...], labels: tuple[str, ...]
-) -> None:
-    names = ["request_id", "p_Hernia", *scores, *labels]
-    found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
-    cells = {each: "0.75" if "dema" in each else "0.25" for each in scores}
-    row = {"request_id": "1"} | cells | {labels[0]: "1"}  # a blank cell is not there
-    assert found.item(row) == {
-        "request_id": "1",
-        "findings": {"Edema": 0.75, "Pleural Effusion": 0.25},
-        "labels": {"Edema": "1"},
-    }
+    ]:
+        names = ["request_id", "p_Hernia", *scores, *labels]
+        found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
+        cells = {each: "0.75" if "dema" in each else "0.25" for each in scores}
+        row = {"request_id": "1"} | cells | {labels[0]: "1"}  # a blank cell is not there
+        assert found.item(row) == {
+            "request_id": "1",
+            "findings": {"Edema": 0.75, "Pleural Effusion": 0.25},
+            "labels": {"Edema": "1"},
+        }
 
 
 def test_a_row_whose_findings_are_all_blank_is_sent_and_says_nothing() -> None:

@@ -71,9 +71,8 @@ GROWING = body([node("Expand", "sum other", "next")], "at go sum other", "go nex
 SCANNED = body([node("Add", "state row", "next")], "state row", "next next")
 
 
-@pytest.mark.parametrize(
-    ("nodes", "operator"),
-    [
+def test_what_sizes_and_what_does_not() -> None:
+    for nodes, operator in [
         ([node("Shape", "image", "s"), node("Expand", "one s", "e")], None),
         ([node("Expand", "image sizes", "e")], None),
         ([node("Expand", "one image", "e")], "Expand 'e'"),
@@ -96,10 +95,8 @@ SCANNED = body([node("Add", "state row", "next")], "state row", "next next")
             ],
             "Tile 't'",
         ),
-    ],
-)
-def test_what_sizes_and_what_does_not(nodes: list[NodeProto], operator: str | None) -> None:
-    assert found(*nodes) == operator
+    ]:
+        assert found(*nodes) == operator
 
 
 def test_bodies_in_bodies_cannot_take_forever() -> None:

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
@@ -21,36 +20,38 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_operators_do_what_numpy_does(layout: str) -> None:
-    image = LAYOUTS[layout]
-    for plain, decoded in itertools.product(usual(image), (None, (6, 10))):
-        preprocessing = Preprocessing(
-            plain.name, plain.normalization, plain.order, "stretch", decoded
-        )
-        size = preprocessing.decoded_size(image)
-        pixels = np.random.default_rng(0).integers(
-            0, 256, (2, image.channels, *size), dtype=np.uint8
-        )
-        part = preprocessing.part("image", "native", image)
-        graph = helper.make_graph(
-            part.nodes,
-            "before",
-            [
-                helper.make_tensor_value_info(
-                    "image", TensorProto.UINT8, ["N", image.channels, *size]
-                )
-            ],
-            [helper.make_tensor_value_info("native", image.elem_type, ["N", *image.shape])],
-            part.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        onnx.checker.check_model(model)
-        (found,) = ReferenceEvaluator(model).run(None, {"image": pixels})
-        expected = image.arrange(preprocessing.apply(pixels, image))
-        assert found.dtype == expected.dtype
-        assert found.shape == expected.shape
-        assert np.abs(found.astype(float) - expected.astype(float)).max() < 1e-5
+def test_operators_do_what_numpy_does() -> None:
+    for layout in LAYOUTS:
+        image = LAYOUTS[layout]
+        for plain, decoded in itertools.product(usual(image), (None, (6, 10))):
+            preprocessing = Preprocessing(
+                plain.name, plain.normalization, plain.order, "stretch", decoded
+            )
+            size = preprocessing.decoded_size(image)
+            pixels = np.random.default_rng(0).integers(
+                0, 256, (2, image.channels, *size), dtype=np.uint8
+            )
+            part = preprocessing.part("image", "native", image)
+            graph = helper.make_graph(
+                part.nodes,
+                "before",
+                [
+                    helper.make_tensor_value_info(
+                        "image", TensorProto.UINT8, ["N", image.channels, *size]
+                    )
+                ],
+                [helper.make_tensor_value_info("native", image.elem_type, ["N", *image.shape])],
+                part.constants,
+            )
+            model = helper.make_model(
+                graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+            )
+            onnx.checker.check_model(model)
+            (found,) = ReferenceEvaluator(model).run(None, {"image": pixels})
+            expected = image.arrange(preprocessing.apply(pixels, image))
+            assert found.dtype == expected.dtype
+            assert found.shape == expected.shape
+            assert np.abs(found.astype(float) - expected.astype(float)).max() < 1e-5
 
 
 def test_the_usual_ones_by_hand() -> None:

@@ -187,7 +187,7 @@ def test_other_formats_have_one_frame_and_animations_none_to_choose() -> None:
     assert decode(stream.getvalue(), SPEC).max() == 0  # as ever: the first
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "every", "٣", "1" * 10, " 1"])
-def test_what_chooses_no_frame_is_told_so(text: str) -> None:
-    with pytest.raises(ValueError, match="chooses no frame"):
-        read_choice(text)
+def test_what_chooses_no_frame_is_told_so() -> None:
+    for text in ["0", "-1", "1.5", "", "every", "٣", "1" * 10, " 1"]:
+        with pytest.raises(ValueError, match="chooses no frame"):
+            read_choice(text)

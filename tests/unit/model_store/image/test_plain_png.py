@@ -58,9 +58,8 @@ def test_a_plain_file_has_the_pixels_that_pillow_reads(mode: str, size: tuple[in
             assert plain.needed_bytes >= 4 * size[0] * size[1]
 
 
-@pytest.mark.parametrize(
-    ("what", "data"),
-    [
+def test_what_is_unusual_is_left_to_pillow() -> None:
+    for _what, data in [
         ("transparent", png("RGBA")),
         ("gray with transparency", png("LA")),
         ("a palette", png("P")),
@@ -80,10 +79,8 @@ def test_a_plain_file_has_the_pixels_that_pillow_reads(mode: str, size: tuple[in
         ("more after its end", png() + b"x"),
         ("a wrong checksum of the header", png()[:29] + b"\0\0\0\0" + png()[33:]),
         ("a chunk longer than the file", png()[:33] + b"\x7f\xff\xff\xff" + png()[37:]),
-    ],
-)
-def test_what_is_unusual_is_left_to_pillow(what: str, data: bytes) -> None:
-    assert read_plain_png(data, max_pixels=NO_LIMIT) is None
+    ]:
+        assert read_plain_png(data, max_pixels=NO_LIMIT) is None
 
 
 def test_limits_are_left_to_the_usual_check_and_the_rest_is_decoded_alike() -> None:

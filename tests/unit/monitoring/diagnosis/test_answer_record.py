@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import pytest
-
 from monitoring.diagnosis.answer_record import AnswerRecord, shown
 
 
@@ -24,9 +22,8 @@ def record(**changes: Any) -> AnswerRecord:
     return AnswerRecord(**(values | changes))
 
 
-@pytest.mark.parametrize(
-    ("changes", "is_doubtful"),
-    [
+def test_enough_labels_or_an_alarm_make_a_confidence_doubtful() -> None:
+    for changes, is_doubtful in [
         ({}, True),  # right 78 times in 100
         ({"labeled": 60, "right": 55, "served": 60}, False),
         ({"labeled": 60, "right": 55, "alarm": True}, True),
@@ -38,15 +35,11 @@ def record(**changes: Any) -> AnswerRecord:
             {"confidence": 0.932, "labeled": 100_000, "right": 90_000, "mean_confidence": 0.9},
             False,
         ),
-    ],
-)
-def test_enough_labels_or_an_alarm_make_a_confidence_doubtful(
-    changes: dict[str, Any], is_doubtful: bool
-) -> None:
-    found = record(**changes)
-    assert found.is_doubtful is is_doubtful
-    assert ("Do not rely" in found.sentences) is is_doubtful
-    assert (" in 100" in found.sentences) is (found.labeled >= 30)
+    ]:
+        found = record(**changes)
+        assert found.is_doubtful is is_doubtful
+        assert ("Do not rely" in found.sentences) is is_doubtful
+        assert (" in 100" in found.sentences) is (found.labeled >= 30)
 
 
 def test_a_confidence_is_never_shown_as_certainty() -> None:

@@ -6,14 +6,11 @@ from monitoring.diagnosis.windows import Window, read_window
 from monitoring.errors import QueryInvalid
 
 
-@pytest.mark.parametrize(
-    "window",
-    [
+def test_windows_that_cannot_be_are_refused() -> None:
+    for window in [
         *("", "day", "days", "days:0", "days:10001", "promotions", "1 day"),
         *("last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99),
-    ],
-)
-def test_windows_that_cannot_be_are_refused(window: str) -> None:
-    with pytest.raises(QueryInvalid):
-        read_window(window)
-    assert read_window("days:30") == Window("days", 30)
+    ]:
+        with pytest.raises(QueryInvalid):
+            read_window(window)
+        assert read_window("days:30") == Window("days", 30)

@@ -117,12 +117,10 @@ def test_quotes_that_never_close_hold_no_more_than_a_row() -> None:
     assert {row.item["label"] for row in rows[1:]} == {"normal"}
 
 
-@pytest.mark.parametrize(
-    "header", [b"", b"\n", b"label,label\n", b"label,age\n", b'"label\n', b"\xff\n", b"0,1\n"]
-)
-def test_a_header_that_is_none_is_refused(header: bytes) -> None:
-    with pytest.raises(TableInvalid):
-        read(CsvReader(COLUMNS), header, [])
+def test_a_header_that_is_none_is_refused() -> None:
+    for header in [b"", b"\n", b"label,label\n", b"label,age\n", b'"label\n', b"\xff\n", b"0,1\n"]:
+        with pytest.raises(TableInvalid):
+            read(CsvReader(COLUMNS), header, [])
 
 
 @pytest.mark.slow

@@ -74,18 +74,15 @@ async def test_the_answer_of_a_replica_is_passed_on_without_the_marks() -> None:
     assert b"".join(each["body"] for each in got[1:]) == b"Internal Server Error"
 
 
-@pytest.mark.parametrize(
-    "app",
-    [
+async def test_where_no_replica_answered_the_client_gets_json() -> None:
+    for app in [
         *(as_ray_does(status) for status in (404, 500, 503)),
         *(failing(error) for error in (KeyError("the node"), asyncio.CancelledError(), None)),
-    ],
-)
-async def test_where_no_replica_answered_the_client_gets_json(app: Any) -> None:
-    start, body = await ask(app, "/predictions/m")
-    assert start["status"] == 503
-    assert (b"retry-after", b"1") in start["headers"]
-    assert json.loads(body["body"])["error"] == "replica_lost"
+    ]:
+        start, body = await ask(app, "/predictions/m")
+        assert start["status"] == 503
+        assert (b"retry-after", b"1") in start["headers"]
+        assert json.loads(body["body"])["error"] == "replica_lost"
 
 
 async def test_an_answer_that_breaks_off_is_not_completed() -> None:

@@ -41,13 +41,17 @@ def form(*files: bytes) -> bytes:
     return b"".join(parts) + b"--xyz--\r\n"
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [b"", b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream", BOUNDARY, CURL],
-)
-def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) -> None:
-    headers = [(b"content-type", content_type)] if content_type else []
-    assert read_head(headers, limit_bytes=10).content_type == content_type
+def test_images_raw_bytes_forms_and_silence_are_accepted() -> None:
+    for content_type in [
+        b"",
+        b"image/png",
+        b"IMAGE/JPEG; q=1",
+        b"application/octet-stream",
+        BOUNDARY,
+        CURL,
+    ]:
+        headers = [(b"content-type", content_type)] if content_type else []
+        assert read_head(headers, limit_bytes=10).content_type == content_type
 
 
 def test_what_a_head_may_not_say_is_refused() -> None:

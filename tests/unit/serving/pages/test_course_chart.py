@@ -102,14 +102,21 @@ def test_the_narrow_chart_and_the_file_say_the_same() -> None:
     assert course_chart(course([]), ()) is None
 
 
-@pytest.mark.parametrize(
-    ("labels", "middle"),
-    [(20, "10"), (64, "30"), (300, "150"), (6_834, "3,500"), (41_170, "20,000")],
-)
-def test_the_label_in_the_middle_has_a_round_number(labels: int, middle: str) -> None:
-    svg = drawn(course([0.1] * labels))
-    places = [text for text in svg.iter("text") if "(2" in (text.text or "")]
-    assert [(text.text or "").partition(" (")[0] for text in places] == ["1", middle, f"{labels:,}"]
-    x = [float(text.attrib["x"]) for text in places]
-    assert x[0] < x[1] < x[2]
-    assert abs(x[1] - (x[0] + x[2]) / 2) < (x[2] - x[0]) / 8
+def test_the_label_in_the_middle_has_a_round_number() -> None:
+    for labels, middle in [
+        (20, "10"),
+        (64, "30"),
+        (300, "150"),
+        (6_834, "3,500"),
+        (41_170, "20,000"),
+    ]:
+        svg = drawn(course([0.1] * labels))
+        places = [text for text in svg.iter("text") if "(2" in (text.text or "")]
+        assert [(text.text or "").partition(" (")[0] for text in places] == [
+            "1",
+            middle,
+            f"{labels:,}",
+        ]
+        x = [float(text.attrib["x"]) for text in places]
+        assert x[0] < x[1] < x[2]
+        assert abs(x[1] - (x[0] + x[2]) / 2) < (x[2] - x[0]) / 8

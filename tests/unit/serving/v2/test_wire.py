@@ -29,21 +29,18 @@ def test_honest_requests_pass() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "flood",
-    [
+def test_a_flood_of_fields_is_refused() -> None:
+    for flood in [
         b"\x2a\x00",  # empty inputs
         b"\x3a\x00",  # empty raw contents
         b"\x32\x00",  # empty outputs
         b"\x78\x01",  # an unknown number
         b"\x79" + bytes(8),
         b"\x7d" + bytes(4),
-    ],
-)
-def test_a_flood_of_fields_is_refused(flood: bytes) -> None:
-    check_fields(flood * FIELDS_LIMIT)
-    with pytest.raises(MalformedRequest, match="over 10,000 fields"):
-        check_fields(flood * (FIELDS_LIMIT + 1))
+    ]:
+        check_fields(flood * FIELDS_LIMIT)
+        with pytest.raises(MalformedRequest, match="over 10,000 fields"):
+            check_fields(flood * (FIELDS_LIMIT + 1))
 
 
 def test_elements_are_counted_too() -> None:

@@ -280,20 +280,17 @@ class TestOptions:
         both = build_objective("dca+mmce", LossSettings(options={"dca.beta": 3, "mmce.beta": 5}))
         assert [each.beta for each in both.terms[1:]] == [3, 5]  # type: ignore[attr-defined]
 
-    @pytest.mark.parametrize(
-        ("name", "key", "value"),
-        [
+    def test_an_invalid_option_is_refused(self) -> None:
+        for name, key, value in [
             ("dca", "gamma", 1.0),
             ("ce", "beta", 1.0),
             ("focal+dca", "dca.gamma", 1.0),
             ("dca", "beta", -1.0),
             ("dca", "beta", float("nan")),
             ("label-smoothing", "smoothing", 1.5),
-        ],
-    )
-    def test_an_invalid_option_is_refused(self, name: str, key: str, value: float) -> None:
-        with pytest.raises(BadLoss, match=key.rpartition(".")[2]):
-            build_objective(name, LossSettings(options={key: value}))
+        ]:
+            with pytest.raises(BadLoss, match=key.rpartition(".")[2]):
+                build_objective(name, LossSettings(options={key: value}))
 
 
 def test_every_loss_is_documented_with_source_and_defaults() -> None:

@@ -129,20 +129,15 @@ def trained(
     )
 
 
-@pytest.mark.parametrize(
-    ("weights", "recall", "rise", "validation", "kept"),
-    [
+def test_rare_classes_are_found_where_that_costs_no_more_than_noise() -> None:
+    for weights, recall, rise, validation, kept in [
         ("balanced", 0.7, 0.04, "folds", 1),
         ("balanced", 0.5, 0.04, "folds", 0),  # finds less
         ("balanced", 0.7, 0.06, "folds", 0),  # costs more than a standard error
         ("natural", 0.7, 0.04, "folds", 0),
         ("balanced", 0.7, 0.04, "split", 0),
-    ],
-)
-def test_rare_classes_are_found_where_that_costs_no_more_than_noise(
-    weights: str, recall: float, rise: float, validation: str, kept: int
-) -> None:
-    best = trained("natural", 0.6, 0, validation=validation)
-    other = trained(weights, recall, rise, validation=validation)
-    for order in ((best, other), (other, best)):
-        assert choose(order) is (best, other)[kept]
+    ]:
+        best = trained("natural", 0.6, 0, validation=validation)
+        other = trained(weights, recall, rise, validation=validation)
+        for order in ((best, other), (other, best)):
+            assert choose(order) is (best, other)[kept]
