@@ -17,22 +17,20 @@ def sums_of(pairs: list[tuple[float, bool]]) -> BinSums:
     return BinSums.from_predictions([p for p, _ in pairs], [c for _, c in pairs])
 
 
-@pytest.mark.parametrize("many", [1, 1000], ids=["one", "many"])
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("k", range(1, BIN_COUNT + 1))
-def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(
-    k: int, kind: type[np.floating], many: int
-) -> None:
-    edge = (np.array(k) / BIN_COUNT).astype(kind)
-    below, above = np.nextafter(edge, kind(0)), np.nextafter(edge, kind(2))
-    if kind is np.float64:  # the nearest float32 number counts as the edge too
-        above = np.nextafter(max(edge, np.float64(np.float32(edge))), 2)
-    assert (bin_index(np.full(many, edge)) == k - 1).all()
-    assert (bin_index(np.full(many, below)) == k - 1).all()
-    if k < BIN_COUNT:
-        assert (bin_index(np.full(many, above)) == k).all()
-        assert bin_of(float(above)) == k
-    assert (bin_of(float(edge)), bin_of(float(below))) == (k - 1, k - 1)
+def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own() -> None:
+    for many in [1, 1000]:
+        for kind in [np.float32, np.float64]:
+            for k in range(1, BIN_COUNT + 1):
+                edge = (np.array(k) / BIN_COUNT).astype(kind)
+                below, above = np.nextafter(edge, kind(0)), np.nextafter(edge, kind(2))
+                if kind is np.float64:  # the nearest float32 number counts as the edge too
+                    above = np.nextafter(max(edge, np.float64(np.float32(edge))), 2)
+                assert (bin_index(np.full(many, edge)) == k - 1).all()
+                assert (bin_index(np.full(many, below)) == k - 1).all()
+                if k < BIN_COUNT:
+                    assert (bin_index(np.full(many, above)) == k).all()
+                    assert bin_of(float(above)) == k
+                assert (bin_of(float(edge)), bin_of(float(below))) == (k - 1, k - 1)
 
 
 @pytest.mark.parametrize("outside", [-1e-9, 1.0000001, np.nan])

@@ -162,16 +162,16 @@ def test_one_that_warns_of_it_does_change_classes(kind: type[Calibrator]) -> Non
     assert (kind.fit(logits, labels)(logits).argmax(axis=1) != logits.argmax(axis=1)).any()
 
 
-@pytest.mark.parametrize("kind", [kind for name, kind in ALL_CALIBRATORS.items() if name != "none"])
-@pytest.mark.parametrize(
-    ("logits", "labels"),
-    [(np.empty((0, 3)), []), ([[0.0, 1.0]], [2]), ([[0.0, 1.0]], [0, 1]), ([[0.0, np.nan]], [0])],
-)
-def test_what_cannot_be_fitted_is_refused(
-    kind: type[Calibrator], logits: npt.ArrayLike, labels: list[int]
-) -> None:
-    with pytest.raises(ValueError, match=r"label|finite"):
-        kind.fit(logits, labels)
+def test_what_cannot_be_fitted_is_refused() -> None:
+    for kind in [kind for name, kind in ALL_CALIBRATORS.items() if name != "none"]:
+        for logits, labels in [
+            (np.empty((0, 3)), []),
+            ([[0.0, 1.0]], [2]),
+            ([[0.0, 1.0]], [0, 1]),
+            ([[0.0, np.nan]], [0]),
+        ]:
+            with pytest.raises(ValueError, match=r"label|finite"):
+                kind.fit(logits, labels)
 
 
 @pytest.mark.parametrize("kind", [Histogram, Isotonic])

@@ -39,11 +39,11 @@ def scipy_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.in
     return math.exp(found.x)
 
 
-@pytest.mark.parametrize("true_temperature", [0.2, 0.7, 1.0, 2.5, 9.0])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_optimum_is_scipys(true_temperature: float, seed: int) -> None:
-    answers = answers_at(true_temperature, seed)
-    assert fit_temperature(*answers) == pytest.approx(scipy_temperature(*answers), rel=1e-6)
+def test_the_optimum_is_scipys() -> None:
+    for true_temperature in [0.2, 0.7, 1.0, 2.5, 9.0]:
+        for seed in range(3):
+            answers = answers_at(true_temperature, seed)
+            assert fit_temperature(*answers) == pytest.approx(scipy_temperature(*answers), rel=1e-6)
 
 
 @pytest.mark.slow

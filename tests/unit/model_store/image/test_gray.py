@@ -17,9 +17,8 @@ def windowed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("kind", "low", "high"),
-    [
+def test_a_window_gives_each_stored_value_its_gray() -> None:
+    for kind, low, high in [
         (np.uint8, 0, 2**8),
         (np.int8, -(2**7), 2**7),
         (np.uint16, 0, 2**16),
@@ -29,18 +28,14 @@ def windowed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         (np.uint32, 2**20, 2**20 + 2**16),
         (np.int32, -(2**16) - 5, -5),
         (np.int32, -(2**20), 2**20),
-    ],
-)
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 700)])
-def test_a_window_gives_each_stored_value_its_gray(
-    kind: type[np.integer], low: int, high: int, shape: tuple[int, int]
-) -> None:
-    pixels = np.random.default_rng(0).integers(low, high, shape).astype(kind)
-    pixels.flat[0], pixels.flat[-1] = low, high - 1
-    dataset = Dataset()
-    dataset.RescaleSlope, dataset.RescaleIntercept = "0.5", "-100"
-    expected = windowed(pixels.astype(np.float64) * 0.5 - 100)
-    assert np.array_equal(as_gray(pixels, dataset, WINDOW), expected)
+    ]:
+        for shape in [(1, 1), (3, 5), (300, 700)]:
+            pixels = np.random.default_rng(0).integers(low, high, shape).astype(kind)
+            pixels.flat[0], pixels.flat[-1] = low, high - 1
+            dataset = Dataset()
+            dataset.RescaleSlope, dataset.RescaleIntercept = "0.5", "-100"
+            expected = windowed(pixels.astype(np.float64) * 0.5 - 100)
+            assert np.array_equal(as_gray(pixels, dataset, WINDOW), expected)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int16])

@@ -133,14 +133,14 @@ def test_a_quote_that_stays_open_costs_no_more_than_the_lines_do(piece: bytes) -
     assert time.process_time() - started_s < 5
 
 
-@pytest.mark.parametrize("piece", [b"1\n", b"\n", b"{\n", b"\r\n"])
-@pytest.mark.parametrize("reader", [lambda: NdjsonReader(int), lambda: CsvReader(COLUMNS)])
-def test_a_table_of_rubbish_ends_early(piece: bytes, reader: Any) -> None:
-    table = reader()
-    if isinstance(table, CsvReader):
-        table.feed(b"label,source\n")
-    elif piece == b"1\n":
-        piece = b"x\n"
-    table.feed(piece * UNREAD_LIMIT)
-    with pytest.raises(TableInvalid):
-        table.feed(piece)
+def test_a_table_of_rubbish_ends_early() -> None:
+    for piece in [b"1\n", b"\n", b"{\n", b"\r\n"]:
+        for reader in [lambda: NdjsonReader(int), lambda: CsvReader(COLUMNS)]:
+            table = reader()
+            if isinstance(table, CsvReader):
+                table.feed(b"label,source\n")
+            elif piece == b"1\n":
+                piece = b"x\n"
+            table.feed(piece * UNREAD_LIMIT)
+            with pytest.raises(TableInvalid):
+                table.feed(piece)
