@@ -23,7 +23,7 @@ from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, ClassKey
 
 CLASS_LIMIT = 16
 _BYTES_LIMIT = 4 * CLASS_LIMIT
-_FEW_BYTES = 64
+_FEW_BYTES = 128
 _AT_ONCE = 4_096  # answers that are collected
 _COUNTS = frozenset({"counts"})
 
@@ -88,8 +88,9 @@ class ClassChanges:
                 for true, p in enumerate(array("f", probabilities)):
                     truth = int(true == label)
                     if p or truth:
-                        terms = (p, p * p, truth / FIXED_POINT, (truth - p) ** 2)
-                        self._count(group, true, [round(term * FIXED_POINT) for term in terms])
+                        error = round((truth - p) ** 2 * FIXED_POINT) if group.sign else 0
+                        both = round(p * FIXED_POINT), round(p * p * FIXED_POINT)
+                        self._count(group, true, (*both, truth, error))
             return
         self._fold_many(*zip(*waiting, strict=True))
 
