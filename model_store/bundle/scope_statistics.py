@@ -1,9 +1,9 @@
 """Statistics of an image itself for the scope check, as nodes of a graph: no network is asked.
 
-They are the logs of mean absolute 4 x 4 cosine coefficients of the gray image, which tell noise,
-blur, compression and rescaling; the gray means of 4 x 4 parts, which tell where what is; and, in
-color, the channels' means. A network's maps see little of this if they were trained for something
-else, or on few images (docs/results.md).
+They are logs of mean absolute 4 x 4 cosine coefficients of the gray image, which tell noise, blur,
+compression and rescaling; logs of the channels' means; and gray means of 4 x 4 parts, which tell
+where what is. A network's maps see little of this if they were trained for something else, or on
+few images (docs/results.md). Of large images a part of the pixels is looked at, evenly spread.
 """
 
 from functools import lru_cache
@@ -17,7 +17,9 @@ from model_store.bundle.graph_part import GraphPart
 from model_store.runtime import ort
 
 BLOCK: Final = 4
+MOST_BLOCKS: Final = 28  # in a row or column
 PARTS: Final = 4
+MOST_PIXELS: Final = 7  # of a part, in a row or column
 FAINT: Final = 1e-3  # of the gray range; fainter detail counts as none
 _IMAGE, _OPSET = "image", 17
 
@@ -27,28 +29,30 @@ def add_statistics(part: GraphPart, image: str, channels: int, height: int, widt
     output, float32 (N, S). They mean the same in every opset that a bundle may have.
     """
     pixels = part.add("Cast", image, to=TensorProto.FLOAT)
-    missing = [max(0, BLOCK - height), max(0, BLOCK - width)]
-    waves = part.add(
-        "Conv", pixels, _waves(channels), strides=[BLOCK, BLOCK], pads=[0, 0, *missing]
-    )
+    missing = [max(0, BLOCK - side) for side in (height, width)]
+    step = [BLOCK * max(1, side // (BLOCK * MOST_BLOCKS)) for side in (height, width)]
+    waves = part.add("Conv", pixels, _waves(channels), strides=step, pads=[0, 0, *missing])
     energy = part.add("GlobalAveragePool", part.add("Abs", waves))
-    sides = [max(1, height // PARTS), max(1, width // PARTS)]
-    mean = np.full((1, channels, *sides), 1 / (255 * channels * np.prod(sides)), np.float32)
-    seen = [
-        part.add("Log", part.add("Add", energy, np.array(FAINT, np.float32))),
-        part.add("Conv", pixels, mean, strides=sides),
-        *([part.add("GlobalAveragePool", pixels)] if channels > 1 else []),
-    ]
-    return part.add("Concat", *(part.add("Flatten", each) for each in seen), axis=1)
+    logs = part.add("Log", part.add("Add", energy, np.array(FAINT, np.float32)))
+    sides = [max(1, side // PARTS) for side in (height, width)]
+    seen = [min(side, MOST_PIXELS) for side in sides]
+    gray = np.full((1, channels, *seen), 1 / (255 * channels * np.prod(seen)), np.float32)
+    apart = [side // count for side, count in zip(sides, seen, strict=True)]
+    means = part.add("Conv", pixels, gray, strides=sides, dilations=apart)
+    return part.add("Concat", *(part.add("Flatten", each) for each in (logs, means)), axis=1)
 
 
 def _waves(channels: int) -> npt.NDArray[np.float32]:
-    """The 15 cosine patterns (15, C, 4, 4) that are no constant, orthonormal on gray in [0, 1]."""
+    """The 15 cosine patterns of gray that are no constant, orthonormal on values in [0, 1], and the
+    mean of each channel: (15 + C, C, 4, 4).
+    """
     places = np.arange(BLOCK)
     cosine = np.cos(np.pi * (places + 0.5) * places[:, None] / BLOCK) * np.sqrt(2 / BLOCK)
     cosine[0] = np.sqrt(1 / BLOCK)
     patterns = np.einsum("ux,vy->uvxy", cosine, cosine).reshape(-1, 1, BLOCK, BLOCK)[1:]
-    return (np.repeat(patterns, channels, axis=1) / (255 * channels)).astype(np.float32)
+    gray = np.repeat(patterns, channels, axis=1) / channels
+    means = np.eye(channels)[..., None, None] * np.full((BLOCK, BLOCK), 1 / BLOCK**2)
+    return (np.concatenate([gray, means]) / 255).astype(np.float32)
 
 
 def statistics(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
