@@ -184,7 +184,6 @@ def _remedies(
     going_on = [place for place, each in enumerate(deviations) if each.until is None]
     if not going_on:
         return ()
-    found, stream = course.outcome.found, course.outcome.stream
-    groups = {deviations[at].group: found[at].best.members(stream) for at in going_on}
+    groups = {deviations[at].group: _affected(course, at) for at in going_on}
     since = course.served.served_s >= min(deviations[at].since.likeliest for at in going_on)
-    return remedies_of(course.served, stream.weight, groups, since, mix)
+    return remedies_of(course.served, course.outcome.stream.weight, groups, since, mix)

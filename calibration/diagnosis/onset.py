@@ -53,7 +53,7 @@ _LOG_ENDS = (-1.5, -1.1, -0.8, -0.6, -0.4, -0.25, 0.25, 0.5, 0.8)
 # half on the scan's alternatives, half on shifts of all sizes
 _STEP_PRIOR = np.append(SHAPE_PRIOR, np.full(len(_SHIFTS), -math.log(len(_SHIFTS)))) - math.log(2)
 _GROWING = 0.05  # prior
-_CLEAR = math.log(50)
+_CLEAR = math.log(1000)  # an error that goes on may seem to have ended at 100 to 1
 _TAIL = 0.005  # outside each end of the interval: the shapes tried are not all there are
 
 
@@ -90,7 +90,7 @@ def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> DatedOnset
 
 
 def _has_healed(stream: Stream, found: Hypothesis) -> bool:
-    """Whether a window that has closed explains the labels 20 times better than an open one."""
+    """Whether a window that has closed explains the labels 1,000 times better than an open one."""
     if found.end == BLOCKS:
         return False
     is_open, closed = group_evidence(stream, found.members(stream))

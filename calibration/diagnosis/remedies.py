@@ -39,27 +39,26 @@ def remedies_of(
     Args:
         labeled: n labeled answers with probabilities.
         weight: (n,) what each label is worth.
-        groups: who is wrong, with the labels (n,) of the group.
-        since: (n,) the labels since the errors began, on which a remedy is fitted.
+        groups: who is wrong, with the labels (n,) of the group since its error began.
+        since: (n,) the labels since the first error began, on which a remedy for all is fitted.
         mix: the changed case mix; None if that has not changed.
     """
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
-    recent, worth, everyone = labeled.rows(np.flatnonzero(since)), weight[since], AnswerGroup(ALL)
-    rows = np.ones(len(recent), bool)
-    found = [_remedy(recent, worth, RemedyKind.ALL, everyone, rows, tuple(groups))]
+    everyone = AnswerGroup(ALL)
+    found = [_remedy(labeled, weight, RemedyKind.ALL, everyone, since, tuple(groups))]
     for group, rows in groups.items():
         if group != everyone:
-            found.append(_remedy(recent, worth, RemedyKind.GROUP, group, rows[since]))
+            found.append(_remedy(labeled, weight, RemedyKind.GROUP, group, rows))
     if mix is not None:
-        rows = np.flatnonzero(mix.rows)
-        effects = effects_of(labeled.rows(rows), weight[rows], mix.confidence[rows], mix.group)
+        mixed = np.flatnonzero(mix.rows)
+        effects = effects_of(labeled.rows(mixed), weight[mixed], mix.confidence[mixed], mix.group)
         found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects))
     return tuple(each for each in found if each)
 
 
 def _remedy(
-    recent: Answers,
+    labeled: Answers,
     weight: FloatArray,
     kind: RemedyKind,
     group: AnswerGroup,
@@ -70,7 +69,7 @@ def _remedy(
     chosen = np.flatnonzero(rows)
     if len(chosen) < _FEWEST_ROWS:
         return None
-    changed, worth = recent.rows(chosen), weight[chosen]
+    changed, worth = labeled.rows(chosen), weight[chosen]
     after = cross_fitted(changed, worth)
     return TriedRemedy(kind, group, effects_of(changed, worth, after, group, wrong))
 

@@ -9,6 +9,7 @@ from benchmarks.diagnosis.world import world
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.inference import infer
+from tests.scenes.world import DAY_S, World
 
 QUICK = (
     "calm",
@@ -94,3 +95,27 @@ def test_odd_answers_have_an_inference() -> None:
         for each in said.deviations:
             assert each.inside.n > 0
             assert each.since.earliest is None or each.since.earliest <= each.since.latest
+
+
+def test_a_chance_of_the_last_labels_is_no_healing() -> None:
+    """A growing site errs throughout; its last 76 labels happen to be right, at 160 to 1."""
+    rng, n = np.random.default_rng(21), 6_000
+    p = rng.dirichlet(rng.dirichlet(np.full(5, 2.0)) * 1.75 + 0.05, n).clip(1e-5)
+    p /= p.sum(axis=1, keepdims=True)
+    truth = (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, 4)
+    days = np.sort(-45 * rng.beta(1.3, 1.0, n))
+    world = World(tuple("abcde"), p, truth, days * DAY_S, rng)
+    grown = rng.random(n) < np.clip(world.day() / 90, 0.02, 0.6)
+    world.spoil(grown, 0.4)
+    found = infer(
+        Answers(
+            world.served_s,
+            world.confidence,
+            world.predicted,
+            world.right.astype(np.int64),
+            world.classes,
+            {"site": Tag(np.where(grown, 0, 1), ("G", "H"))},
+        )
+    )
+    (deviation,) = found.deviations
+    assert (deviation.group.values, deviation.until) == (("G",), None)

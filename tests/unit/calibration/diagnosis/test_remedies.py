@@ -1,6 +1,7 @@
 """What a remedy for all does to those who are right, and a remedy for a group to the group."""
 
 import numpy as np
+import pytest
 
 from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.facts import Inference, RemedyKind
@@ -27,6 +28,17 @@ def test_a_remedy_for_a_group_changes_nobody_else() -> None:
     assert "all" not in {each.group.key for each in group.effects}
     whole = next(each for each in group.effects if each.group == group.group)
     assert abs(whole.after) < abs(whole.before) / 2
+
+
+@pytest.mark.parametrize("name", ["everyone_and_one_site", "two_changes"])
+def test_a_remedy_for_a_group_is_tried_since_its_own_error(name: str) -> None:
+    said = said_of(name)
+    affected = {each.group: each.inside.n for each in said.deviations}
+    groups = [each for each in said.remedies if each.kind == RemedyKind.GROUP]
+    assert groups
+    for remedy in groups:
+        own = next(each for each in remedy.effects if each.group == remedy.group)
+        assert own.n == affected[remedy.group]
 
 
 def test_the_case_mix_is_a_remedy_where_it_explains() -> None:
