@@ -143,12 +143,14 @@ class Recorder:
     def recorded(
         self, watched_version_ids: Sequence[int], request_ids: Sequence[str]
     ) -> Future[dict[bytes, list[PredictionRow]]]:
-        """Find the answers of a version with these request ids, after all that waits before.
+        """Find the answers of a version with these request ids, after all that waits before, and
+        after commits of any process whose outcome is open.
 
         They are by the id of their image: one row, or one for each finding.
         """
 
         def find(connection: Connection) -> dict[bytes, list[PredictionRow]]:
+            lock(connection, Lock.REQUESTS)
             return by_image(recorded(connection, watched_version_ids, request_ids), self._versions)
 
         return self._submit(find, lambda _: None)

@@ -204,6 +204,26 @@ def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
         assert monitored.label(label(4)) == ["accepted"]
 
 
+def test_a_look_for_an_answer_waits_for_the_commit_that_was_given_up(
+    postgres: Cluster, url: str
+) -> None:
+    """The database goes on with it: a retry that did not see it would be a second answer."""
+
+    def somebody_waits() -> bool:
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+        return bool(row and row[0])
+
+    impatient, other = MonitoredModel(url, Clock(), timeout_s=2), MonitoredModel(url, Clock())
+    with closing(impatient), closing(other):
+        with postgres.without_standby():
+            with pytest.raises(OperationalError):
+                impatient.serve(make_row(1, request_id="scan-1"))
+            asked = other.recorder.recorded(other.watched_version_ids, ["scan-1"])
+            wait_until(lambda: asked.done() or somebody_waits())
+        assert list(asked.result()) == [make_row(1).prediction_id]
+
+
 def test_a_commit_of_many_slow_statements_has_one_limit(url: str) -> None:
     def slowly(connection: Connection) -> None:
         for _ in range(10):
