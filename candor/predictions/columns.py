@@ -34,7 +34,8 @@ LOOKED_FOR: Final = "looked_for"
 FILES: Final = (
     "file filename file_name filepath file_path image image_id image_file image_path path"
 )
-IDS: Final = f"{FILES} id index idx row prediction_id request_id uid uuid unnamed_0"
+ROW_IDS: Final = ("id", "prediction_id", "request_id", "uid", "uuid")
+IDS: Final = f"{FILES} {' '.join(ROW_IDS)} index idx row unnamed_0"
 
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
 _SCORE: Final = (

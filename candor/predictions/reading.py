@@ -42,7 +42,7 @@ def read_predictions(
     if not columns.repeated:
         return found
     said = (
-        f"{counted(columns.repeated, 'row')} with the file of an earlier row: they count as "
+        f"{counted(columns.repeated, 'row')} with the file or id of an earlier row: they count as "
         "independent rows. Remove copies, or keep them together with `--group`."
     )
     return replace(found, notes=(*found.notes, said))

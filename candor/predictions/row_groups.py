@@ -11,7 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from calibration.grouping import find_groups, prefix_pattern, repeats
-from candor.predictions.columns import FILES, NO_GROUP, ColumnWishes, TableColumns, plain_name
+from candor.predictions.columns import (
+    FILES,
+    NO_GROUP,
+    ROW_IDS,
+    ColumnWishes,
+    TableColumns,
+    plain_name,
+)
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.tables import read_rows
 
@@ -38,14 +45,15 @@ def with_groups(
         return columns
     others = [name for name in columns.unused if name not in known]
     names = [*([columns.group] if columns.group else []), *others]
-    cells = _cells(file, [*names, *([files] if files else [])])
+    row_id = files or next((name for name in columns.ids if plain_name(name) in ROW_IDS), None)
+    cells = _cells(file, [*names, *([row_id] if row_id else [])])
     used, asked = find_groups(cells)
     if asked is not None:
         raise _question(file, asked)
-    repeated = 0
     if used is None and files is not None:
         _ask_about_files(file, cells[files])
-        repeated = len(cells[files]) - len(set(cells[files]))
+    given = [cell for cell in cells[row_id] if cell] if used is None and row_id else []
+    repeated = len(given) - len(set(given))
     left = (*([columns.group] if columns.group else []), *columns.unused)
     unused = tuple(name for name in left if name != used)
     return replace(columns, group=used, unused=unused, repeated=repeated)

@@ -221,6 +221,8 @@ def read_scores(
         )
     ends, before = _ending(model, source)
     count, shares = scores.shape[1], _in_range(scores)
+    if not shares:
+        _refuse_scaled(source, scores)
     bounded = shares and not _gives_any_number(model, source)
     if count > 1 and (shown := _sums_to_one(scores, shares=shares, ends=ends)):
         if reading == "findings":
@@ -295,6 +297,18 @@ def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, ends: str | N
     if scores.max() <= SUMS_TO_ONE and (np.abs(np.exp(scores).sum(axis=1) - 1).max() < SUMS_TO_ONE):
         return "logarithms of numbers that sum to 1"
     return ""
+
+
+def _refuse_scaled(source: ScoreOutput, scores: npt.NDArray[np.float64]) -> None:
+    """Refuse probabilities in percent or of another total than 1, which would pass for logits."""
+    totals = scores.sum(axis=1)
+    total, differ = totals.mean(), np.ptp(scores, axis=0).max() > 0
+    if scores.min() >= 0 and differ and np.ptp(totals) < SUMS_TO_ONE * total:
+        raise ForeignModelRefused(
+            f"the {scores.shape[1]} scores of its output '{source.output}' always add up to "
+            f"{total:.4g}, as probabilities times {total:.4g} do: export the model without this "
+            "factor"
+        )
 
 
 def _log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -47,7 +47,12 @@ class PreprocessingTrial:
         return len(self.losses)
 
     def is_likelier_than(self, other: "PreprocessingTrial") -> bool:
-        """Whether its NLL is lower, on the same images, by more than chance."""
+        """Whether its NLL is lower, on the same images, by more than chance.
+
+        Where both are always right, any NLL can be had by a temperature, so they do not differ.
+        """
+        if self.accuracy == other.accuracy == 1:
+            return False
         lower = other.losses - self.losses
         error = lower.std(ddof=1) / np.sqrt(len(lower)) if len(lower) > 1 else np.inf
         return bool(lower.mean() > CHANCE * error + ROUNDING)

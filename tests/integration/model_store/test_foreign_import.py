@@ -68,6 +68,15 @@ def test_a_note_names_preprocessings_that_the_images_do_not_tell_apart(tmp_path:
     assert not [each for each in given["notes"] if "do not tell" in each]
 
 
+def test_images_that_all_are_right_do_not_tell_preprocessings_apart(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    done = imported(path, "--data", str(labeled_folder(tmp_path / "labeled")))
+    perfect = [each for each in done["tried"] if each["accuracy"] == 1]
+    assert len({each["nll"] for each in perfect}) > 1
+    (doubt,) = [each for each in done["notes"] if "do not tell" in each]
+    assert all(each in doubt for each in ("raw", "unit", "--normalize"))
+
+
 def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     folder = labeled_folder(tmp_path / "labeled", images=30)

@@ -116,6 +116,15 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "EPContext",
     ),
+    "percent": (
+        model(
+            *linear("Softmax")[:2],
+            node("Softmax", "logits", "shares"),
+            node("Mul", "shares hundred", "scores"),
+            constants={"hundred": np.float32(100)},
+        ),
+        "add up to 100",
+    ),
     "segmentation": (
         model(
             node("Conv", "pixels kernel", "scores"),

@@ -186,7 +186,10 @@ def test_a_table_that_leaves_something_open_says_what_to_do(tmp_path: Path, name
         read_predictions(tmp_path / file)
 
 
-def test_copies_are_said(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(str(READ["copies of rows"][1]))
+@pytest.mark.parametrize("header", ["file", "id"])
+def test_copies_are_said(tmp_path: Path, header: str) -> None:
+    content = str(READ["copies of rows"][1])
+    assert content.startswith("file")
+    (tmp_path / "a.csv").write_text(content.replace("file", header, 1))
     read = read_predictions(tmp_path / "a.csv")
-    assert any("20 rows with the file of an earlier row" in note for note in read.notes)
+    assert any("20 rows with the file or id of an earlier row" in note for note in read.notes)
