@@ -87,7 +87,7 @@ REASONS: Final = {
     StateReason.HEALED: "the error has ended",
     StateReason.CORRECTED: "the labels that raised the alarm have been corrected",
     StateReason.NOT_BORNE_OUT: "current labels show no error",
-    StateReason.WATCH_ALONE: "something changed lately, too few labels show who is affected",
+    StateReason.WATCH_ALONE: "something changed lately, and too few labels show who is affected",
     StateReason.NO_ANSWERS: "no answer for {answers_age}",
     StateReason.LABELS_OLD: "no label for answers of the last {labels_age}",
     StateReason.NO_LABELS: "no answer has a label",
