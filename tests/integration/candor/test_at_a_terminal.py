@@ -147,9 +147,8 @@ def test_a_terminal_gets_hints_and_a_pipe_only_text(
         assert "Next:" not in plain
 
 
-@pytest.mark.parametrize("stop_at", ["Starting", "train "])
-def test_ctrl_c_leaves_no_trace(stop_at: str, images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_trace(images: Path, tmp_path: Path) -> None:
     words = ("train", images, *QUICK, "--epochs", 100_000, "--out", tmp_path / "run")
-    shown = at_a_terminal(*words, stop_at=stop_at, code=130)
+    shown = at_a_terminal(*words, stop_at="train ce", code=130)
     assert "Traceback" not in shown
     assert "━" not in "".join(lines_left(shown))
