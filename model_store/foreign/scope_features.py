@@ -20,7 +20,7 @@ from model_store.bundle.scope_card import ScopeCard
 from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
 from model_store.bundle.scope_statistics import statistics
-from model_store.bundle.scope_taps import WIDEST, chosen_taps
+from model_store.bundle.scope_taps import chosen_taps
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import UnlabeledImages, decoded
 from model_store.foreign.sandbox import Sandbox, SandboxSession
@@ -137,12 +137,10 @@ def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
 
 
 def _row(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
-    """The features [N, C] of a tap; of very many, an evenly spread part."""
+    """The features [N, C] of a tap."""
     row = part.add("Cast", tap.tensor, to=TensorProto.FLOAT)
     if tap.axes:
         row = reduced(proto, part, "ReduceMean", row, axes=tap.axes, keepdims=0)
-    if tap.size > WIDEST:
-        row = part.add("Gather", row, _spread(np.arange(tap.size), WIDEST), axis=1)
     return row
 
 

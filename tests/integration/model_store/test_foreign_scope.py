@@ -1,4 +1,4 @@
-"""An imported graph gets a scope check if it shows features and there are images to fit it on."""
+"""An imported graph gets a scope check if there are images to fit it on."""
 
 import json
 from pathlib import Path
@@ -19,23 +19,23 @@ CHANNELS = 6
 
 
 def convolutions() -> tuple[list[Any], dict[str, Any]]:
-    """Two convolutions, a mean, and a product: what most classifiers are made of."""
+    """Fourteen convolutions, a mean, and a product: what most classifiers are made of."""
     random = np.random.default_rng(0)
-    nodes = [
-        helper.make_node("Conv", ["pixels", "first"], ["a"], strides=[2, 2]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "second"], ["c"]),
-        helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+    shapes = [(CHANNELS, 3, 3, 3), *[(CHANNELS, CHANNELS, 1, 1)] * 13]
+    weights = {f"w{place}": random.normal(0, 0.5, shape) for place, shape in enumerate(shapes)}
+    nodes = []
+    for place, name in enumerate(weights):
+        given = f"map{place}" if place else "pixels"
+        stride = 1 if place else 2
+        nodes.append(helper.make_node("Conv", [given, name], [f"c{place}"], strides=[stride] * 2))
+        nodes.append(helper.make_node("Relu", [f"c{place}"], [f"map{place + 1}"]))
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"map{len(weights)}"], ["e"]),
         helper.make_node("Flatten", ["e"], ["f"]),
         helper.make_node("MatMul", ["f", "last"], ["scores"]),
     ]
-    constants = {
-        "first": random.normal(0, 0.3, (CHANNELS, 3, 3, 3)).astype(np.float32),
-        "second": random.normal(0, 0.3, (CHANNELS, CHANNELS, 3, 3)).astype(np.float32),
-        "last": random.normal(0, 1, (CHANNELS, 3)).astype(np.float32),
-    }
-    return nodes, constants
+    constants = weights | {"last": random.normal(0, 1, (CHANNELS, 3))}
+    return nodes, {name: value.astype(np.float32) for name, value in constants.items()}
 
 
 def imported(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
@@ -73,6 +73,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
     data = labeled_folder(tmp_path / "labeled", images=40)
     _, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
     assert card.scope is not None
+    assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
     outputs = [each.name for each in onnx.load_model_from_string(graph).graph.output]
