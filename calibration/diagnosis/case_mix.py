@@ -55,7 +55,10 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
     best = min(mixes, key=lambda each: each.left)
     if best.left < STRONG and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
-    if best.group.key == ALL and _explained(outcome, best) > _PART:
+    if best.group.key == ALL and (
+        _explained(outcome, best) > _PART
+        or outcome.evidence - best.left > max(_PART, outcome.evidence / 2)
+    ):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
 

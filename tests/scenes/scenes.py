@@ -150,10 +150,11 @@ def _case_mix(seed: int) -> World:
     keep[late & (world.truth == 0)] = world.random.random((late & (world.truth == 0)).sum()) < (
         1 / odds
     )
-    return _only(world, keep)
+    return only(world, keep)
 
 
-def _only(world: World, keep: np.ndarray) -> World:
+def only(world: World, keep: np.ndarray) -> World:
+    """The world with these answers alone."""
     kept = World(
         world.classes,
         world.probabilities[keep],

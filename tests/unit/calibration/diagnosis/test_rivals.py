@@ -8,6 +8,7 @@ from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import Cause, RivalStatus
 from calibration.diagnosis.inference import infer
+from tests.scenes.scenes import only
 from tests.scenes.world import make_world
 
 CAUSES = (
@@ -52,3 +53,18 @@ def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> N
     said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, **given))
     status = {each.cause: each.status for each in said.rivals}
     assert status[Cause.CASE_MIX] == RivalStatus.RULED_OUT
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_case_mix_explains_its_part_beside_wrong_labels(seed: int) -> None:
+    """The class with fewer cases is answered too surely, the others too little: gaps cancel."""
+    w = make_world(seed, 8_000, classes=3, sureness=1.5)
+    fewer = (w.day() >= 30) & (w.truth == 0) & (w.random.random(8_000) < 0.75)
+    w = only(w, ~fewer)
+    wrong = w.random.random(len(w.truth)) < 0.03
+    label = np.where(wrong, (w.truth + 1) % 3, w.truth)
+    right = (label == w.predicted).astype(np.int64)
+    given = {"probabilities": w.probabilities, "label": label}
+    said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, **given))
+    status = {each.cause: each.status for each in said.rivals}
+    assert status[Cause.CASE_MIX] == RivalStatus.EXPLAINS_PART
