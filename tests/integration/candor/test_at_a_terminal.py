@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -40,9 +41,9 @@ def at_a_terminal(*words: object, columns: int = 80, stop_at: str = "", code: in
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=os.environ | {"TERM": "xterm"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "", "NO_COLOR": ""},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0) and None,
+        preexec_fn=_take_terminal,
     )
     os.close(theirs)
     written = bytearray()
@@ -58,6 +59,12 @@ def at_a_terminal(*words: object, columns: int = 80, stop_at: str = "", code: in
     shown = written.decode()
     assert started.wait() == code, shown
     return shown
+
+
+def _take_terminal() -> None:
+    """A shell's background jobs, such as these tests may be, ignore Ctrl-C, and so would a verb."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def in_a_pipe(*words: object) -> str:
