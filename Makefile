@@ -17,9 +17,6 @@ SERVING_EXTRAS := postgres s3 signatures
 FULL_EXTRAS := dicom grpc parquet traces
 TRAINING_EXTRAS := train dicom s3 signatures signing tensorboard
 TORCHSERVE_EXTRAS := torchserve s3 signatures
-# Where memory has room, tests write there: a third of their time was waiting for disks.
-IN_MEMORY := $(if $(TMPDIR),,$(shell grep ' /dev/shm ' /proc/mounts 2>/dev/null | grep -qv noexec \
-  && df --output=avail /dev/shm | awk '$$1 + 0 > 4000000 { print "TMPDIR=/dev/shm" }'))
 # Tests start hundreds of processes, and without files of bytecode each would compile all of Candor.
 unexport PYTHONDONTWRITEBYTECODE
 DOCKER ?= docker
@@ -38,8 +35,8 @@ demo: $(VENV)/.installed         ## run the whole cycle on real images (passes o
 check: lint           ## lint, then the quick unit and contract tests: a minute on two cores
 	$(PYTEST) -n 2 --hypothesis-profile quick -m "not slow and not nightly" tests/unit tests/contract
 
-test: $(VENV)/.installed-dev     ## all tests but the nightly ones: twelve minutes on two cores
-	$(IN_MEMORY) $(PYTEST) $(IN_PARALLEL) -m "not nightly" --durations=40 $(TEST_ARGS)
+test: $(VENV)/.installed-dev     ## all tests but the nightly ones: fourteen minutes on two cores
+	$(PYTEST) $(IN_PARALLEL) -m "not nightly" --durations=40 $(TEST_ARGS)
 
 coverage: $(VENV)/.installed-dev   ## all tests, the nightly ones too, with the floors of branch coverage
 	$(BIN)/coverage erase
