@@ -113,7 +113,7 @@ def train(
     with working("Starting"):
         from training.processes.distributed import Group
         from training.processes.launch import already_started, launch
-        from training.runs.recipe import TrainingPlan  # noqa: F401
+        from training.runs.recipe import TrainingPlan  # noqa: F401 what takes long to import
 
     if engine == "ray" and not already_started():
         from training.processes.ray_workers import launch_on_ray

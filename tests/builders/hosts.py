@@ -24,10 +24,9 @@ SHARED: Final = (ROOT, sys.prefix, sys.base_prefix)
 INSIDE: Final = """
 hostname "$1"; home=$2; shift 2
 mount --bind "$home/etc-hosts" /etc/hosts; mount --bind /dev/null /etc/resolv.conf
-mkdir -p "$home/tmp" "$home/dev/shm"; mount -t tmpfs tmpfs "$home/dev/shm"
-for shared; do case "$shared" in /tmp/*|/dev/shm/*)
-  mkdir -p "$home$shared"; mount --bind "$shared" "$home$shared";; esac; done
-mount --rbind "$home/tmp" /tmp; mount --rbind "$home/dev/shm" /dev/shm
+mount -t tmpfs tmpfs /dev/shm; mkdir -p "$home/tmp"
+for shared; do case "$shared" in /tmp/*) mkdir -p "$home$shared"; mount --bind "$shared" "$home$shared";; esac; done
+mount --rbind "$home/tmp" /tmp
 ip link set lo up; echo up; exec sleep infinity
 """
 
