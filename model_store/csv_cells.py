@@ -17,7 +17,8 @@ MARK: Final = "'"
 # After spaces too, which spreadsheets trim; some languages take full-width signs as narrow ones.
 _FORMULA: Final = re.compile(r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n|%]")
 _NUMBER: Final = re.compile(
-    r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( ± \d*\.?\d+)?|-|[+-]?(inf|nan)", re.IGNORECASE
+    r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( ± \d*\.?\d+)?( %| points)?|-|[+-]?(inf|nan)",
+    re.IGNORECASE,
 )
 
 

@@ -18,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.sampling import stratified_parts
+from calibration.wording import percent
 from docs.generators.markdown import table
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
 from training.datasets.records import SplitName
 from training.evaluation.findings import FindingsEvaluation
+from training.experiments.summary import Estimate
+from training.experiments.table import format_estimate, format_number
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
@@ -49,6 +52,8 @@ METHODS: dict[str, dict[str, object]] = {
     "soft ECE, beta 1": {"loss": "soft-ece", "beta": 1.0},
     "balanced": {"loss": "ce", "class_weights": "balanced"},
 }
+RATIO, SCORE = percent, format_number
+WRITTEN = (SCORE, RATIO, RATIO, SCORE, RATIO, SCORE, SCORE)  # the figures of a row
 
 
 class FindingRow(NamedTuple):
@@ -130,8 +135,11 @@ def summary(rows: list[FindingRow]) -> str:
             own = np.array([row[2:] for row in rows if row[:2] == (method, name)])
             if len(own):
                 error = own.std(axis=0, ddof=1) / len(own) ** 0.5 if len(own) > 1 else 0 * own[0]
-                cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(own.mean(axis=0), error, strict=True)]
-                lines.append([method, f"{prevalence:g}", *cells])
+                cells = [
+                    format_estimate(Estimate(mean, half, len(own)), write)
+                    for mean, half, write in zip(own.mean(axis=0), error, WRITTEN, strict=True)
+                ]
+                lines.append([method, percent(prevalence, 0), *cells])
     head = ("method", "prevalence", "AUROC", "ECE", "floor", "O/E", "ECE, calibrated", "NLL")
     return table((*head, "NLL, calibrated"), lines)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibration.wording import counted
+from calibration.wording import counted, in_points, percent
 from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
 from training.experiments.cell import CellResult
@@ -46,7 +46,7 @@ PAIRED = (
     "interval. An interval that does not contain 0 is a difference."
 )
 PAIRED_COLUMNS = ("method, calibrator", "seeds", "ECE", "accuracy", "NLL")
-DIFFERENCES = ("ece", "accuracy", "nll")
+DIFFERENCES = {"ece": in_points, "accuracy": in_points, "nll": format_number}
 CHANGES_ARGMAX = f"{MARK} may change the predicted class."
 
 
@@ -105,7 +105,7 @@ def _table(name: str, lines: Sequence[MethodSummary]) -> ResultTable:
     for method, by_calibrator in by_method.items():
         plain = by_calibrator[BASELINE[1]]
         failed = f" ({len(plain.failures)} failed)" if plain.failures else ""
-        floor = format_number(plain.figures["noise_floor"].mean)
+        floor = percent(plain.figures["noise_floor"].mean)
         figures = [_cell(name, line) for line in by_calibrator.values()]
         rows.append((method + failed, floor, *figures))
     first = next(iter(by_method.values())).values()
@@ -131,7 +131,7 @@ def _beside(name: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str
     known = averages(rows)
     where = f"paper ({known.data}, {known.network})"
     blank = ["-"] * (columns - 2)
-    plain, temperature, dca = (format_number(value, 4) for value in known.figures[name])
+    plain, temperature, dca = (percent(value, 2) for value in known.figures[name])
     return [
         (f"{where}: ce", "-", plain, temperature, *blank),
         (f"{where}: dca", "-", dca, "-", *blank),
@@ -139,7 +139,7 @@ def _beside(name: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str
 
 
 def _cell(name: str, line: MethodSummary) -> str:
-    shown = format_estimate(line.figures[name])
+    shown = format_estimate(line.figures[name], format_number if name == "nll" else percent)
     if name != "ece":
         return shown
     return f"{shown} (z {line.figures['ece_z'].mean:.1f})" if line.figures[name].count else "failed"
@@ -208,15 +208,14 @@ def _paired_table(pair: tuple[str, str], methods: dict[str, dict[int, CellResult
         if method == BASELINE[0] or not found:
             continue
         for calibrator in next(iter(found.values())):
-            differences = (
-                estimate(
+            differences = {
+                figure: estimate(
                     getattr(measures[calibrator], figure) - getattr(base[seed][calibrator], figure)
                     for seed, measures in found.items()
                 )
                 for figure in DIFFERENCES
-            )
-            rows.append(
-                (f"{method}, {calibrator}", str(len(found)), *map(format_estimate, differences))
-            )
+            }
+            shown = (format_estimate(each, DIFFERENCES[name]) for name, each in differences.items())
+            rows.append((f"{method}, {calibrator}", str(len(found)), *shown))
     title = f"Against cross-entropy, paired by seed: {', '.join(pair)}"
     return ResultTable(file_stem("paired", *pair), title, PAIRED_COLUMNS, tuple(rows), (PAIRED,))

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
+from calibration.wording import in_points, percent
 from training.datasets import Dataset
 from training.experiments.compare import GridComparison
 from training.experiments.grid import Grid, Variant
@@ -49,8 +50,8 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
             *(format_number(one.curve(split, "loss")[-1]) for split in ("train", "test")),
             format_number(min(one.curve("test", "loss"))),
             str(1 + int(np.argmin(one.curve("test", "loss")))),
-            *(format_number(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
-            format_number(one.curve("test", "ece")[-1]),
+            *(percent(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
+            percent(one.curve("test", "ece")[-1]),
         )
         for one in traces
     )
@@ -174,9 +175,9 @@ def _beta_table(lines: Sequence[MethodSummary], data: str, network: str) -> Resu
         (
             method,
             *(format_estimate(line.figures["ece"]) for line in known),
-            format_number(known[0].figures["noise_floor"].mean),
+            percent(known[0].figures["noise_floor"].mean),
             format_estimate(known[0].figures["accuracy"]),
-            format_estimate(known[0].figures["signed_gap"]),
+            format_estimate(known[0].figures["signed_gap"], in_points),
         )
         for method, known in by_method.items()
     )

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from calibration.wording import counted
+from calibration.wording import counted, percent, points
 from training.datasets import Dataset
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, Limits, choose
@@ -54,7 +54,7 @@ class MethodSelection:
             certainty = f"{rivals} candidates are chosen in more than 5 % of resamples"
         return (
             f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, "
-            f"chosen on validation in {100 * share:.0f} % of {RESAMPLES} resamples of "
+            f"chosen on validation in {percent(share, 0)} of {RESAMPLES} resamples of "
             f"{counted(self.seeds, 'seed')} and {self.images} images; {certainty}."
         )
 
@@ -68,8 +68,8 @@ class MethodSelection:
         rest = len(ordered) - len(first)
         notes = (
             "Admissible: accuracy at least that of cross-entropy less "
-            f"{self.limits.accuracy_loss:g}, NLL at most {1 + self.limits.nll_share:g} times its. "
-            "Test is shown for the record and chooses nothing.",
+            f"{points(self.limits.accuracy_loss)}, NLL at most {1 + self.limits.nll_share:g} times "
+            "its. Test is shown for the record and chooses nothing.",
             *certainty_notes(
                 [each.figures[name] for each in self.test.values() for name in ("ece", "accuracy")]
             ),
@@ -79,7 +79,7 @@ class MethodSelection:
             "candidate",
             *(f"val {figure}" for figure in ("ECE", "accuracy", "NLL")),
             "admissible",
-            "chosen %",
+            "chosen",
             "test ECE",
             "test z",
             "test accuracy",
@@ -113,11 +113,11 @@ class MethodSelection:
         mark = " *" if candidate == self.choice.chosen else ""
         return (
             f"{candidate.method}, {candidate.calibrator}{mark}",
-            format_number(score.ece),
-            format_number(score.accuracy),
+            percent(score.ece),
+            percent(score.accuracy),
             format_number(score.nll),
             "yes" if score.admissible else "no",
-            f"{100 * self.choice.shares[candidate]:.0f}",
+            percent(self.choice.shares[candidate], 0),
             format_estimate(test["ece"]),
             f"{test['ece_z'].mean:.1f}",
             format_estimate(test["accuracy"]),

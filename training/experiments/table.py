@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibration.wording import percent, points
 from model_store.csv_cells import CsvTable
 from training.experiments.summary import Estimate
 
@@ -51,16 +52,21 @@ def file_stem(*parts: str) -> str:
     return "-".join(re.sub(r"\W+", "-", part) for part in parts)
 
 
-def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
-    """Mean and half width of the interval; a dash for None or NaN.
+def format_estimate(estimate: Estimate, write: Callable[[float], str] = percent) -> str:
+    """Mean and half width of the interval, as `write` writes a figure; a dash for NaN.
 
     >>> format_estimate(Estimate(0.1023, 0.013, 5)), format_estimate(Estimate(0.1023, None, 1))
-    ('0.102 ± 0.013', '0.102')
+    ('10.2 ± 1.3 %', '10.2 %')
+    >>> from calibration.wording import in_points
+    >>> format_estimate(Estimate(0.004, 0.005, 5), in_points)
+    '+0.4 ± 0.5 points'
+    >>> format_estimate(Estimate(0.1023, 0.013, 5), format_number)
+    '0.102 ± 0.013'
     """
-    if estimate is None or not math.isfinite(estimate.mean):
-        return "-"
-    text = format_number(estimate.mean, digits)
-    return text if estimate.half is None else f"{text} ± {format_number(estimate.half, digits)}"
+    mean, space, unit = write(estimate.mean).partition(" ")
+    if estimate.half is not None and mean != "-":
+        mean += f" ± {write(estimate.half).partition(' ')[0].removeprefix('+')}"
+    return mean + space + unit
 
 
 def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
@@ -69,7 +75,7 @@ def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
     >>> certainty_notes([Estimate(0.05, 0.01, 5)])
     []
     >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:36]
-    '± 1.090 with 2 seeds says nothing ab'
+    '± 109.0 points with 2 seeds says not'
     """
     halves = [(each.half, each.count) for each in estimates if math.isfinite(each.mean)]
     if halves and all(half is None for half, _ in halves):
@@ -81,18 +87,18 @@ def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
     if wide <= WIDE:
         return []
     return [
-        f"± {format_number(wide)} with {count} seeds says nothing about the figure beside it. Do "
+        f"± {points(wide)} with {count} seeds says nothing about the figure beside it. Do "
         "not choose by it; give --seeds 5 or more."
     ]
 
 
-def format_number(value: float | None, digits: int = 3) -> str:
-    """A figure: 0.102, -0.013, 1.250; a dash for None or NaN.
+def format_number(value: float | None) -> str:
+    """A figure that is no proportion, such as an NLL; a dash for None or NaN.
 
     >>> format_number(-0.0131), format_number(1.25), format_number(None)
     ('-0.013', '1.250', '-')
     """
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibration.calibrators.temperature import softmax
+from calibration.wording import in_points, percent, points
 from training.experiments.cell import new_folder
 from training.experiments.grid import Variant, changed
 from training.experiments.pictures import plot_toy
@@ -111,7 +112,7 @@ def toy(
     truth = true_probability(positions())
     figures = {name: _figures(known, truth) for name, known in curves.items()}
     drawn = {
-        name: (known[0], f"off by {format_estimate(figures[name][0]).split(' ')[0]}")
+        name: (known[0], f"off by {points(figures[name][0].mean)}")
         for name, known in curves.items()
     }
     plot_toy(
@@ -122,11 +123,17 @@ def toy(
         title=f"One dimension, {problem.images} labels",
     )
     rows = tuple(
-        (name, *(format_estimate(each) for each in known)) for name, known in figures.items()
+        (
+            name,
+            format_estimate(off, points),
+            format_estimate(gap, in_points),
+            format_estimate(accuracy),
+        )
+        for name, (off, gap, accuracy) in figures.items()
     )
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true "
-        f"accuracy; the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean "
+        f"accuracy; the best possible is {percent(np.maximum(truth, 1 - truth).mean())}. Mean "
         f"± half of the 95 % t interval over {len(seeds)} seeds. No method has a temperature."
     )
     return [

@@ -121,11 +121,11 @@ def test_answers_in_a_table_are_harmless(png: Callable[..., bytes], tmp_path: Pa
 
 
 def test_tables_of_experiments_are_harmless_and_figures_stay_figures(tmp_path: Path) -> None:
-    rows = (("=method", "-.013 ± .002", "-"), ("plain", ".102", "-1.5"))
+    rows = (("=method", "-1.3 ± 0.2 points", "-"), ("plain", "-0.102", "-1.5 %"))
     ResultTable("ece", "ECE", ("+method", "gap", "x"), rows).write_csv(tmp_path)
     with (tmp_path / "ece.csv").open(newline="", encoding="utf-8") as stream:
         assert list(csv.reader(stream)) == [
             ["'+method", "gap", "x"],
-            ["'=method", "-.013 ± .002", "-"],
-            ["plain", ".102", "-1.5"],
+            ["'=method", "-1.3 ± 0.2 points", "-"],
+            ["plain", "-0.102", "-1.5 %"],
         ]

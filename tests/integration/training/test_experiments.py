@@ -192,7 +192,7 @@ def test_the_files(compared: GridComparison, tmp_path: Path) -> None:
     text = "\n".join(table.markdown() for table in compared.tables())
     assert "| ce |" in text
     assert "| dca beta=5 |" in text
-    assert "65.7³" in text
+    assert "65.7 %³" in text
     with (tmp_path / "summary.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == len(compared.summaries)
     with (tmp_path / "cells.csv").open() as stream:
@@ -206,7 +206,7 @@ def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
     }
     cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])
     rows = {row[0]: row for row in compared.tables()[-1].rows}
-    assert rows["dca beta=5, temperature"][2] == f"{cut:.1f}"
+    assert rows["dca beta=5, temperature"][2] == f"{cut:.1f} %"
 
 
 def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
@@ -220,9 +220,9 @@ def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
         by_method.setdefault(result.cell.method, {})[result.cell.config.seed] = accuracy
     first, second = (by_method["dca beta=5"][seed] - by_method["ce"][seed] for seed in (0, 1))
     half = 12.706 * abs(first - second) / 2
-    mean, shown = table.rows[0][3].replace("\N{MINUS SIGN}", "-").split(" ± ")
-    assert float(mean) == pytest.approx((first + second) / 2, abs=6e-4)
-    assert float(shown) == pytest.approx(half, abs=2e-3)
+    mean, shown = table.rows[0][3].removesuffix(" points").split(" ± ")
+    assert float(mean) == pytest.approx(100 * (first + second) / 2, abs=0.06)
+    assert float(shown) == pytest.approx(100 * half, abs=0.2)
     assert table.rows[0][1] == "2"
 
 
