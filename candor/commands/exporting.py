@@ -107,10 +107,8 @@ def export(
     from candor.terminal.published import Exported
     from model_store.bundle.bundle import CARD_FILE
     from model_store.lifecycle.canary import promote_version
-
-    with working("Starting"):
-        from training.runs.export import EXPORTABLE
-        from training.runs.export import export as export_run
+    from training.runs.export import EXPORTABLE
+    from training.runs.export import export as export_run
 
     if (form == "bundle") != (out is None):
         missing = (

@@ -108,12 +108,8 @@ def train(
     if list_losses:
         _show_losses()
         return None
-    from candor.terminal.progress import working
-
-    with working("Starting"):
-        from training.processes.distributed import Group
-        from training.processes.launch import already_started, launch
-        from training.runs.recipe import TrainingPlan  # noqa: F401 what takes long to import
+    from training.processes.distributed import Group
+    from training.processes.launch import already_started, launch
 
     if engine == "ray" and not already_started():
         from training.processes.ray_workers import launch_on_ray

@@ -75,7 +75,7 @@ def in_a_pipe(*words: object) -> str:
 def lines_left(shown: str) -> list[str]:
     """The lines that stay on a terminal: what a bar or a spinner drew is erased."""
     after = shown.rpartition("\x1b[?25h")[2]  # the cursor comes back when the last one ends
-    return [_CONTROL.sub("", line).strip("\r") for line in after.split("\n")]
+    return [_CONTROL.sub("", line).strip("\r").rpartition("\r")[2] for line in after.split("\n")]
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +144,15 @@ def test_a_terminal_gets_hints_and_a_pipe_only_text(
     words += () if verb in ("models", "calibrate") else ("--ledger", url)
     for columns in (40, 80):
         shown = at_a_terminal(*words, columns=columns)
+        assert shown.startswith("Starting ...")
+        assert not any("Starting" in line for line in lines_left(shown))
         assert "…" not in shown
         assert ("Next: candor" in shown) == (verb != "recalibrate")  # a preview promotes nothing
         assert max(map(len, lines_left(shown))) <= columns
     assert ("Fitting tiny" in shown) == (verb == "recalibrate")
     for more in ((), ("--json",)):
         plain = in_a_pipe(*words, *more).replace("\n", "")
+        assert "Starting" not in plain
         assert plain.isprintable()
         assert "Next:" not in plain
 
