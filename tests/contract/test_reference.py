@@ -87,19 +87,6 @@ def test_every_route_for_programs_stands_in_the_api_page() -> None:
         assert short in text, f"add a row for {path} to docs/reference/http-api.md"
 
 
-def test_every_parameter_of_a_route_for_programs_stands_in_the_api_page() -> None:
-    text = API.read_text()
-    asked = {
-        (each.path, parameter.name)
-        for each in ENDPOINTS
-        for parameter in each.parameters
-        if parameter.place == "query" and each.tag != "pages"  # forms and links send those
-    }
-    assert len(asked) > 10
-    for path, name in asked:
-        assert re.search(rf"`{name}`|[?&]{name}=", text), (path, name)
-
-
 def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
     operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
     assert set(operation["responses"]) == {"200"} | {
