@@ -1,7 +1,7 @@
 """Fixtures of servers in processes of their own."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster, find_programs
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import TOKEN
-from tests.builders.servers import Server, publish_slow
+from tests.builders.servers import Server, Start, publish_slow
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
 # deadline.
@@ -21,12 +21,22 @@ PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """`start(store, **settings)`: a server that is ready unless `ready=False`."""
+    yield from _servers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """`start` for servers that no test of a module changes."""
+    yield from _servers(tmp_path_factory.mktemp("shared"))
+
+
+def _servers(folder: Path) -> Iterator[Start]:
     started: list[Server] = []
 
     def run(store: Store, *, ready: bool = True, **settings: str) -> Server:
-        server = Server(store.root, tmp_path, **(PATIENT | settings))
+        server = Server(store.root, folder, **(PATIENT | settings))
         started.append(server)
         if ready:
             server.await_ready()

@@ -1,6 +1,7 @@
 """The console in a real browser, against a real server."""
 
 import base64
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.builders.browser import open_page
 from tests.builders.bundles import MakeBundle, Png
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import wait_until
-from tests.builders.servers import Start
+from tests.builders.servers import Server, Start
 
 DROP = """
 ([name, content]) => {
@@ -40,6 +41,17 @@ def images(tmp_path: Path, png: Png) -> list[Path]:
     return [tmp_path / name for name in names]
 
 
+@pytest.fixture(scope="module")
+def trying(
+    start_shared: Start, published_once: Store, tmp_path_factory: pytest.TempPathFactory, png: Png
+) -> Server:
+    """Its model has samples, and no answer in the ledger."""
+    folder = tmp_path_factory.mktemp("trying") / "store"
+    store = Store(Path(shutil.copytree(published_once.root, folder)))
+    write_samples(store.storage, "tiny", [Sample("one & two", png(1)), Sample("three", png(3))])
+    return start_shared(store)
+
+
 def try_images(page: Page, images: list[Path]) -> None:
     page.set_input_files("#files", images)
     page.get_by_role("button", name="Classify").click()
@@ -48,28 +60,23 @@ def try_images(page: Page, images: list[Path]) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_images_are_tried_from_the_first_page(
-    start: Start, tiny_store: Store, browser: Browser, images: list[Path], script: bool
+    trying: Server, browser: Browser, images: list[Path], script: bool
 ) -> None:
-    server = start(tiny_store)
     with open_page(browser, script=script) as page:
-        page.goto(server.url)
+        page.goto(trying.url)
         page.get_by_role("link", name="Try an image").click()
         try_images(page, images)
         expect(page.locator(".trial").first).to_contain_text("The model says")
         expect(page.locator(".trial").last).to_contain_text("onerror=alert(1)>.png: no answer")
         assert page.locator(".trial img").count() == 2
-    assert server.metric("candor_predictions_total") == 0
+    assert trying.metric("candor_predictions_total") == 0
 
 
 def test_a_sample_is_clicked_and_a_phone_shows_what_it_is_worth(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    trying: Server, browser: Browser
 ) -> None:
-    write_samples(
-        tiny_store.storage, "tiny", [Sample("one & two", png(1)), Sample("three", png(3))]
-    )
-    server = start(tiny_store)
     with open_page(browser, width=390) as page:
-        page.goto(f"{server.url}/try/tiny")
+        page.goto(f"{trying.url}/try/tiny")
         thumbnails = page.locator("button.sample img")
         expect(thumbnails).to_have_count(2)
         thumbnails.first.scroll_into_view_if_needed()
@@ -84,15 +91,14 @@ def test_a_sample_is_clicked_and_a_phone_shows_what_it_is_worth(
 
 
 def test_the_wheel_zooms_where_the_pointer_is(
-    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
+    trying: Server, browser: Browser, images: list[Path]
 ) -> None:
-    server = start(tiny_store)
     under = """([x, y]) => {
       const box = document.querySelector("#viewer canvas").getBoundingClientRect();
       return [(x - box.left) / box.width, (y - box.top) / box.height, box.width];
     }"""
     with open_page(browser) as page:
-        page.goto(f"{server.url}/try/tiny")
+        page.goto(f"{trying.url}/try/tiny")
         try_images(page, images[:1])
         page.locator("[data-look]").first.click()
         canvas = page.locator("#viewer canvas")
@@ -221,13 +227,12 @@ def test_every_page_is_accessible_and_fits(
 
 
 def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
-    start: Start, tiny_store: Store, browser: Browser, tmp_path: Path
+    trying: Server, browser: Browser, tmp_path: Path
 ) -> None:
     pixels = np.linspace(-1000, 1000, 200 * 100).reshape(200, 100).astype(np.int16)
     (tmp_path / "slice.dcm").write_bytes(dicom(pixels, WindowCenter=0, WindowWidth=400))
-    server = start(tiny_store)
     with open_page(browser) as page:
-        page.goto(f"{server.url}/try/tiny")
+        page.goto(f"{trying.url}/try/tiny")
         try_images(page, [tmp_path / "slice.dcm"])
         said = page.locator(".trial h2").inner_text()
         page.get_by_role("button", name="Window and zoom").press("Enter")
@@ -263,14 +268,13 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
 
 
 def test_each_frame_of_a_file_is_tried_and_the_viewer_opens_that_one(
-    start: Start, tiny_store: Store, browser: Browser, tmp_path: Path
+    trying: Server, browser: Browser, tmp_path: Path
 ) -> None:
     stack = np.stack([np.full((200, 100), value, np.uint8) for value in (10, 120, 240)])
     stack[:, :, :40] = np.arange(200, dtype=np.uint8)[:, np.newaxis]
     (tmp_path / "loop.dcm").write_bytes(dicom_stack(stack, WindowCenter=128, WindowWidth=256))
-    server = start(tiny_store)
     with open_page(browser) as page:
-        page.goto(f"{server.url}/try/tiny")
+        page.goto(f"{trying.url}/try/tiny")
         page.get_by_label("Frame of a DICOM file").fill("all")
         page.set_input_files("#files", tmp_path / "loop.dcm")
         page.get_by_role("button", name="Classify").click()

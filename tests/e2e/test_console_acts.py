@@ -12,7 +12,7 @@ from model_store.store.store import Store
 from tests.builders.browser import label_answers, open_page, sign_in
 from tests.builders.bundles import MakeBundle, Png
 from tests.builders.processes import wait_until
-from tests.builders.servers import Start
+from tests.builders.servers import Server, Start
 
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
@@ -151,14 +151,19 @@ def unfold(page: Page, address: str) -> None:
         fold.click()
 
 
+@pytest.fixture(scope="module")
+def labeled(start_shared: Start, published_once: Store, png: Png) -> Server:
+    server = start_shared(published_once)
+    label_answers(server, png, count=60)
+    return server
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_charts_and_tables_are_downloaded_by_links(
-    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
+    labeled: Server, browser: Browser, script: bool
 ) -> None:
-    server = start(tiny_store)
-    label_answers(server, png, count=60)
     with open_page(browser, script=script) as page:
-        address = f"{server.url}/models/tiny/report/page?window=last:500"
+        address = f"{labeled.url}/models/tiny/report/page?window=last:500"
         unfold(page, address)
         links = page.locator("a[download]")
         assert links.count() >= 12
@@ -195,13 +200,9 @@ def test_a_page_renews_what_changed_and_keeps_what_is_typed(
         assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
 
 
-def test_a_chart_is_read_by_keyboard(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
-) -> None:
-    server = start(tiny_store)
-    label_answers(server, png, count=60)
+def test_a_chart_is_read_by_keyboard(labeled: Server, browser: Browser) -> None:
     with open_page(browser) as page:
-        page.goto(f"{server.url}/models/tiny/report/page?window=all")
+        page.goto(f"{labeled.url}/models/tiny/report/page?window=all")
         chart = page.locator("svg.square").first
         chart.focus()
         said = []

@@ -108,21 +108,15 @@ def test_memory_comes_back_and_nothing_was_a_surprise(siege: Siege) -> None:
     assert '"trace"' not in siege.server.log()
 
 
-def test_no_process_outlives_the_server_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]
+)
+def test_no_process_outlives_its_server(tmp_path: Path, number: int, code: int) -> None:
     with Siege(tmp_path) as siege:
         siege.send("dicom", BODIES["dicom-32-bit"])
         [child] = _decoders(siege)
-        siege.server.signal(signal.SIGKILL)
-        siege.server.exit_code()
-        wait_until(lambda: not runs(child))
-
-
-def test_a_server_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
-    with Siege(tmp_path) as siege:
-        siege.send("dicom", BODIES["dicom-32-bit"])
-        [child] = _decoders(siege)
-        siege.server.signal(signal.SIGTERM)
-        assert siege.server.exit_code() == 0
+        siege.server.signal(number)
+        assert siege.server.exit_code() == code
         wait_until(lambda: not runs(child))
 
 

@@ -188,25 +188,6 @@ async def test_without_a_version_the_report_is_about_production(
     assert (await client.get("/models/pneumonia/report?version=2")).json()["version"] == 2
 
 
-async def test_an_alarm_is_acknowledged(
-    client: httpx.AsyncClient, monitored: MonitoredModel
-) -> None:
-    monitored.serve(*(make_row(number, confidence=0.99) for number in range(100, 140)))
-    await client.post("/feedback", json=[word(number, "normal") for number in range(100, 140)])
-    drift = (await client.get("/models/pneumonia/report")).json()["drift"]
-    assert (drift["active"], drift["direction"]) == (True, "over")
-    answer = await client.post(
-        "/models/pneumonia/report/acknowledge?version=1", json={"note": "known"}
-    )
-    expected = {"model": "pneumonia", "version": 1, "drift": {"active": False, "labels": 0}}
-    assert (answer.status_code, answer.json()) == (200, expected)
-    assert (await client.get("/models/pneumonia/report")).json()["drift"]["active"] is False
-    events = (await client.get("/models/pneumonia/report/history")).json()["events"]
-    (told,) = [each["detail"] for each in events if each["kind"] == "acknowledged"]
-    assert (told["note"], told["actor"]) == ("known", "local")
-    assert (await client.post("/models/pneumonia/report/acknowledge")).status_code == 200
-
-
 async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient) -> None:
     for path, body, status in (
         ("/models/retina/report/acknowledge", b"", 404),

@@ -204,25 +204,6 @@ async def test_a_made_up_address_says_nothing(server: Running) -> None:
         assert 'role="status"' not in answer.text
 
 
-async def test_an_alarm_is_acknowledged_once(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
-) -> None:
-    options = {"drift_average_run_length": 2.0, "drift_tolerance": 0.0}
-    path = "/models/tiny/report/page"
-    async with running(tiny_store, tmp_path, tokens=TOKENS, **options) as server:
-        for _ in range(40):
-            answer = (await server.predict(png(), **ADMIN)).json()
-            wrong = next(name for name in answer["probabilities"] if name != answer["predicted"])
-            label = {"prediction_id": answer["prediction_id"], "label": wrong}
-            await server.client.post("/feedback", json=label, headers=ADMIN)
-        (alarm,) = re.findall(r'name="alarm" value="(\d+)"', await server.page(path))
-        for status in (303, 409):
-            form = {"note": "new device", "alarm": alarm}
-            done = await server.client.post(f"{path}?version=1", data=form, headers=ADMIN)
-            assert done.status_code == status
-        assert "new device" in await server.page(path, READER)
-
-
 async def test_versions_beside_each_other_are_drawn_on_one_scale(
     tiny_store: Store, tmp_path: Path
 ) -> None:

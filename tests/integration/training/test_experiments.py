@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(dataset: Dataset, folder: Path) -> GridComparison:
-    runner = ExperimentRunner(folder, folder / "cache", jobs=2)
+    runner = ExperimentRunner(folder, folder / "cache")  # `make test-smoke` has several processes
     return compare(
         small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
     )

@@ -1,7 +1,6 @@
 """From composed images with several findings to a published bundle."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from training.runs.config import TrainConfig, offline_config, read_record
 from training.runs.export import export, load_classifier
 from training.runs.recipe import automatic
 from training.runs.run import RunResult, train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,6 @@ CHOICES = {
     "learning_rate": 2e-3,
     "head_reduction": 2,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower with several threads, especially on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +187,7 @@ class TestExport:
     def test_a_deep_ensemble_is_one_graph(
         self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
     ) -> None:
-        config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 2}, **mode)
+        config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 1}, **mode)
         result = train(config, dataset, tmp_path / "run", pictures=False)
         store = Store(tmp_path / "store")
         card = export(result.folder, store, "ensemble", calibrator="perturbed").card

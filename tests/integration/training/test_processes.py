@@ -110,7 +110,6 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
 
 
 def work(rank: int, size: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
     here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in here.items()})

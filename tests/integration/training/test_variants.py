@@ -1,14 +1,12 @@
 """Variants in other precisions: calibrated by themselves, and served by a setting."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from calibration.measures.metrics import top_label
@@ -36,14 +34,6 @@ CHOICES = {
     "batch_size": 16,
     "learning_rate": 3e-3,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -40,21 +40,6 @@ def test_it_calibrates(found: candor.Calibration) -> None:
     assert np.allclose(found.transform_logits(np.log(new_p)), found.transform(new_p))
 
 
-@pytest.mark.slow
-def test_arrays_as_people_have_them() -> None:
-    for probabilities, labels, options in [
-        (P.tolist(), Y.tolist(), {}),
-        (P.astype(np.float32), np.array(NAMES)[Y], {"classes": NAMES}),
-        (Frame(), np.array(NAMES, dtype=object)[Y], {}),
-        (P[:, 1], Y.astype(bool), {}),
-        (np.log(P), np.eye(2)[Y], {"logits": True}),
-        (P, Y, {"groups": [f"patient {number}" for number in range(300)]}),
-    ]:
-        again = candor.calibrate(probabilities, labels, **options)
-        assert again.calibrator.method == "temperature"
-        assert 1 / again.calibrator.weight[0] == pytest.approx(2.2, rel=0.2)
-
-
 def test_other_arrays_are_refused() -> None:
     for probabilities, labels, options, said in [
         (P, Y[:5], {}, r"labels must be of shape \(300,\)"),

@@ -53,12 +53,6 @@ def refused(file: Path, said: str, **options: Any) -> None:
         read_predictions(file, ReadingOptions(**options))
 
 
-def test_a_column_for_each_class(write: Write) -> None:
-    read = read_predictions(write("p_normal,p_pneumonia,label", table()))
-    same(read)
-    assert (read.kind, read.classes, read.notes) == ("probabilities", NAMES, ())
-
-
 def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None:
     same(read_predictions(write("prob_normal,prob_pneumonia,label", table())))
     rows = [
