@@ -88,7 +88,9 @@ async def test_every_page_refuses_what_it_does_not_know_what_is_twice_and_garbag
     asked = 0
     # What reads a parameter is the same on every page, and for a monitor.
     is_server = len(declared) == len(exact(ENDPOINTS))
-    tried = set() if is_server else {each.name for page in declared for each in page.parameters}
+    tried = (
+        set[str]() if is_server else {each.name for page in declared for each in page.parameters}
+    )
     for endpoint in declared:
         for name in ("compare", MARKUP, "\0"):
             answer = await client.get(f"{address(endpoint)}?{quoted(name)}=9", headers=PAGE)
