@@ -247,10 +247,7 @@ def sources(
 
     asked = read_pairs(policies or [])
     with open_ledger(ledger, reading=not asked) as opened:
-        done = None
-        if asked:
-            with opened.write() as connection:
-                done = change_sources(connection, model, asked, now_ns=opened.clock())
+        done = change_sources(opened, model, asked) if asked else None
         with opened.read() as connection:
             family(connection, model)
             found = read_policies(connection, [model])[model].named

@@ -16,6 +16,7 @@ from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, first_id, read_inferred, read_questions
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events
+from monitoring.drift.source_change import models_in_change
 from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
@@ -122,6 +123,7 @@ def _basis(
         labels_until_s=inferred.labels_until_s,
         last_label_s=inferred.last_label_s,
         patient_correlation=inferred.inference.patient_correlation,
+        recounting=row.model in models_in_change(connection),
     )
 
 

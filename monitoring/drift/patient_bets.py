@@ -20,12 +20,13 @@ replay shows the detector the same bets.
 import bisect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
+from monitoring.drift.replay import LabelRow
 from monitoring.feedback.labeling import FirstLabel
-from monitoring.ledger.schema import APART_NS, feedback, label_current, patient_bet, prediction
+from monitoring.ledger.schema import APART_NS, feedback, patient_bet
 from monitoring.ledger.statement import in_lists, inserting
 
 _INSERT: Final = inserting(patient_bet)
@@ -40,61 +41,84 @@ def place_bets(
     """
     patients = {label.patient for label in labels if label.patient is not None}
     placed = _placed(labels, _last_bets(connection, watched_version_id, patients))
-    _keep(connection, watched_version_id, placed)
+    _INSERT.run(connection, _rows(watched_version_id, placed))
     return in_order(placed)
 
 
-def place_again(
-    connection: Connection, watched_version_id: int, audits: Sequence[tuple[int, bool]]
-) -> None:
-    """Place the bets of patients again, after other labels have become the first ones.
+class Bets(NamedTuple):
+    """The labels that bet, in the order in which a detector takes them, and the rows of
+    `patient_bet` that go, and that come.
+    """
 
-    Labels that arrived at one time were of one transaction.
+    labels: list[FirstLabel]
+    gone: list[tuple[int, ...]]
+    new: list[tuple[int, ...]]
+
+    def keep(self, connection: Connection) -> None:
+        """Write them."""
+        keys = [column for column in patient_bet.columns if column.primary_key]
+        this = and_(*(column == bindparam(f"b_{column.name}") for column in keys))
+        names = [f"b_{column.name}" for column in keys]  # the first columns of the table
+        if self.gone:
+            gone = [dict(zip(names, each, strict=False)) for each in self.gone]
+            connection.execute(delete(patient_bet).where(this), gone)
+        _INSERT.run(connection, self.new)
+
+
+def place_again(
+    connection: Connection,
+    watched_version_id: int,
+    rows: Sequence[LabelRow],
+    audits: Sequence[tuple[int, bool]],
+    *,
+    after: int,
+    served_ns: dict[int, int],
+) -> Bets:
+    """Place the bets of labels again, after other labels have become the first ones.
+
+    Labels that arrived at one time were of one transaction. Nothing is written.
 
     Args:
-        connection: in a transaction that writes.
+        connection: reads the bets that are kept.
         watched_version_id: the version.
+        rows: all first labels with feedback ids over `after`, in their order.
         audits: feedback ids, ascending, each with whether the watch used audited answers only from
             the next label on.
+        after: labels up to this id were placed before.
+        served_ns: when the latest image of each patient that bet was served; changed in place.
     """
-    columns = patient_bet.c
-    of_version = columns.watched_version_id == watched_version_id
-    kept = select(feedback.c.feedback_id).where(feedback.c.watched_version_id == watched_version_id)
-    connection.execute(delete(patient_bet).where(of_version, columns.feedback_id.in_(kept)))
-    rows = _of_patients(connection, watched_version_id)
-    patients = {label.patient for label, _ in rows if label.patient is not None}
-    served_ns = _last_bets(connection, watched_version_id, patients)
-    changes = [feedback_id for feedback_id, _ in audits]
-    for _, together in itertools.groupby(rows, key=lambda row: row[1]):
-        labels = [label for label, _ in together]
-        before = bisect.bisect_left(changes, labels[0].feedback_id)
+    stored = set()
+    for *bet, said in connection.execute(_with_labels(watched_version_id, after)):
+        if said is not None:
+            stored.add(tuple(bet))
+        else:  # the label is deleted, its bet was placed
+            served_ns[bet[1]] = max(served_ns.get(bet[1], 0), bet[-1])
+    changes, labels = [feedback_id for feedback_id, _ in audits], []
+    for _, together in itertools.groupby(rows, key=lambda row: row.received_at_ns):
+        given = [row.label for row in together]
+        before = bisect.bisect_left(changes, given[0].feedback_id)
         audit = before > 0 and audits[before - 1][1]
-        placed = _placed([label for label in labels if label.audited or not audit], served_ns)
-        _keep(connection, watched_version_id, placed)
-        for label in placed:
-            patient = label.patient or 0
-            served_ns[patient] = max(served_ns.get(patient, 0), label.served_at_ns)
-
-
-def _of_patients(connection: Connection, watched_version_id: int) -> list[tuple[FirstLabel, int]]:
-    """Return the first labels of answers with a patient, and when they arrived, in their order."""
-    first_id, answer = label_current.c.first_feedback_id, prediction.c
-    wanted = (
-        select(
-            *(first_id, label_current.c.confidence, feedback.c.correct, answer.predicted),
-            *(answer.audit, answer.tags, answer.patient, answer.served_at_ns),
-            feedback.c.received_at_ns,
+        placed = _placed(
+            [each for each in given if each.patient is None or each.audited or not audit], served_ns
         )
-        .join(feedback, feedback.c.feedback_id == first_id)
-        .join(prediction, answer.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.watched_version_id == watched_version_id)
-        .where(answer.patient.is_not(None))
-        .order_by(first_id)
+        for label in placed:
+            if label.patient is not None:
+                latest_ns = max(served_ns.get(label.patient, 0), label.served_at_ns)
+                served_ns[label.patient] = latest_ns
+        labels += placed
+    wanted = _rows(watched_version_id, labels)
+    gone = sorted(stored.difference(wanted))
+    return Bets(in_order(labels), gone, [row for row in wanted if row not in stored])
+
+
+def _with_labels(watched_version_id: int, after: int) -> Select[Any]:
+    """Select bets, each with its label's id, NULL if that is deleted."""
+    number = patient_bet.c.feedback_id
+    return (
+        select(patient_bet, feedback.c.feedback_id)
+        .outerjoin(feedback, feedback.c.feedback_id == number)
+        .where(patient_bet.c.watched_version_id == watched_version_id, number > after)
     )
-    return [
-        (FirstLabel(key, p, bool(correct), predicted, audit is not None, *of_answer), ns)
-        for key, p, correct, predicted, audit, *of_answer, ns in connection.execute(wanted)
-    ]
 
 
 def _placed(labels: Sequence[FirstLabel], served_ns: Mapping[int, int]) -> list[FirstLabel]:
@@ -113,13 +137,12 @@ def _placed(labels: Sequence[FirstLabel], served_ns: Mapping[int, int]) -> list[
     return placed
 
 
-def _keep(connection: Connection, watched_version_id: int, placed: Sequence[FirstLabel]) -> None:
-    rows = [
+def _rows(watched_version_id: int, placed: Sequence[FirstLabel]) -> list[tuple[int, ...]]:
+    return [
         (watched_version_id, label.patient, label.feedback_id, label.bet, label.served_at_ns)
         for label in placed
         if label.patient is not None
     ]
-    _INSERT.run(connection, rows)
 
 
 def in_order(labels: Iterable[FirstLabel]) -> list[FirstLabel]:

@@ -110,22 +110,24 @@ def read_labels(
     until: int | None,
     *,
     latest: int | None = None,
+    placed: bool = True,
 ) -> list[LabelRow]:
     """Return the labels that bet, by bet: first labels of ids over `after`, the `latest` at most,
-    whose bets are up to `until`.
+    whose bets are up to `until`. With `placed` False, all first labels, each as a bet of its own.
     """
     first_id = label_current.c.first_feedback_id
-    wanted = that_bet(
+    wanted: Select[Any] = (
         select(
             *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
             *(prediction.c.audit, prediction.c.tags, prediction.c.patient),
-            *(prediction.c.served_at_ns, BET, feedback.c.received_at_ns),
+            *(prediction.c.served_at_ns, BET if placed else first_id, feedback.c.received_at_ns),
         )
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
         .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
         .order_by(first_id.desc())
     )
+    wanted = that_bet(wanted) if placed else wanted
     if until is not None:
         wanted = wanted.where(until >= BET)
     rows = connection.execute(wanted.limit(latest)).all()

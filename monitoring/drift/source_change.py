@@ -1,291 +1,260 @@
-"""A change of the policies of label sources, and what follows from it, in one transaction.
+"""A change of the policies of label sources, and what follows from it, in short transactions.
 
-The labels of a source count by its latest policy, those that arrived before included. So the
-current labels of the answers concerned, their sums and the drift watches are computed again. A
-detector is shown, in their order, the first labels since its last restart that the ledger still
-keeps. The sums of answers that were pruned stay as they are.
+The labels of a source count by its latest policy, those that arrived before included. The change
+is noted with the policies. Then current labels and sums are counted again, a portion of labels at
+a time (source_recount.py), and at last the drift watches (source_replay.py). If a process ends in
+between, the leader goes on from the note. The sums of answers that were pruned stay as they are.
 """
 
+import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from monitoring.drift import alarm, watch
-from monitoring.drift.events import ALARM, CHECKPOINT, SETTINGS, SOURCES, STARTED
-from monitoring.drift.patient_bets import place_again
-from monitoring.drift.replay import RESTARTS, heard, read_labels, replayed_events, shown_again
+from monitoring.drift import watch
+from monitoring.drift.events import SOURCES
+from monitoring.drift.source_recount import SourcesChanged, count_again
+from monitoring.drift.source_replay import WatchReplay
 from monitoring.errors import ModelNotInLedger
-from monitoring.feedback.answers import ServedAnswer, find
-from monitoring.feedback.labeling import CurrentLabel, FirstLabel
-from monitoring.feedback.said import SaidLabel, changes_among, read_said, recounted
 from monitoring.ledger import versions
-from monitoring.ledger.label_sources import EVERY_MODEL, CountsAs, read_policies, write_policies
-from monitoring.ledger.locks import lock_tables, lock_versions
-from monitoring.ledger.predictions import pruned_before_ns
-from monitoring.ledger.schema import bin_day, bin_total, class_day, feedback, label_current
-from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.statement import in_lists, replacing
-from monitoring.ledger.sum_changes import SumChanges, as_counted
-from monitoring.ledger.sum_tables import CLASSES, add_sums
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.label_sources import EVERY_MODEL, read_policies, write_policies
+from monitoring.ledger.locks import lock_versions
+from monitoring.ledger.schema import feedback, source_change
 from monitoring.ledger.versions import WatchedVersion
-from monitoring.sources import LabelPolicy, SourcePolicies
+from monitoring.sources import LabelPolicy
 
-_KEEP = replacing(label_current)
+PORTION: Final = 512  # labels in one transaction, some 25 ms
+LEFT_NS: Final = 60 * 10**9  # a change on which nobody has worked for so long was left
+_PAUSE_S: Final = 0.1  # at most, between two transactions
+_Portion = Sequence[tuple[int, int, bytes]]  # feedback id, watched version id, prediction id
 
 
-@dataclass(frozen=True)
-class SourcesChanged:
-    """What a change of policies did.
-
-    Attributes:
-        labels: how many labels count as something else now.
-        answers: how many answers have another current label, or one more, or none any more.
-        cleared: how many active alarms are over, because no label that counts supports them.
-        raised: how many alarms the labels that count now have raised.
+class _Change(NamedTuple):
+    """A row of `source_change`. `progress`: by watched version id, SourcesChanged as a dict, with
+    `shown` once its watches have seen the labels that count now.
     """
 
-    labels: int = 0
-    answers: int = 0
-    cleared: int = 0
-    raised: int = 0
-
-    def __add__(self, other: "SourcesChanged") -> "SourcesChanged":
-        return SourcesChanged(
-            *(getattr(self, name) + getattr(other, name) for name in asdict(self))
-        )
+    change_id: int
+    model: str
+    policies: str
+    actor: str | None
+    counted_id: int
+    last_id: int
+    progress: str
+    stepped_at_ns: int
 
 
 def change_sources(
-    connection: Connection,
-    model: str,
-    policies: Mapping[str, LabelPolicy],
-    *,
-    now_ns: int,
-    actor: str | None = None,
+    ledger: Ledger, model: str, policies: Mapping[str, LabelPolicy], *, actor: str | None = None
 ) -> SourcesChanged:
     """Set the policies of sources, and count all labels by them.
 
     Args:
-        connection: in a transaction that writes.
+        ledger: written in many transactions, between which others write.
         model: whose labels; EVERY_MODEL sets what holds for models without a policy of their own.
         policies: by source; others stay as they are.
-        now_ns: for the events.
         actor: who asked for it.
 
     Raises ModelNotInLedger.
     """
-    rows = {
-        key: row
-        for key, row in versions.load_all(connection).items()
-        if model in (EVERY_MODEL, row.model)
-    }
-    if not rows and model != EVERY_MODEL:
-        raise ModelNotInLedger(model, known=versions.models(connection))
-    stored = read_policies(connection, [model])[model]
-    known = stored.every if model == EVERY_MODEL else stored.own
-    if policies.items() <= known.items():  # as most starts of a server find them
-        return SourcesChanged()
-    lock_versions(connection, rows)
-    lock_tables(connection, bin_day, bin_total, class_day)
-    models = {row.model for row in rows.values()}
-    before = read_policies(connection, models)
-    write_policies(connection, model, policies)
-    after = read_policies(connection, models)
+    with ledger.write() as connection:
+        noted = _note(connection, model, policies, actor, now_ns=ledger.clock())
     done = SourcesChanged()
-    for row in rows.values():
-        was, now = before[row.model], after[row.model]
-        changed = {
-            source: now.of(source) for source in policies if was.of(source) != now.of(source)
-        }
-        if changed:
-            done += _Recounting(connection, row, now, now_ns).run(changed, actor)
+    for change_id, did in _finish(ledger) if noted else ():
+        done += did if change_id in noted else SourcesChanged()
     return done
 
 
-def change_settings(
-    connection: Connection, policies: Mapping[str, LabelPolicy], *, now_ns: int
-) -> SourcesChanged:
+def change_settings(ledger: Ledger, policies: Mapping[str, LabelPolicy]) -> SourcesChanged:
     """Set the policies of every model to these alone: sources that are left out become truth."""
-    known = read_policies(connection, [EVERY_MODEL])[EVERY_MODEL].every
+    with ledger.read() as connection:
+        known = read_policies(connection, [EVERY_MODEL])[EVERY_MODEL].every
     wanted = dict.fromkeys(known, LabelPolicy.TRUTH) | dict(policies)
-    return change_sources(connection, EVERY_MODEL, wanted, now_ns=now_ns)
+    return change_sources(ledger, EVERY_MODEL, wanted)
+
+
+def finish_left(ledger: Ledger, *, pause: Callable[[float], object] = time.sleep) -> None:
+    """Finish changes that a process has left; stop early if `pause` returns something true."""
+    with ledger.read() as connection:
+        change = _oldest(connection)
+    if change is not None and abs(ledger.clock() - change.stepped_at_ns) > LEFT_NS:
+        for _ in _finish(ledger, pause):
+            pass
+
+
+def models_in_change(connection: Connection) -> set[str]:
+    """Return the models of which some labels still count by an earlier policy."""
+    return set(connection.scalars(select(source_change.c.model)))
+
+
+def _oldest(connection: Connection) -> _Change | None:
+    row = connection.execute(select(source_change).order_by(source_change.c.change_id)).first()
+    return None if row is None else _Change._make(row)
+
+
+def _note(
+    connection: Connection,
+    model: str,
+    policies: Mapping[str, LabelPolicy],
+    actor: str | None,
+    *,
+    now_ns: int,
+) -> list[int]:
+    """Write policies, and note the change of each model that it concerns; return their ids."""
+    known = versions.load_all(connection).values()
+    rows = [row for row in known if model in (EVERY_MODEL, row.model)]
+    if not rows and model != EVERY_MODEL:
+        raise ModelNotInLedger(model, known=versions.models(connection))
+    stored = read_policies(connection, [model])[model]
+    if policies.items() <= (stored.every if model == EVERY_MODEL else stored.own).items():
+        return []  # as most starts of a server find them
+    lock_versions(connection, (row.watched_version_id for row in rows))
+    models = {row.model for row in rows}
+    before = read_policies(connection, models)
+    write_policies(connection, model, policies)
+    after = read_policies(connection, models)
+    last_id = connection.scalar(select(func.max(feedback.c.feedback_id))) or 0
+    noted = []
+    for name in sorted(models):
+        was, now = before[name], after[name]
+        changed = {key: str(now.of(key)) for key in policies if was.of(key) != now.of(key)}
+        if changed:
+            given = _Change(0, name, json.dumps(changed), actor, 0, last_id, "{}", now_ns)
+            values = {key: value for key, value in given._asdict().items() if key != "change_id"}
+            added = insert(source_change).returning(source_change.c.change_id)
+            noted.append(connection.execute(added.values(values)).scalar_one())
+    return noted
+
+
+def _finish(
+    ledger: Ledger, pause: Callable[[float], object] = time.sleep
+) -> Iterator[tuple[int, SourcesChanged]]:
+    """Do all that is noted, step by step; yield each change that ends, and what it did.
+
+    Others write in the pauses, and may work on the same change: each step reads where it stands.
+    """
+    while True:
+        begun_s = time.monotonic()
+        with ledger.read() as connection:
+            change = _oldest(connection)
+            if change is None:
+                return
+            step = _Step(ledger, change, versions.of_model(connection, change.model))
+            portion = step.next_portion(connection)
+        if portion:
+            step.count(portion)
+        elif not step.show_next():
+            step.end()
+            yield change.change_id, step.total
+        if pause(min(time.monotonic() - begun_s, _PAUSE_S)):
+            return
 
 
 @dataclass(frozen=True)
-class _Recounting:
-    """Counts the labels of one version by its model's policies."""
+class _Step:
+    """One step of a change, of a model with these versions."""
 
-    connection: Connection
-    row: WatchedVersion
-    policies: SourcePolicies
-    now_ns: int
+    ledger: Ledger
+    change: _Change
+    versions: Sequence[WatchedVersion]
 
-    def run(self, changed: Mapping[str, LabelPolicy], actor: str | None) -> SourcesChanged:
-        """Count the labels of these sources, with the others of their answers, and say so."""
-        columns = feedback.c
-        concerned = select(columns.prediction_id).where(
-            columns.watched_version_id == self.row.watched_version_id,
-            columns.source.in_(list(changed)),
-        )
-        ids = self.connection.scalars(concerned.distinct()).all()
-        taken, given = SumChanges(), SumChanges()
+    @property
+    def total(self) -> SourcesChanged:
+        """What the change has done up to this step."""
         done = SourcesChanged()
-        for portion in in_lists(ids):
-            done += self._count_again(portion, taken, given)
-        if done.answers:
-            self._add(taken, given)
-            done += self._replay()
-        whole = watch.load(self.connection, self.row.watched_version_id)
-        if whole is not None:
-            detail = {"policies": {key: str(each) for key, each in changed.items()}}
-            detail |= asdict(done) | ({"actor": actor} if actor else {})
-            watch.append_event(self.connection, whole, SOURCES, detail, now_ns=self.now_ns)
+        for each in json.loads(self.change.progress).values():
+            done += SourcesChanged(**{key: each[key] for key in asdict(done)})
         return done
 
-    def _count_again(
-        self, ids: Sequence[bytes], taken: SumChanges, given: SumChanges
-    ) -> SourcesChanged:
-        """Write what the labels of these answers count as, and their current labels."""
-        answers = find(self.connection, ids)
-        said = read_said(self.connection, ids)
-        again = {key: recounted(rows, self.policies) for key, rows in said.items()}
-        moved: dict[int, list[int]] = defaultdict(list)
-        for key, rows in said.items():
-            for old, new in zip(rows, again[key], strict=True):
-                if old.counts_as != new.counts_as:
-                    moved[new.counts_as].append(new.feedback_id)
-        for counts_as, labels in moved.items():
-            for part in in_lists(labels):
-                now = update(feedback).where(feedback.c.feedback_id.in_(part))
-                self.connection.execute(now.values(counts_as=counts_as))
-        changes = [
-            (answer, current)
-            for key, answer in answers.items()
-            if (current := _current(answer, again[key])) != _stored(answer)
-        ]
-        gone = [answer.prediction_id for answer, current in changes if current is None]
-        self.connection.execute(
-            delete(label_current).where(label_current.c.prediction_id.in_(gone))
-        )
-        _KEEP.run(self.connection, [current for _, current in changes if current is not None])
-        kept_ns = pruned_before_ns(self.connection)  # the sums before that cannot be recounted
-        kept = [each for each in changes if each[0].served_at_ns >= kept_ns]
-        _label(taken, [(answer, answer.label) for answer, _ in kept])
-        _label(given, [(answer, current and current.label) for answer, current in kept])
-        return SourcesChanged(sum(map(len, moved.values())), len(changes))
-
-    def _add(self, taken: SumChanges, given: SumChanges) -> None:
-        """Take the old labels from all sums, and add the new ones."""
-        slices = SliceNames({self.row.watched_version_id: self.row})
-        for sign, changes in ((-1, taken), (1, given)):
-            days = changes.totals(self.connection, slices)
-            add_sums(self.connection, _times(sign, days))
-            CLASSES.add(self.connection, _times(sign, changes.classes.rows()))
-
-    def _replay(self) -> SourcesChanged:
-        """Show the labels that count now to all detectors of the version."""
-        number = self.row.watched_version_id
-        whole = watch.load(self.connection, number)
-        if whole is None:
-            return SourcesChanged()
-        place_again(self.connection, number, self._audits())
-        labels = [row.label for row in read_labels(self.connection, number, 0, None)]
-        by_slice = self._by_slice(whole, labels)
-        done = self._replay_one(whole, labels)
-        tags = {each.name: each for each in watch.load_all(self.connection, number) if each.name}
-        for name in sorted({*by_slice, *tags}):
-            of_tag = by_slice.get(name, [])
-            known = tags.get(name)
-            if known is None:
-                first_id = min(label.feedback_id for label in of_tag)
-                known = watch.start_tag(self.connection, whole, name, first_id, now_ns=self.now_ns)
-            done += self._replay_one(known, of_tag)
-        return done
-
-    def _by_slice(
-        self, whole: watch.Watched, labels: Sequence[FirstLabel]
-    ) -> dict[str, list[FirstLabel]]:
-        slices = SliceNames({self.row.watched_version_id: self.row})
-        by_slice: dict[str, list[FirstLabel]] = defaultdict(list)
-        for label in heard(labels, whole.settings) if whole.tags.keys else ():
-            keys = SliceKeys(label.predicted, label.tags)
-            for name in slices.of(self.connection, self.row.watched_version_id, keys):
-                if whole.tags.watches(name):
-                    by_slice[name].append(label)
-        return by_slice
-
-    def _replay_one(self, known: watch.Watched, labels: Sequence[FirstLabel]) -> SourcesChanged:
-        """Show labels to one detector, since its last restart, and save it."""
-        history = replayed_events(self.connection, self.row.watched_version_id, known.name)
-        detector, raised_at = shown_again(history, RESTARTS, _between(labels))
-        again = replace(known, detector=detector)
-        again.save(self.connection)
-        kinds = [event.kind for event in history]
-        restart = max(at for at, kind in enumerate(kinds) if kind in RESTARTS)
-        if CHECKPOINT in kinds[restart:]:  # whose state holds labels that no longer count
-            watch.append_event(
-                self.connection, again, CHECKPOINT, again.as_checkpoint(SOURCES), now_ns=self.now_ns
+    def next_portion(self, connection: Connection) -> _Portion:
+        """Return the next labels to count."""
+        columns, change = feedback.c, self.change
+        wanted = (
+            select(columns.feedback_id, columns.watched_version_id, columns.prediction_id)
+            .where(columns.feedback_id > change.counted_id, columns.feedback_id <= change.last_id)
+            .where(
+                columns.watched_version_id.in_([row.watched_version_id for row in self.versions])
             )
-        raised = detector.active and not known.detector.active
-        if raised and raised_at is not None:
-            seen = _between(labels)(history[restart].feedback_id, raised_at)
-            seen = heard(seen, known.settings)[-alarm.LABELS_LIMIT :]
-            at = replace(again, last_feedback_id=raised_at)
-            self._note_alarm(at, seen)
-        return SourcesChanged(
-            cleared=int(known.detector.active and not detector.active), raised=int(raised)
+            .where(columns.source.in_(list(json.loads(change.policies))))
+            .order_by(columns.feedback_id)
+            .limit(PORTION)
         )
+        return [tuple(row) for row in connection.execute(wanted)]
 
-    def _note_alarm(self, raised: watch.Watched, seen: Sequence[FirstLabel]) -> None:
-        number = self.row.watched_version_id
-        detail = alarm.describe(self.connection, number, raised.detector, seen)
-        watch.append_event(self.connection, raised, ALARM, detail, now_ns=self.now_ns)
+    def count(self, portion: _Portion) -> None:
+        """Count these labels, and the others of their answers."""
+        answers: dict[int, dict[bytes, None]] = defaultdict(dict)
+        for _, number, prediction_id in portion:
+            answers[number][prediction_id] = None
+        with self.ledger.write() as connection:
+            if not self._is_current(connection):
+                return
+            policies = read_policies(connection, [self.change.model])[self.change.model]
+            progress = json.loads(self.change.progress)
+            for row in self.versions:
+                if ids := list(answers.get(row.watched_version_id, ())):
+                    did = count_again(connection, row, policies, ids)
+                    _add(progress, row.watched_version_id, did)
+            self._go_on(connection, progress, counted_id=portion[-1][0])
 
-    def _audits(self) -> list[tuple[int, bool]]:
-        """Return from which label on the watch used audited answers only, or all."""
-        history = replayed_events(self.connection, self.row.watched_version_id)
-        return [
-            (event.feedback_id, event.detail["audit"])
-            for event in history
-            if event.kind in (STARTED, SETTINGS)
-        ]
+    def show_next(self) -> bool:
+        """Show the labels that count now to the watches of the next version, and write in its
+        history what was done; return whether there was one.
+        """
+        progress = json.loads(self.change.progress)
+        shown = {int(key) for key, each in progress.items() if each.get("shown")}
+        left = [row for row in self.versions if row.watched_version_id not in shown]
+        if left:
+            self._show(left[0], progress)
+        return bool(left)
+
+    def _show(self, row: WatchedVersion, progress: dict[str, Any]) -> None:
+        number, replay = row.watched_version_id, None
+        _add(progress, number, SourcesChanged())
+        with self.ledger.read() as connection:
+            whole = watch.load(connection, number)
+            if whole is not None and progress[str(number)]["answers"]:
+                replay = WatchReplay(connection, row, whole)
+        with self.ledger.write() as connection:
+            if not self._is_current(connection):
+                return
+            alarms = replay.save(connection, now_ns=self.ledger.clock()) if replay else (0, 0)
+            if alarms is None:  # an event has made it useless
+                return
+            _add(progress, number, SourcesChanged(0, 0, *alarms))
+            self._tell(connection, number, progress[str(number)])
+            progress[str(number)]["shown"] = True
+            self._go_on(connection, progress)
+
+    def end(self) -> None:
+        """Take the note away."""
+        with self.ledger.write() as connection:
+            connection.execute(delete(source_change).filter_by(change_id=self.change.change_id))
+
+    def _tell(self, connection: Connection, number: int, done: Mapping[str, Any]) -> None:
+        whole, actor = watch.load(connection, number), self.change.actor
+        if whole is not None:
+            detail = {"policies": json.loads(self.change.policies), **done}
+            detail |= {"actor": actor} if actor else {}
+            watch.append_event(connection, whole, SOURCES, detail, now_ns=self.ledger.clock())
+
+    def _is_current(self, connection: Connection) -> bool:
+        """Lock the versions; return whether nobody else has done this step."""
+        lock_versions(connection, (row.watched_version_id for row in self.versions))
+        return _oldest(connection) == self.change
+
+    def _go_on(self, connection: Connection, progress: dict[str, Any], **more: int) -> None:
+        now = {"progress": json.dumps(progress), "stepped_at_ns": self.ledger.clock()} | more
+        this = update(source_change).filter_by(change_id=self.change.change_id)
+        connection.execute(this.values(now))
 
 
-def _current(answer: ServedAnswer, said: Sequence[SaidLabel]) -> CurrentLabel | None:
-    """Return the row of `label_current` that follows from the labels of an answer."""
-    truths = [row for row in said if row.counts_as == CountsAs.TRUTH]
-    if not truths:
-        return None
-    first, last = truths[0], truths[-1]
-    which = (answer.prediction_id, answer.watched_version_id, first.feedback_id)
-    return CurrentLabel(*which, changes_among(truths), last.label, last.correct, answer.confidence)
-
-
-def _stored(answer: ServedAnswer) -> CurrentLabel | None:
-    """Return the row of `label_current` that an answer has."""
-    if answer.label is None:
-        return None
-    which = (answer.prediction_id, answer.watched_version_id, answer.first_feedback_id or 0)
-    correct = int(answer.label == answer.predicted)
-    return CurrentLabel(*which, answer.revision or 0, answer.label, correct, answer.confidence)
-
-
-def _label(changes: SumChanges, labels: Sequence[tuple[ServedAnswer, int | None]]) -> None:
-    labeled = [(answer, label) for answer, label in labels if label is not None]
-    changes.label(as_counted([answer for answer, _ in labeled]), [label for _, label in labeled])
-
-
-def _times(sign: int, rows: Mapping[Any, Sequence[float]]) -> dict[Any, list[float]]:
-    return {key: [sign * value for value in sums] for key, sums in rows.items()}
-
-
-def _between(labels: Sequence[FirstLabel]) -> Callable[[int, int | None], list[FirstLabel]]:
-    def chosen(after: int, until: int | None) -> Iterator[FirstLabel]:
-        for label in labels:
-            if after < label.feedback_id and (until is None or label.bet <= until):
-                yield label
-
-    return lambda after, until: list(chosen(after, until))
+def _add(progress: dict[str, Any], watched_version_id: int, did: SourcesChanged) -> None:
+    """Add what was done to what is noted of a version."""
+    known = progress.setdefault(str(watched_version_id), asdict(SourcesChanged()))
+    known |= {key: known[key] + value for key, value in asdict(did).items()}

@@ -1,7 +1,8 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`,
-`label_source`. Only `counts_as` of a label changes, with the policy of its source.
+`label_source`. Only `counts_as` of a label changes, with the policy of its source; what of that
+is still to be done is in `source_change`.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
 can be recounted: `label_current`, `bin_day`, `bin_total`, `class_day`, `monitor_state`. Times are
 nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
@@ -26,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4  # a ledger with another number is refused
+SCHEMA_VERSION = 5  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
@@ -157,6 +158,21 @@ label_source = Table(
     _key("source", Text),
     _filled("policy", Text),
     sqlite_with_rowid=False,
+)
+
+# Changes of these policies whose labels are still to be counted again, of one model each; see
+# source_change.py.
+source_change = Table(
+    "source_change",
+    metadata,
+    _key("change_id", _serial),
+    _filled("model", Text),
+    _filled("policies", Text),  # JSON, by source
+    Column("actor", Text),
+    _filled("counted_id", BigInteger),  # labels up to this id are counted
+    _filled("last_id", BigInteger),  # labels after this id came after the change
+    _filled("progress", Text),  # JSON: what was done, by watched version id
+    _filled("stepped_at_ns", BigInteger),  # when somebody last worked on it
 )
 
 # The current label of each answer that has one which counts as truth, and the id of its first.

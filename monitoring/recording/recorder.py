@@ -22,12 +22,12 @@ from model_store.bundle.card import Card
 from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import Restart, acknowledge
 from monitoring.drift.events import ACKNOWLEDGED, NOTED
-from monitoring.drift.source_change import SourcesChanged, change_settings, change_sources
+from monitoring.drift.source_change import change_settings
 from monitoring.drift.tag_settings import TagSettings, watch_of
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
-from monitoring.ledger.database import UPKEEP_S, Ledger
+from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import by_image
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock, lock_versions
@@ -98,8 +98,7 @@ class Recorder:
         self._outage = Outage(ledger.probe, metrics.ledger_away, over=self._wake)
         self._fallback = Fallback(spool, metrics, self._outage, join=self._join)
         if sources is not None:
-            with ledger.write() as connection:
-                change_settings(connection, sources, now_ns=ledger.clock())
+            change_settings(ledger, sources)
         with ledger.read() as connection:  # labels may arrive before their version is served again
             self._know(self._unknown(connection))
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
@@ -228,18 +227,6 @@ class Recorder:
             return row
 
         return self._submit(write, lambda row: self._know([row]))
-
-    def change_sources(
-        self, model: str, policies: Mapping[str, LabelPolicy], *, actor: str | None = None
-    ) -> Future[SourcesChanged]:
-        """Set the policies of label sources, as `source_change.change_sources` does."""
-
-        def change(connection: Connection) -> SourcesChanged:
-            now_ns = self._ledger.clock()
-            self._ledger.dialect.limit(connection, UPKEEP_S)  # a recount takes longer than a commit
-            return change_sources(connection, model, policies, now_ns=now_ns, actor=actor)
-
-        return self._submit(change, lambda _: None)
 
     def declare(self, card: LoggedCard) -> Future[list[WatchedVersion]]:
         """Register a model served elsewhere. Fails with ModelDiffers, ModelServed, ModelsFull."""

@@ -317,7 +317,7 @@ def endpoints(
             recorder, reader, served=production if production and serves else lambda _model: None
         ),
         AnswerRoutes(ledger, production or (lambda _model: None)),
-        SourceRoutes(ledger, recorder, reader, production or (lambda _model: None)),
+        SourceRoutes(ledger, reader, production or (lambda _model: None)),
         WaitingRoutes(ledger, production or (lambda _model: None)),
         AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda _model: None)),

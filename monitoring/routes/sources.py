@@ -1,13 +1,14 @@
 """Where labels come from: GET and POST /models/{model}/report/sources."""
 
-import asyncio
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
-from monitoring.drift.source_change import SourcesChanged
+from monitoring.drift.source_change import change_sources
+from monitoring.drift.source_recount import SourcesChanged
 from monitoring.errors import SourcesInvalid
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
 from monitoring.http.endpoint import read_actor
@@ -15,7 +16,6 @@ from monitoring.http.json_body import JsonReader
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.label_sources import read_policies
 from monitoring.ledger.versions import choose
-from monitoring.recording.recorder import Recorder
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_finding, read_version
 from monitoring.sources import LabelPolicy, check_policies
@@ -60,10 +60,8 @@ _POLICIES = JsonReader(PoliciesToSet, SourcesInvalid)
 class SourceRoutes:
     """The handlers. `production`: the version that a request without one is about."""
 
-    def __init__(
-        self, ledger: Ledger, recorder: Recorder, bodies: BodyReader, production: Production
-    ) -> None:
-        self._ledger, self._recorder, self._bodies = ledger, recorder, bodies
+    def __init__(self, ledger: Ledger, bodies: BodyReader, production: Production) -> None:
+        self._ledger, self._bodies = ledger, bodies
         self._production = production
 
     async def read(self, request: Request) -> LabelSources:
@@ -76,8 +74,8 @@ class SourceRoutes:
         model = request.path_params["model"]
         async with self._bodies.parsed(request, _POLICIES.read) as asked:
             policies, actor = check_policies(asked.policies), read_actor(request)
-            future = self._recorder.change_sources(model, policies, actor=actor)
-            changed = await asyncio.wrap_future(future)
+            change = partial(change_sources, self._ledger, model, policies, actor=actor)
+            changed = await to_thread.run_sync(change)
         return ChangedPolicies(model, await to_thread.run_sync(self._policies, model), changed)
 
     def _read(self, model: str, version: int | None, finding: str | None) -> LabelSources:

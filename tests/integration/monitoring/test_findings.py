@@ -13,6 +13,7 @@ import pytest
 from calibration.drift.state import DriftSettings
 from model_store.store.store import Store
 from monitoring.drift import watch
+from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.http.body_budget import BodyBudget
@@ -29,7 +30,6 @@ from serving.pages.routes import ledger_pages
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
 from tests.builders.monitored import Clock, MonitoredModel, client_of
-from tests.builders.processes import PATIENCE_S
 
 EDEMA, EFFUSION, MASS = range(3)
 
@@ -86,7 +86,7 @@ def test_uncertain_is_kept_and_feeds_nothing(chest: MonitoredModel) -> None:
         *[(-1, 4), (1, 0), (-1, 4)]
     ]
     policies = {"": LabelPolicy.PROXY}
-    chest.recorder.change_sources("chest", policies).result(PATIENCE_S)
+    change_sources(chest.ledger, "chest", policies)
     assert_recounts(chest)
 
 

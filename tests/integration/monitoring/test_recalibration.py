@@ -16,6 +16,7 @@ from model_store.bundle.card import Card, InputReference
 from model_store.bundle.probing import problem_here
 from model_store.errors import NotInStore
 from model_store.store.store import Store
+from monitoring.drift.source_change import change_sources
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
@@ -450,7 +451,7 @@ def test_proxies_are_not_fitted_on(served: MonitoredModel, store: Store) -> None
     before = recalibrate(served.ledger, store, "tiny", **options).proposal
     extra = softmax(np.random.default_rng(1).normal(0, 3, (300, 3)))
     rows = serve(served, extra, np.zeros(300, int), first=5_000, labeled=np.zeros(300, bool))
-    served.recorder.change_sources("tiny", {"report": LabelPolicy.PROXY}).result()
+    change_sources(served.ledger, "tiny", {"report": LabelPolicy.PROXY})
     wrong = served.card.classes[0]
     served.label(*(FeedbackItem(wrong, row.prediction_id, source="report") for row in rows))
     after = recalibrate(served.ledger, store, "tiny", **options).proposal
