@@ -303,4 +303,4 @@ def test_policies_that_cannot_be_read_are_refused(monitored: MonitoredModel) -> 
         with pytest.raises(SourcesInvalid):
             read_pairs(pairs)
     with pytest.raises(ModelNotInLedger):
-        monitored.recorder.change_sources("none", PROXY).result(PATIENCE_S)
+        change_sources(monitored.ledger, "none", PROXY)
