@@ -57,9 +57,7 @@ def accuracy_sequence(n: float, correct: float, *, alpha: float = 0.05) -> Inter
         return _accuracy_capital(n, correct, p)
 
     center = correct / n if n else 0.5
-    return Interval(
-        *(_outermost(capital, most=most, inside=center, outside=end) for end in (0.0, 1.0))
-    )
+    return Interval(*_outermost(capital, most, np.full(2, center), np.array([0.0, 1.0])).tolist())
 
 
 def accuracy_evidence(n: float, correct: float, share: float) -> float:
@@ -97,24 +95,32 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
     >>> round(lower, 3) == -round(upper, 3), 0.04 < upper < 0.06
     (True, True)
     """
+    (ends,) = gap_sequences(n, np.array([gap]), np.array([squared]), alpha=alpha)
+    return ends
+
+
+def gap_sequences(
+    n: int, gaps: FloatArray, squares: FloatArray, *, alpha: float = 0.05
+) -> list[Interval]:
+    """Return `gap_sequence` of each of K sums (K,) and sums of squares (K,), computed together."""
     _check(n, alpha)
     if not (
-        abs(gap) <= n * _ROUNDED
-        and gap**2 <= n * (squared * _ROUNDED + n * 1e-9)
-        and squared <= n * _ROUNDED
+        np.all(abs(gaps) <= n * _ROUNDED)
+        and np.all(gaps**2 <= n * (squares * _ROUNDED + n * 1e-9))
+        and np.all(squares <= n * _ROUNDED)
     ):
         raise ValueError(
-            f"sum {gap} and sum of squares {squared} are not those of {n} values in [-1, 1]"
+            f"sums {gaps} and sums of squares {squares} are not those of {n} values in [-1, 1]"
         )
-    most = math.log(1 / alpha)
+    centers = np.clip(gaps / max(n, 1), -1.0, 1.0)
+    inside, gap, squared = (np.tile(each, 2) for each in (centers, gaps, squares))
+    outside = np.repeat([-1.0, 1.0], len(gaps))
 
     def capital(m: FloatArray) -> FloatArray:
         return _gap_capital(m, n=n, gap=gap, squared=squared)
 
-    center = min(1.0, max(-1.0, gap / n)) if n else 0.0
-    return Interval(
-        *(_outermost(capital, most=most, inside=center, outside=end) for end in (-1.0, 1.0))
-    )
+    ends = _outermost(capital, math.log(1 / alpha), inside, outside).reshape(2, -1)
+    return [Interval(*each) for each in ends.T.tolist()]
 
 
 @lru_cache(maxsize=256)
@@ -186,32 +192,35 @@ def _xlog(count: float, share: FloatArray) -> FloatArray:
         return np.asarray(count * np.log(share))
 
 
-def _gap_capital(m: FloatArray, *, n: int, gap: float, squared: float) -> FloatArray:
-    """Log of the capital of the candidate means m, shape (M,)."""
+def _gap_capital(m: FloatArray, *, n: int, gap: FloatArray, squared: FloatArray) -> FloatArray:
+    """Log of the capital of the candidate means m, shape (M, E), of E sums (E,)."""
     centered = np.maximum(0.0, squared - 2 * m * gap + n * m * m)
-    logs, bets = [], _BETS[:, None]
+    logs, bets = [], _BETS[:, None, None]
     for side in (1, -1):
         scale = np.maximum(1.0, 1 + side * m)
-        logs.append(
-            bets * side * (gap - n * m) / scale + (bets + np.log1p(-bets)) * centered / scale**2
-        )
+        won, lost = side * (gap - n * m) / scale, centered / scale**2
+        logs.append(bets * won + (bets + np.log1p(-bets)) * lost)
     every = np.concatenate(logs)
     top = every.max(axis=0)
     return np.asarray(top + np.log(np.exp(every - top).mean(axis=0)))
 
 
 def _outermost(
-    capital: Callable[[FloatArray], FloatArray], *, most: float, inside: float, outside: float
-) -> float:
-    """The candidate nearest to `outside` with a capital below `most`, as `inside` has."""
+    capital: Callable[[FloatArray], FloatArray],
+    most: float,
+    inside: FloatArray,
+    outside: FloatArray,
+) -> FloatArray:
+    """The candidates (E,) nearest to `outside` (E,) with a capital below `most`, as `inside` (E,)
+    has.
+    """
+    each = np.arange(len(inside))
     for _ in range(_ROUNDS):
-        candidates = np.linspace(outside, inside, _CANDIDATES)
+        candidates = np.linspace(outside, inside, _CANDIDATES)  # (M, E)
         below = capital(candidates) < most
         below[-1] = True
-        at = int(below.argmax())
-        if at == 0:
-            return outside
-        outside, inside = float(candidates[at - 1]), float(candidates[at])
+        at = below.argmax(axis=0)
+        outside, inside = candidates[np.maximum(at - 1, 0), each], candidates[at, each]
     return outside
 
 

@@ -4,14 +4,15 @@ Net benefit: Vickers and Elkin 2006, "Decision curve analysis".
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import IntervalEstimate
-from calibration.intervals.confidence_sequence import gap_sequence
+from calibration.intervals.confidence_sequence import gap_sequences
+from calibration.measures.metrics import Interval
 from calibration.measures.ranking import auroc, auroc_interval
 from calibration.operating.claims import BinaryClaim
 from calibration.operating.facts import NetBenefit, PeriodAuroc
@@ -39,8 +40,10 @@ def net_benefits(
     in_use = next((each for each in EXCHANGES if own and math.isclose(own, each)), own)
     said, every = _outcomes(claim.said, claim, weights), _outcomes(everywhere, claim, weights)
     counts = _outcomes(claim.said, claim, labeled.astype(np.float64))
-    for exchange in sorted({*EXCHANGES, *([in_use] if in_use else [])}):
-        ends = (math.nan, math.nan) if is_chosen else _ends(counts, int(labeled.sum()), exchange)
+    exchanges = sorted({*EXCHANGES, *([in_use] if in_use else [])})
+    unknown = [Interval(math.nan, math.nan)] * len(exchanges)
+    intervals = unknown if is_chosen else _intervals(counts, int(labeled.sum()), exchanges)
+    for exchange, ends in zip(exchanges, intervals, strict=True):
         moved = None if claim.score is None else claim.score >= 1 / (1 + exchange)
         moved_to = None if moved is None else _outcomes(moved, claim, weights)
         total = float(weights.sum())
@@ -64,12 +67,14 @@ def _gain(outcomes: tuple[float, float], exchange: float) -> float:
     return outcomes[0] - outcomes[1] / exchange
 
 
-def _ends(outcomes: tuple[float, float], n: int, exchange: float) -> tuple[float, float]:
-    """The confidence sequence of the mean of `n` answers, each worth 1, -1 / exchange or 0."""
-    scale = max(1.0, 1 / exchange)
-    squares = (outcomes[0] + outcomes[1] / exchange**2) / scale**2
-    lower, upper = gap_sequence(n, _gain(outcomes, exchange) / scale, squares)
-    return lower * scale, upper * scale
+def _intervals(outcomes: tuple[float, float], n: int, exchanges: Sequence[float]) -> list[Interval]:
+    """The confidence sequences of the mean of `n` answers, each worth 1, -1 / exchange or 0."""
+    worth = 1 / np.array(exchanges)
+    scale = np.maximum(1.0, worth)
+    gains = (outcomes[0] - outcomes[1] * worth) / scale
+    squares = (outcomes[0] + outcomes[1] * worth**2) / scale**2
+    found = zip(gap_sequences(n, gains, squares), scale.tolist(), strict=True)
+    return [Interval(each.lower * by, each.upper * by) for each, by in found]
 
 
 def aurocs(answers: Answers, claim: BinaryClaim, labeled: BoolArray) -> Iterator[PeriodAuroc]:

@@ -8,10 +8,10 @@ is bounded however large the ledger is, and however rare what is searched for.
 import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select, true
 
 from calibration.bins import BIN_EDGES, bin_of
 from calibration.scope.verdict import ALPHA
@@ -38,10 +38,12 @@ class AnswerSearch:
             and `A,B` for A or B, if these have slices and the whole has none.
         first_day, last_day: UTC days since 1970 on which answers were served, both included.
         confidence: above the first number, up to the second; of a finding, of its presence.
-        predicted, label: classes of the card; of a finding, what its threshold decides.
+        predicted, label: classes of the card; of a finding, what its threshold decides. `A,B` is
+            predicted A or B, as with tags.
         wrong: whether the label contradicts the answer; of a finding, its threshold's decision.
         labeled: whether there is a label that counts as truth.
         audited: drawn for the random audit.
+        others: those that are not as all of `tags`, `confidence` and `predicted` say.
         doubtful: of an image with a scope p-value up to ALPHA, as reports count them, whatever
             alpha servers answer by.
     """
@@ -55,6 +57,7 @@ class AnswerSearch:
     wrong: bool | None = None
     labeled: bool | None = None
     audited: bool = False
+    others: bool = False
     doubtful: bool = False
 
 
@@ -96,6 +99,7 @@ def search(
 ) -> FoundPage:
     """Return up to `limit` answers of a version with ids below `before`, by default the newest."""
     days, count = _matching_days(connection, row, wanted)
+    count = None if wanted.others else count
     matching = _matching(connection, row, wanted)
     found: list[FoundAnswer] = []
     left, portion = SEARCHED, _FIRST
@@ -128,6 +132,8 @@ def _matching_days(
     connection: Connection, row: WatchedVersion, wanted: AnswerSearch
 ) -> tuple[list[int], int | None]:
     """The days that can have a match, newest first; and how many there are, if the sums say it."""
+    if wanted.others:
+        wanted = replace(wanted, tags=(), confidence=None, predicted=None)
     slices = _slices(connection, row, wanted)
     counts = [_counts(connection, row, wanted, name) for name in slices or [EVERYTHING]]
     kept = pruned_before_ns(connection) // DAY_NS
@@ -139,21 +145,22 @@ def _matching_days(
 
 def _slices(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> list[str]:
     """The slices that each hold everything that is wanted."""
-    named = [f"predicted:{wanted.predicted}"] if wanted.predicted and not row.finding else []
+    is_one = wanted.predicted in row.class_index and not row.finding
+    named = [f"predicted:{wanted.predicted}"] if is_one else []
     named += [f"true:{wanted.label}"] if wanted.label else []
     named += [AUDIT] if wanted.audited else []
     named += [DOUBTFUL] if wanted.doubtful else []
     known = admitted(connection, row.model) if wanted.tags else {}
     for key, value in wanted.tags:
-        if len(_alternatives(known[key], value)) == 1:
+        if len(alternatives(known[key], value)) == 1:
             named += place(connection, row.model, json.dumps({key: value}), admit=False)[0]
     return named
 
 
-def _alternatives(known: Collection[str], value: str) -> list[str]:
-    """The values that a filter means by one.
+def alternatives(known: Collection[str], value: str) -> list[str]:
+    """Return the values that a filter means by one.
 
-    >>> _alternatives({"A", "B"}, "A,B"), _alternatives({"A", "A,B"}, "A,B")
+    >>> alternatives({"A", "B"}, "A,B"), alternatives({"A", "A,B"}, "A,B")
     (['A', 'B'], ['A,B'])
     """
     several = value.split(",")
@@ -164,6 +171,8 @@ def _is_counted(connection: Connection, row: WatchedVersion, wanted: AnswerSearc
     """Whether the sums of one slice count exactly what is wanted."""
     if row.finding and (wanted.wrong is not None or wanted.predicted):
         return False  # the sums do not know the threshold
+    if wanted.predicted is not None and wanted.predicted not in row.class_index:
+        return False
     if wanted.confidence and not all(map(_is_edge, wanted.confidence)):
         return False
     known = admitted(connection, row.model) if wanted.tags else {}
@@ -248,17 +257,14 @@ _ROWS = select(
 
 def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> Select[Any]:
     answer, label = prediction.c, label_current.c
+    group = list(_group(connection, row, wanted))
     conditions = [answer.watched_version_id == row.watched_version_id]
+    conditions += [not_(and_(true(), *group))] if wanted.others else group
     conditions += _between(
         answer.served_at_ns,
         None if wanted.first_day is None else wanted.first_day * DAY_NS,
         None if wanted.last_day is None else (wanted.last_day + 1) * DAY_NS - 1,
     )
-    if wanted.confidence is not None:
-        above, upto = wanted.confidence
-        conditions += [answer.confidence <= upto, *([answer.confidence > above] if above else [])]
-    if wanted.predicted is not None:
-        conditions.append(_says(row, row.class_index[wanted.predicted]))
     if wanted.label is not None:
         conditions.append(label.label == row.class_index[wanted.label])
     if wanted.wrong is not None:
@@ -270,11 +276,24 @@ def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch)
         conditions.append(answer.audit.is_not(None))
     if wanted.doubtful:
         conditions.append(answer.scope_p <= ALPHA)
+    return _ROWS.where(*conditions)
+
+
+def _group(
+    connection: Connection, row: WatchedVersion, wanted: AnswerSearch
+) -> Iterator[ColumnElement[bool]]:
+    """Conditions on confidence, predicted class and tags."""
+    if wanted.confidence is not None:
+        above, upto = wanted.confidence
+        yield prediction.c.confidence <= upto
+        yield prediction.c.confidence > (above or -1.0)
+    if wanted.predicted is not None:
+        meant = alternatives(row.class_index, wanted.predicted)
+        yield or_(*(_says(row, row.class_index[each]) for each in meant))
     known = admitted(connection, row.model) if wanted.tags else {}
     for key, value in wanted.tags:
-        meant = _alternatives(known[key], value)
-        conditions.append(or_(*(_has_tag(connection, known[key], key, each) for each in meant)))
-    return _ROWS.where(*conditions)
+        meant = alternatives(known[key], value)
+        yield or_(*(_has_tag(connection, known[key], key, each) for each in meant))
 
 
 def _says(row: WatchedVersion, number: int) -> ColumnElement[bool]:
@@ -291,7 +310,7 @@ def _contradicted(row: WatchedVersion, wrong: bool) -> ColumnElement[bool]:
     if not row.finding:
         return label != prediction.c.predicted if wrong else label == prediction.c.predicted
     pairs = [(number, 1 - number if wrong else number) for number in (0, PRESENT)]
-    return or_(*(and_(_says(row, said), label == true) for said, true in pairs))
+    return or_(*(and_(_says(row, said), label == actual) for said, actual in pairs))
 
 
 def _has_tag(
@@ -305,4 +324,5 @@ def _has_tag(
 
 def _contains(connection: Connection, pair: str) -> ColumnElement[bool]:
     """Whether the tags have this pair: in JSON, its quotes stand nowhere but around names."""
-    return dialect_of(connection).position(prediction.c.tags, pair) > 0
+    tags = func.coalesce(prediction.c.tags, "")
+    return dialect_of(connection).position(tags, pair) > 0

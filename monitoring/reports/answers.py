@@ -15,6 +15,7 @@ from monitoring.http.fields import Moment, Uuid
 from monitoring.ledger.answer_search import (
     AnswerSearch,
     FoundAnswer,
+    alternatives,
     claimed,
     is_wrong,
     search,
@@ -77,7 +78,8 @@ def list_answers(
     limit: int,
 ) -> AnswerList:
     """Return one page. `before`: the id of an image. Raises QueryInvalid for an unknown class."""
-    for name in (wanted.predicted, wanted.label):
+    predicted = [] if wanted.predicted is None else alternatives(row.class_index, wanted.predicted)
+    for name in (*predicted, wanted.label):
         if name is not None and name not in row.class_index:
             known = ", ".join(row.classes)
             raise QueryInvalid(f"The model has no class {brief(name)}; it has {brief(known)}.")

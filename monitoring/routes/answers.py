@@ -41,7 +41,8 @@ FILTER: Final = (
         "confidence, above the first number and up to the second; two decimals name the edge of "
         "a bin",
     ),
-    Parameter("predicted", "query", str, "what was answered"),
+    Parameter("predicted", "query", str, "what was answered; A,B: one of these classes"),
+    Parameter("others", "query", _FLAG, "1: the rest of what bin, predicted and tags together say"),
     Parameter("label", "query", str, "what the label says"),
     Parameter("wrong", "query", _FLAG, "1: the label contradicts the answer; 0: it agrees"),
     Parameter("labeled", "query", _FLAG, "1: has a label that counts as truth; 0: has none"),
@@ -100,6 +101,7 @@ def read_filter(query: Mapping[str, str], *, keys: Collection[str] | None = None
         label=given.get("label"),
         wrong=_read_flag(given, "wrong"),
         labeled=_read_flag(given, "labeled"),
+        others=bool(_read_flag(given, "others", only=True)),
         audited=bool(_read_flag(given, "audit", only=True)),
         doubtful=bool(_read_flag(given, "doubtful", only=True)),
     )

@@ -157,6 +157,8 @@ def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[Filt
     }
     words = {name: text for name, text in flags.items() if text}
     words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
+    words |= {"others": "all but"} if wanted.others else {}
+    words |= {"predicted": f"answered {wanted.predicted}"} if wanted.predicted else {}
     if wanted.confidence:
         words["bin"] = f"{terms(asked.get('finding')).claim} " + " to ".join(
             map(percent, wanted.confidence)
@@ -170,7 +172,7 @@ def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[Filt
     ]
 
 
-_SAID: Final = {"predicted": "answered", "label": "label", "from": "since", "to": "until"}
+_SAID: Final = {"label": "label", "from": "since", "to": "until"}
 
 
 def _cells(answer: ListedAnswer, link: str | None) -> list[object]:

@@ -33,7 +33,7 @@ from serving.pages.course_chart import (
 )
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from serving.pages.formatting import calendar_day
-from serving.pages.todo import filter_of
+from serving.pages.todo import filter_of, filter_of_others
 
 
 class ZoomLink(NamedTuple):
@@ -162,6 +162,7 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "day_chart": day_chart(dots, marks, zoom=data.span),
         "who": who(report.diagnosis),
         "affected_filter": filter_of(_affected(report.diagnosis)),
+        "others_filter": filter_of_others(_affected(report.diagnosis)),
         "affected": (affected := day_dots(data.affected)),
         "others": (others := day_dots(data.others)),
         "gap_chart": gap_chart(affected, marks, gap=said.gap, others=others, zoom=data.span),

@@ -92,8 +92,13 @@ def filter_of(group: AnswerGroup) -> dict[str, str]:
         return inner | query_of_tag(group.key.removeprefix(TAG_PREFIX), ",".join(group.values))
     if group.key == CONFIDENCE:
         return inner | {"bin": "-".join(map("{:.4g}".format, confidences(group)))}
-    said = group.key == PREDICTED and len(group.values) == 1
-    return inner | ({"predicted": group.values[0]} if said else {})
+    return inner | ({"predicted": ",".join(group.values)} if group.key == PREDICTED else {})
+
+
+def filter_of_others(group: AnswerGroup) -> dict[str, str]:
+    """The filter of all answers but those of a group; empty if a filter cannot say it."""
+    said, parts = filter_of(group), 1 if group.within is None else 2
+    return said | {"others": "1"} if len(said) == parts else {}
 
 
 def _address(action: Action, report: ReportSummary, viewer: Viewer, acting: Acting) -> str | None:

@@ -146,8 +146,9 @@ function answersOf(chart, point) {
   const bins = [...card.querySelectorAll("a[href*='bin=']")];
   if (bins.length) return bins[pointsOf(chart).indexOf(point)]?.href;
   if (!card.dataset.answers || !point.dataset.first) return null;
-  const { answers, affected } = card.dataset;
-  const address = new URL(point.matches(".affected") ? affected : answers, location.href);
+  const { answers, affected, others } = card.dataset;
+  const own = point.matches(".affected") ? affected : point.matches(".others") ? others : answers;
+  const address = new URL(own, location.href);
   address.searchParams.set("from", point.dataset.first);
   address.searchParams.set("to", point.dataset.last);
   return address;

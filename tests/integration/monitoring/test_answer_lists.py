@@ -77,6 +77,12 @@ SEARCHES: dict[str, Callable[[int], bool]] = {
     "site=A,B": lambda n: n % 3 > 0 and SITE[n] in ("A", "B"),
     "site=A,a": lambda n: False,
     "site=a": lambda n: False,
+    "site=A,B&others=1": lambda n: n % 3 == 0 or SITE[n] not in ("A", "B"),
+    "site=A&bin=0.87-0.93&others=1": lambda n: (
+        not (n % 3 and SITE[n] == "A" and BIN_EDGES[12] < CONFIDENCE[n] <= BIN_EDGES[13])
+    ),
+    "predicted=normal&others=1&wrong=1": lambda n: SAID[n] == 1 and TRUE[n] == 0,
+    "predicted=normal,pneumonia": lambda n: True,
     "site=%C3%A4&device=1": lambda n: n % 3 > 0 and SITE[n] == "ä" and DEVICE[n] == "1",
     "ward=A": lambda n: False,
     "wrong=1": lambda n: TRUE[n] >= 0 and TRUE[n] != SAID[n],
