@@ -23,7 +23,7 @@ DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 PINNED := Dockerfile compose.yaml $(wildcard .github/workflows/*.yml)
 
-.PHONY: help install demo check test coverage nightly lint docs lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images pin-images test-images bench soak clean
+.PHONY: help install demo check test coverage nightly lint docs pictures lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images pin-images test-images bench soak clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -55,6 +55,10 @@ lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the impo
 docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@if command -v node > /dev/null; then node docs/generators/search.js build/docs; else echo "node is missing: the site's search was not asked"; fi
+
+pictures: $(VENV)/.installed-dev   ## draw the pictures of docs/ and README.md from the running program
+	$(BIN)/python -m docs.generators.pictures
+	$(BIN)/python -m docs.generators.loop
 
 lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=--upgrade takes newer releases)
 	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt

@@ -1,5 +1,5 @@
-"""`python -m docs.generators.loop`: the moving picture of the loop in README.md, from the pages of
-a real demo.
+"""`python -m docs.generators.loop`: the moving picture of the loop in README.md, and the pictures
+of the demo and of tried images, from the pages of a real demo.
 
 It runs `candor demo` on PneumoniaMNIST, which it finds in CANDOR_DATA, and pauses the demo after
 each step to take pictures of the server's own pages with headless Chromium.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser
 
-from docs.generators.pictures import IMAGES
+from docs.generators.pictures import IMAGES, keep
 from tests.builders.browser import open_browser, open_page
 from tests.screenshots import try_images
 
@@ -35,6 +35,7 @@ SIZE: Final = {"width": 900, "height": 560}
 PAGE_WIDTH: Final = 1080
 SECONDS: Final = 2.6
 COLORS: Final = 128
+TRIED: Final = (0, 1)  # of the test images
 STEPS: Final = ("Train", "Export", "Serve", "Label", "Alarm", "Recalibrate", "Verify")
 CAPTIONS: Final = {
     "Train": "Reliability on images of another site: confidence exceeds accuracy",
@@ -67,9 +68,11 @@ class Shot(NamedTuple):
 
 
 def main() -> int:
-    """Run the demo and write docs/images/loop.gif."""
+    """Run the demo and write the pictures."""
     with tempfile.TemporaryDirectory() as name, open_browser() as browser:
         shots = list(shoot(browser, Path(name)))
+        for plot in (Path(name) / "demo" / "pictures").iterdir():
+            keep(plot, IMAGES / plot.name)
         frames = [Image.open(io.BytesIO(frame(browser, shot))).convert("RGB") for shot in shots]
     first, *others = [each.quantize(COLORS) for each in frames]
     first.save(
@@ -114,7 +117,7 @@ def _after(line: str, browser: Browser, url: str, folder: Path) -> Iterator[Shot
         yield Shot("Train", plot.read_bytes(), is_plot=True)
     elif line.startswith("4. Label"):
         yield Shot("Export", seen(browser, f"{url}/versions/{MODEL}"))
-        yield Shot("Serve", tried(browser, url, folder))
+        yield Shot("Serve", tried(browser, url, folder, images=TRIED[:1]))
     elif line.startswith("Drift detector: no alarm"):
         yield Shot("Label", seen(browser, url + REPORT))
     elif line.startswith("5. Drift"):
@@ -122,6 +125,8 @@ def _after(line: str, browser: Browser, url: str, folder: Path) -> Iterator[Shot
         yield Shot("Recalibrate", seen(browser, url + PREVIEW))
     elif line.startswith("The server is still running"):
         yield Shot("Verify", seen(browser, url + REPORT))
+        (folder / "try.png").write_bytes(tried(browser, url, folder, images=TRIED))
+        keep(folder / "try.png", IMAGES / "console-try.png")
 
 
 def seen(browser: Browser, address: str) -> bytes:
@@ -131,16 +136,18 @@ def seen(browser: Browser, address: str) -> bytes:
         return page.screenshot()
 
 
-def tried(browser: Browser, url: str, folder: Path) -> bytes:
-    """The page to try images, with one of the test images."""
-    images = np.load(Path(os.environ["CANDOR_DATA"]) / f"{MODEL}.npz")["test_images"]
-    file = folder / "x-ray.png"
-    Image.fromarray(images[0]).resize((224, 224)).save(file)
+def tried(browser: Browser, url: str, folder: Path, *, images: Sequence[int]) -> bytes:
+    """The page to try images, with these of the test images; of one, its answer alone."""
+    known = np.load(Path(os.environ["CANDOR_DATA"]) / f"{MODEL}.npz")["test_images"]
+    files = [folder / f"x-ray-{number}.png" for number in images]
+    for number, file in zip(images, files, strict=True):
+        Image.fromarray(known[number]).resize((224, 224)).save(file)
     with open_page(browser, width=PAGE_WIDTH) as page:
         page.goto(f"{url}/try/{MODEL}")
-        try_images(page, [file])
-        page.locator(".trial").evaluate("trial => trial.scrollIntoView()")
-        return page.screenshot()
+        try_images(page, files)
+        if len(files) == 1:
+            page.locator(".trial").evaluate("trial => trial.scrollIntoView()")
+        return page.screenshot(full_page=len(files) > 1)
 
 
 def frame(browser: Browser, shot: Shot) -> bytes:

@@ -138,12 +138,17 @@ def write_documents(folder: Path) -> None:
 
 
 def draw(browser: Browser, url: str, folder: Path, picture: Path, shot: Shot) -> None:
-    """Draw one picture, in a palette, which halves its size."""
+    """Draw one picture."""
     address = (
         url + shot.address if shot.address.startswith("/") else (folder / shot.address).as_uri()
     )
     take(browser, address, picture, width=WIDTH, height=shot.height)
-    Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
+    keep(picture, picture)
+
+
+def keep(drawn: Path, picture: Path) -> None:
+    """Write a picture in a palette, which halves its size."""
+    Image.open(drawn).convert("RGB").quantize(256).save(picture, optimize=True)
 
 
 def draw_views(browser: Browser, url: str, folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from calibration.bins import BinSums
 from calibration.measures.metrics import ece, noise_floor, signed_gap
@@ -145,9 +145,10 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
         named = "confidence - accuracy, points" if quantity == "gap" else quantity
         axes.set_title(named, fontsize=10, color=INK)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes, percent="" if quantity == "loss" else "y")
         if quantity == "gap":
-            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+            axes.yaxis.set_major_formatter(lambda value, _: tick(value))
             axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)
@@ -193,11 +194,21 @@ def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
 def tidy(axes: Axes, *, percent: str = "") -> None:
     """Apply the common style of all plots. `percent`: axes of proportions, such as "xy"."""
     for name in percent:
-        getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(lambda value, _: f"{tick(value)} %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def tick(ratio: float) -> str:
+    """A ratio times 100, with no more digits than it has.
+
+    >>> tick(0.2), tick(0.025), tick(-1e-17)
+    ('20', '2.5', '0')
+    """
+    return f"{round(100 * ratio, 6) + 0.0:g}"
 
 
 def save(figure: Figure, path: Path) -> None:
