@@ -33,7 +33,7 @@ from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
 
 Maps = NDArray[np.float32]
-FIRST_SEED = 3  # 0 to 2 were looked at while the recipe was made
+FIRST_SEED = 8  # 0 to 5 were looked at while the recipe was made
 FLOOR_Z = 1.96  # standard deviations of the ECE of a calibrated model above its mean
 
 

@@ -159,8 +159,8 @@ Augment = Annotated[
 HeadName = Annotated[
     str | None,
     network(
-        "paper, or pooled: one hidden layer on the mean of the features (paper; auto: by "
-        "validation).",
+        "paper; pooled: one hidden layer on the mean of the features; blend: the mean of two of "
+        "these and a logistic regression, for rare classes (paper; auto: by validation).",
         "--head",
         hidden=True,
     ),

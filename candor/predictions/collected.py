@@ -22,6 +22,10 @@ _CHUNK = 20_000
 _MISSING = {"", "na", "<na>", "n/a", "#n/a", "nan", "null"}
 # missing where a number is expected; a class may be called "none"
 _NO_NUMBER = {"none", "-", "?", "."}
+# 1,234.5 or 1.234,5: thousands, and after another sign the decimals
+_GROUPED = re.compile(
+    r"([-+]?\d{1,3}(?:([,.'\u2019 \u00a0\u202f])\d{3})(?:\2\d{3})*)(?!\2)[.,](\d+)"
+)
 _YES = {"1", "1.0", "true", "yes", "t", "y", "right", "correct"}
 _NO = {"0", "0.0", "false", "no", "f", "n", "wrong", "incorrect"}
 
@@ -193,11 +197,14 @@ def _number(value: Any, column: str, row: int) -> float:
     plain = text.removesuffix("%").strip()
     if re.fullmatch(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?", plain):  # a decimal comma
         plain = plain.replace(",", ".")
+    elif grouped := _GROUPED.fullmatch(plain):
+        plain = re.sub(r"[^-+\d]", "", grouped[1]) + "." + grouped[3]
     try:
         return float(plain) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise PredictionsRefused(
-            f"row {row:,}, column {column!r}: {text[:40]!r} is no number"
+            f"row {row:,}, column {column!r}: {text[:40]!r} is no number; correct it, or delete "
+            "the row if it is no prediction"
         ) from None
 
 

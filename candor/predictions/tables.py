@@ -46,7 +46,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix.lower() not in kinds:
         raise TableRefused(
             f"{file}: expected a name that ends in {', '.join(kinds)}; save a spreadsheet as CSV "
-            "UTF-8"
+            "UTF-8, a list of JSON objects as one a line"
         )
     return kinds[file.suffix.lower()](file)
 
@@ -113,7 +113,10 @@ def _named(file: Path) -> Iterator[None]:
 def _require_distinct(file: Path, names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
-        raise TableRefused(f"{file} has two columns {twice!r}: rename one")
+        raise TableRefused(
+            f"{file} has two columns {twice!r}: rename one, or delete what stands above the row of "
+            "names"
+        )
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Which class each label names, and whether labels are truths at all."""
 
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -232,4 +233,6 @@ def _is_index(name: str, count: int) -> bool:
 
 
 def loose_name(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
+    """The name without case and punctuation; accents that a Mac decomposes are the same."""
+    plain = unicodedata.normalize("NFKC", name.casefold())
+    return "".join(letter for letter in plain if letter.isalnum()) or name

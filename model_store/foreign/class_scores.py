@@ -216,8 +216,10 @@ def read_scores(
         ForeignModelRefused: the scores contradict `reading`, or are not finite.
     """
     if not np.isfinite(scores).all():
+        is_log = (scores[~np.isfinite(scores)] == -np.inf).all()  # of probabilities of zero
+        reason = "export LogSoftmax or the logits, not Log" if is_log else "the file is damaged"
         raise ForeignModelRefused(
-            f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
+            f"its output '{source.output}' is not finite for ordinary images: {reason}"
         )
     ends, before = _ending(model, source)
     count, shares = scores.shape[1], _in_range(scores)

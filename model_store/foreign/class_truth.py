@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums, bin_index
-from calibration.calibrators.constant_answer import beats_frequencies
+from calibration.calibrators.constant_answer import beats_constant_answer
 from calibration.calibrators.temperature import apply_temperature, at_bound, fit_temperature
 from calibration.conformal import conformal
 from calibration.drift.answer_drift import count_answers
@@ -106,7 +106,7 @@ class ClassTruth:
 
     def _check_useful(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> None:
         accuracy, share = _rates(probabilities, truth)
-        if accuracy > share or beats_frequencies(probabilities, truth):
+        if accuracy > share or beats_constant_answer(probabilities, truth):
             return
         constant = self.names[int(np.bincount(truth).argmax())]
         raise LabeledFolderRefused(

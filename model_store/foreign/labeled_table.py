@@ -6,6 +6,7 @@ negative.
 
 import csv
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,7 @@ def _cell(text: str) -> float:
 
 
 def _plain(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 

@@ -14,7 +14,15 @@ from model_store.image import InputSpec
 from training.errors import BadBackbone
 from training.networks.backbones import Trunk, Weights, load_trunk
 from training.networks.blocks import Tail, last_blocks
-from training.networks.heads import DROPOUT, Head, HeadEnsemble, HeadKind, PooledHead
+from training.networks.heads import (
+    DROPOUT,
+    BlendedHead,
+    Head,
+    HeadEnsemble,
+    HeadKind,
+    PooledHead,
+    SingleHead,
+)
 from training.networks.partition import divide
 
 
@@ -57,7 +65,7 @@ class Backbone(nn.Module):
 class Branch(nn.Module):
     """Features of the fixed backbone -> logits (N, K): the backbone's trained part, and a head."""
 
-    def __init__(self, tail: Tail, head: Head | PooledHead) -> None:
+    def __init__(self, tail: Tail, head: SingleHead) -> None:
         super().__init__()
         self.tail = tail
         self.head = head
@@ -69,7 +77,7 @@ class Branch(nn.Module):
 class Classifier(nn.Module):
     """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on it."""
 
-    def __init__(self, backbone: Backbone, head: Head | PooledHead | Branch | HeadEnsemble) -> None:
+    def __init__(self, backbone: Backbone, head: SingleHead | Branch | HeadEnsemble) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -129,18 +137,21 @@ def build_classifier(
         trunk = load_trunk(backbone, weights)
         body, tail = _fixed_and_trained(trunk, spec, frozen=frozen, trainable=trainable)
         shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
-        drawn: list[Head | PooledHead | Branch] = []
+        drawn: list[SingleHead | Branch] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
             torch.manual_seed(head_seed)  # so the head does not depend on what the trunk drew
             if number and tail is not None:
                 own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
                 tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
                 torch.manual_seed(head_seed)
-            own_head = (
-                PooledHead(shape, class_count=class_count, dropout=dropout)
-                if head == "pooled"
-                else Head(shape, class_count=class_count, reduction=reduction, dropout=dropout)
-            )
+            own_head: SingleHead
+            if head == "paper":
+                own_head = Head(
+                    shape, class_count=class_count, reduction=reduction, dropout=dropout
+                )
+            else:
+                kind = PooledHead if head == "pooled" else BlendedHead
+                own_head = kind(shape, class_count=class_count, dropout=dropout)
             drawn.append(own_head if tail is None else Branch(tail, own_head))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, findings=findings))
 

@@ -1,4 +1,4 @@
-"""Heads: the paper's, a pooled one for few images, and several of either as one.
+"""Heads: the paper's, a pooled one for few images, one blended of two, and several as one.
 
 Source of the paper's: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the
 paper is silent. Several heads on one frozen backbone cost little when served.
@@ -6,14 +6,14 @@ paper is silent. Several heads on one frozen backbone cost little when served.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from training.errors import BadBackbone
 
-HeadKind = Literal["paper", "pooled"]
+HeadKind = Literal["paper", "pooled", "blend"]
 HIDDEN = (256, 64)
 POOLED_HIDDEN = 256
 DROPOUT = 0.5  # the paper's
@@ -102,9 +102,36 @@ class HeadEnsemble(nn.Module):
         self.findings = findings
 
     def forward(self, features: Tensor) -> Tensor:
+        logits = torch.stack([head(features) for head in self.heads])
         if self.findings:
-            logits = torch.stack([head(features) for head in self.heads])
             present, absent = (nn.functional.logsigmoid(each) for each in (logits, -logits))
             return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
-        logs = torch.stack([head(features).log_softmax(dim=1) for head in self.heads])
-        return logs.logsumexp(dim=0) - math.log(len(self.heads))
+        return mean_answer(logits)
+
+
+class BlendedHead(nn.Module):
+    """Three heads whose probabilities are averaged, for few images and rare classes: feature map
+    (N, C, h, w) -> (N, K).
+
+    One pooled head is trained with the class weights of the run, the other with balanced ones; the
+    third is a logistic regression with balanced ones (`training.fitting.logistic`). These two find
+    rare classes that the first misses, and the mean is less sure where one of them is wrong.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, class_count: int, dropout: float) -> None:
+        super().__init__()
+        self.natural = PooledHead(shape, class_count=class_count, dropout=dropout)
+        self.balanced = PooledHead(shape, class_count=class_count, dropout=dropout)
+        self.linear = nn.Linear(shape[0], class_count)
+
+    def forward(self, features: Tensor) -> Tensor:
+        linear = self.linear(features.mean(dim=(2, 3)))
+        return mean_answer(torch.stack([self.natural(features), self.balanced(features), linear]))
+
+
+def mean_answer(logits: Tensor) -> Tensor:
+    """The logarithm (N, K) of the mean of the probabilities of several logits (M, N, K)."""
+    return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
+
+
+SingleHead: TypeAlias = Head | PooledHead | BlendedHead

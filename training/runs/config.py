@@ -113,8 +113,9 @@ class TrainConfig(BaseModel):
     head: Annotated[
         HeadKind,
         Field(
-            description="paper, or pooled: the mean of the feature map and one hidden layer, for "
-            "few images"
+            description="paper; pooled: the mean of the feature map and one hidden layer, for few "
+            "images; blend: two of these, one with balanced class weights, averaged with a "
+            "logistic regression, for rare classes"
         ),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4
@@ -161,6 +162,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "folds need two heads or more on a frozen backbone, and no augment or perturbed"
             )
+        if self.head == "blend" and not self.cached:
+            raise ValueError("the head blend needs a frozen backbone, and no augment")
         return self
 
     @property

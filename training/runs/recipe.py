@@ -11,7 +11,8 @@ candidate has the lowest cross-entropy on validation after a temperature fitted 
 does not jump by whole images, as accuracy does, and does not depend on the loss that was minimized.
 Where classes are rare and every image validates once, cross-entropy hardly sees them: of the
 candidates that are within a standard error of the best, the one with the highest mean recall is
-kept (the one-standard-error rule of Breiman et al. 1984). What more would cost is said.
+kept (the one-standard-error rule of Breiman et al. 1984). What more would cost is said. There, a
+mean of heads with and without balanced class weights is tried too (`BlendedHead`).
 """
 
 import math
@@ -147,6 +148,8 @@ class _Rules:
             yield from ({"loss": loss} | option for loss in losses)
         if self.imbalance >= IMBALANCED and self.config.class_weights != "balanced":
             yield {"loss": losses[-1], "class_weights": "balanced"} | trained[0]
+            if self.folded:
+                yield {"loss": losses[-1]} | trained[0] | {"head": "blend"}
 
     def free(self, option: dict[str, Any]) -> dict[str, Any]:
         """The choices of `option` that the user has not made."""

@@ -122,6 +122,10 @@ def train(
             dataset.name,
             "has findings, for which there is no temperature for shifts: leave out --perturbed",
         )
+    if dataset.has_findings and plan.candidates[0].head == "blend":
+        raise BadDataset(
+            dataset.name, "has findings, and --head blend is for exclusive classes: give another"
+        )
     session = TrainingSession(
         _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
     )

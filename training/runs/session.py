@@ -28,10 +28,12 @@ from training.features.perturbation import PERTURBATIONS
 from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch
+from training.fitting.logistic import fit_logistic
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective, finding_weights
 from training.networks.backbones import Weights
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
+from training.networks.heads import BlendedHead
 from training.processes.distributed import Group
 from training.processes.execution import Execution, find_device, leader_first
 from training.progress import Progress, silent
@@ -137,11 +139,11 @@ class TrainingSession:
         return {"probe train": known["train"], "probe val": known["val"]}
 
     def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
-        """Cached features as the head takes them: a pooled head needs only means of the maps. With
-        folds, train and val are both all images of the two.
+        """Cached features as the head takes them: others than the paper's need only means of the
+        maps. With folds, train and val are both all images of the two.
         """
         known = dict(examples)
-        if self.config.cached and self.config.head == "pooled":
+        if self.config.cached and self.config.head != "paper":
             known = {name: each.pooled() for name, each in examples.items()}
         if self.config.validation == "folds":
             known["train"] = known["val"] = pooled_examples(known["train"], known["val"])
@@ -198,6 +200,15 @@ class TrainingSession:
             before, train, val = len(probed), examples["train"], examples["val"]
             if folds is not None:
                 train, val = divided(train, folds[number])
+            if isinstance(part, BlendedHead):
+                with _threads(HEAD_THREADS):
+                    fit_logistic(part.linear, *train.batch(np.arange(len(train))))
+                balanced = self.config.model_copy(update={"class_weights": "balanced"})
+                further = number + self.config.heads  # its epochs are those of one more head
+                history += replace(self, config=balanced)._fit_part(
+                    further, part.balanced, train, val, "head", snapshot=snapshot, watch=watch
+                )
+                part = part.natural
             counting = _counting_on(before, watch)
             fitted = self._fit_part(
                 number, part, train, val, "head", snapshot=snapshot, watch=counting
@@ -230,7 +241,7 @@ class TrainingSession:
         watch: Callable[[Epoch], None] | None,
     ) -> list[Epoch]:
         """Train `part`, that of network `number`."""
-        count = self.config.heads
+        count = self.config.heads * (2 if self.config.head == "blend" else 1)
         with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
             return fit(
                 part,

@@ -161,6 +161,18 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
     ),
+    "logarithms of zero": (
+        model(
+            FLAT,
+            node("MatMul", "flat weights", "z"),
+            node("Softmax", "z", "p", axis=1),
+            node("Log", "p", "scores"),
+            constants={
+                "weights": np.linspace(-99, 99, 9 * SIDE**2, dtype=np.float32).reshape(-1, 3)
+            },
+        ),
+        "LogSoftmax",
+    ),
 }
 
 

@@ -163,3 +163,5 @@ def test_the_recipe_and_what_has_no_findings(dataset: Dataset, tmp_path: Path) -
     assert all(each.class_weights == "natural" for each in plan.candidates)
     with pytest.raises(BadDataset, match="perturbed"):
         train(config(perturbed=True), dataset, tmp_path / "perturbed")
+    with pytest.raises(BadDataset, match="blend"):
+        train(config(head="blend"), dataset, tmp_path / "blend")

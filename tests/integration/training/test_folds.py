@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 
 from model_store.store.store import Store
 from tests.builders.datasets import shades
@@ -14,8 +16,9 @@ from training.datasets import Dataset, load_dataset
 from training.errors import BadRun
 from training.evaluation.findings import FindingsEvaluation
 from training.networks.backbones import SMALL
+from training.networks.heads import BlendedHead
 from training.runs.config import TrainConfig
-from training.runs.export import export
+from training.runs.export import export, load_classifier
 from training.runs.folds import draw_folds
 from training.runs.run import RunResult, train
 
@@ -112,6 +115,29 @@ def test_other_precisions_are_calibrated_out_of_fold(
     assert half.calibration.measures["n"] == IMAGES
     assert half.calibration.temperature == pytest.approx(card.calibration.temperature, rel=0.02)
     assert half.max_difference < 0.02
+
+
+def test_a_blended_head_is_the_mean_of_its_parts(dataset: Dataset, tmp_path: Path) -> None:
+    config = FOLDED.model_copy(update={"head": "blend", "heads": 2, "epochs": 2})
+    done = train(config, dataset, tmp_path / "run", pictures=False)
+    network = load_classifier(done.folder)
+    features = network.backbone(torch.from_numpy(np.load(done.folder / "samples.npy")))
+    member = network.members[0]
+    assert isinstance(member, BlendedHead)
+    parts = [member.natural(features), member.balanced(features)]
+    parts.append(member.linear(features.mean(dim=(2, 3))))
+    whole = torch.stack([each.softmax(dim=1) for each in parts]).mean(dim=0)
+    torch.testing.assert_close(member(features).softmax(dim=1), whole)
+    assert {(each.head, each.epoch) for each in done.history} == {
+        (head, epoch) for head in range(4) for epoch in (1, 2)
+    }
+    again = train(config, dataset, tmp_path / "again", pictures=False).folder
+    name = "checkpoint.safetensors"
+    assert (again / name).read_bytes() == (done.folder / name).read_bytes()
+    card = export(done.folder, Store(tmp_path / "store"), "brightness", anyway=True).card
+    assert card.verification.max_difference < 1e-4
+    with pytest.raises(ValidationError):
+        TrainConfig.model_validate(CHOICES | {"head": "blend", "frozen": False})
 
 
 def test_findings_validate_once_each_and_calibrate_out_of_fold(tmp_path: Path) -> None:

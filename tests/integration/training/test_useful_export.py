@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from calibration.calibrators.constant_answer import beats_constant_answer, frequencies_gain
 from model_store.bundle.model_card import MODEL_CARD_FILE
 from model_store.store.store import Store
 from tests.builders.datasets import shades
 from training.errors import UselessModel
-from training.evaluation.evaluation import Predictions, read_predictions, write_predictions
+from training.evaluation.evaluation import (
+    Predictions,
+    read_evaluation,
+    read_predictions,
+    write_predictions,
+)
+from training.evaluation.usefulness import constant_answer
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
 from training.runs.export import export
@@ -61,6 +68,20 @@ def test_one_that_ranks_a_rare_class_but_never_predicts_it(trained: Path, tmp_pa
     assert len(found) >= 1
     text = (store.require("shades", 1) / MODEL_CARD_FILE).read_text()
     assert all(each in text for each in found)
+
+
+def test_one_that_validation_shows_to_be_useful_where_test_is_too_small(
+    trained: Path, tmp_path: Path
+) -> None:
+    """Test alone shows a lower NLL, but not outside noise."""
+    mixed = np.float32([[-1.9, -0.3], [-1.1, -3], [-0.1, -3], [-0.1, -0.6]])
+    run = answering(trained, tmp_path, val=pair(-0.3, -3), test=mixed)
+    evaluation = read_evaluation(run)
+    test, p = evaluation.predictions["test"], evaluation.probabilities("test", "temperature")
+    assert constant_answer(evaluation, "test", "temperature").lead <= 0
+    assert frequencies_gain(p, test.labels).mean() > 0
+    assert not beats_constant_answer(p, test.labels)
+    assert export(run, Store(tmp_path / "store"), "shades").version == 1
 
 
 def test_one_that_says_the_same_of_each_image_is_refused(trained: Path, tmp_path: Path) -> None:

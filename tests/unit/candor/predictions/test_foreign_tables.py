@@ -1,5 +1,6 @@
 """Tables as strangers have them: each equals scikit-learn and netcal, or says what to do."""
 
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,15 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         "a.csv", b"\xef\xbb\xbf" + PLAIN.replace("\n", "\r\n").encode(), {}, P, Y),
     "Unicode text of a spreadsheet": (
         "a.txt", text(HEADER, by_name(), by="\t", comma=True).encode("utf-16"), {}, P, Y),
+    "accents that a Mac decomposes": (
+        "a.csv", text(["p_Polyp", "p_Fibröse", "p_Rezidiv", "label"],
+                      by_name(names=["Polyp", unicodedata.normalize("NFD", "Fibröse"), "Rezidiv"])),
+        {}, P, Y),
+    "thousands and decimals": (
+        "a.csv", text([*(f"logit_{n}" for n in NAMES), "y_true"],
+                      [[*(f"{5000 + v:,.9f}".replace(",", "'") for v in row), NAMES[y]]
+                       for row, y in zip(LOGITS.tolist(), Y, strict=True)]),
+        {}, P, Y),
     "sep= of Excel": ("a.csv", "sep=;\n" + text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
     "empty columns and rows of Excel": (
         "a.csv", PLAIN.replace("\n", ",,\n") + ",,,,,\n" * 3, {}, P, Y),
@@ -159,6 +169,9 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
                       [[*row, y] for row, y in zip(P.tolist(), Y, strict=True)]), "--classes"),
     "halves of probabilities": ("a.csv", text(HEADER, by_name(P / 2)), "--normalize.*--findings"),
     "words among numbers": ("a.csv", PLAIN.replace("\n0.", "\nhigh0.", 3), "is no number"),
+    "units below the names": ("a.csv", PLAIN.replace("\n", "\n[0..1],[0..1],[0..1],class\n", 1),
+                              "row 1, .*delete the row"),
+    "names over names": ("a.csv", "scores,scores,scores,truth\n" + PLAIN, "the row of names"),
     "a formula that failed": ("a.csv", PLAIN.replace("\n0.", "\n#DIV/0!0.", 1), "row 1, column"),
     "two labels": (
         "a.csv", text([*HEADER[:3], "truth", "target"], [[*row, "x"] for row in by_name()]),

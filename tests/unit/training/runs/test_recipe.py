@@ -1,5 +1,6 @@
 """The recipe `auto`: steps, candidates by size and imbalance, the user's own choices."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from tests.builders.datasets import labeled, shades
 from tests.builders.finding_sets import write_npz
-from training.datasets import load_dataset
+from training.datasets import ArrayImages, Split, load_dataset
 from training.networks.backbones import SMALL
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.recipe import (
@@ -55,6 +56,17 @@ def test_imbalance_adds_balanced_weights_and_says_why() -> None:
     assert any("20 times the images of the smallest" in reason for reason in plan.reasons)
     assert any("100 epochs" in reason or "epochs, not 12" in reason for reason in plan.reasons)
     assert not any("times the images" in reason for reason in automatic(labeled(100, 110)).reasons)
+    assert "blend" not in {each.head for each in plan.candidates}  # equal images make no folds
+
+
+def test_where_classes_are_rare_and_images_few_a_regression_is_blended_in() -> None:
+    few = shades()
+    images = np.random.default_rng(0).integers(256, size=(200, 4, 4)).astype(np.uint8)
+    split = Split(ArrayImages(images), np.repeat([0, 1, 2], (120, 60, 20)))
+    for splits, expected in ((dict.fromkeys(few.splits, split), 1), (few.splits, 0)):
+        plan = automatic(replace(few, splits=splits))
+        assert [each.head for each in plan.candidates].count("blend") == expected
+        assert {each.heads for each in plan.candidates} == {5}
 
 
 def test_what_the_user_chose_is_in_every_candidate() -> None:
