@@ -45,13 +45,14 @@ def beats_constant_answer(
     known = counts >= KNOWN_IMAGES
     right = np.asarray(probabilities).argmax(axis=1) == y if len(y) else np.empty(0)
     share = np.where(known, 1 / np.maximum(counts, 1), 0)[y]
-    return known.sum() > 1 and _is_gain(right - 1 / known.sum(), share, groups)
+    return bool(known.sum() > 1) and _is_gain(right - 1 / known.sum(), share, groups)
 
 
 def frequencies_gain(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
     """How much lower each image's loss is than that of the frequencies of the labels, (N,) nats."""
     y = np.asarray(labels)
-    return -np.log(np.bincount(y) / len(y))[y] - log_loss(probabilities, y)
+    constant: FloatArray = -np.log(np.bincount(y) / len(y))[y]
+    return constant - log_loss(probabilities, y)
 
 
 def beats_prevalences(
