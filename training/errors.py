@@ -149,7 +149,7 @@ class BadRun(TrainingError, ValueError):
 
 
 class UselessModel(TrainingError, ValueError):
-    """A model that is no better than a constant answer, in accuracy or NLL."""
+    """A model that is no better than a constant answer, in accuracy, NLL or mean recall."""
 
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
