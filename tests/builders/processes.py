@@ -15,6 +15,8 @@ from signal import SIGKILL, SIGTERM
 from typing import Any, Self, TypeVar
 
 import httpx
+from click.testing import Result
+from typer.testing import CliRunner
 
 PATIENCE_S = 300.0
 CANDOR = (sys.executable, "-m", "candor")
@@ -49,6 +51,13 @@ def candor(
         timeout=timeout_s,
         check=False,
     )
+
+
+def candor_here(*words: object) -> Result:
+    """Run a command in this process, which has imported everything."""
+    from candor.command_line import app
+
+    return CliRunner().invoke(app, [*map(str, words)])
 
 
 class Process:

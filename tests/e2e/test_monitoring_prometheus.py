@@ -26,7 +26,7 @@ import monitoring
 from calibration.bins import BinSums
 from model_store.store.store import Store
 from tests.builders.bundles import Png, publish_tiny
-from tests.builders.processes import PATIENCE_S, Process, candor, free_port, wait_until
+from tests.builders.processes import PATIENCE_S, Process, candor_here, free_port, wait_until
 from tests.builders.prometheus import Program, asked, hurried
 
 ROOM = Path(monitoring.__file__).parent
@@ -195,7 +195,7 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     assert len(scene.query("candor_calibration_drift_active == 1")) == 2
     wait_until(lambda: exact_and_recorded_agree(scene), "the recorded ECE")
     for verb in (("backup", scene.store.root.parent / "copy.db"), ("prune", "--older-than", "90d")):
-        assert candor("ledger", *verb, "--ledger", scene.ledger).returncode == 0
+        assert candor_here("ledger", *verb, "--ledger", scene.ledger).exit_code == 0
     wait_until(
         lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}"
     )
@@ -214,8 +214,8 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     # A new temperature, fitted on the labels; both replicas switch, and the page is taken back.
     at = ("--store", scene.store.root)
     ledger = ("--ledger", scene.ledger)
-    done = candor("recalibrate", "tiny", "--allow-label-changes", *at, *ledger)
-    assert done.returncode == 0, done.stderr
+    done = candor_here("recalibrate", "tiny", "--allow-label-changes", *at, *ledger)
+    assert done.exit_code == 0, done.output
     scene.store.promote("tiny", 2)
     wait_until(
         lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"),

@@ -16,13 +16,11 @@ import termios
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.store.store import Store
 from tests.builders.bundles import labeled_folder
 from tests.builders.monitored import record_unsure_answers
-from tests.builders.processes import Process
+from tests.builders.processes import Process, candor_here
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 QUICK = shlex.split(
@@ -75,8 +73,7 @@ def in_a_pipe(*words: object) -> str:
 
 
 def to_a_file(*words: object) -> str:
-    """The same in this process, which has imported everything."""
-    done = CliRunner().invoke(app, [*map(str, words)])
+    done = candor_here(*words)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
 
