@@ -18,7 +18,7 @@ from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import bin_day, bin_total, class_day, feedback, label_current
 from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.statement import in_lists, replacing
-from monitoring.ledger.sum_changes import SumChanges, as_counted
+from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import CLASSES, add_sums
 from monitoring.ledger.versions import WatchedVersion
 from monitoring.sources import SourcePolicies
@@ -127,7 +127,7 @@ def _stored(answer: ServedAnswer) -> CurrentLabel | None:
 
 def _label(changes: SumChanges, labels: Sequence[tuple[ServedAnswer, int | None]]) -> None:
     labeled = [(answer, label) for answer, label in labels if label is not None]
-    changes.label(as_counted([answer for answer, _ in labeled]), [label for _, label in labeled])
+    changes.label([answer for answer, _ in labeled], [label for _, label in labeled])
 
 
 def _times(sign: int, rows: Mapping[Any, Sequence[float]]) -> dict[Any, list[float]]:

@@ -47,7 +47,6 @@ from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.statement import inserting, replacing
-from monitoring.ledger.sum_changes import as_counted
 from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.versions import WatchedVersion, load, of_model
 from monitoring.sources import LabelPolicy, SourcePolicies
@@ -290,17 +289,14 @@ class Labeling:
     def _count(self) -> None:
         """Add the first labels and what corrections came to to the sums, delays to the counts."""
         answers = [answer for answer, _ in self._first]
-        self._counts.changes.label(as_counted(answers), [label for _, label in self._first])
+        self._counts.changes.label(answers, [label for _, label in self._first])
         for answer in answers:
             delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
             self._counts.delays_s[answer.watched_version_id].append(delay_s)
-        moved = self._moved.values()
-        for counted, (row, before) in zip(
-            as_counted([row for row, _ in moved]), moved, strict=True
-        ):
+        for row, before in self._moved.values():
             label = self._current[row.prediction_id].label
             if label != before:
-                self._counts.changes.correct(counted, before, label)
+                self._counts.changes.correct(row, before, label)
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns, kept_s = time_of_id(item.prediction_id or b""), self._policy.retention_s

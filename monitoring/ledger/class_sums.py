@@ -10,7 +10,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from sqlalchemy import Connection, func, select
@@ -28,14 +28,9 @@ _AT_ONCE = 4_096  # answers that are collected
 _COUNTS = frozenset({"counts"})
 
 
-class _Group(NamedTuple):
-    """Answers of the same rows. `sign`: 0 served, 1 labeled, -1 a label taken back."""
-
-    watched_version_id: int
-    day: int
-    predicted: int
-    audited: int
-    sign: int
+# Answers of the same rows: `where` of ClassChanges.add and the sign: 0 served, 1 labeled, -1 a
+# label taken back.
+_Group: TypeAlias = tuple[int, int, int, int, int]
 
 
 @dataclass
@@ -68,7 +63,7 @@ class ClassChanges:
         size_bytes = len(probabilities)
         if 0 < size_bytes <= _BYTES_LIMIT:
             waiting = self._waiting[size_bytes]
-            waiting.append((_Group(*where, sign), probabilities, label))
+            waiting.append(((*where, sign), probabilities, label))
             if len(waiting) >= _AT_ONCE:
                 self._fold(size_bytes)
 
@@ -88,7 +83,7 @@ class ClassChanges:
                 for true, p in enumerate(array("f", probabilities)):
                     truth = int(true == label)
                     if p or truth:
-                        error = round((truth - p) ** 2 * FIXED_POINT) if group.sign else 0
+                        error = round((truth - p) ** 2 * FIXED_POINT) if group[-1] else 0
                         both = round(p * FIXED_POINT), round(p * p * FIXED_POINT)
                         self._count(group, true, (*both, truth, error))
             return
@@ -100,8 +95,8 @@ class ClassChanges:
         p = np.frombuffer(b"".join(served), dtype="<f4").reshape(len(served), -1)
         p = p.astype(np.float64)  # (N, K)
         truth = np.array(labels)[:, None] == np.arange(p.shape[1])
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        number = np.array([numbers[group] for group in groups])
+        numbers: dict[_Group, int] = {}
+        number = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
         members = (number == np.arange(len(numbers))[:, None]).astype(np.float64)  # (G, N)
         terms = (
             p * FIXED_POINT,
@@ -117,13 +112,14 @@ class ClassChanges:
 
     def _count(self, group: _Group, true: int, sums: Sequence[int]) -> None:
         total, squared, truth, error = sums
-        row = self._rows[ClassKey(*group[:4], true)]
-        if not group.sign:
+        *where, sign = group
+        row = self._rows[ClassKey(*where, true)]
+        if not sign:
             row[0] += total
             row[1] += squared
             return
         for index, term in enumerate((truth, total, squared, error), start=2):
-            row[index] += group.sign * term
+            row[index] += sign * term
 
 
 @dataclass(frozen=True)

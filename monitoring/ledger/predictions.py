@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from monitoring.ledger.schema import prediction, watermark
 from monitoring.ledger.statement import in_lists, inserting, replacing
-from monitoring.ledger.sum_changes import SumChanges, as_counted
+from monitoring.ledger.sum_changes import SumChanges
 
 
 class PredictionRow(NamedTuple):
@@ -41,7 +41,7 @@ _INSERT = inserting(prediction)
 def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumChanges) -> None:
     """Insert the rows and count them in `changes`."""
     _INSERT.run(connection, rows)
-    changes.serve(as_counted(rows))
+    changes.serve(rows)
 
 
 def recorded(

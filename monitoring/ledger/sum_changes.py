@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from sqlalchemy import Connection
@@ -23,31 +23,27 @@ class DayBin(NamedTuple):
     bin: int
 
 
-class Counted(NamedTuple):
-    """An answer as the sums see it. `probabilities`: (K,) float32, empty if not known."""
-
-    day_bin: DayBin
-    confidence: float
-    slice_keys: SliceKeys
-    probabilities: bytes
+# A DayBin and SliceKeys in one; plain, since each answer makes one.
+_Cell: TypeAlias = tuple[int, int, int, int, str | None, bool, bool]
 
 
-def as_counted(rows: Sequence[Any]) -> list[Counted]:
-    """Return rows that have the columns of `prediction` as the sums see them."""
-    return [
-        Counted(
-            DayBin(row.watched_version_id, row.served_at_ns // DAY_NS, bin_of(row.confidence)),
-            row.confidence,
-            SliceKeys(row.predicted, row.tags, row.audit is not None, is_doubtful(row.scope_p)),
-            row.probabilities,
-        )
-        for row in rows
-    ]
+def _cell(answer: Any) -> _Cell:
+    """Where an answer is counted; it has the columns of `prediction`."""
+    return (
+        answer.watched_version_id,
+        answer.served_at_ns // DAY_NS,
+        bin_of(answer.confidence),
+        answer.predicted,
+        answer.tags,
+        answer.audit is not None,
+        is_doubtful(answer.scope_p),
+    )
 
 
 @dataclass
 class SumChanges:
-    """What one transaction adds. Values are lists that are added to in place.
+    """What one transaction adds. Values are lists that are added to in place; answers are rows
+    with the columns of `prediction`.
 
     The lists of `corrected` hold: answers that became correct, those that became incorrect, and the
     sums of the confidence of either. These determine the changes of correct and of squared_error.
@@ -57,42 +53,42 @@ class SumChanges:
     corrected: dict[DayBin, list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0])
     )
-    _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(
-        default_factory=lambda: defaultdict(lambda: [0, 0.0])
-    )
-    _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
+    _served: dict[_Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
+    _labeled: dict[tuple[_Cell, int], list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
     )
-    _moved: list[tuple[Counted, int, int]] = field(default_factory=list)
+    _moved: list[tuple[Any, int, int]] = field(default_factory=list)
 
     @property
     def served(self) -> dict[DayBin, list[float]]:
         """Over all slices, by day and bin: served, served_confidence."""
-        return _merged((day_bin, sums) for (day_bin, _), sums in self._served.items())
+        return _merged(self._served.items())
 
     @property
     def labeled(self) -> dict[DayBin, list[float]]:
         """First labels by day and bin: n, confidence, correct, variance, squared_error."""
-        return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
+        return _merged((cell, sums) for (cell, _), sums in self._labeled.items())
 
-    def serve(self, answers: Iterable[Counted]) -> None:
+    def serve(self, answers: Iterable[Any]) -> None:
         """Count answers."""
         for answer in answers:
-            terms = (1, to_fixed_point(answer.confidence))
-            _add(self._served[answer.day_bin, answer.slice_keys], terms)
-            self.classes.add(_of_class(answer), answer.probabilities)
+            cell = _cell(answer)
+            sums = self._served[cell]
+            sums[0] += 1
+            sums[1] += to_fixed_point(answer.confidence)
+            self.classes.add(_of_class(cell), answer.probabilities)
 
-    def label(self, answers: Sequence[Counted], labels: Sequence[int]) -> None:
+    def label(self, answers: Sequence[Any], labels: Sequence[int]) -> None:
         """Count the first labels of answers, each the index of a class."""
         if not answers:
             return
-        number: dict[tuple[DayBin, SliceKeys, int], int] = {}
+        number: dict[tuple[_Cell, int], int] = {}
         group = []
         for answer, label in zip(answers, labels, strict=True):
-            key = answer.day_bin, answer.slice_keys, label
-            group.append(number.setdefault(key, len(number)))
-            self.classes.add(_of_class(answer), answer.probabilities, label=label, sign=1)
-        predicted = [answer.slice_keys.predicted for answer in answers]
+            cell = _cell(answer)
+            group.append(number.setdefault((cell, label), len(number)))
+            self.classes.add(_of_class(cell), answer.probabilities, label=label, sign=1)
+        predicted = [answer.predicted for answer in answers]
         terms = label_terms(
             np.array([answer.confidence for answer in answers]),
             np.array(labels) == np.array(predicted),
@@ -101,15 +97,16 @@ class SumChanges:
         for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
             _add(self._labeled[key], (int(n), s, int(c), v, q))
 
-    def correct(self, answer: Counted, old: int, new: int) -> None:
+    def correct(self, answer: Any, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
+        cell = _cell(answer)
         for label, sign in ((old, -1), (new, 1)):
-            self.classes.add(_of_class(answer), answer.probabilities, label=label, sign=sign)
-        predicted, p = answer.slice_keys.predicted, to_fixed_point(answer.confidence)
+            self.classes.add(_of_class(cell), answer.probabilities, label=label, sign=sign)
+        predicted, p = answer.predicted, to_fixed_point(answer.confidence)
         was, now = int(old == predicted), int(new == predicted)
         if was != now:
-            _add(self.corrected[answer.day_bin], (now, was, now * p, was * p))
+            _add(self.corrected[DayBin(*cell[:3])], (now, was, now * p, was * p))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         """Add everything to the ledger."""
@@ -130,22 +127,23 @@ class SumChanges:
     ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
         """Give (day_bin, slices, all seven sums) for everything that was counted."""
 
-        def names(day_bin: DayBin, keys: SliceKeys) -> tuple[str, ...]:
-            return slices.of(connection, day_bin.watched_version_id, keys)
+        def names(cell: _Cell) -> tuple[str, ...]:
+            return slices.of(connection, cell[0], SliceKeys(*cell[3:]))
 
-        for (day_bin, keys), served in self._served.items():
-            yield day_bin, names(day_bin, keys), (*served, *_NO_LABELS)
-        for (day_bin, keys, label), labeled in self._labeled.items():
-            true = slices.true(day_bin.watched_version_id, label)
-            yield day_bin, (*names(day_bin, keys), true), (*_NO_ANSWERS, *labeled)
+        for cell, served in self._served.items():
+            yield DayBin(*cell[:3]), names(cell), (*served, *_NO_LABELS)
+        for (cell, label), labeled in self._labeled.items():
+            true = slices.true(cell[0], label)
+            yield DayBin(*cell[:3]), (*names(cell), true), (*_NO_ANSWERS, *labeled)
         for answer, old, new in self._moved:
-            day_bin, keys = answer.day_bin, answer.slice_keys
+            cell = _cell(answer)
+            day_bin = DayBin(*cell[:3])
             was, now = (
-                [float(term) for term in label_terms(answer.confidence, label == keys.predicted)]
+                [float(term) for term in label_terms(answer.confidence, label == answer.predicted)]
                 for label in (old, new)
             )
             moved = [after - before for before, after in zip(was, now, strict=True)]
-            yield day_bin, names(day_bin, keys), (*_NO_ANSWERS, *moved)
+            yield day_bin, names(cell), (*_NO_ANSWERS, *moved)
             for label, terms in ((old, [-term for term in was]), (new, now)):
                 true = slices.true(day_bin.watched_version_id, label)
                 yield day_bin, (true,), (*_NO_ANSWERS, *terms)
@@ -171,9 +169,9 @@ def _rounded(values: Any) -> Any:
     return np.rint(values * FIXED_POINT) / FIXED_POINT
 
 
-def _of_class(answer: Counted) -> tuple[int, int, int, int]:
-    keys = answer.slice_keys
-    return *answer.day_bin[:2], keys.predicted, int(keys.audited)
+def _of_class(cell: _Cell) -> tuple[int, int, int, int]:
+    watched_version_id, day, _, predicted, _, audited, _ = cell
+    return watched_version_id, day, predicted, int(audited)
 
 
 def _add(sums: list[float], terms: Iterable[float]) -> None:
@@ -181,9 +179,10 @@ def _add(sums: list[float], terms: Iterable[float]) -> None:
         sums[index] += term
 
 
-def _merged(pairs: Iterable[tuple[DayBin, list[float]]]) -> dict[DayBin, list[float]]:
+def _merged(pairs: Iterable[tuple[_Cell, list[float]]]) -> dict[DayBin, list[float]]:
     merged: dict[DayBin, list[float]] = {}
-    for day_bin, sums in pairs:
+    for cell, sums in pairs:
+        day_bin = DayBin(*cell[:3])
         if day_bin in merged:
             _add(merged[day_bin], sums)
         else:

@@ -35,7 +35,7 @@ from monitoring.ledger.schema import (
     watched_versions,
 )
 from monitoring.ledger.slices import ERASED, SliceNames
-from monitoring.ledger.sum_changes import SumChanges, as_counted
+from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import CLASSES, DAYS, rebuild_totals
 
 
@@ -87,8 +87,8 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
     labeled = [row for row in rows if row.label is not None]
     known = {row.watched_version_id: row for row in versions.load(connection, watched_version_ids)}
     slices, changes = SliceNames(known, admits=False), SumChanges()
-    changes.serve(as_counted(rows))
-    changes.label(as_counted(labeled), [row.label for row in labeled])
+    changes.serve(rows)
+    changes.label(labeled, [row.label for row in labeled])
     for watched_version_id in sorted({row.watched_version_id for row in labeled}):
         watch.checkpoint(connection, watched_version_id, "erased", now_ns=now_ns)
     for row in labeled:

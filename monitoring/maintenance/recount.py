@@ -36,7 +36,7 @@ from monitoring.ledger.schema import (
     prediction,
 )
 from monitoring.ledger.slices import SliceNames
-from monitoring.ledger.sum_changes import SumChanges, as_counted
+from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import (
     CLASSES,
     DAYS,
@@ -185,8 +185,8 @@ def _recounted(connection: Connection, counted: Recount, progress: Progress) -> 
         # if pruning was interrupted, a row's day may no longer be counted
         kept = [row for row in rows if row.served_at_ns >= first_ns]
         labeled = [row for row in kept if row.label is not None]
-        changes.serve(as_counted(kept))
-        changes.label(as_counted(labeled), [row.label for row in labeled])
+        changes.serve(kept)
+        changes.label(labeled, [row.label for row in labeled])
         counted.labels += len(labeled)
         counted.answers += len(rows)
         progress("answers", counted.answers, total)

@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days, gather
-from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.sum_changes import SumChanges
 
 _labels = st.lists(
     st.tuples(
@@ -26,11 +27,10 @@ def test_sums_by_column_are_sums_one_by_one(
 ) -> None:
     single, many = SumChanges(), SumChanges()
     answers = [
-        Counted(
-            DayBin(1, 7, min(int(p * 15), 14)),
-            p,
-            SliceKeys(predicted, tags, False),
+        PredictionRow(
+            *(bytes(16), 1, None, predicted, p),
             np.array([p, 1 - p], dtype="<f4").tobytes(),
+            *(7 * DAY_NS, tags),
         )
         for p, predicted, _, tags in labels
     ]
