@@ -154,15 +154,13 @@ def find_expected_performance(
 
     `audit`: whether the labels of the audit alone count.
     """
-    sums = read_class_sums(
-        connection, row.watched_version_id, len(row.classes), since_day=since_day
-    )
+    sums = read_class_sums(connection, row, since_day=since_day)
     if not sums.served.total.any():
         return ExpectedPerformance(EstimateStatus.UNKNOWN, None, None, (), 0, audit)
     labeled = sums.audited if audit else sums.labeled
     correction = labeled
     if since_day is not None and not _corrects(labeled):
-        ever = read_class_sums(connection, row.watched_version_id, len(row.classes))
+        ever = read_class_sums(connection, row)
         correction = ever.audited if audit else ever.labeled
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)

@@ -29,6 +29,7 @@ from monitoring.drift.current_evidence import CurrentEvidence
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
+from monitoring.ledger.findings import both_probabilities
 from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
@@ -219,7 +220,7 @@ def _answers(row: WatchedVersion, columns: _Columns, values: Mapping[str, set[st
         patient=_patients(columns["patient"]),
         drawn=_drawn(columns["audit"]),
         first_correct=None if np.array_equal(first, correct) else first,
-        probabilities=_probabilities(columns["probabilities"], len(row.classes)),
+        probabilities=_probabilities(row, columns),
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
         source=Tag(sources, tuple(names_of_sources)),
@@ -328,8 +329,11 @@ def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
     return drawn if drawn.any() else None
 
 
-def _probabilities(blobs: Sequence[bytes], classes: int) -> FloatArray | None:
+def _probabilities(row: WatchedVersion, columns: _Columns) -> FloatArray | None:
     """(N, K); None if one has not all."""
+    if row.finding:
+        return both_probabilities(columns["confidence"])
+    blobs, classes = columns["probabilities"], len(row.classes)
     if set(map(len, blobs)) != {4 * classes}:
         return None
     flat = np.frombuffer(b"".join(blobs), dtype="<f4")

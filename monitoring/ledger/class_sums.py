@@ -3,7 +3,8 @@ matrix needs.
 
 They are integers in units of 2^-32. An answer changes one row per class whose probability is not
 0. Models with more than CLASS_LIMIT classes are not summed: the rows of a day grow with the square
-of the number of classes. Answers of which only the confidence is known are not summed either.
+of the number of classes. Answers of which only the confidence is known are not summed either. That
+of a finding says all, so its sums by bin are read instead.
 """
 
 from array import array
@@ -13,13 +14,17 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from calibration.bins import FloatArray
+from calibration.bins import BinSums, FloatArray
 from calibration.measures.expected_confusion import LabeledSums, ProbabilitySums
-from monitoring.ledger.schema import class_day
+from monitoring.ledger.findings import PRESENT
+from monitoring.ledger.schema import EVERYTHING, class_day
+from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, ClassKey
+from monitoring.ledger.sums import read_sums
+from monitoring.ledger.versions import WatchedVersion
 
 CLASS_LIMIT = 16
 _BYTES_LIMIT = 4 * CLASS_LIMIT
@@ -130,41 +135,64 @@ class ClassSums:
         served: over all answers with full probabilities.
         labeled: over those with a label.
         audited: over those of them that were drawn for the random audit.
-        since_day: the first day counted; None if there is none.
     """
 
     served: ProbabilitySums
     labeled: LabeledSums
     audited: LabeledSums
-    since_day: int | None
 
 
 def read_class_sums(
-    connection: Connection,
-    watched_version_id: int,
-    class_count: int,
-    *,
-    since_day: int | None = None,
+    connection: Connection, row: WatchedVersion, *, since_day: int | None = None
 ) -> ClassSums:
     """Read the class sums of a version; `since_day` is the first day, in days since 1970."""
-    columns = class_day.c
+    if row.finding:
+        return _of_finding(connection, row, since_day)
+    columns, class_count = class_day.c, len(row.classes)
     keys = (columns.audited, columns.true_class, columns.predicted)
     wanted = (
-        select(*keys, func.min(columns.day), *map(summed, CLASSES.sums))
-        .where(columns.watched_version_id == watched_version_id, columns.day >= (since_day or 0))
+        select(*keys, *map(summed, CLASSES.sums))
+        .where(
+            columns.watched_version_id == row.watched_version_id, columns.day >= (since_day or 0)
+        )
         .group_by(*keys)
     )
     sums = np.zeros((2, len(CLASSES.sums), class_count, class_count))
-    days = []
-    for audited, true, predicted, day, *values in connection.execute(wanted):
+    for audited, true, predicted, *values in connection.execute(wanted):
         sums[audited, :, true, predicted] = values
-        days.append(day)
     for index, column in enumerate(CLASSES.sums):
         if column.name not in _COUNTS:
             sums[:, index] /= FIXED_POINT
     both = sums.sum(axis=0)
-    served = ProbabilitySums(*both[:2])
-    return ClassSums(served, _labeled(both), _labeled(sums[1]), min(days, default=None))
+    return ClassSums(ProbabilitySums(*both[:2]), _labeled(both), _labeled(sums[1]))
+
+
+def _of_finding(connection: Connection, row: WatchedVersion, since_day: int | None) -> ClassSums:
+    """Of answers that all say "present". The squares of those served are as if all of a bin had its
+    mean, which makes their variance too large, by less than .0012 an answer.
+    """
+    every, audit = (
+        read_sums(connection, row.watched_version_id, slice=name, since_day=since_day)
+        for name in (EVERYTHING, AUDIT)
+    )
+    n, p = every.served, every.served_confidence
+    squared = np.divide(p * p, n, out=np.zeros_like(p), where=n > 0)
+    served = _of_presence(n.sum(), p.sum(), squared.sum())
+    return ClassSums(served, *(_labels_of_presence(each.labeled) for each in (every, audit)))
+
+
+def _of_presence(n: float, p: float, squared: float) -> ProbabilitySums:
+    """The sums of `n` answers whose probabilities of presence add up to `p`."""
+    total, squares = np.zeros((2, 2)), np.zeros((2, 2))
+    total[:, PRESENT], squares[:, PRESENT] = (n - p, p), (n - 2 * p + squared, squared)
+    return ProbabilitySums(total, squares)
+
+
+def _labels_of_presence(bins: BinSums) -> LabeledSums:
+    n, p, present = bins.n.sum(), bins.confidence.sum(), bins.correct.sum()
+    counts, errors = np.zeros((2, 2)), np.zeros((2, 2))
+    counts[:, PRESENT], errors[:, PRESENT] = (n - present, present), bins.squared_error.sum()
+    return LabeledSums(_of_presence(n, p, p - bins.variance.sum()), counts, errors)
 
 
 def _labeled(sums: FloatArray) -> LabeledSums:

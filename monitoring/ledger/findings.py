@@ -10,9 +10,10 @@ last bit (version_events.py); both changes can be made in either order.
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, select
 
 from monitoring.ledger.predictions import PredictionRow
@@ -46,24 +47,39 @@ def presence_rows(
         watched_version_ids: by finding, in the order of the probabilities.
         probabilities: of presence, (K,).
     """
-    both = np.empty((len(probabilities), 2), dtype="<f4")
-    both[:, PRESENT] = probabilities
-    both[:, 0] = 1 - both[:, PRESENT]
-    data, size = both.tobytes(), both[0].nbytes
     shared = image[_SHARED:]
     start, end = image.prediction_id[:-_CHANGED], _end(image.prediction_id)
-    named = zip(watched_version_ids.items(), probabilities, range(0, len(data), size), strict=True)
     # By position, since `_replace` takes four times as long.
     return [
         PredictionRow._make(
             (
                 start + (end ^ _mask(name)).to_bytes(_CHANGED, "big"),
-                *(number, image.request_id, PRESENT, p, data[at : at + size]),
+                *(number, image.request_id, PRESENT, p, b""),
                 *shared,
             )
         )
-        for (name, number), p, at in named
+        for (name, number), p in zip(watched_version_ids.items(), probabilities, strict=True)
     ]
+
+
+def both_probabilities(confidence: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the probabilities of absent and present, (..., 2), of answers with that confidence.
+
+    >>> both_probabilities([0.25]).tolist()
+    [[0.75, 0.25]]
+    """
+    p = np.asarray(confidence, dtype=np.float64)
+    return np.stack([1 - p, p], axis=-1)
+
+
+def probabilities_of(answer: Any, row: WatchedVersion) -> npt.NDArray[Any]:
+    """Return the probabilities of an answer of `row`, (K,), empty if they are not known.
+
+    `answer` has confidence and probabilities as the ledger has them.
+    """
+    if row.finding:
+        return both_probabilities(answer.confidence)
+    return np.frombuffer(answer.probabilities, dtype="<f4")
 
 
 def by_image(

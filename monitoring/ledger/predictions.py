@@ -7,7 +7,6 @@ from sqlalchemy import Connection, select
 
 from monitoring.ledger.schema import prediction, watermark
 from monitoring.ledger.statement import in_lists, inserting, replacing
-from monitoring.ledger.sum_changes import SumChanges
 
 
 class PredictionRow(NamedTuple):
@@ -15,7 +14,7 @@ class PredictionRow(NamedTuple):
 
     `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes, of a finding
     always "present". `confidence`: the probability of `predicted`, in [0, 1]. `probabilities`: (K,)
-    float32, little endian.
+    float32, little endian; empty if not known, and of a finding, whose confidence says both.
     `served_at_ns`: nanoseconds since 1970.
     `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for
     an audit, else None. `patient`: the keyed hash of the identifier (patient_id.py), None if
@@ -38,10 +37,9 @@ class PredictionRow(NamedTuple):
 _INSERT = inserting(prediction)
 
 
-def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumChanges) -> None:
-    """Insert the rows and count them in `changes`."""
+def append(connection: Connection, rows: Sequence[PredictionRow]) -> None:
+    """Insert the rows."""
     _INSERT.run(connection, rows)
-    changes.serve(rows)
 
 
 def recorded(

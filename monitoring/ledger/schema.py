@@ -83,7 +83,8 @@ prediction = Table(
     Column("request_id", Text),
     _filled("predicted", SmallInteger),  # index into the card's classes
     _filled("confidence", Double),  # the largest probability; of a finding that of its presence
-    _filled("probabilities", LargeBinary),  # (K,) float32, little endian
+    # (K,) float32, little endian; empty if not known, and of a finding
+    _filled("probabilities", LargeBinary),
     _filled("served_at_ns", BigInteger),
     Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
     Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
@@ -247,7 +248,7 @@ bin_total = _sums(
 
 # Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see
 # class_sums.py. The first two are over all answers with full probabilities, the others over those
-# with a label.
+# with a label. Findings have none: their bins say as much.
 _OF_CLASSES = ("served", "served_squared", "counts", "labeled", "labeled_squared", "squared_error")
 class_day = _sums(
     "class_day",

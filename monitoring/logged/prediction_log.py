@@ -316,8 +316,7 @@ def _read_answer(item: LoggedItem, row: WatchedVersion) -> _ReadAnswer:
     if row.finding:
         if item.confidence is None:
             raise PredictionInvalid("Give 'confidence', the probability that the finding is there.")
-        both = _of_two(PRESENT, item.confidence, len(row.classes))
-        return _ReadAnswer(PRESENT, item.confidence, both)
+        return _ReadAnswer(PRESENT, item.confidence, b"")
     predicted = None if item.predicted is None else row.class_index.get(item.predicted)
     if item.predicted is not None and predicted is None:
         raise PredictionInvalid(f"Field 'predicted': {LabelUnknown(item.predicted, row.classes)}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import Connection, case, func, select
 
 from model_store.csv_cells import CsvTable
@@ -18,7 +17,7 @@ from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id
+from monitoring.ledger.findings import finding_id, probabilities_of
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
@@ -138,7 +137,7 @@ def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
         _moment(row.served_at_ns),
         known.classes[row.predicted],
         row.confidence,
-        np.frombuffer(row.probabilities, dtype="<f4").tolist(),
+        probabilities_of(row, known).tolist(),
         row.tags,
         row.audit,
         as_text(row.patient),

@@ -17,6 +17,7 @@ from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
+from monitoring.ledger.findings import both_probabilities
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model, questions
 from monitoring.recalibration.subgroup import belongs, served_in
@@ -188,12 +189,9 @@ def labeled_answers(
     audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
-    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(
-        np.float64
-    )
     return LabeledAnswers(
         watched_version_id=watched_version_id,
-        probabilities=flat.reshape(len(rows), len(card.classes)),
+        probabilities=_probabilities(rows, card),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
@@ -206,6 +204,13 @@ def labeled_answers(
         aside=_count_aside(connection, watched_version_id),
         finding=card.finding or "",
     )
+
+
+def _probabilities(rows: Sequence[Any], card: Card) -> npt.NDArray[np.float64]:
+    if card.finding:
+        return both_probabilities([row.confidence for row in rows])
+    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4")
+    return flat.astype(np.float64).reshape(len(rows), len(card.classes))
 
 
 def _count_aside(connection: Connection, watched_version_id: int) -> int:
@@ -223,6 +228,7 @@ def _rows(
     wanted = (
         select(
             columns.prediction_id,
+            columns.confidence,
             columns.probabilities,
             columns.served_at_ns,
             columns.patient,

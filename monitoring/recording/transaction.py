@@ -116,7 +116,8 @@ class Commit:
         self.slices.begin()
         waited: list[FeedbackItem] = []
         if rows:
-            append(connection, rows, counts.changes)
+            append(connection, rows)
+            counts.changes.serve(rows)
             waited = release_pending(connection, rows, self.versions)
         given = [*waited, *items]
         results = self._label(connection, given, counts, now_ns=now_ns) if given else []

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.windows import Window, Windowed
+from monitoring.ledger.findings import probabilities_of
 from monitoring.ledger.schema import DAY_NS, label_current, prediction
 from monitoring.ledger.versions import WatchedVersion
 
@@ -30,7 +31,7 @@ def with_scores(
     Logged predictions that came without all probabilities have none, and are left out. `audit`:
     whether audited answers alone count.
     """
-    columns = (prediction.c.probabilities, label_current.c.label)
+    columns = (prediction.c.confidence, prediction.c.probabilities, label_current.c.label)
     wanted = (
         select(*columns)
         .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
@@ -44,10 +45,8 @@ def with_scores(
     rows = connection.execute(
         wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)
     ).all()
-    size = 4 * len(row.classes)
-    known = [
-        (np.frombuffer(answer, dtype="<f4"), label) for answer, label in rows if len(answer) == size
-    ]
+    given = ((probabilities_of(answer, row), answer.label) for answer in rows)
+    known = [(p, label) for p, label in given if len(p) == len(row.classes)]
     if not known:
         return measures
     probabilities, labels = (np.array(each) for each in zip(*known, strict=True))
