@@ -76,7 +76,8 @@ class SumChanges:
             sums = self._served[cell]
             sums[0] += 1
             sums[1] += to_fixed_point(answer.confidence)
-            self.classes.add(_of_class(cell), answer.probabilities)
+            if answer.probabilities:
+                self.classes.add(_of_class(cell), answer.probabilities)
 
     def label(self, answers: Sequence[Any], labels: Sequence[int]) -> None:
         """Count the first labels of answers, each the index of a class."""

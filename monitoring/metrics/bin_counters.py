@@ -21,8 +21,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -48,7 +46,8 @@ def read_by_prometheus(connection: object) -> Iterator[None]:
         _CONNECTION.reset(token)
 
 
-class BinCounter(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class BinCounter:
     """A counter: its name without `_total`, further labels, and whether it counts by bin."""
 
     name: str
@@ -91,7 +90,7 @@ class BinCounters(Collector):
     ) -> None:
         self._columns = {column: number for number, column in enumerate(columns)}
         # (counters, bins); least recently used first
-        self._sums: dict[Series, npt.NDArray[np.float64]] = {}
+        self._sums: dict[Series, list[list[float]]] = {}
         # in the order of the sums, made once
         self._labels: dict[Series, list[list[dict[str, str]]]] = {}
         self._zeros: dict[Series, _ZeroReads] = {}
@@ -112,7 +111,7 @@ class BinCounters(Collector):
             sums = self._touch(series)
             for bin_number, amounts in changes:
                 for column, amount in amounts.items():
-                    sums[self._columns[column], bin_number] += amount
+                    sums[self._columns[column]][bin_number] += amount
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples."""
@@ -128,7 +127,7 @@ class BinCounters(Collector):
                 if connection is not None and self._is_held(key, connection)
             }
             shown = [
-                (labels, (self._sums[key] * (key not in held)).tolist())
+                (labels, _zeros(len(labels)) if key in held else list(map(list, self._sums[key])))
                 for key, labels in self._labels.items()
             ]
         families = self._families()
@@ -157,10 +156,10 @@ class BinCounters(Collector):
             zeros.reads += 1
         return held
 
-    def _touch(self, key: Series) -> npt.NDArray[np.float64]:
+    def _touch(self, key: Series) -> list[list[float]]:
         sums = self._sums.pop(key, None)
         if sums is None:
-            sums = np.zeros((len(self._columns), BIN_COUNT))
+            sums = _zeros(len(self._columns))
             self._labels[key] = [_labels(key, column) for column in self._columns]
         self._sums[key] = sums
         return sums
@@ -173,6 +172,10 @@ class BinCounters(Collector):
             del self._sums[key], self._labels[key]
             self._zeros.pop(key, None)
         return forgotten
+
+
+def _zeros(counters: int) -> list[list[float]]:
+    return [[0.0] * BIN_COUNT for _ in range(counters)]
 
 
 def _labels(series: Series, column: BinCounter) -> list[dict[str, str]]:

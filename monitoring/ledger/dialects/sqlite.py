@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -87,6 +88,8 @@ def _identity(path: Path) -> Identity:
 
 _READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _WRITES = "candor_writes"  # execution option of transactions that write
+_TOGETHER = 14  # rows of one INSERT
+_VALUES = re.compile(r"(?<= VALUES )(\([^)]*\))")
 _FEEDBACK_IDS = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
 
@@ -193,7 +196,14 @@ class Sqlite(Dialect):
         return func.instr(text, part)
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        _run(connection, sql, rows)
+        # in one statement they take a quarter less time than in one for each
+        whole = len(rows) - len(rows) % _TOGETHER
+        if whole:
+            begin, values, end = _VALUES.split(sql)
+            together = f"{begin}{', '.join([values] * _TOGETHER)}{end}"
+            flat = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
+            _run(connection, together, [list(itertools.chain(*each)) for each in flat])
+        _run(connection, sql, rows[whole:])
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
         # A detector may remember a label that was erased since; its id must not be used again.
