@@ -117,8 +117,8 @@ class ClassChanges:
 
     def _count(self, group: _Group, true: int, sums: Sequence[int]) -> None:
         total, squared, truth, error = sums
-        *where, sign = group
-        row = self._rows[ClassKey(*where, true)]
+        sign = group[-1]
+        row = self._rows[ClassKey(*group[:-1], true)]
         if not sign:
             row[0] += total
             row[1] += squared

@@ -202,7 +202,7 @@ class Sqlite(Dialect):
             begin, values, end = _VALUES.split(sql)
             together = f"{begin}{', '.join([values] * _TOGETHER)}{end}"
             flat = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
-            _run(connection, together, [list(itertools.chain(*each)) for each in flat])
+            _run(connection, together, [tuple(itertools.chain(*each)) for each in flat])
         _run(connection, sql, rows[whole:])
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
