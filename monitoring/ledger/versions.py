@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
@@ -61,10 +62,16 @@ class WatchedVersion:
         return {name: index for index, name in enumerate(self.classes)}
 
     def label_index(self, label: str) -> int | None:
-        """Return the index of a class, or UNCERTAIN_LABEL of a finding; None if it is neither."""
+        """Return the index of a class, or UNCERTAIN_LABEL of a finding; None if it is neither.
+        Accents that a Mac decomposes are the same.
+        """
         if self.finding and label == UNCERTAIN:
             return UNCERTAIN_LABEL
-        return self.class_index.get(label)
+        found = self.class_index.get(label)
+        if found is not None or label.isascii():
+            return found
+        composed = {normalize("NFC", name): index for name, index in self.class_index.items()}
+        return composed.get(normalize("NFC", label))
 
     @property
     def finding_card(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from calibration.grouping import find_groups
 from calibration.wording import counted
@@ -101,8 +102,9 @@ def _classes(
             raise BadDataset(
                 table, f"the row of {row['path']!r} has a path and no label; it needs both"
             )
-    classes = _table_classes(table, {row[LABEL] for row in rows})
-    return [classes.index(row[LABEL]) for row in rows], classes
+    names = [normalize("NFC", row[LABEL]) for row in rows]  # a Mac decomposes accents
+    classes = _table_classes(table, set(names))
+    return [classes.index(name) for name in names], classes
 
 
 def _is_labeled(record: Record) -> bool:
@@ -228,9 +230,7 @@ def _read_folder(root: Path, options: LoadedFrom) -> Listing:
 
 def _folder_classes(folders: list[Path]) -> tuple[str, ...]:
     """Names of the class folders, which must be the same in every split."""
-    found = {
-        folder: tuple(each.name for each in _visible(folder) if each.is_dir()) for folder in folders
-    }
+    found = {folder: tuple(_folders_by_class(folder)) for folder in folders}
     first, classes = next(iter(found.items()))
     if len(classes) < 2:
         raise BadDataset(
@@ -248,12 +248,22 @@ def _folder_records(
     folder: Path, classes: tuple[str, ...], split: SplitName | None
 ) -> list[Record]:
     records: list[Record] = []
+    own = _folders_by_class(folder)
     for label, name in enumerate(classes):
-        images = images_below(folder / name)
+        images = [image for each in own[name] for image in images_below(each)]
         if not images:
             raise BadDataset(folder / name, f"has no images; looked for {SUFFIX_LIST}")
         records += [Record(path, label, split=split) for path in images]
     return records
+
+
+def _folders_by_class(folder: Path) -> dict[str, list[Path]]:
+    """The folders of each class, sorted; names whose accents a Mac decomposed are the same."""
+    found: dict[str, list[Path]] = {}
+    for each in _visible(folder):
+        if each.is_dir():
+            found.setdefault(normalize("NFC", each.name), []).append(each)
+    return dict(sorted(found.items()))
 
 
 def _visible(folder: Path) -> Iterator[Path]:

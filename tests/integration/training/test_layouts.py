@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -54,6 +55,22 @@ class TestFolder:
         assert dataset.classes == ("cat", "dog")
         assert dataset.counts == {"train": [4, 4], "val": [2, 2], "test": [3, 3]}
         assert (dataset.channels, dataset.size) == (1, 13)
+
+    def test_names_that_a_mac_decomposed_are_the_same(self, tmp_path: Path) -> None:
+        composed, decomposed = (normalize(form, "Fibröse Läsion") for form in ("NFC", "NFD"))
+        for split, name, count in (("train", composed, 4), ("test", decomposed, 3)):
+            for folder in (name, "dog"):
+                write_images(tmp_path / split / folder, count)
+        dataset = load_dataset(tmp_path)
+        assert dataset.classes == (composed, "dog")
+        assert dataset.counts["test"] == [3, 3]
+        files = sorted((tmp_path / "train" / composed).iterdir())
+        rows = [
+            f"{file},{name}" for file, name in zip(files, [composed, decomposed] * 2, strict=True)
+        ]
+        rows += [f"{file},dog" for file in sorted((tmp_path / "train" / "dog").iterdir())]
+        (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+        assert load_dataset(tmp_path / "table.csv").classes == (composed, "dog")
 
     def test_without_val_a_fifth_of_train_becomes_it(self, tmp_path: Path) -> None:
         for split, count in (("train", 10), ("test", 3)):
