@@ -28,6 +28,8 @@ from benchmarks.training.scores import (
     relative_mahalanobis,
     virtual_logit,
 )
+from calibration.calibrators.temperature import apply_temperature, fit_temperature
+from calibration.measures.summary import Measures
 from calibration.scope.p_values import p_values
 from calibration.scope.scores import Mahalanobis, SummedMahalanobis
 from model_store.bundle.scope_statistics import statistics
@@ -130,7 +132,10 @@ def write_features(name: str, data: Path, out: Path) -> None:
     for other in sorted({each.source for each in SUBJECTS.values()} - {subject.source}):
         kinds[f"of {other}"] = read_images(data / other, most=OF_KIND)[0][::1][-OF_KIND:]
     kinds["duplicates"] = kinds["fit"][:OF_KIND]
-    arrays: Rows = {"labels": labels[part == 0]}
+    arrays: Rows = {
+        f"{name}labels": labels[part == number]
+        for number, name in enumerate(("", "calibrate ", "test "))
+    }
     for kind, pictures in (kinds | far_images(OF_KIND)).items():
         arrays |= zip((f"{kind} {layer}" for layer in LAYERS), rows(pictures), strict=False)
     np.savez(out / f"{name}.npz", **arrays)
@@ -142,9 +147,13 @@ Scorer = Callable[[str], NDArray[Any]]  # kind of image -> scores
 def read_rows(path: Path) -> Rows:
     """The features of a subject, with all of maps and image beside each other."""
     rows = dict(np.load(path))
-    for kind in {each.rsplit(" ", 1)[0] for each in rows} - {"labels"}:
+    for kind in _kinds(rows):
         rows[f"{kind} all"] = np.concatenate([rows[f"{kind} taps"], rows[f"{kind} own"]], axis=1)
     return rows
+
+
+def _kinds(rows: Rows) -> set[str]:
+    return {each.rsplit(" ", 1)[0] for each in rows if not each.endswith("labels")}
 
 
 def scorers(rows: Rows) -> Iterator[tuple[str, Scorer]]:
@@ -222,7 +231,7 @@ def _logits(probe: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
 
 def flagged(rows: Rows) -> dict[str, list[dict[str, float]]]:
     """By score, for each setting, the share of each kind of image with a p-value up to ALPHA."""
-    kinds = sorted({each.rsplit(" ", 1)[0] for each in rows} - {"labels", "fit", "calibrate"})
+    kinds = sorted(_kinds(rows) - {"fit", "calibrate"})
     found: dict[str, list[dict[str, float]]] = {}
     for name, score in scorers(rows):
         known = score("calibrate")
@@ -268,6 +277,20 @@ def within(share: float, calibrated: int, tested: int) -> bool:
     return bool(low <= share <= high)
 
 
+def figures_of_the_rest(rows: Rows) -> str:
+    """Accuracy and ECE of a calibrated linear probe, on all test images and on those not flagged."""
+    logits = _logits(_probe(rows["fit pooled"], rows["labels"], 0))
+    temperature = fit_temperature(logits(rows["calibrate pooled"]), rows["calibrate labels"])
+    answers = apply_temperature(logits(rows["test pooled"]), temperature)
+    score = SummedMahalanobis.fit(rows["fit all"], rows["fit taps"].shape[1])
+    kept = p_values(score(rows["calibrate all"]), score(rows["test all"])) > ALPHA
+    shown = []
+    for which in (np.ones_like(kept), kept):
+        found = Measures.from_probabilities(answers[which], rows["test labels"][which])
+        shown.append(f"{which.sum()} accuracy {found.accuracy:.3f} ECE {found.ece:.3f}")
+    return ", not flagged ".join(shown)
+
+
 def print_table(out: Path) -> None:
     """Print figures by score and subject as Markdown."""
     subjects = [name for name in SUBJECTS if (out / f"{name}.npz").exists()]
@@ -301,6 +324,7 @@ def print_table(out: Path) -> None:
             f"    within the interval in {inside} of {len(shares)} splits, mean share "
             f"{np.mean([each[0] for each in shares]):.3f}"
         )
+        print(f"    all {figures_of_the_rest(by_name[name])}")
 
 
 def main() -> None:

@@ -24,22 +24,26 @@ FAINT: Final = 1e-3  # of the gray range; fainter detail counts as none
 _IMAGE, _OPSET = "image", 17
 
 
-def add_statistics(part: GraphPart, image: str, channels: int, height: int, width: int) -> str:
-    """Append the nodes from the input `image`, uint8 (N, C, H, W); return the name of their
-    output, float32 (N, S). They mean the same in every opset that a bundle may have.
+def add_statistics(
+    part: GraphPart, image: str, channels: int, height: int, width: int
+) -> tuple[str, str]:
+    """Append the nodes from the input `image`, uint8 (N, C, H, W); return the names of their
+    outputs, float32 (N, 15 + C) and (N, 16). They mean the same in every opset that a bundle may
+    have. Small networks wait for each node, so there are few.
     """
     pixels = part.add("Cast", image, to=TensorProto.FLOAT)
     missing = [max(0, BLOCK - side) for side in (height, width)]
     step = [BLOCK * max(1, side // (BLOCK * MOST_BLOCKS)) for side in (height, width)]
     waves = part.add("Conv", pixels, _waves(channels), strides=step, pads=[0, 0, *missing])
-    energy = part.add("GlobalAveragePool", part.add("Abs", waves))
+    # The absolute value: ONNX Runtime makes it part of the convolution, unlike Abs.
+    energy = part.add("GlobalAveragePool", part.add("LeakyRelu", waves, alpha=-1.0))
     logs = part.add("Log", part.add("Add", energy, np.array(FAINT, np.float32)))
     sides = [max(1, side // PARTS) for side in (height, width)]
     seen = [min(side, MOST_PIXELS) for side in sides]
     gray = np.full((1, channels, *seen), 1 / (255 * channels * np.prod(seen)), np.float32)
     apart = [side // count for side, count in zip(sides, seen, strict=True)]
     means = part.add("Conv", pixels, gray, strides=sides, dilations=apart)
-    return part.add("Concat", *(part.add("Flatten", each) for each in (logs, means)), axis=1)
+    return part.add("Flatten", logs), part.add("Flatten", means)
 
 
 def _waves(channels: int) -> npt.NDArray[np.float32]:
@@ -63,7 +67,7 @@ def statistics(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 @lru_cache(maxsize=4)
 def _session(*size: int) -> Any:
     part = GraphPart("scope_")
-    name = add_statistics(part, _IMAGE, *size)
+    name = part.add("Concat", *add_statistics(part, _IMAGE, *size), axis=1)
     ends = (
         [helper.make_tensor_value_info(_IMAGE, TensorProto.UINT8, ["N", *size])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],

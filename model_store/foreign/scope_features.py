@@ -54,12 +54,6 @@ class _Tap:
     shape: tuple[int, ...]
 
     @property
-    def axes(self) -> list[int]:
-        """The positions: behind the channels in a convolution, before them elsewhere."""
-        last = len(self.shape)
-        return list(range(2, last)) if self.operator in _CONVOLUTIONS else list(range(1, last - 1))
-
-    @property
     def size(self) -> int:
         """The channels."""
         return self.shape[1] if self.operator in _CONVOLUTIONS else self.shape[-1]
@@ -139,9 +133,10 @@ def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:
 def _row(proto: onnx.ModelProto, part: GraphPart, tap: _Tap) -> str:
     """The features [N, C] of a tap."""
     row = part.add("Cast", tap.tensor, to=TensorProto.FLOAT)
-    if tap.axes:
-        row = reduced(proto, part, "ReduceMean", row, axes=tap.axes, keepdims=0)
-    return row
+    if tap.operator in _CONVOLUTIONS:
+        return part.add("Flatten", part.add("GlobalAveragePool", row))
+    axes = list(range(1, len(tap.shape) - 1))  # the positions
+    return reduced(proto, part, "ReduceMean", row, axes=axes, keepdims=0) if axes else row
 
 
 def _probed(model: bytes, sandbox: Sandbox) -> list[_Tap]:

@@ -1,10 +1,12 @@
 """The scope check in a bundle: what is refused, and what other runtimes get."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from scipy.fft import dctn
@@ -21,24 +23,38 @@ from model_store.runtime import ort
 from tests.builders.bundles import build_onnx
 from tests.builders.scoped import build_scoped
 
-IMAGES = np.random.default_rng(5).integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
+LEVELS = np.random.default_rng(5).normal(128, 30, (30, 3, 1, 1)).clip(0, 255).astype(np.uint8)
+NOISE = np.random.default_rng(5).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
+IMAGES = np.concatenate([np.broadcast_to(LEVELS, (30, 3, 8, 8)), NOISE])
+NAMES = ["scope_score", "scope_p"]
+
+
+def answers(onnx_bytes: bytes, images: NDArray[np.uint8], **chosen: Any) -> list[NDArray[Any]]:
+    """Scores and p-values (N,), in a session with these options."""
+    options = ort.SessionOptions()
+    for name, value in chosen.items():
+        setattr(options, name, value)
+    session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    return [np.asarray(each) for each in session.run(NAMES, {"image": images})]
 
 
 def test_runtimes_and_batches_give_equal_p_values(tmp_path: Path) -> None:
     bundle = build_scoped(tmp_path / "1")
-    names = ["scope_score", "scope_p"]
-    session = ort.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
-    score, p = session.run(names, {"image": IMAGES})
-    alone = [session.run(names, {"image": each[None]}) for each in IMAGES]
-    assert p.tolist() == [each[1][0] for each in alone]
-    reference_score, reference_p = ReferenceEvaluator(onnx.load_model_from_string(bundle.onnx)).run(
-        names, {"image": IMAGES}
-    )
-    np.testing.assert_allclose(score, reference_score, rtol=1e-4)
-    np.testing.assert_allclose(p, reference_p, rtol=1e-6)
-    stored = {
-        each.name: each for each in onnx.load_model_from_string(bundle.onnx).graph.initializer
-    }
+    score, p = answers(bundle.onnx, IMAGES)
+    assert len(set(p.tolist())) > 20
+    alone = [answers(bundle.onnx, each[None])[1][0] for each in IMAGES]
+    assert p.tolist() == alone
+    others = [
+        answers(bundle.onnx, IMAGES, graph_optimization_level=level, intra_op_num_threads=threads)
+        for level in ort.GraphOptimizationLevel.__members__.values()
+        for threads in (1, 4)
+    ]
+    proto = onnx.load_model_from_string(bundle.onnx)
+    others.append(ReferenceEvaluator(proto).run(NAMES, {"image": IMAGES}))
+    for other_score, other_p in others:
+        np.testing.assert_allclose(other_score, score, rtol=1e-4)
+        np.testing.assert_allclose(other_p, p, rtol=1e-6)
+    stored = {each.name: each for each in proto.graph.initializer}
     calibration = numpy_helper.to_array(stored["scope_calibration"])[:-1]
     np.testing.assert_allclose(p, p_values(calibration, score), rtol=1e-6)
 
