@@ -14,6 +14,8 @@ from calibration.bins import FloatArray, IntArray
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
 FOLDS: Final = 5
+ROUNDING: Final = 1e-4  # of a feature, with room
+LEAST_VARIANCE: Final = 1e-4  # of a direction, where features have 1
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,13 @@ class Standard:
 
     @classmethod
     def fit(cls, features: Features) -> Self:
-        """Fit to in-scope features (M, D). A feature that never varies keeps its unit."""
+        """Fit to in-scope features (M, D). A feature that varies no more than runtimes round it
+        keeps its unit: else the score would be of their rounding.
+        """
         rows = np.asarray(features, np.float64)
-        spread = rows.std(axis=0)
-        return cls(rows.mean(axis=0), np.where(spread > 1e-6, spread, 1.0))
+        mean, spread = rows.mean(axis=0), rows.std(axis=0)
+        rounding = np.maximum(1e-6, ROUNDING * np.abs(mean))
+        return cls(mean, np.where(spread > rounding, spread, 1.0))
 
     def __call__(self, features: Features) -> FloatArray:
         return np.asarray((features - self.mean) / self.scale)
@@ -113,4 +118,4 @@ def whitening(centered: FloatArray) -> FloatArray:
     share = 1.0 if spread <= 0 else float(np.clip(noise / spread, 0.0, 1.0))
     shrunk = (1 - share) * covariance + share * level * np.eye(d)
     values, vectors = np.linalg.eigh(shrunk)
-    return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-10)))
+    return np.asarray(vectors / np.sqrt(np.maximum(values, LEAST_VARIANCE)))

@@ -23,6 +23,7 @@ from model_store.bundle.manifest import (
 )
 from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
 from model_store.bundle.records import first_problem
+from model_store.bundle.scope_neighbors import NEIGHBOR_FILE, NeighborsInvalid, ScopeNeighbors
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
@@ -41,6 +42,7 @@ class Bundle:
         variants: those of the network in other precisions, by precision.
         probes: what each precision said of made-up images where it was published; None: not known.
         trained_on: hashes of images that the network has seen; None: not known.
+        neighbors: the images that the scope check was fitted on; None: not known.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
@@ -51,6 +53,7 @@ class Bundle:
     variants: Mapping[str, bytes] = field(default_factory=dict)
     probes: Probes | None = None
     trained_on: TrainingDigests | None = None
+    neighbors: ScopeNeighbors | None = None
 
     def of_variant(self, precision: str) -> "Bundle":
         """The bundle as if one precision of the network were all of it. Raises KeyError."""
@@ -66,6 +69,7 @@ def write_bundle(
     variants: Mapping[str, bytes] | None = None,
     probes: Probes | None = None,
     trained_on: TrainingDigests | None = None,
+    neighbors: ScopeNeighbors | None = None,
 ) -> Card:
     """Write everything into an empty folder; return the card with hashes.
 
@@ -86,6 +90,8 @@ def write_bundle(
         files[PROBE_FILE] = probes.as_json()
     if trained_on is not None:
         files[DIGEST_FILE] = trained_on.as_bytes()
+    if neighbors is not None:
+        files[NEIGHBOR_FILE] = neighbors.as_bytes()
     for name, data in files.items():
         (folder / name).write_bytes(data)
     write_archive(archive, card=card, onnx=onnx, probes=probes, trained_on=trained_on)
@@ -155,8 +161,9 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     variants = {each.precision: contents[each.file] for each in card.variants or ()}
     probes = _probes(folder, card, contents.get(PROBE_FILE))
     trained_on = _trained_on(folder, contents.get(DIGEST_FILE))
+    neighbors = _neighbors(folder, contents.get(NEIGHBOR_FILE))
     onnx = contents[MODEL_FILE]
-    return Bundle(folder, card, onnx, manifest.digest, variants, probes, trained_on)
+    return Bundle(folder, card, onnx, manifest.digest, variants, probes, trained_on, neighbors)
 
 
 def _trained_on(folder: Path, data: bytes | None) -> TrainingDigests | None:
@@ -165,6 +172,14 @@ def _trained_on(folder: Path, data: bytes | None) -> TrainingDigests | None:
         return None if data is None else TrainingDigests.from_bytes(data)
     except DigestsInvalid as error:
         raise FileError(folder, f"{DIGEST_FILE} cannot be read: {error}") from error
+
+
+def _neighbors(folder: Path, data: bytes | None) -> ScopeNeighbors | None:
+    """Return the images that the scope check was fitted on. Raises FileError."""
+    try:
+        return None if data is None else ScopeNeighbors.from_bytes(data)
+    except NeighborsInvalid as error:
+        raise FileError(folder, f"{NEIGHBOR_FILE} cannot be read: {error}") from error
 
 
 def _probes(folder: Path, card: Card, data: bytes | None) -> Probes | None:

@@ -13,6 +13,7 @@ from calibration.scope.scores import SummedMahalanobis
 from calibration.scope.verdict import ALPHA
 from model_store.bundle.scope_card import FlaggedShare, ScopeCard
 from model_store.bundle.scope_graph import ScopeParameters
+from model_store.bundle.scope_neighbors import ScopeNeighbors, ReferenceImages
 
 LEAST: Final = 19  # calibration images; with fewer no p-value is as small as ALPHA
 MOST_FITTED, MOST_CALIBRATED = 600, 1_000  # images; with more, only the interval is narrower
@@ -28,11 +29,13 @@ class ScopeFeatures:
         fitted: (M, D), of images that describe the features.
         calibrated: (n, D), of other images, which training has not seen.
         maps: how many of the features are of maps; 0 if the network shows none.
+        images: what is known of those of `fitted`.
     """
 
     fitted: npt.NDArray[np.float32]
     calibrated: npt.NDArray[np.float32]
     maps: int
+    images: ReferenceImages | None = None
 
     @property
     def described(self) -> str:
@@ -49,13 +52,14 @@ class ScopeFeatures:
 @dataclass(frozen=True)
 class ScopeCheck:
     """A fitted scope check. `statistics` (n, S) are those of the calibration images. `classes` are
-    exclusive; without any, none has a share of its own.
+    exclusive; without any, none has a share of its own. `neighbors` are the images that it was fitted on.
     """
 
     parameters: ScopeParameters
     card: ScopeCard
     statistics: npt.NDArray[np.float32]
     classes: tuple[str, ...] = ()
+    neighbors: ScopeNeighbors | None = None
 
     def calibrated_on(
         self, maps: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]
@@ -95,8 +99,10 @@ def fit_scope(
         alpha=ALPHA,
         **_shares(parameters.calibration, predicted, classes),
     )
-    own = features.calibrated[:, features.maps :]
-    return ScopeCheck(parameters, card, own, tuple(classes))
+    own, images = features.calibrated[:, features.maps :], features.images
+    vectors = parameters.vectors(features.fitted)
+    kept = None if images is None else ScopeNeighbors.of(images, vectors)
+    return ScopeCheck(parameters, card, own, tuple(classes), kept)
 
 
 class _Shares(TypedDict):

@@ -21,6 +21,7 @@ from model_store.bundle.scope_statistics import add_statistics
 SCOPE_FEATURES: Final = "scope_features"
 SCOPE_SCORE: Final = "scope_score"
 SCOPE_P: Final = "scope_p"
+SCOPE_VECTOR: Final = "scope_vector"  # inside the graph: its squared length is the score
 CENTER, WHITENING, CALIBRATION = "scope_center", "scope_whitening", "scope_calibration"
 TOLERANCE: Final = 1e-3  # relative, of a score
 STEEP: Final = 1e20  # a difference of scores that float32 tells becomes 1 or more
@@ -35,10 +36,13 @@ class ScopeParameters:
     whitening: npt.NDArray[np.float32]
     calibration: npt.NDArray[np.float32]
 
+    def vectors(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the vectors (N, R) of features (N, D), as the graph computes them."""
+        return np.asarray((features - self.center) @ self.whitening, np.float32)
+
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the scores (N,) of features (N, D), as the graph computes them."""
-        white = (features - self.center) @ self.whitening
-        return np.asarray((white * white).sum(axis=1), np.float32)
+        """Return the scores (N,) of features (N, D): the squared lengths of their vectors."""
+        return np.asarray((self.vectors(features) ** 2).sum(axis=1), np.float32)
 
 
 def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
@@ -48,7 +52,8 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     proto = onnx.load_model_from_string(model)
     graph, part = proto.graph, GraphPart("scope_")
     features = _features(graph, part)
-    white = part.add("MatMul", part.add("Sub", features, CENTER), WHITENING)
+    centered = part.add("Sub", features, CENTER)
+    white = part.add("MatMul", centered, WHITENING, output=SCOPE_VECTOR)
     column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
     part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
     # 1 or 0, in half the time of Greater and Cast

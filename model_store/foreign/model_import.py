@@ -152,7 +152,12 @@ def import_source(
             version=version,
         )
         card = card.model_copy(update={"scope": checked.card})
-        cards.append(write_bundle(folder, card=card, onnx=checked.onnx, probes=probes))
+        neighbors = checked.neighbors
+        cards.append(
+            write_bundle(
+                folder, card=card, onnx=checked.onnx, probes=probes, neighbors=neighbors
+            )
+        )
 
     version = store.publish(name, build)
     quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()

@@ -5,6 +5,7 @@ that Candor trains. Which tensors there are, and their sizes, is found by runnin
 that has few is checked by the statistics of the image alone.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -19,10 +20,12 @@ from model_store.bundle.graph_part import GraphPart
 from model_store.bundle.scope_card import ScopeCard
 from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
+from model_store.bundle.scope_neighbors import ReferenceImages, ScopeNeighbors, named_findings
 from model_store.bundle.scope_statistics import statistics
 from model_store.bundle.scope_taps import chosen_taps
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import UnlabeledImages, decoded
+from model_store.foreign.labeled_table import FindingImages
 from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
@@ -38,10 +41,13 @@ _Rows: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CheckedGraph:
-    """A bundle's graph, what its card says of the scope check, and why there is none."""
+    """A bundle's graph, what its card says of the scope check, the images that this was fitted on,
+    and why there is none.
+    """
 
     onnx: bytes
     card: ScopeCard | None = None
+    neighbors: ScopeNeighbors | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -92,14 +98,28 @@ def with_scope_check(
     except ForeignModelRefused as error:
         return CheckedGraph(model, notes=(f"{_NONE} {error}.",))
     check = fit_scope(
-        ScopeFeatures(fitted, calibrated, maps),
+        ScopeFeatures(fitted, calibrated, maps, _reference_images(data, fitting.tolist())),
         split=SPLIT,
         classes=classes,
         predicted=answers.argmax(axis=1) if classes else None,
     )
     if check is None:
         return CheckedGraph(model, notes=(f"{_NONE} {len(held_out)} images cannot calibrate it.",))
-    return CheckedGraph(with_scope(shown or model, check.parameters), check.card)
+    return CheckedGraph(with_scope(shown or model, check.parameters), check.card, check.neighbors)
+
+
+def _reference_images(data: LabeledData | UnlabeledImages, numbers: list[int]) -> ReferenceImages:
+    """What is known of images; without labels, their label is empty."""
+    digests = [hashlib.sha256(data.paths[at].read_bytes()).hexdigest() for at in numbers]
+    return ReferenceImages(np.array(digests), np.array([_label(data, at) for at in numbers]))
+
+
+def _label(data: LabeledData | UnlabeledImages, at: int) -> str:
+    if isinstance(data, UnlabeledImages):
+        return ""
+    if isinstance(data, FindingImages):
+        return named_findings(data.columns, data.cells[at])
+    return data.labels[at]
 
 
 def _seen(

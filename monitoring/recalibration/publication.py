@@ -196,4 +196,11 @@ def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
     card = drafted.model_copy(update={"version": version})
     graph = next_graph(parent, card)
     probes = make_probes({card.precisions[0]: graph}, card.input.spec)
-    write_bundle(folder, card=card, onnx=graph, probes=probes, trained_on=parent.trained_on)
+    write_bundle(
+        folder,
+        card=card,
+        onnx=graph,
+        probes=probes,
+        trained_on=parent.trained_on,
+        neighbors=parent.neighbors,
+    )

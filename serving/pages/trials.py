@@ -233,6 +233,7 @@ class TrialRoutes:
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
             scope=shown_scope(answer, served.card.scope, alpha=served.scope.alpha),
             trained_on=served.was_trained_on(image),
+            nearest=await served.nearest(image),
             explanation=explanation,
             picture=picture,
             width=width,

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -13,6 +14,7 @@ from calibration.scope.p_values import flagged_share
 from calibration.scope.verdict import Scope
 from calibration.wording import percent
 from model_store.bundle.scope_card import NO_PROMISE, ScopeCard
+from model_store.bundle.scope_neighbors import Neighbor
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.http.bodies import Base64
@@ -75,7 +77,8 @@ class TriedImage:
     `file` is the place of its file in the form, `frame` the number of the frame if the form chose
     any. `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to
     read it from. `promised` is the share of images like the card's whose prediction set holds the
-    true class. `trained_on`: whether the network has seen the image.
+    true class. `trained_on`: whether the network has seen the image. `nearest`: the reference
+    images of the scope check that are most like it.
     """
 
     name: str
@@ -87,6 +90,7 @@ class TriedImage:
     promised: float | None = None
     scope: ShownScope | None = None
     trained_on: bool = False
+    nearest: Sequence[Neighbor] = ()
     explanation: HeatMap | None = None
     picture: str | None = None
     width: int = 0

@@ -158,6 +158,7 @@ def export(
         {each.card.precision: each.onnx for each in variants},
         tuple(each for each in built if isinstance(each, RefusedVariant)),
         tuple(found),
+        check.neighbors if check else None,
     )
     return _publish(run, record, store, name, parts)
 
@@ -189,6 +190,7 @@ def _publish(
                 variants=parts.variants,
                 probes=probes,
                 trained_on=trained_on,
+                neighbors=parts.neighbors,
             )
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.bundle.provenance import Verification
+from model_store.bundle.scope_neighbors import ScopeNeighbors
 from training.runs.precisions import RefusedVariant
 
 
@@ -22,6 +23,7 @@ class ExportParts:
     variants: Mapping[str, bytes] = field(default_factory=dict)
     refused: tuple[RefusedVariant, ...] = ()
     shortcomings: tuple[str, ...] = ()
+    neighbors: ScopeNeighbors | None = None
 
 
 def verification(difference: float, samples: NDArray[np.uint8]) -> Verification:

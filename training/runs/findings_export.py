@@ -83,7 +83,7 @@ def findings_parts(
         "scope": check.card if check else None,
         "verification": verification(difference, samples),
     }
-    return ExportParts(onnx, described)
+    return ExportParts(onnx, described, neighbors=check.neighbors if check else None)
 
 
 def _check(

@@ -20,6 +20,7 @@ from model_store.bundle.scope_fit import (
     ScopeFeatures,
     fit_scope,
 )
+from model_store.bundle.scope_neighbors import ReferenceImages, named_findings
 from model_store.bundle.scope_statistics import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
@@ -47,19 +48,36 @@ def scope_features(
 
     fitted = features(dataset.splits["train"], MOST_FITTED)
     calibrated = features(dataset.splits["val"], MOST_CALIBRATED)
-    return ScopeFeatures(fitted, calibrated, module.maps)
+    return ScopeFeatures(fitted, calibrated, module.maps, _reference_images(dataset))
+
+
+def _reference_images(dataset: Dataset) -> ReferenceImages:
+    """The images of `fitted`."""
+    split = dataset.splits["train"]
+    chosen = split.spread(MOST_FITTED)
+    digests = [split.images.digest(each).hex() for each in chosen]
+    labels = [
+        named_findings(dataset.classes, split.labels[each])
+        if dataset.has_findings
+        else dataset.classes[split.labels[each]]
+        for each in chosen
+    ]
+    return ReferenceImages(np.array(digests), np.array(labels))
 
 
 def write_scope(folder: Path, features: ScopeFeatures) -> None:
     """Write the features."""
-    np.savez(folder / FILE, **asdict(features))
+    arrays = asdict(features)
+    np.savez(folder / FILE, **arrays | arrays.pop("images"))
 
 
 def read_scope(folder: Path) -> ScopeFeatures:
     """The features of a run. Raises BadRun."""
     try:
         with np.load(folder / FILE, allow_pickle=False) as found:
-            return ScopeFeatures(found["fitted"], found["calibrated"], int(found["maps"]))
+            images = ReferenceImages(found["digests"], found["labels"])
+            fitted, calibrated = found["fitted"], found["calibrated"]
+            return ScopeFeatures(fitted, calibrated, int(found["maps"]), images)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder / FILE} cannot be read ({error})") from error
 

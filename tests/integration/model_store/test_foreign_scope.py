@@ -1,6 +1,7 @@
 """An imported graph gets a scope check if there are images to fit it on."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from onnx import helper
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
@@ -71,11 +73,16 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
         opset=opset,
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
-    _, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
+    said, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
     assert card.scope is not None
     assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
+    kept = read_bundle(Path(said["folder"])).neighbors
+    files = {sha256(each.read_bytes()).hexdigest(): each for each in data.rglob("*.png")}
+    assert kept is not None
+    assert len(kept.digests) == card.scope.fitted_on
+    assert [files[each].parent.name for each in kept.digests] == kept.labels.tolist()
     outputs = [each.name for each in onnx.load_model_from_string(graph).graph.output]
     assert outputs == ["probabilities", "scope_score", "scope_p"]
     random = np.random.default_rng(7)

@@ -27,7 +27,7 @@ from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import CLASSES, encode
-from tests.builders.scoped import publish_scoped
+from tests.builders.scoped import publish_scoped, reference_colors
 from tests.builders.services import PAGE, Running, refusal, running
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +61,20 @@ async def test_each_answer_says_it_also_of_a_list(server: Running) -> None:
     entries = [base64.b64encode(each).decode() for each in (FAR, USUAL)]
     said = (await server.client.post(PATH, json=entries)).json()
     assert [each["scope_p"] for each in said] == [far["scope_p"], usual["scope_p"]]
+
+
+@pytest.mark.parametrize("number", [3, 10])
+async def test_a_trial_names_the_reference_images_most_like_it(
+    server: Running, number: int
+) -> None:
+    color = tuple(reference_colors(200)[number].ravel().tolist())
+    files = {"file": ("a.png", encode(Image.new("RGB", (8, 8), color), "PNG"))}
+    page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
+    table = page.partition("<table data-nearest>")[2].partition("</table>")[0]
+    found = re.findall(r"<code>(\d+)</code></th><td>(\w+)</td><td class=\"n\">(\S+)</td>", table)
+    assert len(found) == 3
+    assert found[0][:2] == (str(number), CLASSES[number % 3])
+    assert float(found[0][2]) < 0.01 < float(found[1][2])
 
 
 def tried(page: str) -> list[str]:

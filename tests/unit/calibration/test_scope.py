@@ -34,6 +34,15 @@ def test_the_mahalanobis_distance_is_that_of_ledoit_and_wolf() -> None:
     assert np.allclose(score(rows), expected, rtol=1e-6)
 
 
+def test_what_only_rounding_moves_does_not_count() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(0, 1, (300, 4))
+    rows[:, 3] = -6.9 + 1e-5 * rows[:, 3]
+    otherwise = rows + [0, 0, 0, 5e-5]
+    score = SummedMahalanobis.fit(rows, 2)
+    np.testing.assert_allclose(score(otherwise), score(rows), rtol=1e-3)
+
+
 def test_the_part_with_few_features_is_not_hidden_by_the_other() -> None:
     random = np.random.default_rng(3)
     rows, other = random.normal(size=(600, 303)), random.normal(size=(100, 303))
