@@ -278,7 +278,7 @@ def within(share: float, calibrated: int, tested: int) -> bool:
 
 
 def figures_of_the_rest(rows: Rows) -> str:
-    """Accuracy and ECE of a calibrated linear probe, on all test images and on those not flagged."""
+    """Accuracy and ECE of a calibrated linear probe on test images: all, and those not flagged."""
     logits = _logits(_probe(rows["fit pooled"], rows["labels"], 0))
     temperature = fit_temperature(logits(rows["calibrate pooled"]), rows["calibrate labels"])
     answers = apply_temperature(logits(rows["test pooled"]), temperature)

@@ -13,7 +13,7 @@ from calibration.scope.scores import SummedMahalanobis
 from calibration.scope.verdict import ALPHA
 from model_store.bundle.scope_card import FlaggedShare, ScopeCard
 from model_store.bundle.scope_graph import ScopeParameters
-from model_store.bundle.scope_neighbors import ScopeNeighbors, ReferenceImages
+from model_store.bundle.scope_neighbors import ReferenceImages, ScopeNeighbors
 
 LEAST: Final = 19  # calibration images; with fewer no p-value is as small as ALPHA
 MOST_FITTED, MOST_CALIBRATED = 600, 1_000  # images; with more, only the interval is narrower
@@ -52,7 +52,8 @@ class ScopeFeatures:
 @dataclass(frozen=True)
 class ScopeCheck:
     """A fitted scope check. `statistics` (n, S) are those of the calibration images. `classes` are
-    exclusive; without any, none has a share of its own. `neighbors` are the images that it was fitted on.
+    exclusive; without any, none has a share of its own. `neighbors` are the
+    images that it was fitted on.
     """
 
     parameters: ScopeParameters

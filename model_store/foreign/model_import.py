@@ -154,9 +154,7 @@ def import_source(
         card = card.model_copy(update={"scope": checked.card})
         neighbors = checked.neighbors
         cards.append(
-            write_bundle(
-                folder, card=card, onnx=checked.onnx, probes=probes, neighbors=neighbors
-            )
+            write_bundle(folder, card=card, onnx=checked.onnx, probes=probes, neighbors=neighbors)
         )
 
     version = store.publish(name, build)

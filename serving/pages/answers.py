@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
+from model_store.bundle.scope_card import NO_PROMISE
 from monitoring.diagnosis.words import terms
 from monitoring.errors import PictureMissing
 from monitoring.http.endpoint import read_viewer
@@ -104,6 +105,8 @@ class AnswerPageRoutes:
             older=found.before and address(row.model, asked | {"before": found.before}),
             file=address(row.model, asked, "answers.csv"),
             links=[self._links.of(each) for each in found.answers],
+            has_scope=bool(row.card.get("scope")),
+            no_promise=NO_PROMISE,
             is_first=before is None,
             shown_at_once=SHOWN,
             tabs=self._tabs.of(row.model, read_viewer(request), "Answers", query=urlencode(own)),

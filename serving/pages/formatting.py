@@ -4,11 +4,12 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from markupsafe import Markup
 
+from calibration.scope.verdict import scope_of
 from calibration.wording import counted
 from monitoring.ledger.days import day_date
 from serving.pages.reader import reader
@@ -180,6 +181,18 @@ def counted_labels(number: int) -> str:
 def counted_answers(number: int) -> str:
     """A number of answers."""
     return counted(number, "answer")
+
+
+SCOPE_WORDS: Final = {"in": "in scope", "doubtful": "doubtful image", "out": "out of scope"}
+
+
+def scope_words(p: float) -> str:
+    """What the scope check says of an image with this p-value, by the alpha of reports.
+
+    >>> scope_words(0.001)
+    'out of scope, p 0.001'
+    """
+    return f"{SCOPE_WORDS[scope_of(p)]}, p {p:.2g}"
 
 
 def pretty_json(value: Any) -> str:

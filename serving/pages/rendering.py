@@ -90,6 +90,7 @@ _FILTERS = (
     formatting.pretty_json,
     formatting.recalibrate_path,
     formatting.report_path,
+    formatting.scope_words,
     formatting.slices_path,
     formatting.stamped,
     formatting.try_path,

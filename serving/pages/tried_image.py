@@ -26,11 +26,11 @@ from serving.inference.prediction import (
     PredictedFindings,
     Prediction,
 )
+from serving.pages.formatting import SCOPE_WORDS
 
 SHOWN_CLASSES: Final = 8
 LEAST_SIDE: Final = 240  # pixels of a picture's shorter side on the page
 NOTHING_LISTED: Final = "No class is listed: read this image yourself."
-SCOPE_WORDS: Final = {"in": "in scope", "doubtful": "doubtful image", "out": "out of scope"}
 SEEN: Final = "The model was trained on this image: its answer says nothing about new ones."
 NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such answers are right."
 

@@ -185,6 +185,12 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert list(worst.values() if isinstance(worst, dict) else worst) == ["site=B", 3, 2]
     assert (report["flagged"]["n"], report["flagged"]["accuracy"]) == (2, 0.5)
     assert (report["others"]["n"], report["others"]["accuracy"]) == (2, 1.0)
+    listed = await server.page("/models/tiny/answers/page")
+    words = [each.split(",")[0] for each in re.findall(r"data-scope>([^<]+)<", listed)]
+    assert words == ["in scope", "out of scope", "out of scope", "in scope"]
+    assert NO_PROMISE in listed
+    flagged = await server.page("/models/tiny/answers/page?doubtful=1")
+    assert flagged.count("data-scope") == 2
     assert 0 < report["lower"] < 0.05 < report["upper"]
     page = await server.page("/slices/tiny")
     assert "data-doubtful" in page

@@ -38,7 +38,7 @@ def test_what_only_rounding_moves_does_not_count() -> None:
     random = np.random.default_rng(0)
     rows = random.normal(0, 1, (300, 4))
     rows[:, 3] = -6.9 + 1e-5 * rows[:, 3]
-    otherwise = rows + [0, 0, 0, 5e-5]
+    otherwise = rows + np.array([0, 0, 0, 5e-5])
     score = SummedMahalanobis.fit(rows, 2)
     np.testing.assert_allclose(score(otherwise), score(rows), rtol=1e-3)
 
