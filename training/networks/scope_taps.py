@@ -66,6 +66,6 @@ def _keep(seen: dict[nn.Module, Tensor], layer: nn.Module, value: Tensor) -> Non
 
 def _pooled(layer: nn.Module, values: Tensor) -> Tensor:
     """Means (N, C) over the positions of maps (N, C, h, w), or of tokens (N, ..., C)."""
-    if isinstance(layer, nn.Conv2d):  # ONNX Runtime would copy a map to another layout for `mean`
-        return nn.functional.avg_pool2d(values, values.shape[2:]).flatten(1)
+    if isinstance(layer, nn.Conv2d):
+        return values.mean(dim=(2, 3))
     return values.flatten(1, -2).mean(dim=1) if values.dim() > 2 else values
