@@ -95,4 +95,4 @@ def named_findings(names: Sequence[str], labels: npt.NDArray[np.float64]) -> str
     >>> [named_findings(["Edema", "Mass"], np.array(each)) for each in ([1, np.nan], [0, 0])]
     ['Edema', 'no finding']
     """
-    return ", ".join(names[at] for at in np.flatnonzero(labels == 1)) or "no finding"
+    return ", ".join(names[int(at)] for at in np.flatnonzero(labels == 1)) or "no finding"
