@@ -71,7 +71,9 @@ async def test_a_trial_names_the_reference_images_most_like_it(
     files = {"file": ("a.png", encode(Image.new("RGB", (8, 8), color), "PNG"))}
     page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
     table = page.partition("<table data-nearest>")[2].partition("</table>")[0]
-    found = re.findall(r"<code>(\d+)</code></th><td>(\w+)</td><td class=\"n\">(\S+)</td>", table)
+    found = re.findall(
+        r"<code title=\"\d+\">(\d+)</code></th><td>(\w+)</td><td class=\"n\">(\S+)</td>", table
+    )
     assert len(found) == 3
     assert found[0][:2] == (str(number), CLASSES[number % 3])
     assert float(found[0][2]) < 0.01 < float(found[1][2])
