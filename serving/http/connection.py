@@ -215,7 +215,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete: pass it on, unless refused or read again without `Upgrade`."""
         headers = [name for name, _ in self.headers]
         given = dict(self.headers)
-        _check_head(headers, given, self.parser.get_http_version())
+        _check_head(headers, given, self.parser.get_http_version(), self.url)
         if self.parser.should_upgrade():
             return
         self._framing_bytes = self._discarded_bytes = 0
@@ -316,12 +316,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def _check_head(names: list[bytes], headers: dict[bytes, bytes], http_version: str) -> None:
+def _check_head(
+    names: list[bytes], headers: dict[bytes, bytes], http_version: str, target: bytes
+) -> None:
     """Raise MalformedHttp for what the parser takes, and another program might read otherwise."""
     if http_version not in ("1.0", "1.1"):
         raise MalformedHttp(f"HTTP/{http_version} is not spoken here; use HTTP/1.1.")
     for name in _ONCE:
         if names.count(name) > 1:
             raise MalformedHttp(f"the header {name.decode()} was sent twice.")
+    if not target.startswith(b"/"):
+        _, _, named = target.partition(b"://")
+        if named and named.partition(b"/")[0].lower() != headers.get(b"host", b"").lower():
+            raise MalformedHttp("the target names another host than the header host.")
     if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
         raise MalformedHttp("the only expectation that this server meets is 100-continue.")

@@ -204,11 +204,19 @@ def test_what_frames_a_body_is_bounded(framing: bytes, monkeypatch: pytest.Monke
         b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n",
+        b"GET http://b/ HTTP/1.1\r\nHost: a\r\n",
+        b"GET http://a@b/ HTTP/1.1\r\nHost: a\r\n",
+        b"GET http://a/ HTTP/1.1\r\n",
     ],
 )
 def test_heads_that_others_might_read_otherwise_are_refused(head: bytes) -> None:
     pipe = heard(answering(), head + b"\r\n")
     assert (pipe.closed, pipe.written[0][:12]) == (True, b"HTTP/1.1 400")
+
+
+def test_a_target_may_name_the_host_again() -> None:
+    pipe = heard(answering(), b"GET http://A:80/ HTTP/1.1\r\nHost: a:80\r\n\r\n")
+    assert pipe.written[0].startswith(b"HTTP/1.1 200")
 
 
 def asked(scope: Scope) -> tuple[FastPath, "asyncio.Future[bytes]"]:
