@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection
@@ -14,16 +14,10 @@ from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.slices import SliceKeys, SliceNames, is_doubtful
 from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, SumKey, add_sums, to_fixed_point
 
-
-class DayBin(NamedTuple):
-    """Where an answer is counted: version, UTC day of service, confidence bin."""
-
-    watched_version_id: int
-    day: int
-    bin: int
-
-
-# A DayBin and SliceKeys in one; plain, since each answer makes one.
+_Key = TypeVar("_Key")
+# Where an answer is counted: version, UTC day of service, confidence bin.
+DayBin: TypeAlias = tuple[int, int, int]
+# That and SliceKeys in one; plain, since each answer makes one.
 _Cell: TypeAlias = tuple[int, int, int, int, str | None, bool, bool]
 
 
@@ -107,7 +101,7 @@ class SumChanges:
         predicted, p = answer.predicted, to_fixed_point(answer.confidence)
         was, now = int(old == predicted), int(new == predicted)
         if was != now:
-            _add(self.corrected[DayBin(*cell[:3])], (now, was, now * p, was * p))
+            _add(self.corrected[cell[:3]], (now, was, now * p, was * p))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         """Add everything to the ledger."""
@@ -116,11 +110,12 @@ class SumChanges:
 
     def totals(self, connection: Connection, slices: SliceNames) -> dict[SumKey, list[float]]:
         """Return what each row of the day sums gains: all seven sums."""
-        totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
-        for day_bin, names, sums in self._by_slice(connection, slices):
+        totals: dict[SumKey, list[float]] = {}
+        for (watched_version_id, day, bin_number), names, sums in self._by_slice(
+            connection, slices
+        ):
             for name in names:
-                key = SumKey(day_bin.watched_version_id, name, day_bin.day, day_bin.bin)
-                _add(totals[key], sums)
+                _gain(totals, SumKey(watched_version_id, name, day, bin_number), sums)
         return totals
 
     def _by_slice(
@@ -132,13 +127,13 @@ class SumChanges:
             return slices.of(connection, cell[0], SliceKeys(*cell[3:]))
 
         for cell, served in self._served.items():
-            yield DayBin(*cell[:3]), names(cell), (*served, *_NO_LABELS)
+            yield cell[:3], names(cell), (*served, *_NO_LABELS)
         for (cell, label), labeled in self._labeled.items():
             true = slices.true(cell[0], label)
-            yield DayBin(*cell[:3]), (*names(cell), true), (*_NO_ANSWERS, *labeled)
+            yield cell[:3], (*names(cell), true), (*_NO_ANSWERS, *labeled)
         for answer, old, new in self._moved:
             cell = _cell(answer)
-            day_bin = DayBin(*cell[:3])
+            day_bin = cell[:3]
             was, now = (
                 [float(term) for term in label_terms(answer.confidence, label == answer.predicted)]
                 for label in (old, new)
@@ -146,7 +141,7 @@ class SumChanges:
             moved = [after - before for before, after in zip(was, now, strict=True)]
             yield day_bin, names(cell), (*_NO_ANSWERS, *moved)
             for label, terms in ((old, [-term for term in was]), (new, now)):
-                true = slices.true(day_bin.watched_version_id, label)
+                true = slices.true(cell[0], label)
                 yield day_bin, (true,), (*_NO_ANSWERS, *terms)
 
 
@@ -180,12 +175,16 @@ def _add(sums: list[float], terms: Iterable[float]) -> None:
         sums[index] += term
 
 
+def _gain(totals: dict[_Key, list[float]], key: _Key, sums: Iterable[float]) -> None:
+    """Add sums to those of a key, which may be new."""
+    if key in totals:
+        _add(totals[key], sums)
+    else:
+        totals[key] = list(sums)
+
+
 def _merged(pairs: Iterable[tuple[_Cell, list[float]]]) -> dict[DayBin, list[float]]:
     merged: dict[DayBin, list[float]] = {}
     for cell, sums in pairs:
-        day_bin = DayBin(*cell[:3])
-        if day_bin in merged:
-            _add(merged[day_bin], sums)
-        else:
-            merged[day_bin] = list(sums)
+        _gain(merged, cell[:3], sums)
     return merged

@@ -172,9 +172,9 @@ def _by_version(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[Bin
         (changes.corrected, CORRECTED),
     )
     for by_day_bin, columns in kinds:
-        for key, sums in by_day_bin.items():
+        for (watched_version_id, _, bin_number), sums in by_day_bin.items():
             amounts = dict(zip(columns, sums, strict=True))
-            by_version[key.watched_version_id].append((key.bin, amounts))
+            by_version[watched_version_id].append((bin_number, amounts))
     for per_version, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
         for watched_version_id, count in per_version.items():
             if count:
