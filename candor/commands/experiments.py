@@ -1,6 +1,5 @@
 """`candor experiment`: the paper's tables and figures, and the choice of a method."""
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,7 +69,7 @@ def compare(
         found = run_comparison(grid, **inputs)
     found.write(folder)
     if json_out:
-        print_json(found.as_rows())
+        _print_plain(found.as_rows())
     else:
         _show(found.tables(), folder, notes=found.notes)
 
@@ -221,7 +220,7 @@ def select(
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "selection.csv", rows)
     if json_out:
-        print_json(rows)
+        _print_plain(rows)
     else:
         _show([each.table() for each in found], folder, notes=notes)
 
@@ -309,13 +308,20 @@ def _show(
     for each in tables:
         each.write_csv(folder / "tables")
     if json_out:
-        print_json([dataclasses.asdict(each) for each in tables])
+        _print_plain([{"title": each.title, "rows": each.values} for each in tables])
     for each in () if json_out else tables:
         stdout.print(table(each.title, each.columns, each.rows))
         for sentence in each.notes:
             stdout.print(sentence, style="dim")
         stdout.print()
     note(f"Tables and plots: {folder}")
+
+
+def _print_plain(rows: Sequence[object]) -> None:
+    """Print rows as JSON, with null where a method failed."""
+    from monitoring.http.json_body import plain
+
+    print_json(plain(rows))
 
 
 def _folder(out: Path | None, name: str) -> Path:

@@ -121,5 +121,6 @@ def _draw_scale(canvas: Pillow.Image, *, left: int, height: int, limit: float) -
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
     for line, text in enumerate(TITLE):
         pen.text((left, 4 + line * LINE), text, fill="black", font=font)
-    for text, at in ((f"+{limit:.2f}", top), ("0", (top + bottom) // 2), (f"-{limit:.2f}", bottom)):
+    most = f"{round(100 * limit)} points"
+    for text, at in ((f"+{most}", top), ("0", (top + bottom) // 2), (f"-{most}", bottom)):
         pen.text((left + BAR + 8, at), text, fill="black", font=font, anchor="lm")

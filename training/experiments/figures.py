@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,32 +45,32 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
     """Draw Figure 1 with the first seed; return last and best epochs as a table."""
     for (data, network), chosen in first_seed(traces).items():
         plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
-    rows = tuple(
+    rows = (
         (
             f"{one.cell.method}, seed {one.cell.config.seed}",
-            *(format_number(one.curve(split, "loss")[-1]) for split in ("train", "test")),
-            format_number(min(one.curve("test", "loss"))),
-            str(1 + int(np.argmin(one.curve("test", "loss")))),
-            *(percent(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
-            percent(one.curve("test", "ece")[-1]),
+            *(one.curve(split, "loss")[-1] for split in ("train", "test")),
+            min(one.curve("test", "loss")),
+            1 + int(np.argmin(one.curve("test", "loss"))),
+            *(one.curve(split, "accuracy")[-1] for split in ("train", "test")),
+            one.curve("test", "ece")[-1],
         )
         for one in traces
     )
-    columns = (
-        "method",
-        "train loss",
-        "test loss",
-        "lowest test loss",
-        "at epoch",
-        "train accuracy",
-        "test accuracy",
-        "test ECE",
-    )
+    columns = {
+        "method": str,
+        "train loss": format_number,
+        "test loss": format_number,
+        "lowest test loss": format_number,
+        "at epoch": str,
+        "train accuracy": percent,
+        "test accuracy": percent,
+        "test ECE": percent,
+    }
     note = (
         "Test is only watched and decides nothing. Loss is the plain cross-entropy in evaluation "
         "mode."
     )
-    return [ResultTable("curves", "Figure 1: the last epoch", columns, rows, (note,))]
+    return [ResultTable.of("curves", "Figure 1: the last epoch", columns, rows, note)]
 
 
 def draw_embeddings(
@@ -80,19 +81,17 @@ def draw_embeddings(
         path, embeddings = folder / f"embedding_{data}_{network}.png", [*map(_embedding, chosen)]
         title = f"{data}, {network}: test images before the last layer"
         plot_embeddings(path, embeddings, datasets[data].classes, title=title)
-    rows = tuple(
-        (
-            f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}",
-            format_number(silhouette(one)),
-        )
+    rows = (
+        (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", silhouette(one))
         for one in traces
     )
+    columns = {"method": str, "silhouette": format_number}
     note = (
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: "
         "higher is better separated. It is measured in that space and not in the plot, since t-SNE "
         "distorts distances."
     )
-    return [ResultTable("embed", "Figure 2: separation", ("method", "silhouette"), rows, (note,))]
+    return [ResultTable.of("embed", "Figure 2: separation", columns, rows, note)]
 
 
 def silhouette(one: Trace) -> float:
@@ -171,17 +170,17 @@ def _beta_table(lines: Sequence[MethodSummary], data: str, network: str) -> Resu
     by_method: dict[str, list[MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, []).append(line)
-    rows = tuple(
+    rows = (
         (
             method,
-            *(format_estimate(line.figures["ece"]) for line in known),
-            percent(known[0].figures["noise_floor"].mean),
-            format_estimate(known[0].figures["accuracy"]),
-            format_estimate(known[0].figures["signed_gap"], in_points),
+            *(line.figures["ece"] for line in known),
+            known[0].figures["noise_floor"].mean,
+            *(known[0].figures[name] for name in ("accuracy", "signed_gap")),
         )
         for method, known in by_method.items()
     )
-    columns = ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap")
-    return ResultTable(
-        file_stem("beta", data, network), f"Figure 5: {data}, {network}", columns, rows
-    )
+    columns = {"method": str} | {f"ECE, {name}": format_estimate for name in DRAWN}
+    columns |= {"floor": percent, "accuracy": format_estimate}
+    columns["gap"] = partial(format_estimate, write=in_points)
+    title = f"Figure 5: {data}, {network}"
+    return ResultTable.of(file_stem("beta", data, network), title, columns, rows)

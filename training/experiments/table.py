@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from calibration.wording import percent, points
 from model_store.csv_cells import CsvTable
@@ -16,13 +16,31 @@ WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column is text, the others are figures; `name` is the stem of its file."""
+    """The first column is text, the others are figures; `name` is the stem of its file.
+
+    `values`: the rows as numbers by column, proportions as such; empty where other JSON has them.
+    """
 
     name: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    values: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        columns: Mapping[str, Callable[[Any], str]],
+        rows: Iterable[Sequence[Any]],
+        note: str = "",
+    ) -> Self:
+        """Return the table of these values, each written as its column is."""
+        values = tuple(dict(zip(columns, row, strict=True)) for row in rows)
+        texts = tuple(tuple(columns[key](each) for key, each in row.items()) for row in values)
+        return cls(name, title, tuple(columns), texts, (note,) if note else (), values)
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the title in bold above and the notes below."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,25 +123,19 @@ def toy(
         drawn,
         title=f"One dimension, {problem.images} labels",
     )
-    rows = tuple(
-        (
-            name,
-            format_estimate(off, points),
-            format_estimate(gap, in_points),
-            format_estimate(accuracy),
-        )
-        for name, (off, gap, accuracy) in figures.items()
-    )
+    columns = {
+        "method": str,
+        "off by": partial(format_estimate, write=points),
+        "gap": partial(format_estimate, write=in_points),
+        "accuracy": format_estimate,
+    }
+    rows = ((name, *known) for name, known in figures.items())
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true "
         f"accuracy; the best possible is {percent(np.maximum(truth, 1 - truth).mean())}. Mean "
         f"± half of the 95 % t interval over {len(seeds)} seeds. No method has a temperature."
     )
-    return [
-        ResultTable(
-            "toy", "Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,)
-        )
-    ]
+    return [ResultTable.of("toy", "Figure 3: one dimension", columns, rows, note)]
 
 
 def _figures(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from calibration.wording import points
 from candor import command_line
 from training.experiments import toy as toys
 from training.experiments import trace as traces
@@ -132,4 +133,8 @@ class TestToy:
         assert is_picture(tmp_path / "toy.png")
         assert_published(tmp_path, "toy", "toy/toy")
         monkeypatch.setattr(toys, "learn", lambda *_, **__: pytest.fail("computed again"))
+        (figure,) = json.loads(run(*arguments, "--json").stdout)
+        (plain, _) = figure["rows"]
+        assert 0 < plain["off by"]["mean"] < 1
+        assert f"| {points(plain['off by']['mean']).split()[0]} ± " in tables(tmp_path)
         assert run(*arguments).stdout == shown.stdout
