@@ -22,7 +22,13 @@ from training.experiments.pictures import (
 )
 from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import Estimate, MethodSummary
-from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
+from training.experiments.table import (
+    Columns,
+    ResultTable,
+    file_stem,
+    format_estimate,
+    format_number,
+)
 from training.experiments.trace import TRACES, Trace
 
 BETAS = (1.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # the paper's sweep
@@ -56,7 +62,7 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
         )
         for one in traces
     )
-    columns = {
+    columns: Columns = {
         "method": str,
         "train loss": format_number,
         "test loss": format_number,
@@ -85,7 +91,7 @@ def draw_embeddings(
         (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", silhouette(one))
         for one in traces
     )
-    columns = {"method": str, "silhouette": format_number}
+    columns: Columns = {"method": str, "silhouette": format_number}
     note = (
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: "
         "higher is better separated. It is measured in that space and not in the plot, since t-SNE "
@@ -179,8 +185,12 @@ def _beta_table(lines: Sequence[MethodSummary], data: str, network: str) -> Resu
         )
         for method, known in by_method.items()
     )
-    columns = {"method": str} | {f"ECE, {name}": format_estimate for name in DRAWN}
-    columns |= {"floor": percent, "accuracy": format_estimate}
-    columns["gap"] = partial(format_estimate, write=in_points)
+    columns: Columns = {
+        "method": str,
+        **{f"ECE, {name}": format_estimate for name in DRAWN},
+        "floor": percent,
+        "accuracy": format_estimate,
+        "gap": partial(format_estimate, write=in_points),
+    }
     title = f"Figure 5: {data}, {network}"
     return ResultTable.of(file_stem("beta", data, network), title, columns, rows)

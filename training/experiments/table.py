@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from calibration.wording import percent, points
 from model_store.csv_cells import CsvTable
 from training.experiments.summary import Estimate
 
 WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot tell methods apart
+Columns: TypeAlias = Mapping[str, Callable[[Any], str]]  # how each writes its values
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ResultTable:
         cls,
         name: str,
         title: str,
-        columns: Mapping[str, Callable[[Any], str]],
+        columns: Columns,
         rows: Iterable[Sequence[Any]],
         note: str = "",
     ) -> Self:

@@ -23,7 +23,7 @@ from training.experiments.cell import new_folder
 from training.experiments.grid import Variant, changed
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
-from training.experiments.table import ResultTable, format_estimate
+from training.experiments.table import Columns, ResultTable, format_estimate
 from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.losses import build_objective
@@ -123,7 +123,7 @@ def toy(
         drawn,
         title=f"One dimension, {problem.images} labels",
     )
-    columns = {
+    columns: Columns = {
         "method": str,
         "off by": partial(format_estimate, write=points),
         "gap": partial(format_estimate, write=in_points),
