@@ -3,8 +3,8 @@ against a recount.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -23,10 +23,12 @@ from calibration.calibrators.temperature import apply_temperature, softmax
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from model_store.bundle.card import Card
+from model_store.store.store import Store
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
+from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, routes_of
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.findings import presence_rows
@@ -38,6 +40,7 @@ from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
 from monitoring.sources import LabelPolicy
 from serving.pages.error_pages import ERROR_HANDLERS
+from serving.pages.routes import ledger_pages
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_card, make_row
 from tests.builders.processes import PATIENCE_S
 
@@ -206,6 +209,22 @@ async def client_of(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
         yield client
+
+
+def page_client_of(
+    monitored: MonitoredModel,
+    folder: Path,
+    *,
+    production: Callable[[str], int | None] = lambda _: None,
+    **options: Any,
+) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    """A client of the monitoring room's endpoints and of a monitor's pages, which take `options`."""
+    ledger, recorder = monitored.ledger, monitored.recorder
+    store = Store(folder / "store")
+    table = endpoints(recorder, ledger, monitored.metrics, production=production)
+    places: dict[str, Any] = {"bodies": BodyBudget(), "store": store, "serves": False}
+    pages = ledger_pages(recorder, ledger, production=production, **places, **options)
+    return client_of(monitored, [*table, *pages])
 
 
 def assert_same_state(one: DriftDetector, other: DriftDetector) -> None:

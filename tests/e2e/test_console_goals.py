@@ -41,11 +41,12 @@ def hospitals(filled: Path) -> Iterator[Process]:
     running.stop()
 
 
-@pytest.fixture
-def own(filled: Path, tmp_path: Path) -> Iterator[Process]:
-    """A monitor on a ledger of the test's own."""
-    shutil.copy(filled, tmp_path / "ledger.db")
-    running = watch(tmp_path / "ledger.db")
+@pytest.fixture(scope="module")
+def own(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A monitor on a copy of the ledger, which tests change; the last one ends it."""
+    copy = tmp_path_factory.mktemp("own") / "ledger.db"
+    shutil.copy(filled, copy)
+    running = watch(copy)
     yield running
     running.stop()
 

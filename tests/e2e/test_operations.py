@@ -7,7 +7,7 @@ from pathlib import Path
 from model_store.store.store import Store
 from tests.builders.bundles import Png
 from tests.builders.postgres import Cluster
-from tests.builders.processes import candor, wait_until
+from tests.builders.processes import candor, candor_here, wait_until
 from tests.builders.servers import Server, Start
 
 OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
@@ -29,7 +29,7 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
     server = start(tiny_store, ledger=url)
     before = answered(server, png(), 6)
     assert labeled(server, before[:4]) == ["accepted"] * 4
-    assert candor("ledger", "backup", copy, "--ledger", url).returncode == 0
+    assert candor_here("ledger", "backup", copy, "--ledger", url).exit_code == 0
     after = answered(server, png(), 3)
     refused = candor("ledger", "restore", copy, "--ledger", url, "--replace")
     assert refused.returncode == 1
@@ -38,8 +38,8 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
     server.process.kill()  # the log of SQLite stays beside the file
     server.process.wait()
     assert "--replace" in candor("ledger", "restore", copy, "--ledger", url).stderr
-    restored = candor("ledger", "restore", copy, "--ledger", url, "--replace")
-    assert restored.returncode == 0, restored.stderr
+    restored = candor_here("ledger", "restore", copy, "--ledger", url, "--replace")
+    assert restored.exit_code == 0, restored.exception
     assert "6 answers and 4 labels" in restored.stdout.replace("\n", " ")
     again = start(tiny_store, ledger=url)
     assert labeled(again, before[4:]) == ["accepted"] * 2
@@ -47,9 +47,9 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
     assert "accepted" not in labeled(again, after)
     again.process.terminate()
     assert again.exit_code() == 0
-    assert candor("ledger", "check", "--ledger", url).returncode == 0
+    assert candor_here("ledger", "check", "--ledger", url).exit_code == 0
     kept = tmp_path / "ledger.db.replaced-1"
-    assert candor("ledger", "check", "--ledger", f"sqlite:///{kept}").returncode == 0
+    assert candor_here("ledger", "check", "--ledger", f"sqlite:///{kept}").exit_code == 0
     with sqlite3.connect(kept) as there:
         assert there.execute("SELECT count(*) FROM prediction").fetchone() == (9,)
     there.close()
@@ -72,7 +72,7 @@ def test_postgresql_is_dumped_and_restored_by_its_own_tools(
     subprocess.run(command, input=dump, capture_output=True, check=True)
     again = start(tiny_store, ledger=empty)
     assert labeled(again, ids) == ["unchanged"] * 4 + ["accepted"] * 2
-    assert candor("ledger", "check", "--ledger", empty).returncode == 0
+    assert candor_here("ledger", "check", "--ledger", empty).exit_code == 0
     refused = candor("ledger", "restore", "copy.db", "--ledger", empty)
     assert (refused.returncode, "pg_restore" in refused.stderr) == (1, True)
 

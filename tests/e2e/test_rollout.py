@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from model_store.store.store import Store
-from tests.builders.processes import candor, free_port, wait_until
+from tests.builders.processes import candor_here, free_port, wait_until
 from tests.builders.servers import Server, Start
 
 
@@ -33,15 +33,15 @@ def test_wait_says_what_each_server_serves(
     tiny_store.publish("tiny", make_bundle)
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     promote = ("promote", "tiny", 2, "--store", tiny_store.root, "--ledger", ledger, "--wait")
-    done = candor(*promote, "--url", good.url, "--json")
-    assert done.returncode == 0, done.stderr
+    done = candor_here(*promote, "--url", good.url, "--json")
+    assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["servers"] == [{"url": good.url, "version": 2, "problem": None}]
 
     wait_until(lambda: roles(strict) == [2, 0, 2])
     away = f"http://127.0.0.1:{free_port()}"
     urls = [word for url in (good.url, strict.url, away) for word in ("--url", url)]
-    done = candor(*promote, *urls, "--limit", 2)
-    assert done.returncode == 1, done.stderr
+    done = candor_here(*promote, *urls, "--limit", 2)
+    assert done.exit_code == 1, done.output
     said = done.stdout.replace("\n", " ")
     assert f"{good.url} serves version 2" in said
     assert f"{strict.url} does not serve the model: it refuses version 2: " in said
@@ -71,5 +71,5 @@ def test_backups_and_prunes_of_the_ledger_show(
     assert [server.metric(name) for name in names] == [0, 0]
     ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
     for verb in (("backup", tmp_path / "copy.db"), ("prune", "--older-than", "90d")):
-        assert candor("ledger", *verb, *ledger).returncode == 0
+        assert candor_here("ledger", *verb, *ledger).exit_code == 0
     assert all(began_s <= server.metric(name) <= time.time() for name in names)

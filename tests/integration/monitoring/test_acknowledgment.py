@@ -13,13 +13,9 @@ import httpx
 import pytest
 
 from calibration.drift.state import DriftSettings
-from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.http.body_budget import BodyBudget
-from monitoring.routes import endpoints
-from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_row, prediction_id
-from tests.builders.monitored import Clock, MonitoredModel, client_of
+from tests.builders.monitored import Clock, MonitoredModel, page_client_of
 
 pytestmark = pytest.mark.anyio
 PAGE = "/models/pneumonia/report/page?version=1"
@@ -39,18 +35,7 @@ def monitored(tmp_path: Path) -> Iterator[MonitoredModel]:
 @pytest.fixture
 async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1}.get
-    table = [
-        *endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
-        *ledger_pages(
-            monitored.recorder,
-            monitored.ledger,
-            bodies=BodyBudget(),
-            store=Store(tmp_path / "store"),
-            production=production,
-            serves=False,
-        ),
-    ]
-    async with client_of(monitored, table) as opened:
+    async with page_client_of(monitored, tmp_path, production=production) as opened:
         yield opened
 
 

@@ -10,14 +10,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from model_store.store.store import Store
-from monitoring.http.body_budget import BodyBudget
 from monitoring.ledger.pictures import Picture, keep_pictures
-from monitoring.routes import endpoints
 from serving.pages.answer_links import ImageLinks
-from serving.pages.routes import ledger_pages
 from tests.builders.answers import label, make_row, prediction_id
-from tests.builders.monitored import Clock, MonitoredModel, client_of
+from tests.builders.monitored import Clock, MonitoredModel, page_client_of
 
 pytestmark = pytest.mark.anyio
 PAGE = "/models/pneumonia/answers/page"
@@ -41,19 +37,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         with monitored.ledger.write() as connection:
             pictures = [Picture(prediction_id(59), PNG)]
             keep_pictures(connection, pictures, expires_at_ns=2**62, limit_bytes=2**20)
-        table = [
-            *endpoints(monitored.recorder, monitored.ledger, monitored.metrics),
-            *ledger_pages(
-                monitored.recorder,
-                monitored.ledger,
-                bodies=BodyBudget(),
-                store=Store(tmp_path / "store"),
-                production=lambda _: None,
-                serves=False,
-                links=ImageLinks(LINK),
-            ),
-        ]
-        async with client_of(monitored, table) as opened:
+        async with page_client_of(monitored, tmp_path, links=ImageLinks(LINK)) as opened:
             yield opened
 
 

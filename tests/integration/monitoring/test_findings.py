@@ -12,12 +12,10 @@ import pytest
 from sqlalchemy import select
 
 from calibration.drift.state import DriftSettings
-from model_store.store.store import Store
 from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
-from monitoring.http.body_budget import BodyBudget
 from monitoring.ledger.class_sums import read_class_sums
 from monitoring.ledger.findings import PRESENT, both_probabilities, finding_id
 from monitoring.ledger.schema import class_day
@@ -27,12 +25,10 @@ from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
-from monitoring.routes import endpoints
 from monitoring.sources import LabelPolicy
-from serving.pages.routes import ledger_pages
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
-from tests.builders.monitored import Clock, MonitoredModel, client_of
+from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of
 
 EDEMA, EFFUSION, MASS = range(3)
 FOUND = ("absent", "present")
@@ -334,18 +330,7 @@ async def test_reports_are_by_finding(tmp_path: Path) -> None:
     with MonitoredModel(where, Clock(), card=findings_card(), settings=settings) as chest:
         chest.serve_findings(range(150), [0.1, 0.1, 0.9])
         chest.label(*(read(number, Effusion="present", Mass="present") for number in range(150)))
-        table = [
-            *endpoints(chest.recorder, chest.ledger, chest.metrics),
-            *ledger_pages(
-                chest.recorder,
-                chest.ledger,
-                bodies=BodyBudget(),
-                store=Store(tmp_path / "store"),
-                production=lambda _: None,
-                serves=False,
-            ),
-        ]
-        async with client_of(chest, table) as client:
+        async with page_client_of(chest, tmp_path) as client:
             report = "/models/chest/report"
             overview = (await client.get(report)).json()
             assert overview["findings"][0]["finding"] == "Effusion"

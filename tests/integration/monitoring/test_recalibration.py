@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,7 +10,7 @@ import pytest
 
 from calibration.calibrators.temperature import softmax
 from calibration.measures.metrics import ece
-from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import ConformalCard, Referral
 from model_store.bundle.card import Card, InputReference
 from model_store.bundle.probing import problem_here
@@ -37,11 +37,8 @@ N = 1_500
 
 
 @pytest.fixture
-def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
-    store = Store(tmp_path / "store")
-    store.publish("tiny", lambda folder, version: make_bundle(folder, version, name="tiny"))
-    store.promote("tiny", 1)
-    return store
+def store(tiny_store: Store) -> Store:
+    return tiny_store
 
 
 def serve(

@@ -30,12 +30,9 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
-    store = Store(tmp_path / "store")
-    for _ in range(2):  # version 1 can be rolled back to
-        store.publish("tiny", lambda folder, version: make_bundle(folder, version, name="tiny"))
-    store.promote("tiny", 2)
-    return store
+def store(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Store:
+    tiny_store.promote("tiny", tiny_store.publish("tiny", make_bundle))
+    return tiny_store  # version 1 can be rolled back to
 
 
 @pytest.fixture

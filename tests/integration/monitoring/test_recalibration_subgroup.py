@@ -1,7 +1,7 @@
 """Two of eight sites are wrong: what recalibrating them alone does, and what recalibrating all."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 from calibration.calibrators.subgroups import AnswerCalibrators
 from calibration.calibrators.temperature import softmax
 from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
@@ -31,11 +30,8 @@ N = 3_200
 
 
 @pytest.fixture
-def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
-    store = Store(tmp_path / "store")
-    store.publish("tiny", lambda folder, version: make_bundle(folder, version, name="tiny"))
-    store.promote("tiny", 1)
-    return store
+def store(tiny_store: Store) -> Store:
+    return tiny_store
 
 
 def serve(

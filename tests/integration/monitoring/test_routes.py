@@ -13,14 +13,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from calibration.diagnosis.planner import labels_needed
-from model_store.store.store import Store
 from monitoring.feedback import FeedbackPolicy
-from monitoring.http.body_budget import BodyBudget
-from monitoring.routes import endpoints
 from monitoring.routes.request import BODY_LIMIT_BYTES
-from serving.pages.routes import ledger_pages
 from tests.builders.answers import make_card, make_row, prediction_id
-from tests.builders.monitored import Clock, MonitoredModel, client_of
+from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -37,18 +33,7 @@ def monitored(tmp_path: Path) -> Any:
 @pytest.fixture
 async def client(monitored: MonitoredModel, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1, "ghost": 4}.get
-    table = [
-        *endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
-        *ledger_pages(
-            monitored.recorder,
-            monitored.ledger,
-            bodies=BodyBudget(),
-            store=Store(tmp_path / "store"),
-            production=production,
-            serves=False,
-        ),
-    ]
-    async with client_of(monitored, table) as opened:
+    async with page_client_of(monitored, tmp_path, production=production) as opened:
         yield opened
 
 

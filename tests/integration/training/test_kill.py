@@ -14,9 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from typer.testing import CliRunner
 
-from candor.command_line import app
+from tests.builders.processes import candor_here
 from training.datasets import load_dataset
 from training.fitting.examples import Examples
 from training.fitting.fit import fit
@@ -92,7 +91,7 @@ def test_a_killed_run_resumes_bitwise(uninterrupted: RunResult, tmp_path: Path) 
     assert not out.exists()
     assert len(parse(snapshot.read_bytes(), snapshot).data["history"]) == 1
 
-    again = CliRunner().invoke(app, ["train", "digits", "--out", str(out), *CHOICES])
+    again = candor_here("train", "digits", "--out", out, *CHOICES)
     assert again.exit_code == 0, again.output
     assert "was interrupted; resuming" in " ".join(again.output.split())
     for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "predictions.npz"):
