@@ -97,15 +97,6 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(
     assert hasty.answers(png())
 
 
-def test_a_head_without_end_is_refused(server: Abused, png: Png) -> None:
-    endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
-    answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
-    assert (
-        answer.startswith(b"HTTP/1.1 431 ") or answer == b""
-    )  # the answer is lost where the reset overtakes it
-    assert server.answers(png())
-
-
 def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Abused, png: Png) -> None:
     answer = server.say(
         b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n"

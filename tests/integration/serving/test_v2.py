@@ -12,16 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from model_store.image import decode
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from serving.deployment.loaded_models import LoadedModels
-from serving.process.monitor import open_monitor
-from serving.process.server import Service
-from serving.settings import Settings
+from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
 INFER = "/v2/models/tiny/infer"
@@ -29,18 +25,8 @@ INFER = "/v2/models/tiny/infer"
 
 @pytest.fixture
 async def client(tiny_store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(
-        store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", threads=1, max_items=20
-    )
-    registry, models = CollectorRegistry(), LoadedModels()
-    with open_monitor(settings, registry, production=models.production) as monitor:
-        service = Service(settings, registry, monitor, models)
-        service.watcher.scan()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(service.app), base_url="http://candor"
-        ) as http:
-            yield http
-        service.close()
+    async with running(tiny_store, tmp_path, max_items=20) as server:
+        yield server.client
 
 
 def pixels(store: Store, *images: bytes) -> Any:

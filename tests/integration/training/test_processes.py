@@ -124,7 +124,9 @@ def work(rank: int, size: int, port: int, folder: Path) -> None:
 
 def test_processes_with_uneven_shards_do_what_one_process_does(tmp_path: Path) -> None:
     size = 3
-    multiprocessing.spawn(work, args=(size, free_port(), tmp_path), nprocs=size)
+    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for all of them
+    args = (size, free_port(), tmp_path)
+    multiprocessing.start_processes(work, args, nprocs=size, start_method="forkserver")
     expected = outcomes(Group())
     for name in FEW:
         assert np.linalg.norm(expected[f"{name} clipped: gradient"]) == pytest.approx(

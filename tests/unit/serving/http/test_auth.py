@@ -185,16 +185,6 @@ def test_a_token_does_not_stand_in_for_the_origin() -> None:
         send(access, {"authorization": f"Bearer {ADMIN}", "origin": "https://evil.example"})
 
 
-def test_settings_describe_tokens_and_origins() -> None:
-    access = read_access(
-        Settings(tokens=SecretStr(TEXT), hosts=("candor.example",), cors_origins=(LISTED,)),
-        ENDPOINTS,
-    )
-    send(access, {"authorization": f"Bearer {PREDICT}", "origin": LISTED})
-    with pytest.raises(Unauthorized):
-        send(access, {"origin": LISTED})
-
-
 def test_the_request_carries_the_name_of_its_token() -> None:
     access = granting(f"{ADMIN} admin dr-weber; {READ} read")
     for token, name, path in ((ADMIN, "dr-weber", "/feedback"), (READ, "token 2", "/metrics")):
