@@ -119,7 +119,6 @@ def test_torch_is_in_the_range_of_the_extra_and_for_cpus(target: str) -> None:
 @pytest.mark.parametrize("target", SERVERS)
 def test_health_is_asked_by_the_settings(target: str) -> None:
     health = last(target, "HEALTHCHECK")
-    assert health is not None
     assert health.endswith('CMD ["candor", "health"]')
 
 
@@ -139,7 +138,7 @@ def test_an_image_writes_into_its_volume_alone(target: str) -> None:
 
 def test_the_page_names_every_target_and_argument() -> None:
     assert set(re.findall(r"--target (\w+)", PAGE)) | {"serving"} == set(TARGETS)
-    declared = {re.match(r"\w+", text)[0] for text in re.findall(r"^ARG (.*)$", TEXT, re.MULTILINE)}  # type: ignore[index]
+    declared = {re.match(r"\w+", text)[0] for text in re.findall(r"^ARG (.*)$", TEXT, re.MULTILINE)}
     assert set(re.findall(r"`([A-Z_]+)`", PAGE)) >= declared
     assert set(re.findall(r"--build-arg (\w+)=", PAGE)) <= declared
     for target in TARGETS:

@@ -161,7 +161,6 @@ def test_the_autoscaler_asks_for_a_metric_that_is_exported() -> None:
     assert name in sample_names()
     assert rule["seriesQuery"].startswith(f"{name}{{")
     milliseconds = re.fullmatch(r"(\d+)m", metric["pods"]["target"]["averageValue"])
-    assert milliseconds is not None
     assert (
         int(milliseconds[1]) / 1000 < LEAST_DEADLINE_S
     )  # more replicas before requests are refused

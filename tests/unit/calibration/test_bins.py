@@ -71,11 +71,6 @@ def test_sums_of_many_chunks_are_the_plain_sums() -> None:
     assert sums.n.tolist() == np.bincount(index).tolist()
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_zero_belongs_to_the_first_bin_and_one_to_the_last(kind: type[np.floating]) -> None:
-    assert bin_index(np.array([0, 1], dtype=kind)).tolist() == [0, BIN_COUNT - 1]
-
-
 def test_what_is_no_probability_is_refused() -> None:
     for wrong in [-1e-12, 1 + 1e-9, np.nan, np.inf, -np.inf]:
         with pytest.raises(ValueError, match=r"\[0, 1\]"):

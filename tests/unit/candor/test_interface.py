@@ -21,7 +21,7 @@ def test_a_name_is_the_one_that_its_package_defines() -> None:
 
 def test_a_wrong_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'candor' has no attribute 'tarin'"):
-        candor.tarin  # type: ignore[attr-defined] # noqa: B018
+        candor.tarin  # noqa: B018
 
 
 def test_training_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

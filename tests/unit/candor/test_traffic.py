@@ -140,7 +140,7 @@ def test_an_alarm_before_the_shift_is_no_success() -> None:
         servers.active = len(servers.labels) > 5
         return accept(labels)
 
-    servers.feedback = raise_alarm  # type: ignore[method-assign]
+    servers.feedback = raise_alarm
     with pytest.raises(TrafficFailed, match="before the shift, after"):
         sender.run()
 

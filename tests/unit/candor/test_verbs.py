@@ -81,7 +81,7 @@ def test_errors_say_what_to_do_in_python(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused) as refused:
-        call()  # type: ignore[operator]
+        call()
     assert says in str(refused.value)
     assert "--" not in str(refused.value)
     assert refused.value.__cause__ is not None

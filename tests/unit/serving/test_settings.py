@@ -66,7 +66,7 @@ def test_the_ledger_can_be_switched_off(word: str) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().port = 1  # type: ignore[misc]
+        Settings().port = 1
 
 
 def test_nothing_else_reads_the_environment() -> None:

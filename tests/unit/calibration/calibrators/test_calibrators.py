@@ -169,6 +169,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
             ([[0.0, 1.0]], [2]),
             ([[0.0, 1.0]], [0, 1]),
             ([[0.0, np.nan]], [0]),
+            ([[0.0, np.inf]], [0]),
         ]:
             with pytest.raises(ValueError, match=r"label|finite"):
                 kind.fit(logits, labels)

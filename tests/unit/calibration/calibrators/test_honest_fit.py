@@ -65,7 +65,7 @@ def test_a_group_is_on_one_side() -> None:
 def test_too_few_are_refused(rows: int, groups: object, said: str) -> None:
     p, y = simulated(0, rows=rows)
     with pytest.raises(TooFewRows, match=said):
-        fit_honestly(p, y, groups=groups)  # type: ignore[arg-type]
+        fit_honestly(p, y, groups=groups)
 
 
 def test_labels_of_one_class_are_refused() -> None:

@@ -53,7 +53,7 @@ def test_a_confidence_stays_in_order_and_has_its_own_shape() -> None:
 )
 def test_other_shapes_and_values_are_refused(wrong: object) -> None:
     with pytest.raises(CalibratorInvalid):
-        VECTOR(wrong)  # type: ignore[arg-type]
+        VECTOR(wrong)
 
 
 def test_what_is_no_calibrator_is_refused() -> None:

@@ -44,7 +44,6 @@ def about(seed: int, by: str = "chance", *, is_true: bool = False) -> Rival | No
 @pytest.mark.parametrize("seed", range(3))
 def test_readers_deny_what_reports_say(seed: int) -> None:
     rival = about(seed)
-    assert rival is not None
     assert (rival.status, rival.group) == (RivalStatus.EXPLAINS_ALL, REPORTS)
     assert 5 <= rival.needs <= 10  # a third of the answers that reports call wrong is right
 
@@ -52,7 +51,6 @@ def test_readers_deny_what_reports_say(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_readers_confirm_it(seed: int) -> None:
     rival = about(seed, is_true=True)
-    assert rival is not None
     assert (rival.status, rival.group) == (RivalStatus.RULED_OUT, None)
 
 
@@ -60,5 +58,4 @@ def test_readers_confirm_it(seed: int) -> None:
 @pytest.mark.parametrize("by", ["site", "time"])
 def test_a_source_of_one_site_or_time_alone_may_be_the_cause(seed: int, by: str) -> None:
     rival = about(seed, by)
-    assert rival is not None
     assert (rival.status, rival.group) == (RivalStatus.POSSIBLE, REPORTS)

@@ -110,19 +110,6 @@ def test_longer_than_a_chunk_is_no_other_than_one_by_one() -> None:
     assert single.state.as_dict() == bulk.state.as_dict()
 
 
-def test_a_class_of_its_own_is_found_and_named() -> None:
-    """Answers of class 1 are overconfident by .15; neither bins nor the whole are as sure."""
-    rng = np.random.default_rng(5)
-    p, predicted = rng.beta(6, 1.3, 4000), rng.integers(0, 2, 4000)
-    right = rng.random(4000) < p - 0.15 * (predicted == 1)
-    alone, split = DriftDetector(DriftSettings()), DriftDetector(DriftSettings(class_count=2))
-    late, early = alone.update_many(p, right), split.update_many(p, right, predicted)
-    assert late is not None
-    assert early is not None
-    assert early < late
-    assert (split.stream, split.direction) == (LabelStream("class", 1), "over")
-
-
 def opposed_classes(
     seed: int, n: int, gap: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
@@ -141,7 +128,6 @@ def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_wat
         p, right, predicted = opposed_classes(seed, 20_000, gap)
         class_wise = DriftDetector(DriftSettings(class_count=2))
         assert class_wise.update_many(p, right, predicted) is not None
-        assert class_wise.stream is not None
         assert class_wise.stream.kind == "class"
         assert class_wise.direction == ("over" if class_wise.stream.index == 0 else "under")
         top_label = DriftDetector(DriftSettings(class_wise=False))
@@ -234,18 +220,6 @@ def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
     assert np.mean(runs) >= 40
 
 
-def test_a_gap_of_a_tenth_is_found_about_as_fast_as_the_notes_say() -> None:
-    """Published median: 284 labels after 5000 calibrated ones, at mean confidence .82."""
-    delays = []
-    for seed in range(7):
-        detector = DriftDetector(DriftSettings())
-        detector.update_many(*calibrated_stream(seed, 1000))
-        alarm = detector.update_many(*calibrated_stream(100 + seed, 1500, gap=0.1))
-        assert alarm is not None
-        delays.append(alarm + 1)
-    assert 140 < np.median(delays) < 570
-
-
 def test_the_alarm_is_raised_once_and_stays_until_reset() -> None:
     detector = DriftDetector(DriftSettings(average_run_length=1000))
     raised = [detector.update(0.99, False) for _ in range(10)]
@@ -301,7 +275,7 @@ def test_settings_that_promise_nothing_are_refused() -> None:
         {"class_count": 2, "class_wise": False},
     ]:
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            DriftSettings(**wrong)  # type: ignore[arg-type]
+            DriftSettings(**wrong)
 
 
 def test_long_streams_neither_overflow_nor_underflow() -> None:

@@ -28,8 +28,7 @@ def test_it_is_the_posterior_of_every_start(
             weight += likelihood
         weights.append(weight)
     share = np.array(weights) / sum(weights)
-    found = onset(*zip(*labels, strict=True), direction=direction)  # type: ignore[arg-type]
-    assert found is not None
+    found = onset(*zip(*labels, strict=True), direction=direction)
     assert share[found.label] == pytest.approx(share.max())
     assert share[: found.lower].sum() < 0.025 + 1e-9
     assert share[: found.lower + 1].sum() > 0.025 - 1e-9
@@ -46,7 +45,6 @@ def test_the_interval_covers_the_true_start_of_alarms() -> None:
         alarm = DriftDetector(DriftSettings()).update_many(p, right)
         assert alarm is not None
         found = onset(p[: alarm + 1], right[: alarm + 1], direction="over")
-        assert found is not None
         covered.append(found.lower <= 600 <= found.upper)
         errors.append(abs(found.label - 600))
     assert np.mean(covered) >= 0.85

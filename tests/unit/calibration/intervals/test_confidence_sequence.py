@@ -46,23 +46,6 @@ def test_a_share_interval_is_clopper_and_pearsons() -> None:
     assert share_interval(0, 0) == (0, 1)
 
 
-def test_no_single_bet_on_a_gap_gains_on_average_under_its_mean() -> None:
-    """Fan's inequality, over the outcomes of each confidence: E[bet] <= 1 for the true mean."""
-    for confidence in (0.5, 0.8, 0.99):
-        for accuracy in (0.1, 0.5, 0.8, 0.999):
-            mean = confidence - accuracy
-            gaps, shares = (
-                np.array([confidence - 1, confidence]),
-                np.array([accuracy, 1 - accuracy]),
-            )
-            for side in (1, -1):
-                distance = side * (gaps - mean) / max(1.0, 1 + side * mean)
-                assert distance.min() >= -1
-                for bet in _BETS:
-                    gained = np.exp(bet * distance + (bet + math.log1p(-bet)) * distance**2)
-                    assert shares @ gained <= 1 + 1e-12
-
-
 def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha() -> None:
     rng = np.random.default_rng(3)
     confidence = rng.beta(6, 1.3, 2_000)

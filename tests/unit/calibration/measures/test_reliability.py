@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from calibration.bins import BinSums
-from calibration.measures.metrics import ece
 from calibration.measures.reliability import reliability, wilson_interval
 
 
@@ -34,10 +32,3 @@ def test_bars_by_hand() -> None:
             (first.confidence, first.accuracy, first.accuracy_lower, first.accuracy_upper),
         )
     )
-
-
-def test_the_bars_gaps_weighted_by_their_counts_are_the_ece() -> None:
-    rng = np.random.default_rng(0)
-    sums = BinSums.from_predictions(rng.random(500), rng.random(500) < 0.5)
-    gap = sum(bar.n * abs(bar.accuracy - bar.confidence) for bar in reliability(sums) if bar.n)
-    assert gap / 500 == pytest.approx(ece(sums))

@@ -20,7 +20,7 @@ PROMISE = {(SENSITIVITY, "present"): Promise(0.9, 0.85, 0.94, 200)}
 
 def basis(**changes: object) -> RateBasis:
     found = RateBasis(PROMISE, ("site",), 1.0, FIRST_DAY, None, 1_000)
-    return replace(found, **changes)  # type: ignore[arg-type]
+    return replace(found, **changes)
 
 
 def answers(

@@ -194,7 +194,6 @@ def test_one_hot_rows_are_classes_and_a_missing_one_is_left_out(tmp_path: Path) 
         written(tmp_path / "a.csv", [*NAMES, *(f"p_{n}" for n in NAMES)], rows)
     )
     assert isinstance(found, LabeledPredictions)
-    assert found.labels is not None
     assert found.labels.tolist() == [k % 3 for k in range(N) if k != 4]
 
 
@@ -229,9 +228,8 @@ def test_thresholds_keep_their_word_and_all_is_shown() -> None:
     assert isinstance(reading, LabeledFindings)
     found = examine_labeled_findings(reading, title="T", rule=("sensitivity", 0.9))
     point = found.findings["Edema"].point
-    assert point is not None
     said = found.transform(P)[:, 0] >= point.threshold
-    assert said[Y[:, 0] == 1].mean() == pytest.approx(point.sensitivity.value)  # type: ignore[union-attr]
+    assert said[Y[:, 0] == 1].mean() == pytest.approx(point.sensitivity.value)
     assert said[Y[:, 0] == 1].mean() >= 0.9
     for shown in (found.page(), found._repr_html_(), json.dumps(found.as_dict()), repr(found)):
         assert "Edema" in shown or "findings" in shown

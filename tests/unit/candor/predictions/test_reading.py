@@ -97,7 +97,6 @@ def test_rows_that_do_not_add_up_are_refused_by_number_or_normalized(write: Writ
     file = write("p_normal,p_pneumonia,label", table(np.minimum(p, 1)))
     refused(file, "2 of 60 rows do not add up to 1: rows 5, 10; row 5 adds up to")
     read = read_predictions(file, ReadingOptions(normalize=True))
-    assert read.probabilities is not None
     assert np.allclose(read.probabilities.sum(axis=1), 1)
     assert "2 of 60 did not add up to 1" in read.notes[0]
 
@@ -226,7 +225,6 @@ def test_a_class_may_be_called_none(write: Write) -> None:
 def test_groups(write: Write) -> None:
     rows = [[*row, f"patient {i // 2}"] for i, row in enumerate(table())]
     read = read_predictions(write("p_normal,p_pneumonia,label,patient_id", rows))
-    assert read.groups is not None
     assert len(set(read.groups.tolist())) == 30
     rows[4][-1] = ""
     refused(write("p_normal,p_pneumonia,label,patient_id", rows), "row 5 name no group")

@@ -40,7 +40,7 @@ def written(folder: Path, name: str, value: Any) -> Path:
 
 
 def examined(file: Path, **wishes: str) -> Calibration:
-    read = read_predictions(file, ReadingOptions(wishes=ColumnWishes(**wishes)))  # type: ignore[arg-type]
+    read = read_predictions(file, ReadingOptions(wishes=ColumnWishes(**wishes)))
     return examine_predictions(read, title="")
 
 

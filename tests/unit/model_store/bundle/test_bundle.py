@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import model_store
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle, write_bundle
 from model_store.bundle.card import Card
@@ -319,19 +317,6 @@ def test_a_calibrator_that_the_card_does_not_know_is_refused(
     for each, onnx_model in ((card, model), (biased, plain)):
         with pytest.raises(GraphError, match="class_bias"):
             write_bundle(tmp_path, card=each, onnx=onnx_model)
-
-
-def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "tiny.mar") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    model = json.loads(members["MAR-INF/MANIFEST.json"])["model"]
-    assert (model["modelName"], model["modelVersion"]) == ("tiny", "1.0")
-    assert {model["serializedFile"], model["handler"], model["configFile"]} <= set(members)
-    assert members["model.onnx"] == (folder / MODEL_FILE).read_bytes()
-    card = read_bundle(folder).card.model_copy(update={"files": {}})
-    assert Card.model_validate(json.loads(members["card.json"])) == card
-    code = Path(model_store.__file__).parent
-    assert members["model_store/image/decoder.py"] == (code / "image/decoder.py").read_bytes()
 
 
 def test_equal_bundles_are_equal_byte_by_byte(tmp_path: Path, make_bundle: MakeBundle) -> None:

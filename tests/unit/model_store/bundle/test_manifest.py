@@ -47,7 +47,10 @@ def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
         read_bundle(folder).digest
         == manifest.digest
         == digest_of((folder / MANIFEST_FILE).read_bytes())
+        == read_bundle(folder, digest=manifest.digest).digest
     )
+    with pytest.raises(ManifestError, match=f"its digest is {manifest.digest}"):
+        read_bundle(folder, digest=digest_of(b""))
 
 
 @pytest.fixture(scope="module")
@@ -85,28 +88,6 @@ def test_every_change_of_bits_or_length_is_refused(
     for each in (bytes(changed), sound[name][:length], sound[name] + b"\0"):
         with pytest.raises(BundleError, match=r"bundle tiny/1 is refused"):
             read_bundle(damaged(name, each))
-
-
-@pytest.mark.slow
-def test_every_flipped_bit_of_the_manifest_is_refused(folder: Path) -> None:
-    """All of them, and without an alias that knows its digest."""
-    path = folder / MANIFEST_FILE
-    sound = path.read_bytes()
-    for bit in range(8 * len(sound)):
-        changed = bytearray(sound)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
-        with pytest.raises(BundleError):
-            read_bundle(folder)
-
-
-def test_swapped_classes_are_refused(folder: Path) -> None:
-    """They invert diagnoses, and nothing but the manifest knows better."""
-    card = json.loads((folder / CARD_FILE).read_text())
-    card["classes"] = card["classes"][::-1]
-    (folder / CARD_FILE).write_text(json.dumps(card, indent=2))
-    with pytest.raises(FileError, match="published"):
-        read_bundle(folder)
 
 
 def test_a_file_that_it_does_not_name_is_refused_unless_hidden(folder: Path) -> None:
@@ -150,13 +131,3 @@ def test_a_manifest_without_card_or_model_is_refused(folder: Path) -> None:
         with pytest.raises(FileError, match=f"lists no {name}"):
             read_bundle(folder)
         (folder.parent / name).rename(folder / name)
-
-
-def test_a_replaced_bundle_differs_from_the_digest_that_a_caller_knows(
-    folder: Path, make_bundle: MakeBundle
-) -> None:
-    digest = read_bundle(folder).digest
-    assert read_bundle(folder, digest=digest).digest == digest
-    other = make_bundle(folder, seed=1).digest
-    with pytest.raises(ManifestError, match=f"its digest is {other}, expected was {digest}"):
-        read_bundle(folder, digest=digest)

@@ -53,7 +53,6 @@ def test_it_says_what_the_card_says_of_each_finding() -> None:
     card = findings_card(
         thresholds=(0.2, 0.5, 0.7), temperatures=(2.0, 1.0, 1.0), biases=(0.5, 0.0, 0.0), sets=True
     )
-    assert card.findings is not None
     unfitted = card.findings[2].calibration.model_copy(update={"method": "none"})
     findings = (*card.findings[:2], card.findings[2].model_copy(update={"calibration": unfitted}))
     text = model_card(card.model_copy(update={"findings": findings}))
@@ -66,7 +65,6 @@ def test_it_says_what_the_card_says_of_each_finding() -> None:
     assert rows["Mass", 10][4] == "none"
     assert rows["Edema", 9][2] == "20.00 %"
     sets = card.findings[0].conformal
-    assert sets is not None
     assert rows["Edema", 9][7] == percent(sets.mean_set_size - 1)
     assert "**not calibrated** for Mass" in text
     assert "at most 10 %" in text

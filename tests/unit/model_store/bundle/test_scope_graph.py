@@ -61,7 +61,6 @@ def test_runtimes_and_batches_give_equal_p_values(tmp_path: Path) -> None:
 
 def test_the_card_says_what_is_promised(tmp_path: Path) -> None:
     card = build_scoped(tmp_path / "1").card
-    assert card.scope is not None
     assert card.scope.flagged.n == 999
     assert card.scope.flagged.lower < 0.05 < card.scope.flagged.upper
     assert set(card.scope.by_class or ()) == set(card.classes)
@@ -70,7 +69,6 @@ def test_the_card_says_what_is_promised(tmp_path: Path) -> None:
 
 def test_a_graph_and_a_card_that_disagree_are_refused(tmp_path: Path) -> None:
     bundle = build_scoped(tmp_path / "1")
-    assert bundle.card.scope is not None
     fewer = bundle.card.scope.flagged.model_copy(update={"n": 998})
     other = bundle.card.scope.model_copy(update={"flagged": fewer})
     for card, graph in (

@@ -168,13 +168,13 @@ def test_a_file_with_fewer_frames_than_it_says_is_broken() -> None:
     data = compressed(JPEG_2000[:3], JPEG2000Lossless)
     for choice in ("all", 5):
         with pytest.raises(BrokenImage):
-            decode_frames(data, SPEC, choice)  # type: ignore[arg-type]
+            decode_frames(data, SPEC, choice)
 
 
 def test_other_formats_have_one_frame_and_animations_none_to_choose() -> None:
     image = encoded(np.arange(64, dtype=np.uint8).reshape(8, 8), "PNG")
     for choice in (1, "middle", "all"):
-        found = decode_frames(image, SPEC, choice)  # type: ignore[arg-type]
+        found = decode_frames(image, SPEC, choice)
         assert list(found.numbers) == [1]
         assert np.array_equal(found.pixels[0], decode(image, SPEC))
     with pytest.raises(NoSuchFrame):

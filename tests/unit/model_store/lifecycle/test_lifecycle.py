@@ -168,7 +168,7 @@ def test_a_promotion_while_it_is_retired_is_taken_back(
 def removable(store: Store, **options: object) -> list[int | str | None]:
     found = changes.removable(
         store, "tiny", **({"answering": (), "keep": 1, "older_than_days": 0} | options)
-    )  # type: ignore[arg-type]
+    )
     return [each.version or each.name for each in found]
 
 

@@ -236,10 +236,9 @@ def test_a_bundle_that_was_replaced_whole_is_refused(
 
 
 def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
-    assert tiny_store.alias("tiny", "production").by  # type: ignore[union-attr]
+    assert tiny_store.alias("tiny", "production").by
     tiny_store.set_alias("tiny", "staging", 1, by="ann", why="for the new scanner")
     alias = tiny_store.alias("tiny", "staging")
-    assert alias is not None
     assert (alias.version, alias.by, alias.why) == (1, "ann", "for the new scanner")
     assert tiny_store.alias_names("tiny") == ["production", "staging"]
     with pytest.raises(AliasError, match="why: "):

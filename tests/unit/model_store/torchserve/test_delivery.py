@@ -64,8 +64,8 @@ class Monitor:
 def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     kinds = SimpleNamespace(MetricTypes=SimpleNamespace(COUNTER="counter"))
     for name in ("ts", "ts.metrics"):
-        monkeypatch.setitem(sys.modules, name, SimpleNamespace())  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "ts.metrics.metric_type_enum", kinds)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ts.metrics.metric_type_enum", kinds)
     return Metrics()
 
 
@@ -89,7 +89,7 @@ class Worker:
         """What the monitor got, how many rows wait, and how many were delivered and lost."""
         rows = sum(path.read_bytes().count(b"\n") for path in self.folder.glob("*.ndjson"))
         outcomes = (self.metrics.outcome(name) for name in ("delivered", "lost"))
-        return (self.monitor.got, rows, *outcomes)  # type: ignore[return-value]
+        return (self.monitor.got, rows, *outcomes)
 
 
 @pytest.fixture

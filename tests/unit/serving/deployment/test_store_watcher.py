@@ -198,7 +198,6 @@ def test_a_bundle_that_is_replaced_under_its_number_is_refused(scene: Scene) -> 
     """
     digest = scene.make_bundle(scene.store.folder("tiny", 1), seed=3).digest
     alias = scene.store.alias("tiny", "production")
-    assert alias is not None
     forged = alias.model_copy(update={"digest": digest})
     scene.store.storage.write("tiny", "production", forged.as_text().encode())
     scene.look()

@@ -37,11 +37,11 @@ def bright_corner() -> Any:
 
 
 def test_what_the_model_looks_at_is_important_and_nothing_else(bright_corner: Any) -> None:
-    found = importance(Corner(), bright_corner, 1)  # type: ignore[arg-type]
+    found = importance(Corner(), bright_corner, 1)
     assert found.shape == (8, 8)
     assert found[:3, :3].min() > 0.01
     assert np.abs(found[5:, 5:]).max() == 0
-    assert importance(Corner(), bright_corner, 0) == pytest.approx(-found)  # type: ignore[arg-type]
+    assert importance(Corner(), bright_corner, 0) == pytest.approx(-found)
 
 
 def test_a_full_queue_is_told_and_empties(

@@ -54,7 +54,6 @@ def test_the_range_of_chance_has_an_edge_and_dots_stand_out_in_it(dark: bool) ->
         r"svg \.chance .*?fill-opacity: ([\d.]+);.*?stroke-opacity: ([\d.]+);",
         asset("style.css").content,
     )
-    assert rule is not None
     fill, edge = float(rule[1]), float(rule[2])
     card, muted = color("card", dark), color("muted", dark)
     inside = mixed(muted, card, fill)

@@ -144,13 +144,6 @@ def test_no_mark_hides_another_or_leaves_the_chart() -> None:
                 assert 52 <= min(places) <= max(places) <= width - 7
 
 
-def test_many_marks_still_fit() -> None:
-    marks = [Mark(101, "reset", str(number)) for number in range(60)]
-    places = shape_places(ET.fromstring(chart_of([day(100), day(101)], marks).narrow))
-    assert places == sorted(set(places))
-    assert (len(places), max(places) < NARROW) == (60, True)
-
-
 def test_the_gap_by_day_has_its_sign_and_interval() -> None:
     days = [day(100, confidence=0.9, right=0.5), day(101, confidence=0.5, right=0.9), day(102)]
     svg = ET.fromstring(chart_of(days, make=gap_chart).wide)

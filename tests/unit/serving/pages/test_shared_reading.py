@@ -35,7 +35,7 @@ def test_those_who_wait_share_the_next_reading() -> None:
         return number
 
     shared, lock = SharedReading(read), CountedLock()
-    shared._lock = lock  # type: ignore[assignment]
+    shared._lock = lock
     with ThreadPoolExecutor(6) as threads:
         first = threads.submit(shared)
         begun.wait()

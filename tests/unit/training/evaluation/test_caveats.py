@@ -31,7 +31,6 @@ def test_confidence_is_raised_only_with_evidence() -> None:
 def test_test_contradicts_a_calibrator_that_makes_it_worse() -> None:
     evaluation = evaluate({"val": answers(340, 10), "test": answers(80, 20)})
     found = contradiction(evaluation, "temperature")
-    assert found is not None
     assert found.images == 100
     assert found.nll_after - found.nll_before > 1.6 * found.nll_error > 0
     assert found.ece_after > found.ece_before

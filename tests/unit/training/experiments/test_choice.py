@@ -36,7 +36,7 @@ def results(
     made = []
     for seed in range(seeds):
         cell = Cell("data", "network", method, TrainConfig(seed=seed), "fingerprint")
-        known = answers(seed=seed, **how)  # type: ignore[arg-type]
+        known = answers(seed=seed, **how)
         made.append(
             CellResult(cell, 1.0, {} if failure else {"val": known, "test": known}, failure)
         )

@@ -134,7 +134,7 @@ class TestHistory:
 
     def test_a_loss_that_is_not_finite_stops_at_once_and_says_what_to_do(self) -> None:
         broken = clouds()
-        broken.inputs[0, 0] = np.nan  # type: ignore[index]
+        broken.inputs[0, 0] = np.nan
         with pytest.raises(TrainingDiverged, match=r"nan in epoch 1 .*lower the learning rate"):
             fitted(network(), train=broken)
 
@@ -154,7 +154,7 @@ class TestKeptWeights:
 
         def record(module: nn.Module, _: object) -> None:
             if module.training:
-                before_steps.append(module.weight.detach().clone())  # type: ignore[operator,union-attr]
+                before_steps.append(module.weight.detach().clone())
 
         torch.manual_seed(0)
         module, averaged = nn.Linear(6, 2), nn.Linear(6, 2)

@@ -83,7 +83,6 @@ def test_a_snapshot_reads_back_exactly_and_holds_no_pickle(tmp_path: Path) -> No
     data = {"state": 2**127 + 1, "loss": 0.1 + 0.2}
     file.write(Snapshot({"a.b": torch.tensor(3.0), "a.c": torch.arange(3)}, data))
     read = file.read()
-    assert read is not None
     assert read.data == data
     assert torch.equal(read.part("a")["c"], torch.arange(3))
     assert file.path.read_bytes()[8:].startswith(b'{"__metadata__"')

@@ -171,18 +171,6 @@ def test_shards_add_up_to_the_whole_batch(
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("right", [True, False], ids=["underconfident", "overconfident"])
-def test_the_gradient_of_dca_is_the_analytic_one_on_both_sides(right: bool) -> None:
-    logits, _ = batch(12)
-    p = logits.detach().softmax(dim=1)
-    confidence, top = p.max(dim=1)
-    labels = top if right else (top + 1) % CLASSES
-    ConfidenceGap(beta=10.0)(logits, labels).backward()
-    sign = -1.0 if right else 1.0  # of confidence - accuracy
-    one = functional.one_hot(top, CLASSES)
-    torch.testing.assert_close(logits.grad, sign * 10.0 / 12 * confidence[:, None] * (one - p))
-
-
 def test_class_weights_weigh_each_image_by_its_label() -> None:
     logits, labels = batch()
     own = WEIGHTS[labels].double()
@@ -243,7 +231,6 @@ class TestEdges:
             labels = torch.zeros(count, dtype=torch.int64)
             labels[0] = 1  # the only wrong one
             term("mmce-weighted")(logits, labels).backward()
-            assert logits.grad is not None
             assert logits.grad[0, 0].item() == pytest.approx(4 * p * (1 - p))
             assert logits.grad[1:, 0].sum().item() == pytest.approx(4 * p * (1 - p))
 
@@ -271,14 +258,14 @@ class TestNames:
 class TestOptions:
     def test_beta_is_that_of_the_one_part_that_has_it(self) -> None:
         gap = build_objective("focal+dca", LossSettings(beta=3.0, options={"gamma": 1.5})).terms
-        assert (gap[0].gamma, gap[1].beta) == (1.5, 3.0)  # type: ignore[attr-defined]
+        assert (gap[0].gamma, gap[1].beta) == (1.5, 3.0)
         assert len(build_objective("ce", LossSettings(beta=3.0)).terms) == 1
 
     def test_an_option_of_two_parts_needs_the_part(self) -> None:
         with pytest.raises(BadLoss, match=r"write dca\.beta"):
             build_objective("dca+mmce", LossSettings(beta=3.0))
         both = build_objective("dca+mmce", LossSettings(options={"dca.beta": 3, "mmce.beta": 5}))
-        assert [each.beta for each in both.terms[1:]] == [3, 5]  # type: ignore[attr-defined]
+        assert [each.beta for each in both.terms[1:]] == [3, 5]
 
     def test_an_invalid_option_is_refused(self) -> None:
         for name, key, value in [

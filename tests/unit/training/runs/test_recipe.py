@@ -136,7 +136,7 @@ def trained(
     config = TrainConfig.model_construct(class_weights=weights, validation=validation)
     unused: Any = None
     return TrainedCandidate(
-        SimpleNamespace(config=config),  # type: ignore[arg-type]
+        SimpleNamespace(config=config),
         *(unused, unused, unused, scored, losses, None),
     )
 
