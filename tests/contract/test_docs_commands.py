@@ -2,7 +2,7 @@
 and guides are typed by tests/e2e/test_docs_commands.py or by a test that is named.
 """
 
-from tests.documentation.commands import commands_of, named_in_sentences, pages, read_commands
+from tests.documentation.commands import commands_of, named_in_sentences, pages
 from tests.documentation.spelling import problems
 from tests.documentation.walks import gaps
 
@@ -44,35 +44,3 @@ def test_what_is_wrong_is_found() -> None:
     assert [typed for typed, words in wrong.items() if words not in " ".join(problems(typed))] == []
     assert problems("candor promote", whole=False) == []
     assert problems("candor promote --prot", whole=False)
-
-
-def test_commands_are_told_from_output() -> None:
-    page = """# Top
-
-    candor models      # lists them
-    curl -s http://127.0.0.1 |
-      head
-
-Said:
-
-    chest    1
-
-1. In a list:
-
-       CANDOR_PORT=1 candor serve
-
-```text
-candor is not typed here
-```
-
-```python title="send.py"
-import candor
-```
-"""
-    found = [(command.typed, command.file) for command in read_commands(page)]
-    assert found == [
-        ("candor models", None),
-        ("curl -s http://127.0.0.1 |\n  head", None),
-        ("CANDOR_PORT=1 candor serve", None),
-        ("import candor\n", "send.py"),
-    ]

@@ -91,14 +91,3 @@ def test_each_verb_that_ends_can_print_json() -> None:
         if "--json" not in {name for each in command.params for name in each.opts}
     ]
     assert set(silent) == servers
-
-
-def test_rare_options_of_train_are_shown_on_demand() -> None:
-    runner = CliRunner()
-    usual, everything = (
-        runner.invoke(app, ["train", each], terminal_width=200).stdout
-        for each in ("--help", "--help-all")
-    )
-    assert "--help-all" in usual
-    assert ("--ema-decay" in usual, "--ema-decay" in everything) == (False, True)
-    assert "--seed" in usual

@@ -126,42 +126,6 @@ def test_panels_are_placed_apart_and_say_what_they_mean() -> None:
             assert len(references) == len(set(references))
 
 
-def test_a_series_that_is_styled_is_there() -> None:
-    for board in DASHBOARDS.values():
-        for panel in panels(board):
-            legends = {target.get("legendFormat") for target in panel.get("targets", [])}
-            legends |= set(_renamed(panel).values())
-            styled = {
-                each["matcher"]["options"]
-                for each in panel.get("fieldConfig", {}).get("overrides", [])
-            }
-            assert styled <= legends, panel["title"]
-
-
-def test_columns_of_tables_are_renamed_from_their_queries() -> None:
-    for board in DASHBOARDS.values():
-        for panel in panels(board):
-            known = {f"Value #{target['refId']}" for target in panel.get("targets", [])}
-            assert set(_renamed(panel)) <= known
-            for name in _kept(panel):
-                assert name in known | {"bin", "model", "version", "finding"}
-
-
-def _renamed(panel: dict[str, Any]) -> dict[str, str]:
-    return dict(
-        pair
-        for each in panel.get("transformations", [])
-        for pair in each["options"].get("renameByName", {}).items()
-    )
-
-
-def _kept(panel: dict[str, Any]) -> list[str]:
-    filters = [
-        each for each in panel.get("transformations", []) if each["id"] == "filterFieldsByName"
-    ]
-    return [name for each in filters for name in each["options"]["include"]["names"]]
-
-
 def test_variables_are_defined_before_they_are_used() -> None:
     for board in DASHBOARDS.values():
         defined = {variable["name"] for variable in board["templating"]["list"]}

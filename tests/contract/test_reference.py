@@ -5,18 +5,13 @@ and scope; and the page of the demo, what it prints.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 import candor
-from calibration.calibrators.remedies import TEMPERATURE_BIAS
-from candor.terminal.recalibration import note_lines
 from docs.generators.tables import GENERATORS, MARK, expand
 from monitoring.http.endpoint import Endpoint
-from monitoring.recalibration.preview import RecalibrationPreview, _changes
-from monitoring.recalibration.proposal import Proposal
 from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
 from serving.http.openapi import document
 from serving.http.tokens import COOKIE, LIFETIME_S
@@ -137,25 +132,3 @@ def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
 def test_it_names_the_cookie_and_its_hours() -> None:
     assert f"`{COOKIE}=...`" in SIGN_IN
     assert f"**{LIFETIME_S // 3600} hours**" in SIGN_IN
-
-
-DEMO = Path(__file__).parents[2] / "docs/tutorials/demo.md"
-
-
-def masked(line: str) -> str:
-    return re.sub(r"\d+", "N", line)
-
-
-def test_the_note_about_changed_classes_is_printed_so() -> None:
-    proposal = cast(
-        "Proposal",
-        SimpleNamespace(remedy=TEMPERATURE_BIAS.name, changed=10, held_out=124, finding=""),
-    )
-    shown = cast("RecalibrationPreview", SimpleNamespace(changes=_changes(proposal), notes=()))
-    (printed,) = note_lines(shown)
-    shows = {
-        masked(line.strip())
-        for line in DEMO.read_text().splitlines()
-        if "changes the predicted class" in line
-    }
-    assert shows == {masked(printed)}

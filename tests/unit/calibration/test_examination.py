@@ -42,14 +42,6 @@ def test_errors_at_a_confidence_of_one_are_overconfidence() -> None:
     assert examine_confidence([1.0] * 90, [True] * 90).standing is Standing.NOT_SHOWN
 
 
-def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None:
-    found = examine_confidence(np.linspace(0.9, 0.99, 150), [True] * 150)
-    assert (
-        found.refused
-        == "all answers are right, or all are wrong, so nothing tells those apart that are not"
-    )
-
-
 @pytest.mark.slow
 def test_opposite_errors_of_two_classes_are_seen() -> None:
     p, y = simulated(0, rows=1_000, bias=(0.8, -0.8))

@@ -1,6 +1,5 @@
 """`import candor` in a notebook: every name it offers is there, and no other."""
 
-import numpy as np
 import pytest
 
 import candor
@@ -29,11 +28,3 @@ def test_training_without_its_extra_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.delitem(vars(candor), "train", raising=False)
     with pytest.raises(ImportError, match=r"candor\.train needs more packages .* -m pip install "):
         candor.train  # noqa: B018
-
-
-def test_measure_is_every_measure_of_the_predictions() -> None:
-    probabilities = np.random.default_rng(0).dirichlet([2, 1, 1], 50)
-    labels = np.random.default_rng(1).integers(0, 3, 50)
-    assert candor.measure(probabilities, labels) == Measures.from_probabilities(
-        probabilities, labels
-    )

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
 from candor.demo.sample import MODEL, SampleImages, publish_sample
@@ -17,29 +15,6 @@ from model_store.store.store import Store
 from serving.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
-
-
-def test_the_images_are_scikit_learns_digits() -> None:
-    bunch = load_digits()
-    truth = {
-        (image.astype(np.uint8).tobytes(), label)
-        for image, label in zip(bunch.images, bunch.target, strict=True)
-    }
-    sample = SampleImages(seed=0)
-    held = {
-        (image.tobytes(), label) for image, label in zip(sample.pixels, sample.labels, strict=True)
-    }
-    assert held <= truth
-    assert len(sample.labels) > 1000
-
-
-def test_every_image_comes_once_before_one_comes_again() -> None:
-    sample = SampleImages(seed=1)
-    drawn = [sample.draw(shifted=False) for _ in sample.labels]
-    assert sorted(label for _, label in drawn) == sorted(map(str, sample.labels.tolist()))
-    assert len({image for image, _ in drawn}) > 0.99 * len(drawn)
-    size, mode = (lambda image: (image.size, image.mode))(Image.open(io.BytesIO(drawn[0][0])))
-    assert (size, mode) == ((32, 32), "L")
 
 
 def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:

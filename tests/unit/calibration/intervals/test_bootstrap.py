@@ -39,20 +39,6 @@ def test_intervals_are_scipys_up_to_the_draws() -> None:
         assert found == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
 
 
-@pytest.mark.slow
-def test_patients_drawn_whole_cover_where_images_drawn_singly_do_not() -> None:
-    """60 patients of 5 images each, strongly alike within a patient; the true mean is 0."""
-    rng, whole, single = np.random.default_rng(3), [], []
-    groups = np.repeat(np.arange(60), 5)
-    for _ in range(300):
-        terms = with_ones(rng.normal(size=60)[groups] + 0.3 * rng.normal(size=300))
-        for found, by in ((whole, groups), (single, None)):
-            low, high = bootstrap_sums(terms, mean, groups=by, resamples=400)[0]
-            found.append(low <= 0 <= high)
-    assert np.mean(whole) == pytest.approx(0.94, abs=0.035)
-    assert np.mean(single) < 0.75
-
-
 def test_what_does_not_vary_has_an_interval_of_no_width() -> None:
     assert bootstrap_sums(with_ones(np.full(9, 0.25)), mean)[0] == (0.25, 0.25)
 

@@ -82,20 +82,6 @@ def test_what_only_looks_like_it_is_a_question_with_its_answers(
     assert (alone.examination.groups, alone.standing) == (None, Standing.OVERCONFIDENT)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("age", lambda patient, _: 30 + patient),
-        ("site", lambda patient, _: "ABC"[patient % 3]),
-        ("acquired", lambda patient, _: f"2024-01-{1 + patient % 28:02}"),
-        ("file", lambda patient, image: f"image_{EACH * patient + image}.png"),
-        ("weight", lambda patient, _: 50.5 + patient),
-    ],
-)
-def test_other_columns_are_no_question(tmp_path: Path, name: str, value: Any) -> None:
-    assert examined(written(tmp_path, name, value)).examination.groups is None
-
-
 def test_uploads_of_answers_ask_the_same(tmp_path: Path) -> None:
     file = written(tmp_path, "fall", lambda patient, _: f"A{patient:05}")
     names = list(rows("fall", lambda *_: 0)[0])

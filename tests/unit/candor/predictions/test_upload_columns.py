@@ -5,7 +5,6 @@ import pytest
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.upload_columns import (
-    declaration,
     finding_columns,
     label_columns,
     prediction_columns,
@@ -126,11 +125,6 @@ def test_a_row_whose_findings_are_all_blank_is_sent_and_says_nothing() -> None:
     assert found.item({"file": "a.png"})["labels"] == {}
 
 
-def test_each_finding_needs_a_column_of_scores() -> None:
-    with pytest.raises(ColumnsUnclear):
-        prediction_columns(["request_id", "p_Edema"], FIELDS, NONE, findings=FINDINGS)
-
-
 def test_rows_of_one_finding_are_sent_as_an_export_has_them() -> None:
     names = ["request_id", "finding", "confidence", "label"]
     found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
@@ -154,10 +148,3 @@ def test_labels_of_findings_have_their_names_in_any_spelling() -> None:
     labeled = found.with_labels(columns)
     assert labeled.item({"file": "a.png", "edema": "-1"}) == {"labels": {"Edema": "-1"}}
     assert labeled.unknown == ("ward",)
-
-
-def test_a_declared_threshold_is_a_number() -> None:
-    with pytest.raises(ValueError, match="half"):
-        declaration(None, "Edema=half")
-    with pytest.raises(ValueError, match="--findings"):
-        declaration("no,yes", "Edema")

@@ -41,20 +41,6 @@ def in_parts(data: bytes, size: int) -> bytes:
     return data[:33] + b"".join(parts) + chunk(b"IEND", b"")
 
 
-def test_a_plain_file_has_the_pixels_that_pillow_reads() -> None:
-    for mode in ["L", "RGB"]:
-        for size in [(1, 1), (28, 28), (31, 7), (256, 40)]:
-            for level in (0, 1, 9):
-                data = png(mode, size, compress_level=level)
-                for file in (data, in_parts(data, max(100, len(data) // MAX_CHUNKS + 1))):
-                    plain = read_plain_png(file, max_pixels=NO_LIMIT)
-                    decoded = plain.decoded()
-                    assert decoded.mode == mode
-                    with Image.open(io.BytesIO(file)) as by_pillow:
-                        assert decoded.tobytes() == by_pillow.tobytes()
-                    assert plain.needed_bytes >= 4 * size[0] * size[1]
-
-
 def test_what_is_unusual_is_left_to_pillow() -> None:
     for _what, data in [
         ("transparent", png("RGBA")),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from monitoring.drift.course import EvidenceCourse
-from serving.pages.axis import NARROW, TOP
+from serving.pages.axis import TOP
 from serving.pages.course_chart import CourseEvent, course_chart, course_steps
 
 DAY_NS = 86_400 * 10**9
@@ -32,6 +32,7 @@ def drawn(found: EvidenceCourse, *events: CourseEvent) -> ET.Element:
 
 
 def test_each_label_is_a_point_where_there_are_few() -> None:
+    assert course_chart(course([]), ()) is None
     steps = course_steps(course([0.1, 0.5, 0.2]))
     assert [(step.first, step.last, step.at, step.share) for step in steps] == [
         (1, 1, 1, pytest.approx(0.1)),
@@ -88,33 +89,3 @@ def test_events_stand_at_their_label() -> None:
     at = {name: float(next(group.iter("line")).attrib["x1"]) for name, group in marks.items()}
     assert (at["mark promoted"], at["mark alarm"], at["mark acknowledged"]) == (x[1], x[2], x[2])
     assert "Alarm: 3 (2024-10-04)." in svg.attrib["aria-label"]
-
-
-def test_the_narrow_chart_and_the_file_say_the_same() -> None:
-    found = course([0.1, 0.2] * 60)
-    chart = course_chart(found, ())
-    narrow, file = ET.fromstring(chart.narrow), ET.fromstring(chart.file)
-    assert narrow.attrib["aria-label"] == file.attrib["aria-label"]
-    assert all(float(dot.attrib["cx"]) < NARROW for dot in narrow.iter("circle"))
-    assert "var(" not in chart.file
-    assert course_chart(course([]), ()) is None
-
-
-def test_the_label_in_the_middle_has_a_round_number() -> None:
-    for labels, middle in [
-        (20, "10"),
-        (64, "30"),
-        (300, "150"),
-        (6_834, "3,500"),
-        (41_170, "20,000"),
-    ]:
-        svg = drawn(course([0.1] * labels))
-        places = [text for text in svg.iter("text") if "(2" in (text.text or "")]
-        assert [(text.text or "").partition(" (")[0] for text in places] == [
-            "1",
-            middle,
-            f"{labels:,}",
-        ]
-        x = [float(text.attrib["x"]) for text in places]
-        assert x[0] < x[1] < x[2]
-        assert abs(x[1] - (x[0] + x[2]) / 2) < (x[2] - x[0]) / 8

@@ -88,20 +88,6 @@ def test_no_day_has_no_chart_and_a_lone_one_stands_in_the_middle() -> None:
             assert date.attrib["text-anchor"] == "middle"
 
 
-@pytest.mark.parametrize("labels", [1, 7, 400])
-def test_ticks_are_whole_and_go_up_in_steps_that_people_count_in(labels: int) -> None:
-    for right in (0.0, 0.1, 0.35, 0.6, 0.77, 0.8, 0.84, 0.9, 1.0):
-        days = [day(100, right=right, labels=labels), day(101)]
-        for make, least in ((day_chart, 0.0), (gap_chart, -100.0)):
-            svg = ET.fromstring(chart_of(days, make=make).wide)
-            ticks = [float(text.text or "") for text in svg.iter("text") if text.get("x") == "48"]
-            (step,) = {later - earlier for earlier, later in itertools.pairwise(ticks)}
-            assert step in (1, 2, 5, 10, 20, 50)
-            assert 4 <= len(ticks) + (least < 0) <= 8
-            assert 0.0 in ticks
-            assert least <= ticks[0] < ticks[-1] <= 100
-
-
 def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
     svg = drawn([day(100, right=0.2), day(101)], [Mark(100, kind, kind) for kind in KINDS])
     shapes = list(svg.iter("path"))

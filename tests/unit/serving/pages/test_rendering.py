@@ -1,8 +1,6 @@
 """Every page comes from a template, escaped, and a name that is missing is an error."""
 
 import re
-from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
@@ -11,9 +9,6 @@ from model_store.bundle.diagram import diagram_file, drawing_rules
 from monitoring.http.endpoint import EVERYONE
 from serving.pages.formatting import code_marks
 from serving.pages.rendering import asset, render
-
-ROOT = Path(__file__).parents[4]
-ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
 
 
 def test_values_are_escaped() -> None:
@@ -34,32 +29,6 @@ def test_code_marks_escape_too() -> None:
 def test_a_missing_name_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'models' is undefined"):
         render("server.html")
-
-
-def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
-    pages = Path(str(files("serving.pages")))
-    templates = pages / "templates"
-    assert [path.name for path in pages.rglob("*.css")] == ["style.css"]
-    styled = [
-        path.name
-        for path in templates.rglob("*.html.jinja")
-        if "<style" in path.read_text(encoding="utf-8")
-    ]
-    assert sorted(styled) == ["document.html.jinja"]  # a drawing of its own has rules of style.css
-    assert not [
-        path.name
-        for path in templates.rglob("*.jinja")
-        if " style=" in path.read_text(encoding="utf-8")
-    ]
-    with_html = [
-        str(path.relative_to(ROOT))
-        for room in ROOMS
-        for path in (ROOT / room).rglob("*.py")
-        if "</" in path.read_text(encoding="utf-8")
-    ]
-    in_notebooks = {"image_answer.py", "progress.py", "verb_result.py", "server_process.py"}
-    in_pages = {"formatting.py"}  # <code>, by Markup.format
-    assert {Path(path).name for path in with_html} == in_notebooks | in_pages
 
 
 def test_a_drawing_of_its_own_has_the_colors_of_the_light_page() -> None:

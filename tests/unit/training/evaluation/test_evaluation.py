@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from calibration.bins import BinSums
@@ -18,7 +17,7 @@ from training.evaluation.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from training.evaluation.plots import plot_history, plot_reliability, tidy
+from training.evaluation.plots import plot_history, plot_reliability
 from training.fitting.history import Epoch
 
 
@@ -117,16 +116,6 @@ def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
 def test_a_model_without_a_promise_has_no_threshold() -> None:
     guesses = Predictions(np.zeros((40, 3), np.float32), np.arange(40) % 3)
     assert evaluate({"val": guesses, "test": guesses}).as_dict()["referral"] is None
-
-
-def test_axes_of_proportions_are_in_percent() -> None:
-    axes = Figure().subplots()
-    axes.plot([0, 1], [0, 1])
-    tidy(axes, percent="y")
-    texts = [each.get_text() for each in axes.get_yticklabels()]
-    assert "100 %" in texts
-    assert all(text.endswith(" %") for text in texts)
-    assert not any("%" in each.get_text() for each in axes.get_xticklabels())
 
 
 def test_plots_are_pictures_and_reproducible(tmp_path: Path, evaluation: Evaluation) -> None:

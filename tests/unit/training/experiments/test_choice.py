@@ -11,7 +11,6 @@ from training.errors import BadChoice
 from training.evaluation.evaluation import Predictions
 from training.experiments.cell import Cell, CellResult
 from training.experiments.choice import Candidate, Limits, choose
-from training.experiments.select import select
 from training.runs.config import TrainConfig
 
 Floats = NDArray[np.float64]
@@ -82,22 +81,6 @@ class TestChoice:
         confidence, predicted = top_label(Histogram.fit(val.logits, val.labels)(val.logits))
         fitted = ece(BinSums.from_predictions(confidence, predicted == val.labels))
         assert choose(few).scores[Candidate("ce", "histogram")].ece > 2 * fitted
-
-
-class TestSelection:
-    @pytest.mark.slow
-    def test_the_report_states_the_choice_and_its_certainty(self) -> None:
-        (found,) = select(
-            [*results("ce", sharpness=4.0, flips=0.1), *results("better")], limits=Limits()
-        )
-        assert found.sentence.startswith("data, network network: better with")
-        assert "of 200 resamples of 3 seeds and 600 images" in found.sentence
-        table = found.table()
-        assert table.rows[0][0].endswith(" *")
-        assert any(row[0] == "ce, none" for row in table.rows)
-        rows = found.as_rows()
-        assert [row["chosen"] for row in rows].count(True) == 1
-        assert len(rows) == 10
 
 
 def _softmax(logits: NDArray[np.float32]) -> Floats:
