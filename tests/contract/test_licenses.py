@@ -27,37 +27,16 @@ EXTRAS = [
     if name not in DEVELOPMENT
     for each in needs
 ]
-ALLOWED = """
-0BSD
-Apache-2.0
-Apache-2.0 WITH LLVM-exception
-Apache 2.0
-Apache License 2.0
-Apache License v2.0
-Apache License Version 2.0
-Apache License, Version 2.0
-Apache Software License
-BSD
-BSD License
-BSD-2-Clause
-BSD-3-Clause
-3-Clause BSD License
-BSL-1.0
-CC0-1.0
-CNRI-Python
-HPND
-ISC
-ISC License (ISCL)
-MIT
-MIT-0
-MIT-CMU
-MIT License
-PSF-2.0
-Python Software Foundation License
-The Unlicense (Unlicense)
-Unlicense
-Zlib
-""".splitlines()
+ALLOWED = re.split(
+    r"[|\n]",
+    """\
+0BSD|Apache-2.0|Apache-2.0 WITH LLVM-exception|Apache 2.0|Apache License 2.0
+Apache License v2.0|Apache License Version 2.0|Apache License, Version 2.0
+Apache Software License|BSD|BSD License|BSD-2-Clause|BSD-3-Clause|3-Clause BSD License
+BSL-1.0|CC0-1.0|CNRI-Python|HPND|ISC|ISC License (ISCL)|MIT|MIT-0|MIT-CMU|MIT License
+PSF-2.0|Python Software Foundation License|The Unlicense (Unlicense)|Unlicense|Zlib
+""".strip(),
+)
 PARTS = r"; | AND | OR | and "
 # Weak copyleft: used unchanged as libraries, which these licenses allow whatever the license of the
 # user is. Ray's HAProxy is a program of its own.

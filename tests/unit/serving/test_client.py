@@ -71,12 +71,6 @@ def test_the_only_model_need_not_be_named() -> None:
         client.predict(b"image")
 
 
-def test_retry_after_is_honored(naps: list[float]) -> None:
-    client, _ = client_of(busy(), busy(), answer({"predicted": "a"}))
-    assert client.predict(b"image", model="m") == {"predicted": "a"}
-    assert naps == [3.0, 3.0]
-
-
 def test_a_retry_has_the_same_key_and_counts_its_attempts(naps: list[float]) -> None:
     client, script = client_of(busy(), busy(), answer({}), busy(), answer({}))
     client.predict(b"image", model="m")

@@ -70,15 +70,6 @@ def test_vector_scaling_stays_finite_on_answers_that_are_all_right(scale: float)
     assert nll(fitted(scale * logits), logits.argmax(axis=1)) < 0.02
 
 
-def test_histogram_binning_is_the_mean_of_equal_groups_of_the_sorted_answers() -> None:
-    logits, labels = skewed_answers(5, classes=2)
-    p = scipy_softmax(logits, axis=1)[:, 1]
-    expected = np.empty(len(p))
-    for group in np.array_split(np.argsort(p), 10):
-        expected[group] = labels[group].mean()
-    np.testing.assert_allclose(Histogram.fit(logits, labels, bin_count=10)(logits)[:, 1], expected)
-
-
 def test_histogram_binning_by_hand() -> None:
     steps = Steps.fit(
         np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
@@ -152,14 +143,6 @@ def test_one_that_says_so_keeps_the_predicted_class(
     logits, labels = skewed_answers(seed, n=60, classes=classes)
     changed = bool((kind.fit(logits, labels)(logits).argmax(axis=1) != logits.argmax(axis=1)).any())
     assert not (changed and kind.keeps_argmax)
-
-
-@pytest.mark.parametrize(
-    "kind", [kind for kind in ALL_CALIBRATORS.values() if not kind.keeps_argmax]
-)
-def test_one_that_warns_of_it_does_change_classes(kind: type[Calibrator]) -> None:
-    logits, labels = skewed_answers(8)
-    assert (kind.fit(logits, labels)(logits).argmax(axis=1) != logits.argmax(axis=1)).any()
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:

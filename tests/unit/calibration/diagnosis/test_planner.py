@@ -52,12 +52,6 @@ def test_a_gap_that_is_asked_for_holds_for_all_groups() -> None:
     assert by_group[()] == labels_needed(p, 0.03) < by_group[("B",)]
 
 
-def test_smaller_gaps_need_more_labels() -> None:
-    p = np.full(10, 0.9)
-    needs = [labels_needed(p, gap) for gap in (0.2, 0.1, 0.05, 0.02)]
-    assert needs == sorted(needs)
-
-
 def test_labels_that_tell_a_site_from_its_device() -> None:
     world, _ = SCENES["twins"](np.random.default_rng(1))
     said = infer(world.answers())

@@ -11,26 +11,15 @@ from calibration.diagnosis.inference import infer
 from tests.scenes.scenes import only
 from tests.scenes.world import make_world
 
-CAUSES = (
-    "calm_due",
-    "calm_audit",
-    "calm_wrong_first",
-    "corrected_labels",
-    "case_mix",
-    "reader_noise",
-    "chosen_labels",
-    "chosen_labels_without_audit",
-    "biopsies",
-    "audit_labels_missing",
-    "due_and_broken",
-    "audit_shows_site",
-    "unlabeled_site",
-    "unknown_patients_explain",
-)
+CAUSES = """
+calm_due calm_audit calm_wrong_first corrected_labels case_mix reader_noise chosen_labels
+chosen_labels_without_audit biopsies audit_labels_missing due_and_broken audit_shows_site
+unlabeled_site unknown_patients_explain
+"""
 
 
 def test_causes() -> None:
-    for name in CAUSES:
+    for name in CAUSES.split():
         world, truth = SCENES[name](np.random.default_rng(5))
         graded = grades(truth, infer(world.answers()))
         assert all(graded.values()), graded

@@ -256,6 +256,7 @@ def test_groups(write: Write) -> None:
         ("a.npz", b"PK\x03\x04 cut", PredictionsRefused, "no NumPy archive"),
         ("a.parquet", b"PAR1 no", TableRefused, "cannot be read as Parquet"),
         ("a.ndjson", b'{"p_a": 0.5\n', TableRefused, "line 1 is not JSON"),
+        ("a.ndjson", b"[1]\n", TableRefused, "line 1"),
         ("a.xlsx", b"", TableRefused, "expected a name that ends in"),
     ],
 )

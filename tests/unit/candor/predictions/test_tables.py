@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from candor.predictions.errors import TableRefused
 from candor.predictions.image_files import image_files
 from candor.predictions.tables import count_rows, read_columns, read_rows
 
@@ -44,13 +42,3 @@ def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
     for name in ("labels.csv", "labels.ndjson", "labels.parquet", "sheet.csv"):
         assert read_columns(tmp_path / name) == ["prediction_id", "label", "source"]
     assert [count_rows(tmp_path / name) for name in ("labels.csv", "labels.parquet")] == [2, 2]
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("labels.doc", "x"), ("labels.ndjson", "{}\n{"), ("labels.ndjson", "[1]"), ("x.parquet", "x")],
-)
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(TableRefused, match=name.split(".")[0]):
-        list(read_rows(tmp_path / name))

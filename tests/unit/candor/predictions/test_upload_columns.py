@@ -80,21 +80,9 @@ def test_columns_of_labels_are_told() -> None:
     found = label_columns(["file", "truth", "source", "remark"], LABEL_FIELDS, NONE)
     assert found.columns.label == "truth"
     assert found.told() == ["label: from the column 'truth'", "not sent: remark"]
-    mine = [
-        "file",
-        "prediction_id",
-        "request_id",
-        "model",
-        "version",
-        "predicted",
-        "confidence",
-        "refer",
-        "error",
-    ]
-    assert (
-        label_columns([*mine, "label", "probability a", "probability b"], LABEL_FIELDS, NONE).told()
-        == []
-    )
+    mine = "file prediction_id request_id model version predicted confidence refer error label"
+    names = [*mine.split(), "probability a", "probability b"]
+    assert label_columns(names, LABEL_FIELDS, NONE).told() == []
 
 
 FINDINGS = ("Edema", "Pleural Effusion")

@@ -113,20 +113,6 @@ def test_what_is_in_production_is_loaded_once(scene: Scene) -> None:
     assert sorted(scene.models.by_name()) == ["other", "tiny"]
 
 
-def test_a_store_with_nothing_in_production_is_logged_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture, tmp_path: Any
-) -> None:
-    empty = Scene(Store(tmp_path / "empty"), scene.make_bundle, scene.loop)
-    with caplog.at_level(logging.WARNING):
-        empty.look()
-        empty.publish()
-        empty.look()
-        assert len(caplog.records) == 1
-        empty.store.promote("tiny", 1)
-        empty.look()
-    assert len(caplog.records) == 1
-
-
 def test_the_last_version_stays_loaded_and_the_one_before_it_retires(scene: Scene) -> None:
     scene.promote()
     found = [scene.models.find("tiny", name).card.version for name in (None, "1", "2", "2.0")]
@@ -238,31 +224,8 @@ def test_a_store_that_cannot_be_read_is_one_line_until_that_changes(
     assert scene.production == 1
 
 
-def test_a_fault_of_ours_shows_its_trace_once(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(Store, "models", raising(KeyError("bug")))
-    assert [scene.watcher.try_scan(), scene.watcher.try_scan()] == [False, False]
-    assert [bool(record.exc_info) for record in caplog.records] == [True]
-
-
 def raising(error: Exception) -> Callable[..., Any]:
     def fail(*_: object) -> Any:
         raise error
 
     return fail
-
-
-def test_a_canary_that_cannot_be_read_is_logged_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    record = scene.store.model("tiny") / "canary.json"
-    for text in ("{", "{", "[]"):  # the same trouble twice, then another
-        record.write_text(text)
-        for _ in range(3):
-            scene.look()
-    record.unlink()
-    scene.look()
-    told = [entry for entry in caplog.records if entry.message == "canary refused"]
-    assert 1 <= len(told) <= 2
-    assert scene.watcher.refused == {}

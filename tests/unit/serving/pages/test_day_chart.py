@@ -1,5 +1,4 @@
 import itertools
-import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 
@@ -11,8 +10,6 @@ from calibration.measures import metrics
 from monitoring.ledger.days import Days
 from serving.pages.axis import NARROW, WIDE, Chart, Mark
 from serving.pages.day_chart import chance_limit, day_chart, day_dots, gap_chart
-
-KINDS = ("alarm", "promoted", "acknowledged")
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
@@ -88,14 +85,6 @@ def test_no_day_has_no_chart_and_a_lone_one_stands_in_the_middle() -> None:
             assert date.attrib["text-anchor"] == "middle"
 
 
-def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
-    svg = drawn([day(100, right=0.2), day(101)], [Mark(100, kind, kind) for kind in KINDS])
-    shapes = list(svg.iter("path"))
-    assert len({path.attrib["d"] for path in shapes}) == len(set(shape_places(svg))) == 3
-    for path in shapes:
-        assert float(path.attrib["transform"].split()[1].rstrip(")")) + 7 < min(dots(svg))
-
-
 def test_the_narrow_chart_and_the_file_say_the_same() -> None:
     marks = [Mark(101, "alarm", "came <here>")]
     for make in (day_chart, gap_chart):
@@ -108,12 +97,6 @@ def test_the_narrow_chart_and_the_file_say_the_same() -> None:
         assert (file.attrib["width"], file.attrib["height"]) == ("760", "232")
         assert "var(" not in chart.file
         assert "came &lt;here&gt;" in chart.file
-
-
-def test_a_year_fits() -> None:
-    x = dots(drawn([day(number) for number in range(365)]), "cx")
-    assert len(x) == math.ceil(365 / 6)
-    assert 0 < min(x) < max(x) < WIDE
 
 
 def test_no_mark_hides_another_or_leaves_the_chart() -> None:

@@ -17,10 +17,6 @@ def test_values_are_escaped() -> None:
     assert 'href="/try/%3Cscript%3E"' in page
 
 
-def test_the_first_page_without_models_says_so() -> None:
-    assert "No model is loaded." in render("server.html", models=[], viewer=EVERYONE)
-
-
 def test_code_marks_escape_too() -> None:
     assert code_marks("`<b>` and <i>") == "<code>&lt;b&gt;</code> and &lt;i&gt;"
     assert code_marks("one ` alone") == "one ` alone"

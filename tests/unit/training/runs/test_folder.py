@@ -11,7 +11,6 @@ from training.errors import (
     RunBusy,
     RunDiffers,
     RunExists,
-    TensorBoardMissing,
     TrainingDiverged,
 )
 from training.fitting.history import Epoch
@@ -112,9 +111,3 @@ def test_tensorboard_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> No
     logs = sorted(tmp_path.rglob("*tfevents*"))
     assert [path.parent.name for path in logs] == ["head-0", "head-1"]
     assert all(b"val/ece" in path.read_bytes() for path in logs)
-
-
-def test_a_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TensorBoardMissing, match="pip install"):
-        TensorBoardLog(tmp_path)
