@@ -1,28 +1,15 @@
 """Candor's sample, and the traffic when servers are away. Clients and clock are fakes."""
 
-import io
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
-from candor.demo.sample import MODEL, SampleImages, publish_sample
-from model_store.store.samples import read_samples
-from model_store.store.store import Store
+from candor.demo.sample import MODEL, SampleImages
 from serving.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
-
-
-def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert publish_sample(store) == publish_sample(store) == 1
-    offered = read_samples(store.storage, MODEL)
-    assert len({each.data for each in offered}) == 6
-    assert {Image.open(io.BytesIO(each.data)).size for each in offered} == {(32, 32)}
 
 
 class FakeServers:

@@ -25,14 +25,6 @@ def test_the_improvement_promised_is_the_one_on_new_rows() -> None:
 
 
 @pytest.mark.slow
-def test_calibrated_predictions_are_left_alone() -> None:
-    fitted = sum(
-        fit_honestly(p, y).remedy is not None for p, y in (simulated(s, rows=200) for s in range(5))
-    )
-    assert fitted == 0
-
-
-@pytest.mark.slow
 def test_many_rows_are_judged_by_those_that_were_not_used() -> None:
     p, y = simulated(0, rows=2_800, classes=3, temperature=1.6)
     fit = fit_honestly(p, y)

@@ -3,13 +3,10 @@
 import re
 from typing import Any
 
-import numpy as np
 import pytest
 
-from calibration.bins import BinSums
-from calibration.measures.summary import MEASURES, Measures
+from calibration.measures.summary import MEASURES
 from calibration.measures.table import Measure
-from candor.terminal.tables import MEASURES_COLUMNS, measures_row
 from docs.generators.tables import GENERATORS
 
 NAMES = [measure.name for measure in MEASURES]
@@ -27,20 +24,6 @@ def test_every_measure_is_documented_once_with_its_meaning_and_formula() -> None
 def test_entries_name_entries() -> None:
     for measure in MEASURES:
         assert {measure.upper, measure.documented_with} - {None} <= set(NAMES)
-
-
-def test_a_row_of_the_terminal_by_hand() -> None:
-    measures = Measures.from_sums(
-        BinSums.from_predictions(np.full(4, 0.9), [True, True, True, False])
-    ).as_dict()
-    summary = dict(zip(MEASURES_COLUMNS, measures_row("x", measures), strict=True))
-    assert (summary["n"], summary["accuracy"], summary["NLL"]) == ("4", "75.0 %", "-")
-    assert (summary["ECE"], summary["95 % interval"], summary["floor"]) == (
-        "15.0 %",
-        "0.0 to 61.1 %",
-        "12.0 %",
-    )
-    assert (summary["MCE"], summary["gap"]) == ("15.0 %", "+15.0 points")
 
 
 @pytest.mark.parametrize(

@@ -100,17 +100,6 @@ def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull() -> N
         )
 
 
-@pytest.mark.parametrize(
-    ("n", "right", "lower"), [(1, 0, 0.167), (3, 0, 0.383), (20, 0, 0.810), (20, 20, 0.0)]
-)
-def test_sure_answers_that_agree_leave_the_ece_open(n: int, right: int, lower: float) -> None:
-    """All variances are 0, and yet so few answers prove little."""
-    sums = BinSums.from_predictions([1.0] * n, [True] * right + [False] * (n - right))
-    interval = metrics.ece_interval(sums)
-    assert interval.lower == pytest.approx(lower, abs=2e-3)
-    assert interval.upper == (1 if right == 0 else pytest.approx(0.190, abs=2e-3))
-
-
 def test_no_data_is_not_a_number_and_none_in_json() -> None:
     empty = Measures.from_sums(BinSums.zeros())
     assert empty.as_dict() == {"n": 0, **dict.fromkeys(list(empty.as_dict())[1:])}

@@ -317,10 +317,3 @@ def test_a_calibrator_that_the_card_does_not_know_is_refused(
     for each, onnx_model in ((card, model), (biased, plain)):
         with pytest.raises(GraphError, match="class_bias"):
             write_bundle(tmp_path, card=each, onnx=onnx_model)
-
-
-def test_equal_bundles_are_equal_byte_by_byte(tmp_path: Path, make_bundle: MakeBundle) -> None:
-    first, second = make_bundle(tmp_path / "a" / "tiny"), make_bundle(tmp_path / "b" / "tiny")
-    assert first.card == second.card
-    for name in (*first.card.files, CARD_FILE):
-        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()

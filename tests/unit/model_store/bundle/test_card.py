@@ -9,10 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from calibration.conformal import conformal
-from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card, InputReference
-from model_store.image import InputSpec
 
 MakeCard = Callable[..., Card]
 
@@ -35,19 +33,6 @@ def test_a_card_survives_json(make_card: MakeCard) -> None:
     more = {"conformal": ConformalCard.from_sets(sets), "input_reference": reference}
     for card in (make_card(), make_card().model_copy(update=more)):
         assert Card.model_validate_json(card.model_dump_json()) == card
-
-
-def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
-    card = make_card(channels=1, height=28, width=20, resize="crop")
-    assert card.input.spec == InputSpec(1, 28, 20, "crop")
-    assert card.calibration.sums.total == 500
-    again = Measures.from_sums(card.calibration.sums).as_dict()
-    assert all(
-        again[key] == pytest.approx(card.calibration.measures[key])
-        for key in again
-        if again[key] is not None
-    )
-    assert np.array_equal(card.calibration.sums.n, [row.n for row in card.calibration.bins])
 
 
 def test_what_a_card_may_not_say(make_card: MakeCard) -> None:

@@ -103,12 +103,6 @@ def test_a_client_that_reads_too_slowly_is_left_to_send() -> None:
     assert done == [False]
 
 
-def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> None:
-    assert heard(answering(), POST[:20], POST[20:] + b"ping").written[0].startswith(b"HTTP/1.1 200")
-    endless = [b"POST / HTTP/1.1\r\nX: "] + [b"x" * 30_000] * 3
-    assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
-
-
 CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

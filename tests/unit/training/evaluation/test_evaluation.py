@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from calibration.bins import BinSums
 from training.evaluation.evaluation import (
     EVALUATED,
     METHODS,
@@ -17,8 +15,6 @@ from training.evaluation.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from training.evaluation.plots import plot_history, plot_reliability
-from training.fitting.history import Epoch
 
 
 def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:
@@ -116,19 +112,3 @@ def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
 def test_a_model_without_a_promise_has_no_threshold() -> None:
     guesses = Predictions(np.zeros((40, 3), np.float32), np.arange(40) % 3)
     assert evaluate({"val": guesses, "test": guesses}).as_dict()["referral"] is None
-
-
-def test_plots_are_pictures_and_reproducible(tmp_path: Path, evaluation: Evaluation) -> None:
-    plot_reliability(tmp_path / "all.png", evaluation.sums("test", "temperature"), title="t")
-    for name, sums in (
-        ("one.png", BinSums.from_predictions([0.9], [True])),
-        ("sure.png", BinSums.from_predictions([1.0] * 3, [True] * 3)),
-    ):
-        plot_reliability(tmp_path / name, sums, title="one bin")
-    history = [Epoch(n, 1 / n, 0.5, 0.1, 1 / n, 0.6, -0.1, 0.1) for n in range(1, 5)]
-    for name in ("first.png", "second.png"):
-        plot_history(tmp_path / name, history, title="t")
-    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
-    for path in tmp_path.iterdir():
-        with Image.open(path) as image:
-            assert (image.format, image.width > 500) == ("PNG", True)

@@ -220,22 +220,6 @@ class TestWeights:
         )
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(
-        ("name", "shape"),
-        [("alexnet", (256, 6, 6)), ("squeezenet1_1", (512, 13, 13)), ("resnet18", (512, 7, 7))],
-    )
-    def test_a_torchvision_trunk_ends_at_the_feature_map(
-        self, name: str, shape: tuple[int, ...]
-    ) -> None:
-        module = load_trunk(f"torchvision/{name}", "none").module
-        assert module(torch.rand(1, 3, 224, 224)).shape[1:] == shape
-
-    @pytest.mark.slow
-    def test_densenets_last_relu_is_part_of_its_features(self) -> None:
-        trunk = load_trunk("torchvision/densenet121", "none")
-        assert trunk.module(torch.rand(1, 3, 64, 64)).min() == 0
-
-    @pytest.mark.slow
     def test_a_trunk_gives_what_the_whole_network_pools(self) -> None:
         torch.manual_seed(0)
         whole = torchvision.models.resnet18(weights=None).eval()
