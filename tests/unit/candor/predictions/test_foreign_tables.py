@@ -51,6 +51,7 @@ def by_name(p: Array = P, names: Sequence[str] = NAMES) -> list[list[Any]]:
 
 HEADER = [*(f"p_{name}" for name in NAMES), "label"]
 PLAIN = text(HEADER, by_name())
+LOGITS = np.log(P) + 1.0
 PERCENT = (100 * P).tolist()
 MANY = np.random.default_rng(3).dirichlet(np.full(1500, 0.01), 60)
 MANY_TRUE = np.random.default_rng(4).integers(0, 1500, 60)
