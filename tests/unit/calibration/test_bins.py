@@ -86,17 +86,6 @@ def test_shapes_that_do_not_match_are_refused() -> None:
         BinSums.from_predictions([[0.5, 0.6]], [[True, False]])
 
 
-def test_sums_by_hand() -> None:
-    sums = BinSums.from_predictions([0.5, 0.75, 1.0, 0.0], [True, False, True, False], bin_count=2)
-    assert sums.n.tolist() == [2, 2]
-    assert sums.confidence.tolist() == [0.5, 1.75]
-    assert sums.correct.tolist() == [1, 1]
-    assert sums.variance.tolist() == [0.25, 0.1875]
-    assert sums.squared_error.tolist() == [0.25, 0.5625]
-    assert sums.difference.tolist() == [0.5, -0.75]
-    assert sums.total == 4
-
-
 @given(answers)
 def test_rows_survive_json_exactly(pairs: list[tuple[float, bool]]) -> None:
     sums = sums_of(pairs)

@@ -8,15 +8,6 @@ import pytest
 from calibration.intervals.prediction_powered import error_of, powered_accuracy, reading_error
 
 
-def test_by_hand() -> None:
-    found = powered_accuracy([1] * 10 + [0] * 10, [1] * 12 + [0] * 8, [1, 0] * 50)
-    # covariance 1/5; variance of the 120 proxies: 62 ones
-    weight = (1 / 5) / (1.2 * (62 / 120) * (58 / 120))
-    assert found.weight == pytest.approx(weight)
-    assert found.estimate == pytest.approx(0.5 - weight / 10)
-    assert found.lower < found.estimate < found.upper
-
-
 def test_without_truths_or_proxies() -> None:
     assert math.isnan(powered_accuracy([], [], [1, 0]).estimate)
     alone = powered_accuracy([1, 0] * 10, [1, 0] * 10, [])

@@ -11,7 +11,7 @@ from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, OperatingPoints, Promise, RateName, RateStanding
 from calibration.operating.points import operating_points
-from calibration.operating.rates import RateBasis, promised
+from calibration.operating.rates import RateBasis
 
 DAY_S, FIRST_DAY = 86_400, 20_000
 SENSITIVITY, SPECIFICITY, PPV = RateName
@@ -97,13 +97,6 @@ def test_the_most_probable_of_several_classes_is_best_where_errors_weigh_the_sam
     assert used["b"].said.estimate == pytest.approx(
         ((said & true).sum() - (said & ~true).sum()) / 60
     )
-
-
-def test_a_confusion_matrix_promises_the_rates_of_each_class() -> None:
-    found = promised([[80, 20], [10, 90]], ("a", "b"))
-    assert found[SENSITIVITY, "b"].value == found[SPECIFICITY, "a"].value == 0.9
-    assert found[PPV, "b"].value == pytest.approx(90 / 110)
-    assert found[SENSITIVITY, "b"].lower == pytest.approx(0.824, abs=0.001)  # Clopper and Pearson
 
 
 def test_a_fall_at_one_site_is_found_and_dated() -> None:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from monitoring.diagnosis.answer_record import AnswerRecord, shown
+from monitoring.diagnosis.answer_record import AnswerRecord
 
 
 def record(**changes: Any) -> AnswerRecord:
@@ -40,8 +40,3 @@ def test_enough_labels_or_an_alarm_make_a_confidence_doubtful() -> None:
         assert found.is_doubtful is is_doubtful
         assert ("Do not rely" in found.sentences) is is_doubtful
         assert (" in 100" in found.sentences) is (found.labeled >= 30)
-
-
-def test_a_confidence_is_never_shown_as_certainty() -> None:
-    assert [shown(each) for each in (0.9949, 0.995, 1.0)] == ["99 %", "over 99 %", "over 99 %"]
-    assert "100 %" not in record(confidence=0.9999, alarm=True).sentences

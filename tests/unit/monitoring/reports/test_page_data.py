@@ -9,10 +9,3 @@ def test_a_beginning_that_cannot_be_is_refused() -> None:
     for text in ["30", "d", "0d", "99999d", "2026-13-01", "tomorrow", "2030-01-01", "", "1" * 500]:
         with pytest.raises(QueryInvalid):
             window_since(text, now_ns=NOW_NS)
-
-
-def test_a_beginning_is_a_number_of_days_or_a_date() -> None:
-    assert (
-        window_since("1d", now_ns=NOW_NS) == window_since("2026-09-21", now_ns=NOW_NS) == "days:1"
-    )
-    assert window_since("2026-09-01", now_ns=NOW_NS) == "days:21"
