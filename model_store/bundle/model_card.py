@@ -281,7 +281,8 @@ def _scope(card: Card) -> Iterator[str]:
     if scope.by_class:
         shares = scope.by_class.items()
         rows = ((_text(name), f"{each.n:,}", _between(each)) for name, each in shares)
-        yield from _table(("predicted class", "images", "share flagged"), rows)
+        named = "finding present" if card.has_findings else "predicted class"
+        yield from _table((named, "images", "share flagged"), rows)
 
 
 def _between(share: FlaggedShare) -> str:

@@ -36,5 +36,6 @@ class ScopeCard(OpenRecord):
     flagged: FlaggedShare
     by_class: dict[str, FlaggedShare] | None = Field(
         default=None,
-        description="measured on the calibration images of each predicted class that has enough",
+        description="measured on the calibration images of each predicted class, or finding "
+        "answered as present, that has enough",
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +51,9 @@ class ScopeFeatures:
 
 @dataclass(frozen=True)
 class ScopeCheck:
-    """A fitted scope check. `statistics` (n, S) are those of the calibration images. `classes` are
-    exclusive; without any, none has a share of its own. `neighbors` are the
-    images that it was fitted on.
+    """A fitted scope check. `statistics` (n, S) are those of the calibration images. Without
+    `classes`, or findings, none has a share of its own. `neighbors` are the images that it was
+    fitted on.
     """
 
     parameters: ScopeParameters
@@ -79,11 +79,12 @@ def fit_scope(
     *,
     split: str,
     classes: Sequence[str] = (),
-    predicted: npt.NDArray[np.int64] | None = None,
+    predicted: npt.NDArray[Any] | None = None,
 ) -> ScopeCheck | None:
     """Fit a scope check; None if there are too few images.
 
-    `predicted` (n,) are the predicted classes of the calibration images, if these are exclusive.
+    `predicted` are the predicted classes of the calibration images, (n,) numbers, or whether each
+    of the findings `classes` is present by its threshold, bool (n, K).
     """
     if not features.enough:
         return None
@@ -112,7 +113,7 @@ class _Shares(TypedDict):
 
 
 def _shares(
-    scores: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64] | None, classes: Sequence[str]
+    scores: npt.NDArray[np.float32], predicted: npt.NDArray[Any] | None, classes: Sequence[str]
 ) -> _Shares:
     share = flagged_share(len(scores))
     return {
@@ -122,14 +123,14 @@ def _shares(
 
 
 def _by_class(
-    scores: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64], classes: Sequence[str]
+    scores: npt.NDArray[np.float32], predicted: npt.NDArray[Any], classes: Sequence[str]
 ) -> dict[str, FlaggedShare] | None:
-    """The share flagged of each predicted class, each image by its rank among all."""
+    """The share flagged of each class or finding, each image by its rank among all."""
     n_all = len(scores)
     flagged = (p_values(scores, scores) * (n_all + 1) - 1) / n_all <= ALPHA  # among the others
     found = {}
-    for number, name in enumerate(classes):
-        of_class = predicted == number
+    columns = predicted if predicted.ndim == 2 else predicted[:, None] == np.arange(len(classes))
+    for name, of_class in zip(classes, columns.T, strict=True):
         n = int(of_class.sum())
         if n >= ENOUGH_OF_CLASS:
             share = share_interval(n, float(flagged[of_class].sum()))

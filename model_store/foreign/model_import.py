@@ -127,8 +127,10 @@ def import_source(
             graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
         )
         spec = spec_of(decision.preprocessing, inspection.image)
-        exclusive = names.names if inspection.scores.reading == "exclusive" else ()
-        checked = with_scope_check(graph, sandbox, scope or data, spec=spec, classes=exclusive)
+        thresholds = [each.threshold for each in figures.findings or ()]
+        checked = with_scope_check(
+            graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
+        )
         probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
         progress(_WHOLE, 1, 1)
     inferences = [

@@ -71,7 +71,8 @@ def with_scope_check(
     data: LabeledData | UnlabeledImages | None,
     *,
     spec: InputSpec,
-    classes: tuple[str, ...] = (),
+    classes: tuple[str, ...],
+    thresholds: Sequence[float],
 ) -> CheckedGraph:
     """Fit a scope check on images, one half of them describing and the other calibrating.
 
@@ -80,7 +81,8 @@ def with_scope_check(
         sandbox: where it runs.
         data: the images, with their halves; their labels are not used.
         spec: the graph's input.
-        classes: names, (K,), if they are exclusive.
+        classes: names of classes or findings, (K,).
+        thresholds: of findings, (K,); empty for classes.
     """
     if data is None:
         return CheckedGraph(model, notes=(f"{_NONE} no images were given to fit it on.",))
@@ -101,7 +103,7 @@ def with_scope_check(
         ScopeFeatures(fitted, calibrated, maps, _reference_images(data, fitting.tolist())),
         split=SPLIT,
         classes=classes,
-        predicted=answers.argmax(axis=1) if classes else None,
+        predicted=answers >= thresholds if thresholds else answers.argmax(axis=1),
     )
     if check is None:
         return CheckedGraph(model, notes=(f"{_NONE} {len(held_out)} images cannot calibrate it.",))

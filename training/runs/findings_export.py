@@ -12,8 +12,9 @@ from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.finding_card import FindingCard, ThresholdRule
 from model_store.bundle.finding_reference import binary_card, finding_card
 from model_store.bundle.graph import logits_name, with_findings_calibrator
-from model_store.bundle.scope_fit import fit_scope
+from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import with_scope
+from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName, UselessModel
 from training.evaluation.evaluation import Method, read_predictions
 from training.evaluation.findings import (
@@ -56,7 +57,11 @@ def findings_parts(
     if calibrator == "uncalibrated":
         plain = (UNFITTED,) * len(evaluation.names)
         evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
-    check = fit_scope(read_scope(run), split="val")
+    cards = tuple(_card(evaluation, place, rules) for place in range(len(evaluation.names)))
+    p, labels = evaluation.probabilities("val", "calibrated"), evaluation.predictions["val"].labels
+    features = read_scope(run)
+    present = _of_scope_images(p >= [each.threshold for each in cards], features, record)
+    check = fit_scope(features, split="val", classes=evaluation.names, predicted=present)
     taps = find_taps(classifier, record.spec) if check else None
     onnx = with_findings_calibrator(
         to_findings_onnx(taps or classifier, samples, evaluation.names),
@@ -73,9 +78,7 @@ def findings_parts(
     )
     if check:
         onnx = with_scope(onnx, check.parameters)
-    p, labels = evaluation.probabilities("val", "calibrated"), evaluation.predictions["val"].labels
     known = ~np.isnan(labels)
-    cards = tuple(_card(evaluation, place, rules) for place in range(len(evaluation.names)))
     pooled = binary_card(p[known], labels[known] == 1, split="val")
     described = {
         "findings": cards,
@@ -84,6 +87,19 @@ def findings_parts(
         "verification": verification(difference, samples),
     }
     return ExportParts(onnx, described, neighbors=check.neighbors if check else None)
+
+
+def _of_scope_images(
+    present: NDArray[np.bool_], features: ScopeFeatures, record: RunRecord
+) -> NDArray[np.bool_] | None:
+    """The rows (n, K) of the scope check's calibration images, of those of validation (N, K).
+
+    With folds these follow the training images; None if it is not known where they begin.
+    """
+    n = len(features.calibrated)
+    if record.config.validation != "folds":
+        return present[evenly_spread(len(present), n)]
+    return present[-n:] if n < MOST_CALIBRATED else None
 
 
 def _check(
