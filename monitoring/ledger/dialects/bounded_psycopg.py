@@ -2,7 +2,8 @@
 waiting itself for a standby that is gone.
 
 The limits of the server (statement_timeout) and of TCP do not help there: the server does not run,
-and its kernel acknowledges what is sent.
+and its kernel acknowledges what is sent. Binary releases of psycopg before 3.2.11 did not look at
+the clock while they waited.
 """
 
 import math
