@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class LabeledImages:
     Attributes:
         root: the folder; `fingerprint` sha256 over names, labels and contents.
         paths: the files.
-        labels: (N,) the class of each, by name.
+        labels: (N,) the class of each, by name, with accents as one letter (a Mac takes two).
         held_out: (N,) whether it belongs to the half that measures.
         grouped_by: what keeps images together, for people.
     """
@@ -53,14 +54,14 @@ class LabeledImages:
 
     def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return labels as places in `classes`. Raises LabeledFolderRefused for another folder."""
-        unknown = [each for each in self.folders if each not in classes]
+        place = {normalize("NFC", name): at for at, name in enumerate(classes)}
+        unknown = [each for each in self.folders if each not in place]
         if unknown:
             raise LabeledFolderRefused(
                 f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of "
                 f"the model; its classes are {', '.join(classes)[:300]}. Rename the folders, or "
                 "give --classes in the order of the model's scores"
             )
-        place = {name: at for at, name in enumerate(classes)}
         return np.array([place[each] for each in self.labels], np.int64)
 
 
@@ -80,7 +81,9 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
         )
     base = _base(root)
     classes = sorted(folder.name for folder in _folders(base))
-    files = [(path, name) for name in classes for path in images_below(base / name)]
+    files = [
+        (path, normalize("NFC", name)) for name in classes for path in images_below(base / name)
+    ]
     names = tuple(name for _, name in files)
     if len(set(names)) < 2:
         raise LabeledFolderRefused(
@@ -95,8 +98,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     paths = tuple(path for path, _ in files)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     groups, grouped_by = image_groups(base, paths, group_pattern)
-    place = {name: at for at, name in enumerate(classes)}
-    labels = np.array([place[name] for name in names], np.int64)
+    _, labels = np.unique(names, return_inverse=True)
     held_out = _halves(labels, groups, digests, base)
     total = hashlib.sha256()
     for (path, name), digest in zip(files, digests, strict=True):

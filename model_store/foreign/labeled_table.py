@@ -6,11 +6,11 @@ negative.
 
 import csv
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +163,7 @@ def _cell(text: str) -> float:
 
 
 def _plain(name: str) -> str:
-    name = unicodedata.normalize("NFC", name)
+    name = normalize("NFC", name)
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 

@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import onnx
@@ -109,6 +110,13 @@ def test_identical_files_stay_in_one_half(tmp_path: Path) -> None:
     for image, held in zip(images.paths, images.held_out, strict=True):
         halves[bool(held)].add(image.read_bytes())
     assert not halves[False] & halves[True]
+
+
+def test_folders_whose_names_a_mac_decomposed_are_the_classes(tmp_path: Path) -> None:
+    composed, decomposed = (normalize(form, "Fibröse") for form in ("NFC", "NFD"))
+    images = read_labeled_folder(labeled_folder(tmp_path, ("Polyp", decomposed)))
+    for spelled in (composed, decomposed):
+        assert images.indices((spelled, "Polyp")).tolist() == [0] * 12 + [1] * 12
 
 
 def test_uncalibrated_images_only_measure(tmp_path: Path) -> None:
