@@ -63,7 +63,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         press(page, "Roll back to version 1", "worse after all")
         expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
         wait_until(lambda: server.predict(png()).json()["version"] == 1)
-        said = page.locator(".log").inner_text()
+        said = page.locator(".log").text_content() or ""
         for part in (
             "eve published version 2: “far too sure”",
             "which answers 100 % of the requests: “goes well”",
