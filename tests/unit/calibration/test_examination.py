@@ -92,3 +92,11 @@ def test_a_class_that_is_never_answered_has_no_figures() -> None:
         True,
         True,
     )
+
+
+def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None:
+    found = examine_confidence(np.linspace(0.9, 0.99, 150), [True] * 150)
+    assert (
+        found.refused
+        == "all answers are right, or all are wrong, so nothing tells those apart that are not"
+    )

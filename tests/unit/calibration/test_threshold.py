@@ -55,8 +55,9 @@ def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
 
 
 def test_an_answer_at_the_threshold_counts_as_above() -> None:
-    threshold = referral_threshold([0.8] * 100, [True] * 100, promised_accuracy=0.9)
-    assert (threshold.confidence, threshold.coverage) == (0.0, 1.0)
+    for level in (0.8, 1.0):
+        threshold = referral_threshold([level] * 100, [True] * 100, promised_accuracy=0.9)
+        assert (threshold.confidence, threshold.coverage) == (0.0, 1.0)
     mixed = referral_threshold(
         [0.8] * 100 + [0.79] * 100, [True] * 100 + [False] * 100, promised_accuracy=0.9
     )

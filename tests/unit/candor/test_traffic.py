@@ -1,12 +1,17 @@
 """Candor's sample, and the traffic when servers are away. Clients and clock are fakes."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
-from candor.demo.sample import MODEL, SampleImages
+from candor.demo.sample import MODEL, SampleImages, publish_sample
+from model_store.store.samples import read_samples
+from model_store.store.store import Store
 from serving.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
@@ -118,3 +123,20 @@ def test_a_missing_token_is_told_at_once() -> None:
     with pytest.raises(TrafficFailed, match="requires a token"):
         traffic(Guarded(), said).run()
     assert said == []
+
+
+def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert publish_sample(store) == publish_sample(store) == 1
+    offered = read_samples(store.storage, MODEL)
+    assert len({each.data for each in offered}) == 6
+    assert {Image.open(io.BytesIO(each.data)).size for each in offered} == {(32, 32)}
+
+
+def test_every_image_comes_once_before_one_comes_again() -> None:
+    sample = SampleImages(seed=1)
+    drawn = [sample.draw(shifted=False) for _ in sample.labels]
+    assert sorted(label for _, label in drawn) == sorted(map(str, sample.labels.tolist()))
+    assert len({image for image, _ in drawn}) > 0.99 * len(drawn)
+    size, mode = (lambda image: (image.size, image.mode))(Image.open(io.BytesIO(drawn[0][0])))
+    assert (size, mode) == ((32, 32), "L")

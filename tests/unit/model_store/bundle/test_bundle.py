@@ -214,15 +214,6 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "second input": (lambda model: model.graph.input.append(AGE), r"'age' float \[N, 1\]"),
     "no input": (lambda model: model.graph.ClearField("input"), "it has none"),
     "scalar input": (lambda model: _input(model).shape.ClearField("dim"), r"'image' uint8 \[\]"),
-    "output's name": (lambda model: setattr(model.graph.output[0], "name", "z"), "has 'z'"),
-    "double output": (
-        lambda model: setattr(_output(model), "elem_type", TensorProto.DOUBLE),
-        "'probabilities' double",
-    ),
-    "fixed batch of answers": (
-        lambda model: setattr(_output(model).shape.dim[0], "dim_value", 4),
-        r"float \[4, 3\]",
-    ),
     "fewer classes": (
         lambda model: setattr(_output(model).shape.dim[1], "dim_value", 2),
         r"float \[N, 2\]",

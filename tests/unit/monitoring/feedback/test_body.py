@@ -1,6 +1,5 @@
 import json
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -18,15 +17,6 @@ def read_item(entry: Any) -> FeedbackItem:
     parsed = LABELS.convert(entry).item()
     assert LABELS.read(json.dumps(entry).encode()).item() == parsed
     return parsed
-
-
-def test_an_item_names_its_answer_by_prediction_id_or_by_request_id() -> None:
-    assert read_item(
-        {"prediction_id": ID, "label": "normal", "source": "audit", "observed_at": "1970-01-02"}
-    ) == FeedbackItem("normal", UUID(ID).bytes, None, None, "audit", 86_400 * 10**9)
-    assert read_item(
-        {"model": "pneumonia", "request_id": "scan-1", "label": "normal", "source": None}
-    ) == FeedbackItem("normal", None, "pneumonia", "scan-1", None, None)
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,32 @@ def raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+def test_a_store_with_nothing_in_production_is_logged_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture, tmp_path: Any
+) -> None:
+    empty = Scene(Store(tmp_path / "empty"), scene.make_bundle, scene.loop)
+    with caplog.at_level(logging.WARNING):
+        empty.look()
+        empty.publish()
+        empty.look()
+        assert len(caplog.records) == 1
+        empty.store.promote("tiny", 1)
+        empty.look()
+    assert len(caplog.records) == 1
+
+
+def test_a_canary_that_cannot_be_read_is_logged_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = scene.store.model("tiny") / "canary.json"
+    for text in ("{", "{", "[]"):  # the same trouble twice, then another
+        record.write_text(text)
+        for _ in range(3):
+            scene.look()
+    record.unlink()
+    scene.look()
+    told = [entry for entry in caplog.records if entry.message == "canary refused"]
+    assert 1 <= len(told) <= 2
+    assert scene.watcher.refused == {}

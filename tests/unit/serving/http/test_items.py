@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from serving.errors import MalformedRequest
-from serving.http.items import ImageItem, read_items, write_answers
+from serving.http.items import ImageItem, read_items
 from serving.http.request import RequestHead
 
 IMAGE = b"\x89PNG"
@@ -22,13 +22,6 @@ def head(media_type: str, request_id: str | None = None) -> RequestHead:
 
 def read(value: object, limit: int = 8) -> list[ImageItem]:
     return read_items(json.dumps(value).encode(), head("application/json"), limit=limit)
-
-
-def test_an_array_takes_strings_and_objects() -> None:
-    assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [
-        ImageItem(IMAGE),
-        ImageItem(IMAGE, "a"),
-    ]
 
 
 def test_fields_that_mean_nothing_here_are_ignored() -> None:
@@ -55,23 +48,6 @@ def test_a_body_that_is_no_list_or_too_long_a_list_is_malformed() -> None:
     for body in (b"{", b"\xff", b"[" * 60_000, b'{"image": ""}', b"[]", b'["", "", ""]'):
         with pytest.raises(MalformedRequest):
             read_items(body, head("application/json"), limit=2)
-
-
-def test_answers_keep_the_shape_and_the_names_of_what_came() -> None:
-    answers = [b'{"predicted":"a"}', MalformedRequest("no image.")]
-    array = json.loads(
-        write_answers(
-            answers, [ImageItem(b"", name="x.png"), ImageItem(b"")], media_type="application/json"
-        )
-    )
-    assert array == [
-        {"file": "x.png", "predicted": "a"},
-        {"error": "malformed_request", "detail": "no image."},
-    ]
-    lines = write_answers(
-        answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson"
-    ).splitlines()
-    assert [json.loads(line) for line in lines] == [{"predicted": "a"}, array[1]]
 
 
 FLOODS = {

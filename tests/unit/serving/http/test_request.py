@@ -1,7 +1,7 @@
 """Heads, bounded bodies and multipart, without a server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -72,23 +72,6 @@ def test_what_a_head_may_not_say_is_refused() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"ab", b"", b"c"]])
-async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
-    messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
-    assert await read_body(
-        body_of(*messages), limit_bytes=3, timeout_s=60, hold=held()
-    ) == b"".join(parts)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd", b"never read"]])
-async def test_a_body_is_bounded_while_it_streams(parts: Sequence[bytes]) -> None:
-    messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
-    with pytest.raises(BodyTooLarge):
-        await read_body(body_of(*messages), limit_bytes=3, timeout_s=60, hold=held())
-
-
-@pytest.mark.anyio
 async def test_a_client_that_hangs_up_halfway_is_gone() -> None:
     with pytest.raises(ClientGone):
         await read_body(
@@ -107,14 +90,6 @@ async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
 
     with pytest.raises(BodyTimeout):
         await read_body(never, limit_bytes=3, timeout_s=0.001, hold=held())
-
-
-def test_the_files_of_a_form_are_found_in_order() -> None:
-    first, second = bytes(range(256)) * 10, b"second"
-    assert [file.data for file in form_files(form(first, second), BOUNDARY, limit=8)] == [
-        first,
-        second,
-    ]
 
 
 @pytest.mark.parametrize("body", [b"--xyz--\r\n", form(b"a")[:40], b""])

@@ -30,21 +30,6 @@ awkward = st.text(min_size=1, max_size=20).filter(
 ) | st.sampled_from(["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"])
 
 
-def test_an_answer_has_every_field_in_its_order(make_card: Callable[..., Card]) -> None:
-    card = make_card(name="m", version=3, classes=("a", "b", "c"), threshold=0.9)
-    answer = json.loads(written(card, "id-1", "mine", [0.25, 0.5, 0.25]))
-    assert list(answer.items()) == [
-        ("prediction_id", "id-1"),
-        ("request_id", "mine"),
-        ("model", "m"),
-        ("version", 3),
-        ("predicted", "b"),
-        ("confidence", 0.5),
-        ("probabilities", {"a": 0.25, "b": 0.5, "c": 0.25}),
-        ("refer", True),
-    ]
-
-
 @pytest.mark.parametrize(("threshold", "refer"), [(0.5, False), (0.51, True), (None, None)])
 def test_refer_is_strictly_below_the_threshold(
     make_card: Callable[..., Card], threshold: float | None, refer: bool | None

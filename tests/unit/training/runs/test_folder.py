@@ -11,6 +11,7 @@ from training.errors import (
     RunBusy,
     RunDiffers,
     RunExists,
+    TensorBoardMissing,
     TrainingDiverged,
 )
 from training.fitting.history import Epoch
@@ -37,13 +38,6 @@ def test_it_is_renamed_to_the_run(tmp_path: Path) -> None:
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["run", "config.json"]
     with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
         pass
-
-
-def test_the_same_request_resumes(tmp_path: Path) -> None:
-    begin(tmp_path / "run")
-    with open_run_folder(tmp_path / "run", REQUEST) as folder:
-        assert folder.begun
-        assert folder.snapshot("head-0").read_bytes() == b"snapshot"
 
 
 def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
@@ -111,3 +105,9 @@ def test_tensorboard_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> No
     logs = sorted(tmp_path.rglob("*tfevents*"))
     assert [path.parent.name for path in logs] == ["head-0", "head-1"]
     assert all(b"val/ece" in path.read_bytes() for path in logs)
+
+
+def test_a_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TensorBoardMissing, match="pip install"):
+        TensorBoardLog(tmp_path)
