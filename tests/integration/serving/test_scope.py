@@ -196,6 +196,9 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert 0 < report["lower"] < 0.05 < report["upper"]
     page = await server.page("/slices/tiny")
     assert "data-doubtful" in page
+    parts = re.findall(r"<tr data-part><td>([^<]+)<.*?>(\d+)</td>", page)
+    assert parts == [("doubtful images", "2"), ("all others", "2")]
+    assert page.count("<tr data-day>") == 1
     assert NO_PROMISE in page
     assert "site=B" in page
     sign = {
