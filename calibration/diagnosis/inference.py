@@ -29,7 +29,7 @@ from calibration.diagnosis.planner import open_questions, telling_apart
 from calibration.diagnosis.remedies import remedies_of
 from calibration.diagnosis.rivals import corrected_labels, patients
 from calibration.diagnosis.search import STRONG, Explanation
-from calibration.diagnosis.selection import selection
+from calibration.diagnosis.selection import missing_labels, selection
 from calibration.diagnosis.sources import label_sources
 
 
@@ -68,7 +68,8 @@ def infer(answers: Answers) -> Inference:
 def _inferred(answers: Answers, labeled: Answers) -> Inference:
     outcome = outcome_of(labeled)
     rival, mix, mixed = _mixed(outcome)
-    course = _Course(labeled, mixed, _dates(mixed))
+    settled = missing_labels(answers)[1][answers.correct >= 0]
+    course = _Course(labeled, mixed, _dates(mixed, settled))
     deviations = _deviations(course)
     questions = open_questions(answers)
     return Inference(
@@ -130,12 +131,14 @@ def _bounds(course: _Course) -> IntervalEstimate:
     return gap_of(served.confidence, served.correct == 1, course.outcome.stream.weight)
 
 
-def _dates(outcome: Outcome) -> list[DatedOnset]:
+def _dates(outcome: Outcome, settled: BoolArray) -> list[DatedOnset]:
     """Date each finding, the errors of the others put right."""
     best = [each.best for each in outcome.found]
     served_s = outcome.labeled.served_s
     return [
-        onset(corrected(outcome.stream, [x for x in best if x is not each]), each, served_s)
+        onset(
+            corrected(outcome.stream, [x for x in best if x is not each]), each, served_s, settled
+        )
         for each in best
     ]
 

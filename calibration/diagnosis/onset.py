@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import (
     POSITIONS,
     SHAPE_PRIOR,
@@ -67,16 +68,20 @@ class DatedOnset:
     affected: IntArray
 
 
-def onset(stream: Stream, found: Hypothesis, served_s: FloatArray) -> DatedOnset:
+def onset(
+    stream: Stream, found: Hypothesis, served_s: FloatArray, settled: BoolArray
+) -> DatedOnset:
     """Date the error of a group.
 
     Args:
         stream: labels; other groups' errors have been put right in it.
         found: the group and its window.
         served_s: (n,) when each labeled answer was served.
+        settled: (n,) served when labels have come if they come at all. Where some are still due,
+            those that came first may be the right ones, so they show no healing.
     """
     members = found.members(stream)
-    healed = _has_healed(stream, found)
+    healed = _has_healed(stream.weighing(stream.weight * settled), found)
     rows = np.flatnonzero(members & (stream.block < found.end) if healed else members)
     if not len(rows):
         rows = np.flatnonzero(members)

@@ -27,6 +27,7 @@ _MOST_VALUES = 48  # of a key, those with the most evidence
 _SINGLES = 3
 _ALIKE = 0.9  # of the answers of two sets are the same
 _PART = math.log(100)  # by so much a part must be better than the whole
+_TIMES = math.log(20)  # and two beginnings than one
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,35 @@ def _scored(sums: FloatArray, key: str, values: tuple[int, ...], price: float) -
     score = float(log_sum_exp(weighed)) - price
     shape = Shape(str(FAMILY[column]))
     return Hypothesis(score, key, values, int(BEGIN[window]), int(END[window]), shape)
+
+
+def by_onset(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
+    """A finding's values apart where some of them clearly began at another time than the others,
+    the most evident first; else the finding alone.
+    """
+    if found.within or len(found.values) < 2 or stream.keys[found.key].ordered:
+        return [found]
+    key, values = stream.keys[found.key], np.array(found.values)
+    sums = window_sums(stream.evidence(key)[values])
+    began = log_sum_exp(sums[:, found.end == END] + SHAPE_PRIOR, axis=2)  # (values, blocks)
+    early, late = np.triu_indices(began.shape[1], 1)
+    apart = np.maximum(began[:, early], began[:, late]).sum(axis=0)
+    price = math.log(len(early) or 1) + len(values) * math.log(2) + _TIMES
+    if not len(early) or apart.max() - began.sum(axis=0).max() < price:
+        return [found]
+    first = began[:, early[apart.argmax()]] >= began[:, late[apart.argmax()]]
+    cost = price_of_key(len(stream.keys))
+    parts = [
+        _scored(
+            sums[part].sum(axis=0),
+            key.name,
+            tuple(values[part].tolist()),
+            cost + price_of_set(int(part.sum()), len(key.names)),
+        )
+        for part in (first, ~first)
+    ]
+    halves = chain.from_iterable(by_onset(stream, part) for part in parts)
+    return sorted(halves, key=lambda each: -each.score)
 
 
 def alike(stream: Stream, best: Hypothesis) -> list[Hypothesis]:

@@ -11,6 +11,7 @@ from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
 from calibration.diagnosis.scan import (
     Hypothesis,
     alike,
+    by_onset,
     evidence_of_all,
     group_evidence,
     narrowed,
@@ -24,7 +25,7 @@ STRONG: Final = math.log(20)
 WEAK: Final = 1.5  # a guess; chance shows one in fewer than 1 of 100 calibrated streams
 _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
-_MOST = 4  # groups
+_MOST = 8  # groups
 _OF_ALL = 10 * STRONG  # an error of all beside one of a group
 _SPELL = 3  # blocks in which an error of all has one form
 
@@ -61,7 +62,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     left = corrected(stream, found)
     hypotheses = scan(left)
     best = _plausible(left, hypotheses, found)
-    part = narrowed(left, best)
+    part = narrowed(left, by_onset(left, best)[0])
     if not found and best.score < _EVIDENT:
         part = _simplest([part, *(each for each in surprising(left) if each.score >= WEAK)])
     part = _since_break(left, part)
@@ -73,7 +74,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     twins = alike(left, part)
     known = {part.key, CONFIDENCE, ALL, DRAWN, *(each.key for each in twins)}
     twins += [each for each in near if each.key not in known]
-    siblings = tuple(each for each in near if each.key == part.key and _apart(each, part))
+    siblings = tuple(each for each in near if each.key == part.key and _apart(each, best))
     return Explanation(part, tuple(twins[:3]), siblings[:3])
 
 
@@ -152,10 +153,10 @@ def _needed(stream: Stream, found: list[Explanation]) -> list[Explanation]:
 
 
 def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
-    """One finding for groups of one key that erred alike at overlapping times."""
+    """One finding for groups of one key that erred alike since the same time."""
     kept: list[Explanation] = []
     for each in found:
-        same = next((old for old in kept if _alike(stream, old.best, each.best)), None)
+        same = next((old for old in kept if _alike(stream, old, each)), None)
         if same is None:
             kept.append(each)
         else:
@@ -163,10 +164,13 @@ def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
     return kept
 
 
-def _alike(stream: Stream, one: Hypothesis, other: Hypothesis) -> bool:
+def _alike(stream: Stream, first: Explanation, second: Explanation) -> bool:
+    one, other = first.best, second.best
     if one.key != other.key or one.within or other.within or not _overlap(one, other):
         return False
-    return _direction(stream, one) == _direction(stream, other)
+    if _direction(stream, one) != _direction(stream, other):
+        return False
+    return len(by_onset(stream, _union(first, second).best)) == 1
 
 
 def _direction(stream: Stream, each: Hypothesis) -> float:

@@ -39,6 +39,28 @@ def test_an_error_that_came_back_is_dated_from_then(seed: int) -> None:
     assert [each.until is None for each in found].count(False) == 1
 
 
+@pytest.mark.parametrize("second", [2.4, -2.4])
+def test_sites_that_broke_at_different_times_have_a_date_each(second: float) -> None:
+    w = world(np.random.default_rng(5), n=8_000)
+    site = w.tag("site", 6)
+    w.shift((site == 1) & w.after(0.2), -2.4)
+    w.shift((site == 4) & w.after(0.35), second)
+    found = {each.group.values: each.since for each in infer(w.answers()).deviations}
+    assert set(found) == {("site1",), ("site4",)}
+    for name, share in (("site1", 0.2), ("site4", 0.35)):
+        since = found[name,]
+        assert since.earliest is not None
+        assert since.earliest <= w.time(share) <= since.latest
+
+
+def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> None:
+    w = world(np.random.default_rng(1), n=5_000, classes=2, sharpness=1.6)
+    w.shift(w.after(0.3), -1.6)
+    w.labeled = ~w.after(0.65) | ((w.labels() == w.predicted) & ~w.after(0.97))
+    found = infer(w.answers()).deviations
+    assert any(each.until is None and each.inside.gap.estimate > 0 for each in found)
+
+
 def test_nothing_is_known_without_labels() -> None:
     empty = np.zeros(0, dtype=np.int64)
     said = infer(Answers(np.zeros(0), np.zeros(0), empty, empty, ("a", "b")))
