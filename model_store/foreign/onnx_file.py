@@ -20,6 +20,7 @@ from model_store.foreign.contrib_operators import EXPANDED, define
 # What one protobuf message may hold, with room for what Candor adds.
 MAX_BYTES: Final = 2**31 - 2**20
 MAX_NODES: Final = 30_000  # an import takes half a millisecond for each
+MAX_LISTED: Final = 1_000  # outputs, entries of metadata, and sets of operators: the same
 MAX_DEPTH: Final = 100  # functions that call each other
 # Operators that read a file, or code, that the graph names.
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
@@ -44,6 +45,11 @@ def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if max(sum(1 for _ in nodes_of(model)), _inlined_nodes(model, path)) > MAX_NODES:
         raise ForeignModelRefused(
             f"{path} has more than {MAX_NODES:,} operators, which is no image classifier's size"
+        )
+    if max(map(len, (model.graph.output, model.metadata_props, model.opset_import))) > MAX_LISTED:
+        raise ForeignModelRefused(
+            f"{path} has over {MAX_LISTED:,} outputs, entries of metadata or sets of operators, "
+            "which no image classifier has"
         )
     _check_operators(model, path)
     _check_order(model, path)

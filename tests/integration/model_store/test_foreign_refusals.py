@@ -157,6 +157,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "call themselves",
     ),
     "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), "30,000"),
+    "outputs": (lambda path: _many(path, "output"), "1,000"),
+    "metadata": (lambda path: _many(path, "metadata_props"), "1,000"),
     "not finite": (
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
@@ -181,6 +183,15 @@ def _with_second_input(path: Path) -> None:
     read = onnx.load(path)
     read.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
     onnx.save(read, path)
+
+
+def _many(path: Path, listed: str) -> None:
+    """A file with much of one kind, each of a few bytes."""
+    foreign_onnx(path, linear())
+    read = onnx.load(path)
+    of = read if hasattr(read, listed) else read.graph
+    of.MergeFrom(type(of)(**{listed: [getattr(of, listed).add()] * 1_001}))
+    path.write_bytes(read.SerializeToString())
 
 
 def _functions(path: Path, *, calls: int, depth: int) -> None:
