@@ -46,7 +46,8 @@ def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         raise ForeignModelRefused(
             f"{path} has more than {MAX_NODES:,} operators, which is no image classifier's size"
         )
-    if max(map(len, (model.graph.output, model.metadata_props, model.opset_import))) > MAX_LISTED:
+    outputs, metadata, opsets = model.graph.output, model.metadata_props, model.opset_import
+    if max(len(outputs), len(metadata), len(opsets)) > MAX_LISTED:
         raise ForeignModelRefused(
             f"{path} has over {MAX_LISTED:,} outputs, entries of metadata or sets of operators, "
             "which no image classifier has"
