@@ -138,12 +138,6 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(naps: list[flo
     assert [request.content for request in script.requests[1:]] == [b"1", b"2"]
 
 
-def test_a_token_is_sent() -> None:
-    client, script = client_of(answer({"models": []}), token="secret")
-    client.models()
-    assert script.requests[0].headers["Authorization"] == "Bearer secret"
-
-
 def test_methods_are_coroutines_too(naps: list[float]) -> None:
     refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
     script = Script([busy(), answer({"predicted": "a"}), answer({}), refused, answer({})])

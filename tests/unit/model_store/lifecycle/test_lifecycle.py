@@ -46,18 +46,6 @@ def said(store: Store) -> list[tuple[str, int | None]]:
     return [(event.action, event.version) for event in read_events(store.storage, "tiny")]
 
 
-def test_everything_that_was_done_is_in_the_history(store: Store) -> None:
-    assert said(store) == [
-        ("published", 1),
-        ("set", 1),
-        *(("published", version) for version in (2, 3, 4, 5)),
-        ("set", 3),
-    ]
-    last = read_events(store.storage, "tiny")[-1]
-    assert (last.alias, last.by, last.why, last.before) == ("production", "ann", "better", 1)
-    assert last.digest == store.read("tiny", 3).digest
-
-
 def test_a_rollback_goes_back_and_a_second_one_further(store: Store) -> None:
     store.promote("tiny", 5)
     assert changes.roll_back(store, "tiny", why="refers too much").version == 3

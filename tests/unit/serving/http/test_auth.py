@@ -107,10 +107,6 @@ def test_of_two_endpoints_that_match_the_first_counts_as_in_a_router() -> None:
     assert NeededScopes(endpoints).find("GET", "/notes/open") == "admin"
 
 
-def test_without_tokens_all_is_open() -> None:
-    ask(AccessControl(), "POST", "/models/m/report/acknowledge", None)
-
-
 def test_a_file_may_have_comments_and_adds_to_the_text(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"# the gateway\n\n{READ} read\n")
