@@ -41,11 +41,17 @@ def runner(folder: Path, url: str) -> Run:
     return run
 
 
-@pytest.fixture
-def monitor(tmp_path: Path) -> Iterator[Run]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has the ledger of the monitor, on which each test has a model of its own."""
+    return tmp_path_factory.mktemp("monitor")
+
+
+@pytest.fixture(scope="module")
+def monitor(folder: Path) -> Iterator[Run]:
     """Commands against a `candor monitor`."""
-    for url in started("monitor", tmp_path):
-        yield runner(tmp_path, url)
+    for url in started("monitor", folder):
+        yield runner(folder, url)
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ TABLES = {
 }
 
 
-def test_tables_of_findings_as_people_have_them(monitor: Run, tmp_path: Path) -> None:
+def test_tables_of_findings_as_people_have_them(monitor: Run, folder: Path, tmp_path: Path) -> None:
     """Of each table, Edema is labeled present and Mass is unknown."""
     for place, (name, table) in enumerate(TABLES.items()):
         file = tmp_path / f"{name}.csv"
@@ -111,21 +117,21 @@ def test_tables_of_findings_as_people_have_them(monitor: Run, tmp_path: Path) ->
         options = ("--findings", "*") if name == "nih" else ()
         done = monitor("feedback", file, "--model", "chest", *options)
         assert (done.exit_code, done.stdout) == (0, "accepted: 1\n"), done.output
-    assert coverage(tmp_path, "labeled") == {"Edema": 3, "Mass": 2}
+    assert coverage(folder, "chest", "labeled") == {"Edema": 3, "Mass": 2}
 
 
-def coverage(folder: Path, name: str) -> dict[str, int]:
+def coverage(folder: Path, model: str, name: str) -> dict[str, int]:
     """How many answers of each finding were served or labeled, by the ledger's report."""
     ledger = f"sqlite:///{folder / 'ledger.db'}"
-    report = CliRunner().invoke(app, ["report", "chest", "--json", "--ledger", ledger])
+    report = CliRunner().invoke(app, ["report", model, "--json", "--ledger", ledger])
     findings = json.loads(report.stdout)["findings"]
     return {each["finding"]: each["coverage"][name] for each in findings}
 
 
-def test_findings_that_do_not_fit_are_refused(monitor: Run, tmp_path: Path) -> None:
+def test_findings_that_do_not_fit_are_refused(monitor: Run, folder: Path, tmp_path: Path) -> None:
     known = tmp_path / "known.csv"
     known.write_text(TABLES["marked"].format(id="known"))
-    declared = ("--model", "chest", "--findings", "Edema,Mass")
+    declared = ("--model", "lungs", "--findings", "Edema,Mass")
     assert monitor("predictions", known, *declared).exit_code == 0
     both = "request_id,p_Edema,p_Mass\nx,0.7,0.1\n"
     for table, *options in (
@@ -135,9 +141,9 @@ def test_findings_that_do_not_fit_are_refused(monitor: Run, tmp_path: Path) -> N
         ("request_id,p_Edema,p_Mass,label\nx,0.7,0.1,Edema|Mass\n",),  # looked for?
     ):
         (tmp_path / "wrong.csv").write_text(table)
-        done = monitor("predictions", tmp_path / "wrong.csv", "--model", "chest", *options)
+        done = monitor("predictions", tmp_path / "wrong.csv", "--model", "lungs", *options)
         assert done.exit_code != 0, table
-        assert coverage(tmp_path, "served") == {"Edema": 1, "Mass": 1}, table
+        assert coverage(folder, "lungs", "served") == {"Edema": 1, "Mass": 1}, table
 
 
 def test_a_table_without_labels_is_refused_before_the_server_is_asked(tmp_path: Path) -> None:
@@ -199,25 +205,25 @@ def test_one_label_that_finds_no_answer_is_an_error(server: Run) -> None:
     assert (done.exit_code, done.stdout, key in done.stderr) == (1, "", True)
 
 
-def test_answers_are_predictions_and_no_labels(monitor: Run, tmp_path: Path) -> None:
+def test_answers_are_predictions_and_no_labels(monitor: Run, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "answers.ndjson"
     with file.open("w") as stream:
         for number in range(100):
             answer = {"predicted": ("no", "yes")[number % 2], "confidence": 0.9, "refer": False}
             print(json.dumps({"request_id": f"eye-{number}"} | answer), file=stream)
-    sent = monitor("predictions", file, "--model", "retina", "--classes", "no,yes")
+    sent = monitor("predictions", file, "--model", "fundus", "--classes", "no,yes")
     assert (sent.exit_code, sent.stdout) == (0, "accepted: 100\n")
-    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
-    report = CliRunner().invoke(app, ["report", "retina", "--ledger", ledger, "--json"]).stdout
+    ledger = f"sqlite:///{folder / 'ledger.db'}"
+    report = CliRunner().invoke(app, ["report", "fundus", "--ledger", ledger, "--json"]).stdout
     coverage = json.loads(report)["coverage"]
     assert (coverage["served"], coverage["labeled"]) == (100, 0)
-    assert monitor("feedback", file, "--model", "retina").exit_code != 0
+    assert monitor("feedback", file, "--model", "fundus").exit_code != 0
 
 
 def test_columns_of_classes_are_sent_as_probabilities(monitor: Run, tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
     file.write_text("request_id,p_no,p_yes,truth\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
-    done = monitor("predictions", file, "--model", "retina", "--classes", "no,yes")
+    done = monitor("predictions", file, "--model", "eyes", "--classes", "no,yes")
     assert done.stdout.splitlines()[:2] == ["accepted: 2", "rejected: 1"]
 
 
