@@ -1,5 +1,5 @@
 """Holds branch coverage to its floors: 95 % of calibration/ and monitoring/, 85 % of the whole. Run
-by `make test`.
+by `make coverage`.
 """
 
 import json
