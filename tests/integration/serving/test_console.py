@@ -174,7 +174,7 @@ async def test_pages_load_only_compressed_files_of_this_release(server: Running)
         assert (await server.client.get(f"/static/{name}")).status_code == 404
     plain = await server.client.get("/", headers=PAGE | {"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers
-    assert plain.text == page.text
+    assert assets(plain.text) == assets(page.text)  # pages say the second
     for_programs = await server.client.get("/models/tiny/report")
     assert "content-encoding" not in for_programs.headers
 
