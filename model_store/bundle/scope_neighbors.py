@@ -81,7 +81,7 @@ class ScopeNeighbors:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as found:
                 arrays: list[Any] = [found[name] for name in ("digests", "labels", "vectors")]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise NeighborsInvalid(f"{error}") from error
         kinds, shapes = [each.dtype.kind for each in arrays], [each.shape for each in arrays]
         if kinds != ["U", "U", "f"] or shapes[2:] != [(len(arrays[0]), *shapes[2][1:])]:
