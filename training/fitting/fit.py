@@ -2,9 +2,9 @@
 fit.
 
 All randomness comes from the seed. Two runs with one seed are bitwise equal on one machine; two
-losses with one seed start from the same weights and see the same batches and dropout masks. An
-interrupted fit resumes from the snapshot of its last whole epoch and ends with bitwise the same
-weights as without the interruption.
+losses with one seed start from the same weights and see the same batches and dropout masks (but
+for mixup, which draws too). An interrupted fit resumes from the snapshot of its last whole epoch
+and ends with bitwise the same weights as without the interruption.
 """
 
 import math

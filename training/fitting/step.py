@@ -13,14 +13,15 @@ Then gradients are summed over the processes, and every process takes the same s
 
 The loss is exact given the logits. Batch norm in training mode normalizes each part separately, so
 a network with batch norm has other logits in parts; its running statistics are averaged over the
-processes by shard size. Dropout draws other masks. With `amp` only the forward pass uses half
-precision; softmax and sums never do.
+processes by shard size. Dropout draws other masks, and mixup's pairs are of one process. With `amp`
+only the forward pass uses half precision; softmax and sums never do.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ from training.processes.distributed import Group
 class StepResult:
     """The `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
 
-    The logits are those before the step, in training mode, detached; None for an empty shard.
+    The logits are those before the step, in training mode, detached; None for an empty shard. With
+    mixup they are of mixed images, and the labels those that weigh more.
     """
 
     loss: float
@@ -84,7 +86,9 @@ class Step:
         If the loss is not finite, no step is taken.
         """
         self.optimizer.zero_grad()
-        parts = self._micro_batches(inputs.to(self.device), labels.to(self.device))
+        inputs, labels = inputs.to(self.device), labels.to(self.device)
+        mixup = self.objective.mixup
+        parts = self._micro_batches(*(mixup.mix(inputs, labels) if mixup else (inputs, labels)))
         if self.group.size == 1 and len(parts) == 1:
             logits = [self._logits(inputs) for inputs, _ in parts]
             loss = self._backward(self.objective(logits[0], parts[0][1]))
@@ -99,26 +103,26 @@ class Step:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         seen = torch.cat([each.detach() for each in logits]) if logits else None
-        return StepResult(value, seen, labels.to(self.device))
+        return StepResult(value, seen, labels)
 
-    def _micro_batches(self, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _micro_batches(self, inputs: Tensor, labels: Any) -> list[tuple[Tensor, Any]]:
         """The shard in micro-batches of nearly equal size."""
-        if len(labels) == 0:
+        if len(inputs) == 0:
             return []
-        count = math.ceil(len(labels) / (self.micro_batch or len(labels)))
+        count = math.ceil(len(inputs) / (self.micro_batch or len(inputs)))
         return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             return self.module(inputs)
 
-    def _preview(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def _preview(self, parts: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
         """Logits without gradient; buffers and random states are left unchanged."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
             return [self._logits(inputs) for inputs, _ in parts]
 
-    def _share(self, parts: Sequence[tuple[Tensor, Tensor]], known: Sequence[Tensor]) -> Tensor:
+    def _share(self, parts: Sequence[tuple[Tensor, Any]], known: Sequence[Tensor]) -> Tensor:
         """Run backward through this process's shares; return their sum. `known` are its logits."""
         statistics = self._statistics(
             [(logits.detach(), labels) for logits, (_, labels) in zip(known, parts, strict=True)]
@@ -129,7 +133,7 @@ class Step:
             loss = loss + self._backward(self.objective.share(logits, labels, statistics))
         return loss
 
-    def _statistics(self, outputs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def _statistics(self, outputs: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
         """Statistics of the whole batch, merged over micro-batches and then over processes."""
         own = [self.objective.statistics(logits, labels) for logits, labels in outputs]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)

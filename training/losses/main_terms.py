@@ -1,16 +1,19 @@
-"""Main terms: cross-entropy, label smoothing and focal loss. They alone are weighted by class.
+"""Main terms: cross-entropy, label smoothing, focal loss and mixup. They alone are weighted by
+class.
 
 Sources: Liang et al. 2020, section 5.1, weights the cross-entropy by class and nothing else.
 Label smoothing: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7. Focal
 loss: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4, with the gamma of
-Mukhoti et al. 2020, "Calibrating Deep Neural Networks using Focal Loss".
+Mukhoti et al. 2020, "Calibrating Deep Neural Networks using Focal Loss". Mixup: Zhang et al. 2018,
+"mixup: Beyond Empirical Risk Minimization", section 2; for calibration Thulasidasan et al. 2019,
+"On Mixup Training".
 """
 
 import torch
 from torch import Tensor
 
 from training.losses.claims import log_probabilities
-from training.losses.terms import Loss, MainTerm, Option
+from training.losses.terms import Loss, MainTerm, MixedLabels, Option
 
 
 class CrossEntropy(MainTerm):
@@ -70,6 +73,27 @@ class Focal(MainTerm):
         return -(rest**self.gamma) * logs
 
 
+class Mixup(CrossEntropy):
+    """Cross-entropy on images (or their features) mixed in pairs: a x_i + (1 - a) x_j costs a times
+    what label i costs and 1 - a times what label j costs.
+    """
+
+    def __init__(self, class_weights: Tensor | None = None, *, alpha: float) -> None:
+        super().__init__(class_weights)
+        self.share_of_first = torch.distributions.Beta(alpha, alpha)
+
+    def mix(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, MixedLabels]:
+        """Mix each of `inputs` (N, ...) with another one, by one draw of a >= 1/2 for all.
+
+        The draws are torch's, on the CPU.
+        """
+        drawn = float(self.share_of_first.sample())
+        weight, partner = max(drawn, 1 - drawn), torch.randperm(len(inputs)).to(inputs.device)
+        pixels = inputs if inputs.is_floating_point() else inputs.float()
+        mixed = torch.lerp(pixels[partner], pixels, weight)
+        return mixed, MixedLabels(labels, labels[partner], weight)
+
+
 def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
     """Class weights N / (K n_k), float32 (K,): every class has the same total weight. `labels`
     int64 (N,).
@@ -105,4 +129,12 @@ FOCAL = Loss(
     role="main",
     build=Focal,
     options={"gamma": Option(3.0, "how fast the weight of a right image falls")},
+)
+MIXUP = Loss(
+    title="mixup",
+    source="Zhang et al. 2018; Thulasidasan et al. 2019",
+    formula="cross-entropy on a x_i + (1 - a) x_j, a from Beta(alpha, alpha) for each batch",
+    role="main",
+    build=Mixup,
+    options={"alpha": Option(0.2, "of Beta(alpha, alpha)", low=1e-3)},
 )

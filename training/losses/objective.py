@@ -7,12 +7,14 @@ A name is one or more losses of the registry, joined by `+` in any order. At mos
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.errors import BadLoss, UnknownName
 from training.losses.findings import EachFinding, KnownLabels
+from training.losses.main_terms import Mixup
 from training.losses.registry import LOSSES
 from training.losses.terms import LossSettings, Term
 
@@ -21,11 +23,14 @@ DEFAULT_MAIN = "ce"
 
 @dataclass(frozen=True)
 class Objective:
-    """The sum of `terms`, the main one first, over logits (N, K) and labels (N,) or (N, K)."""
+    """The sum of `terms`, the main one first, over logits (N, K) and labels (N,) or (N, K); those
+    of images that `mixup` mixed are MixedLabels.
+    """
 
     terms: tuple[Term, ...]
+    mixup: Mixup | None = None
 
-    def statistics(self, logits: Tensor, labels: Tensor) -> list[Tensor]:
+    def statistics(self, logits: Tensor, labels: Any) -> list[Tensor]:
         """Each term's statistics of one shard."""
         return [term.statistics(logits, labels) for term in self.terms]
 
@@ -36,7 +41,7 @@ class Objective:
             for term, parts in zip(self.terms, zip(*shards, strict=True), strict=True)
         ]
 
-    def share(self, logits: Tensor, labels: Tensor, statistics: Sequence[Tensor]) -> Tensor:
+    def share(self, logits: Tensor, labels: Any, statistics: Sequence[Tensor]) -> Tensor:
         """One shard's part of the objective."""
         shares = [
             term.share(logits, labels, part)
@@ -54,11 +59,14 @@ def build_objective(name: str, settings: LossSettings, *, findings: bool = False
     main, *others = _parts(name)
     options = _chosen_options((main, *others), settings)
     auxiliary = [LOSSES[part].build(**options[part]) for part in others]
+    first = LOSSES[main].build(None if findings else settings.class_weights, **options[main])
+    mixup = first if isinstance(first, Mixup) else None
+    if mixup and others:
+        raise BadLoss(f"loss {name!r} mixes the images of other terms; use mixup alone")
     if findings:
-        first = KnownLabels(LOSSES[main].build(None, **options[main]), settings.class_weights)
-        return Objective((first, *map(EachFinding, auxiliary)))
-    first = LOSSES[main].build(settings.class_weights, **options[main])
-    return Objective((first, *auxiliary))
+        known = KnownLabels(first, settings.class_weights)
+        return Objective((known, *map(EachFinding, auxiliary)), mixup)
+    return Objective((first, *auxiliary), mixup)
 
 
 def loss_title(name: str) -> str:

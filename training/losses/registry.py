@@ -8,6 +8,7 @@ LOSSES: dict[str, Loss] = {
     "dca": auxiliary_terms.DCA,
     "label-smoothing": main_terms.LABEL_SMOOTHING,
     "focal": main_terms.FOCAL,
+    "mixup": main_terms.MIXUP,
     "entropy": auxiliary_terms.ENTROPY,
     "mmce": auxiliary_terms.MMCE,
     "mmce-weighted": auxiliary_terms.MMCE_WEIGHTED,

@@ -47,6 +47,20 @@ class Term(ABC):
         return self.share(logits, labels, self.statistics(logits, labels))
 
 
+@dataclass(frozen=True)
+class MixedLabels:
+    """Labels of mixed images: `first` (N, ...) has the `weight`, `second` the rest of 1."""
+
+    first: Tensor
+    second: Tensor
+    weight: float
+
+    def tensor_split(self, count: int) -> "list[MixedLabels]":
+        """The same in `count` parts, as of a tensor."""
+        parts = zip(self.first.tensor_split(count), self.second.tensor_split(count), strict=True)
+        return [MixedLabels(first, second, self.weight) for first, second in parts]
+
+
 class SumTerm(Term):
     """A differentiable function of sums over the images, such as the gap between two means.
 
@@ -65,7 +79,7 @@ class SumTerm(Term):
 
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sums and the number of images, (S + 1,)."""
-        sums = self.sums(logits.detach(), labels)
+        sums = self._sums(logits.detach(), labels)
         return torch.cat([sums, sums.new_tensor([len(logits)])])
 
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
@@ -73,12 +87,18 @@ class SumTerm(Term):
         with torch.enable_grad():
             value = self.value(whole, count)
             (slope,) = torch.autograd.grad(value, whole)
-        own = self.sums(logits, labels)
+        own = self._sums(logits, labels)
         return value.detach() * len(logits) / count + (slope * (own - own.detach())).sum()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        sums = self.sums(logits, labels)
+        sums = self._sums(logits, labels)
         return self.value(sums, sums.new_tensor(len(logits)))
+
+    def _sums(self, logits: Tensor, labels: Tensor | MixedLabels) -> Tensor:
+        if isinstance(labels, MixedLabels):
+            first, second = (self.sums(logits, each) for each in (labels.first, labels.second))
+            return labels.weight * first + (1 - labels.weight) * second
+        return self.sums(logits, labels)
 
 
 class MeanTerm(SumTerm):

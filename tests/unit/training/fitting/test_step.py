@@ -41,6 +41,7 @@ def stepped(
 ) -> tuple[StepResult, list[Tensor]]:
     """The result of a step, and the gradient of the parameters."""
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    torch.manual_seed(1)
     result = Step(module, objective, optimizer=optimizer, micro_batch=micro_batch)(inputs, labels)
     return result, [
         parameter.grad for parameter in module.parameters() if parameter.grad is not None
@@ -81,6 +82,39 @@ def test_a_step_equals_a_plain_step_of_torch() -> None:
     torch.testing.assert_close(result.logits, logits.detach())
     for moved, parameter in zip(module.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(moved.detach(), (parameter - 0.1 * parameter.grad).detach())
+
+
+def test_mixup_is_cross_entropy_with_mixed_labels_as_targets() -> None:
+    inputs, labels = batch()
+    module = network()
+    torch.manual_seed(1)
+    mixed, pair = build_objective("mixup", LossSettings()).mixup.mix(inputs, labels)
+    assert 0.5 <= pair.weight < 1
+    assert not torch.equal(pair.second, labels)
+    one_hot = torch.eye(3, dtype=torch.float64)
+    targets = torch.lerp(one_hot[pair.second], one_hot[labels], pair.weight)
+    expected = nn.functional.cross_entropy(module(mixed), targets)
+    result, _ = stepped(module, build_objective("mixup", LossSettings()), inputs, labels)
+    assert result.loss == pytest.approx(expected.item())
+
+
+def test_mixup_of_findings_leaves_out_what_is_unknown() -> None:
+    inputs, labels = batch()
+    known = torch.nn.functional.one_hot(labels, 3).double()
+    known[::2, 1] = torch.nan
+    own = build_objective("mixup", LossSettings(), findings=True)
+    module = network()
+    torch.manual_seed(1)
+    mixed, pair = own.mixup.mix(inputs, known)
+    logits, cost, weight = module(mixed), 0.0, 0.0
+    for part, said in ((pair.weight, pair.first), (1 - pair.weight, pair.second)):
+        cells = ~said.isnan()
+        each = nn.functional.binary_cross_entropy_with_logits(
+            logits[cells], said[cells], reduction="sum"
+        )
+        cost, weight = cost + part * each.item(), weight + part * cells.sum().item()
+    result, _ = stepped(module, own, inputs, known)
+    assert result.loss == pytest.approx(cost / weight)
 
 
 def test_both_passes_over_a_micro_batch_draw_the_same_dropout() -> None:

@@ -29,7 +29,7 @@ from training.losses.main_terms import Focal, SmoothCrossEntropy
 Floats = NDArray[np.float64]
 CLASSES = 4
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 4.0])
-MAIN = ("ce", "label-smoothing", "focal")
+MAIN = ("ce", "label-smoothing", "focal", "mixup")
 PAGE = (Path(__file__).parents[4] / "docs" / "training.md").read_text()
 
 
@@ -99,6 +99,8 @@ ORACLES: dict[str, tuple[float, Callable[..., float]]] = {
     "ce": (1, lambda p, y, **_: float(-np.log(p[np.arange(len(y)), y]).mean())),
     "label-smoothing": (1, smooth),
     "focal": (1, focal),
+    # of images that are not mixed
+    "mixup": (1, lambda p, y, **_: float(-np.log(p[np.arange(len(y)), y]).mean())),
     "dca": (10, lambda conf, right, **_: abs(float(conf.mean() - right.mean()))),
     "entropy": (0.1, lambda p, **_: -float(np.mean([entropy(row) for row in p]))),
     "mmce": (4, mmce),
@@ -231,7 +233,9 @@ class TestNames:
         assert kinds("entropy+label-smoothing") == [SmoothCrossEntropy, NegativeEntropy]
         assert kinds("focal+entropy+dca") == [Focal, NegativeEntropy, ConfidenceGap]
 
-    @pytest.mark.parametrize("name", ["focal+label-smoothing+dca", "ce+focal", "dca+dca"])
+    @pytest.mark.parametrize(
+        "name", ["focal+label-smoothing+dca", "ce+focal", "dca+dca", "mixup+dca"]
+    )
     def test_losses_that_cannot_be_combined_are_refused(self, name: str) -> None:
         with pytest.raises(BadLoss, match=re.escape(name)):
             objective(name)
