@@ -1,8 +1,4 @@
-"""Fixtures for every room's tests: tiny sound bundles made without torch, a store that holds one,
-encoded images.
-
-All factories are session fixtures that keep no state, so hypothesis tests may use them as well.
-"""
+"""Fixtures for every room's tests: a store that holds a tiny sound bundle, ledgers, data."""
 
 import os
 import shutil
@@ -11,24 +7,15 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtim
 # Networks of tests are so small that several threads take up to twenty times the processor time.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from model_store.bundle.bundle import Bundle
-from model_store.bundle.card import Card
 from model_store.store.store import Store
-from tests.builders.bundles import (
-    build_bundle,
-    build_card,
-    build_onnx,
-    encode,
-    picture,
-    publish_tiny,
-)
+from tests.builders.bundles import publish_tiny
 from tests.builders.postgres import Cluster, find_programs
 
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
@@ -90,30 +77,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_onnx() -> Callable[..., bytes]:
-    """build_onnx: `make_onnx(classes=3, channels=3, height=8, width=8, temperature=1.5, seed=0)` ->
-    bytes.
-    """
-    return build_onnx
-
-
-@pytest.fixture(scope="session")
-def make_card() -> Callable[..., Card]:
-    """build_card: `make_card(name=…, version=…, classes=(…), threshold=…, …)` -> Card without
-    files.
-    """
-    return build_card
-
-
-@pytest.fixture(scope="session")
-def make_bundle() -> Callable[..., Bundle]:
-    """build_bundle: `make_bundle(folder, version, name=…, …)`; also a `build` for `Store.publish`,
-    by partial.
-    """
-    return build_bundle
-
-
-@pytest.fixture(scope="session")
 def published_once(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """What `tiny_store` copies; a process makes it once."""
     return publish_tiny(tmp_path_factory.mktemp("tiny") / "store")
@@ -125,21 +88,3 @@ def tiny_store(published_once: Store, tmp_path: Path) -> Store:
     production.
     """
     return Store(Path(shutil.copytree(published_once.root, tmp_path / "store")))
-
-
-@pytest.fixture(scope="session")
-def png() -> Callable[..., bytes]:
-    """`png(seed=0, size=(32, 24), mode="RGB")` -> an encoded image, lossless; size is (width,
-    height).
-    """
-    return lambda seed=0, size=(32, 24), mode="RGB": encode(picture(seed, size, mode), "PNG")
-
-
-@pytest.fixture(scope="session")
-def jpeg() -> Callable[..., bytes]:
-    """`jpeg(seed=0, size=(32, 24), mode="RGB")` -> an encoded image of quality 90; size is (width,
-    height).
-    """
-    return lambda seed=0, size=(32, 24), mode="RGB": encode(
-        picture(seed, size, mode), "JPEG", quality=90
-    )

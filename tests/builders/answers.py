@@ -3,6 +3,7 @@ predictions with labels drawn from what the model should have said.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,20 @@ def make_row(
     )
 
 
+def row_of(
+    number: int, probabilities: npt.ArrayLike, *, at_ns: int | None = None, **more: Any
+) -> PredictionRow:
+    """An answer of these probabilities (K,); the numbers are served one a second."""
+    p, at_ns = np.asarray(probabilities, "<f4"), at_ns or NOW_NS + number * SECOND_NS
+    key, best = prediction_id(number, at_ns=at_ns), int(p.argmax())
+    return PredictionRow(key, 1, None, best, float(p[best]), p.tobytes(), at_ns)._replace(**more)
+
+
+def draw(rng: np.random.Generator, probabilities: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """A class from each row of (N, K)."""
+    return (probabilities.cumsum(axis=1) > rng.random((len(probabilities), 1))).argmax(axis=1)
+
+
 def label(
     number: int, name: str = "pneumonia", *, at_ns: int = NOW_NS, source: str | None = None
 ) -> FeedbackItem:
@@ -100,11 +115,11 @@ def simulated(
     classes: int = 2,
     temperature: float = 1.0,
     bias: tuple[float, ...] | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
     """Probabilities (rows, classes) and labels. The labels follow softmax(logits / temperature +
     bias).
     """
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (rows, classes))
     truth = softmax(logits / temperature + np.array(bias or (0.0,) * classes))
-    return softmax(logits), (truth.cumsum(axis=1) > rng.random((rows, 1))).argmax(axis=1)
+    return softmax(logits), draw(rng, truth)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from calibration.calibrators.temperature import softmax
+from tests.builders.bundles import png
 from tests.builders.processes import PATIENCE_S, Process
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -74,7 +75,6 @@ def sign_in(page: Page, server: Process, token: str) -> None:
 
 def label_answers(
     server: Process,
-    png: Callable[..., bytes],
     *,
     count: int,
     monitor: Process | None = None,
@@ -97,6 +97,5 @@ def label_answers(
 
 
 def _is_fault(kind: str, text: str) -> bool:
-    return (
-        kind == "error" and "the server responded with a status of 4" not in text
-    )  # a refusal that the test asks for
+    # a refusal that the test asks for
+    return kind == "error" and "the server responded with a status of 4" not in text

@@ -2,10 +2,10 @@
 
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,8 +23,6 @@ from model_store.image.probes import Probes
 from model_store.store.store import Store
 
 CLASSES = ("benign", "malignant", "normal")
-Png: TypeAlias = Callable[..., bytes]  # the fixture `png`
-MakeBundle: TypeAlias = Callable[..., Bundle]  # the fixture `make_bundle`
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
@@ -38,6 +36,16 @@ def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
+
+
+def png(seed: int = 0, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> bytes:
+    """A lossless image; size is (width, height)."""
+    return encode(picture(seed, size, mode), "PNG")
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (32, 24)) -> bytes:
+    """An image of quality 90; size is (width, height)."""
+    return encode(picture(seed, size), "JPEG", quality=90)
 
 
 def build_onnx(

@@ -25,12 +25,8 @@ from tests.builders.processes import PATIENCE_S, environment, free_port, wait_un
 from tests.builders.prometheus import query
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
-PORTS: Final = {
-    "candor": 8080,
-    "monitor": 8080,
-    "prometheus": 9090,
-    "alertmanager": 9093,
-}  # of containers
+# of containers
+PORTS: Final = {"candor": 8080, "monitor": 8080, "prometheus": 9090, "alertmanager": 9093}
 PASSWORD: Final = "of-our-own-0123456789"
 Service = dict[str, Any]
 

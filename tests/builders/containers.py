@@ -114,9 +114,8 @@ def started(
 
 def _start(volumes: Mapping[Path, str], environment: Mapping[str, str]) -> list[str]:
     limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-    hard = {
-        name: resource.getrlimit(number)[1] for name, number in limits.items()
-    }  # podman would raise them
+    # podman would raise them
+    hard = {name: resource.getrlimit(number)[1] for name, number in limits.items()}
     return [
         *PODMAN,
         *("run", "--network", "host", "--pull", "never", *CONFINED),

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, helper
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.runtime import ort
 from model_store.store.store import Store
+from tests.builders.processes import candor_here
 
 Array = npt.NDArray[Any]
 
@@ -20,7 +19,7 @@ Array = npt.NDArray[Any]
 def run_import(path: Path, *options: str) -> Any:
     """Run the command; the store is beside the file."""
     command = ["import", str(path), "--store", str(path.parent / "store"), "--name", "theirs"]
-    return CliRunner().invoke(app, [*command, "--json", *options])
+    return candor_here(*command, "--json", *options)
 
 
 def imported(path: Path, *options: str) -> dict[str, Any]:

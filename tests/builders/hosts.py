@@ -62,16 +62,8 @@ class Host:
             str(home),
             *map(str, (home.parent, *SHARED)),
         ]
-        command = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "ip",
-            "netns",
-            "exec",
-            name,
-            *inside,
-        ]  # ends with this process
+        # ends with this process
+        command = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", name, *inside]
         self._outer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
@@ -168,9 +160,8 @@ class Hosts:
             host.close()
         for number, name in enumerate(self._names, 1):
             with contextlib.suppress(RuntimeError):
-                _ip(
-                    "link", "del", self._interface(number)
-                )  # a connection of its host would keep it for minutes
+                # a connection of its host would keep it for minutes
+                _ip("link", "del", self._interface(number))
             with contextlib.suppress(RuntimeError):
                 _ip("netns", "del", name)
         with contextlib.suppress(RuntimeError):

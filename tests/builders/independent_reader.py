@@ -113,9 +113,8 @@ def finding(p, described, tags):
 def main(folder, precision, tags, *images):
     contents, card = verify(Path(folder))
     file, promises = choose(card, precision)
-    session = onnxruntime.InferenceSession(
-        contents[file], providers=["CPUExecutionProvider"]
-    )  # 4. Run the graph
+    # 4. Run the graph
+    session = onnxruntime.InferenceSession(contents[file], providers=["CPUExecutionProvider"])
     batch = np.stack([pixels(Path(image).read_bytes(), card["input"]) for image in images])
     answers = []
     for row in session.run(["probabilities"], {"image": batch})[0].tolist():  # 5. Answer

@@ -9,14 +9,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from uuid_utils import uuid7
 
 from calibration.bins import BinSums
 from calibration.calibrators.temperature import apply_temperature, softmax
@@ -41,7 +39,17 @@ from monitoring.routes import endpoints
 from monitoring.sources import LabelPolicy
 from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.routes import ledger_pages
-from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_card, make_row
+from tests.builders.answers import (
+    CLASSES,
+    NOW_NS,
+    SECOND_NS,
+    draw,
+    label,
+    make_card,
+    make_row,
+    prediction_id,
+    row_of,
+)
 from tests.builders.processes import PATIENCE_S
 
 
@@ -119,6 +127,16 @@ class MonitoredModel:
             result.status.value
             for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)
         ]
+
+    def label_findings(self, numbers: Iterable[int], present: npt.ArrayLike) -> None:
+        """Label images with all their findings, (N, K)."""
+        words, names = np.where(present, "present", "absent").tolist(), self.card.classes
+        self.label(
+            *(
+                FeedbackItem("", prediction_id(n), findings=dict(zip(names, row, strict=True)))
+                for n, row in zip(numbers, words, strict=True)
+            )
+        )
 
     def answer(
         self,
@@ -256,38 +274,18 @@ def answer(
     audit: float | None = None,
 ) -> None:
     """Serve answers too sharp by a factor, and label a share of them."""
-    rng = np.random.default_rng(seed)
+    rng, now_ns = np.random.default_rng(seed), monitored.ledger.clock()
     honest = rng.normal(0, 2.5, (count, 3))
-    truth = (softmax(honest + np.array(bias)).cumsum(axis=1) > rng.random((count, 1))).argmax(
-        axis=1
-    )
-    probabilities = softmax(sharp * honest).astype("<f4")
-    now_ns, rows = monitored.ledger.clock(), []
-    for number, each in enumerate(probabilities):
-        best = int(each.argmax())
-        at_ns = now_ns + number * SECOND_NS
-        key = (at_ns // 10**6).to_bytes(6, "big") + b"\x70" + uuid4().bytes[7:]
-        rows.append(
-            PredictionRow(
-                key,
-                monitored.watched_version_id,
-                None,
-                best,
-                float(each[best]),
-                each.tobytes(),
-                at_ns,
-                audit=audit,
-            )
-        )
+    truth = draw(rng, softmax(honest + np.array(bias)))
+    known = {"watched_version_id": monitored.watched_version_id, "audit": audit}
+    rows = [
+        row_of(10_000 * seed + number, p, at_ns=now_ns + number * SECOND_NS, **known)
+        for number, p in enumerate(softmax(sharp * honest))
+    ]
     monitored.serve(*rows)
-    chosen = rng.random(count) < labeled
-    monitored.label(
-        *(
-            FeedbackItem(monitored.card.classes[true], row.prediction_id)
-            for true, row, wanted in zip(truth, rows, chosen, strict=True)
-            if wanted
-        )
-    )
+    chosen = np.flatnonzero(rng.random(count) < labeled)
+    names = monitored.card.classes
+    monitored.label(*(FeedbackItem(names[truth[n]], rows[n].prediction_id) for n in chosen))
 
 
 def record_unsure_answers(
@@ -295,25 +293,17 @@ def record_unsure_answers(
 ) -> None:
     """Record 150 answers that are far too unsure, with their labels, in the ledger at `url`."""
     rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
-    sharper = apply_temperature(np.log(probabilities), 0.2)
-    truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
+    probabilities = rng.dirichlet([3, 2, 2], 150)
+    truth = draw(rng, apply_temperature(np.log(probabilities), 0.2))
     with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
         (version,) = recorder.register(card)
+        known = {"watched_version_id": version, "request_id": request_id}
+        known["tags"] = None if tags is None else json.dumps(tags)
         rows = [
-            PredictionRow(
-                prediction_id=uuid7().bytes,
-                watched_version_id=version,
-                request_id=request_id,
-                predicted=int(row.argmax()),
-                confidence=float(row.max()),
-                probabilities=row.tobytes(),
-                served_at_ns=ledger.clock(),
-                tags=None if tags is None else json.dumps(tags),
-            )
-            for row in probabilities
+            row_of(number, p, at_ns=ledger.clock(), **known)
+            for number, p in enumerate(probabilities)
         ]
         recorder.record(rows, lambda error: None)
-        labels = [card.classes[index] for index in truth]
-        pairs = zip(labels, rows, strict=True)
-        recorder.feedback([FeedbackItem(name, row.prediction_id) for name, row in pairs]).result()
+        pairs = zip(truth, rows, strict=True)
+        items = [FeedbackItem(card.classes[true], row.prediction_id) for true, row in pairs]
+        recorder.feedback(items).result()

@@ -157,7 +157,7 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _server(self, data: str, **settings: object) -> "subprocess.Popen[bytes]":
-        settings |= {"unix_socket_directories": self._folder, "max_connections": 60}
+        settings |= {"unix_socket_directories": "", "max_connections": 60}
         settings |= {"logging_collector": "off"}
         command = [str(self._programs / "postgres"), "-D", str(self._folder / data)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

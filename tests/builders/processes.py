@@ -53,11 +53,11 @@ def candor(
     )
 
 
-def candor_here(*words: object) -> Result:
-    """Run a command in this process, which has imported everything."""
+def candor_here(*words: object, **options: Any) -> Result:
+    """Run a command in this process, which has imported everything; options of `invoke`."""
     from candor.command_line import app
 
-    return CliRunner().invoke(app, [*map(str, words)])
+    return CliRunner().invoke(app, [*map(str, words)], **options)
 
 
 class Process:

@@ -114,9 +114,8 @@ def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
     assert len(set(stored)) == len(stored)
     assert {key.replace("-", "") for key in acknowledged} <= set(stored)
     failures = failures_of(traffic)
-    assert len(stored) - len(acknowledged) <= len(
-        failures
-    )  # recorded, but the client was not told any more
+    # recorded, but the client was not told any more
+    assert len(stored) - len(acknowledged) <= len(failures)
     recount = candor("ledger", "check", "--ledger", url)
     assert (recount.returncode, "all agree" in recount.stdout) == (0, True), recount.stdout
     print(f"{len(acknowledged)} acknowledged, {len(stored)} stored, failures: {sorted(failures)}")

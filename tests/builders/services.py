@@ -1,12 +1,12 @@
 """The whole server but its socket, for requests through ASGI, and labeled answers in its ledger."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -16,13 +16,12 @@ from pydantic import SecretStr
 from calibration.calibrators.temperature import softmax
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger import PredictionRow
 from monitoring.recording.recorder import Recorder
 from serving.deployment.loaded_models import LoadedModels
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
 from serving.settings import Settings
-from tests.builders.answers import NOW_NS, SECOND_NS
+from tests.builders.answers import draw, row_of
 from tests.builders.processes import PATIENCE_S
 
 PAGE = {"accept": "text/html"}
@@ -53,6 +52,12 @@ class Running:
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def ledger_rows(folder: Path, sql: str) -> list[Any]:
+    """What the ledger in a folder holds."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as opened:
+        return opened.execute(sql).fetchall()
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
@@ -101,31 +106,15 @@ def record_labeled(
     """
     rng = np.random.default_rng(seed)
     honest = rng.normal(0, 3.0, (count, len(classes)))
-    truth = (softmax(honest).cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
+    truth = draw(rng, softmax(honest))
     rows = [
-        _row(first + number, watched_version_id, each)._replace(tags=tags)
-        for number, each in enumerate(softmax(sharpness * honest).astype("<f4"))
+        row_of(first + number, p, watched_version_id=watched_version_id, tags=tags)
+        for number, p in enumerate(softmax(sharpness * honest))
     ]
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
     recorder.record(rows, heard.put)
     assert heard.get(timeout=PATIENCE_S) is None
-    items = [
-        FeedbackItem(classes[index], row.prediction_id)
-        for index, row in zip(truth, rows, strict=True)
-    ]
+    pairs = zip(truth, rows, strict=True)
+    items = [FeedbackItem(classes[true], row.prediction_id) for true, row in pairs]
     recorder.feedback(items).result(timeout=PATIENCE_S)
     return [row.prediction_id for row in rows]
-
-
-def _row(number: int, watched_version_id: int, probabilities: np.ndarray) -> PredictionRow:
-    best = int(probabilities.argmax())
-    served_at = NOW_NS + number * SECOND_NS
-    return PredictionRow(
-        uuid4().bytes,
-        watched_version_id,
-        None,
-        best,
-        float(probabilities[best]),
-        probabilities.tobytes(),
-        served_at,
-    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
-from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, prediction_id
+from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import MonitoredModel
 
 START_NS = NOW_NS - 60 * DAY_NS
@@ -65,36 +65,20 @@ def send(
 
 
 def _rows(given: Stream, index: np.ndarray, *, tags: bool) -> list[PredictionRow]:
+    answers = zip(given.confidence[index].tolist(), given.predicted[index].tolist(), strict=True)
     return [
-        PredictionRow(
-            _id(given, int(i)),
-            1,
-            None,
-            int(given.predicted[i]),
-            float(given.confidence[i]),
-            _probabilities(given, int(i)),
-            _at_ns(given, int(i)),
+        make_row(i, confidence=confidence, predicted=k, served_at_ns=_at_ns(given, i))._replace(
             tags=json.dumps({"site": f"S{given.site[i]}"}) if tags else None,
             audit=0.25 if given.drawn[i] else None,
         )
-        for i in index
+        for i, (confidence, k) in zip(index.tolist(), answers, strict=True)
     ]
 
 
 def _labels(given: Stream, index: np.ndarray) -> list[FeedbackItem]:
     true = np.where(given.right, given.predicted, 1 - given.predicted)
-    return [FeedbackItem(CLASSES[true[i]], _id(given, int(i))) for i in index]
+    return [label(i, CLASSES[true[i]], at_ns=_at_ns(given, i)) for i in index.tolist()]
 
 
 def _at_ns(given: Stream, i: int) -> int:
     return START_NS + int(given.day[i]) * DAY_NS + i * 1_000_000
-
-
-def _id(given: Stream, i: int) -> bytes:
-    return prediction_id(i, at_ns=_at_ns(given, i))
-
-
-def _probabilities(given: Stream, i: int) -> bytes:
-    row = np.full(2, 1 - given.confidence[i], dtype="<f4")
-    row[given.predicted[i]] = given.confidence[i]
-    return row.tobytes()

@@ -33,9 +33,8 @@ def test_no_password_has_a_default() -> None:
     text = (ROOT / "compose.yaml").read_text()
     assert re.findall(r"\$\{(?!POSTGRES_PASSWORD:\?|MODELS:-models\})[^}]*\}", text) == []
     grafana = SERVICES["grafana"]["environment"]
-    assert (
-        grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
-    )  # else it is admin, admin
+    # else it is admin, admin
+    assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
@@ -112,7 +111,8 @@ def test_the_page_says_where_the_console_can_act_and_how_to_change_it() -> None:
     override = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["services"]
     (mount,) = override["monitor"]["volumes"]
     assert override.keys() == {"monitor"}
+    # to write
     assert [mount] == yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["demo"][
         "volumes"
-    ]  # to write
+    ]
     assert mount.endswith(f":{image_environment()['CANDOR_STORE']}")

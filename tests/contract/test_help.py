@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from candor.command_line import GROUPS, app
+from tests.builders.processes import candor_here
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,11 +34,8 @@ def shown() -> dict[tuple[str, ...], str]:
     """What `--help` prints for each verb, without frames and line breaks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.rich_utils.MAX_WIDTH", 100)
-        runner = CliRunner()
-        return {
-            words: " ".join(runner.invoke(app, [*words, "--help"]).stdout.replace("│", " ").split())
-            for words in VERBS
-        }
+        said = {words: candor_here(*words, "--help").stdout for words in VERBS}
+    return {words: " ".join(each.replace("│", " ").split()) for words, each in said.items()}
 
 
 def test_each_verb_has_an_example_that_exists(shown: dict[tuple[str, ...], str]) -> None:
@@ -78,8 +75,8 @@ def test_help_names_no_page_that_only_the_site_fills(shown: dict[tuple[str, ...]
 
 
 def test_the_release_and_the_completion_are_offered() -> None:
-    assert re.fullmatch(r"candor \S+\n", CliRunner().invoke(app, ["--version"]).stdout)
-    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).stdout
+    assert re.fullmatch(r"candor \S+\n", candor_here("--version").stdout)
+    assert "--install-completion" in candor_here("--help").stdout
     assert sum(map(len, GROUPS.values())) < len(VERBS)
 
 

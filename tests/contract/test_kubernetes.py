@@ -56,9 +56,8 @@ def test_the_runtime_of_kserve_is_a_sound_pod() -> None:
         KUBERNETES,
         strict=True,
     )
-    assert [each["name"] for each in spec["containers"]] == [
-        "kserve-container"
-    ]  # where KServe mounts the store
+    # where KServe mounts the store
+    assert [each["name"] for each in spec["containers"]] == ["kserve-container"]
     service = find("InferenceService", "chest", of="kserve")["spec"]["predictor"]["model"]
     assert service["runtime"] == "candor"
     assert service["modelFormat"]["name"] in {
@@ -161,9 +160,8 @@ def test_the_autoscaler_asks_for_a_metric_that_is_exported() -> None:
     assert name in sample_names()
     assert rule["seriesQuery"].startswith(f"{name}{{")
     milliseconds = re.fullmatch(r"(\d+)m", metric["pods"]["target"]["averageValue"])
-    assert (
-        int(milliseconds[1]) / 1000 < LEAST_DEADLINE_S
-    )  # more replicas before requests are refused
+    # more replicas before requests are refused
+    assert int(milliseconds[1]) / 1000 < LEAST_DEADLINE_S
     given = {
         "<<.GroupBy>>": "pod",
         "<<.Series>>": name,

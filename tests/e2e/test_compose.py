@@ -77,9 +77,8 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
         "<<.LabelMatchers>>": 'job="candor"',
     }
     query = reduce(lambda text, pair: text.replace(*pair), given.items(), rule["metricsQuery"])
-    (wait,) = composition.query(
-        query
-    )  # what the autoscaler would see: of the server, not of the monitor
+    # what the autoscaler would see: of the server, not of the monitor
+    (wait,) = composition.query(query)
     assert wait["metric"]["instance"] == composition.url("candor").removeprefix("http://")
     assert 0 <= float(wait["value"][1]) < 60
     page = httpx.get(f"{composition.url('monitor')}/models/digits/report/page")

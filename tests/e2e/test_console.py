@@ -13,7 +13,7 @@ from model_store.lifecycle.canary import start_canary
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from tests.builders.browser import open_page
-from tests.builders.bundles import MakeBundle, Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
@@ -30,7 +30,7 @@ DROP = """
 
 
 @pytest.fixture
-def images(tmp_path: Path, png: Png) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     names = {
         "first.png": png(1),
         "second.png": png(2),
@@ -43,7 +43,7 @@ def images(tmp_path: Path, png: Png) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def trying(
-    start_shared: Start, published_once: Store, tmp_path_factory: pytest.TempPathFactory, png: Png
+    start_shared: Start, published_once: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Server:
     """Its model has samples, and no answer in the ledger."""
     folder = tmp_path_factory.mktemp("trying") / "store"
@@ -127,7 +127,7 @@ def test_the_wheel_zooms_where_the_pointer_is(
 
 
 def test_an_image_is_dropped_and_labels_change_what_is_said(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     server = start(tiny_store)
     answers = [server.predict(png(1)).json() for _ in range(40)]
@@ -145,7 +145,7 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
 
 
 def test_answers_are_labeled_blind_and_by_keyboard(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     server = start(tiny_store)
     answers = {
@@ -192,10 +192,8 @@ def test_every_page_is_accessible_and_fits(
     tiny_store: Store,
     browser: Browser,
     images: list[Path],
-    png: Png,
-    make_bundle: MakeBundle,
 ) -> None:
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     start_canary(tiny_store, "tiny", 2, mode="share", share=0.0)
     server = start(tiny_store)
     answers = [server.predict(png(seed)).json() for seed in range(31)]
@@ -246,9 +244,8 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
         expect(viewer).to_contain_text("the model has answered already")
         before = grays(page)
         assert (before[0], before[-1]) == (0, 255)
-        assert (
-            14 < sum(20 < each < 235 for each in before) < 20
-        )  # 400 of 2,000 values are neither black nor white
+        # 400 of 2,000 values are neither black nor white
+        assert 14 < sum(20 < each < 235 for each in before) < 20
         viewer.get_by_label("Width of the window").focus()
         page.keyboard.press("End")
         expect(viewer.locator("output").nth(1)).to_have_text("4,000")

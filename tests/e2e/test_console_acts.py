@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import label_answers, open_page, sign_in
-from tests.builders.bundles import MakeBundle, Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
@@ -26,11 +26,11 @@ def press(page: Page, name: str, why: str) -> None:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
-    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
+    start: Start, tiny_store: Store, browser: Browser, script: bool
 ) -> None:
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
-    label_answers(server, png, count=240)
+    label_answers(server, count=240)
     with open_page(browser, script=script) as page:
         sign_in(page, server, "a-token-for-everything")
         page.goto(f"{server.url}/versions/tiny")
@@ -73,9 +73,9 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
 
 
 def test_a_reader_is_offered_nothing_that_is_then_refused(
-    start: Start, tiny_store: Store, browser: Browser, make_bundle: MakeBundle
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     server = start(tiny_store, tokens=TOKENS)
     with open_page(browser) as page:
         sign_in(page, server, "a-token-for-reading")
@@ -108,12 +108,14 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
 
 
 def test_no_form_acts_for_a_page_of_another_site(
-    start: Start, tiny_store: Store, browser: Browser, png: Png, make_bundle: MakeBundle
+    start: Start,
+    tiny_store: Store,
+    browser: Browser,
 ) -> None:
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     server = start(tiny_store, tokens=TOKENS)
     server.client.headers["authorization"] = "Bearer a-token-for-everything"
-    label_answers(server, png, count=120)
+    label_answers(server, count=120)
     before = server.client.get("/models/tiny/report/history").json()
     with open_page(browser) as page:
         sign_in(page, server, "a-token-for-everything")
@@ -121,9 +123,8 @@ def test_no_form_acts_for_a_page_of_another_site(
         publication = page.locator("form[method=post]").evaluate(
             "(form) => Object.fromEntries(new FormData(form)) "
         )
-        page.goto(
-            f"http://localhost:{server.port}/healthz"
-        )  # another site than 127.0.0.1, on which the session is
+        # another site than 127.0.0.1, on which the session is
+        page.goto(f"http://localhost:{server.port}/healthz")
         for path, fields in (
             ("/recalibrate/tiny", publication | {"why": "x"}),
             ("/versions/tiny", {"action": "promote", "version": "2", "why": "x"}),
@@ -152,9 +153,9 @@ def unfold(page: Page, address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def labeled(start_shared: Start, published_once: Store, png: Png) -> Server:
+def labeled(start_shared: Start, published_once: Store) -> Server:
     server = start_shared(published_once)
-    label_answers(server, png, count=60)
+    label_answers(server, count=60)
     return server
 
 
@@ -182,9 +183,11 @@ def test_charts_and_tables_are_downloaded_by_links(
 
 
 def test_a_page_renews_what_changed_and_keeps_what_is_typed(
-    start: Start, tiny_store: Store, browser: Browser, png: Png, make_bundle: MakeBundle
+    start: Start,
+    tiny_store: Store,
+    browser: Browser,
 ) -> None:
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     server = start(tiny_store)
     with open_page(browser) as page:
         page.goto(f"{server.url}/versions/tiny")

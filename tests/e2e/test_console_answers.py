@@ -7,7 +7,7 @@ from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from serving.pages.answers import SHOWN
 from tests.builders.browser import assert_accessible, label_answers, open_page
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.servers import Start
 
 
@@ -24,11 +24,11 @@ class Hand:
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
-    start: Start, tiny_store: Store, browser: Browser, png: Png, script: bool
+    start: Start, tiny_store: Store, browser: Browser, script: bool
 ) -> None:
     link = "https://pacs.example/?id={prediction_id}"
     server = start(tiny_store, image_link=link, keep_pictures_days="1")
-    label_answers(server, png, count=60)
+    label_answers(server, count=60)
     with open_page(browser, script=script) as page:
         page.goto(f"{server.url}/models/tiny/report/page")
         page.get_by_role("link", name="Answers", exact=True).click()
@@ -54,10 +54,10 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
 
 
 def test_answers_fit_two_screens_and_have_no_barrier(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     server = start(tiny_store, keep_pictures_days="1")
-    label_answers(server, png, count=30)
+    label_answers(server, count=30)
     for width in (390, 1280, 2560):
         with open_page(browser, width=width) as page:
             page.goto(f"{server.url}/models/tiny/answers/page")
@@ -69,7 +69,7 @@ def test_answers_fit_two_screens_and_have_no_barrier(
 
 
 def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     write_samples(tiny_store.storage, "tiny", [Sample("one", png(1))])
     server, hand = start(tiny_store), Hand()
@@ -82,10 +82,10 @@ def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
 
 
 def test_an_engineer_needs_six_clicks_from_the_alarm_to_a_canary(
-    start: Start, tiny_store: Store, browser: Browser, png: Png
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     server, hand = start(tiny_store), Hand()
-    label_answers(server, png, count=240)
+    label_answers(server, count=240)
     with open_page(browser) as page:
         page.goto(server.url)
         hand.click(page.get_by_role("link", name="tiny", exact=True))

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import label_answers, open_page, sign_in
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import Process, wait_until
 
 TOKENS = (
@@ -54,14 +54,14 @@ def reach(page: Page, name: str) -> None:
 
 
 def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone(
-    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Png
+    start_process: Callable[..., Process], tiny_store: Store, browser: Browser
 ) -> None:
     server, monitor = (
         start_process("serve", monitor="apart", tokens=TOKENS),
         start_process("monitor", tokens=TOKENS),
     )
     server.await_ready()
-    label_answers(server, png, count=ANSWERS, monitor=monitor, headers=ADMIN)
+    label_answers(server, count=ANSWERS, monitor=monitor, headers=ADMIN)
     with open_page(browser) as page:
         sign_in(page, monitor, "a-token-for-everything")
         page.goto(f"{monitor.url}/versions/tiny")
@@ -93,14 +93,14 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
 
 
 def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
-    start_process: Callable[..., Process], tiny_store: Store, browser: Browser, png: Png
+    start_process: Callable[..., Process], tiny_store: Store, browser: Browser
 ) -> None:
     server, monitor = (
         start_process("serve", monitor="apart", tokens=TOKENS),
         start_process("monitor", tokens=TOKENS),
     )
     server.await_ready()
-    label_answers(server, png, count=ANSWERS, monitor=monitor, headers=ADMIN, wrong=True)
+    label_answers(server, count=ANSWERS, monitor=monitor, headers=ADMIN, wrong=True)
     with open_page(browser) as page:
         page.goto(f"{monitor.url}/versions/tiny")
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()  # 401
@@ -130,7 +130,7 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
 
 
 def test_times_are_in_the_zone_of_the_browser_or_in_the_one_that_was_chosen(
-    start_process: Callable[..., Process], browser: Browser, png: Png
+    start_process: Callable[..., Process], browser: Browser
 ) -> None:
     server = start_process("serve")
     server.await_ready()

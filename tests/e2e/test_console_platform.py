@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
 from tests.builders.browser import open_page
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
@@ -66,7 +66,7 @@ SMALLEST = """
 
 
 @pytest.fixture
-def server(start: Start, tiny_store: Store, png: Png) -> Server:
+def server(start: Start, tiny_store: Store) -> Server:
     """A server whose model has answers, labels, and a class diagram."""
     started = start(tiny_store)
     answers = [started.predict(png(seed)).json() for seed in range(40)]
@@ -107,7 +107,7 @@ def test_text_is_never_small_and_nothing_is_cut_off(server: Server, browser: Bro
 
 
 def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
-    server: Server, browser: Browser, tmp_path: Any, png: Png
+    server: Server, browser: Browser, tmp_path: Any
 ) -> None:
     (tmp_path / "a.png").write_bytes(png(1))
     with open_page(browser) as page:

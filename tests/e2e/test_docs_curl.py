@@ -3,16 +3,14 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Start
@@ -31,13 +29,16 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def url(tmp_path: Path, start: Start, make_bundle: Callable[..., Bundle], png: Png) -> str:
+def url(
+    tmp_path: Path,
+    start: Start,
+) -> str:
     """A server of the model that the page speaks of; the image that it sends lies in the current
     folder.
     """
     store = Store(tmp_path / "store")
     classes = ("normal", "pneumonia")
-    store.publish("pneumoniamnist", partial(make_bundle, name="pneumoniamnist", classes=classes))
+    store.publish("pneumoniamnist", partial(build_bundle, name="pneumoniamnist", classes=classes))
     store.promote("pneumoniamnist", 1)
     (tmp_path / "x-ray.png").write_bytes(png())
     (tmp_path / "loop.dcm").write_bytes(

@@ -3,15 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Start
@@ -21,10 +19,11 @@ PAGE = ROOT / "docs" / "how-to" / "python-client.md"
 
 
 def test_the_program_of_the_page_works(
-    tmp_path: Path, start: Start, make_bundle: Callable[..., Bundle], png: Png
+    tmp_path: Path,
+    start: Start,
 ) -> None:
     store = Store(tmp_path / "store")
-    store.publish("chest", partial(make_bundle, name="chest", classes=("normal", "pneumonia")))
+    store.publish("chest", partial(build_bundle, name="chest", classes=("normal", "pneumonia")))
     store.promote("chest", 1)
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "one.png").write_bytes(png())

@@ -16,7 +16,7 @@ import pytest
 
 from model_store.store.store import Store
 from serving.client import Client
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 from tests.release.source import copy_source
@@ -24,9 +24,8 @@ from tests.release.source import copy_source
 pytestmark = pytest.mark.nightly
 
 PACKAGES = {"calibration", "candor", "model_store", "monitoring", "serving", "training"}
-ALONE = {
-    name: value for name, value in os.environ.items() if name != "PYTHONPATH"
-}  # which may name a checkout
+# which may name a checkout
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 ADDRESS, REVISION = "https://forge.example/somebody/candor", "v1"
@@ -98,7 +97,7 @@ def test_no_torch_came_along(environment: Path) -> None:
     assert "No module named 'torch'" in found.stderr
 
 
-def test_serves_labels_and_reports(environment: Path, url: str, png: Png, tmp_path: Path) -> None:
+def test_serves_labels_and_reports(environment: Path, url: str, tmp_path: Path) -> None:
     with Client(url) as client:
         wait_until(client.ready)
         answer = client.predict(png(), model="tiny")

@@ -4,24 +4,20 @@ elsewhere.
 
 import json
 import subprocess
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store, open_store
 from serving.client import Client
-from tests.builders.bundles import Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import dicom
 from tests.builders.object_store import free_port, object_store
-from tests.builders.processes import wait_until
+from tests.builders.processes import candor_here, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,14 +25,14 @@ pytestmark = [pytest.mark.nightly, needs("serving")]
 
 
 def test_it_serves_signed_versions_of_a_store_on_s3(
-    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Png, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with object_store() as s3:
         for name, value in s3.variables.items():
             monkeypatch.setenv(name, value)
         store = open_store(f"s3://{s3.bucket}/models", cache=tmp_path / "cache")
         for seed in range(2):
-            store.publish("tiny", partial(make_bundle, seed=seed))
+            store.publish("tiny", partial(build_bundle, seed=seed))
         sign(store, tmp_path, "tiny", 1)
         for version in (2, 1):
             store.promote("tiny", version)
@@ -112,15 +108,6 @@ def sign(store: Store, folder: Path, model: str, version: int) -> None:
     subprocess.run(
         ["openssl", "ec", "-in", key, "-pubout", "-out", folder / "signing.pub"], check=True
     )
-    command = [
-        "models",
-        "sign",
-        model,
-        str(version),
-        "--key",
-        str(key),
-        "--store",
-        str(store.address),
-    ]
-    done = CliRunner().invoke(app, command)
+    at = ("--key", key, "--store", store.address)
+    done = candor_here("models", "sign", model, version, *at)
     assert done.exit_code == 0, done.output

@@ -9,11 +9,9 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from tests.builders.bundles import encode, picture
-from tests.builders.processes import wait_until
+from tests.builders.processes import candor_here, wait_until
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.nightly
@@ -72,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for file in (*(f"{name}.onnx" for name in makers), "weights.bin"):
         options = ["--architecture", "torchvision/densenet121", "--crop-from", "224x224"]
         command = ["import", str(root / file), *said]
-        done = CliRunner().invoke(app, command + (pixels if "onnx" in file else options))
+        done = candor_here(*(command + (pixels if "onnx" in file else options)))
         assert done.exit_code == 0, (file, done.output, done.exception)
         assert json.loads(done.stdout)["max_difference"] < LIMIT
     running = Server(root / "models", root)

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
-from tests.builders.processes import wait_until
+from tests.builders.processes import candor_here, wait_until
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.nightly
@@ -40,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             str(root / "models"),
             "--json",
         ]
-        done = CliRunner().invoke(app, [*command, *names, *said["options"]])
+        done = candor_here(*command, *names, *said["options"])
         assert done.exit_code == 0, (name, done.output, done.exception)
     running = Server(root / "models", root)
     wait_until(

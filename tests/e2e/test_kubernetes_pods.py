@@ -18,7 +18,7 @@ from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import label_current, prediction
 from monitoring.maintenance import recount
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.manifests import PodProcess, find
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
@@ -126,7 +126,7 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
 
 
 @pytest.mark.nightly
-def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, png: Png) -> None:
+def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet) -> None:
     leader = wait_until(fleet.leader, "one leader")
     stop = threading.Event()
     clients = [
@@ -156,9 +156,8 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, pn
     before = len(fleet.labeled)
     wait_until(lambda: len(fleet.labeled) > before + 15, "answers and labels from everybody")
     rolled = fleet.servers.pods[1]
-    assert (
-        rolled.stop() == 0
-    )  # a rolling update: admitted requests are answered, then it ends by itself
+    # a rolling update: admitted requests are answered, then it ends by itself
+    assert rolled.stop() == 0
     stop.set()
     for client in clients:
         client.join(PATIENCE_S)

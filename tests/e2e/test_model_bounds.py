@@ -19,6 +19,7 @@ from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, Start
 from tests.builders.triggered import KINDS, harmless, publish_triggered, trigger
 
+QUEUE = 'candor_queue_length{model="bad",version="1"}'
 MOST_MB = 1000  # more than before, while an Expand asks for six times as much
 NIGHTLY = [
     pytest.param(kind, marks=pytest.mark.nightly) for kind in ("Expand", "If", "NonMaxSuppression")
@@ -60,9 +61,10 @@ def test_one_picture_stops_its_version_alone(
         )
         for image in (trigger(), harmless(), harmless())
     ]
-    for thread in waiting:
+    waiting[0].start()
+    wait_until(lambda: f"{QUEUE} 1.0" in server.metrics(), "a batch of the trigger alone")
+    for thread in waiting[1:]:
         thread.start()
-        time.sleep(0.2)  # the first one is in a batch of its own
     answered, most_mb, begun_s = 0, 0.0, time.monotonic()
     while any(thread.is_alive() for thread in waiting):
         assert server.predict(harmless()).status_code == 200

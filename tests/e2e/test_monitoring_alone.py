@@ -18,7 +18,7 @@ from monitoring.drift import watch
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.maintenance import recount
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, Process, wait_until
 
@@ -43,9 +43,7 @@ def site(
         process.stop()
 
 
-def test_the_leader_is_killed_while_labels_come(
-    site: tuple[str, Callable[..., Process]], png: Png
-) -> None:
+def test_the_leader_is_killed_while_labels_come(site: tuple[str, Callable[..., Process]]) -> None:
     url, start = site
     server = start("serve", monitor="apart")
     monitors = [start("monitor"), start("monitor")]

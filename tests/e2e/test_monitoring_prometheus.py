@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import monitoring
 from calibration.bins import BinSums
 from model_store.store.store import Store
-from tests.builders.bundles import Png, publish_tiny
+from tests.builders.bundles import png, publish_tiny
 from tests.builders.processes import PATIENCE_S, Process, candor_here, free_port, wait_until
 from tests.builders.prometheus import Program, asked, hurried
 
@@ -141,7 +141,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     opened.close()
 
 
-def serve_and_label(scene: Scene, png: Png, *, images: int) -> None:
+def serve_and_label(scene: Scene, *, images: int) -> None:
     """Images to both replicas in turn, labels to either, also for the other's answers: every second
     one is wrong.
     """
@@ -164,14 +164,14 @@ def serve_and_label(scene: Scene, png: Png, *, images: int) -> None:
         client.post(f"{scene.replicas[0]}/predictions/tiny", content=b"no image")
 
 
-def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png: Png) -> None:
+def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene) -> None:
     # Every series was scraped at zero before anything happens.
     labels = "sum(candor_feedback_total)"
     wait_until(
         lambda: [each["value"][1] for each in scene.query(labels)] == ["0"], "the first scrapes"
     )
     wait_until(lambda: len(scene.query("up == 1")) == 2, "both replicas scraped")
-    serve_and_label(scene, png, images=240)
+    serve_and_label(scene, images=240)
     (page, *_) = wait_until(
         lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "firing"), "the page"
     )
@@ -294,9 +294,7 @@ def test_requests_that_fail_without_a_ledger_make_one_page(tmp_path: Path) -> No
         manager.stop()
 
 
-def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
-    scene: Scene, png: Png
-) -> None:
+def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(scene: Scene) -> None:
     rng = np.random.default_rng(11)
     sent = itertools.count()
 
@@ -330,18 +328,17 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
         assert {each["status"] for each in answer.json()} == {"corrected", "unchanged"}
 
     first = log("retina", 1, 577, replica=0)
-    serve_and_label(scene, png, images=60)
+    serve_and_label(scene, images=60)
     relabel(first[:300], replica=1)
     relabel(first[:300], replica=0)
     wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
     scene.restart_first()
-    more = log(
-        "retina", 1, 1_400, replica=0
-    )  # more than before the restart, and sent before the first read
+    # more than before the restart, and sent before the first read
+    more = log("retina", 1, 1_400, replica=0)
     second = log("retina", 2, 423, replica=1)
     relabel(more[::2] + second + first[::3], replica=0)
     log("lung", 7, 100, replica=0)
-    serve_and_label(scene, png, images=30)
+    serve_and_label(scene, images=30)
     wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
     counted, truth = increases(scene), summed_by_sql(scene)
     assert (

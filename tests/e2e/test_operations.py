@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import candor, candor_here, wait_until
 from tests.builders.servers import Server, Start
@@ -23,7 +23,7 @@ def labeled(server: Server, ids: list[str]) -> list[str]:
 
 
 def test_a_backup_comes_back_and_what_was_there_is_kept(
-    start: Start, tiny_store: Store, tmp_path: Path, png: Png
+    start: Start, tiny_store: Store, tmp_path: Path
 ) -> None:
     url, copy = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "copy.db"
     server = start(tiny_store, ledger=url)
@@ -56,7 +56,7 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
 
 
 def test_postgresql_is_dumped_and_restored_by_its_own_tools(
-    start: Start, tiny_store: Store, postgres: Cluster, png: Png
+    start: Start, tiny_store: Store, postgres: Cluster
 ) -> None:
     url, empty = postgres.make_database(), postgres.make_database("restored")
     plain, target = (each.replace("postgresql+psycopg", "postgresql") for each in (url, empty))
@@ -78,7 +78,7 @@ def test_postgresql_is_dumped_and_restored_by_its_own_tools(
 
 
 def test_tokens_are_rotated_while_requests_go_on(
-    start: Start, tiny_store: Store, tmp_path: Path, png: Png
+    start: Start, tiny_store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"{OLD} admin gateway\n")
@@ -90,9 +90,8 @@ def test_tokens_are_rotated_while_requests_go_on(
     assert (status(OLD), status(NEW)) == (200, 401)
     server.client.post("/sign-in", data={"token": OLD}, follow_redirects=False)
     assert server.client.get("/metrics").status_code == 200  # by the cookie
-    file.write_text(
-        ""
-    )  # an editor that is not done, or a mistake: nobody more is let in, nobody is locked out
+    # an editor that is not done, or a mistake: nobody more is let in, nobody is locked out
+    file.write_text("")
     wait_until(lambda: "the tokens stay as they were" in server.log())
     assert (status(OLD), status(NEW)) == (200, 401)
     file.write_text(f"{OLD} admin gateway\n{NEW} admin gateway-2\n")

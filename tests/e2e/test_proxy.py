@@ -25,7 +25,7 @@ import pytest
 from open_inference.grpc import protocol
 
 from serving.client import Client
-from tests.builders.bundles import Png, publish_tiny
+from tests.builders.bundles import png, publish_tiny
 from tests.builders.dicoms import dicom
 from tests.builders.manifests import ROOT
 from tests.builders.processes import PATIENCE_S, free_port, wait_until
@@ -147,9 +147,7 @@ def test_large_bodies_pass_and_what_is_too_large_is_said_by_the_server(proxy: Pr
     assert (refused.status_code, refused.json()["error"]) == (413, "body_too_large")
 
 
-def test_labels_are_recorded_while_their_table_comes(
-    proxy: Proxy, png: Png, tmp_path: Path
-) -> None:
+def test_labels_are_recorded_while_their_table_comes(proxy: Proxy, tmp_path: Path) -> None:
     answer = proxy.client.post("/predictions/tiny", content=png()).json()
     label = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["predicted"]})
     unknown = label.replace(answer["prediction_id"], ABSENT)
@@ -176,7 +174,7 @@ def test_labels_are_recorded_while_their_table_comes(
     ("number", "survived"), [(SIGTERM, ()), (SIGKILL, httpx.RemoteProtocolError)]
 )
 def test_no_request_fails_while_a_server_ends_and_none_is_recorded_twice(
-    proxy: Proxy, servers: list[Server], png: Png, tmp_path: Path, number: int, survived: Any
+    proxy: Proxy, servers: list[Server], tmp_path: Path, number: int, survived: Any
 ) -> None:
     """The proxy closes the connection of a request whose server was killed; its caller repeats it."""
     client = Client(proxy.url, token=TOKEN, transport=httpx.HTTPTransport(verify=proxy.context))

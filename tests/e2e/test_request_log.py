@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import Process, wait_until
 from tests.builders.servers import Start
 from tests.e2e.test_serving_secrets import one_stream
@@ -16,7 +16,7 @@ from tests.e2e.test_serving_secrets import one_stream
 ID = "X-Request-Id"
 
 
-def test_the_id_of_a_request_is_in_every_answer(start: Start, tiny_store: Store, png: Png) -> None:
+def test_the_id_of_a_request_is_in_every_answer(start: Start, tiny_store: Store) -> None:
     server = start(tiny_store)
     assert server.predict(png(), **{ID: "scan-1"}).headers[ID] == "scan-1"
     assert ID not in server.predict(png()).headers
@@ -29,9 +29,7 @@ def test_the_id_of_a_request_is_in_every_answer(start: Start, tiny_store: Store,
     assert '"message": "request"' not in server.log()
 
 
-def test_a_request_is_a_line_and_a_trace_with_its_stages(
-    tiny_store: Store, png: Png, tmp_path: Path
-) -> None:
+def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_path: Path) -> None:
     otel = {"TRACES": "console", "METRICS": "none", "LOGS": "none"}
     process = Process(
         "serve",

@@ -5,15 +5,14 @@ in the metrics that alerts read.
 import json
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from model_store.store.store import Store
+from tests.builders.bundles import build_bundle
 from tests.builders.processes import candor_here, free_port, wait_until
 from tests.builders.servers import Server, Start
 
@@ -23,14 +22,12 @@ def roles(server: Server) -> list[float]:
     return [server.metric(f"candor_model_{name}_version") for name in names]
 
 
-def test_wait_says_what_each_server_serves(
-    start: Start, tiny_store: Store, make_bundle: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_wait_says_what_each_server_serves(start: Start, tiny_store: Store, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     good, strict = start(tiny_store), start(tiny_store, ready=False, require_signature=str(key))
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     promote = ("promote", "tiny", 2, "--store", tiny_store.root, "--ledger", ledger, "--wait")
     done = candor_here(*promote, "--url", good.url, "--json")

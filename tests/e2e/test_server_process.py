@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +13,17 @@ import pytest
 import candor
 from candor import server_process
 from candor.verbs import Refused
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import environment, wait_until
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
+def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "store")
-    store.publish("chest", partial(make_bundle, name="chest"))
+    store.publish("chest", partial(build_bundle, name="chest"))
     store.promote("chest", 1)
     return store
 
@@ -37,7 +35,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_it_answers_and_ends_with_its_block(store: Store, png: Png) -> None:
+def test_it_answers_and_ends_with_its_block(store: Store) -> None:
     (store.root / "one.png").write_bytes(png())
     with candor.serve(store=store.root, ledger="off") as server:
         answer = server.predict(store.root / "one.png")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.bundles import Png, publish_tiny
+from tests.builders.bundles import png, publish_tiny
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
@@ -86,9 +86,7 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + image
 
 
-def test_slow_heads_and_silent_connections_end_and_others_are_answered(
-    hasty: Abused, png: Png
-) -> None:
+def test_slow_heads_and_silent_connections_end_and_others_are_answered(hasty: Abused) -> None:
     with hasty.connect() as slow, hasty.connect() as silent:
         slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
         assert hasty.answers(png())
@@ -97,7 +95,7 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(
     assert hasty.answers(png())
 
 
-def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Abused, png: Png) -> None:
+def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Abused) -> None:
     answer = server.say(
         b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n"
     )
@@ -119,7 +117,7 @@ UPGRADES = [
 @pytest.mark.parametrize("headers", UPGRADES)
 @pytest.mark.parametrize("pieces", [1, 2, 5])
 def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
-    server: Abused, png: Png, headers: tuple[bytes, ...], pieces: int
+    server: Abused, headers: tuple[bytes, ...], pieces: int
 ) -> None:
     """As `curl --http2` sends it. The body was once ignored, or executed as a request of its
     own.
@@ -148,25 +146,25 @@ def test_a_body_that_looks_like_a_request_is_none(server: Abused) -> None:
     assert b"not_an_image" in answer
 
 
-def test_connect_is_refused(server: Abused, png: Png) -> None:
+def test_connect_is_refused(server: Abused) -> None:
     assert server.say(b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert server.answers(png())
 
 
-def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Abused, png: Png) -> None:
+def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Abused) -> None:
     answer = server.say(post(bytes(20_000_000), b"Connection: close"), close_writing=True)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"body_too_large" in answer
     assert server.answers(png())
 
 
-def test_a_body_longer_than_it_says_ends_the_connection(server: Abused, png: Png) -> None:
+def test_a_body_longer_than_it_says_ends_the_connection(server: Abused) -> None:
     answer = server.say(post(png() + b"\x00rubbish", length=len(png())))
     assert answer.count(b"HTTP/1.1 200 ") <= 1
     assert server.answers(png())
 
 
-def test_pipelined_requests_are_answered_in_order(server: Abused, png: Png) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Abused) -> None:
     numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
     last = post(png(), b"X-Request-Id: 20", b"Connection: close")
     answers = server.say(b"".join(numbered) + last).split(b"HTTP/1.1 ")[1:]
@@ -175,7 +173,7 @@ def test_pipelined_requests_are_answered_in_order(server: Abused, png: Png) -> N
     ]
 
 
-def test_chunked_bodies_are_read_and_bounded(server: Abused, png: Png) -> None:
+def test_chunked_bodies_are_read_and_bounded(server: Abused) -> None:
     head = (
         b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: "
         b"close\r\n\r\n"
@@ -213,7 +211,7 @@ def test_what_is_no_http_is_told_so(hasty: Abused, rubbish: bytes) -> None:
 
 
 @pytest.mark.parametrize("most", [2_000, pytest.param(10_000, marks=pytest.mark.nightly)])
-def test_thousands_of_idle_connections_cost_little(server: Abused, png: Png, most: int) -> None:
+def test_thousands_of_idle_connections_cost_little(server: Abused, most: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(most, hard - 500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Load, Server
 
@@ -46,7 +46,7 @@ def test_a_session_that_was_ended_opens_no_server_of_its_ledger(
 
 
 def test_wrong_tokens_are_refused_at_a_pace_and_logged_once_a_second(
-    tiny_store: Store, tmp_path: Path, png: Png
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     server = Server(tiny_store.root, tmp_path, **SETTINGS).await_ready()
     codes: list[int] = []

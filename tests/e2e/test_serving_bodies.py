@@ -17,7 +17,7 @@ import pytest
 
 from model_store.store.store import Store
 from serving.settings import Settings
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server
@@ -107,7 +107,7 @@ def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
 
 
 def test_bodies_that_were_announced_and_do_not_come_keep_nobody_waiting(
-    tiny_store: Store, tmp_path: Path, png: Png
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     server = Server(tiny_store.root, tmp_path, body_timeout_s=PATIENCE_S)
     try:

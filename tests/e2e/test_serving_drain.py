@@ -16,14 +16,14 @@ from open_inference.grpc import protocol, service
 from model_store.bundle.bundle import write_bundle
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import Png, build_card
+from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Start, slow_onnx
 
 
 @pytest.mark.parametrize("mode", ["share", "shadow"])
 def test_all_32_are_answered_whatever_way_they_came(
-    start: Start, slow_store: Store, tmp_path: Path, png: Png, mode: Any
+    start: Start, slow_store: Store, tmp_path: Path, mode: Any
 ) -> None:
     card = partial(build_card, classes=("a", "b"), height=96, width=96)
     slow_store.publish(
@@ -80,9 +80,7 @@ def test_all_32_are_answered_whatever_way_they_came(
     assert production >= len(answered)
 
 
-def test_a_second_signal_ends_it_while_requests_wait(
-    start: Start, slow_store: Store, png: Png
-) -> None:
+def test_a_second_signal_ends_it_while_requests_wait(start: Start, slow_store: Store) -> None:
     server = start(slow_store, drain_delay_s="300")
     image = png(size=(96, 96))
     with ThreadPoolExecutor(64) as pool:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png, publish_tiny
+from tests.builders.bundles import png, publish_tiny
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Server, Start
@@ -92,7 +92,7 @@ def head(body: bytes, *lines: str, version: str = "1.1") -> bytes:
     return "\r\n".join([first, HOST, f"Content-Length: {len(body)}", *lines, "", ""]).encode()
 
 
-def small(png: Png) -> bytes:
+def small() -> bytes:
     return head(png()) + png()
 
 
@@ -103,29 +103,30 @@ def probabilities(answer: tuple[int, dict[str, object]]) -> object:
 
 @pytest.mark.parametrize("first", [0, 1, 60_000, 70_000, 1_500_000, -1])
 def test_the_answer_is_the_same_however_the_bytes_come(
-    client: Client, server: Server, radiograph: bytes, png: Png, first: int
+    client: Client, server: Server, radiograph: bytes, first: int
 ) -> None:
     """In pieces that end anywhere, with the next request in the same piece as the end."""
+    # chunked
     expected = server.client.post("/predictions/tiny", content=iter([radiograph])).json()[
         "probabilities"
-    ]  # chunked
+    ]
     client.connection.sendall(head(radiograph) + radiograph[:first])
     time.sleep(0.1)
     for start in range(len(radiograph[:first]), len(radiograph), 900_001):
         piece = radiograph[start : start + 900_001]
         client.connection.sendall(
-            piece + (small(png) if start + len(piece) == len(radiograph) else b"")
+            piece + (small() if start + len(piece) == len(radiograph) else b"")
         )
         time.sleep(0.02)
     assert probabilities(client.answer()) == expected
     assert client.answer()[0] == 200
 
 
-def test_one_connection_carries_many(client: Client, radiograph: bytes, png: Png) -> None:
+def test_one_connection_carries_many(client: Client, radiograph: bytes) -> None:
     for _ in range(5):
         client.connection.sendall(head(radiograph) + radiograph)
         assert client.answer()[0] == 200
-        client.connection.sendall(small(png))
+        client.connection.sendall(small())
         assert client.answer()[0] == 200
         client.connection.sendall(head(bytes(3_000_000)) + bytes(3_000_000))
         assert client.answer()[0] == 415
@@ -152,7 +153,7 @@ def test_a_connection_that_shall_end_ends_after_the_answer(
 
 @pytest.mark.parametrize("arrives", [100, 200_000, 3_000_000])
 def test_a_body_that_stalls_is_refused_in_time_and_the_connection_goes_on(
-    hasty: Server, radiograph: bytes, png: Png, arrives: int
+    hasty: Server, radiograph: bytes, arrives: int
 ) -> None:
     with connected(hasty) as connection:
         client, started_s = Client(connection), time.monotonic()
@@ -160,7 +161,7 @@ def test_a_body_that_stalls_is_refused_in_time_and_the_connection_goes_on(
         status, answer = client.answer()
         assert (status, answer["error"]) == (408, "body_timeout")
         assert time.monotonic() - started_s >= HASTE_S
-        connection.sendall(radiograph[arrives:] + small(png))  # the rest is passed over
+        connection.sendall(radiograph[arrives:] + small())  # the rest is passed over
         assert client.answer()[0] == 200
     wait_until(lambda: hasty.metric("candor_body_memory_bytes") == 0)
 
@@ -192,7 +193,7 @@ def test_connections_that_idle_hold_no_body(hasty: Server, radiograph: bytes) ->
 
 
 def test_the_same_over_tls(
-    tiny_store: Store, start: Start, certificate: Path, radiograph: bytes, png: Png
+    tiny_store: Store, start: Start, certificate: Path, radiograph: bytes
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate))
     context = ssl.create_default_context(cafile=str(certificate))
@@ -206,5 +207,5 @@ def test_the_same_over_tls(
         for _ in range(3):
             connection.sendall(head(radiograph) + radiograph[:100_000])
             time.sleep(0.05)
-            connection.sendall(radiograph[100_000:] + small(png))
+            connection.sendall(radiograph[100_000:] + small())
             assert [client.answer()[0] for _ in range(2)] == [200, 200]

@@ -17,14 +17,14 @@ import psycopg
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, candor, free_port, wait_until
 from tests.builders.servers import Load, Server, Start
 
 
 def test_where_it_is_not_required_answers_go_on_and_are_joined(
-    start: Start, tiny_store: Store, tmp_path: Path, postgres: Cluster, png: Png
+    start: Start, tiny_store: Store, tmp_path: Path, postgres: Cluster
 ) -> None:
     url = postgres.make_database()
     server = start(tiny_store, ledger=url, ledger_required="false", spool=str(tmp_path / "spool"))
@@ -58,7 +58,7 @@ def test_where_it_is_not_required_answers_go_on_and_are_joined(
 
 
 def test_where_it_is_required_answers_are_withheld_meanwhile(
-    start: Start, tiny_store: Store, postgres: Cluster, png: Png
+    start: Start, tiny_store: Store, postgres: Cluster
 ) -> None:
     server = start(tiny_store, ledger=postgres.make_database())
     assert server.predict(png()).status_code == 200
@@ -79,7 +79,7 @@ def test_where_it_is_required_answers_are_withheld_meanwhile(
 
 
 def test_a_start_waits_for_a_database_that_is_coming_up(
-    tiny_store: Store, tmp_path: Path, postgres: Cluster, png: Png
+    tiny_store: Store, tmp_path: Path, postgres: Cluster
 ) -> None:
     url = postgres.make_database()
     postgres.kill()
@@ -123,7 +123,6 @@ def test_a_database_that_stalls_under_load_delays_nobody_beyond_the_deadline(
     tiny_store: Store,
     tmp_path: Path,
     postgres: Cluster,
-    png: Png,
     way: Callable[[Cluster], AbstractContextManager[None]],
     required: bool,
 ) -> None:
@@ -177,7 +176,7 @@ def test_a_database_that_stalls_under_load_delays_nobody_beyond_the_deadline(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_an_unreadable_store_is_one_line(start: Start, tiny_store: Store, png: Png) -> None:
+def test_an_unreadable_store_is_one_line(start: Start, tiny_store: Store) -> None:
     server = start(tiny_store)
     tiny_store.root.chmod(0)
     try:

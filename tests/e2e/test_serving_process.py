@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ import httpx
 
 from benchmarks.serving.exchange import Request, ask_all
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import build_bundle, jpeg, png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Load, Server, Start
 
 
-def test_kill_9_under_load_loses_no_answer_and_no_label(
-    start: Start, tiny_store: Store, png: Png
-) -> None:
+def test_kill_9_under_load_loses_no_answer_and_no_label(start: Start, tiny_store: Store) -> None:
     server = start(tiny_store)
     answered: list[dict[str, str]] = []
     labeled: list[dict[str, str]] = []
@@ -49,11 +46,12 @@ def feedback(server: Server, items: list[dict[str, str]]) -> list[dict[str, Any]
 
 
 def test_switching_back_and_forth_under_load_fails_no_request(
-    start: Start, tiny_store: Store, make_bundle: Callable[..., Any], png: Png
+    start: Start,
+    tiny_store: Store,
 ) -> None:
     server = start(tiny_store)
     for seed in (1, 2):
-        tiny_store.publish("tiny", partial(make_bundle, seed=seed))
+        tiny_store.publish("tiny", partial(build_bundle, seed=seed))
     image = png()
     versions: list[int] = []
     failures: list[int] = []
@@ -74,7 +72,7 @@ def test_switching_back_and_forth_under_load_fails_no_request(
 
 
 def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answered_in_time(
-    start: Start, slow_store: Store, png: Png
+    start: Start, slow_store: Store
 ) -> None:
     server = start(slow_store, deadline_s="0.2", refusal_hold_s="0.1")
     image = png(size=(96, 96))
@@ -101,7 +99,7 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
 
 
 def test_a_burst_of_64_to_an_idle_server_with_default_settings_is_answered(
-    tmp_path: Path, slow_store: Store, jpeg: Callable[..., bytes]
+    tmp_path: Path, slow_store: Store
 ) -> None:
     """Images of the size that goes to a decoding process, and a model that needs over a second for
     all of them.

@@ -16,7 +16,7 @@ import pytest
 
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
 
@@ -88,7 +88,7 @@ def one_stream(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]
     return subprocess.Popen(command, **options | {"stdout": options["stderr"]})
 
 
-def provoke(process: Running, png: Png) -> None:
+def provoke(process: Running) -> None:
     """Ask for everything, with and without a token, and for what is refused."""
     for path in (*PATHS, *OF_MODEL):
         for headers in (BEARER, {}):
@@ -116,7 +116,7 @@ def provoke(process: Running, png: Png) -> None:
 
 @pytest.mark.parametrize("kind", ["serve", "monitor"])
 def test_nothing_that_a_running_process_gives_out_shows_a_secret(
-    kind: str, postgres: Cluster, tiny_store: Store, tmp_path: Path, png: Png
+    kind: str, postgres: Cluster, tiny_store: Store, tmp_path: Path
 ) -> None:
     plain = postgres.make_database()
     ledger = plain.replace("candor@", f"candor:{MARK}@") + f"?password={MARK}"
@@ -126,10 +126,10 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
             wait_until(
                 lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200
             )
-        provoke(process, png)
+        provoke(process)
         postgres.kill()
         try:
-            provoke(process, png)
+            provoke(process)
             away = process.ask("GET", "/reports", headers=BEARER)
             assert away.status_code == 503, away.text
         finally:

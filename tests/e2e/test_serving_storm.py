@@ -9,7 +9,7 @@ from benchmarks.serving.exchange import Request
 from benchmarks.serving.load import Tally
 from benchmarks.serving.storm import drive
 from model_store.store.store import Store
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
@@ -36,7 +36,7 @@ def storm_until_refused(server: Server, request: Request) -> Tally:
 
 
 def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
-    start: Start, slow_store: Store, png: Png
+    start: Start, slow_store: Store
 ) -> None:
     """Some refusals are held, those beyond the limit lose their connection."""
     server = start(slow_store, deadline_s="0.3", refusal_hold_s="0.2", refusal_limit="100")

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from tests.builders.bundles import Png
+from tests.builders.bundles import png
 from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Start
 
@@ -53,9 +53,7 @@ print(json.dumps({
 """
 
 
-def test_tritons_clients_run_unchanged(
-    start: Start, tiny_store: Store, tmp_path: Path, png: Png
-) -> None:
+def test_tritons_clients_run_unchanged(start: Start, tiny_store: Store, tmp_path: Path) -> None:
     server = start(tiny_store, grpc_port="0")
     (tmp_path / "image.png").write_bytes(png())
     spec = tiny_store.read("tiny", 1).card.input

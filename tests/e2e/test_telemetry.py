@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import Png, build_onnx
+from tests.builders.bundles import build_onnx, png
 from tests.builders.processes import PATIENCE_S, candor, wait_until
 from tests.builders.servers import Start
 
@@ -107,7 +107,6 @@ def written(home: Path) -> list[str]:
 def test_nothing_is_written_and_nobody_is_called(
     tiny_store: Store,
     start: Start,
-    png: Png,
     proxies: tuple[Proxy, Proxy],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -79,9 +79,8 @@ def check_newest(*tests: str) -> None:
 
 def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) -> None:
     """Install `packages` and this checkout, and run pytest."""
-    environment.install(
-        "--no-deps", "--requirement", packages
-    )  # resolved already, with lower releases than they say
+    # resolved already, with lower releases than they say
+    environment.install("--no-deps", "--requirement", packages)
     environment.install("--no-deps", "--editable", ROOT)
     environment.run(environment.python, *PYTEST, *arguments, folder=ROOT, PYTHONPATH=str(ROOT))
 

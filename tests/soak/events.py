@@ -42,9 +42,8 @@ def fill_disk(site: Site, rng: random.Random, refused: Refused) -> None:
     cluster = site.cluster
     if cluster is None:
         with contextlib.closing(sqlite3.connect(site.file)) as connection:
-            connection.execute(
-                "PRAGMA wal_checkpoint(TRUNCATE)"
-            )  # else the log has room for seconds
+            # else the log has room for seconds
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     writer, before = site.server_pid if cluster is None else cluster.pid, refused()
     least, most = time.monotonic() + rng.uniform(*FULL_S), time.monotonic() + NOTICED_S
     try:

@@ -20,12 +20,10 @@ _KEPT_BACK = 8  # answers that wait for their label, so that labels come late
 class Book:
     """What the server has said it did; everything here must be in the ledger."""
 
-    answers: dict[str, tuple[str, float]] = field(
-        default_factory=dict
-    )  # prediction id -> label, confidence
-    labels: dict[str, str] = field(
-        default_factory=dict
-    )  # prediction id -> the last label acknowledged
+    # prediction id -> label, confidence
+    answers: dict[str, tuple[str, float]] = field(default_factory=dict)
+    # prediction id -> the last label acknowledged
+    labels: dict[str, str] = field(default_factory=dict)
     failed: int = 0  # requests that were not answered with 200
     wrong: list[str] = field(default_factory=list)  # answers that no event explains
 

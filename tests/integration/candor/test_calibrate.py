@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.classification import MulticlassCalibrationError
-from typer.testing import CliRunner, Result
 
-from candor.command_line import app
+from tests.builders.processes import candor_here
+
+run = partial(candor_here, "calibrate", catch_exceptions=False)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,10 +48,6 @@ def file(digits: Predictions, tmp_path: Path) -> Path:
         rows.writerow([*(f"prob_{k}" for k in range(10)), "label"])
         rows.writerows([*p[i], y[i]] for i in range(len(y)))
     return tmp_path / "digits.csv"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)], catch_exceptions=False)
 
 
 def test_real_predictions_are_measured_as_others_measure_and_calibrated(

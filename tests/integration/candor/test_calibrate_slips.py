@@ -1,20 +1,18 @@
 """`candor calibrate` on files without labels, with slips, or with nothing to improve."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from candor.command_line import app
 from candor.predictions.errors import PredictionsRefused
+from tests.builders.processes import candor_here
+
+run = partial(candor_here, "calibrate", catch_exceptions=False)
 
 CLASSES = ("normal", "pneumonia")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)], catch_exceptions=False)
 
 
 def _table(

@@ -1,24 +1,21 @@
 """The command line, verb by verb, on real bundles and a real ledger."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
 
 from candor import command_line
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
 from monitoring.errors import AuditMissing, RecalibrationRefused
 from monitoring.ledger.database import Ledger
+from tests.builders.bundles import png
 from tests.builders.monitored import record_unsure_answers
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+from tests.builders.processes import candor_here as run
 
 
 def verbs(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
@@ -58,7 +55,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_1(
 
 
 def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
-    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -74,7 +71,7 @@ def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
 
 
 def test_predict_finds_a_model_that_has_the_name_of_its_data(
-    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model is often named after the folder of images from which it was trained."""
     monkeypatch.chdir(tmp_path)
@@ -86,9 +83,7 @@ def test_predict_finds_a_model_that_has_the_name_of_its_data(
     assert (answer["model"], answer["version"]) == ("tiny", 1)
 
 
-def test_predict_finds_a_model_in_the_store(
-    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path
-) -> None:
+def test_predict_finds_a_model_in_the_store(tiny_store: Store, tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(png())
     image, where = tmp_path / "scan.png", ("--store", tiny_store.root)
     by_name = json.loads(run("predict", image, "--model", "tiny", *where, "--json").stdout)

@@ -1,33 +1,29 @@
 """`candor data check` on real trees, and DICOM from there through training to serving."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from candor import command_line
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders import trees
+from tests.builders.processes import candor_here
 from training.datasets import load_dataset
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig, read_record
 from training.runs.export import export
 from training.runs.run import train
 
+check = partial(candor_here, "data", "check")
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache folder of the test's own."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-def check(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(
-        command_line.app, ["data", "check", *(str(each) for each in arguments)]
-    )
 
 
 def plain(root: Path) -> Path:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
 from serving.doctor import installation as checks
 from serving.settings import Settings
+from tests.builders.processes import candor_here
 
 SECRETS = {
     "CANDOR_TOKENS": "a-very-secret-token admin",
@@ -41,7 +40,7 @@ def installation(
     def examine(**settings: str) -> dict[str, tuple[str, str]]:
         for name, value in settings.items():
             monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
-        done = CliRunner().invoke(app, ["doctor", "--json"])
+        done = candor_here("doctor", "--json")
         found = json.loads(done.stdout)
         states = [each["state"] for each in found]
         assert done.exit_code == ("broken" in states)
@@ -91,7 +90,7 @@ def test_a_sound_installation_has_nothing_broken(
         pass
     after = installation()
     assert after["ledger"][0] == after["clock"][0] == "ok"
-    lines = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
+    lines = candor_here("doctor").stdout.splitlines()
     assert all(line.split()[0] in ("ok", "skipped") for line in lines)
 
 
@@ -186,7 +185,7 @@ def test_no_command_repeats_a_secret(
         ["config", "show"],
         ["config", "show", "--json"],
     ):
-        said = CliRunner().invoke(app, words)
+        said = candor_here(*words)
         assert "a-secret" not in said.output
         assert "a-very-secret" not in said.output
 
@@ -198,7 +197,7 @@ def test_every_setting_is_shown_with_its_source_and_meaning(
     file.write_text("postgresql+psycopg://me:a-secret-password@db/x")
     monkeypatch.delenv("CANDOR_LEDGER")
     monkeypatch.setenv("CANDOR_LEDGER_FILE", str(file))
-    shown = json.loads(CliRunner().invoke(app, ["config", "show", "--json"]).stdout)
+    shown = json.loads(candor_here("config", "show", "--json").stdout)
     assert [each["variable"] for each in shown] == [
         f"CANDOR_{name.upper()}" for name in Settings.model_fields
     ]
@@ -210,7 +209,7 @@ def test_every_setting_is_shown_with_its_source_and_meaning(
         "default",
     )
     assert all(each["meaning"] for each in shown)
-    changed = json.loads(CliRunner().invoke(app, ["config", "show", "--changed", "--json"]).stdout)
+    changed = json.loads(candor_here("config", "show", "--changed", "--json").stdout)
     assert {each["variable"] for each in changed} == {
         *("CANDOR_STORE", "CANDOR_PORT", "CANDOR_LEDGER", "CANDOR_LEDGER_FILE")
     }
@@ -240,7 +239,7 @@ def alive() -> Iterator[int]:
 def test_health_asks_where_the_settings_say(installation: Callable[..., Any], alive: int) -> None:
     found = installation(port=str(alive), host="0.0.0.0")
     assert f"Candor answers at 0.0.0.0:{alive}" in found["port"][1]
-    said = CliRunner().invoke(app, ["health"])
+    said = candor_here("health")
     assert (said.exit_code, said.stdout) == (0, f"http://127.0.0.1:{alive}/healthz: alive\n")
-    ready = CliRunner().invoke(app, ["health", "--ready"])
+    ready = candor_here("health", "--ready")
     assert (ready.exit_code, "503" in ready.stderr) == (1, True)

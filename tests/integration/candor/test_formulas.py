@@ -4,18 +4,16 @@ import csv
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle
-from tests.builders.processes import Process
+from tests.builders.bundles import build_bundle, png
+from tests.builders.processes import Process, candor_here
 from training.experiments.table import ResultTable
 
 FORMULA = "=cmd|' /C calc'!A0"
@@ -37,7 +35,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    done = candor_here(*arguments)
     assert done.exit_code == code, (done.output, done.exception)
     return done.output
 
@@ -108,7 +106,7 @@ def test_rejected_rows_are_harmless_and_can_be_sent_again(url: str, tmp_path: Pa
     assert again["request_id"] == "'=1"
 
 
-def test_answers_in_a_table_are_harmless(png: Callable[..., bytes], tmp_path: Path) -> None:
+def test_answers_in_a_table_are_harmless(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store.publish("tiny", partial(build_bundle, classes=tuple(CLASSES[:3])))
     store.promote("tiny", 1)

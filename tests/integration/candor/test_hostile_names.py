@@ -5,19 +5,17 @@ Nothing of a name may be taken for markup or an emoji, and no control character 
 terminal.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from candor import command_line
 from candor.terminal.console import visible
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, encode, picture
+from tests.builders.bundles import build_bundle, encode, picture, png
 from tests.builders.monitored import record_unsure_answers
+from tests.builders.processes import candor_here
 
 CLASSES = (":heart: [red]", "[/] a:b [c]", "\x1b[31mred\u202e")
 TAG = "[bold]:smile:[/bold]"
@@ -25,7 +23,7 @@ TAG = "[bold]:smile:[/bold]"
 
 def said(*arguments: object, code: int = 0) -> str:
     """What a command prints, which never contains a control character."""
-    done = CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+    done = candor_here(*arguments)
     assert done.exit_code == code, (done.output, done.exception)
     assert "\x1b" not in done.output
     assert "\u202e" not in done.output
@@ -67,7 +65,7 @@ def test_what_the_store_and_the_ledger_say(store: Store, ledger: str, tmp_path: 
     assert f"{exported.name}: 150 answers" in said("ledger", "export", exported, "--ledger", ledger)
 
 
-def test_what_predict_says(store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:
+def test_what_predict_says(store: Store, tmp_path: Path) -> None:
     image, broken = tmp_path / "[red]scan:heart:.png", tmp_path / "\x1b[1mbroken\udcff.png"
     image.write_bytes(png())
     broken.write_bytes(b"text")

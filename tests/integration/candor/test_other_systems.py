@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_store.store.store import Store
 from serving.client import Client
+from tests.builders.bundles import jpeg
 from tests.builders.processes import child_pids, runs, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +59,7 @@ def test_windows_gets_one_sentence(tmp_path: Path, verb: str) -> None:
 
 
 def test_a_mac_serves_says_that_bounds_are_weaker_and_leaves_no_process(
-    tiny_store: Store, tmp_path: Path, jpeg: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     options = ["--port", "0", "--store", str(tiny_store.root), "--ledger", "sqlite:///ledger.db"]
     environment = os.environ | {"CANDOR_LEDGER_REQUIRED": "false"}  # with a spool

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from candor import command_line
 from model_store.store.store import Store
 from tests.builders.bundles import color_weights, foreign_onnx, labeled_folder
 from tests.builders.monitored import record_unsure_answers
+from tests.builders.processes import candor_here
 
 # Words in the names of JSON's numbers that are no proportions.
 OTHERS = re.compile(
@@ -23,7 +22,7 @@ FRACTION = re.compile(r"(?<![\w.])[+-]?(?:0\.\d{2,}|1\.0{2,})(?![\w.])")
 
 
 def run(*arguments: object) -> str:
-    done = CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+    done = candor_here(*arguments)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.stdout
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from candor import command_line
 from monitoring.errors import LedgerError
 from monitoring.ledger.database import Ledger
+from tests.builders.processes import candor_here as run
 
 READING = [
     ("report",),
@@ -21,10 +20,6 @@ READING = [
     ("ledger", "forget", "--request-id", "scan.png"),
     ("recalibrate", "chest", "--preview"),
 ]
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(command_line.app, list(arguments))
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from candor.command_line import app
 from tests.builders.findings import findings_card
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.processes import Process
+from tests.builders.processes import Process, candor_here
 
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["report", *arguments])
+run = partial(candor_here, "report")
 
 
 @pytest.fixture

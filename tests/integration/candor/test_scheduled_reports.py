@@ -8,14 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from candor.commands.scheduled_reports import Webhook, report_once
 from serving.pages.report_document import Period, find_due
 from serving.settings import load_settings
 from tests.builders.answers import DAY_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.processes import candor_here
 
 TODAY = date(2026, 9, 21)  # of the tests' clock
 
@@ -146,10 +145,10 @@ def test_as_typed(
 ) -> None:
     folder, url = tmp_path / "out" / "reports", f"sqlite:///{tmp_path / 'ledger.db'}"
     asked = ["report", "--every", "month", "--to", str(folder), "--once", "--ledger", url]
-    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert candor_here(*asked).exit_code == 0
     assert [name.split("-")[0] for name in names(folder)] == ["pneumonia"]
     monkeypatch.setenv("CANDOR_REPORT_WEBHOOK", "http://127.0.0.1:1/s3cr3t-token")
-    failed = CliRunner().invoke(app, asked)
+    failed = candor_here(*asked)
     assert failed.exit_code == 1
     assert "s3cr3t" not in failed.output
     assert "s3cr3t" not in repr(load_settings())
@@ -159,4 +158,4 @@ def test_as_typed(
         ["--once"],
         ["--every", "year", "--to", str(folder)],
     ):
-        assert CliRunner().invoke(app, ["report", "--ledger", url, *wrong]).exit_code == 2
+        assert candor_here("report", "--ledger", url, *wrong).exit_code == 2

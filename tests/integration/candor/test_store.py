@@ -1,24 +1,19 @@
 """`candor models` and `candor promote` on real bundles and a real ledger."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from typer.testing import CliRunner, Result
 
-from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from monitoring.ledger.database import Ledger
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
-
-
-def run(*arguments: object, answer: str | None = None) -> Result:
-    return CliRunner().invoke(command_line.app, [str(each) for each in arguments], input=answer)
+from tests.builders.bundles import build_bundle
+from tests.builders.processes import candor_here as run
 
 
 def register(url: str, bundle: Bundle) -> None:
@@ -32,10 +27,8 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/ledger.db"
 
 
-def test_everything_that_is_wrong_is_named(
-    tiny_store: Store, make_bundle: Callable[..., Bundle], url: str
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
+def test_everything_that_is_wrong_is_named(tiny_store: Store, url: str) -> None:
+    tiny_store.publish("tiny", build_bundle)
     (tiny_store.folder("tiny", 2) / "tiny.mar").write_bytes(b"")
     (tiny_store.model("tiny") / "staging").write_text("../..")
     (tiny_store.model("tiny") / "canary.json").write_text("{")
@@ -82,15 +75,13 @@ def test_a_name_that_is_none_is_one_sentence(tiny_store: Store) -> None:
             assert "is not a model name" in str(done.exception)
 
 
-def test_what_the_ledger_knows_otherwise_is_refused(
-    tiny_store: Store, make_bundle: Callable[..., Bundle], url: str
-) -> None:
+def test_what_the_ledger_knows_otherwise_is_refused(tiny_store: Store, url: str) -> None:
     """Bundle, manifest and alias fit each other, but the answers came from another bundle."""
     register(url, tiny_store.read("tiny"))
     assert run("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
     for file in ("production", "history.jsonl"):
         (tiny_store.model("tiny") / file).unlink()
-    make_bundle(tiny_store.folder("tiny", 1), seed=4)
+    build_bundle(tiny_store.folder("tiny", 1), seed=4)
     done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
     assert (done.exit_code, tiny_store.production("tiny")) == (1, None)
     assert isinstance(done.exception, BundleReplaced)

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.errors import AliasError, InvalidName, NotInStore, VersionRetired
 from model_store.store.store import Store
 from monitoring.errors import ClockDoubtful
@@ -19,6 +17,8 @@ from monitoring.ledger.predictions import set_used
 from monitoring.ledger.schema import DAY_NS
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
+from tests.builders.bundles import build_bundle
+from tests.builders.processes import candor_here
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def run(tiny_store: Store, tmp_path: Path) -> Callable[..., Result]:
             words.insert(0, "models")
         if arguments[0] in ("promote", "rollback", "gc") and "--ledger" not in words:
             words += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-        return CliRunner().invoke(command_line.app, words, input=answer)
+        return candor_here(*words, input=answer)
 
     return invoke
 
 
 @pytest.fixture
-def store(tiny_store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path) -> Store:
+def store(tiny_store: Store, tmp_path: Path) -> Store:
     """Five versions of 2026-01-01, and a ledger in which version 2 was registered just now."""
     for seed in range(1, 5):
-        tiny_store.publish("tiny", partial(make_bundle, seed=seed))
+        tiny_store.publish("tiny", partial(build_bundle, seed=seed))
     with (
         Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger,
         Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder,

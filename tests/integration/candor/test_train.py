@@ -3,21 +3,23 @@
 import inspect
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from candor import command_line
 from candor.commands import training as commands
 from candor.commands.training import train
 from candor.terminal.progress import Lines
 from tests.builders import trees
+from tests.builders.processes import candor_here
 from training.losses import LOSSES
 from training.runs.config import TrainConfig
+
+invoke = partial(candor_here, env={"COLUMNS": "200"})
 
 CHOICES: dict[str, tuple[list[str], object]] = {
     "loss": (["--loss", "focal"], "focal"),
@@ -79,7 +81,7 @@ def test_an_option_sets_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(commands, "_train", stop)
     for name, (arguments, expected) in CHOICES.items():
-        CliRunner().invoke(command_line.app, ["train", "digits", *arguments])
+        candor_here("train", "digits", *arguments)
         assert getattr(configs[-1], name) == expected, name
         # digits have 2 there
         assert getattr(TrainConfig(), name) != expected or name in {"head_reduction"}
@@ -87,7 +89,7 @@ def test_an_option_sets_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_loss_is_listed() -> None:
-    lines = CliRunner().invoke(command_line.app, ["train", "--list-losses"]).output.splitlines()
+    lines = candor_here("train", "--list-losses").output.splitlines()
     # long cells are wrapped
     assert {line.split()[0] for line in lines[2:] if not line.startswith(" ")} == set(LOSSES)
 
@@ -106,7 +108,7 @@ def test_wrong_usage_is_an_error() -> None:
         (["train", "digits", "--recipe", "best"], "fixed"),
         (["export", "runs/none", "--calibrator", "best"], "vector, histogram, isotonic"),
     ]:
-        result = CliRunner().invoke(command_line.app, arguments, env={"COLUMNS": "300"})
+        result = candor_here(*arguments, env={"COLUMNS": "300"})
         assert result.exit_code == 2
         assert said in result.output
 
@@ -150,12 +152,6 @@ def ill_and_healthy(tmp_path: Path) -> Path:
             )
             trees.write(tmp_path / "data" / name / f"{number}.png", pixels)
     return tmp_path / "data"
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(
-        command_line.app, [str(each) for each in arguments], env={"COLUMNS": "200"}
-    )
 
 
 def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(

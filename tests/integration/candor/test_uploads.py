@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from candor.predictions.errors import ImagesRefused, TableRefused
 from model_store.store.store import Store
 from serving.client import Client
-from tests.builders.processes import Process, wait_until
+from tests.builders.bundles import png
+from tests.builders.processes import Process, candor_here, wait_until
 
 TOKEN = "a-token-for-uploads"
 Run = Callable[..., Result]
@@ -36,7 +35,7 @@ def runner(folder: Path, url: str) -> Run:
 
     def run(*arguments: object) -> Result:
         where = ["--url", url, "--token-file", str(folder / "token")]
-        return CliRunner().invoke(app, [*map(str, arguments), *where])
+        return candor_here(*arguments, *where)
 
     return run
 
@@ -123,7 +122,7 @@ def test_tables_of_findings_as_people_have_them(monitor: Run, folder: Path, tmp_
 def coverage(folder: Path, model: str, name: str) -> dict[str, int]:
     """How many answers of each finding were served or labeled, by the ledger's report."""
     ledger = f"sqlite:///{folder / 'ledger.db'}"
-    report = CliRunner().invoke(app, ["report", model, "--json", "--ledger", ledger])
+    report = candor_here("report", model, "--json", "--ledger", ledger)
     findings = json.loads(report.stdout)["findings"]
     return {each["finding"]: each["coverage"][name] for each in findings}
 
@@ -153,7 +152,7 @@ def test_a_table_without_labels_is_refused_before_the_server_is_asked(tmp_path: 
 
 
 def test_labels_are_joined_to_answers_by_file_name(
-    server: Run, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images in two wards with equal names, one of them damaged."""
     monkeypatch.chdir(tmp_path)
@@ -214,7 +213,7 @@ def test_answers_are_predictions_and_no_labels(monitor: Run, folder: Path, tmp_p
     sent = monitor("predictions", file, "--model", "fundus", "--classes", "no,yes")
     assert (sent.exit_code, sent.stdout) == (0, "accepted: 100\n")
     ledger = f"sqlite:///{folder / 'ledger.db'}"
-    report = CliRunner().invoke(app, ["report", "fundus", "--ledger", ledger, "--json"]).stdout
+    report = candor_here("report", "fundus", "--ledger", ledger, "--json").stdout
     coverage = json.loads(report)["coverage"]
     assert (coverage["served"], coverage["labeled"]) == (100, 0)
     assert monitor("feedback", file, "--model", "fundus").exit_code != 0
@@ -233,7 +232,7 @@ def test_a_usage_error_shows_control_characters() -> None:
         ["feedback", "--u\x1b]0;owned\x07"],
         ["predict", "a.png", "--url", "x\x1b[2J"],
     ):
-        done = CliRunner().invoke(app, typed)
+        done = candor_here(*typed)
         assert done.exit_code == 2
         assert "\x1b[31m" not in done.output.replace("\x1b[31m\u256d", "")
         assert "\\x1b" in done.output

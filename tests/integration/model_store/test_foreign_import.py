@@ -13,22 +13,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
-from typer.testing import CliRunner
 
 import candor
-from candor.command_line import app
 from model_store.errors import ForeignModelUnclear
 from model_store.foreign.labeled_folder import read_labeled_folder
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.processes import candor_here
 
 EXCLUSIVE = ("--exclusive", "--channels", "rgb")
 
 
 def imported(path: Path, *options: str) -> dict[str, Any]:
     target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json"]
-    done = CliRunner().invoke(app, ["import", str(path), *target, *options])
+    done = candor_here("import", path, *target, *options)
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
@@ -230,7 +229,7 @@ def test_few_used_bits_are_asked_about(tmp_path: Path) -> None:
             pixels = np.random.default_rng(at).integers(0, 4096, (SIDE, SIDE)).astype(np.uint16)
             Image.fromarray(pixels).save(tmp_path / "labeled" / name / f"{at}.png")
     target = ["--store", str(tmp_path / "store"), "--data", str(tmp_path / "labeled")]
-    done = CliRunner().invoke(app, ["import", str(path), *target])
+    done = candor_here("import", path, *target)
     assert isinstance(done.exception, ForeignModelUnclear)
     assert "--bits 12" in str(done.exception)
     deep = foreign_onnx(
@@ -239,8 +238,8 @@ def test_few_used_bits_are_asked_about(tmp_path: Path) -> None:
         elem_type=TensorProto.UINT16,
     )
     said = ["--classes", "a,b,c", "--channels", "rgb", "--store", str(tmp_path / "store")]
-    assert "--bits" in str(CliRunner().invoke(app, ["import", str(deep), *said]).exception)
-    assert CliRunner().invoke(app, ["import", str(deep), *said, "--bits", "16"]).exit_code == 0
+    assert "--bits" in str(candor_here("import", deep, *said).exception)
+    assert candor_here("import", deep, *said, "--bits", "16").exit_code == 0
 
 
 def test_the_window_is_on_the_card(tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import NodeProto, helper
-from typer.testing import CliRunner
 
 from calibration.calibrators.temperature import softmax
-from candor.command_line import app
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.processes import candor_here
 
 COLORS = color_weights() * np.float32(16)
 # Logits hundreds apart: exp(-110) is 0 in float32.
@@ -57,7 +56,7 @@ def mislabeled(root: Path) -> Path:
 def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
     given = ["--data", str(folder), "--normalize", "unit", "--channels", "rgb"]
     target = ["--store", str(path.parent / "store"), "--json"]
-    done = CliRunner().invoke(app, ["import", str(path), *given, *target, *options])
+    done = candor_here("import", path, *given, *target, *options)
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 

@@ -14,9 +14,7 @@ import onnx
 import psutil
 import pytest
 from onnx import TensorProto, helper
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store import kernel
 from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
@@ -26,6 +24,7 @@ from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import open_source
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
+from tests.builders.processes import candor_here
 from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
 
 
@@ -42,7 +41,7 @@ def refusal(path: Path, *options: str) -> str:
         "--channels",
         "rgb",
     ]
-    done = CliRunner().invoke(app, [*command, "--store", str(store), *options])
+    done = candor_here(*command, "--store", store, *options)
     assert done.exit_code == 1, done.output
     assert isinstance(done.exception, ModelStoreError), done.exception
     assert not list(store.rglob("card.json"))
@@ -339,7 +338,7 @@ def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
     )
     said = ["--classes", "a,b,c", "--normalize", "unit", "--channels", "rgb", "--exclusive"]
     command = ["import", str(tmp_path / "split.onnx"), *said]
-    done = CliRunner().invoke(app, [*command, "--store", str(tmp_path / "store"), "--json"])
+    done = candor_here(*command, "--store", tmp_path / "store", "--json")
     assert done.exit_code == 0, done.output
     bundle = Path(json.loads(done.stdout)["folder"]) / "model.onnx"
     assert (tmp_path / "weights.bin").stat().st_size < bundle.stat().st_size
@@ -391,7 +390,7 @@ def test_what_nobody_knows_is_asked(tmp_path: Path) -> None:
         ("--classes", "a,b,c"): "imagenet, unit, symmetric, raw, caffe, clip",
         ("--classes", "a,b,c", "--normalize", "unit"): "--channels rgb",
     }.items():
-        done = CliRunner().invoke(app, ["import", str(path), *given, *store])
+        done = candor_here("import", path, *given, *store)
         assert asked in str(done.exception)
     free = foreign_onnx(tmp_path / "free.onnx", POOLED, shape=("N", 3, "H", "W"))
     assert "--size" in refusal(free)

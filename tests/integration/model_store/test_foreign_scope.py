@@ -9,13 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.processes import candor_here
 
 CHANNELS = 6
 
@@ -42,7 +41,7 @@ def convolutions() -> tuple[list[Any], dict[str, Any]]:
 
 def imported(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
     target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json", "--anyway"]
-    done = CliRunner().invoke(app, ["import", str(path), *target, *options])
+    done = candor_here("import", path, *target, *options)
     assert done.exit_code == 0, (done.output, done.exception)
     said = dict(json.loads(done.stdout))
     folder = Path(said["folder"])
@@ -126,7 +125,7 @@ def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
     assert (p_values(graph, images) <= 0.05).all()
     few = labeled_folder(tmp_path / "few", images=4)
     wrong = ["import", str(path), "--store", str(tmp_path / "store"), "--scope-images", str(few)]
-    assert CliRunner().invoke(app, wrong).exit_code == 1
+    assert candor_here(*wrong).exit_code == 1
 
 
 def test_few_images_calibrate_nothing(tmp_path: Path) -> None:

@@ -7,17 +7,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from typer.testing import CliRunner
 
-from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.errors import (
     BundleError,
     FileError,
@@ -32,9 +29,9 @@ from model_store.lifecycle.canary import read_canary, start_canary
 from model_store.lifecycle.verification import verify
 from model_store.store.history import read_events
 from model_store.store.store import Store, open_store
+from tests.builders.bundles import build_bundle
 from tests.builders.object_store import ObjectStore, object_store
-
-MakeBundle = Callable[..., Bundle]
+from tests.builders.processes import candor_here
 
 WRITER = """
 import sys
@@ -72,11 +69,11 @@ def store(request: pytest.FixtureRequest, reach: ObjectStore, tmp_path: Path) ->
 
 
 @pytest.fixture
-def on_s3(reach: ObjectStore, tmp_path: Path, make_bundle: MakeBundle) -> Store:
+def on_s3(reach: ObjectStore, tmp_path: Path) -> Store:
     """A store on S3 with version 1 of "tiny" in production."""
     address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
     store = open_store(address, cache=tmp_path / "cache")
-    store.publish("tiny", make_bundle)
+    store.publish("tiny", build_bundle)
     store.promote("tiny", 1)
     return store
 
@@ -111,12 +108,12 @@ def test_an_address_that_is_none_is_refused_and_tells_no_secret(
     assert "secret" not in str(refused.value)
 
 
-def test_it_does_what_a_folder_does(store: Store, make_bundle: MakeBundle) -> None:
+def test_it_does_what_a_folder_does(store: Store) -> None:
     assert store.models() == []
     with pytest.raises(NotInStore):
         store.read("tiny")
     for seed in range(4):
-        assert store.publish("tiny", partial(make_bundle, seed=seed)) == seed + 1
+        assert store.publish("tiny", partial(build_bundle, seed=seed)) == seed + 1
     for version in (1, 3, 4):
         store.promote("tiny", version, by="ann")
     other = again(store)
@@ -140,8 +137,8 @@ def test_it_does_what_a_folder_does(store: Store, make_bundle: MakeBundle) -> No
     assert [finding for finding in verify(again(store)) if finding.problem] == []
 
 
-def test_a_swap_of_what_has_changed_does_nothing(store: Store, make_bundle: MakeBundle) -> None:
-    store.publish("tiny", make_bundle)
+def test_a_swap_of_what_has_changed_does_nothing(store: Store) -> None:
+    store.publish("tiny", build_bundle)
     one, two = store.storage, again(store).storage
     assert one.swap("tiny", "x.json", None, b"1")
     assert not two.swap("tiny", "x.json", None, b"2")
@@ -183,9 +180,9 @@ def test_writers_at_once_lose_nothing_though_one_is_killed(
 
 
 def test_what_was_changed_in_the_bucket_is_refused(
-    on_s3: Store, reach: ObjectStore, tmp_path: Path, make_bundle: MakeBundle
+    on_s3: Store, reach: ObjectStore, tmp_path: Path
 ) -> None:
-    other = make_bundle(tmp_path / "other", 1, seed=5).folder
+    other = build_bundle(tmp_path / "other", 1, seed=5).folder
     put = partial(client(reach).put_object, Bucket=reach.bucket)
     put(Key=key(on_s3, "1/model.onnx.data"), Body=b"weights")
     with pytest.raises(FileError, match=r"model\.onnx\.data"):
@@ -201,13 +198,13 @@ def test_what_was_changed_in_the_bucket_is_refused(
 
 
 def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
-    on_s3: Store, reach: ObjectStore, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+    on_s3: Store, reach: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a publisher leaves it that was killed before it wrote the manifest."""
     for name in (".claim", "model.onnx"):
         client(reach).put_object(Bucket=reach.bucket, Key=key(on_s3, f"2/{name}"), Body=b"")
     assert again(on_s3).versions("tiny") == [1]
-    assert again(on_s3).publish("tiny", make_bundle) == 3
+    assert again(on_s3).publish("tiny", build_bundle) == 3
     monkeypatch.setattr(changes, "LEFTOVER_S", -10.0)
     found = changes.removable(again(on_s3), "tiny", answering=())
     assert [each.name for each in found] == ["2"]
@@ -226,16 +223,14 @@ def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectSt
     assert model.read_bytes() == content
 
 
-def test_it_is_read_while_it_is_away_but_not_written(
-    tmp_path: Path, make_bundle: MakeBundle
-) -> None:
+def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path) -> None:
     with object_store() as server, pytest.MonkeyPatch.context() as patch:
         variables = dict(server.variables)
         for name, value in variables.items():
             patch.setenv(name, value)
         store = open_store(f"s3://{server.bucket}/models", cache=tmp_path / "cache")
         for seed in range(2):
-            store.publish("tiny", partial(make_bundle, seed=seed))
+            store.publish("tiny", partial(build_bundle, seed=seed))
         store.promote("tiny", 2)
         digest = store.read("tiny").digest
     with pytest.MonkeyPatch.context() as patch:
@@ -256,11 +251,7 @@ def test_it_is_read_while_it_is_away_but_not_written(
 
 def test_the_command_line_takes_an_address(on_s3: Store, tmp_path: Path) -> None:
     def run(*words: object) -> Any:
-        return CliRunner().invoke(
-            command_line.app,
-            [*map(str, words)],
-            env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")},
-        )
+        return candor_here(*words, env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")})
 
     listed = run("models", "list", "--store", on_s3.address, "--json")
     assert [entry["version"] for entry in json.loads(listed.stdout)] == [1]

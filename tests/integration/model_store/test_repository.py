@@ -1,6 +1,7 @@
 """Triton and KServe repositories, read by Triton's own schema and run by ONNX Runtime."""
 
 import json
+from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 from google.protobuf.runtime_version import VersionError
-from typer.testing import CliRunner, Result
 
-from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.repository import write_kserve, write_triton
 from model_store.errors import RepositoryError
@@ -21,6 +20,9 @@ from model_store.runtime import ort
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import build_bundle, encode, picture, write_variants
+from tests.builders.processes import candor_here
+
+candor = partial(candor_here, "export")
 
 
 def _load_schema() -> Any:
@@ -142,10 +144,6 @@ def test_kserve_gets_a_repository_and_a_service(bundle: Bundle, tmp_path: Path) 
     model = said["spec"]["predictor"]["model"]
     assert model["storageUri"] == "s3://models/chest"
     assert (model["modelFormat"]["name"], model["protocolVersion"]) == ("onnx", "v2")
-
-
-def candor(*arguments: object) -> Result:
-    return CliRunner().invoke(command_line.app, ["export", *(str(each) for each in arguments)])
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from typer.testing import CliRunner
 
-from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.bundle.manifest import SIGNATURE_FILE, write_manifest
 from model_store.bundle.signature import SignatureError, read_public_key
 from model_store.errors import SignatureKeyInvalid
@@ -23,9 +20,10 @@ from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
 from serving.errors import SettingsError
 from serving.settings import load_settings
+from tests.builders.bundles import build_bundle, png
+from tests.builders.processes import candor_here
 from tests.builders.services import running
 
-MakeBundle = Callable[..., Bundle]
 Run = Callable[..., Any]
 
 
@@ -62,7 +60,7 @@ def keys(tmp_path: Path) -> Keys:
 def run(tiny_store: Store) -> Callable[..., Any]:
     def invoke(verb: str, *words: object) -> Any:
         command = ["models", verb, *map(str, words), "--store", str(tiny_store.root)]
-        return CliRunner().invoke(command_line.app, command)
+        return candor_here(*command)
 
     return invoke
 
@@ -115,9 +113,9 @@ def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
 
 
 def test_another_key_and_another_version_are_refused(
-    tiny_store: Store, run: Run, keys: Keys, tmp_path: Path, make_bundle: MakeBundle
+    tiny_store: Store, run: Run, keys: Keys, tmp_path: Path
 ) -> None:
-    tiny_store.publish("tiny", partial(make_bundle, seed=1))
+    tiny_store.publish("tiny", partial(build_bundle, seed=1))
     run("sign", "tiny", 1, "--key", make_keys(tmp_path, "theirs").private)
     with pytest.raises(SignatureError, match="private key"):
         strict(tiny_store, keys).read("tiny", 1)
@@ -148,9 +146,9 @@ def test_every_changed_signature_is_refused(tiny_store: Store, run: Run, keys: K
 
 
 def test_without_a_signature_nothing_is_promoted_or_tried(
-    tiny_store: Store, run: Run, keys: Keys, make_bundle: MakeBundle
+    tiny_store: Store, run: Run, keys: Keys
 ) -> None:
-    tiny_store.publish("tiny", make_bundle)
+    tiny_store.publish("tiny", build_bundle)
     for act in (
         lambda: strict(tiny_store, keys).promote("tiny", 2),
         lambda: start_canary(strict(tiny_store, keys), "tiny", 2, mode="shadow"),
@@ -163,7 +161,7 @@ def test_without_a_signature_nothing_is_promoted_or_tried(
 
 @pytest.mark.anyio
 async def test_a_server_serves_only_what_is_signed(
-    tiny_store: Store, tmp_path: Path, run: Run, keys: Keys, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path, run: Run, keys: Keys
 ) -> None:
     async with running(tiny_store, tmp_path, require_signature=keys.public) as server:
         ready = await server.client.get("/readyz")

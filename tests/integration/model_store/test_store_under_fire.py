@@ -9,15 +9,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
+from tests.builders.bundles import build_bundle
 from tests.builders.store_fire import DIED, KILLS, READERS, SURVIVED, WRITERS
 
 pytestmark = pytest.mark.nightly
@@ -63,7 +62,7 @@ def test_a_disk_that_takes_no_more_bytes(tmp_path: Path) -> None:
 
 
 def test_what_is_published_is_durable_before_it_is_visible(
-    tiny_store: Store, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+    tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file and its folder before the rename, and after it the folder above."""
     done: list[tuple[str, str]] = []
@@ -84,7 +83,7 @@ def test_what_is_published_is_durable_before_it_is_visible(
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "rename", note_rename)
     monkeypatch.setattr(Path, "replace", note_replace)
-    tiny_store.publish("tiny", partial(make_bundle, seed=1))
+    tiny_store.publish("tiny", partial(build_bundle, seed=1))
     model = str(tiny_store.model("tiny"))
     settled = done.index(("rename", f"{model}/2"))
     before = [Path(path) for what, path in done[:settled] if what == "sync"]

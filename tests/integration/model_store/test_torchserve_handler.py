@@ -5,7 +5,6 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store import errors
 from model_store.bundle.archive import write_archive
 from model_store.bundle.calibration_card import ConformalCard
-from model_store.bundle.card import Card
 from model_store.errors import ImageError, ImageTooComplex, TagsInvalid
 from model_store.image import InputSpec, decode
 from model_store.image.training_digests import TrainingDigests
@@ -34,12 +32,17 @@ from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter, json_writer
 from serving.inference.predictor import Predictor
-from tests.builders.bundles import build_bundle, subgroup, with_subgroups
+from tests.builders.bundles import (
+    build_bundle,
+    build_card,
+    build_onnx,
+    png,
+    subgroup,
+    with_subgroups,
+)
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.findings import publish_findings
 from tests.builders.processes import PATIENCE_S
-
-MakeBytes = Callable[..., bytes]
 
 
 class Context(SimpleNamespace):
@@ -73,7 +76,7 @@ def archive(tiny_store: Store, tmp_path: Path) -> Path:
 
 
 def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
-    archive: Path, tiny_store: Store, png: MakeBytes
+    archive: Path, tiny_store: Store
 ) -> None:
     context = Context(archive)
     handler = CandorHandler()
@@ -92,7 +95,7 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
 
 
 def test_images_that_the_model_was_trained_on_are_counted(
-    tmp_path: Path, png: MakeBytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = build_bundle(tmp_path / "bundle")
     seen = [decode(png(number), bundle.card.input.spec) for number in range(4)]
@@ -128,9 +131,7 @@ def test_probes_that_differ_stop_the_worker_or_warn(
     CandorHandler().initialize(Context(tmp_path / "archive"))
 
 
-def test_a_model_with_findings_answers_as_candors_own_server(
-    tmp_path: Path, png: MakeBytes
-) -> None:
+def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> None:
     of_b = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
     store = publish_findings(tmp_path / "store", sets=True, subgroups={"Mass": of_b})
     folder, card = tmp_path / "archive", store.read("chest").card
@@ -183,16 +184,16 @@ def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store:
 
 
 def test_the_answer_has_the_fields_of_candors_own(
-    tmp_path: Path, make_card: Callable[..., Card], make_onnx: MakeBytes, png: MakeBytes
+    tmp_path: Path,
 ) -> None:
     """With a prediction set, which is only there if the card defines one."""
     sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
     for conformal in (sets, None):
-        card = make_card().model_copy(update={"conformal": conformal})
+        card = build_card().model_copy(update={"conformal": conformal})
         folder = tmp_path / f"{conformal is None}"
         folder.mkdir()
         (folder / "card.json").write_text(card.model_dump_json())
-        (folder / "model.onnx").write_bytes(make_onnx())
+        (folder / "model.onnx").write_bytes(build_onnx())
         handler = CandorHandler()
         handler.initialize(context := Context(folder))
         (given,) = handler.handle([{"body": png(1)}], context)
@@ -209,7 +210,7 @@ def test_the_answer_has_the_fields_of_candors_own(
 
 @pytest.mark.parametrize("header", ["site=B", "device=X, site=B", "site=A", "", None])
 def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
-    tmp_path: Path, header: str | None, png: MakeBytes
+    tmp_path: Path, header: str | None
 ) -> None:
     bundle = with_subgroups(tmp_path / "bundle", subgroup(("B",), temperature=3.0))
     write_archive(tmp_path / "tiny.mar", card=bundle.card, onnx=bundle.onnx)
@@ -239,9 +240,7 @@ def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
         f"a={'x' * 65}",
     ],
 )
-def test_tags_that_candors_own_server_refuses_are_refused(
-    archive: Path, png: MakeBytes, header: str
-) -> None:
+def test_tags_that_candors_own_server_refuses_are_refused(archive: Path, header: str) -> None:
     handler = CandorHandler()
     handler.initialize(context := Context(archive))
     context.headers[0] = {"x-candor-tags": header}
@@ -262,9 +261,7 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
 
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
-def test_a_request_id_that_cannot_be_kept_is_refused(
-    archive: Path, png: MakeBytes, request_id: str
-) -> None:
+def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, request_id: str) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
     context.headers[1] = {"x-request-id": request_id, "X-Request-ID": request_id}
@@ -276,19 +273,19 @@ def test_a_request_id_that_cannot_be_kept_is_refused(
 
 
 def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
-    archive: Path, png: MakeBytes, make_onnx: MakeBytes, monkeypatch: pytest.MonkeyPatch
+    archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, handler = Context(archive), CandorHandler()
     handler.initialize(context)
     with monkeypatch.context() as patch:
-        patch.setattr(handler, "_session", ort.InferenceSession(make_onnx(height=9)))
+        patch.setattr(handler, "_session", ort.InferenceSession(build_onnx(height=9)))
         broken = handler.handle([{"body": png(1)}, {"body": b"text"}], context)
     assert [answer["error"] for answer in broken] == ["inference_failed", "not_an_image"]
     assert context.codes() == {0: 500, 1: 415}
     assert handler.handle([{"body": png(1)}], context)[0]["model"] == "tiny"
 
 
-def test_the_archive_alone_is_enough(archive: Path, png: MakeBytes) -> None:
+def test_the_archive_alone_is_enough(archive: Path) -> None:
     """In a process that sees the archive's folder and no room of Candor."""
     program = """
 import json, sys

@@ -3,15 +3,11 @@ the way back.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from monitoring.errors import ClockDoubtful
 from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.predictions import set_pruned_before
@@ -23,7 +19,7 @@ from serving.http.auth import AccessControl
 from serving.http.tokens import read_grants
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.builders.processes import wait_until
+from tests.builders.processes import candor_here, wait_until
 
 YEAR_NS = 365 * DAY_NS
 HOUR_NS = DAY_NS // 24
@@ -181,7 +177,6 @@ def test_the_command_deletes_by_a_doubtful_clock_only_when_told(tmp_path: Path) 
     path = tmp_path / "ledger.db"
     with MonitoredModel(path, Clock()) as monitored:
         monitored.serve(make_row(1, served_at_ns=NOW_NS))  # long before the clock of the command
-    command = ["ledger", "prune", "--older-than", "30d", "--ledger", f"sqlite:///{path}"]
-    run: Callable[..., Any] = CliRunner().invoke
-    assert isinstance(run(app, command).exception, ClockDoubtful)
-    assert "Deleted 1 answer" in run(app, [*command, "--trust-clock"]).output
+    command = ("ledger", "prune", "--older-than", "30d", "--ledger", f"sqlite:///{path}")
+    assert isinstance(candor_here(*command).exception, ClockDoubtful)
+    assert "Deleted 1 answer" in candor_here(*command, "--trust-clock").output

@@ -15,7 +15,7 @@ from monitoring.diagnosis.expected_performance import EstimateStatus, ExpectedPe
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 from monitoring.reports.report import calibration_report
-from tests.builders.answers import DAY_NS, NOW_NS, make_card, prediction_id
+from tests.builders.answers import DAY_NS, NOW_NS, make_card, prediction_id, row_of
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
 
 DATABASES = BOTH_DATABASES
@@ -53,13 +53,9 @@ class Scene:
         return min(start + 500, len(self.labels))
 
     def _row(self, number: int, at_ns: int, audited: bool) -> PredictionRow:
-        p = self.probabilities[number].astype("<f4")
-        watched_version_id, audit = self.monitored.watched_version_id, 0.2 if audited else None
-        key = prediction_id(number, at_ns=at_ns)
-        best = int(p.argmax())
-        return PredictionRow(
-            key, watched_version_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit
-        )
+        known = {"watched_version_id": self.monitored.watched_version_id}
+        audit = 0.2 if audited else None
+        return row_of(number, self.probabilities[number], at_ns=at_ns, audit=audit, **known)
 
 
 def scene(

@@ -54,12 +54,10 @@ def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
         assert monitored.rows("SELECT count(*), max(watched_version_id) FROM prediction") == [
             (3, monitored.watched_version_id)
         ]
-        assert (
-            monitored.metric("predictions_total", bin="13") == 2
-        )  # the first was served before this process
-        assert monitored.rows("SELECT count(*) FROM feedback") == [
-            (1,)
-        ]  # the label that came first
+        # the first was served before this process
+        assert monitored.metric("predictions_total", bin="13") == 2
+        # the label that came first
+        assert monitored.rows("SELECT count(*) FROM feedback") == [(1,)]
         assert monitored.label(label(1), label(2), label(3)) == [
             "accepted",
             "unchanged",

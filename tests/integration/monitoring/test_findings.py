@@ -197,13 +197,7 @@ def test_one_finding_drifts(ledger_url: str, clock: Clock) -> None:
         rng = np.random.default_rng(0)
         truth = rng.random((400, 3)) < [0.4, 0.1, 0.1]
         chest.serve_findings(range(400), [0.1, 0.1, 0.1])
-        words = np.where(truth, "present", "absent").tolist()
-        chest.label(
-            *(
-                read(number, **dict(zip(FINDINGS, row, strict=True)))
-                for number, row in enumerate(words)
-            )
-        )
+        chest.label_findings(range(400), truth)
         active = [chest.detectors(key)[0] for key in chest.watched_version_ids]
         assert [each.active for each in active] == [True, False, False]
         assert active[EDEMA].direction == "under"

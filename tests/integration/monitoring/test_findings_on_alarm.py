@@ -15,15 +15,14 @@ from calibration.drift.state import DriftSettings
 from calibration.findings.calibrator import sigmoid
 from model_store.store.retirement import write_retirement
 from model_store.store.store import Store
-from monitoring.feedback import FeedbackItem
 from monitoring.recalibration import on_alarm, publication, recalibrate
 from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
 from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.recalibration.outcomes import claim
 from monitoring.reports.timeline import read_timeline
-from tests.builders.answers import DAY_NS, prediction_id
-from tests.builders.findings import FINDINGS, findings_bundle
+from tests.builders.answers import DAY_NS
+from tests.builders.findings import findings_bundle
 from tests.builders.monitored import Clock, MonitoredModel
 
 SHIFT = (1.4, 0.0, 1.4)  # by which the log-odds are too low: of Edema and Mass
@@ -54,13 +53,7 @@ def answer(clock: Clock) -> Callable[..., None]:
         for n in range(0, images, 10):  # ten in a minute
             part = sigmoid(logits[n : n + 10])
             chest.serve_findings(at[n : n + 10], part, served_at_ns=clock.now_ns + n * 6 * 10**9)
-        words = np.where(present, "present", "absent").tolist()
-        chest.label(
-            *(
-                FeedbackItem("", prediction_id(n), findings=dict(zip(FINDINGS, row, strict=True)))
-                for n, row in zip(at, words, strict=True)
-            )
-        )
+        chest.label_findings(at, present)
 
     return more
 

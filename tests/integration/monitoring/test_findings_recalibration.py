@@ -16,12 +16,10 @@ from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import FindingNeeded, FindingUnknown, RecalibrationRefused
-from monitoring.feedback import FeedbackItem
 from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
 from monitoring.reports.report import calibration_report
 from serving.inference.predictor import Predictor
 from serving.pages.recalibration_page import recalibration_page
-from tests.builders.answers import prediction_id
 from tests.builders.findings import FINDINGS, findings_bundle
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -41,13 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = rng.random((900, 3)) < sigmoid(logits + np.array([SHIFT, 0, 0]))
     with MonitoredModel(folder / "ledger.db", Clock(), card=card) as chest:
         chest.serve_findings(range(900), sigmoid(logits))
-        words = np.where(truth, "present", "absent").tolist()
-        chest.label(
-            *(
-                FeedbackItem("", prediction_id(n), findings=dict(zip(FINDINGS, row, strict=True)))
-                for n, row in enumerate(words)
-            )
-        )
+        chest.label_findings(range(900), truth)
     return folder
 
 
@@ -97,15 +89,7 @@ def test_sites_of_a_finding_and_the_finding_by_hand(tmp_path: Path) -> None:
             logits = rng.normal(-1, 1.5, (600, 3))
             truth = rng.random((600, 3)) < sigmoid(logits + np.array([SHIFT, 0, SHIFT]))
             chest.serve_findings(images, sigmoid(logits), tags=f'{{"site":"{site}"}}')
-            words = np.where(truth, "present", "absent").tolist()
-            chest.label(
-                *(
-                    FeedbackItem(
-                        "", prediction_id(n), findings=dict(zip(FINDINGS, row, strict=True))
-                    )
-                    for n, row in zip(images, words, strict=True)
-                )
-            )
+            chest.label_findings(images, truth)
         fit = functools.partial(recalibrate, chest.ledger, store, "chest")
         edema = [
             fit(finding=FINDINGS[0], answer_filter=AnswerFilter(group=read_group(f"site={site}")))

@@ -17,9 +17,8 @@ def test_it_survives_power_loss_and_never_blocks_readers(monitored: MonitoredMod
     assert monitored.rows("PRAGMA synchronous") == [(2,)]  # FULL
     monitored.serve(make_row(1))
     with monitored.ledger.write():  # the lock is taken ...
-        assert monitored.rows("SELECT count(*) FROM prediction") == [
-            (1,)
-        ]  # ... and a reader does not wait
+        # ... and a reader does not wait
+        assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
 
 
 def test_what_cannot_hold_a_ledger_is_refused(tmp_path: Path) -> None:
@@ -65,9 +64,8 @@ def test_a_card_is_registered_once_and_another_card_is_another_calibration(
     (other,) = monitored.recorder.register(make_card(temperature=2.0))
     assert other != monitored.watched_version_id
     with monitored.ledger.read() as connection:
-        assert (
-            choose(connection, "pneumonia").watched_version_id == other
-        )  # the later id, at the same moment
+        # the later id, at the same moment
+        assert choose(connection, "pneumonia").watched_version_id == other
     clock.now_ns += 1
     monitored.recorder.register(make_card())  # a rollback: the older one serves again
     with monitored.ledger.read() as connection:

@@ -45,9 +45,8 @@ def test_the_gauges_rest_on_the_labels_of_the_report(monitored: MonitoredModel) 
     monitored.answer(range(400), wrong=2, confidence=0.75, both=True)  # chosen: half of them wrong
     assert gauge("calibration_overconfidence_ratio", window="all") == pytest.approx(0.25)
     assert (gauge("calibration_audit_decides"), gauge("accuracy_lower")) == (0, 1)
-    monitored.answer(
-        range(1_000, 1_200), wrong=4, confidence=0.75, both=True, audit=0.1
-    )  # drawn: right as often as on the card
+    # drawn: right as often as on the card
+    monitored.answer(range(1_000, 1_200), wrong=4, confidence=0.75, both=True, audit=0.1)
     for window in ("all", "last:500"):
         report = calibration_report(monitored.ledger, "pneumonia", window=window)
         assert gauge("calibration_labels", window=window) == report.measures.n == 200

@@ -72,9 +72,8 @@ async def test_it_is_in_reports_metrics_drift_and_slices(
     }
     assert {UUID(answer["prediction_id"]).version for answer in answers} == {7}
     by_request = {"model": "retina", "request_id": "eye-99", "label": "severe"}
-    assert (await client.post("/feedback", json=by_request)).json() == {
-        "status": "pending"
-    }  # before its answer
+    # before its answer
+    assert (await client.post("/feedback", json=by_request)).json() == {"status": "pending"}
     assert (await client.post("/predictions-log", json=said(99))).json()["status"] == "accepted"
     by_key = {"prediction_id": answers[0]["prediction_id"], "label": "healthy"}
     assert (await client.post("/feedback", json=by_key)).json()["status"] == "corrected"
@@ -124,10 +123,8 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
     answers = (
         await client.post("/predictions-log?version=4", json=[other, said(5, version=3)])
     ).json()
-    assert [answer["status"] for answer in answers] == [
-        "accepted",
-        "accepted",
-    ]  # another version, another answer
+    # another version, another answer
+    assert [answer["status"] for answer in answers] == ["accepted", "accepted"]
     assert monitored.rows("SELECT count(*) FROM prediction WHERE watched_version_id = 2") == [(4,)]
 
 

@@ -59,9 +59,8 @@ def test_a_lost_ledger_takes_nothing_and_says_so(
             ):
                 with pytest.raises(OperationalError):
                     use()
-        assert path.exists() == (
-            lose in (replace_by_nothing, replace_by_another_ledger)
-        )  # it is not made again
+        # it is not made again
+        assert path.exists() == (lose in (replace_by_nothing, replace_by_another_ledger))
 
 
 def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:

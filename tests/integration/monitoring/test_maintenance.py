@@ -164,9 +164,8 @@ def test_labels_of_pruned_answers_expire(full: MonitoredModel) -> None:
 def test_a_label_expires_while_a_prune_has_only_begun(
     full: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "monitoring.maintenance.retention._next_portion", lambda *_: None
-    )  # killed after the watermark
+    # killed after the watermark
+    monkeypatch.setattr("monitoring.maintenance.retention._next_portion", lambda *_: None)
     monkeypatch.setattr("monitoring.maintenance.retention._delete_feedback", lambda *_: None)
     prune(full.ledger, older_than_s=2 * DAY_S)
     assert full.label(label(5, at_ns=NOW_NS - 4 * DAY_NS)) == ["expired"]
@@ -248,9 +247,8 @@ def test_an_erased_tag_value_keeps_its_place(monitored: MonitoredModel) -> None:
     monitored.serve(*rows)
     forget(monitored.ledger, prediction_id=prediction_id(0))
     monitored.serve(make_row(100)._replace(tags='{"site": "late"}'))
-    assert monitored.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [
-        (0,)
-    ]  # no room, as before
+    # no room, as before
+    assert monitored.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [(0,)]
     assert agrees(monitored)
 
 

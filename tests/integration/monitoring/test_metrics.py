@@ -55,9 +55,8 @@ def test_the_reference_is_that_of_the_card(monitored: MonitoredModel) -> None:
         monitored.metric("reference_confidence_bin_ratio", bin=f"{number:02d}")
         for number in range(15)
     ]
-    assert shares == [
-        1.0 if number == 11 else 0.0 for number in range(15)
-    ]  # 0.75 lies in (11/15, 12/15]
+    # 0.75 lies in (11/15, 12/15]
+    assert shares == [1.0 if number == 11 else 0.0 for number in range(15)]
 
 
 def test_the_counters_are_the_bin_sums(monitored: MonitoredModel) -> None:

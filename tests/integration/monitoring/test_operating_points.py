@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from typer.testing import CliRunner
 
 from calibration.operating.facts import OperatingPoints, RateName, RateStanding
-from candor.command_line import app
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingPromise, Rate
 from monitoring.diagnosis.facts import ActionCode, State, StateReason
@@ -33,6 +31,7 @@ from tests.builders.answers import (
 )
 from tests.builders.findings import findings_card
 from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.processes import candor_here
 
 SENSITIVITY, SPECIFICITY, PPV = RateName
 
@@ -221,11 +220,11 @@ def test_the_terminal_prints_rates_net_benefit_and_auroc(tmp_path: Path, clock: 
     with MonitoredModel(path, clock, card=promising_card()) as monitored:
         answer(monitored, 0, 60, 30, site="B")
     arguments = ["report", "--ledger", f"sqlite:///{path}"]
-    printed = CliRunner().invoke(app, arguments).output
+    printed = candor_here(*arguments).output
     assert "sensitivity of pneumonia" in printed
     assert "88.0 to 91.8 %" in printed  # the promise: Clopper and Pearson of 900 of 1,000
     assert "Net benefit" in printed
     assert "AUROC over time" in printed
-    stored = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
+    stored = json.loads(candor_here(*arguments, "--json").output)
     rates = stored["diagnosis"]["operating_points"]["rates"]
     assert rates[0]["standing"] == "lower"

@@ -42,9 +42,8 @@ def check(page: str) -> Checker:
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert all(
-        link.startswith(("/", "data:", "#main")) for link in checker.links
-    )  # nothing from elsewhere
+    # nothing from elsewhere
+    assert all(link.startswith(("/", "data:", "#main")) for link in checker.links)
     assert not "".join(re.findall(r"<script[^>]*>(.*?)</script>", page))  # none of its own inside
     assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S).lower()
     return checker
@@ -106,9 +105,8 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in slices_page(alarmed)
-    assert (
-        page.count('<g class="mark alarm">') == 12
-    )  # two alarms, on three charts, each wide and narrow
+    # two alarms, on three charts, each wide and narrow
+    assert page.count('<g class="mark alarm">') == 12
     history = page[page.index('id="history"') :]
     kinds = re.findall(r'<span class="pill">(\w+)</span>', history)
     assert kinds[:5] == ["alarm", "acknowledged", "alarm", "promoted", "started"]  # newest first

@@ -101,9 +101,8 @@ def test_a_keeper_keeps_what_the_model_saw(monitored: MonitoredModel) -> None:
         keeper.offer(ROWS[0].prediction_id, PIXELS)
         wait_until(lambda: kept(monitored) == [ROWS[0].prediction_id])
         for _ in range(200):
-            keeper.offer(
-                make_row(99).prediction_id, PIXELS
-            )  # more than wait: some are left out, nobody waits
+            # more than wait: some are left out, nobody waits
+            keeper.offer(make_row(99).prediction_id, PIXELS)
         keeper.offer(ROWS[1].prediction_id, PIXELS)
     with monitored.ledger.read() as connection:
         png = read_picture(connection, ROWS[0].prediction_id)

@@ -2,11 +2,10 @@
 sees.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from queue import SimpleQueue
 
 import psycopg
 import pytest
@@ -41,11 +40,11 @@ def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None
     """Every label is sent by two replicas; the second by request id may come before the answer
     itself.
     """
-    statuses: SimpleQueue[str] = SimpleQueue()
     name = by_request if named_by == "request id" else label
     desks = [MonitoredModel(url, Clock()) for _ in range(WRITERS)]
 
-    def work(replica: int) -> None:
+    def work(replica: int) -> list[str]:
+        got = []
         for batch in range(BATCHES):
             numbers = range(1000 * replica + 4 * batch, 1000 * replica + 4 * batch + 4)
             desks[replica].serve(
@@ -54,20 +53,20 @@ def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None
             neighbor = (replica + 1) % WRITERS
             theirs = [1000 * neighbor + 4 * batch + step for step in range(4)]
             items = [label(number) for number in numbers] + [name(number) for number in theirs]
-            for status in desks[replica].label(*items):
-                statuses.put(status)
+            got += desks[replica].label(*items)
+        return got
 
-    threads = [threading.Thread(target=work, args=(replica,)) for replica in range(WRITERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        statuses = Counter(status for each in pool.map(work, range(WRITERS)) for status in each)
     answers = 4 * BATCHES * WRITERS
-    got = Counter(statuses.get() for _ in range(2 * answers))
-    assert set(got) <= {"accepted", "unchanged", "pending" if name is by_request else "unknown"}
-    assert desks[0].rows("SELECT count(*) FROM feedback_pending") == [
-        (0,)
-    ]  # none was missed, none waits for ever
+    assert statuses.total() == 2 * answers
+    assert set(statuses) <= {
+        "accepted",
+        "unchanged",
+        "pending" if name is by_request else "unknown",
+    }
+    # none was missed, none waits for ever
+    assert desks[0].rows("SELECT count(*) FROM feedback_pending") == [(0,)]
     assert_same_sums(desks[0].sums().labeled, [(0.9, True)] * answers)
     assert desks[0].rows("SELECT count(*), count(DISTINCT prediction_id) FROM feedback") == [
         (answers, answers)
@@ -87,26 +86,16 @@ def test_a_database_without_an_encoding_is_a_ledger_too(postgres: Cluster, url: 
 
 
 def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
-    errors: SimpleQueue[Exception] = SimpleQueue()
-    ids: SimpleQueue[int] = SimpleQueue()
+    def start(_: int) -> int:
+        with MonitoredModel(url, Clock()) as monitored:
+            return monitored.watched_version_id
 
-    def start() -> None:
-        try:
-            with MonitoredModel(url, Clock()) as monitored:
-                ids.put(monitored.watched_version_id)
-        except Exception as error:  # noqa: BLE001 told to the thread that waits
-            errors.put(error)
-
-    threads = [threading.Thread(target=start) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors.empty()
+    with ThreadPoolExecutor(6) as pool:
+        ids = set(pool.map(start, range(6)))
     # One row for all. Its id need not be 1: PostgreSQL's sequence also counts the inserts that
     # found the row there.
     with MonitoredModel(url, Clock()) as monitored:
-        assert {ids.get() for _ in range(6)} == {monitored.watched_version_id}
+        assert ids == {monitored.watched_version_id}
         assert monitored.rows("SELECT count(*) FROM watched_versions") == [(1,)]
 
 

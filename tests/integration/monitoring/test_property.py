@@ -18,9 +18,8 @@ from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
 from tests.builders.processes import PATIENCE_S
 
-SETTINGS = DriftSettings(
-    average_run_length=20, tolerance=0.0, class_count=2
-)  # so quick that alarms happen
+# so quick that alarms happen
+SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0, class_count=2)
 NUMBERS = st.integers(0, 7)
 CONFIDENCES = st.sampled_from([0.5, 8 / 15, 0.6, 0.9, 14 / 15, 1.0])
 

@@ -2,7 +2,6 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import onnxruntime as ort
@@ -28,7 +27,7 @@ from monitoring.recalibration import (
     recalibrate,
 )
 from monitoring.sources import LabelPolicy
-from tests.builders.answers import NOW_NS, SECOND_NS
+from tests.builders.answers import NOW_NS, SECOND_NS, draw, row_of
 from tests.builders.bundles import write_variants
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -54,30 +53,15 @@ def serve(
     """Serve answers (N, K) and label those that are `labeled`, by default all, with their true
     class (N,).
     """
-    rows = [row(first + number, each) for number, each in enumerate(probabilities.astype("<f4"))]
-    if audit is not None:
-        rows = [each._replace(audit=audit) for each in rows]
+    rows = [row_of(first + number, p, audit=audit) for number, p in enumerate(probabilities)]
     if patients is not None:
-        rows = [
-            each._replace(patient=monitored.recorder.patients.hash(str(who)))
-            for each, who in zip(rows, patients, strict=True)
-        ]
+        hashed = [monitored.recorder.patients.hash(str(who)) for who in patients]
+        rows = [each._replace(patient=who) for each, who in zip(rows, hashed, strict=True)]
     monitored.serve(*rows)
-    chosen = np.ones(len(rows), bool) if labeled is None else labeled
-    names = [monitored.card.classes[index] for index in truth]
-    monitored.label(
-        *(
-            FeedbackItem(name, each.prediction_id)
-            for name, each, wanted in zip(names, rows, chosen, strict=True)
-            if wanted
-        )
-    )
+    chosen = range(len(rows)) if labeled is None else np.flatnonzero(labeled)
+    names = monitored.card.classes
+    monitored.label(*(FeedbackItem(names[truth[n]], rows[n].prediction_id) for n in chosen))
     return rows
-
-
-def draw(rng: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
-    """Draw a class from each row."""
-    return (probabilities.cumsum(axis=1) > rng.random((len(probabilities), 1))).argmax(axis=1)
 
 
 @pytest.fixture
@@ -112,15 +96,6 @@ def recalibrated(
     with MonitoredModel(folder / f"{card.version}.db", Clock(), card=card) as monitored:
         serve(monitored, probabilities, truth)
         return recalibrate(monitored.ledger, store, card.name, version=card.version, **options)
-
-
-def row(number: int, probabilities: np.ndarray) -> PredictionRow:
-    best = int(probabilities.argmax())
-    confidence = float(probabilities[best])
-    served_at = NOW_NS + number * SECOND_NS
-    return PredictionRow(
-        uuid4().bytes, 1, None, best, confidence, probabilities.tobytes(), served_at
-    )
 
 
 def test_the_temperature_that_was_missing_is_found_and_published(
@@ -344,9 +319,8 @@ def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
     serve(fresh, probabilities, truth, labeled=right | (rng.random(1200) < 0.4), audit=0.25)
     draft = recalibrate(fresh.ledger, store, "tiny", publish=False)
     assert 0.8 < draft.coverage < 0.9
-    assert (
-        draft.new_temperature < draft.old_temperature
-    )  # sharper, because wrong answers are missing
+    # sharper, because wrong answers are missing
+    assert draft.new_temperature < draft.old_temperature
     with pytest.raises(RecalibrationRefused, match="audit have a label"):
         recalibrate(fresh.ledger, store, "tiny")
 
@@ -466,7 +440,7 @@ def test_the_labels_are_those_that_hold_now(served: MonitoredModel, store: Store
 
 
 def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Store) -> None:
-    certain = row(N, np.array([1, 0, 0], dtype="<f4"))
+    certain = row_of(N, [1, 0, 0])
     served.serve(certain)
     served.label(FeedbackItem("malignant", certain.prediction_id))
     assert np.isfinite(recalibrate(served.ledger, store, "tiny").new_temperature)

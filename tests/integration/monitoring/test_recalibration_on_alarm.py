@@ -2,7 +2,7 @@
 in plain words.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from calibration.drift.state import DriftSettings
-from model_store.bundle.bundle import Bundle
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
@@ -23,6 +22,7 @@ from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.reports.report import calibration_report
 from monitoring.reports.timeline import read_timeline
 from tests.builders.answers import DAY_NS
+from tests.builders.bundles import build_bundle
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, answer
 from tests.builders.processes import wait_until
 
@@ -30,8 +30,8 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def store(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Store:
-    tiny_store.promote("tiny", tiny_store.publish("tiny", make_bundle))
+def store(tiny_store: Store) -> Store:
+    tiny_store.promote("tiny", tiny_store.publish("tiny", build_bundle))
     return tiny_store  # version 1 can be rolled back to
 
 
@@ -173,9 +173,8 @@ def test_audited_labels_are_enough_and_are_counted_as_the_watch_counts_them(
         assert store.production("tiny") == 3
         published = history(monitored)[0]["detail"]
         assert published["audited"]
-        assert (
-            published["labels"] > 300
-        )  # not those of the audit among the last few hundred of all, which are none
+        # not those of the audit among the last few hundred of all, which are none
+        assert published["labels"] > 300
 
 
 def test_a_change_beyond_the_limits_is_shown_and_not_made(

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 from calibration.calibrators.subgroups import AnswerCalibrators
 from calibration.calibrators.temperature import softmax
-from candor import command_line
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
@@ -19,9 +18,9 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
-from tests.builders.answers import NOW_NS, SECOND_NS
+from tests.builders.answers import draw, row_of
 from tests.builders.monitored import Clock, MonitoredModel
-from tests.integration.monitoring.test_recalibration import draw, row
+from tests.builders.processes import candor_here
 
 SITES = "ABCDEFGH"
 WRONG = ("B", "E")
@@ -40,7 +39,6 @@ def serve(
     count: int = N,
     wrong: tuple[str, ...] = WRONG,
     seed: int = 0,
-    watched_version_id: int | None = None,
 ) -> None:
     """Serve and label answers: the sites `wrong` are about 76 % confident and 34 % right, the
     others calibrated. Device X is at site B alone, Y everywhere else. Tags choose the calibrator.
@@ -53,12 +51,8 @@ def serve(
     rows, names = [], []
     for number, site in enumerate(sites):
         tags = json.dumps({"device": "X" if site == "B" else "Y", "site": str(site)})
-        answer = row(number + seed * count, calibrators.of(tags)(graph[number]))
-        rows.append(
-            answer._replace(
-                tags=tags, watched_version_id=watched_version_id or monitored.watched_version_id
-            )
-        )
+        served = calibrators.of(tags)(graph[number])
+        rows.append(row_of(number + seed * count, served, tags=tags))
         names.append(monitored.card.classes[truth[number]])
     monitored.serve(*rows)
     monitored.label(
@@ -152,7 +146,7 @@ def test_a_remedy_for_all_keeps_what_the_subgroups_calibrator_did(
             tags = json.dumps({"site": SITES[number % 8]})
             served = calibrators.of(tags)(softmax(rng.normal(0, 6, 3)).astype("<f4"))
             true = softmax(np.log(served.astype(float)) / 2)
-            rows.append(row(number, served)._replace(tags=tags))
+            rows.append(row_of(number, served, tags=tags))
             names.append(first.classes[int(draw(rng, true[np.newaxis])[0])])
         later.serve(*rows)
         pairs = zip(names, rows, strict=True)
@@ -229,11 +223,8 @@ def test_a_calibrated_model_harms_nobody(tmp_path: Path, clock: Clock, store: St
         honest = rng.normal(0, 3, (1_500, 3))
         truth = draw(rng, softmax(honest))
         rows = [
-            row(number, each)._replace(
-                tags=json.dumps({"site": SITES[number % 8]}),
-                served_at_ns=NOW_NS + number * SECOND_NS,
-            )
-            for number, each in enumerate(softmax(2 * honest).astype("<f4"))
+            row_of(number, each, tags=json.dumps({"site": SITES[number % 8]}))
+            for number, each in enumerate(softmax(2 * honest))
         ]
         monitored.serve(*rows)
         monitored.label(
@@ -249,11 +240,7 @@ def test_the_command_refuses_harm_unless_it_is_accepted_and_repairs_the_sites_al
     scene: MonitoredModel, store: Store, tmp_path: Path
 ) -> None:
     where = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}", "--store", str(store.root))
-    runner = CliRunner()
-
-    def run(*options: str) -> Result:
-        return runner.invoke(command_line.app, ["recalibrate", "tiny", *where, *options])
-
+    run = partial(candor_here, "recalibrate", "tiny", *where)
     assert "worse" in run("--preview").stdout
     assert isinstance(run().exception, RecalibrationHarms)
     assert run("--for", "site").exit_code == 2
@@ -277,7 +264,7 @@ def test_a_site_after_another_keeps_the_remedy_that_waits(
 
     def run(group: str) -> tuple[list[tuple[str, tuple[str, ...]]], int | None, int | None]:
         options = ("recalibrate", "tiny", *where, "--for", group, "--accept-harm", "--json")
-        done = json.loads(CliRunner().invoke(command_line.app, options).stdout)
+        done = json.loads(candor_here(*options).stdout)
         entries = done["card"]["calibration"]["subgroups"]
         each = [(entry["key"], tuple(entry["values"])) for entry in entries]
         return sorted(each), done["continues"], done["omits"]

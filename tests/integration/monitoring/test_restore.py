@@ -7,11 +7,9 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from typer.testing import CliRunner
-
-from candor.command_line import app
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.backup import backup
+from tests.builders.processes import candor_here
 
 
 def tables(file: Path) -> set[str]:
@@ -36,9 +34,7 @@ def test_the_log_of_a_ledger_whose_file_is_gone_is_set_aside(tmp_path: Path) -> 
         shutil.copy(log, tmp_path / "kept-wal")  # closing would write it into the file
     file.unlink()
     (tmp_path / "kept-wal").rename(log)
-    done = CliRunner().invoke(
-        app, ["ledger", "restore", str(copy), "--ledger", f"sqlite:///{file}"]
-    )
+    done = candor_here("ledger", "restore", copy, "--ledger", f"sqlite:///{file}")
     assert done.exit_code == 0, done.output
     assert tables(file) == before
     assert (tmp_path / "candor.db.replaced-1-wal").exists()
@@ -50,9 +46,7 @@ def test_restoring_a_ledger_from_itself_keeps_what_it_held(tmp_path: Path) -> No
     with Ledger(f"sqlite:///{file}"):
         pass
     before = tables(file)
-    done = CliRunner().invoke(
-        app, ["ledger", "restore", str(file), "--ledger", f"sqlite:///{file}", "--replace"]
-    )
+    done = candor_here("ledger", "restore", file, "--ledger", f"sqlite:///{file}", "--replace")
     assert done.exit_code == 0, done.output
     assert tables(file) == before == tables(tmp_path / "candor.db.replaced-1")
     assert {each.name for each in tmp_path.iterdir()} <= {

@@ -217,9 +217,8 @@ async def test_pages_are_html(client: httpx.AsyncClient) -> None:
         )
         assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
         assert policy["script-src"] == policy["style-src"] == policy["form-action"] == "'self'"
-        assert not re.search(
-            r"<style|<script[^>]*>[^<]|\sstyle=|\son\w+=", page.text
-        )  # the policy would forbid them
+        # the policy would forbid them
+        assert not re.search(r"<style|<script[^>]*>[^<]|\sstyle=|\son\w+=", page.text)
 
 
 async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(

@@ -68,9 +68,8 @@ def test_each_value_has_a_detector_that_sees_its_labels_and_half_of_the_false_al
             "tag:site=B": 20,
         }
         assert found[""].log_threshold == pytest.approx(math.log(1_000 / 0.5))
-        assert found["tag:site=A"].log_threshold == pytest.approx(
-            math.log(1_000 / 0.25)
-        )  # two keys share the half
+        # two keys share the half
+        assert found["tag:site=A"].log_threshold == pytest.approx(math.log(1_000 / 0.25))
         expected = DriftDetector(replace(QUICK, class_count=2, part=0.25))
         expected.update_many([0.9] * 20, [n % 2 != 0 for n in range(30, 50)], [1] * 20)
         assert_same_state(found["tag:site=B"], expected)
@@ -172,9 +171,8 @@ def test_audited_answers_alone_count_for_tags_too(tmp_path: Path, clock: Clock) 
         monitored.recorder.acknowledge("pneumonia", kind="reset", audit=False).result(PATIENCE_S)
         assert not any(each.settings.audit for each in stored(monitored).values())
         answer(monitored, range(10, 13), site="A")
-        assert (
-            stored(monitored)["tag:site=A"].labels == 8
-        )  # the label count goes on, the evidence started again
+        # the label count goes on, the evidence started again
+        assert stored(monitored)["tag:site=A"].labels == 8
         for name in stored(monitored):
             assert_same_state(*monitored.detectors(name=name))
 

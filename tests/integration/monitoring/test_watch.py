@@ -47,10 +47,8 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
         expected = DriftDetector(replace(QUICK, class_count=2))
         raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
         assert raised_at is not None
-        assert recorded(monitored) == [
-            ("started", 0),
-            ("alarm", raised_at + 1),
-        ]  # feedback ids count from 1
+        # feedback ids count from 1
+        assert recorded(monitored) == [("started", 0), ("alarm", raised_at + 1)]
         assert monitored.metric("calibration_drift_alarms_total") == 1
         assert monitored.metric("calibration_drift_active") == 1
         monitored.answer(range(20, 30), confidence=0.95, wrong=1)  # latched: no second alarm
@@ -88,9 +86,8 @@ def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         assert_same_state(monitored.detectors()[0], before)
         assert monitored.metric("calibration_drift_active") == 1
-        assert (
-            monitored.metric("calibration_drift_alarms_total") == 0
-        )  # this process's own increments
+        # this process's own increments
+        assert monitored.metric("calibration_drift_alarms_total") == 0
         assert monitored.metric("calibration_drift_log_evalue") == before.log_evalue
 
 

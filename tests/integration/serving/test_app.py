@@ -9,7 +9,7 @@ import io
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import InputReference
 from model_store.image import decode
 from model_store.image.brightness import brightness
@@ -32,15 +32,10 @@ from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor
 from serving.process.server import ENDPOINTS
+from tests.builders.bundles import build_bundle, jpeg, png
 from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path) as started:
-        yield started
 
 
 def ledger_rows(folder: Path) -> list[Any]:
@@ -49,7 +44,7 @@ def ledger_rows(folder: Path) -> list[Any]:
 
 
 async def test_an_answer_is_the_predictors_and_is_in_the_ledger(
-    server: Running, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    server: Running, tiny_store: Store, tmp_path: Path
 ) -> None:
     answer = (await server.predict(png(), X_Request_Id="mine")).json()
     expected = Predictor(tiny_store.read("tiny", 1)).classify(png())
@@ -63,9 +58,7 @@ async def test_an_answer_is_the_predictors_and_is_in_the_ledger(
     assert stored == pytest.approx(list(answer["probabilities"].values()), abs=1e-7)
 
 
-async def test_many_at_once_each_get_their_own_answer(
-    server: Running, tiny_store: Store, png: Callable[..., bytes]
-) -> None:
+async def test_many_at_once_each_get_their_own_answer(server: Running, tiny_store: Store) -> None:
     images = [png(seed) for seed in range(40)]
     responses = await asyncio.gather(*(server.predict(image) for image in images))
     predictor = Predictor(tiny_store.read("tiny", 1))
@@ -78,7 +71,7 @@ async def test_many_at_once_each_get_their_own_answer(
 
 
 async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(
-    server: Running, tiny_store: Store, png: Callable[..., bytes]
+    server: Running, tiny_store: Store
 ) -> None:
     image = decode(png(), tiny_store.read("tiny", 1).card.input.spec)
     served = server.service.models.find("tiny", None)
@@ -92,9 +85,7 @@ async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(
     assert server.counted("candor_batch_size_count", model="tiny", version="1") == 1
 
 
-async def test_compressed_bodies_are_refused_as_such(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_compressed_bodies_are_refused_as_such(server: Running) -> None:
     headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
     for path in ("/predictions/tiny", "/feedback", "/predictions-log", "/models/tiny/report/reset"):
         refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
@@ -105,9 +96,7 @@ async def test_compressed_bodies_are_refused_as_such(
     assert (await server.predict(png(), content_encoding="identity")).status_code == 200
 
 
-async def test_a_model_that_is_served_here_has_no_second_source(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_a_model_that_is_served_here_has_no_second_source(server: Running) -> None:
     assert (await server.predict(png())).status_code == 200
     post, classes = server.client.post, ["benign", "malignant"]
     prediction = {"model": "tiny", "request_id": "a", "predicted": "benign", "confidence": 0.9}
@@ -122,9 +111,7 @@ async def test_a_model_that_is_served_here_has_no_second_source(
     ).is_success
 
 
-async def test_a_list_is_answered_item_by_item_as_single_images_are(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Running) -> None:
     images = [png(seed=number) for number in range(40)]  # more than two batches
     alone = [(await server.predict(image)).json()["probabilities"] for image in images]
     bodies: list[str | dict[str, str]] = [base64.b64encode(image).decode() for image in images]
@@ -141,9 +128,7 @@ async def test_a_list_is_answered_item_by_item_as_single_images_are(
         assert connection.scalar(text("select count(*) from prediction")) == 40 + 39
 
 
-async def test_a_form_of_several_files_and_ndjson_are_lists_too(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_a_form_of_several_files_and_ndjson_are_lists_too(server: Running) -> None:
     files = [
         ("image", ("a.png", png(), "image/png")),
         ("image", ("b.png", b"no image", "image/png")),
@@ -158,9 +143,7 @@ async def test_a_form_of_several_files_and_ndjson_are_lists_too(
     ] * 2
 
 
-async def test_a_form_and_every_media_type_give_the_same(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_a_form_and_every_media_type_give_the_same(server: Running) -> None:
     form = await server.client.post(
         "/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")}
     )
@@ -206,7 +189,7 @@ def bad_requests(sound: bytes) -> dict[str, tuple[dict[str, Any], int, str]]:
 
 
 async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
-    server: Running, jpeg: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+    server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="serving")
     sound = jpeg(size=(200, 200))
@@ -229,7 +212,7 @@ async def test_a_body_of_unknown_length_is_refused_once_it_is_too_long(server: R
 
 
 async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
-    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ModelUnusable("out of memory")
@@ -243,7 +226,7 @@ async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
 
 
 async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
-    server: Running, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = GraphOutputs(np.full((1, 3), np.nan, np.float32))
     monkeypatch.setattr(Predictor, "infer", lambda *_, **__: nothing)
@@ -253,7 +236,7 @@ async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
 
 
 async def test_failures_of_the_server_and_late_answers_count_for_their_model(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counters = [f"candor_requests_{what}_total" for what in ("failed", "late")]
     tiny = {"model": "tiny", "version": "1"}
@@ -304,7 +287,7 @@ async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_
 
 
 async def test_a_client_names_the_longest_wait_that_it_accepts(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
         load = server.service.models.find("tiny").queue
@@ -329,13 +312,12 @@ async def test_a_client_names_the_longest_wait_that_it_accepts(
 
 
 async def test_a_client_that_hangs_up_is_not_computed_for(
-    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batcher never gets to the image, because it is cancelled while it waits in the queue."""
     served = server.service.models.find("tiny")
-    served.queue.delivered(
-        1, arrived_s=0.0, now_s=served.queue._last_s + 1
-    )  # slow enough to be worth watching
+    # slow enough to be worth watching
+    served.queue.delivered(1, arrived_s=0.0, now_s=served.queue._last_s + 1)
     submitted: list[Any] = []
     monkeypatch.setattr(served, "submit", submitted.append)
     messages = [{"type": "http.request", "body": png()}, {"type": "http.disconnect"}]
@@ -372,9 +354,7 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     assert 'href="/try/tiny"' in page
 
 
-async def test_a_drain_is_seen_by_readiness_and_closes_connections(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running) -> None:
     server.service.prediction_app.draining = True
     assert (await server.client.get("/readyz")).status_code == 503
     assert (await server.client.get("/healthz")).status_code == 200
@@ -382,9 +362,7 @@ async def test_a_drain_is_seen_by_readiness_and_closes_connections(
     assert (response.status_code, response.headers["Connection"]) == (200, "close")
 
 
-async def test_an_empty_store_lives_but_is_not_ready(
-    tmp_path: Path, png: Callable[..., bytes]
-) -> None:
+async def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path) -> None:
     async with running(Store(tmp_path / "nothing"), tmp_path) as server:
         assert (await server.client.get("/healthz")).status_code == 200
         assert (await server.client.get("/readyz")).status_code == 503
@@ -393,10 +371,11 @@ async def test_an_empty_store_lives_but_is_not_ready(
 
 
 async def test_a_refused_bundle_is_named_while_the_old_one_answers(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+    tiny_store: Store,
+    tmp_path: Path,
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
-        tiny_store.publish("tiny", make_bundle)
+        tiny_store.publish("tiny", build_bundle)
         tiny_store.promote("tiny", 2)
         (tiny_store.folder("tiny", 2) / "card.json").write_text("{}")
         await asyncio.to_thread(server.service.watcher.scan)
@@ -408,7 +387,8 @@ async def test_a_refused_bundle_is_named_while_the_old_one_answers(
 
 
 async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+    tiny_store: Store,
+    tmp_path: Path,
 ) -> None:
     """Two switches while a body is on its way: its version is retired, and yet answers."""
     async with running(tiny_store, tmp_path) as server:
@@ -423,7 +403,7 @@ async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
         slow = asyncio.ensure_future(server.client.post("/predictions/tiny", content=body()))
         await halfway.wait()
         for version in (2, 3):
-            tiny_store.publish("tiny", make_bundle)
+            tiny_store.publish("tiny", build_bundle)
             tiny_store.promote("tiny", version)
             await asyncio.to_thread(server.service.watcher.scan)
         await asyncio.sleep(0)
@@ -437,7 +417,7 @@ async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
 
 
 async def test_without_a_ledger_answers_come_and_metrics_stay(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, ledger="off") as server:
         assert (await server.predict(png())).status_code == 200
@@ -488,9 +468,7 @@ async def test_a_form_that_is_too_large_is_refused(server: Running) -> None:
         assert response.status_code == 413
 
 
-async def test_tokens_guard_every_way_in(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
-) -> None:
+async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path) -> None:
     token = "t" * 32
     async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
         refused = await server.predict(png())
@@ -533,7 +511,7 @@ async def test_a_preflight_allows_every_header_that_an_endpoint_declares(
 
 
 async def test_a_listed_origin_may_write_and_reads_refusals(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     viewer = "https://viewer.example"
     async with running(tiny_store, tmp_path, cors_origins=(viewer,)) as server:
@@ -547,9 +525,7 @@ async def test_a_listed_origin_may_write_and_reads_refusals(
         assert (await server.predict(png(), Origin="https://evil.example")).status_code == 403
 
 
-async def test_an_explanation_comes_with_the_same_answer(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_an_explanation_comes_with_the_same_answer(server: Running) -> None:
     plain, explained = (
         await server.predict(png()),
         await server.predict(png(), "/predictions/tiny?explain=occlusion"),
@@ -576,7 +552,7 @@ async def test_an_explanation_comes_with_the_same_answer(
 
 
 async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
-    server: Running, tiny_store: Store, png: Callable[..., bytes]
+    server: Running, tiny_store: Store
 ) -> None:
     (tiny_store.folder("tiny", 1) / "model.onnx").unlink()
     refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
@@ -585,9 +561,7 @@ async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
     assert len(ledger_rows(server.folder)) == 1
 
 
-async def test_an_answer_that_cannot_be_explained_now_is_not_recorded(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_an_answer_that_cannot_be_explained_now_is_not_recorded(server: Running) -> None:
     """The client would never get the id of such an answer, so no label could ever reach it."""
     server.service.pipeline._occluder._free = 0
     refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
@@ -605,7 +579,7 @@ async def test_the_setting_of_the_streams_reaches_the_watch(
 
 
 async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, audit_share=0.5) as server:
         answers = [
@@ -647,11 +621,9 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
 )
 async def test_brightness_is_kept_where_the_card_has_a_reference(
     tmp_path: Path,
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
     reference: InputReference | None,
 ) -> None:
-    bundle = make_bundle(tmp_path / "bundle", name="tiny")
+    bundle = build_bundle(tmp_path / "bundle", name="tiny")
     card = bundle.card.model_copy(update={"input_reference": reference, "files": {}})
     store = Store(tmp_path / "store")
     store.publish("tiny", lambda folder, _: write_bundle(folder, card=card, onnx=bundle.onnx))

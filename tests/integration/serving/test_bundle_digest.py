@@ -3,32 +3,31 @@ canary's record.
 """
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from model_store.bundle.bundle import Bundle
 from model_store.errors import AliasError
 from model_store.lifecycle.canary import read_canary, start_canary
 from model_store.store.alias import Alias, made_now
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
+from tests.builders.bundles import build_bundle, png
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
 
 
-def replace_production(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+def replace_production(store: Store) -> None:
     """Put another bundle under the number in production, with manifest and alias that fit it."""
-    digest = make_bundle(store.folder("tiny", 1), seed=7).digest
+    digest = build_bundle(store.folder("tiny", 1), seed=7).digest
     alias = made_now(Alias, AliasError, version=1, digest=digest, by="an attacker")
     store.storage.write("tiny", "production", alias.as_text().encode())
 
 
 async def test_the_ledger_holds_the_digest_of_what_answered(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
@@ -37,11 +36,12 @@ async def test_the_ledger_holds_the_digest_of_what_answered(
 
 
 async def test_a_bundle_replaced_between_two_starts_is_refused(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+    tiny_store: Store,
+    tmp_path: Path,
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
-    replace_production(tiny_store, make_bundle)
+    replace_production(tiny_store)
     async with running(tiny_store, tmp_path) as server:
         ready = await server.client.get("/readyz")
         assert ready.status_code == 503
@@ -51,23 +51,22 @@ async def test_a_bundle_replaced_between_two_starts_is_refused(
 
 
 async def test_a_bundle_replaced_while_it_serves_changes_nothing(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+    tiny_store: Store,
+    tmp_path: Path,
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         before = (await server.predict(png())).json()["probabilities"]
-        replace_production(tiny_store, make_bundle)
+        replace_production(tiny_store)
         await asyncio.to_thread(server.service.watcher.scan)
         refused = (await server.client.get("/models")).json()["refused"]["tiny"]
         assert "A version never changes" in refused["reason"]
         assert (await server.predict(png())).json()["probabilities"] == before
 
 
-async def test_a_canary_that_was_replaced_is_aborted(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
+async def test_a_canary_that_was_replaced_is_aborted(tiny_store: Store, tmp_path: Path) -> None:
+    tiny_store.publish("tiny", build_bundle)
     start_canary(tiny_store, "tiny", 2, mode="header")
-    make_bundle(tiny_store.folder("tiny", 2), 2, seed=9)
+    build_bundle(tiny_store.folder("tiny", 2), 2, seed=9)
     async with running(tiny_store, tmp_path):
         canary = read_canary(tiny_store, "tiny")
     assert canary is not None

@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import func, select
-from typer.testing import CliRunner
 
-from candor import command_line
-from model_store.bundle.bundle import Bundle
 from model_store.errors import CanaryError, NotInStore
 from model_store.lifecycle.canary import Canary, end_canary, read_canary, start_canary
 from model_store.store.store import Store
@@ -25,6 +22,8 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import label_current, prediction, watched_versions
 from serving.deployment.loaded_models import LoadedCanary
 from serving.inference.batcher import PendingRequest
+from tests.builders.bundles import build_bundle, png
+from tests.builders.processes import candor_here
 from tests.builders.services import Running, running, until
 
 pytestmark = pytest.mark.anyio
@@ -90,11 +89,9 @@ class Trial:
 async def trial(
     tiny_store: Store,
     tmp_path: Path,
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
 ) -> AsyncIterator[Trial]:
     for seed in (2, 3):
-        tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=seed))
+        tiny_store.publish("tiny", partial(build_bundle, name="tiny", seed=seed))
     async with running(tiny_store, tmp_path) as server:
         yield Trial(server, tiny_store, png())
 
@@ -258,10 +255,8 @@ async def test_a_shadow_that_retires_right_after_an_answer_still_ends(trial: Tri
     await until(lambda: not shadow._batcher._thread.is_alive())
 
 
-def test_what_cannot_be_tried_out_is_refused(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
-) -> None:
-    tiny_store.publish("other", partial(make_bundle, name="other"))
+def test_what_cannot_be_tried_out_is_refused(tiny_store: Store) -> None:
+    tiny_store.publish("other", partial(build_bundle, name="other"))
     for model, version, error, words in (
         ("tiny", 1, CanaryError, "in production already"),
         ("tiny", 9, NotInStore, None),
@@ -275,17 +270,15 @@ def test_what_cannot_be_tried_out_is_refused(
 
 
 @pytest.fixture
-def run(
-    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
-) -> Callable[..., str]:
+def run(tiny_store: Store, tmp_path: Path) -> Callable[..., str]:
     """Runs a command on a store with two versions; raises what it raises."""
-    tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
+    tiny_store.publish("tiny", partial(build_bundle, name="tiny", seed=2))
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     Ledger(ledger).close()
 
     def invoke(*arguments: str, ledger: str | None = ledger) -> str:
         options = ["--store", str(tiny_store.root), *(["--ledger", ledger] if ledger else [])]
-        done = CliRunner().invoke(command_line.app, [*arguments, *options])
+        done = candor_here(*arguments, *options)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == 0, done.output

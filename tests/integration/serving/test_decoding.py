@@ -23,16 +23,16 @@ from serving.decoding.decoder import Decoder
 from serving.decoding.process import DecodingProcess, _start_child
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.settings import Settings
-from tests.builders.bundles import encode, picture
+from tests.builders.bundles import encode, jpeg, picture, png
 from tests.builders.dicoms import dicom, dicom_frames
 from tests.builders.hostile_images import (
     SIDE,
     jpeg_of_scans,
     packed_plane,
-    png,
     rle_frame,
     webp_canvas,
 )
+from tests.builders.hostile_images import png as zeros
 from tests.builders.processes import wait_until
 from tests.builders.services import until
 
@@ -127,7 +127,7 @@ async def test_without_shared_memory_images_are_decoded_all_the_same(
         np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
 
 
-async def test_a_small_image_needs_no_process(pool: Decoder, png: Callable[..., bytes]) -> None:
+async def test_a_small_image_needs_no_process(pool: Decoder) -> None:
     await pool.decode(png(), SPEC)
     assert pids(pool) == set()
 
@@ -154,7 +154,7 @@ async def test_errors_come_through_word_for_word(pool: Decoder) -> None:
 
 
 @pytest.mark.usefixtures("enforces")
-async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., bytes]) -> None:
+async def test_a_process_out_of_time_is_ended_and_replaced() -> None:
     others = children()
     pool = opened(decode_cpu_s=1, max_pixels=100_000_000)
     try:
@@ -170,13 +170,11 @@ async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., b
 
 
 @pytest.mark.usefixtures("enforces")
-async def test_an_image_for_which_the_memory_never_suffices_is_refused(
-    jpeg: Callable[..., bytes],
-) -> None:
+async def test_an_image_for_which_the_memory_never_suffices_is_refused() -> None:
     pool = opened(decode_memory_bytes=2**28)
     try:
         with pytest.raises(ImageTooComplex, match="128 MiB"):
-            await pool.decode(png(SIDE, SIDE, color=6), SPEC)
+            await pool.decode(zeros(SIDE, SIDE, color=6), SPEC)
         assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
     finally:
         pool.close()
@@ -195,7 +193,7 @@ async def test_an_image_for_which_memory_is_not_free_in_time_is_told_to_wait() -
 
 @pytest.mark.usefixtures("enforces")
 async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
-    pool: Decoder, jpeg: Callable[..., bytes]
+    pool: Decoder,
 ) -> None:
     """A million items in a DICOM file are parsed before its size is known."""
     data = dicom(np.zeros((8, 8), np.uint8))
@@ -217,7 +215,7 @@ async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: Decoder
 
 @pytest.mark.parametrize("kills", [1, 2])
 async def test_an_image_is_refused_only_if_its_process_is_killed_twice(
-    pool: Decoder, jpeg: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, kills: int
+    pool: Decoder, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
     decode, victims = DecodingProcess.decode, set[int]()
 
@@ -239,18 +237,14 @@ async def test_an_image_is_refused_only_if_its_process_is_killed_twice(
     assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
 
 
-async def test_a_process_that_was_killed_while_idle_costs_nothing(
-    pool: Decoder, jpeg: Callable[..., bytes]
-) -> None:
+async def test_a_process_that_was_killed_while_idle_costs_nothing(pool: Decoder) -> None:
     [victim] = await _pids_after(pool, jpeg(size=(600, 600)))
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in children())
     assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
 
 
-async def test_signals_that_end_the_server_leave_its_processes_to_it(
-    pool: Decoder, jpeg: Callable[..., bytes]
-) -> None:
+async def test_signals_that_end_the_server_leave_its_processes_to_it(pool: Decoder) -> None:
     """A supervisor signals the whole group; what was admitted must still be decoded."""
     [pid] = await _pids_after(pool, jpeg(size=(600, 600)))
     os.kill(pid, signal.SIGTERM)
@@ -258,16 +252,14 @@ async def test_signals_that_end_the_server_leave_its_processes_to_it(
     assert await _pids_after(pool, jpeg(size=(600, 600))) == {pid}
 
 
-async def test_too_many_large_images_are_refused(pool: Decoder, jpeg: Callable[..., bytes]) -> None:
+async def test_too_many_large_images_are_refused(pool: Decoder) -> None:
     pool._queue.delivered(1, arrived_s=0.0, now_s=pool._queue._last_s + 10_000)
     pool._queue.waiting = 1
     with pytest.raises(Overloaded):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
 
 
-async def test_nobody_waits_longer_than_the_deadline_for_a_process(
-    jpeg: Callable[..., bytes],
-) -> None:
+async def test_nobody_waits_longer_than_the_deadline_for_a_process() -> None:
     pool = opened(deadline_s=0.1)
     try:
         assert await pool._places.take(1, wait_s=lambda: 0)
@@ -278,9 +270,7 @@ async def test_nobody_waits_longer_than_the_deadline_for_a_process(
         pool.close()
 
 
-async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done(
-    jpeg: Callable[..., bytes],
-) -> None:
+async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> None:
     pool = opened()
     try:
         [pid] = await _pids_after(pool, jpeg(size=(600, 600)))
@@ -295,9 +285,7 @@ async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done(
     await until(lambda: (pool._queue.waiting, pool._places.free) == (0, 1))
 
 
-async def test_idle_processes_are_ended_but_one(
-    monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]
-) -> None:
+async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()  # of applications that other tests keep
     pool = opened(decode_processes=2)
     try:
@@ -339,8 +327,6 @@ async def test_a_start_that_is_given_up_leaves_no_process(monkeypatch: pytest.Mo
 async def test_a_machine_that_starts_no_process_says_so(
     pool: Decoder,
     monkeypatch: pytest.MonkeyPatch,
-    jpeg: Callable[..., bytes],
-    png: Callable[..., bytes],
 ) -> None:
     monkeypatch.setattr("serving.decoding.process.sys.executable", "/nowhere/python")
     with pytest.raises(DecoderUnavailable, match="No such file"):

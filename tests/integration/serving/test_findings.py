@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import functools
 import json
-from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from open_inference.grpc import protocol, service
 from sqlalchemy import select
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.image import decode
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
@@ -36,16 +34,17 @@ from serving.scoring.folder import AnyFolder
 from serving.scoring.job import in_this_process, score
 from serving.settings import Settings
 from serving.v2.rpc import RpcService, start_grpc
-from tests.builders.bundles import subgroup
+from tests.builders.bundles import png, subgroup
 from tests.builders.dicoms import dicom_stack
 from tests.builders.findings import FINDINGS, findings_bundle, publish_findings
+from tests.builders.processes import candor_here
 from tests.builders.services import Running, refusal, running, until
 
 pytestmark = pytest.mark.anyio
+SETTINGS = {"ledger": "off"}
 THRESHOLDS = (0.2, 0.5, 0.7)
 OF_B = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
 PATH = "/predictions/chest"
-Png = Callable[..., bytes]
 
 
 @pytest.fixture
@@ -53,12 +52,6 @@ def store(tmp_path: Path) -> Store:
     return publish_findings(
         tmp_path / "store", thresholds=THRESHOLDS, sets=True, subgroups={"Effusion": OF_B}
     )
-
-
-@pytest.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(store, tmp_path, ledger="off") as started:
-        yield started
 
 
 def graph(store: Store, image: bytes) -> np.ndarray:
@@ -78,7 +71,7 @@ def of_b(p: np.ndarray) -> np.ndarray:
 
 
 async def test_an_answer_has_each_findings_probability_threshold_and_presence(
-    server: Running, store: Store, png: Png
+    server: Running, store: Store
 ) -> None:
     said = set()
     for seed in range(12):
@@ -102,18 +95,14 @@ async def test_an_answer_has_each_findings_probability_threshold_and_presence(
     assert len(said) >= 3
 
 
-async def test_a_card_without_sets_gives_neither_sets_nor_referral(
-    tmp_path: Path, png: Png
-) -> None:
+async def test_a_card_without_sets_gives_neither_sets_nor_referral(tmp_path: Path) -> None:
     store = publish_findings(tmp_path / "plain")
     async with running(store, tmp_path, ledger="off") as server:
         answer = (await server.predict(png(1), PATH)).json()
         assert {*answer["findings"]["Mass"]} == {"probability", "threshold", "present"}
 
 
-async def test_lists_forms_frames_and_ndjson_answer_alike(
-    server: Running, store: Store, png: Png
-) -> None:
+async def test_lists_forms_frames_and_ndjson_answer_alike(server: Running, store: Store) -> None:
     entries = [base64.b64encode(png(seed)).decode() for seed in range(3)]
     answers = (await server.client.post(PATH, json=[*entries, "none"])).json()
     form = [("file", (f"{seed}.png", png(seed))) for seed in range(3)]
@@ -131,7 +120,7 @@ async def test_lists_forms_frames_and_ndjson_answer_alike(
 
 
 async def test_a_findings_own_calibrator_for_a_tag_applies_to_it_alone(
-    server: Running, store: Store, png: Png
+    server: Running, store: Store
 ) -> None:
     for seed in range(4):
         p = graph(store, png(seed))
@@ -146,9 +135,7 @@ async def test_a_findings_own_calibrator_for_a_tag_applies_to_it_alone(
         assert np.array_equal(probabilities(other), p)
 
 
-async def test_a_heat_map_explains_the_finding_that_is_named(
-    server: Running, store: Store, png: Png
-) -> None:
+async def test_a_heat_map_explains_the_finding_that_is_named(server: Running, store: Store) -> None:
     predictor = Predictor(store.read("chest"), threads=1)
     image = decode(png(1), predictor.card.input.spec)
     for column, name in enumerate(FINDINGS):
@@ -164,7 +151,7 @@ async def test_a_heat_map_explains_the_finding_that_is_named(
     assert "Effusion" in refused.json()["detail"]
 
 
-async def test_the_answers_are_as_the_description_says(server: Running, png: Png) -> None:
+async def test_the_answers_are_as_the_description_says(server: Running) -> None:
     described = (await server.client.get("/openapi.json")).json()
     content = described["paths"]["/predictions/{model}"]["post"]["responses"]["200"]["content"]
     schema = content["application/json"]["schema"] | {"components": described["components"]}
@@ -186,7 +173,7 @@ async def test_what_is_loaded_is_listed_with_its_kind(server: Running) -> None:
 
 
 async def test_the_open_inference_protocol_gives_a_column_for_each_finding(
-    server: Running, store: Store, png: Png
+    server: Running, store: Store
 ) -> None:
     model = (await server.client.get("/v2/models/chest")).json()
     shapes = {each["name"]: (each["datatype"], each["shape"]) for each in model["outputs"]}
@@ -219,7 +206,7 @@ async def test_the_open_inference_protocol_gives_a_column_for_each_finding(
     assert (await server.client.post("/v2/models/chest/infer", json=unknown)).status_code == 400
 
 
-async def test_grpc_gives_the_same(server: Running, store: Store, png: Png) -> None:
+async def test_grpc_gives_the_same(server: Running, store: Store) -> None:
     settings = server.service._settings.model_copy(update={"grpc_port": 0})
     rpc = RpcService(server.client, settings=settings, access=server.service.access)
     listening, port = await start_grpc(rpc, settings)
@@ -240,7 +227,7 @@ async def test_grpc_gives_the_same(server: Running, store: Store, png: Png) -> N
     assert [*answer.outputs[-2].shape] == [2, 3]
 
 
-async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running, png: Png) -> None:
+async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running) -> None:
     page = await server.page("/try/chest")
     assert all(f'<option value="{name}">' in page for name in FINDINGS)
     answer = await server.client.post(
@@ -252,7 +239,7 @@ async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running,
 
 
 async def test_the_ledger_has_a_row_for_each_finding_of_an_image(
-    store: Store, tmp_path: Path, png: Png
+    store: Store, tmp_path: Path
 ) -> None:
     async with running(store, tmp_path, audit_share=0.5) as server:
         asked = {"x_candor_tags": "site=B", "x_request_id": "scan"}
@@ -282,9 +269,7 @@ async def test_the_ledger_has_a_row_for_each_finding_of_an_image(
             assert (key in known) is (version.finding != "Effusion")
 
 
-async def test_a_repeated_request_gets_the_recorded_answer(
-    store: Store, tmp_path: Path, png: Png
-) -> None:
+async def test_a_repeated_request_gets_the_recorded_answer(store: Store, tmp_path: Path) -> None:
     asked = {"x_candor_tags": "site=B", "idempotency_key": "k"}
     async with running(store, tmp_path) as server:
         once, again = [await server.predict(png(1), PATH, **asked) for _ in range(2)]
@@ -302,7 +287,7 @@ def answers_in(folder: Path) -> set[bytes]:
 
 
 async def test_a_shadow_computes_every_finding_and_gets_the_labels(
-    store: Store, tmp_path: Path, png: Png
+    store: Store, tmp_path: Path
 ) -> None:
     store.publish("chest", functools.partial(findings_bundle, seed=1))
     start_canary(store, "chest", 2, mode="shadow")
@@ -320,9 +305,7 @@ async def test_a_shadow_computes_every_finding_and_gets_the_labels(
     assert labeled == {finding_id(each, "Mass") for each in images}
 
 
-def test_a_folder_is_scored_into_columns_of_each_finding(
-    store: Store, tmp_path: Path, png: Png
-) -> None:
+def test_a_folder_is_scored_into_columns_of_each_finding(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
@@ -349,20 +332,17 @@ def test_a_folder_is_scored_into_columns_of_each_finding(
     assert rows[3]["present Mass"] is None
 
 
-def test_the_command_line_prints_and_writes_findings(
-    store: Store, tmp_path: Path, png: Png
-) -> None:
+def test_the_command_line_prints_and_writes_findings(store: Store, tmp_path: Path) -> None:
     file, table = tmp_path / "x.png", tmp_path / "answers.csv"
     file.write_bytes(png(1))
-    asked = ["predict", str(file), "--store", str(store.root)]
-    runner = CliRunner()
-    shown = runner.invoke(app, asked)
+    ask = partial(candor_here, "predict", file, "--store", store.root)
+    shown = ask()
     assert shown.exit_code == 0
     assert "of 3 findings present" in shown.stdout
-    answer = json.loads(runner.invoke(app, [*asked, "--json"]).stdout)[0]
+    answer = json.loads(ask("--json").stdout)[0]
     p = graph(store, png(1))
     assert [each["probability"] for each in answer["findings"].values()] == pytest.approx(p)
-    assert runner.invoke(app, [*asked, "--csv", str(table)]).exit_code == 0
+    assert ask("--csv", table).exit_code == 0
     (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     for k, name in enumerate(FINDINGS):
         assert float(row[f"probability {name}"]) == pytest.approx(p[k], abs=1e-6)
@@ -370,7 +350,7 @@ def test_the_command_line_prints_and_writes_findings(
     assert "predicted" not in row
 
 
-def test_the_object_of_an_answer_is_that_of_http(store: Store, png: Png) -> None:
+def test_the_object_of_an_answer_is_that_of_http(store: Store) -> None:
     found = Predictor(store.read("chest"), threads=1).classify(png(1), tags='{"site":"B"}')
     assert isinstance(found, PredictedFindings)
     assert found.is_number

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import io
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,14 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.store.store import Store
 from serving.client import ServerRefused
 from serving.inference.predictor import Predictor
 from tests.builders.asgi import client_in_loop
 from tests.builders.dicoms import dicom, dicom_stack
-from tests.builders.services import Running, refusal, running
+from tests.builders.processes import candor_here
+from tests.builders.services import ledger_rows, refusal, running
 
 pytestmark = pytest.mark.anyio
 
@@ -39,14 +36,6 @@ def alone(store: Store) -> list[Any]:
     found = [predictor.classify(dicom(frame, **WINDOW)).probabilities for frame in STACK]
     assert len({json.dumps(each) for each in found}) == 5
     return [pytest.approx(each, abs=1e-6) for each in found]
-
-
-async def rows(server: Running, sql: str) -> list[Any]:
-    def read() -> list[Any]:
-        with closing(sqlite3.connect(server.folder / "ledger.db")) as opened:
-            return opened.execute(sql).fetchall()
-
-    return await asyncio.to_thread(read)
 
 
 async def test_a_frame_is_answered_as_a_file_that_holds_it_alone(
@@ -70,7 +59,7 @@ async def test_a_frame_is_answered_as_a_file_that_holds_it_alone(
         ).json()
         assert (explained["frame"], explained["probabilities"]) == (2, expected[1])
         assert explained["explanation"]["png"]
-        assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
+        assert ledger_rows(tmp_path, "SELECT count(*) FROM prediction") == [(5,)]
 
 
 async def test_all_frames_are_answered_counted_and_labeled_one_by_one(
@@ -86,7 +75,7 @@ async def test_all_frames_are_answered_counted_and_labeled_one_by_one(
         ]
         assert [each["probabilities"] for each in found] == expected
         assert len({each["prediction_id"] for each in found}) == 5
-        assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
+        assert ledger_rows(tmp_path, "SELECT count(*) FROM prediction") == [(5,)]
         label = {"model": "tiny", "request_id": "study/4", "label": found[3]["predicted"]}
         told = (await server.client.post("/feedback", json=label)).json()
         assert (told["status"], told["prediction_id"]) == ("accepted", found[3]["prediction_id"])
@@ -113,7 +102,7 @@ async def test_what_cannot_be_chosen_is_refused_and_nothing_is_recorded(
             assert refusal(answer) == (status, code), query
         counted = server.counted("candor_requests_rejected_total", reason="malformed_request")
         assert counted == len(malformed)
-        assert await rows(server, "SELECT count(*) FROM prediction") == [(0,)]
+        assert ledger_rows(tmp_path, "SELECT count(*) FROM prediction") == [(0,)]
 
 
 async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(
@@ -130,7 +119,7 @@ async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(
         for choice in ("1", "2", "middle", "all"):
             refused = await server.predict(several.getvalue(), f"/predictions/tiny?frame={choice}")
             assert refusal(refused) == (415, "unsupported_image")
-        assert await rows(server, "SELECT count(*) FROM prediction") == [(2,)]
+        assert ledger_rows(tmp_path, "SELECT count(*) FROM prediction") == [(2,)]
 
 
 async def test_frames_that_are_too_many_pixels_together_are_refused_by_the_header(
@@ -187,7 +176,7 @@ async def test_the_open_inference_protocol_takes_a_parameter(
             "/v2/models/tiny/infer", json={"inputs": [twice], "parameters": {"frame": 1}}
         )
         assert refused.status_code == 400
-        ids = await rows(server, "SELECT request_id FROM prediction ORDER BY prediction_id")
+        ids = ledger_rows(tmp_path, "SELECT request_id FROM prediction ORDER BY prediction_id")
         assert [each for (each,) in ids if each.startswith("study-all")] == [
             f"study-all/{n}" for n in range(1, 6)
         ]
@@ -224,7 +213,7 @@ async def test_trials_of_frames_are_shown_one_by_one(tiny_store: Store, tmp_path
             f"study.dcm, frame {number}, as the model sees it" in page for number in range(1, 7)
         ] == [True] * 5 + [False]
         assert page.count('data-file="0" data-frame="') == 5
-        assert await rows(server, "SELECT count(*) FROM prediction") == [(5,)]
+        assert ledger_rows(tmp_path, "SELECT count(*) FROM prediction") == [(5,)]
         assert "study.dcm, frame 3" in await tried("middle")
         assert "5 frames: expected a single frame" in await tried("")
         assert "chooses no frame" in await tried("some")
@@ -241,17 +230,17 @@ def test_predict_answers_frames_with_a_model_on_disk(tiny_store: Store, tmp_path
     file, table = tmp_path / "study.dcm", tmp_path / "answers.csv"
     file.write_bytes(FILE)
     command = ["predict", str(file), "--model", "tiny", "--store", str(tiny_store.root)]
-    found = CliRunner().invoke(app, [*command, "--frame", "all", "--json"])
+    found = candor_here(*command, "--frame", "all", "--json")
     answers = json.loads(found.stdout)
     assert [(each["frame"], each["probabilities"]) for each in answers] == list(
         enumerate(expected, 1)
     )
-    told = CliRunner().invoke(app, [*command, "--frame", "middle", "--csv", str(table)])
+    told = candor_here(*command, "--frame", "middle", "--csv", table)
     assert told.exit_code == 0, told.output
     cells = [line.split(",") for line in table.read_text().splitlines()]
     assert dict(zip(cells[0], cells[1], strict=True))["frame"] == "3"
-    assert "study.dcm, frame 4: " in CliRunner().invoke(app, [*command, "--frame", "4"]).stdout
-    refused = CliRunner().invoke(app, command)
+    assert "study.dcm, frame 4: " in candor_here(*command, "--frame", "4").stdout
+    refused = candor_here(*command)
     assert (refused.exit_code, "5 frames" in refused.output) == (1, True)
-    wrong = CliRunner().invoke(app, [*command, "--frame", "none"])
+    wrong = candor_here(*command, "--frame", "none")
     assert (wrong.exit_code, "chooses no frame" in wrong.output) == (2, True)

@@ -1,7 +1,7 @@
 """The gRPC service in this process: tokens in the metadata, and refusals as gRPC status codes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from open_inference.grpc import protocol, service
 
 from model_store.store.store import Store
 from serving.v2.rpc import RpcService, start_grpc
-from tests.builders.bundles import subgroup, with_subgroups
+from tests.builders.bundles import png, subgroup, with_subgroups
 from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.scoped import build_scoped
@@ -109,12 +109,9 @@ async def test_what_is_no_message_is_refused_without_a_trace(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(
-    stub: Any, png: Callable[..., bytes]
-) -> None:
-    stub.queue.delivered(
-        1, arrived_s=0.0, now_s=stub.queue._last_s + 100
-    )  # 20 s an image from now on
+async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: Any) -> None:
+    # 20 s an image from now on
+    stub.queue.delivered(1, arrived_s=0.0, now_s=stub.queue._last_s + 100)
     stub.queue.waiting = 1
     asked = protocol.ModelInferRequest(model_name="tiny")
     tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
@@ -156,9 +153,7 @@ async def test_a_parameter_chooses_frames(stub: Any) -> None:
         assert await refused(infer(**choice)) is StatusCode.INVALID_ARGUMENT
 
 
-async def test_tags_choose_the_calibrator_of_a_subgroup(
-    stub: Any, tiny_store: Store, png: Callable[..., bytes]
-) -> None:
+async def test_tags_choose_the_calibrator_of_a_subgroup(stub: Any, tiny_store: Store) -> None:
     number = tiny_store.publish(
         "tiny", lambda folder, version: with_subgroups(folder, B, version=version)
     )

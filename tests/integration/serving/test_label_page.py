@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,17 @@ from sqlalchemy import func, select
 from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
-from tests.builders.bundles import encode
+from tests.builders.bundles import encode, png
 from tests.builders.scoped import publish_scoped
 from tests.builders.services import PAGE, Running, running, until
 
 pytestmark = pytest.mark.anyio
+SETTINGS = {"audit_share": 0.3}
 LABEL, WAITING = "/label/tiny", "/models/tiny/report/waiting"
 UNKNOWN_ID = "0193a0f0-0000-7000-8000-000000000000"
 
 
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path, audit_share=0.3) as started:
-        yield started
-
-
-async def serve(server: Running, png: Callable[..., bytes], n: int) -> dict[str, dict[str, Any]]:
+async def serve(server: Running, n: int) -> dict[str, dict[str, Any]]:
     """Answers by prediction id."""
     answers = [
         (await server.predict(png(seed), X_Request_Id=f"scan-{seed}")).json() for seed in range(n)
@@ -51,10 +45,8 @@ async def label(server: Running, prediction_id: str, name: str) -> str:
     return await server.page(answered.headers["location"], PAGE)
 
 
-async def test_the_page_hides_what_the_model_said_until_a_label_is_given(
-    server: Running, png: Callable[..., bytes]
-) -> None:
-    answers = await serve(server, png, 1)
+async def test_the_page_hides_what_the_model_said_until_a_label_is_given(server: Running) -> None:
+    answers = await serve(server, 1)
     page = await server.page(LABEL, PAGE)
     answer = answers[asked(page)]
     assert "scan-0" in page
@@ -67,10 +59,8 @@ async def test_the_page_hides_what_the_model_said_until_a_label_is_given(
     assert 'name="prediction_id"' not in told
 
 
-async def test_audit_draws_come_first_then_those_to_refer(
-    server: Running, png: Callable[..., bytes]
-) -> None:
-    answers = await serve(server, png, 30)
+async def test_audit_draws_come_first_then_those_to_refer(server: Running) -> None:
+    answers = await serve(server, 30)
     order = []
     for _ in answers:
         prediction_id = asked(await server.page(LABEL, PAGE))
@@ -82,17 +72,15 @@ async def test_audit_draws_come_first_then_those_to_refer(
     assert report["coverage"]["labeled"] == 30
 
 
-async def test_a_correction_keeps_the_history(server: Running, png: Callable[..., bytes]) -> None:
-    [prediction_id] = await serve(server, png, 1)
+async def test_a_correction_keeps_the_history(server: Running) -> None:
+    [prediction_id] = await serve(server, 1)
     await label(server, prediction_id, "benign")
     assert "corrected to “normal”" in await label(server, prediction_id, "normal")
     page = await server.page(f"{LABEL}?answer={prediction_id}", PAGE)
     assert page.index("benign, by console: local") < page.index("normal, by console: local")
 
 
-async def test_another_reader_gives_a_second_reading(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
-) -> None:
+async def test_another_reader_gives_a_second_reading(tiny_store: Store, tmp_path: Path) -> None:
     tokens = SecretStr("a-token-of-the-first admin ann; a-token-of-the-other admin bob")
     async with running(tiny_store, tmp_path, tokens=tokens) as server:
         ann, bob = ({"authorization": f"Bearer a-token-of-the-{who}"} for who in ("first", "other"))
@@ -109,10 +97,8 @@ async def test_another_reader_gives_a_second_reading(
         assert said == [("ann", "benign", "truth"), ("bob", "normal", "second_reading")]
 
 
-async def test_skipped_answers_stay_in_the_queue(
-    server: Running, png: Callable[..., bytes]
-) -> None:
-    await serve(server, png, 2)
+async def test_skipped_answers_stay_in_the_queue(server: Running) -> None:
+    await serve(server, 2)
     pages = [await server.page(f"{LABEL}?skip={skip}", PAGE) for skip in range(3)]
     assert asked(pages[0]) != asked(pages[1])
     assert "Back to the 2 that you skipped" in pages[2]
@@ -173,15 +159,15 @@ async def test_a_query_that_names_nothing_is_refused(server: Running, query: str
 
 
 async def test_a_picture_is_shown_only_where_the_settings_keep_it_and_gone_once_it_is_forgotten(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
-        [first] = await serve(server, png, 1)
+        [first] = await serve(server, 1)
         assert server.service._pictures is None
     async with running(tiny_store, tmp_path, keep_pictures_days=1) as server:
         trial = {"file": ("a.png", png(3))}  # which is not kept
         await server.client.post("/try/tiny", files=trial, headers=PAGE)
-        [second] = (each for each in await serve(server, png, 1) if each != first)
+        [second] = (each for each in await serve(server, 1) if each != first)
         ledger = server.service.recorder._ledger if server.service.recorder else None
         assert ledger is not None
 

@@ -3,7 +3,6 @@ schemas.
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from serving.http.bodies import ImageRefused, Prediction
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import build
 from serving.settings import Settings
+from tests.builders.bundles import png
 from tests.builders.services import Running, running
 
 pytestmark = pytest.mark.anyio
+SETTINGS = {"audit_share": 0.5}
 LOGGED = {"model": "retina", "request_id": "eye-1", "probabilities": [0.2, 0.8], "label": "ill"}
 
 
@@ -65,19 +66,11 @@ class Described:
 
 
 @pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path, audit_share=0.5) as started:
-        yield started
-
-
-@pytest.fixture
 async def api(server: Running) -> Described:
     return Described(server.client, (await server.client.get("/openapi.json")).json())
 
 
-async def test_every_operation_answers_as_described(
-    api: Described, png: Callable[..., bytes]
-) -> None:
+async def test_every_operation_answers_as_described(api: Described) -> None:
     image = base64.b64encode(png()).decode()
     answer = await api.ask(
         "POST", "/predictions/{model}", content=png(), headers={"x-request-id": "scan-1"}
@@ -193,9 +186,7 @@ async def test_the_monitor_answers_as_described(tmp_path: Path) -> None:
             )
 
 
-async def test_the_bytes_of_an_answer_are_of_its_type(
-    server: Running, png: Callable[..., bytes]
-) -> None:
+async def test_the_bytes_of_an_answer_are_of_its_type(server: Running) -> None:
     """The hot route writes its answers by hand: what it writes is decoded strictly, and no field is
     left over.
     """

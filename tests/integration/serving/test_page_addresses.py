@@ -3,7 +3,7 @@ another page.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,6 +17,7 @@ from serving.process.monitor import open_monitor
 from serving.process.monitor_server import DECLARED, build, guarded
 from serving.process.server import ENDPOINTS
 from serving.settings import Settings
+from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.services import running
 
@@ -38,7 +39,7 @@ Pages = tuple[httpx.AsyncClient, list[Endpoint]]
 
 @pytest.fixture(params=["serve", "monitor"])
 async def pages(
-    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path
 ) -> AsyncIterator[Pages]:
     """A client of a process whose ledger knows `tiny`, and the pages and reports of the process."""
     async with running(tiny_store, tmp_path) as server:

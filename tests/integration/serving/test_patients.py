@@ -3,13 +3,11 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from open_inference.grpc import protocol
-from sqlalchemy import text
 
 from model_store.image import patient_of
 from model_store.store.store import Store
@@ -18,28 +16,21 @@ from monitoring.ledger.patient_key import open_patient_key
 from serving.v2.rest_body import read_request
 from serving.v2.rpc_messages import read_call
 from tests.builders.asgi import client_in_loop
+from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
-from tests.builders.services import Running, refusal, running
+from tests.builders.services import Running, ledger_rows, refusal, running
 
 pytestmark = pytest.mark.anyio
-Png = Callable[..., bytes]
 PATIENT = "MRN-0017"
 HEADER = {"X-Candor-Patient": PATIENT}
 
 
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path) as started:
-        yield started
-
-
 def recorded(folder: Path) -> list[int | None]:
-    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.read() as connection:
-        wanted = "select patient from prediction order by prediction_id"
-        return list(connection.scalars(text(wanted)))
+    sql = "SELECT patient FROM prediction ORDER BY prediction_id"
+    return [patient for (patient,) in ledger_rows(folder, sql)]
 
 
-async def test_every_way_leads_to_the_same_hash(server: Running, tmp_path: Path, png: Png) -> None:
+async def test_every_way_leads_to_the_same_hash(server: Running, tmp_path: Path) -> None:
     image, client = png(), server.client
     encoded = base64.b64encode(image).decode()
     await server.predict(image, **HEADER)
@@ -65,13 +56,13 @@ async def test_every_way_leads_to_the_same_hash(server: Running, tmp_path: Path,
     assert not any(PATIENT.encode() in file.read_bytes() for file in tmp_path.glob("ledger.db*"))
 
 
-async def test_the_client_sends_it(server: Running, tmp_path: Path, png: Png) -> None:
+async def test_the_client_sends_it(server: Running, tmp_path: Path) -> None:
     client = client_in_loop(server.client._transport)
     await asyncio.to_thread(client.predict, png(), model="tiny", patient=PATIENT)
     assert recorded(tmp_path)[0] is not None
 
 
-async def test_what_cannot_be_an_identifier_is_refused(server: Running, png: Png) -> None:
+async def test_what_cannot_be_an_identifier_is_refused(server: Running) -> None:
     image = png()
     for headers in ({"X-Candor-Patient": "x" * 129}, {"X-Candor-Tags": "patient_id=17"}):
         assert refusal(await server.predict(image, **headers)) == (400, "malformed_request")
@@ -90,7 +81,7 @@ def test_grpc_takes_it_as_a_parameter() -> None:
 
 
 async def test_dicom_files_name_their_patient_if_that_is_switched_on(
-    tiny_store: Store, tmp_path: Path, png: Png
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
     file = dicom(pixels, PatientID=f" {PATIENT} ")

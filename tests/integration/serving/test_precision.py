@@ -2,7 +2,6 @@
 metrics say so.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from model_store.runtime import ort
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
-from tests.builders.bundles import write_variants
+from tests.builders.bundles import png, write_variants
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +39,7 @@ def infer(onnx: bytes, image: bytes, bundle: Bundle) -> list[float]:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 async def test_answer_ledger_and_metrics_say_which_precision_answered(
-    store: Store, tmp_path: Path, png: Callable[..., bytes], precision: str
+    store: Store, tmp_path: Path, precision: str
 ) -> None:
     bundle = store.read("tiny", 1)
     async with running(store, tmp_path, precision=precision) as server:
@@ -64,7 +63,7 @@ async def test_answer_ledger_and_metrics_say_which_precision_answered(
 
 
 async def test_two_precisions_of_a_version_are_two_watched_versions(
-    store: Store, tmp_path: Path, png: Callable[..., bytes]
+    store: Store, tmp_path: Path
 ) -> None:
     for precision in ("float32", "int8"):
         async with running(store, tmp_path, precision=precision) as server:
@@ -74,7 +73,7 @@ async def test_two_precisions_of_a_version_are_two_watched_versions(
 
 
 async def test_an_explanation_is_of_the_precision_that_answered(
-    store: Store, tmp_path: Path, png: Callable[..., bytes]
+    store: Store, tmp_path: Path
 ) -> None:
     async with running(store, tmp_path, precision="int8", device="cpu") as server:
         answer = await server.client.post("/predictions/tiny?explain=occlusion", content=png())

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,18 +17,17 @@ from serving.errors import ListenError, ModelUnusable
 from serving.inference.predictor import Predictor, choose_providers, open_predictor
 from serving.inference.session_options import session_options
 from serving.process.listener import listen
+from tests.builders.bundles import build_bundle, png
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Bundle:
-    return make_bundle(tmp_path / "bundle")
+def bundle(tmp_path: Path) -> Bundle:
+    return build_bundle(tmp_path / "bundle")
 
 
-def test_a_batch_gives_what_each_image_gives_alone(
-    bundle: Bundle, png: Callable[..., bytes]
-) -> None:
+def test_a_batch_gives_what_each_image_gives_alone(bundle: Bundle) -> None:
     predictor = Predictor(bundle, threads=1)
     images = np.stack([decode(png(seed), bundle.card.input.spec) for seed in range(5)])
     together = predictor.predict(images)
@@ -39,9 +37,7 @@ def test_a_batch_gives_what_each_image_gives_alone(
         np.testing.assert_allclose(predictor.predict(image[np.newaxis])[0], row, atol=1e-6)
 
 
-def test_classify_names_the_largest_and_refers_below_the_threshold(
-    bundle: Bundle, png: Callable[..., bytes]
-) -> None:
+def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundle) -> None:
     predictor = Predictor(bundle)
     for seed in range(10):
         prediction = predictor.classify(png(seed))

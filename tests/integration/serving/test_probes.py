@@ -2,19 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import candor
-from candor.command_line import app
 from model_store.runtime import open_session
 from model_store.store.store import Store
 from serving.errors import ProbesDiffer
-from tests.builders.bundles import build_bundle, write_variants
+from tests.builders.bundles import build_bundle, png, write_variants
+from tests.builders.processes import candor_here
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +27,7 @@ def other_machine(tiny_store: Store) -> Store:
 
 
 async def test_a_start_refuses_it_and_says_why_everywhere(
-    other_machine: Store, tmp_path: Path, png: Callable[..., bytes]
+    other_machine: Store, tmp_path: Path
 ) -> None:
     async with running(other_machine, tmp_path) as server:
         ready = await server.client.get("/readyz")
@@ -46,7 +44,7 @@ async def test_a_start_refuses_it_and_says_why_everywhere(
 
 
 async def test_a_hot_load_refuses_it_and_the_old_version_goes_on(
-    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         assert server.counted("candor_probe_difference", model="tiny", version="1") < 1e-5
@@ -58,7 +56,7 @@ async def test_a_hot_load_refuses_it_and_the_old_version_goes_on(
 
 
 async def test_a_server_that_only_warns_answers_and_doubts(
-    other_machine: Store, tmp_path: Path, png: Callable[..., bytes]
+    other_machine: Store, tmp_path: Path
 ) -> None:
     async with running(other_machine, tmp_path, on_difference="warn") as server:
         assert (await server.predict(png())).json()["version"] == 2
@@ -67,7 +65,7 @@ async def test_a_server_that_only_warns_answers_and_doubts(
         assert ready["refused"] == {}
 
 
-async def test_bundles_without_probes_are_served(tmp_path: Path, png: Callable[..., bytes]) -> None:
+async def test_bundles_without_probes_are_served(tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
     store.publish("tiny", lambda folder, version: write_variants(folder, version))
     store.promote("tiny", 1)
@@ -102,6 +100,6 @@ async def test_exact_sums_of_integers_are_tried_before_it_is_refused(
 @pytest.mark.parametrize("command", [["models", "verify", "tiny"], ["doctor"]])
 async def test_commands_name_it(other_machine: Store, command: list[str]) -> None:
     environment = {"CANDOR_STORE": str(other_machine.root), "CANDOR_LEDGER": "off"}
-    done = CliRunner().invoke(app, command, env=environment | {"COLUMNS": "500"})
+    done = candor_here(*command, env=environment | {"COLUMNS": "500"})
     assert done.exit_code == 1
     assert "differ by 0.1" in done.output

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,12 @@ from uuid import UUID
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import CLASSES, build_bundle
+from tests.builders.bundles import CLASSES, build_bundle, png
 from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, record_labeled, running
 
 pytestmark = pytest.mark.anyio
+SETTINGS = {"tokens": TOKENS}
 RECALIBRATE = "/recalibrate/tiny"
-
-
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path, tokens=TOKENS) as started:
-        yield started
 
 
 async def labeled(server: Running, **options: Any) -> list[bytes]:
@@ -224,7 +218,7 @@ async def test_a_remedy_that_harms_a_site_needs_its_own_box(
 
 
 async def test_a_site_alone_is_recalibrated_on_the_page_and_answers_by_its_calibrator(
-    server: Running, tiny_store: Store, png: Callable[..., bytes]
+    server: Running, tiny_store: Store
 ) -> None:
     await sites(server)
     page = await preview(server, "&subgroup=site%3DB")

@@ -74,9 +74,8 @@ async def test_no_refused_body_stays_in_memory(
     body = BODIES[kind]
     data = body.make()
     async with running(tiny_store, tmp_path) as server:
-        assert (
-            await status_of(server.service.app, body, data) < 500
-        )  # a list says of each item what is wrong
+        # a list says of each item what is wrong
+        assert await status_of(server.service.app, body, data) < 500
         gc.collect()
         gc.disable()
         tracemalloc.start()

@@ -3,15 +3,14 @@ S3 is away.
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store, open_store
 from serving.settings import Settings
+from tests.builders.bundles import build_bundle, png
 from tests.builders.object_store import object_store
 from tests.builders.services import running
 
@@ -20,8 +19,6 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_server_on_s3(
     tmp_path: Path,
-    make_bundle: Callable[..., Bundle],
-    png: Callable[..., bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with object_store() as s3:
@@ -30,7 +27,7 @@ async def test_a_server_on_s3(
         address = f"s3://{s3.bucket}/models"
         store = open_store(address, cache=tmp_path / "publisher")
         for seed in range(2):
-            store.publish("tiny", partial(make_bundle, seed=seed))
+            store.publish("tiny", partial(build_bundle, seed=seed))
         store.promote("tiny", 1)
         async with running(Store(tmp_path / "cache", address), tmp_path) as server:
             answer = await server.predict(png())

@@ -2,32 +2,22 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
-from model_store.store.store import Store
-from monitoring.ledger.database import Ledger
 from monitoring.recording.recorder import Recorder
-from tests.builders.services import Running, refusal, running
+from tests.builders.bundles import png
+from tests.builders.services import Running, ledger_rows, refusal
 
 pytestmark = pytest.mark.anyio
-Png = Callable[..., bytes]
+SETTINGS = {"audit_share": 0.5}
 KEY = {"Idempotency-Key": "scan-7"}
 
 
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(tiny_store, tmp_path, audit_share=0.5) as started:
-        yield started
-
-
 def rows(folder: Path) -> int:
-    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.read() as connection:
-        return connection.scalar(text("select count(*) from prediction")) or 0
+    return len(ledger_rows(folder, "SELECT 1 FROM prediction"))
 
 
 def forget(server: Running) -> None:
@@ -35,7 +25,7 @@ def forget(server: Running) -> None:
     server.service.models.find("tiny", None).retries._recent.clear()
 
 
-async def test_a_retry_gets_the_recorded_answer(server: Running, tmp_path: Path, png: Png) -> None:
+async def test_a_retry_gets_the_recorded_answer(server: Running, tmp_path: Path) -> None:
     for number in range(8):  # drawn for the audit, or not
         image, key = png(number), {"Idempotency-Key": f"scan-{number}"}
         first = await server.predict(image, **key)
@@ -62,7 +52,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 async def test_many_keys_share_a_look_into_the_ledger(
-    server: Running, tmp_path: Path, png: Png, looked_up: list[list[str]]
+    server: Running, tmp_path: Path, looked_up: list[list[str]]
 ) -> None:
     keys = [{"Idempotency-Key": f"scan-{number}"} for number in range(40)]
     ids = []
@@ -78,7 +68,7 @@ async def test_many_keys_share_a_look_into_the_ledger(
 
 
 async def test_a_key_that_is_new_by_its_own_word_is_not_looked_up(
-    server: Running, tmp_path: Path, png: Png, looked_up: list[list[str]]
+    server: Running, tmp_path: Path, looked_up: list[list[str]]
 ) -> None:
     first = await server.predict(png(), **KEY, **{"X-Candor-Attempt": "1"})
     assert looked_up == []
@@ -93,7 +83,7 @@ async def test_a_key_that_is_new_by_its_own_word_is_not_looked_up(
 
 
 async def test_another_image_under_the_same_key_gets_its_own_answer(
-    server: Running, tmp_path: Path, png: Png
+    server: Running, tmp_path: Path
 ) -> None:
     answers = [await server.predict(png(seed), **KEY) for seed in (1, 2, 1, 2)]
     forget(server)
@@ -105,7 +95,7 @@ async def test_another_image_under_the_same_key_gets_its_own_answer(
 
 
 async def test_two_at_once_share_one_answer_and_other_keys_do_not(
-    server: Running, tmp_path: Path, png: Png
+    server: Running, tmp_path: Path
 ) -> None:
     image = png()
     same = await asyncio.gather(*(server.predict(image, **KEY) for _ in range(20)))
@@ -118,7 +108,7 @@ async def test_two_at_once_share_one_answer_and_other_keys_do_not(
 
 
 async def test_a_client_that_gives_up_finds_its_answer_later(
-    server: Running, tmp_path: Path, png: Png
+    server: Running, tmp_path: Path
 ) -> None:
     image = png()
     await server.predict(image)
@@ -131,9 +121,7 @@ async def test_a_client_that_gives_up_finds_its_answer_later(
     assert rows(tmp_path) == 2
 
 
-async def test_lists_and_the_open_inference_protocol_too(
-    server: Running, tmp_path: Path, png: Png
-) -> None:
+async def test_lists_and_the_open_inference_protocol_too(server: Running, tmp_path: Path) -> None:
     image = base64.b64encode(png()).decode()
     tensor = {"name": "image", "datatype": "BYTES", "shape": [2], "data": [image, image]}
     for path, body in (

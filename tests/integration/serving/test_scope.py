@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sqlalchemy import select
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.bundle.scope_card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
@@ -27,6 +24,7 @@ from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import CLASSES, encode
+from tests.builders.processes import candor_here
 from tests.builders.scoped import publish_scoped, reference_colors
 from tests.builders.services import PAGE, Running, refusal, running
 
@@ -44,12 +42,6 @@ USUAL, FAR = gray(128), gray(250)
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return publish_scoped(tmp_path / "store")
-
-
-@pytest.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(store, tmp_path) as started:
-        yield started
 
 
 async def test_each_answer_says_it_also_of_a_list(server: Running) -> None:
@@ -223,10 +215,10 @@ def test_commands_without_a_server_take_the_users_alpha(
     (folder / "far.png").write_bytes(FAR)
     monkeypatch.setenv("CANDOR_SCOPE_ALPHA", str(alpha))
     monkeypatch.setenv("CANDOR_STORE", str(store.root))
-    said = CliRunner().invoke(app, ["predict", str(folder / "far.png"), "--json"])
+    said = candor_here("predict", folder / "far.png", "--json")
     assert [each["scope"] for each in json.loads(said.stdout)] == [word]
     asked = ["predict", str(folder), "--out", str(tmp_path / "scored"), "--model", "tiny"]
-    done = CliRunner().invoke(app, asked)
+    done = candor_here(*asked)
     assert done.exit_code == 0, done.output
     (part,) = (tmp_path / "scored").glob("part-*.parquet")
     assert pq.read_table(part).column("scope").to_pylist() == [word]

@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
@@ -26,6 +23,7 @@ from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.object_store import object_store
+from tests.builders.processes import candor_here
 
 COUNT = 23
 
@@ -38,9 +36,8 @@ def images(tmp_path: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(encode(picture(number), "PNG"))
     (folder / "site-0" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-    (folder / "site-1" / "wide.tif").write_bytes(
-        encode(picture(99), "TIFF")
-    )  # decoded in a process
+    # decoded in a process
+    (folder / "site-1" / "wide.tif").write_bytes(encode(picture(99), "TIFF"))
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -141,7 +138,7 @@ def test_after_kills_the_same_command_continues(
 
 
 def test_what_does_not_belong_together_is_refused(
-    images: Path, tmp_path: Path, tiny_store: Store, make_bundle: Callable[..., Bundle]
+    images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     bundle, out = tiny_store.read("tiny", 1), tmp_path / "out"
     run(images, out, bundle, part_size=10)
@@ -162,7 +159,7 @@ def test_what_does_not_belong_together_is_refused(
 def predict(images: Path, store: Store, out: Path, *options: str) -> tuple[int, str]:
     """The exit code of `candor predict --out`, and what it says."""
     command = ["predict", str(images), "--store", str(store.root), "--out", str(out), *options]
-    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    done = candor_here(*command, env={"COLUMNS": "200"})
     return done.exit_code, f"{' '.join(done.output.split())} {done.exception}"
 
 
@@ -177,7 +174,7 @@ def test_what_makes_no_sense_is_a_usage_error(
     ):
         assert predict(images, tiny_store, tmp_path / "out", *options)[0] == 2
     command = ["predict", str(images), "--store", str(tiny_store.root), "--engine", "ray"]
-    assert CliRunner().invoke(app, command).exit_code == 2  # without --out
+    assert candor_here(*command).exit_code == 2  # without --out
 
 
 def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.job import in_this_process, score
 from serving.settings import Settings
-from tests.builders.bundles import subgroup, with_subgroups
+from tests.builders.bundles import png, subgroup, with_subgroups
 from tests.builders.services import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +31,6 @@ PROMISED = {
 OF_B = subgroup(("B", "E"), temperature=2.0, class_bias=BIAS, **PROMISED)
 OF_X = subgroup(("X",), key="device", temperature=3.0)  # it promises nothing
 SETS = ConformalCard(alpha=0.1, threshold=0.05, mean_set_size=2.0, coverage_reference=0.9)
-Png = Callable[..., bytes]
 
 
 def build(folder: Path, version: int = 1) -> Bundle:
@@ -45,12 +43,6 @@ def store(tmp_path: Path) -> Store:
     store.publish("tiny", build)
     store.promote("tiny", 1)
     return store
-
-
-@pytest.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(store, tmp_path) as started:
-        yield started
 
 
 def graph(store: Store, image: bytes) -> np.ndarray:
@@ -67,7 +59,7 @@ def expected(store: Store, image: bytes, tags: str) -> np.ndarray:
 
 @pytest.mark.parametrize("tags", ["site=B", "site=E", "device=X", "device=X,site=B"])
 async def test_the_answer_the_ledger_and_the_thresholds_use_the_subgroups_calibrator(
-    server: Running, store: Store, png: Png, tags: str
+    server: Running, store: Store, tags: str
 ) -> None:
     changed = 0
     for seed in range(6):
@@ -100,7 +92,7 @@ async def test_the_answer_the_ledger_and_the_thresholds_use_the_subgroups_calibr
 
 @pytest.mark.parametrize("tags", ["", "site=A", "device=Y", "ward=B"])
 async def test_other_answers_are_those_of_the_graph_bit_by_bit(
-    server: Running, store: Store, png: Png, tags: str
+    server: Running, store: Store, tags: str
 ) -> None:
     answer = (await server.predict(png(1), x_candor_tags=tags)).json()
     assert "calibrator" not in answer
@@ -109,7 +101,7 @@ async def test_other_answers_are_those_of_the_graph_bit_by_bit(
 
 
 async def test_images_of_one_batch_have_their_own_calibrators(
-    server: Running, store: Store, png: Png
+    server: Running, store: Store
 ) -> None:
     tags = ("site=B", "site=A", "device=X")
     items: list[dict[str, Any]] = [
@@ -124,7 +116,7 @@ async def test_images_of_one_batch_have_their_own_calibrators(
         )
 
 
-async def test_a_repeated_request_gets_the_same_answer(server: Running, png: Png) -> None:
+async def test_a_repeated_request_gets_the_same_answer(server: Running) -> None:
     once, again = [
         await server.predict(png(1), x_candor_tags="site=B", idempotency_key="k") for _ in range(2)
     ]
@@ -135,7 +127,7 @@ async def test_a_repeated_request_gets_the_same_answer(server: Running, png: Png
 
 
 async def test_the_open_inference_protocol_says_which_calibrator(
-    server: Running, store: Store, png: Png
+    server: Running, store: Store
 ) -> None:
     text = base64.b64encode(png(1)).decode()
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}
@@ -151,9 +143,7 @@ async def test_the_open_inference_protocol_says_which_calibrator(
         assert given["probabilities"] == pytest.approx(expected(store, png(1), tags), abs=1e-6)
 
 
-async def test_a_heat_map_explains_the_answer_that_was_given(
-    server: Running, store: Store, png: Png
-) -> None:
+async def test_a_heat_map_explains_the_answer_that_was_given(server: Running, store: Store) -> None:
     answer = await server.predict(
         png(1), "/predictions/tiny?explain=occlusion", x_candor_tags="site=B"
     )
@@ -170,7 +160,7 @@ async def test_a_heat_map_explains_the_answer_that_was_given(
 
 @pytest.mark.parametrize("tags", ['{"site": "B"}', None])
 def test_a_scored_folder_and_a_predictor_take_tags(
-    store: Store, tmp_path: Path, png: Png, tags: str | None
+    store: Store, tmp_path: Path, tags: str | None
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     folder, out = tmp_path / "images", AnyFolder(str(tmp_path / "out"))

@@ -1,16 +1,16 @@
 """Images that a model has seen in training are noticed among live ones."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from model_store.bundle.bundle import Bundle, write_bundle
+from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import InputReference
 from model_store.image import decode
 from model_store.image.training_digests import TrainingDigests
 from model_store.store.store import Store
 from serving.pages.tried_image import SEEN
+from tests.builders.bundles import build_bundle, png
 from tests.builders.services import PAGE, running
 
 pytestmark = pytest.mark.anyio
@@ -19,12 +19,10 @@ REFERENCE = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=
 
 @pytest.mark.parametrize("trained_on", [0, 10])
 async def test_the_report_says_their_share(
-    make_bundle: Callable[..., Bundle],
     tmp_path: Path,
-    png: Callable[..., bytes],
     trained_on: int,
 ) -> None:
-    bundle = make_bundle(tmp_path / "bundle", name="tiny")
+    bundle = build_bundle(tmp_path / "bundle", name="tiny")
     card = bundle.card.model_copy(update={"input_reference": REFERENCE, "files": {}})
     images = [png(seed) for seed in range(30)]
     seen = [decode(each, card.input.spec) for each in images[:trained_on]]

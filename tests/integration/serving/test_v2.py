@@ -5,7 +5,7 @@ binary, errors.
 import base64
 import json
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import text
 from model_store.image import decode
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
+from tests.builders.bundles import png
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +64,7 @@ async def test_health_and_metadata(client: httpx.AsyncClient) -> None:
 
 
 async def test_pixels_and_encoded_images_give_what_predictions_gives(
-    client: httpx.AsyncClient, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    client: httpx.AsyncClient, tiny_store: Store, tmp_path: Path
 ) -> None:
     images = [png(seed=number) for number in range(18)]  # more than one batch
     alone = [(await client.post("/predictions/tiny", content=image)).json() for image in images]
@@ -87,9 +88,7 @@ async def test_pixels_and_encoded_images_give_what_predictions_gives(
         assert sorted(known.scalars()) == sorted(f"scan/{number}" for number in range(18))
 
 
-async def test_binary_tensors_both_ways(
-    client: httpx.AsyncClient, tiny_store: Store, png: Callable[..., bytes]
-) -> None:
+async def test_binary_tensors_both_ways(client: httpx.AsyncClient, tiny_store: Store) -> None:
     image = pixels(tiny_store, png())
     head = {
         "id": "b",
@@ -184,7 +183,7 @@ async def test_an_unknown_model_is_404_everywhere(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("place", ["id", "name", "datatype", "data", "output"])
 async def test_a_lone_surrogate_is_refused_wherever_it_is(
-    client: httpx.AsyncClient, png: Callable[..., bytes], place: str
+    client: httpx.AsyncClient, place: str
 ) -> None:
     """JSON can write it and UTF-8 cannot: what takes it fails later, when it is stored."""
     image = base64.b64encode(png()).decode()

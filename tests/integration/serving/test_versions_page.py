@@ -1,7 +1,7 @@
 """Promote, roll back and compare on the page: what is done, what is refused, and who did it."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.lifecycle.canary import read_canary
 from model_store.store.store import Store
-from tests.builders.bundles import build_card, build_onnx
+from tests.builders.bundles import build_card, build_onnx, png
 from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, running
 
 pytestmark = pytest.mark.anyio
@@ -149,7 +149,7 @@ async def test_only_admins_of_this_origin_act(server: Running, tiny_store: Store
 
 
 async def test_a_canary_is_started_widened_watched_and_promoted(
-    server: Running, tiny_store: Store, png: Callable[..., bytes]
+    server: Running, tiny_store: Store
 ) -> None:
     started = await act(server, action="canary", version="2", mode="share", share="5", why="new")
     assert started.headers["location"] == f"{VERSIONS}?done=started&of=2"

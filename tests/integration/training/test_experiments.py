@@ -3,7 +3,6 @@
 import csv
 import json
 import shlex
-from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from candor import command_line
 from candor.commands.experiments import grid_of
 from candor.commands.train_choices import chosen_config
 from tests.builders.datasets import labeled, shades
+from tests.builders.processes import candor_here
 from training.datasets import Dataset
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
@@ -79,9 +77,8 @@ def test_a_second_call_computes_nothing(
     again = compare(
         small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
     )
-    assert json.dumps(again.as_rows()) == json.dumps(
-        compared.as_rows()
-    )  # an undefined figure, NaN, equals no other
+    # an undefined figure, NaN, equals no other
+    assert json.dumps(again.as_rows()) == json.dumps(compared.as_rows())
 
 
 def test_an_interrupted_grid_keeps_what_is_done(
@@ -247,8 +244,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     arguments = shlex.split("experiment compare --preset smoke --method ce --jobs 1")
     arguments += ["--network", f"{SMALL} epochs=1", "--out", str(tmp_path / "out")]
-    run: Callable[..., Any] = CliRunner().invoke
-    done = run(command_line.app, arguments)
+    done = candor_here(*arguments)
     assert done.exit_code == 0, done.output
     shown = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
     assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown
@@ -264,10 +260,10 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
         assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
     later = [*arguments, *["--first-seed", "21", "--seeds", "1", "--json"]]
-    assert {row["method"] for row in json.loads(run(command_line.app, later).stdout)} == {"ce"}
+    assert {row["method"] for row in json.loads(candor_here(*later).stdout)} == {"ce"}
     with (tmp_path / "out" / "cells.csv").open() as stream:
         assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
-    assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2
+    assert candor_here("experiment", "compare", "--preset", "none").exit_code == 2
 
 
 @pytest.mark.parametrize("counts", [(60, 60), (1500, 1500), (4000, 4000), (200, 10)], ids=str)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from calibration.wording import points
-from candor import command_line
+from tests.builders.processes import candor_here
 from training.experiments import toy as toys
 from training.experiments import trace as traces
 from training.experiments.grid import parse_variant
@@ -39,7 +39,7 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(command_line.app, ["experiment", *map(str, arguments)])
+    result = candor_here("experiment", *arguments)
     assert result.exit_code == 0, result.output
     return result
 
@@ -93,15 +93,12 @@ def test_beta(tmp_path: Path) -> None:
     assert is_picture(tmp_path / "beta_digits_small_conv.png")
     assert is_picture(tmp_path / "training_digits_small_conv.png")
     assert_published(tmp_path, "beta-digits-small_conv", f"beta/beta-{PUBLISHED}")
-    wrong = CliRunner().invoke(command_line.app, ["experiment", "beta", "--betas", "one"])
+    wrong = candor_here("experiment", "beta", "--betas", "one")
     assert wrong.exit_code == 2
 
 
 def test_several_heads_have_no_curve(tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        command_line.app,
-        ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)],
-    )
+    result = candor_here("experiment", "curves", *SHORT, "--method", "ce x2", "--out", tmp_path)
     assert "one by one" in str(result.exception)
 
 

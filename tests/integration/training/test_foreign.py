@@ -12,15 +12,14 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.source import open_source
 from model_store.image import decode
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import encode, foreign_onnx, picture
+from tests.builders.processes import candor_here
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -28,15 +27,13 @@ CLASSES = ("benign", "malignant", "normal")
 def imported(path: Path, *options: str) -> dict[str, Any]:
     store = str(path.parent / "store")
     command = ["import", str(path), "--name", "theirs", "--store", store, "--json", *options]
-    done = CliRunner().invoke(app, command)
+    done = candor_here(*command)
     assert done.exit_code == 0, (done.output, done.exception)
     return dict(json.loads(done.stdout))
 
 
 def refusal(path: Path, *options: str) -> str:
-    done = CliRunner().invoke(
-        app, ["import", str(path), "--store", str(path.parent / "store"), *options]
-    )
+    done = candor_here("import", path, "--store", path.parent / "store", *options)
     assert isinstance(done.exception, ModelStoreError), (done.output, done.exception)
     return str(done.exception)
 
@@ -112,7 +109,7 @@ def test_an_architecture_belongs_to_weights_alone(tmp_path: Path) -> None:
     save_file({"x": torch.ones(1)}, tmp_path / "weights.pth")
     foreign_onnx(tmp_path / "model.onnx")
     for name, options in (("weights.pth", ()), ("model.onnx", ("--architecture", "timm/x"))):
-        done = CliRunner().invoke(app, ["import", str(tmp_path / name), *options])
+        done = candor_here("import", tmp_path / name, *options)
         assert done.exit_code == 2
         assert "--architecture" in done.output
 

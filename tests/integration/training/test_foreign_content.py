@@ -15,13 +15,12 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from candor.command_line import app
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.file_content import content_of
 from model_store.runtime import ort
 from model_store.store.store import Store
+from tests.builders.foreign import run_import as run
 
 NAMES = ("Edema", "Mass", "Nodule")
 SAID = ("--normalize", "unit", "--channels", "rgb", "--findings", ",".join(NAMES))
@@ -66,11 +65,6 @@ def network() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(6, 3),
     ).eval()
-
-
-def run(path: Path, *options: str) -> Any:
-    command = ["import", str(path), "--store", str(path.parent / "store"), "--name", "theirs"]
-    return CliRunner().invoke(app, [*command, "--json", *options])
 
 
 def answers(path: Path, *options: str) -> Any:

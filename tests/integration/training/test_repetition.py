@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 from candor import command_line
 from model_store.store.store import Store
 from tests.builders import trees
+from tests.builders.processes import candor_here as candor
 
 CHOICES = shlex.split(
     "--backbone small_conv --weights none --whole --epochs 2 --batch-size 8 --learning-rate 0.003 "
@@ -23,10 +23,6 @@ CHOICES = shlex.split(
     "--recipe fixed --device cpu"
 )
 WRITTEN = ("checkpoint.safetensors", "config.json", "history.csv", "metrics.json")
-
-
-def candor(*arguments: object) -> Result:
-    return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from typer.testing import CliRunner
 
 from calibration.measures.metrics import top_label
-from candor import command_line
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
@@ -21,6 +19,7 @@ from model_store.store.store import Store
 from monitoring.ledger.versions import card_sha256
 from serving.inference.predictor import open_predictor, served_variant
 from tests.builders import trees
+from tests.builders.processes import candor_here
 from training.datasets import Dataset, load_dataset
 from training.errors import BadRun, UnknownName
 from training.runs.config import TrainConfig
@@ -116,9 +115,8 @@ def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
         bundle.card.of_variant(each).calibration.temperature for each in bundle.card.precisions
     }
     assert len(temperatures) == 3
-    assert len(bundle.variants["float16"]) < 0.75 * len(
-        bundle.onnx
-    )  # scope parameters stay float32
+    # scope parameters stay float32
+    assert len(bundle.variants["float16"]) < 0.75 * len(bundle.onnx)
 
 
 def test_every_precision_has_probes_that_this_machine_answers_alike(bundle: Bundle) -> None:
@@ -191,7 +189,7 @@ def test_what_cannot_be_is_refused(run: RunResult, tmp_path: Path) -> None:
 def test_the_command_finds_the_runs_data_by_itself(run: RunResult, tmp_path: Path) -> None:
     asked = ["export", "--precision", "float32,float16", "--anyway", "--json"]
     asked += [str(run.folder), "--store", str(tmp_path)]
-    done = CliRunner().invoke(command_line.app, asked)
+    done = candor_here(*asked)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["precisions"] == ["float32", "float16"]
 

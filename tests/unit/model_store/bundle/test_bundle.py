@@ -15,32 +15,29 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.calibrators.temperature import softmax
-from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle, write_bundle
-from model_store.bundle.card import Card
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, read_bundle, write_bundle
 from model_store.bundle.graph import with_calibrator
 from model_store.bundle.manifest import MANIFEST_FILE, write_manifest
 from model_store.errors import BundleError, CardError, FileError, GraphError, ManifestError
+from tests.builders.bundles import build_bundle, build_card, build_onnx
 
 Edit = Callable[[onnx.ModelProto], object]
-MakeBundle = Callable[..., Bundle]
-MakeCard = Callable[..., Card]
-MakeBytes = Callable[..., bytes]
 EditModel = Callable[[Edit], bytes]
 FILES = (MODEL_FILE, "tiny.mar", CARD_FILE, MANIFEST_FILE)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_bundle: MakeBundle) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A sound bundle's folder."""
-    return make_bundle(tmp_path / "tiny" / "1").folder
+    return build_bundle(tmp_path / "tiny" / "1").folder
 
 
 @pytest.fixture
-def edited(make_onnx: MakeBytes) -> Callable[[Edit], bytes]:
+def edited() -> Callable[[Edit], bytes]:
     """Give the tiny model after an edit of its graph."""
 
     def edit_model(edit: Edit) -> bytes:
-        model = onnx.load_model_from_string(make_onnx())
+        model = onnx.load_model_from_string(build_onnx())
         edit(model)
         return bytes(model.SerializeToString())
 
@@ -62,13 +59,11 @@ def write_card(folder: Path, data: bytes) -> None:
     write_manifest(folder, name="tiny", version=1)
 
 
-def test_what_was_written_is_read(
-    tmp_path: Path, make_card: MakeCard, make_onnx: MakeBytes
-) -> None:
-    card = write_bundle(tmp_path, card=make_card(), onnx=make_onnx())
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    card = write_bundle(tmp_path, card=build_card(), onnx=build_onnx())
     bundle = read_bundle(tmp_path)
-    assert (bundle.card, bundle.onnx, bundle.folder) == (card, make_onnx(), tmp_path)
-    assert card == make_card().model_copy(update={"files": card.files})
+    assert (bundle.card, bundle.onnx, bundle.folder) == (card, build_onnx(), tmp_path)
+    assert card == build_card().model_copy(update={"files": card.files})
     assert sorted(card.files) == ["model.onnx", "tiny.mar"]
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {*FILES, "model_card.md", "reliability.svg"}
@@ -236,11 +231,11 @@ EDITS: dict[str, tuple[Edit, str]] = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_a_graph_against_the_contract_is_refused_and_nothing_written(
-    tmp_path: Path, make_card: MakeCard, edited: EditModel, name: str
+    tmp_path: Path, edited: EditModel, name: str
 ) -> None:
     edit, said = EDITS[name]
     with pytest.raises(GraphError, match=said):
-        write_bundle(tmp_path, card=make_card(), onnx=edited(edit))
+        write_bundle(tmp_path, card=build_card(), onnx=edited(edit))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -263,17 +258,15 @@ def run(model: bytes) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.75, 20.0])
-def test_another_temperature_is_that_power_of_the_old_probabilities(
-    make_onnx: MakeBytes, temperature: float
-) -> None:
-    model = with_calibrator(make_onnx(temperature=1.5), temperature=temperature)
-    powers = run(make_onnx(temperature=1.5)) ** (1.5 / temperature)
+def test_another_temperature_is_that_power_of_the_old_probabilities(temperature: float) -> None:
+    model = with_calibrator(build_onnx(temperature=1.5), temperature=temperature)
+    powers = run(build_onnx(temperature=1.5)) ** (1.5 / temperature)
     np.testing.assert_allclose(run(model), powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
-    assert model == make_onnx(temperature=temperature)  # nothing else differs
+    assert model == build_onnx(temperature=temperature)  # nothing else differs
 
 
-def test_weights_and_biases_act_on_log_probabilities(make_onnx: MakeBytes) -> None:
-    plain, weight = make_onnx(temperature=1.5), np.array([0.5, 1.0, 2.0])
+def test_weights_and_biases_act_on_log_probabilities() -> None:
+    plain, weight = build_onnx(temperature=1.5), np.array([0.5, 1.0, 2.0])
     logs = np.log(run(plain))
     biased = with_calibrator(plain, temperature=1.5, class_bias=BIASES[0])
     np.testing.assert_allclose(run(biased), softmax(logs + BIASES[0]), atol=1e-6)
@@ -297,10 +290,8 @@ def test_a_calibrator_that_cannot_be_is_refused(edited: EditModel) -> None:
         with_calibrator(other, temperature=1.5, class_bias=BIASES[0])
 
 
-def test_a_calibrator_that_the_card_does_not_know_is_refused(
-    tmp_path: Path, make_card: MakeCard, make_onnx: MakeBytes
-) -> None:
-    card, plain = make_card(), make_onnx(temperature=1.5)
+def test_a_calibrator_that_the_card_does_not_know_is_refused(tmp_path: Path) -> None:
+    card, plain = build_card(), build_onnx(temperature=1.5)
     calibration = card.calibration.model_copy(update={"class_bias": tuple(BIASES[0].tolist())})
     biased = card.model_copy(update={"calibration": calibration})
     model = with_calibrator(plain, temperature=1.5, class_bias=BIASES[0])

@@ -1,7 +1,6 @@
 """The card: what it must say, what it may not, and that it survives its file."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ from pydantic import ValidationError
 from calibration.conformal import conformal
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card, InputReference
-
-MakeCard = Callable[..., Card]
+from tests.builders.bundles import build_card
 
 
 def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
@@ -26,16 +24,16 @@ def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
     return data
 
 
-def test_a_card_survives_json(make_card: MakeCard) -> None:
+def test_a_card_survives_json() -> None:
     sets = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
     reference = InputReference.from_brightness(np.array([[10.0, 4.0], [30.0, 4.0]]))
     assert reference == InputReference(mean=20, mean_sd=10, contrast=4, contrast_sd=0, n=2)
     more = {"conformal": ConformalCard.from_sets(sets), "input_reference": reference}
-    for card in (make_card(), make_card().model_copy(update=more)):
+    for card in (build_card(), build_card().model_copy(update=more)):
         assert Card.model_validate_json(card.model_dump_json()) == card
 
 
-def test_what_a_card_may_not_say(make_card: MakeCard) -> None:
+def test_what_a_card_may_not_say() -> None:
     for path, value in [
         ("format_version", 3),
         ("name", ""),
@@ -61,11 +59,11 @@ def test_what_a_card_may_not_say(make_card: MakeCard) -> None:
         ("provenance.created_at", "yesterday"),
     ]:
         with pytest.raises(ValidationError) as caught:
-            Card.model_validate(changed(make_card(), path, value))
+            Card.model_validate(changed(build_card(), path, value))
         assert path.split(".")[0] in str(caught.value)
 
 
-def test_what_a_later_candor_adds_is_ignored(make_card: MakeCard) -> None:
+def test_what_a_later_candor_adds_is_ignored() -> None:
     for place in [
         "surprise",
         "provenance.surprise",
@@ -74,12 +72,14 @@ def test_what_a_later_candor_adds_is_ignored(make_card: MakeCard) -> None:
         "bins.0.x",
     ]:
         path = f"calibration.{place}" if place.startswith("bins") else place
-        assert Card.model_validate(changed(make_card(), path, {"any": ["thing", 1]})) == make_card()
+        assert (
+            Card.model_validate(changed(build_card(), path, {"any": ["thing", 1]})) == build_card()
+        )
 
 
-def test_what_a_card_must_say(make_card: MakeCard) -> None:
+def test_what_a_card_must_say() -> None:
     for key in ["name", "version", "classes", "input", "provenance", "calibration"]:
-        data = json.loads(make_card().model_dump_json())
+        data = json.loads(build_card().model_dump_json())
         del data[key]
         with pytest.raises(ValidationError, match=key):
             Card.model_validate(data)

@@ -15,9 +15,8 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     first, second = (
         (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle")
     )
-    assert second[0] - first[0] == pytest.approx(
-        0.4 / 0.6 * 400, abs=0.02
-    )  # the plot is 400 wide, and begins at 40 %
+    # the plot is 400 wide, and begins at 40 %
+    assert second[0] - first[0] == pytest.approx(0.4 / 0.6 * 400, abs=0.02)
     assert first[1] == second[1] == pytest.approx(20 + 200)  # half of both were right
     bands = [
         float(rect.attrib["height"])

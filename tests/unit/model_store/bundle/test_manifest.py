@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, read_bundle
 from model_store.bundle.manifest import (
     MANIFEST_FILE,
     FileEntry,
@@ -17,15 +17,14 @@ from model_store.bundle.manifest import (
     write_manifest,
 )
 from model_store.errors import BundleError, FileError, ManifestError
-
-MakeBundle = Callable[..., Bundle]
+from tests.builders.bundles import build_bundle
 
 FILES = (CARD_FILE, MANIFEST_FILE, MODEL_FILE, "tiny.mar")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_bundle: MakeBundle) -> Path:
-    return make_bundle(tmp_path / "tiny" / "1").folder
+def folder(tmp_path: Path) -> Path:
+    return build_bundle(tmp_path / "tiny" / "1").folder
 
 
 def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
@@ -54,8 +53,8 @@ def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> dict[str, bytes]:
-    folder = make_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
+def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = build_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
     return {name: (folder / name).read_bytes() for name in FILES}
 
 

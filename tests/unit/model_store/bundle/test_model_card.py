@@ -1,18 +1,14 @@
 """The model card says what card.json says, in Markdown that names cannot break."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from calibration.measures.reliability import reliability
 from calibration.wording import percent
-from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.model_card import DIAGRAM_FILE, model_card
-from tests.builders.bundles import subgroup, with_subgroups, write_variants
+from tests.builders.bundles import build_card, subgroup, with_subgroups, write_variants
 from tests.builders.findings import findings_card
-
-MakeCard = Callable[..., Card]
 
 
 def test_it_says_what_the_card_says(tmp_path: Path) -> None:
@@ -39,13 +35,13 @@ def test_it_names_the_subgroups_with_a_calibrator_of_their_own(tmp_path: Path) -
     assert "<E>" not in text
 
 
-def test_names_cannot_become_markup(make_card: MakeCard) -> None:
+def test_names_cannot_become_markup() -> None:
     hostile = ("a|b", "<script>x</script>", "[link](http://x)\n# Title")
-    text = model_card(make_card(classes=hostile))
+    text = model_card(build_card(classes=hostile))
     assert "<script" not in text
     assert not re.search(r"(?<!\\)\[link", text)
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# tiny, version 1"]
-    bins = reliability(make_card().calibration.sums)
+    bins = reliability(build_card().calibration.sums)
     assert "<script" not in diagram_file(bins, of='<script>"&')
 
 

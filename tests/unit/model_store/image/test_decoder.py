@@ -16,11 +16,9 @@ from PIL import Image
 from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage
 from model_store.image import KNOWN, InputSpec, decode, prepare
 from tests.builders.bundles import encode as encoded
-from tests.builders.bundles import picture
+from tests.builders.bundles import picture, png
 from tests.builders.hostile_images import chunk, tiff
 from tests.builders.hostile_images import png as zeros
-
-MakeBytes = Callable[..., bytes]
 
 GRAY, RGB = InputSpec(1, 24, 32), InputSpec(3, 24, 32)
 ORIENTATION = 0x0112
@@ -242,7 +240,7 @@ def test_a_bomb_is_refused_by_its_header_alone() -> None:
         decode(data[:200], GRAY)
 
 
-def test_the_limit_is_the_callers_and_inclusive(png: MakeBytes) -> None:
+def test_the_limit_is_the_callers_and_inclusive() -> None:
     data = png(size=(40, 30))
     assert decode(data, RGB, max_pixels=1200).shape == (3, 24, 32)
     with pytest.raises(ImageTooLarge, match="40 x 30"):

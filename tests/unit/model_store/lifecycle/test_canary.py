@@ -8,13 +8,13 @@ from model_store.errors import CanaryError
 from model_store.lifecycle import canary
 from model_store.lifecycle.canary import change_canary, end_canary, running_canary, start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import MakeBundle
+from tests.builders.bundles import build_bundle
 
 
 @pytest.fixture
-def store(tiny_store: Store, make_bundle: MakeBundle) -> Store:
+def store(tiny_store: Store) -> Store:
     for _ in range(2):
-        tiny_store.publish("tiny", make_bundle)
+        tiny_store.publish("tiny", build_bundle)
     return tiny_store
 
 

@@ -1,6 +1,5 @@
 """Rollbacks, retirement, and what gc keeps; the history that remembers all of it."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_store.bundle.bundle import Bundle
 from model_store.errors import (
     AliasError,
     CanaryError,
@@ -29,15 +27,14 @@ from model_store.store.history import (
 )
 from model_store.store.storage import LocalStorage
 from model_store.store.store import Store
-
-MakeBundle = Callable[..., Bundle]
+from tests.builders.bundles import build_bundle
 
 
 @pytest.fixture
-def store(tiny_store: Store, make_bundle: MakeBundle) -> Store:
+def store(tiny_store: Store) -> Store:
     """Five versions, of which 1 and then 3 were promoted."""
     for seed in range(1, 5):
-        tiny_store.publish("tiny", partial(make_bundle, seed=seed))
+        tiny_store.publish("tiny", partial(build_bundle, seed=seed))
     tiny_store.promote("tiny", 3, by="ann", why="better")
     return tiny_store
 
@@ -240,11 +237,9 @@ def test_the_history_says_when_it_was_changed(store: Store) -> None:
         changes.roll_back(store, "tiny")
 
 
-def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(
-    store: Store, make_bundle: MakeBundle
-) -> None:
+def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(store: Store) -> None:
     """No alias knows its digest, but the history does."""
-    make_bundle(store.folder("tiny", 2), 2, seed=9)
+    build_bundle(store.folder("tiny", 2), 2, seed=9)
     with pytest.raises(ManifestError, match="but the history names sha256:"):
         store.promote("tiny", 2)
 

@@ -1,20 +1,16 @@
 """The list of what a store holds: one entry a version, also for those whose card cannot be read."""
 
-from collections.abc import Callable
 from functools import partial
 
-from model_store.bundle.bundle import CARD_FILE, Bundle
+from model_store.bundle.bundle import CARD_FILE
 from model_store.store.catalog import catalog
 from model_store.store.store import Store
+from tests.builders.bundles import build_bundle
 
-MakeBundle = Callable[..., Bundle]
 
-
-def test_each_version_is_listed_with_its_cards_figures(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    tiny_store.publish("tiny", partial(make_bundle, temperature=2.0))
-    tiny_store.publish("other", partial(make_bundle, name="other"))
+def test_each_version_is_listed_with_its_cards_figures(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", partial(build_bundle, temperature=2.0))
+    tiny_store.publish("other", partial(build_bundle, name="other"))
     entries = catalog(tiny_store)
     assert [(entry.name, entry.version, entry.production) for entry in entries] == [
         ("other", 1, False),
@@ -31,10 +27,8 @@ def test_each_version_is_listed_with_its_cards_figures(
     assert first.problem is None
 
 
-def test_a_card_that_cannot_be_read_is_listed_with_the_reason(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
+def test_a_card_that_cannot_be_read_is_listed_with_the_reason(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", build_bundle)
     (tiny_store.folder("tiny", 1) / CARD_FILE).unlink()
     (tiny_store.folder("tiny", 2) / CARD_FILE).write_text("{}")
     missing, empty = catalog(tiny_store)

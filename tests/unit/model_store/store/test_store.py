@@ -3,14 +3,13 @@
 import json
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from model_store.bundle.bundle import MODEL_FILE, Bundle
+from model_store.bundle.bundle import MODEL_FILE
 from model_store.errors import (
     AliasError,
     BundleError,
@@ -21,9 +20,9 @@ from model_store.errors import (
     NotInStore,
 )
 from model_store.store.store import Store, open_store
+from tests.builders.bundles import build_bundle
 
 RECORDS = (".lock", "history.jsonl")
-MakeBundle = Callable[..., Bundle]
 
 
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
@@ -36,23 +35,21 @@ def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_versions_count_up_and_are_read_whole(tiny_store: Store, make_bundle: MakeBundle) -> None:
-    assert tiny_store.publish("tiny", partial(make_bundle, seed=1)) == 2
-    assert tiny_store.publish("tiny", partial(make_bundle, seed=2)) == 3
+def test_versions_count_up_and_are_read_whole(tiny_store: Store) -> None:
+    assert tiny_store.publish("tiny", partial(build_bundle, seed=1)) == 2
+    assert tiny_store.publish("tiny", partial(build_bundle, seed=2)) == 3
     assert tiny_store.versions("tiny") == [1, 2, 3]
     assert tiny_store.models() == ["tiny"]
     assert [tiny_store.read("tiny", version).card.version for version in (1, 2, 3)] == [1, 2, 3]
     assert tiny_store.read("tiny", 2).folder == tiny_store.folder("tiny", 2)
     assert tiny_store.folder("tiny", 2).stat().st_mode & 0o777 == 0o755
-    make_bundle(tiny_store.folder("tiny", 10), 10)
+    build_bundle(tiny_store.folder("tiny", 10), 10)
     assert tiny_store.versions("tiny") == [1, 2, 3, 10]
-    assert tiny_store.publish("tiny", make_bundle) == 11
+    assert tiny_store.publish("tiny", build_bundle) == 11
 
 
-def test_models_are_kept_apart_and_strays_ignored(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    tiny_store.publish("Other.one", partial(make_bundle, name="Other.one"))
+def test_models_are_kept_apart_and_strays_ignored(tiny_store: Store) -> None:
+    tiny_store.publish("Other.one", partial(build_bundle, name="Other.one"))
     (tiny_store.root / ".cache").mkdir()
     (tiny_store.root / "empty").mkdir()
     (tiny_store.root / "README.md").write_text("a file")
@@ -61,11 +58,11 @@ def test_models_are_kept_apart_and_strays_ignored(
     assert tiny_store.versions("tiny") == tiny_store.versions("Other.one") == [1]
 
 
-def test_a_build_that_raises_leaves_nothing(tiny_store: Store, make_bundle: MakeBundle) -> None:
+def test_a_build_that_raises_leaves_nothing(tiny_store: Store) -> None:
     before = sorted(tiny_store.root.rglob("*"))
 
     def fail(folder: Path, version: int) -> None:
-        make_bundle(folder, version)
+        build_bundle(folder, version)
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -73,16 +70,14 @@ def test_a_build_that_raises_leaves_nothing(tiny_store: Store, make_bundle: Make
     assert sorted(tiny_store.root.rglob("*")) == before
 
 
-def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
-    make_bundle(folder, version)
+def _half(folder: Path, version: int) -> None:
+    build_bundle(folder, version)
     (folder / MODEL_FILE).write_bytes(b"half")
 
 
-def test_a_build_that_is_unsound_is_not_published(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    builds = [lambda *_: None, partial(_half, make_bundle), partial(make_bundle, name="another")]
-    builds.append(lambda folder, version: make_bundle(folder, version + 5))
+def test_a_build_that_is_unsound_is_not_published(tiny_store: Store) -> None:
+    builds = [lambda *_: None, _half, partial(build_bundle, name="another")]
+    builds.append(lambda folder, version: build_bundle(folder, version + 5))
     before = sorted(tiny_store.root.rglob("*"))
     for build in builds:
         with pytest.raises(BundleError):
@@ -91,14 +86,12 @@ def test_a_build_that_is_unsound_is_not_published(
 
 
 @pytest.mark.slow
-def test_publishers_at_the_same_time_get_versions_of_their_own(
-    tmp_path: Path, make_bundle: MakeBundle
-) -> None:
+def test_publishers_at_the_same_time_get_versions_of_their_own(tmp_path: Path) -> None:
     store, barrier = Store(tmp_path), threading.Barrier(4)
 
     def publish(seed: int) -> list[int]:
         barrier.wait()
-        return [store.publish("tiny", partial(make_bundle, seed=seed)) for _ in range(4)]
+        return [store.publish("tiny", partial(build_bundle, seed=seed)) for _ in range(4)]
 
     with ThreadPoolExecutor(4) as pool:
         versions = [version for own in pool.map(publish, range(4)) for version in own]
@@ -107,16 +100,14 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(
     assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*map(str, versions), *RECORDS}
 
 
-def test_a_number_taken_meanwhile_is_not_overwritten(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
+def test_a_number_taken_meanwhile_is_not_overwritten(tiny_store: Store) -> None:
     asked: list[int] = []
 
     def slow(folder: Path, version: int) -> None:
         asked.append(version)
         if version == 2:
-            make_bundle(tiny_store.folder("tiny", 2), 2, seed=5)  # another process was faster
-        make_bundle(folder, version, seed=6)
+            build_bundle(tiny_store.folder("tiny", 2), 2, seed=5)  # another process was faster
+        build_bundle(folder, version, seed=6)
 
     assert tiny_store.publish("tiny", slow) == 3
     assert asked == [2, 3]
@@ -125,7 +116,7 @@ def test_a_number_taken_meanwhile_is_not_overwritten(
 
 
 def test_a_disk_that_refuses_the_move_is_reported_and_leaves_nothing(
-    tiny_store: Store, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+    tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, target: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -133,12 +124,12 @@ def test_a_disk_that_refuses_the_move_is_reported_and_leaves_nothing(
     before = sorted(tiny_store.root.rglob("*"))
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError):
-        tiny_store.publish("tiny", make_bundle)
+        tiny_store.publish("tiny", build_bundle)
     assert sorted(tiny_store.root.rglob("*")) == before
 
 
-def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -> None:
-    tiny_store.publish("tiny", make_bundle)
+def test_promoting_moves_the_alias(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", build_bundle)
     assert tiny_store.production("tiny") == 1
     assert tiny_store.read("tiny").card.version == 1
     tiny_store.promote("tiny", 2)
@@ -151,10 +142,8 @@ def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -
     assert alias.stat().st_mode & 0o777 == 0o644
 
 
-def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
-    tiny_store.publish("tiny", make_bundle)
+def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", build_bundle)
     (tiny_store.folder("tiny", 2) / MODEL_FILE).write_bytes(b"")
     with pytest.raises(FileError, match="sha256"):
         tiny_store.promote("tiny", 2)
@@ -162,7 +151,7 @@ def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(
         tiny_store.promote("tiny", 9)
     with pytest.raises(NotInStore, match="tiny"):
         tiny_store.promote("other", 1)
-    make_bundle(tiny_store.folder("tiny", 2), 3)
+    build_bundle(tiny_store.folder("tiny", 2), 3)
     for act in (tiny_store.read, tiny_store.promote):
         with pytest.raises(CardError, match="tiny/3"):
             act("tiny", 2)
@@ -215,11 +204,9 @@ def test_an_alias_of_no_version_or_that_is_no_plain_file_is_refused(tiny_store: 
         tiny_store.production("tiny")
 
 
-def test_a_bundle_that_was_replaced_whole_is_refused(
-    tiny_store: Store, make_bundle: MakeBundle
-) -> None:
+def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store) -> None:
     """Its manifest fits its files, but not the digest in the alias."""
-    make_bundle(tiny_store.folder("tiny", 1), seed=5)
+    build_bundle(tiny_store.folder("tiny", 1), seed=5)
     for act in (
         lambda: tiny_store.read("tiny"),
         lambda: tiny_store.read("tiny", 1),
@@ -252,40 +239,34 @@ def test_names_that_are_no_aliases_are_refused(tiny_store: Store, alias: str) ->
 
 
 @pytest.mark.parametrize("stray", ["01", "2.0", "-1", "+2", "٣", "²", "1e3", " 2", "9" * 10])
-def test_a_folder_that_is_no_version_is_none(
-    tiny_store: Store, make_bundle: MakeBundle, stray: str
-) -> None:
-    make_bundle(tiny_store.model("tiny") / stray)
+def test_a_folder_that_is_no_version_is_none(tiny_store: Store, stray: str) -> None:
+    build_bundle(tiny_store.model("tiny") / stray)
     assert tiny_store.versions("tiny") == [1]
-    assert tiny_store.publish("tiny", make_bundle) == 2
+    assert tiny_store.publish("tiny", build_bundle) == 2
 
 
-def test_links_out_of_the_store_are_refused(
-    tiny_store: Store, tmp_path: Path, make_bundle: MakeBundle
-) -> None:
-    outside = make_bundle(tmp_path / "outside" / "tiny" / "2", 2)
+def test_links_out_of_the_store_are_refused(tiny_store: Store, tmp_path: Path) -> None:
+    outside = build_bundle(tmp_path / "outside" / "tiny" / "2", 2)
     tiny_store.folder("tiny", 2).symlink_to(outside.folder)
     (tiny_store.root / "other").symlink_to(outside.folder.parent)
     for name in ("tiny", "other"):
         for act in (tiny_store.read, tiny_store.promote):
             with pytest.raises(FileError, match="is a symbolic link"):
                 act(name, 2)
-    assert tiny_store.publish("tiny", make_bundle) == 3
+    assert tiny_store.publish("tiny", build_bundle) == 3
 
 
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"],
 )
-def test_names_that_are_no_folder_names_are_refused(
-    tiny_store: Store, make_bundle: MakeBundle, name: str
-) -> None:
+def test_names_that_are_no_folder_names_are_refused(tiny_store: Store, name: str) -> None:
     for act in (
         lambda: tiny_store.versions(name),
         lambda: tiny_store.read(name, 1),
         lambda: tiny_store.production(name),
         lambda: tiny_store.promote(name, 1),
-        lambda: tiny_store.publish(name, make_bundle),
+        lambda: tiny_store.publish(name, build_bundle),
     ):
         with pytest.raises(InvalidName, match="not a model name"):
             act()

@@ -79,10 +79,8 @@ def test_a_disk_that_is_full_keeps_the_file_whole(
 def test_only_the_file_of_a_worker_that_has_ended_is_taken(tmp_path: Path) -> None:
     alive, dead, empty = new_file(tmp_path), new_file(tmp_path), new_file(tmp_path)
     dead.append(rows(1, 2))
-    (
-        cut := json.dumps({"number": 3})[:-3].encode(),
-        os.write(dead._descriptor, cut),
-    )  # as by a kill
+    # as by a kill
+    (cut := json.dumps({"number": 3})[:-3].encode(), os.write(dead._descriptor, cut))
     dead.close()
     empty.close()
     taken = list(left_behind(tmp_path))

@@ -45,9 +45,8 @@ def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() ->
     assert [total(counters, prometheus=False) for _ in range(2)] == [577, 577]
     assert [total(counters, prometheus=True) for _ in range(3)] == [0, 577, 577]
     counters.create(Series("m", "1"))  # again
-    counters.add(
-        Series("m", "2"), [(3, {ANSWERS: 3})]
-    )  # a new version: its own zero, while the other goes on
+    # a new version: its own zero, while the other goes on
+    counters.add(Series("m", "2"), [(3, {ANSWERS: 3})])
     assert [total(counters, prometheus=True) for _ in range(2)] == [577, 580]
 
 

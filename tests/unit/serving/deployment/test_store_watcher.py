@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 from serving.inference.metrics import ServingMetrics
+from tests.builders.bundles import build_bundle
 
 
 @dataclass
@@ -28,7 +28,6 @@ class Scene:
     """
 
     store: Store
-    make_bundle: Callable[..., Bundle]
     loop: asyncio.AbstractEventLoop
     models: LoadedModels = field(default_factory=LoadedModels)
     loaded: list[tuple[str, int]] = field(default_factory=list)
@@ -60,7 +59,7 @@ class Scene:
         )
 
     def publish(self, name: str = "tiny") -> int:
-        return self.store.publish(name, partial(self.make_bundle, name=name))
+        return self.store.publish(name, partial(build_bundle, name=name))
 
     def promote(self, name: str = "tiny", *, look: bool = True) -> None:
         """Publish the next version and promote it."""
@@ -91,10 +90,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Iterator[Scene]:
+def scene(tiny_store: Store) -> Iterator[Scene]:
     """What is seen after the first look at a store with version 1 of `tiny` in production."""
     loop = asyncio.new_event_loop()
-    seen = Scene(tiny_store, make_bundle, loop)
+    seen = Scene(tiny_store, loop)
     with pytest.raises(NotReady):
         seen.models.find("tiny")
     seen.look()
@@ -182,7 +181,7 @@ def test_a_bundle_that_is_replaced_under_its_number_is_refused(scene: Scene) -> 
     """Bundle, manifest and alias fit each other, but what is loaded under this number is another
     bundle.
     """
-    digest = scene.make_bundle(scene.store.folder("tiny", 1), seed=3).digest
+    digest = build_bundle(scene.store.folder("tiny", 1), seed=3).digest
     alias = scene.store.alias("tiny", "production")
     forged = alias.model_copy(update={"digest": digest})
     scene.store.storage.write("tiny", "production", forged.as_text().encode())
@@ -234,7 +233,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 def test_a_store_with_nothing_in_production_is_logged_once(
     scene: Scene, caplog: pytest.LogCaptureFixture, tmp_path: Any
 ) -> None:
-    empty = Scene(Store(tmp_path / "empty"), scene.make_bundle, scene.loop)
+    empty = Scene(Store(tmp_path / "empty"), scene.loop)
     with caplog.at_level(logging.WARNING):
         empty.look()
         empty.publish()

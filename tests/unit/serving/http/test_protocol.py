@@ -293,11 +293,8 @@ def test_a_request_leaves_no_circle_behind() -> None:
             protocol.data_received(POST + b"ping")
             for _ in range(5):
                 await asyncio.sleep(0)
-        assert [cycle() is None for cycle in cycles] == [
-            True,
-            True,
-            False,
-        ]  # the last is still the connection's
+        # the last is still the connection's
+        assert [cycle() is None for cycle in cycles] == [True, True, False]
 
     gc.collect()
     gc.disable()

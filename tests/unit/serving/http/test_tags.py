@@ -71,9 +71,8 @@ def test_a_draw_is_the_same_for_everybody_and_hits_its_share() -> None:
     assert drawn == [AuditSampler(0.1).drawn(each) for each in ids]
     assert abs(sum(drawn) / 20_000 - 0.1) < 0.01  # 4.7 standard deviations
     more = [AuditSampler(0.3).drawn(each) for each in ids]
-    assert all(
-        second for first, second in zip(drawn, more, strict=True) if first
-    )  # a larger share keeps the smaller
+    # a larger share keeps the smaller
+    assert all(second for first, second in zip(drawn, more, strict=True) if first)
     assert (AuditSampler(0.0).on, AuditSampler(1e-12).on) == (False, True)
     assert json.loads(with_audit(b'{"predicted":"x"}', True)) == {"predicted": "x", "audit": True}
 

@@ -1,7 +1,6 @@
 """The answer's hand-written JSON, against a real JSON parser."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from calibration.calibrators.subgroups import AnswerCalibrators
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from serving.inference.answer import JsonAnswerWriter
+from tests.builders.bundles import build_card
 
 
 def written(
@@ -31,18 +31,14 @@ awkward = st.text(min_size=1, max_size=20).filter(
 
 
 @pytest.mark.parametrize(("threshold", "refer"), [(0.5, False), (0.51, True), (None, None)])
-def test_refer_is_strictly_below_the_threshold(
-    make_card: Callable[..., Card], threshold: float | None, refer: bool | None
-) -> None:
-    card = make_card(classes=("a", "b"), threshold=threshold)
+def test_refer_is_strictly_below_the_threshold(threshold: float | None, refer: bool | None) -> None:
+    card = build_card(classes=("a", "b"), threshold=threshold)
     assert json.loads(written(card, "i", None, [0.5, 0.5]))["refer"] is refer
 
 
 @given(classes=st.lists(awkward, min_size=2, max_size=5, unique=True), request_id=awkward)
-def test_any_names_survive(
-    make_card: Callable[..., Card], classes: list[str], request_id: str
-) -> None:
-    card = make_card(classes=tuple(classes))
+def test_any_names_survive(classes: list[str], request_id: str) -> None:
+    card = build_card(classes=tuple(classes))
     values = [1 / len(classes)] * len(classes)
     answer = json.loads(written(card, "i", request_id, values))
     assert list(answer["probabilities"]) == classes
@@ -50,16 +46,14 @@ def test_any_names_survive(
 
 
 @given(st.floats(0, 1, width=32))
-def test_numbers_come_back_as_the_same_float32(
-    make_card: Callable[..., Card], value: float
-) -> None:
-    card = make_card(classes=("a", "b"))
+def test_numbers_come_back_as_the_same_float32(value: float) -> None:
+    card = build_card(classes=("a", "b"))
     answer = json.loads(written(card, "i", None, [value, 1 - value]))
     assert np.float32(answer["probabilities"]["a"]) == np.float32(value)
 
 
-def test_a_card_with_sets_names_every_class_that_may_be_it(make_card: Callable[..., Card]) -> None:
+def test_a_card_with_sets_names_every_class_that_may_be_it() -> None:
     sets = ConformalCard(alpha=0.1, threshold=0.25, mean_set_size=1.2, coverage_reference=0.92)
-    card = make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets})
+    card = build_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets})
     assert json.loads(written(card, "i", None, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
     assert json.loads(written(card, "i", None, [0.2, 0.2, 0.2]))["prediction_set"] == []

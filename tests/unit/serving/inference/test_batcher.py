@@ -126,9 +126,8 @@ def test_closing_works_off_what_is_queued_first(
     assert taken == requests
 
 
-PATIENT_S = (
-    PATIENCE_S / PER_IMAGE
-)  # the inference of one image, for which a batch waits as long as this test does
+# the inference of one image, for which a batch waits as long as this test does
+PATIENT_S = PATIENCE_S / PER_IMAGE
 
 
 class CountedDelay(BatchingDelay):

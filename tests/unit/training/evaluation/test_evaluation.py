@@ -98,9 +98,8 @@ def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
 def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
     alone = predictions(300, sharpness=1.0, seed=0)
     patients = np.arange(300) // 30
-    twins = Predictions(
-        alone.logits[patients * 30], alone.labels[patients * 30], patients
-    )  # ten patients, thirty times
+    # ten patients, thirty times
+    twins = Predictions(alone.logits[patients * 30], alone.labels[patients * 30], patients)
     write_evaluation(tmp_path, evaluate({"val": twins, "test": alone}))
     found = read_evaluation(tmp_path)
     assert found.predictions["test"].groups is None

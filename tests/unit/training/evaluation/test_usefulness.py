@@ -38,9 +38,8 @@ def test_a_useful_model_has_no_shortcomings() -> None:
 def test_the_model_that_always_says_the_largest_class(balanced: bool) -> None:
     found = shortcomings(COLLAPSED, CLASSES, method="temperature", balanced=balanced)
     assert ("33.3 %" if balanced else "60.0 %") in found[0]
-    named = zip(
-        found, ("'healthy'", "'ill [mild]'"), strict=True
-    )  # of the third, 20 of 200 images tell too little
+    # of the third, 20 of 200 images tell too little
+    named = zip(found, ("'healthy'", "'ill [mild]'"), strict=True)
     assert all(name in sentence for sentence, name in named)
 
 

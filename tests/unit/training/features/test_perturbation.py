@@ -25,9 +25,8 @@ def test_a_perturbation_keeps_the_shape_changes_the_image_and_is_always_the_same
     assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
     assert (changed != images).mean() > 0.5
     np.testing.assert_array_equal(changed, BY_NAME[name](images.copy(), numbers))
-    np.testing.assert_array_equal(
-        changed[1:], BY_NAME[name](images[1:], numbers[1:])
-    )  # whatever the batch
+    # whatever the batch
+    np.testing.assert_array_equal(changed[1:], BY_NAME[name](images[1:], numbers[1:]))
 
 
 def test_each_does_what_its_name_says(
