@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from model_store.store.store import Store
 from tests.builders.bundles import publish_tiny
 from tests.builders.postgres import Cluster, find_programs
+from tests.builders.processes import PATIENCE_S
 
+# httpx gives up after 5 s by default, which a busy machine may need for an answer.
+for part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, part, PATIENCE_S)
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
 settings.register_profile("candor", deadline=None, derandomize=True)
 settings.register_profile("quick", settings.get_profile("candor"), max_examples=20)  # make check

@@ -16,8 +16,8 @@ from serving.client import Client
 from tests.builders.bundles import build_bundle, png
 from tests.builders.containers import PODMAN, needs, run, started
 from tests.builders.dicoms import dicom
-from tests.builders.object_store import free_port, object_store
-from tests.builders.processes import candor_here, wait_until
+from tests.builders.object_store import object_store
+from tests.builders.processes import candor_here, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.containers import PODMAN, needs, started
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import wait_until
 from tests.builders.servers import Start
 
 pytestmark = [pytest.mark.nightly, needs("torchserve")]
@@ -43,7 +43,7 @@ class Container:
         keys = json.loads(self.run("cat", "key_file.json").stdout)
         token = {"Authorization": f"Bearer {keys['inference']['key']}"}
         url = f"{INFERENCE}/predictions/tiny"
-        answer = httpx.post(url, content=image, headers=token, timeout=PATIENCE_S)
+        answer = httpx.post(url, content=image, headers=token)
         return dict(answer.raise_for_status().json())
 
 

@@ -100,7 +100,7 @@ def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
     address.
     """
     headers = {"Authorization": f"Bearer {TOKENS['predict,feedback']}"}
-    with httpx.Client(timeout=PATIENCE_S, headers=headers) as client:
+    with httpx.Client(headers=headers) as client:
 
         def post(service: Replicas, path: str, **body: Any) -> Any:
             while True:

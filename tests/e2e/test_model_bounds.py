@@ -15,7 +15,7 @@ import pytest
 from model_store.bundle.bundle import write_bundle
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 from tests.builders.triggered import KINDS, harmless, publish_triggered, trigger
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def send(server: Server, model: str, image: bytes) -> httpx.Response:
-    return httpx.post(f"{server.url}/predictions/{model}", content=image, timeout=PATIENCE_S)
+    return httpx.post(f"{server.url}/predictions/{model}", content=image)
 
 
 @pytest.mark.parametrize("kind", ["Loop", *NIGHTLY])

@@ -145,7 +145,7 @@ def serve_and_label(scene: Scene, *, images: int) -> None:
     """Images to both replicas in turn, labels to either, also for the other's answers: every second
     one is wrong.
     """
-    with httpx.Client(timeout=PATIENCE_S) as client:
+    with httpx.Client() as client:
         items: list[dict[str, str]] = []
         for number in range(images):
             image = png(number % 40)
@@ -301,7 +301,7 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(scene:
     def log(model: str, version: int, count: int, *, replica: int) -> list[str]:
         """Declare, and send answers with labels in the same breath."""
         classes = ["healthy", "mild", "severe"]
-        with httpx.Client(timeout=PATIENCE_S, base_url=scene.replicas[replica]) as client:
+        with httpx.Client(base_url=scene.replicas[replica]) as client:
             declared = {"model": model, "version": version, "classes": classes}
             assert client.post("/models-log", json=declared).status_code == 200
             items = [
@@ -324,7 +324,7 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(scene:
         items = [
             {"prediction_id": each, "label": str(rng.choice(["healthy", "mild"]))} for each in ids
         ]
-        answer = httpx.post(f"{scene.replicas[replica]}/feedback", json=items, timeout=PATIENCE_S)
+        answer = httpx.post(f"{scene.replicas[replica]}/feedback", json=items)
         assert {each["status"] for each in answer.json()} == {"corrected", "unchanged"}
 
     first = log("retina", 1, 577, replica=0)

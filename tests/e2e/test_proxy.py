@@ -59,9 +59,7 @@ class Proxy:
         self.context = ssl.create_default_context(cafile=str(certificate))
         self.url = f"https://127.0.0.1:{self.port}"
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        self.client = httpx.Client(
-            base_url=self.url, verify=self.context, timeout=PATIENCE_S, headers=headers
-        )
+        self.client = httpx.Client(base_url=self.url, verify=self.context, headers=headers)
 
     def ready(self) -> bool:
         try:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import wait_until
 from tests.builders.prometheus import Program
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import PNG, TOKEN, RayServer
@@ -51,7 +51,7 @@ def test_prometheus_finds_every_replica(
     ray_nodes: RayNodes, server: RayServer, tmp_path: Path
 ) -> None:
     def targets() -> list[str]:
-        answer = httpx.get(f"{server.url}/metrics/targets", headers=OWN, timeout=PATIENCE_S)
+        answer = httpx.get(f"{server.url}/metrics/targets", headers=OWN)
         return [] if answer.status_code == 503 else list(answer.json()[0]["targets"])
 
     wait_until(lambda: len(targets()) == 3, "the addresses of three replicas")

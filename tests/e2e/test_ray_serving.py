@@ -14,7 +14,7 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, candor, free_port, wait_until
+from tests.builders.processes import candor, free_port, wait_until
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import (
     PNG,
@@ -86,7 +86,7 @@ def test_every_answer_is_that_of_a_single_server(
     )
     try:
         wait_until(lambda: single.client.get("/readyz").status_code == 200)
-        with httpx.Client(base_url=cluster.url, timeout=PATIENCE_S) as client:
+        with httpx.Client(base_url=cluster.url) as client:
             for request in requests():
                 assert told(client, *request) == told(single.client, *request), request[:2]
             metrics = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})

@@ -44,7 +44,7 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
     )
     found = wait_until(lambda: re.search(r"Candor serves on (\S+)", process.log()))
     bearer = {"Authorization": "Bearer a-token-of-sixteen"}
-    with httpx.Client(base_url=found[1], timeout=60) as client:
+    with httpx.Client(base_url=found[1]) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         path = "/predictions/tiny"
         assert client.post(path, content=png(), headers=bearer | {ID: "a"}).headers[ID] == "a"

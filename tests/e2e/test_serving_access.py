@@ -17,7 +17,7 @@ SETTINGS = {"tokens": f"{TOKEN} read,predict mary"}
 
 
 def status(server: Server, cookie: str) -> int:
-    return httpx.get(f"{server.url}/", headers={"cookie": cookie}, timeout=30).status_code
+    return httpx.get(f"{server.url}/", headers={"cookie": cookie}).status_code
 
 
 def test_a_session_that_was_ended_opens_no_server_of_its_ledger(

@@ -61,7 +61,7 @@ class Watch:
 def send_until_answered(url: str, body: bytes, seen: Counter[str], headers: dict[str, str]) -> None:
     """As a client does that comes back too early."""
     for _ in range(TRIES):
-        answer = httpx.post(f"{url}/predictions/tiny", content=body, headers=headers, timeout=120)
+        answer = httpx.post(f"{url}/predictions/tiny", content=body, headers=headers)
         seen[str(answer.status_code) if answer.status_code == 200 else answer.json()["error"]] += 1
         if answer.status_code not in (408, 429):  # 408 where this machine is too busy to send
             return

@@ -37,15 +37,11 @@ def test_all_32_are_answered_whatever_way_they_came(
     image = png(size=(96, 96))
 
     def single() -> list[int]:
-        return [
-            httpx.post(
-                f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S
-            ).status_code
-        ]
+        return [httpx.post(f"{server.url}/predictions/tiny", content=image).status_code]
 
     def several() -> list[int]:
         files = [("file", (f"{number}.png", image, "image/png")) for number in range(3)]
-        answer = httpx.post(f"{server.url}/predictions/tiny", files=files, timeout=PATIENCE_S)
+        answer = httpx.post(f"{server.url}/predictions/tiny", files=files)
         return [200 if "predicted" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:

@@ -41,7 +41,7 @@ class Running:
 
     def ask(self, method: str, path: str, **more: object) -> httpx.Response:
         """Send a request, and keep the answer."""
-        answer = httpx.request(method, f"{self.url}{path}", timeout=PATIENCE_S, **more)  # type: ignore[arg-type]
+        answer = httpx.request(method, f"{self.url}{path}", **more)  # type: ignore[arg-type]
         self.said += [answer.text, str(answer.headers)]
         return answer
 
@@ -123,9 +123,7 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
     traces = "true" if importlib.util.find_spec("opentelemetry") else "false"
     with running(kind, tiny_store, ledger, tmp_path, traces=traces) as process:
         if kind == "serve":
-            wait_until(
-                lambda: httpx.get(f"{process.url}/readyz", timeout=PATIENCE_S).status_code == 200
-            )
+            wait_until(lambda: httpx.get(f"{process.url}/readyz").status_code == 200)
         provoke(process)
         postgres.kill()
         try:

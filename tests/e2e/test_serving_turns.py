@@ -45,13 +45,13 @@ def test_a_form_of_large_images_does_not_hold_up_another_client(
     def send_forms() -> None:
         headers = {"Authorization": f"Bearer {MANY}"}
         with suppress(httpx.TransportError):  # its server is killed in the end
-            answered.append(httpx.post(url, files=files, headers=headers, timeout=300).status_code)
+            answered.append(httpx.post(url, files=files, headers=headers).status_code)
 
     forms = [threading.Thread(target=send_forms) for _ in range(2)]
     for form in forms:
         form.start()
     wait_until(lambda: server.metric("candor_body_memory_bytes") > len(image))
-    with httpx.Client(headers={"Authorization": f"Bearer {ONE}"}, timeout=300) as client:
+    with httpx.Client(headers={"Authorization": f"Bearer {ONE}"}) as client:
         for _ in range(9):  # alone 0.02 s each; by image, not by client, it was 4
             assert client.post(url, content=small).status_code == 200
     assert not answered  # they were held up all the while
@@ -68,7 +68,7 @@ def test_handshakes_that_never_end_do_not_hold_up_others(
     url = f"https://127.0.0.1:{server.port}/healthz"
     context = ssl.create_default_context(cafile=str(certificate))
     waited_s = []
-    with httpx.Client(verify=context, timeout=60) as kept:
+    with httpx.Client(verify=context) as kept:
         wait_until(lambda: kept.get(url).status_code == 200)
         with Flood(server.port, kind, connections=100):
             time.sleep(2)
@@ -76,7 +76,7 @@ def test_handshakes_that_never_end_do_not_hold_up_others(
                 started_s = time.monotonic()
                 kept.get(url)
                 waited_s.append(time.monotonic() - started_s)
-            new_s = [httpx.get(url, verify=context, timeout=60).elapsed for _ in range(5)]
+            new_s = [httpx.get(url, verify=context).elapsed for _ in range(5)]
     assert min(new_s).total_seconds() < 3  # a new connection; with a long queue it was 5
     assert median(waited_s) < 0.5, waited_s
 
@@ -86,7 +86,7 @@ def test_what_follows_the_last_answer_over_tls_is_not_read_for_long(
 ) -> None:
     server = start(tiny_store, ready=False, tls_certificate=str(certificate))
     context = ssl.create_default_context(cafile=str(certificate))
-    with httpx.Client(verify=context, timeout=60) as client:
+    with httpx.Client(verify=context) as client:
         wait_until(lambda: client.get(f"https://127.0.0.1:{server.port}/healthz").is_success)
 
     def connect(target: bytes) -> ssl.SSLSocket:

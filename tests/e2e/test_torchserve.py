@@ -101,9 +101,7 @@ class Site:
         wait_until(lambda: keys.is_file() and keys.read_text().rstrip().endswith("}"), "a key file")
         for name in ("inference", "management"):
             token = {"Authorization": f"Bearer {json.loads(keys.read_text())[name]['key']}"}
-            self.clients[name] = httpx.Client(
-                base_url=self.urls[name], headers=token, timeout=PATIENCE_S
-            )
+            self.clients[name] = httpx.Client(base_url=self.urls[name], headers=token)
         wait_until(self.healthy, "every model answers")
 
     def healthy(self) -> bool:

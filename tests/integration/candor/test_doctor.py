@@ -17,7 +17,7 @@ from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
 from serving.doctor import installation as checks
 from serving.settings import Settings
-from tests.builders.processes import candor_here
+from tests.builders.processes import candor_here, free_port
 
 SECRETS = {
     "CANDOR_TOKENS": "a-very-secret-token admin",
@@ -55,12 +55,6 @@ def installation(
         }
 
     return examine
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_a_sound_installation_has_nothing_broken(

@@ -12,6 +12,7 @@ import uvloop
 
 from serving.process import listener
 from serving.process.listener import TURN_S, BoundedLoop
+from tests.builders.processes import PATIENCE_S
 
 
 def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +45,7 @@ def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.M
         server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
         with socket.create_connection(server.sockets[0].getsockname()) as silent:
             silent.setblocking(False)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 heard = await loop.sock_recv(silent, 1)
         server.close()
         return heard

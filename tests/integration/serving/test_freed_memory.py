@@ -61,7 +61,7 @@ def test_a_server_that_has_grown_returns_what_it_freed(monkeypatch: pytest.Monke
         await asyncio.sleep(0)
         scattered(8 * GROWTH_BYTES)
         grown = resident_bytes()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while resident_bytes() > before + 3 * GROWTH_BYTES // 2:
                 await asyncio.sleep(0.02)
         keeping.cancel()
