@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 import httpx
@@ -52,7 +52,9 @@ class RpcProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folder = TemporaryDirectory(prefix="candor-grpc-")
+        # A socket's name has at most 107 bytes, and TMPDIR may be longer.
+        place = "/tmp" if len(os.fsencode(gettempdir())) > 64 else None
+        self._folder = TemporaryDirectory(prefix="candor-grpc-", dir=place)
         self._address = str(Path(self._folder.name, "socket"))
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self._address)

@@ -12,6 +12,8 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from model_store.store.store import Store
+from serving.process.rpc_process import RpcProcess
+from serving.settings import Settings
 from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.bundles import png, subgroup, with_subgroups
 from tests.builders.dicoms import dicom_stack
@@ -55,6 +57,14 @@ async def refused(call: Any) -> StatusCode:
         await call
     code: StatusCode = error.value.code()
     return code
+
+
+def test_a_long_temporary_folder_leaves_room_for_the_name_of_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
+    RpcProcess(Settings(ledger="off")).close()
 
 
 async def test_health_needs_no_token(stub: Any) -> None:
