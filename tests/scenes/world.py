@@ -122,8 +122,12 @@ def make_world(
     ended_days_ago: float = 0.1,
     sureness: float = 2.0,
     prior: Sequence[float] | None = None,
+    now_s: float | None = None,
 ) -> World:
-    """Make a calibrated world. `sureness`: spread of the logits; `prior`: shares of the classes."""
+    """Make a calibrated world. `sureness`: spread of the logits; `prior`: shares of the classes.
+
+    It ends now, or at `now_s`: what is told by days depends on the time of day.
+    """
     random = np.random.default_rng(seed)
     logits = random.normal(0, sureness, (n, classes))
     if prior is not None:
@@ -131,6 +135,6 @@ def make_world(
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     truth = (random.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, classes - 1)
-    end = time.time() - ended_days_ago * DAY_S
+    end = (now_s or time.time()) - ended_days_ago * DAY_S
     served_s = np.sort(random.uniform(end - days * DAY_S, end, n))
     return World(tuple(f"c{i}" for i in range(classes)), p, truth, served_s, random)

@@ -8,6 +8,7 @@ from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import Cause, RivalStatus
 from calibration.diagnosis.inference import infer
+from tests.builders.answers import NOW_NS
 from tests.scenes.scenes import only
 from tests.scenes.world import make_world
 
@@ -35,7 +36,7 @@ def test_noise_is_not_blamed_for_a_change_of_the_model(name: str) -> None:
 @pytest.mark.parametrize("seed", [1, 9])
 def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> None:
     """A few wrong labels of the last days change the shares of the classes as well."""
-    w = make_world(seed, 3_000, classes=5, sureness=0.6)
+    w = make_world(seed, 3_000, classes=5, sureness=0.6, now_s=NOW_NS / 1e9)
     w.spoil(w.day() >= 56, 0.3)
     right = w.right.astype(np.int64)
     given = {"probabilities": w.probabilities, "label": w.truth}
@@ -47,7 +48,7 @@ def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> N
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_case_mix_explains_its_part_beside_wrong_labels(seed: int) -> None:
     """The class with fewer cases is answered too surely, the others too little: gaps cancel."""
-    w = make_world(seed, 8_000, classes=3, sureness=1.5)
+    w = make_world(seed, 8_000, classes=3, sureness=1.5, now_s=NOW_NS / 1e9)
     fewer = (w.day() >= 30) & (w.truth == 0) & (w.random.random(8_000) < 0.75)
     w = only(w, ~fewer)
     wrong = w.random.random(len(w.truth)) < 0.03
