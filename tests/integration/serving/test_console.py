@@ -18,7 +18,7 @@ from tests.builders.services import PAGE, Running, ledger_rows, running
 
 pytestmark = pytest.mark.anyio
 TRY = "/try/tiny"
-AS_OF = r"as of [^<]+"  # the second at which a page was made
+AS_OF = r"as of <time.*?</time>"  # the second at which a page was made
 TRIAL = '<section class="card trial'
 WINDOWED = np.array([[-1000, 40], [80, 3000]], np.int16)
 READER, PREDICTOR = "a-token-for-reading", "a-token-for-trying"
