@@ -56,17 +56,6 @@ def test_every_name_of_the_python_interface_is_documented() -> None:
     assert [name for name in candor.__all__ if not re.search(rf"`(candor\.)?{name}`", page)] == []
 
 
-API = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
-
-
-def test_every_route_for_programs_stands_in_the_api_page() -> None:
-    text = API.read_text()
-    for path in {each.path for each in ENDPOINTS if each.tag != "pages"}:
-        known = path if not path.startswith("/v2/") else "/v2/..."
-        short = re.sub(r"(?<=\{model\})/\{version\}$", "[/{version}]", known)
-        assert short in text, f"add a row for {path} to docs/reference/http-api.md"
-
-
 def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
     operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
     assert set(operation["responses"]) == {"200"} | {
