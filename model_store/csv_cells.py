@@ -29,7 +29,6 @@ class CsvTable:
         self._rows = csv.writer(stream)
 
     def writerow(self, row: Iterable[Any]) -> None:
-        """Write one row."""
         self._rows.writerow([safe_cell(value) for value in row])
 
     def writerows(self, rows: Iterable[Iterable[Any]]) -> None:

@@ -60,7 +60,6 @@ class ChildWatch:
         self._wanted.set() if size_bytes is not None else self._wanted.clear()
 
     def close(self) -> None:
-        """End the child, and the watch."""
         if self._own_end >= 0:
             os.close(self._own_end)
             self._own_end = -1

@@ -62,7 +62,6 @@ class Uncalibrated:
         return softmax(logits)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return its name."""
         return {"name": self.name}
 
 

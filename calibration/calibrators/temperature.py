@@ -158,14 +158,12 @@ class Temperature:
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit as `fit_temperature` does."""
         return cls(fit_temperature(logits, labels))
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
         return apply_temperature(logits, self.temperature)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the name and the temperature."""
         return {"name": self.name, "temperature": self.temperature}
 
 

@@ -19,7 +19,6 @@ class Tag:
     names: tuple[str, ...]
 
     def rows(self, index: IntArray) -> "Tag":
-        """The tag of these answers."""
         return Tag(self.codes[index], self.names)
 
 
@@ -68,7 +67,6 @@ class Answers:
         return len(self.served_s)
 
     def rows(self, index: IntArray) -> "Answers":
-        """The answers with these numbers."""
         arrays = {
             each.name: getattr(self, each.name)[index]
             for each in fields(self)
@@ -79,7 +77,6 @@ class Answers:
         return replace(self, tags=tags, source=source, **arrays)
 
     def labeled(self) -> "Answers":
-        """The answers with a label."""
         return self.rows(np.flatnonzero(self.correct >= 0))
 
 

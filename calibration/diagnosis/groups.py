@@ -42,7 +42,6 @@ class Key:
         return np.asarray(chosen[self.codes])
 
     def group(self, values: Sequence[int], within: AnswerGroup | None = None) -> AnswerGroup:
-        """The values by name."""
         return AnswerGroup(self.name, tuple(self.names[value] for value in values), within)
 
 
@@ -89,7 +88,6 @@ def members(group: AnswerGroup, answers: Answers) -> BoolArray:
 
 
 def confidences(group: AnswerGroup) -> tuple[float, float]:
-    """The range of a group by confidence."""
     ends = [tuple(map(float, value.split("-"))) for value in group.values]
     return min(low for low, _ in ends), max(high for _, high in ends)
 

@@ -59,7 +59,6 @@ class Hypothesis:
         return self.members(stream) & (stream.block >= self.begin) & (stream.block < self.end)
 
     def group(self, stream: Stream) -> AnswerGroup:
-        """The group by name."""
         if self.key == ALL:
             return AnswerGroup(ALL)
         within = self.within and stream.keys[self.within[0]].group(self.within[1])

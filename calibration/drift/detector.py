@@ -280,7 +280,6 @@ class DriftDetector:
 
 
 def _first_labels(bets: npt.ArrayLike | None, count: int) -> IntArray:
-    """The first label of each bet."""
     if bets is None:
         return np.arange(count)
     numbers = np.asarray(bets, dtype=np.int64)

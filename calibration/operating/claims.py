@@ -35,7 +35,6 @@ class BinaryClaim:
     threshold: float | None
 
     def rows(self, index: IntArray) -> "BinaryClaim":
-        """The claim in these answers."""
         score = None if self.score is None else self.score[index]
         return replace(self, said=self.said[index], true=self.true[index], score=score)
 

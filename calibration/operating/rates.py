@@ -141,7 +141,6 @@ class _Stream:
             self.weight[known] = 1 / np.bincount(of_rows[known])[of_rows[known]]
 
     def days(self) -> list[DayCount]:
-        """The outcomes by day."""
         days, place = np.unique(self.day, return_inverse=True)
         n, right = (np.bincount(place, w) for w in (self.weight, self.weight * self.right))
         counts = zip(days.tolist(), n.tolist(), right.tolist(), strict=True)

@@ -51,7 +51,6 @@ class Calibration(Examined[Examination, LabeledPredictions]):
 
     @property
     def verdict(self) -> str:
-        """The verdict in sentences."""
         return f"{WORDS[self.standing]}. {verdict(self.examination)}"
 
     @property

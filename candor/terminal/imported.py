@@ -35,12 +35,10 @@ class Imported(VerbResult):
 
     @property
     def card(self) -> Card:
-        """The card of the bundle."""
         return self.done.card
 
     @property
     def version(self) -> int:
-        """The version in the store."""
         return self.done.version
 
     def parts(self) -> Iterator[RenderableType]:

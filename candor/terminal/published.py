@@ -44,12 +44,10 @@ class Exported(VerbResult):
 
     @property
     def card(self) -> Card:
-        """The card of the bundle."""
         return self.done.card
 
     @property
     def version(self) -> int:
-        """The version in the store."""
         return self.done.version
 
     def as_dict(self) -> dict[str, Any]:

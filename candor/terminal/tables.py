@@ -144,7 +144,6 @@ def bin_cells(bar: ReliabilityBin) -> list[str]:
 
 
 def bin_name(bar: ReliabilityBin) -> str:
-    """Return the confidences of a bin."""
     return percents(bar.lower, bar.upper, 0)
 
 

@@ -26,7 +26,6 @@ def card_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """Return the text of the file."""
     return json.dumps(card_schema(), indent=2) + "\n"
 
 

@@ -39,7 +39,6 @@ class ScopeFeatures:
 
     @property
     def described(self) -> str:
-        """Which features these are, for people."""
         own = f"{self.fitted.shape[1] - self.maps} statistics of the image"
         return f"means of {self.maps} of the network's channels, and {own}" if self.maps else own
 

@@ -92,7 +92,6 @@ class _Pickle:
 
     @property
     def is_lightning(self) -> bool:
-        """Whether it is a checkpoint of Lightning."""
         return any(each.startswith("pytorch-lightning") for each in self.texts)
 
 

@@ -61,7 +61,6 @@ class ImageInput:
 
     @property
     def elem_type(self) -> int:
-        """Its type in ONNX."""
         return int(helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)))
 
     def arrange(self, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

@@ -90,12 +90,10 @@ class Inspection:
 
     @property
     def image(self) -> ImageInput:
-        """The input."""
         return self.core.image
 
     @property
     def scores(self) -> ClassScores:
-        """The output."""
         return self.core.scores
 
 

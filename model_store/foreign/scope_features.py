@@ -61,7 +61,6 @@ class _Tap:
 
     @property
     def size(self) -> int:
-        """The channels."""
         return self.shape[1] if self.operator in _CONVOLUTIONS else self.shape[-1]
 
 

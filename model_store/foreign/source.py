@@ -99,7 +99,6 @@ def open_source(path: Path) -> ForeignSource:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

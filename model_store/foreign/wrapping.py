@@ -50,7 +50,6 @@ class LogitsGraph:
 
     @property
     def serialized(self) -> bytes:
-        """The bytes of the graph."""
         return bytes(self.model.SerializeToString())
 
 

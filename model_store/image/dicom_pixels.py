@@ -103,7 +103,6 @@ def stored_pixels(frame: DicomFrame) -> npt.NDArray[Any]:
 
 
 def _encoded(frame: DicomFrame) -> bytes:
-    """The bytes of a compressed frame."""
     from pydicom.encaps import get_frame
 
     dataset = frame.dataset
@@ -124,7 +123,6 @@ def _needs_codec(dataset: "Dataset") -> bool:
 
 
 def _decoded(frame: DicomFrame, syntax: str) -> npt.NDArray[Any]:
-    """A frame by imagecodecs."""
     dataset = frame.dataset
     _check_available(f"DICOM with a JPEG of {dataset.BitsStored} bits")
     samples, allocated, bits = (

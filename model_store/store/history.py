@@ -72,7 +72,6 @@ def record(storage: Storage, model: str, action: Action, **fields: Any) -> None:
 
 
 def event_of(alias: str, chosen: Alias) -> StoreEvent:
-    """Return the event that an alias remembers."""
     return StoreEvent(alias=alias, **chosen.model_dump())
 
 

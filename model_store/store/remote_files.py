@@ -85,7 +85,6 @@ class RemoteFiles:
             return 0.0
 
     def remove(self, path: str) -> None:
-        """Remove a file, if there is one."""
         place = self._path(path)
         self._reach(lambda: self._fs.rm_file(place) if self._fs.exists(place) else None)
 

@@ -67,7 +67,6 @@ class OutboxFile:
         os.close(self._descriptor)
 
     def remove(self) -> None:
-        """Remove the file and close it."""
         self.path.unlink(missing_ok=True)
         self.close()
 

@@ -45,7 +45,6 @@ class AuditSums:
 
     @property
     def labeled(self) -> int:
-        """The audited answers with a label."""
         return int(self.sums[0].sum())
 
     def weighted(self, power: int = 1) -> _Floats:

@@ -52,7 +52,6 @@ class LabelCoverage:
 
     @property
     def whole(self) -> Count:
-        """Of all answers."""
         return self.due.get(EVERYTHING, Count())
 
     @property

@@ -110,7 +110,6 @@ class TagWatches:
 
     @property
     def active(self) -> tuple[TagDrift, ...]:
-        """Those with an active alarm."""
         return tuple(each for each in self.watches if each.active)
 
 

@@ -24,7 +24,6 @@ def tolerance(ratio: float, flat: bool = False) -> str:
 
 
 def answers_of(name: str) -> str:
-    """The answers that name a class."""
     return f'answers of "{name}"'
 
 
@@ -83,10 +82,8 @@ def gap_words(gap: IntervalEstimate) -> str:
 
 
 def between(interval: IntervalEstimate) -> str:
-    """An interval in points."""
     return f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
 
 
 def capital(text: str) -> str:
-    """The text with a capital at its beginning."""
     return text[:1].upper() + text[1:]

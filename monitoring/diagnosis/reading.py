@@ -176,7 +176,6 @@ def _suspected(
 
 
 def _by_day(answers: Answers, chosen: BoolArray) -> tuple[Days, ...]:
-    """The chosen answers by day of service."""
     rows = np.flatnonzero(chosen)
     days, first = np.unique(answers.served_s[rows] // _DAY_S, return_index=True)
     parts = np.split(rows, first[1:])

@@ -46,12 +46,10 @@ class Findings:
 
     @property
     def ongoing(self) -> tuple[Deviation, ...]:
-        """Deviations that go on."""
         return tuple(each for each in self.inference.deviations if each.until is None)
 
     @property
     def rivals(self) -> dict[Cause, Rival]:
-        """The rival causes by name."""
         return {each.cause: each for each in self.inference.rivals}
 
     def explains_all(self, *causes: Cause) -> bool:
@@ -74,7 +72,6 @@ def is_open(rival: Rival) -> bool:
 
 
 def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
-    """Return the state and its reasons."""
     lower = (StateReason.OPERATING_POINT,) if found.lower else ()
     doubts = (*lower, *_doubts(found))
     if found.ongoing and not found.explains_all(Cause.CORRECTED):

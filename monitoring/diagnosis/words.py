@@ -93,7 +93,6 @@ class Words:
 
 
 def words_of(found: Diagnosis) -> Words:
-    """Return the words for a diagnosis."""
     first, said = main_deviation(found.deviations), terms(found.finding)
     return Words(
         short=SHORT[found.state],

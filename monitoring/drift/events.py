@@ -81,7 +81,6 @@ def _read(connection: Connection, **which: Any) -> list[Event]:
 
 
 def latest(history: Sequence[Event], kind: str) -> Event | None:
-    """Return the last event of that kind."""
     return next((event for event in reversed(history) if event.kind == kind), None)
 
 

@@ -55,7 +55,6 @@ class Bets(NamedTuple):
     new: list[tuple[int, ...]]
 
     def keep(self, connection: Connection) -> None:
-        """Write them."""
         keys = [column for column in patient_bet.columns if column.primary_key]
         this = and_(*(column == bindparam(f"b_{column.name}") for column in keys))
         names = [f"b_{column.name}" for column in keys]  # the first columns of the table

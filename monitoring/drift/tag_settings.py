@@ -75,7 +75,6 @@ class TagSettings:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TagSettings":
-        """Rebuild settings from `as_dict`."""
         return cls(tuple(data["keys"]), dict(data["tolerances"]))
 
 
@@ -98,7 +97,6 @@ def watch_of(tag: str | None) -> str:
 
 
 def slice_of(tag: str) -> str:
-    """Return the slice of a tag."""
     return f"{TAG_PREFIX}{tag}"
 
 

@@ -73,7 +73,6 @@ class ClassChanges:
                 self._fold(size_bytes)
 
     def rows(self) -> dict[ClassKey, list[int]]:
-        """Return what each row gains."""
         for size_bytes in list(self._waiting):
             self._fold(size_bytes)
         return self._rows

@@ -66,7 +66,6 @@ class SliceNames:
         return (*slices, AUDIT) if slice_keys.audited else slices
 
     def true(self, watched_version_id: int, label: int) -> str:
-        """Return the slice of the answers with this label."""
         return f"true:{self._versions[watched_version_id].classes[label]}"
 
     def values(self, tags: str | None) -> list[tuple[str, str]]:

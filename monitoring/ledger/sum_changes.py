@@ -64,7 +64,6 @@ class SumChanges:
         return _merged((cell, sums) for (cell, _), sums in self._labeled.items())
 
     def serve(self, answers: Iterable[Any]) -> None:
-        """Count answers."""
         for answer in answers:
             cell = _cell(answer)
             sums = self._served[cell]

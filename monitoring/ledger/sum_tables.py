@@ -55,7 +55,6 @@ class SumKey(NamedTuple):
 
     @property
     def total(self) -> TotalKey:
-        """The key of the totals that include it."""
         return TotalKey(self.watched_version_id, self.slice, self.bin)
 
 

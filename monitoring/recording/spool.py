@@ -52,7 +52,6 @@ class Frame:
 
     @classmethod
     def from_line(cls, line: bytes) -> "Frame":
-        """Return the frame of an intact line."""
         found: dict[str, Any] = json.loads(line.split(b" ", 2)[2])
         rows = [
             PredictionRow._make((bytes.fromhex(key), *rest[:4], bytes.fromhex(rest[4]), *rest[5:]))

@@ -69,7 +69,6 @@ def _least_sure(each: Slice) -> tuple[float, str]:
 
 
 def measure_slice(name: str, sums: LedgerSums) -> Slice:
-    """Return the figures of a slice."""
     labeled = sums.labeled
     return Slice(
         name=name,

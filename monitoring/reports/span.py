@@ -19,7 +19,6 @@ class Span:
     last: int | None = None
 
     def holds(self, day: int) -> bool:
-        """Whether a day is inside."""
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
 

@@ -74,7 +74,6 @@ class Budget:
             self._share_out()
 
     def give_back(self, count: int) -> None:
-        """Give back what was taken."""
         self._hold(CLIENT.get(), -count)
         self._share_out()
 

@@ -39,7 +39,6 @@ Encoded: TypeAlias = bytes | memoryview
 
 
 def line(kind: str, **fields: Any) -> bytes:
-    """A message."""
     return json.dumps({"kind": kind, **fields}).encode() + b"\n"
 
 

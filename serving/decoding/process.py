@@ -110,7 +110,6 @@ class DecodingJob:
 
     @property
     def answer_bytes(self) -> int:
-        """The largest answer."""
         if self.wanted.viewing:
             return 2 * 3 * LONGEST * LONGEST
         return self.wanted.max_frames * self.spec.channels * self.spec.height * self.spec.width
@@ -172,7 +171,6 @@ class DecodingProcess(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return int(self._process.pid)
 
     @property

@@ -115,14 +115,12 @@ class LoadedModels:
         return None if loaded is None else loaded.production.card.version
 
     def shadow_of(self, served: ServedVersion) -> ServedVersion | None:
-        """The version that shadows `served`, if there is one."""
         model = self._models.get(served.card.name)
         if model is None or model.canary is None or not model.canary.is_shadow:
             return None
         return model.canary.served if served is model.production else None
 
     def by_name(self) -> dict[str, LoadedModel]:
-        """A copy of the models by name."""
         return dict(self._models)
 
     def set_production(self, served: ServedVersion) -> list[ServedVersion]:

@@ -34,7 +34,6 @@ class AsgiCaller:
         self._receive = receive
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """See Caller."""
         task = asyncio.ensure_future(answer)
         watch = asyncio.ensure_future(self._disconnected())
         try:

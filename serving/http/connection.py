@@ -236,7 +236,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
         self._events += 1
         self._framing_bytes = 0
         self._body_left = max(self._body_left - len(body), 0)

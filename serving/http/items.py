@@ -186,7 +186,6 @@ def _array(body: bytes, limit: int) -> Sequence[Entry]:
 
 
 def _lines(body: bytes, limit: int) -> list[bytes]:
-    """The lines that are not empty."""
     _count_values(body, limit)
     lines = body.count(b"\n") + body.count(b"\r")
     if lines > LINES_PER_IMAGE * limit + SPARE_VALUES:

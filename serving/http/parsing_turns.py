@@ -89,7 +89,6 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, ParsingTurns] = WeakKeyDict
 
 
 def parsing_turns(loop: asyncio.AbstractEventLoop) -> ParsingTurns:
-    """Those of `loop`."""
     if loop not in _turns:
         _turns[loop] = ParsingTurns(loop)
     return _turns[loop]

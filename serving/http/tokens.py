@@ -85,7 +85,6 @@ def _grant(number: int, words: list[str]) -> Grant:
 
 
 def digest_of(token: str) -> bytes:
-    """The digest by which a token is known."""
     return hashlib.sha256(token.encode()).digest()
 
 

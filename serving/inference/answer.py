@@ -108,7 +108,6 @@ class JsonFindingsWriter:
 
 
 def json_writer(card: Card) -> AnswerWriter:
-    """The writer of a card's answers."""
     return JsonFindingsWriter(card) if card.has_findings else JsonAnswerWriter(card)
 
 

@@ -76,7 +76,6 @@ class Axis:
         return [Tick(at, self._written(at)) for at in self._labeled()]
 
     def told(self, at: int) -> str:
-        """What is at a place."""
         raise NotImplementedError
 
     def x(self, at: float) -> float:
@@ -131,7 +130,6 @@ class DayAxis(Axis):
         return cls(min([first, *inside]), max([last, *inside]), width)
 
     def told(self, at: int) -> str:
-        """The date."""
         return calendar_day(at)
 
 

@@ -138,7 +138,6 @@ def note_path(model: str) -> str:
 
 
 def label_path(model: str) -> str:
-    """The path at which answers of a model are labeled."""
     return _path("/label/{}", model)
 
 
@@ -148,7 +147,6 @@ def versions_path(model: str) -> str:
 
 
 def recalibrate_path(model: str) -> str:
-    """The path of the page on which a model is recalibrated."""
     return _path("/recalibrate/{}", model)
 
 
@@ -174,12 +172,10 @@ def code_marks(sentence: str) -> Markup:
 
 
 def counted_labels(number: int) -> str:
-    """A number of labels."""
     return counted(number, "label")
 
 
 def counted_answers(number: int) -> str:
-    """A number of answers."""
     return counted(number, "answer")
 
 

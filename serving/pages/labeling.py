@@ -70,7 +70,6 @@ class Asked(NamedTuple):
 
     @property
     def picture(self) -> str | None:
-        """The picture in base64."""
         return None if self.png is None else base64.b64encode(self.png).decode()
 
     @property

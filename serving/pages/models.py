@@ -213,7 +213,6 @@ class ModelPages:
         return answer_page(render("filed.html", **values, opened_by=frame.viewer.name))
 
     async def report_file(self, request: Request) -> Response:
-        """The same report as one file."""
         found, frame = await self._read(request)
         who = frame.viewer.name
         if isinstance(found, FindingsReport):
@@ -269,7 +268,6 @@ class ModelPages:
 
 
 def _back(model: str, version: int, finding: str | None) -> Response:
-    """To the page of this version, or of this finding."""
     named = {"version": str(version)} | ({"finding": finding} if finding else {})
     return RedirectResponse(f"{page_path(model)}?{urlencode(named)}", status_code=303)
 

@@ -23,7 +23,6 @@ class OverviewRow(NamedTuple):
 
 
 def overview_row(report: ReportSummary) -> OverviewRow:
-    """Return the row of a report."""
     measures, found = report.measures, report.diagnosis
     said = terms(report.finding)
     figures = (

@@ -51,7 +51,6 @@ class SignInRoutes:
         self._access, self._bodies = access, bodies
 
     async def page(self, request: Request) -> Response:
-        """The page with the form."""
         where = own_path(request.query_params.get("next", "/"))
         viewer = self._access.signed_in(request.headers.get("cookie", "").encode("latin-1"))
         return answer_page(sign_in_page(where, is_open=self._access.is_open, viewer=viewer))

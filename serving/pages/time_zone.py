@@ -34,7 +34,6 @@ class TimeZoneRoutes:
         self._bodies = bodies
 
     async def zones(self, request: Request) -> Response:
-        """The page with the time zones."""
         by_region: dict[str, list[str]] = {}
         for name in zone_names():
             by_region.setdefault(name.partition("/")[0], []).append(name)

@@ -118,7 +118,6 @@ class TrialRoutes:
         self._tabs = Tabs(store, ledger is not None, lambda model: model in models.by_name())
 
     async def form(self, request: Request) -> Response:
-        """The page with the form."""
         served = self._models.find(request.path_params["model"])
         return await self._page(served, [], fields={}, viewer=read_viewer(request))
 

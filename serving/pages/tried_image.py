@@ -158,7 +158,6 @@ class TriedImage:
 
     @property
     def heat_map_sentence(self) -> str:
-        """What the heat map shows."""
         return "" if self.explanation is None else self.explanation.sentence
 
 
@@ -209,7 +208,6 @@ class ViewedImage(Struct, frozen=True, kw_only=True):
 
 
 def as_viewed(viewing: Viewing) -> ViewedImage:
-    """The image as it is sent."""
     height, width, channels = viewing.samples.shape
     return ViewedImage(
         width=width,

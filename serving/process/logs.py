@@ -10,7 +10,6 @@ class JsonLines(logging.Formatter):
     """{"time", "level", "logger", "message", ...} and a record's `extra={"fields": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -83,7 +83,6 @@ class PartScorer:
         self._loop.close()
 
     def _rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The row of each image."""
         images = [self._decoded(content) for content in self._readers.map(self._content, names)]
         sound = [image[0] for image in images if not isinstance(image, str)]
         tags = self._plan.tags
@@ -178,7 +177,6 @@ class ScoringJob:
     settings: Settings
 
     def scorer(self) -> PartScorer:
-        """A scorer of this process."""
         return PartScorer(self.plan, self.out, self.bundle, self.settings)
 
 

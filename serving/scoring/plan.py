@@ -135,7 +135,6 @@ class ImageList:
         self._file = parquet().ParquetFile(io.BytesIO(out.read(IMAGES_FILE)))
 
     def of_part(self, part: int) -> list[str]:
-        """The names of the images of a part."""
         names: list[str] = self._file.read_row_group(part)["file"].to_pylist()
         return names
 

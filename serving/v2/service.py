@@ -44,7 +44,6 @@ class InferenceService:
         return self._models.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> ModelMetadata:
-        """The model's metadata."""
         card = self.find(model, version).card
         spec = card.input
         return ModelMetadata(

@@ -61,7 +61,6 @@ class FindingsEvaluation:
         return sigmoid(logits) if method == "uncalibrated" else self.calibrate(logits)
 
     def measures(self, split: EvaluatedSplit, method: FindingMethod) -> tuple[FindingMeasures, ...]:
-        """The measures of each finding on `split`."""
         return measure_findings(self.probabilities(split, method), self.predictions[split].labels)
 
     def threshold(self, finding: int, rule: Rule = DEFAULT_RULE) -> tuple[float, Rule]:

@@ -103,7 +103,6 @@ def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
 
 
 def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch], Evaluation]:
-    """Train and evaluate in memory."""
     session = TrainingSession(cell.config, dataset)
     network = session.network()
     examples = session.for_head(session.examples(network, cache=cache))

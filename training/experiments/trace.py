@@ -47,7 +47,6 @@ class Trace:
     labels: NDArray[np.int64]
 
     def curve(self, split: SplitName, figure: str) -> list[float]:
-        """`figure` of `split` by epoch."""
         return [getattr(line, figure) for line in self.lines if line.split == split]
 
 

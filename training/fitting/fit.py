@@ -166,7 +166,6 @@ class Fit:
         return Snapshot(tensors, data)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Resume from `snapshot`."""
         self.module.load_state_dict(snapshot.part("module"))
         known = self.optimizer.state_dict()
         known["state"] = _nested(snapshot.part("optimizer"))

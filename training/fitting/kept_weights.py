@@ -28,7 +28,6 @@ class AveragedWeights:
         return self._module if self._mean is None else self._mean.module
 
     def after_step(self) -> None:
-        """Include the weights after a step."""
         if self._mean is not None:
             self._mean.update_parameters(self._module)
 

@@ -200,7 +200,6 @@ class TrainConfig(BaseModel):
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule of each fit."""
         return Schedule(**{each.name: getattr(self, each.name) for each in fields(Schedule)})
 
     @property

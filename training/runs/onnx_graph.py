@@ -74,7 +74,6 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
 
 
 def _exported(module: nn.Module, images: NDArray[np.uint8], outputs: Sequence[str]) -> bytes:
-    """The graph of a module of images, with these outputs."""
     with warnings.catch_warnings():  # torch's exporter deprecates parts of torch
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

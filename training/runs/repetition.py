@@ -82,7 +82,6 @@ class Repetition:
 
     @property
     def reading(self) -> LoadArguments:
-        """The arguments of `load_dataset`."""
         arguments = asdict(self.loaded)
         return {name: arguments[name] for name in LoadArguments.__annotations__}  # type: ignore[return-value]
 

@@ -199,7 +199,6 @@ def _train_and_evaluate(
     board: TensorBoardLog | None,
     backbone_sha256: str | None,
 ) -> _Finished:
-    """Train and evaluate."""
     dataset, spec = session.dataset, session.config.input_spec(session.dataset)
     network = session.network()
     record = _record(session, spec, network)

@@ -52,7 +52,6 @@ def scope_features(
 
 
 def _reference_images(dataset: Dataset) -> ReferenceImages:
-    """The images of `fitted`."""
     split = dataset.splits["train"]
     chosen = split.spread(MOST_FITTED)
     digests = [split.images.digest(each).hex() for each in chosen]
@@ -66,7 +65,6 @@ def _reference_images(dataset: Dataset) -> ReferenceImages:
 
 
 def write_scope(folder: Path, features: ScopeFeatures) -> None:
-    """Write the features."""
     arrays = asdict(features)
     np.savez(folder / FILE, **arrays | arrays.pop("images"))
 

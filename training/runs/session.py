@@ -66,7 +66,6 @@ class TrainingSession:
         return Execution(self.group, device, self.config.micro_batch, self.config.amp)
 
     def network(self) -> Classifier:
-        """The network before training."""
         if self.config.weights == "hub":  # a long silence otherwise, if there is no network
             self.progress("weights from the hub", 0, 1)
         spec, classes = self.config.input_spec(self.dataset), len(self.dataset.classes)
@@ -240,7 +239,6 @@ class TrainingSession:
         snapshot: Callable[[str], Path] | None,
         watch: Callable[[Epoch], None] | None,
     ) -> list[Epoch]:
-        """Train `part`, that of network `number`."""
         count = self.config.heads * (2 if self.config.head == "blend" else 1)
         with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
             return fit(
@@ -264,7 +262,6 @@ class TrainingSession:
     def evaluation(
         self, network: Classifier, examples: Mapping[ExampleName, Examples]
     ) -> Evaluation | FindingsEvaluation:
-        """Predict with the trained network and evaluate it."""
         predictions = {
             split: self.predictions(network, examples, split) for split in KEPT if split in examples
         }
