@@ -34,6 +34,8 @@ from serving.pages.sections import course_events, drawn_for, marks_of, own_evide
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
 FileTable = tuple[Row, list[Row]]
+MakeTable = Callable[[PageData, str | None], FileTable]
+_Column = tuple[str, Callable[[Any], Any]]
 
 
 class Download(NamedTuple):
@@ -75,26 +77,30 @@ def _bins(data: PageData, of: str | None) -> Sequence[ReliabilityBin]:
     raise QueryInvalid(f"No answer of this version names the class {brief(of)}.")
 
 
-def _table(rows: Iterable[Any], *same: str, **columns: str | Callable[[Any], Any]) -> FileTable:
-    """A header and a row for each object.
+def _columns(rows: Callable[[PageData], Iterable[Any]], *columns: str | _Column) -> MakeTable:
+    """A table with a row for each object, and these columns.
 
-    A column is an attribute of its name (`same`), a dotted path of attributes, of which one may be
-    None, or a function of the object.
+    A column is an attribute of its name, a name and a dotted path of attributes, of which one may
+    be None (`ece=measures.ece`), or a name and a function of the object.
     """
-    chosen = {name: name for name in same} | columns
+    chosen = [_column(each) if isinstance(each, str) else each for each in columns]
 
-    def cell(row: Any, column: str | Callable[[Any], Any]) -> Any:
-        if callable(column):
-            return column(row)
-        for name in column.split("."):
-            row = None if row is None else getattr(row, name)
+    def table(data: PageData, _: str | None) -> FileTable:
+        cells = [[read(row) for _, read in chosen] for row in rows(data)]
+        return tuple(name for name, _ in chosen), cells
+
+    return table
+
+
+def _column(text: str) -> _Column:
+    name, _, path = text.partition("=")
+
+    def read(row: Any) -> Any:
+        for part in (path or name).split("."):
+            row = None if row is None else getattr(row, part)
         return row
 
-    return tuple(chosen), [[cell(row, column) for column in chosen.values()] for row in rows]
-
-
-def _reliability(data: PageData, of: str | None) -> FileTable:
-    return BINS_HEADER, bin_rows(_bins(data, of))
+    return name, read
 
 
 def _gap(data: PageData, _: str | None) -> FileTable:
@@ -105,23 +111,6 @@ def _gap(data: PageData, _: str | None) -> FileTable:
     return header, [
         (str(dot.days), of, dot.labels, dot.gap, dot.gap_lower, dot.gap_upper) for of, dot in both
     ]
-
-
-def _days(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        day_dots(data.days),
-        days=lambda dot: str(dot.days),
-        answers="days.served",
-        labels="labels",
-        coverage="coverage",
-        accuracy="accuracy",
-        signed_gap="gap",
-        signed_gap_lower="gap_lower",
-        signed_gap_upper="gap_upper",
-        ece="ece",
-        noise_floor="floor",
-        chance_limit="limit",
-    )
 
 
 def _evidence(data: PageData, _: str | None) -> FileTable:
@@ -138,93 +127,11 @@ def _evidence(data: PageData, _: str | None) -> FileTable:
     ]
 
 
-def _course(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        [] if data.course is None else course_steps(data.course),
-        from_label="first",
-        to_label="last",
-        from_day=lambda step: calendar_day(step.first_day),
-        to_day=lambda step: calendar_day(step.last_day),
-        label_with_most="at",
-        labels_since_start="since_start",
-        share="share",
-        usual_lower="usual_lower",
-        usual_upper="usual_upper",
-    )
-
-
-def _slices(data: PageData, _: str | None) -> FileTable:
-    slices = data.report.slices
-    return _table(
-        (*slices.known, *slices.by_true_class) if slices else (),
-        *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
-        *("signed_gap", "gap_lower", "gap_upper"),
-    )
-
-
-def _rates(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        data.report.diagnosis.operating_points.rates,
-        *("of", "n", "more", "more_labels", "as_served"),
-        rate="name.value",
-        tag=lambda each: "".join(each.group.values),
-        standing="standing.value",
-        value="rate.estimate",
-        lower="rate.lower",
-        upper="rate.upper",
-        promise="promise.value",
-        promise_lower="promise.lower",
-        promise_upper="promise.upper",
-    )
-
-
-def _net_benefit(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        data.report.diagnosis.operating_points.net_benefits,
-        *("of", "exchange", "in_use", "moved", "everyone"),
-        said="said.estimate",
-        lower="said.lower",
-        upper="said.upper",
-    )
-
-
-def _auroc(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        data.report.diagnosis.operating_points.aurocs,
-        *("of", "since_s", "until_s", "n", "positives"),
-        auroc="auroc.estimate",
-        lower="auroc.lower",
-        upper="auroc.upper",
-    )
-
-
-def _tags(data: PageData, _: str | None) -> FileTable:
-    tags = data.report.tag_watches
-    columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
-    return _table(tags.watches if tags else (), *columns)
-
-
 def _measures(data: PageData, _: str | None) -> FileTable:
     now, card = data.report.measures.as_dict(), data.report.reference
     return ("measure", "now", "card"), [
         (name, value, card.get(name)) for name, value in now.items()
     ]
-
-
-def _estimated(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        data.report.expected_performance.rows(finding=data.report.finding),
-        rate="title",
-        from_confidence="from_confidence.value",
-        lower="from_confidence.lower",
-        upper="from_confidence.upper",
-        corrected="corrected.value",
-        corrected_lower="corrected.lower",
-        corrected_upper="corrected.upper",
-        labeled_expected="compared.expected.value",
-        labeled_shown="compared.shown",
-        contradicted="compared.contradicted",
-    )
 
 
 def _expected_answers(data: PageData, _: str | None) -> FileTable:
@@ -234,41 +141,80 @@ def _expected_answers(data: PageData, _: str | None) -> FileTable:
     return ("true_class", *(f"answered {name}" for name in names)), list(rows)
 
 
-def _versions(data: PageData, _: str | None) -> FileTable:
-    return _table(
-        data.versions,
-        version="version",
-        state="diagnosis.state.value",
-        answers="coverage.served",
-        labels="measures.n",
-        accuracy="measures.accuracy",
-        signed_gap="measures.signed_gap",
-        ece="measures.ece",
-        noise_floor="measures.noise_floor",
-    )
-
-
 def _history(data: PageData, _: str | None) -> FileTable:
     columns = ("at", "version", "kind", "tag", "sentence")
     entries: Sequence[Mapping[str, object]] = data.entries
     return columns, [[entry[column] for column in columns] for entry in entries]
 
 
-TABLES: Final[Mapping[str, Callable[[PageData, str | None], FileTable]]] = {
-    "reliability": _reliability,
-    "days": _days,
+_DAYS = _columns(
+    lambda data: day_dots(data.days),
+    ("days", lambda dot: str(dot.days)),
+    *("answers=days.served", "labels", "coverage", "accuracy"),
+    *("signed_gap=gap", "signed_gap_lower=gap_lower", "signed_gap_upper=gap_upper"),
+    *("ece", "noise_floor=floor", "chance_limit=limit"),
+)
+_COURSE = _columns(
+    lambda data: [] if data.course is None else course_steps(data.course),
+    *("from_label=first", "to_label=last"),
+    ("from_day", lambda step: calendar_day(step.first_day)),
+    ("to_day", lambda step: calendar_day(step.last_day)),
+    *("label_with_most=at", "labels_since_start=since_start"),
+    *("share", "usual_lower", "usual_upper"),
+)
+_SLICES = _columns(
+    lambda data: (
+        (*data.report.slices.known, *data.report.slices.by_true_class) if data.report.slices else ()
+    ),
+    *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
+    *("signed_gap", "gap_lower", "gap_upper"),
+)
+_RATES = _columns(
+    lambda data: data.report.diagnosis.operating_points.rates,
+    *("of", "n", "more", "more_labels", "as_served", "rate=name.value"),
+    ("tag", lambda each: "".join(each.group.values)),
+    *("standing=standing.value", "value=rate.estimate", "lower=rate.lower", "upper=rate.upper"),
+    *("promise=promise.value", "promise_lower=promise.lower", "promise_upper=promise.upper"),
+)
+_ESTIMATED = _columns(
+    lambda data: data.report.expected_performance.rows(finding=data.report.finding),
+    *("rate=title", "from_confidence=from_confidence.value"),
+    *("lower=from_confidence.lower", "upper=from_confidence.upper"),
+    *("corrected=corrected.value", "corrected_lower=corrected.lower"),
+    *("corrected_upper=corrected.upper", "labeled_expected=compared.expected.value"),
+    *("labeled_shown=compared.shown", "contradicted=compared.contradicted"),
+)
+TABLES: Final[Mapping[str, MakeTable]] = {
+    "reliability": lambda data, of: (BINS_HEADER, bin_rows(_bins(data, of))),
+    "days": _DAYS,
     "gap": _gap,
     "evidence": _evidence,
-    "course": _course,
-    "slices": _slices,
-    "rates": _rates,
-    "net-benefit": _net_benefit,
-    "auroc": _auroc,
-    "tags": _tags,
+    "course": _COURSE,
+    "slices": _SLICES,
+    "rates": _RATES,
+    "net-benefit": _columns(
+        lambda data: data.report.diagnosis.operating_points.net_benefits,
+        *("of", "exchange", "in_use", "moved", "everyone"),
+        *("said=said.estimate", "lower=said.lower", "upper=said.upper"),
+    ),
+    "auroc": _columns(
+        lambda data: data.report.diagnosis.operating_points.aurocs,
+        *("of", "since_s", "until_s", "n", "positives"),
+        *("auroc=auroc.estimate", "lower=auroc.lower", "upper=auroc.upper"),
+    ),
+    "tags": _columns(
+        lambda data: data.report.tag_watches.watches if data.report.tag_watches else (),
+        *("tag", "evidence", "labels", "tolerance", "active", "alarm_label"),
+    ),
     "measures": _measures,
-    "estimated": _estimated,
+    "estimated": _ESTIMATED,
     "expected-answers": _expected_answers,
-    "versions": _versions,
+    "versions": _columns(
+        lambda data: data.versions,
+        *("version", "state=diagnosis.state.value", "answers=coverage.served"),
+        *("labels=measures.n", "accuracy=measures.accuracy", "signed_gap=measures.signed_gap"),
+        *("ece=measures.ece", "noise_floor=measures.noise_floor"),
+    ),
     "history": _history,
 }
 
