@@ -42,7 +42,6 @@ class Imported(VerbResult):
         return self.done.version
 
     def parts(self) -> Iterator[RenderableType]:
-        """See `VerbResult`."""
         done, card = self.done, self.card
         yield "Found"
         for about, sentence in done.origin.found.items():
@@ -66,11 +65,9 @@ class Imported(VerbResult):
         yield next_step(card, promoted=self.promoted)
 
     def pictures(self) -> dict[str, str]:
-        """See `VerbResult`."""
         return card_pictures(self.card)
 
     def as_dict(self) -> dict[str, Any]:
-        """See `VerbResult`."""
         done = self.done
         return {
             "folder": self.folder,

@@ -51,7 +51,6 @@ class Exported(VerbResult):
         return self.done.version
 
     def as_dict(self) -> dict[str, Any]:
-        """See `VerbResult`."""
         return {
             "folder": self.folder,
             "version": self.version,
@@ -62,11 +61,9 @@ class Exported(VerbResult):
         }
 
     def pictures(self) -> dict[str, str]:
-        """See `VerbResult`."""
         return card_pictures(self.card)
 
     def parts(self) -> Iterator[RenderableType]:
-        """See `VerbResult`."""
         card, verified = self.card, self.done.verification
         yield f"Published {card.name} version {card.version} in {self.folder}"
         if self.perturbed:

@@ -50,7 +50,6 @@ class Recalibrated(VerbResult):
     on_trial: bool
 
     def parts(self) -> Iterator[RenderableType]:
-        """See `VerbResult`."""
         card = self.done.card
         yield from recalibration_tables(preview_of(self.done))
         if self.html is not None:
@@ -66,11 +65,9 @@ class Recalibrated(VerbResult):
             yield f"Published as version {card.version}. {next_step(card, promoted=False)}"
 
     def as_dict(self) -> dict[str, Any]:
-        """See `VerbResult`."""
         return dict(plain(self.done.as_dict())) | {"published": not self.is_draft}
 
     def pictures(self) -> dict[str, str]:
-        """See `VerbResult`."""
         shown = preview_of(self.done)
         drawn = {"as served": shown.served, "recalibrated": shown.recalibrated}
         scale = scale_of(drawn.values())

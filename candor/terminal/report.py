@@ -52,7 +52,6 @@ class Reported(VerbResult):
     planned: bool = False
 
     def parts(self) -> Iterator[RenderableType]:
-        """See `VerbResult`."""
         report = self.report
         if isinstance(report, Report):
             yield from report_tables(report, planned=self.planned)
@@ -62,12 +61,10 @@ class Reported(VerbResult):
             yield f"The report is in {self.html}"
 
     def as_dict(self) -> dict[str, Any]:
-        """See `VerbResult`."""
         found = self.report
         return found.as_dict() if isinstance(found, Report) else dict(plain(found))
 
     def pictures(self) -> dict[str, str]:
-        """See `VerbResult`."""
         if not isinstance(self.report, Report) or not self.report.measures.n:
             return {}
         return {"labeled answers": str(diagram_file(self.report.bins))}

@@ -82,7 +82,6 @@ class Trained(VerbResult):
         return contradiction(self.evaluation, "temperature")
 
     def as_dict(self) -> dict[str, Any]:
-        """See `VerbResult`."""
         return {
             "run": str(self.folder),
             "shortcomings": self.shortcomings,
@@ -93,7 +92,6 @@ class Trained(VerbResult):
         }
 
     def pictures(self) -> dict[str, str]:
-        """See `VerbResult`."""
         if isinstance(self.evaluation, FindingsEvaluation):
             return {}
         return {
@@ -104,7 +102,6 @@ class Trained(VerbResult):
         }
 
     def parts(self) -> Iterator[RenderableType]:
-        """See `VerbResult`."""
         record, evaluation = self.result.record, self.evaluation
         yield f"{self.data_note}\n"
         if record.recipe is not None and record.recipe.candidates:

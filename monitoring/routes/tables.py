@@ -181,7 +181,6 @@ class CsvReader(TableReader):
         self._open: _OpenRecord | None = None
 
     def end(self) -> list[Row]:
-        """See TableReader."""
         rows = super().end()
         if self._open is not None:
             left, self._open = self._open.joined(), None

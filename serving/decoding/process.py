@@ -185,7 +185,6 @@ class DecodingProcess(asyncio.Protocol):
         return int(pages) * resource.getpagesize()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's have no base in common
 
     def data_received(self, data: bytes) -> None:

@@ -70,11 +70,9 @@ class LargeBodyReader(asyncio.BufferedProtocol):
             )
 
     def pause_writing(self) -> None:
-        """See asyncio."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """See asyncio."""
         self._connection.resume_writing()
 
     def _let_read(self, protocol: asyncio.BaseProtocol) -> None:

@@ -36,14 +36,12 @@ class HeldFlow(FlowControl):
                 (self._transport.pause_reading if held else self._transport.resume_reading)()
 
     def pause_reading(self) -> None:
-        """See uvicorn."""
         if self.held:
             self.read_paused = True
         else:
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        """See uvicorn."""
         if self.held:
             self.read_paused = False
         else:

@@ -44,7 +44,6 @@ class JsonAnswerWriter:
         values: Sequence[float],
         by: AnswerCalibrator,
     ) -> bytes:
-        """See AnswerWriter."""
         confidence = max(values)
         label = self._labels[values.index(confidence)]
         head = self._head % (prediction_id, _text(request_id), label, confidence)
@@ -56,7 +55,6 @@ class JsonAnswerWriter:
         ).encode()
 
     def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
-        """See AnswerWriter."""
         return with_scope(answer, verdict)
 
     def _set(self, members: Sequence[int] | None) -> str:
@@ -85,7 +83,6 @@ class JsonFindingsWriter:
         values: Sequence[float],
         by: FindingsCalibrator,
     ) -> bytes:
-        """See AnswerWriter."""
         ends = []
         for question, value in zip(by.questions, values, strict=True):
             key = (question.name, question.by.name, question.said(value))
@@ -94,7 +91,6 @@ class JsonFindingsWriter:
         return (self._head % (prediction_id, _text(request_id)) + answers + "}}").encode()
 
     def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
-        """See AnswerWriter."""
         return with_scope(answer, verdict)
 
     def _write_end(

@@ -174,7 +174,6 @@ class BoundedLoop(uvloop.Loop):
     """
 
     def run_forever(self) -> None:
-        """See asyncio."""
         before_s = sys.getswitchinterval()
         sys.setswitchinterval(TURN_S)
         try:
@@ -183,7 +182,6 @@ class BoundedLoop(uvloop.Loop):
             sys.setswitchinterval(before_s)
 
     async def create_server(self, *arguments: Any, **options: Any) -> Any:
-        """See asyncio."""
         listener = options.get("sock")
         if listener is not None and listener.family == socket.AF_UNIX:  # of the process of gRPC
             return await super().create_unix_server(*arguments, sock=listener)

@@ -76,7 +76,6 @@ class TensorAnswerWriter:
     def write(
         self, prediction_id: str, _request_id: str | None, values: Sequence[float], by: Any
     ) -> ImageResult:
-        """See batcher.AnswerWriter."""
         return ImageResult(prediction_id, values, by)
 
     def scoped(self, answer: ImageResult, verdict: ScopeVerdict) -> ImageResult:

@@ -23,7 +23,6 @@ class BoundedConnection(psycopg.Connection[Any]):
     ends_s = math.inf
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-        """See psycopg."""
         return super().wait(self._limited(gen), *arguments, **options)
 
     def _limited(self, gen: Any) -> Generator[Any, Any, Any]:
