@@ -19,12 +19,14 @@ import numpy as np
 from calibration.bins import BinSums
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
+from calibration.drift.tolerance import edges
 from calibration.findings.calibrator import sigmoid
 from calibration.measures import metrics
 
 TABLE = "Data_Entry_2017_v2020.csv.gz"
 IMAGES, RUN_LENGTH, SEPARATION = 20_000, 2_000, 1.5
-LATER, FREQUENT, RARE = 4_000, 2.0, 0.02  # labels after the change, factor on the odds, prevalence
+BEFORE, LATER = 4_000, 12_000  # labels before a change, and after it
+FREQUENT, RARE = 2.0, 0.02  # factor on the odds, prevalence
 TOLERANCES = (0.0, 0.025, 0.05, 0.1, 0.2)
 
 
@@ -45,10 +47,8 @@ def findings(*, streams: int) -> Iterator[dict[str, Any]]:
         }
     yield _blanks(*runs[0])
     for tolerance in TOLERANCES:
-        yield {
-            "tolerance": tolerance,
-            "labels until doubled odds are found": _delay(tolerance, streams=min(streams, 61)),
-        }
+        for before in (0, BEFORE):
+            yield _delays(tolerance, before=before, streams=streams)
 
 
 def _outcomes() -> np.ndarray | None:
@@ -108,17 +108,36 @@ def _blanks(p: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _delay(tolerance: float, *, streams: int) -> float | None:
-    """Median labels from the start, where the odds of a prevalence of RARE are multiplied."""
+def _delays(tolerance: float, *, before: int, streams: int) -> dict[str, Any]:
+    """Median labels from the change until it is found, after `before` calibrated labels.
+
+    The odds of a prevalence of RARE are multiplied. `at best`: by a bet that knows the change, at
+    the threshold of one of 14 findings.
+    """
     settings = DriftSettings(tolerance=tolerance, class_wise=False, flat=True, part=1 / 14)
-    half, delays = SEPARATION**2 / 2, []
-    for seed in range(streams):
-        rng = np.random.default_rng([seed, 1])
-        logit = np.log(RARE / (1 - RARE)) + rng.normal(
-            np.where(rng.random(5 * LATER) < RARE, half, -half), SEPARATION
-        )
-        y = rng.random(5 * LATER) < sigmoid(logit + np.log(FREQUENT))
-        raised = DriftDetector(settings).update_many(sigmoid(logit), y)
-        delays.append(np.inf if raised is None else raised + 1)
-    median = float(np.median(delays))
-    return None if np.isinf(median) else median
+    drawn = [_stream(np.random.default_rng([seed, 1]), before) for seed in range(streams)]
+    raised = [DriftDetector(settings).update_many(p, y) for p, y in drawn]
+    delays = np.array([np.inf if label is None else label + 1 - before for label in raised])
+    p, y = (np.stack(rows, axis=1) for rows in zip(*drawn, strict=True))
+    odds, allowed = FREQUENT * np.exp(-tolerance), edges(p.ravel(), tolerance, flat=True)[:, 1]
+    best, m = np.full(streams, np.inf), np.zeros(streams)
+    factors = np.where(y, odds, 1.0) / (1 + allowed.reshape(p.shape) * (odds - 1))
+    for label, factor in enumerate(factors, start=1 - before):
+        m = np.minimum((m + 1) * factor, 1e280)
+        best = np.minimum(best, np.where(m >= settings.threshold, label, np.inf))
+    return {
+        "tolerance": tolerance,
+        "calibrated labels before": before,
+        "labels until doubled odds are found": float(np.median(delays[delays > 0])),
+        "at best": float(np.median(best[best > 0])),
+    }
+
+
+def _stream(rng: np.random.Generator, before: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and outcomes (before + LATER,)."""
+    count, half = before + LATER, SEPARATION**2 / 2
+    logit = np.log(RARE / (1 - RARE)) + rng.normal(
+        np.where(rng.random(count) < RARE, half, -half), SEPARATION
+    )
+    odds = np.where(np.arange(count) < before, 1.0, FREQUENT)
+    return sigmoid(logit), rng.random(count) < sigmoid(logit + np.log(odds))
