@@ -86,8 +86,8 @@ def _columns(rows: Callable[[PageData], Iterable[Any]], *columns: str | _Column)
     chosen = [_column(each) if isinstance(each, str) else each for each in columns]
 
     def table(data: PageData, _: str | None) -> FileTable:
-        cells = [[read(row) for _, read in chosen] for row in rows(data)]
-        return tuple(name for name, _ in chosen), cells
+        cells: list[Row] = [[read(row) for _, read in chosen] for row in rows(data)]
+        return [name for name, _ in chosen], cells
 
     return table
 
