@@ -16,6 +16,7 @@ from model_store.bundle.graph import STANDARD_DOMAINS
 from model_store.bundle.graph_part import nodes_below, nodes_of, operators_beyond, tensors_of
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.contrib_operators import EXPANDED, define
+from model_store.foreign.onnx_size import TooLarge, weights_bytes
 
 # What one protobuf message may hold, with room for what Candor adds.
 MAX_BYTES: Final = 2**31 - 2**20
@@ -66,8 +67,15 @@ def _parsed(path: Path) -> onnx.ModelProto:
     data = path.read_bytes()
     model = onnx.ModelProto()
     try:
+        if weights_bytes(data) > MAX_BYTES:
+            raise TooLarge
         model.ParseFromString(data)
-    except DecodeError as error:
+    except TooLarge as error:
+        raise ForeignModelRefused(
+            f"{path} holds more beside its weights, or weights packed tighter, than any image "
+            "classifier: export it again without documentation and traces"
+        ) from error
+    except (ValueError, DecodeError) as error:
         raise _no_graph(path, data) from error
     if not model.ir_version or not model.graph.node or not model.graph.output:
         raise _no_graph(path, data)

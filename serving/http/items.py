@@ -154,9 +154,8 @@ def _count_values(body: bytes, limit: int) -> None:
     )
     if too_many(body, values=values, containers=containers):
         raise MalformedRequest(
-            f"the body holds over {values:,} values, or {containers:,} lists and objects; send 1 "
-            f"to {limit} images in "
-            "one request."
+            f"the body holds over {values:,} values, or {containers:,} lists and objects, or long "
+            f"numbers; send 1 to {limit} images in one request."
         )
 
 

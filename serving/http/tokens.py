@@ -12,9 +12,9 @@ accepts them, and taking a token away ends its sessions. Only those that people 
 
 import hashlib
 import hmac
+import re
 import time
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Final, get_args
 
@@ -91,6 +91,7 @@ def digest_of(token: str) -> bytes:
 COOKIE: Final = "candor_session"
 LIFETIME_S: Final = 12 * 3600
 _PURPOSE: Final = b"candor session until "
+_OWN_COOKIE: Final = re.compile(r'(?:^|;)[ \t]*(candor_[a-z_]+)="?([^;" \t]*)')
 
 
 def new_session(digest: bytes, *, now_s: float | None = None) -> str:
@@ -112,13 +113,20 @@ def session_until_s(session: str) -> int:
     return int(session.partition(".")[0])
 
 
+def own_cookies(header: bytes) -> dict[str, str]:
+    """The cookies in a Cookie header that Candor set, by name.
+
+    Not by `http.cookies`, which takes 40 ms for a header of 60 KB.
+
+    >>> own_cookies(b'a=b; candor_zone="Europe/Berlin"; candor_session=1.f')
+    {'candor_zone': 'Europe/Berlin', 'candor_session': '1.f'}
+    """
+    return dict(_OWN_COOKIE.findall(header.decode("latin-1")))
+
+
 def session_in(cookies: bytes) -> str:
     """The session in a Cookie header; empty if there is none."""
-    try:
-        found = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+    return own_cookies(cookies).get(COOKIE, "")
 
 
 def _mac(digest: bytes, until: str) -> str:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, tzinfo
 from functools import cache
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
+
+from serving.http.tokens import own_cookies
 
 ZONE_COOKIE: Final = "candor_zone"  # which the browser's script sets
 CHOSEN_ZONE_COOKIE: Final = "candor_chosen_zone"
@@ -62,7 +63,7 @@ def reading(who: Reader) -> Iterator[None]:
 def reader_of(scope: Mapping[str, Any], *, session_cookie: str = "") -> Reader:
     """Who sends a request, by its ASGI scope."""
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    cookies = _cookies(headers.get(b"cookie", ""))
+    cookies = own_cookies(headers.get(b"cookie", "").encode("latin-1"))
     chosen = cookies.get(CHOSEN_ZONE_COOKIE, "")
     query = scope["query_string"].decode("latin-1")
     scheme = headers.get(b"x-forwarded-proto", scope["scheme"])
@@ -98,10 +99,3 @@ def zone_names() -> tuple[str, ...]:
     """
     names = sorted(available_timezones())
     return tuple(name for name in names if "/" in name and name.partition("/")[0] in _REGIONS)
-
-
-def _cookies(header: str) -> dict[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
-    except CookieError:
-        return {}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from msgspec import UNSET, Meta
 
 from model_store.image import FrameChoice
-from monitoring.http.json_body import encode
+from monitoring.http.json_body import encode, has_long_numbers
 from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
 from serving.http.request import patient_of, read_frame, request_id_of
@@ -139,10 +139,11 @@ def write_response(
 
 def _decoded(body: bytes, limit: int) -> _RawRequest:
     texts, numbers = TEXTS_PER_IMAGE * limit + SPARE_TEXTS, NUMBERS_LIMIT
-    if body.count(b'"') > 2 * texts or body.count(b"{") > texts or body.count(b",") > numbers:
+    is_much = body.count(b'"') > 2 * texts or body.count(b"{") > texts
+    if is_much or body.count(b",") > numbers or has_long_numbers(body):
         raise MalformedRequest(
-            f"the request holds over {texts:,} texts or {numbers:,} numbers; send the tensor in "
-            "binary."
+            f"the request holds over {texts:,} texts or {numbers:,} numbers, or long ones; send "
+            "the tensor in binary."
         )
     try:
         return _REQUEST.decode(body)

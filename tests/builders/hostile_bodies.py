@@ -331,6 +331,7 @@ LISTS: dict[tuple[str, str], dict[str, Callable[[], bytes]]] = {
         "json-escapes": lambda: b'["' + _fill(b"\\u00e9") + b'"]',
         "json-line-breaks": lambda: b"[" + _fill(b"\n") + b"]",
         "json-number": lambda: b"[" + _fill(b"9") + b"]",
+        "json-fraction": lambda: b"[0." + _fill(b"9", 60_000_000) + b"]",
         "json-number-in-object": lambda: b'{"a":' + _fill(b"9") + b"}",
         "json-utf16": lambda: ("[" + "0," * 4_999_000 + "0]").encode("utf-16"),
         "json-bombs": lambda: json.dumps(

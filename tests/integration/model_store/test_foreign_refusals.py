@@ -158,6 +158,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), "30,000"),
     "outputs": (lambda path: _many(path, "output"), "1,000"),
     "metadata": (lambda path: _many(path, "metadata_props"), "1,000"),
+    "operators of two bytes": (data(b"\x3a\x80\xda\xc4\x09" + b"\x0a\0" * 10**7), "beside its"),
+    "a long text": (lambda path: _with_text(path, 2**25 + 1), "beside its"),
     "not finite": (
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
@@ -182,6 +184,13 @@ def _with_second_input(path: Path) -> None:
     read = onnx.load(path)
     read.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
     onnx.save(read, path)
+
+
+def _with_text(path: Path, length: int) -> None:
+    foreign_onnx(path, linear())
+    read = onnx.load(path)
+    read.graph.node[0].name = "a" * length
+    path.write_bytes(read.SerializeToString())
 
 
 def _many(path: Path, listed: str) -> None:

@@ -196,6 +196,9 @@ def test_what_frames_a_body_is_bounded(framing: bytes, monkeypatch: pytest.Monke
         b"GET http://b/ HTTP/1.1\r\nHost: a\r\n",
         b"GET http://a@b/ HTTP/1.1\r\nHost: a\r\n",
         b"GET http://a/ HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
     ],
 )
 def test_heads_that_others_might_read_otherwise_are_refused(head: bytes) -> None:
@@ -203,8 +206,18 @@ def test_heads_that_others_might_read_otherwise_are_refused(head: bytes) -> None
     assert (pipe.closed, pipe.written[0][:12]) == (True, b"HTTP/1.1 400")
 
 
-def test_a_target_may_name_the_host_again() -> None:
-    pipe = heard(answering(), b"GET http://A:80/ HTTP/1.1\r\nHost: a:80\r\n\r\n")
+@pytest.mark.parametrize(("target", "cookie"), [(9_000, 1), (1, 9_000)])
+def test_a_target_and_each_header_are_bounded(target: int, cookie: int) -> None:
+    head = b"GET /%b HTTP/1.1\r\nHost: a\r\nCookie: %b\r\n\r\n"
+    pipe = heard(answering(), head % (b"a" * target, b"a" * cookie))
+    assert (pipe.closed, pipe.written[0][:12]) == (True, b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET http://A:80/ HTTP/1.1\r\nHost: a:80\r\n", b"GET / HTTP/1.0\r\n"]
+)
+def test_heads_that_all_read_alike_are_answered(head: bytes) -> None:
+    pipe = heard(answering(), head + b"\r\n")
     assert pipe.written[0].startswith(b"HTTP/1.1 200")
 
 
