@@ -7,8 +7,9 @@ arrives for a pruned answer gets `expired`.
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, exists, func, select
+from sqlalchemy import Column, ColumnElement, Table, delete, exists, func, select, true, tuple_
 
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
@@ -29,7 +30,6 @@ from monitoring.maintenance import Progress, silent
 
 _log = logging.getLogger(__name__)
 _PORTION = 5_000
-_FEEDBACK_PORTION = 50_000
 
 
 @dataclass
@@ -65,12 +65,13 @@ def prune(
         after = last
         progress("answers", min(pruned.answers, total), total)
     _delete_feedback(ledger, limit, pruned, progress)
+    waiting, bets = feedback_pending.c, patient_bet.c
+    pruned.waiting = _delete_older(
+        ledger, waiting.received_at_ns, before_ns, waiting.model, waiting.request_id
+    )
+    oldest_ns = min(before_ns, now_ns - APART_NS)
+    _delete_older(ledger, bets.served_at_ns, oldest_ns, bets.watched_version_id, bets.patient)
     with ledger.write() as connection:
-        pruned.waiting = connection.execute(
-            delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
-        ).rowcount
-        oldest_ns = min(before_ns, now_ns - APART_NS)
-        connection.execute(delete(patient_bet).where(patient_bet.c.served_at_ns < oldest_ns))
         note_done(connection, "prune", ledger.clock())
     return pruned
 
@@ -135,12 +136,31 @@ def _delete_feedback(ledger: Ledger, limit: bytes, pruned: Pruned, progress: Pro
         first, last = connection.execute(select(func.min(number), func.max(number))).one()
     if first is None:
         return
-    for start in range(first, last + 1, _FEEDBACK_PORTION):
+    for start in range(first, last + 1, _PORTION):
         old = (feedback.c.prediction_id < limit) & ~_has_answer(feedback.c.prediction_id)
         with ledger.write() as connection:
-            within = number.between(start, start + _FEEDBACK_PORTION - 1)
+            within = number.between(start, start + _PORTION - 1)
             pruned.labels += connection.execute(delete(feedback).where(within, old)).rowcount
-        progress("labels", min(start + _FEEDBACK_PORTION, last + 1) - first, last + 1 - first)
+        progress("labels", min(start + _PORTION, last + 1) - first, last + 1 - first)
+
+
+def _delete_older(ledger: Ledger, times: Column[int], before_ns: int, *key: Column[Any]) -> int:
+    """Delete the rows of a table with earlier times, a portion of their keys at a time.
+
+    Returns how many.
+    """
+    count, place, later = 0, tuple_(*key), true()
+    while True:
+        with ledger.read() as connection:
+            rest = select(*key).where(later).order_by(*key)
+            found = connection.execute(rest.limit(_PORTION)).all()
+        if not found:
+            return count
+        last = tuple_(*found[-1])
+        with ledger.write() as connection:
+            old = later & (place <= last) & (times < before_ns)
+            count += connection.execute(delete(times.table).where(old)).rowcount
+        later = place > last
 
 
 def _has_answer(prediction_id: ColumnElement[bytes]) -> ColumnElement[bool]:

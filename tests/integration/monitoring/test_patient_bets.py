@@ -173,22 +173,24 @@ def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> 
 
 
 def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
-    monitored: MonitoredModel,
+    monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve(monitored, [0, 1], "MRN-1")
-    wrong(monitored, 0, 1)
+    monkeypatch.setattr("monitoring.maintenance.retention._PORTION", 1)
+    for numbers, patient in (([0, 1], "MRN-1"), ([2], "MRN-2"), ([3], "MRN-3")):
+        serve(monitored, numbers, patient)
+    wrong(monitored, 0, 1, 2, 3)
 
     def hashes() -> int:
         with monitored.ledger.read() as connection:
             return connection.scalar(select(func.count()).select_from(patient_bet)) or 0
 
-    assert hashes() == 2
+    assert hashes() == 4
     forget(monitored.ledger, request_id="0")
-    assert hashes() == 1
+    assert hashes() == 3
     assert_same_state(monitored)
     monitored.ledger.clock.now_ns += 90 * 86_400_000_000_000  # type: ignore[attr-defined]
     prune(monitored.ledger, older_than_s=30 * 86_400)
-    assert hashes() == 1
+    assert hashes() == 3
     monitored.ledger.clock.now_ns += APART_NS  # type: ignore[attr-defined]
     prune(monitored.ledger, older_than_s=30 * 86_400)
     assert hashes() == 0
