@@ -21,6 +21,8 @@ SIZING: Final[dict[str, tuple[int, ...]]] = {
     **dict.fromkeys(("SequenceInsert", "MaxUnpool"), (2,)),
     **dict.fromkeys(("Tile", "Col2Im", "DFT"), (1, 2)),
     **{"Loop": (0, 1), "Range": (0, 1, 2), "Resize": (1, 2, 3), "Pad": (1, 3), "STFT": (1, 3)},
+    # texts, which may become as long as memory
+    **{"StringConcat": (0, 1), "StringNormalizer": (0,), "RegexFullMatch": (0,)},
     **{"Slice": (1, 2, 3, 4), "NonMaxSuppression": (0, 1, 2, 3, 4)},
     "MelWeightMatrix": (0, 1, 2, 3, 4),
 }

@@ -122,8 +122,9 @@ class Batcher:
     """A queue and the thread that empties it.
 
     `work` gets 1 to `max_batch` requests in that thread. An error that it raises is logged and
-    passed to `failed`, and the thread goes on. `delay` says how long a batch waits for others. With
-    `background` the thread has the lowest priority.
+    passed to `failed`, and the thread goes on. If that returns True, each request is tried alone.
+    `delay` says how long a batch waits for others. With `background` the thread has the lowest
+    priority.
     """
 
     def __init__(
@@ -194,12 +195,17 @@ class Batcher:
 
     def _run(self, batch: list[PendingRequest]) -> None:
         self._running = batch
+        self._try(batch)
+        self._running = []
+
+    def _try(self, batch: list[PendingRequest]) -> None:
         try:
             self._work(batch)
         except Exception as error:  # the edge of the thread: an error fails this batch only
             logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
-            self._failed(batch, error)
-        self._running = []
+            if self._failed(batch, error) and len(batch) > 1:
+                for request in batch:
+                    self._try([request])
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
         """Wait for a request, then take all that are queued or coming, except those whose client

@@ -297,12 +297,18 @@ class ServedVersion:
             batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id
         )
 
-    def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
-        """What follows an error of `_infer`: the log has the trace, the client a sentence."""
+    def _fail(self, requests: list[PendingRequest], error: Exception) -> bool:
+        """What follows an error of `_infer`: the log has the trace, the client a sentence.
+
+        True, and no answer, if each image is to be tried alone: one may have failed the others.
+        """
+        stopped, says = self._predictor.stopped, "the model failed on this image; see the log."
+        if len(requests) > 1 and not stopped and isinstance(error, ModelUnusable):
+            return True
         self._stop_soon()
-        stopped, says = self._predictor.stopped, "the model failed on this batch; see the log."
         failure = VersionStopped(self.card.name, stopped) if stopped else InferenceFailed(says)
         self._loop.call_soon_threadsafe(self._deliver_error, requests, failure)
+        return False
 
     def _stop_soon(self) -> None:
         """`_stop`, from any thread."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 from pydantic import SecretStr
@@ -32,7 +33,7 @@ from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor
 from serving.process.server import ENDPOINTS
-from tests.builders.bundles import build_bundle, jpeg, png
+from tests.builders.bundles import build_bundle, encode, jpeg, png
 from tests.builders.services import Running, refusal, running
 
 pytestmark = pytest.mark.anyio
@@ -223,6 +224,23 @@ async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
     assert refusal(response) == (500, "inference_failed")
     assert "memory" not in response.text
     assert (await server.predict(png())).status_code == 200
+
+
+async def test_an_image_on_which_the_graph_fails_fails_alone(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = Predictor.infer
+
+    def fail(self: Predictor, images: npt.NDArray[np.uint8], **options: Any) -> GraphOutputs:
+        if len(images) > 1 or images.min() == 255:
+            raise ModelUnusable("indices element out of data bounds")
+        return infer(self, images, **options)
+
+    monkeypatch.setattr(Predictor, "infer", fail)
+    white = encode(Image.new("RGB", (28, 28), "white"), "PNG")
+    bad, *good = await asyncio.gather(*(server.predict(each) for each in [white, *[png()] * 5]))
+    assert refusal(bad) == (500, "inference_failed")
+    assert [response.status_code for response in good] == [200] * 5
 
 
 async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(

@@ -39,6 +39,16 @@ def test_every_input_of_onnx_that_may_size_an_output_is_known() -> None:
     assert named <= HARMLESS
 
 
+def test_every_operator_of_onnx_that_makes_texts_of_texts_is_known() -> None:
+    known = {
+        f"{schema.name} {given.name}"
+        for schema in defs.get_all_schemas()
+        for place, given in enumerate(schema.inputs)
+        if set(given.types) == {"tensor(string)"} and place not in sizing_inputs(schema.name)
+    }
+    assert not known
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_triggered_models_are_found(tmp_path: Any, kind: str) -> None:
     assert data_dependence(onnx.load(triggered_onnx(tmp_path / "bad.onnx", kind)))
@@ -78,6 +88,8 @@ def test_what_sizes_and_what_does_not() -> None:
         ([node("Expand", "one image", "e")], "Expand 'e'"),
         ([node("RandomUniform", "", "r", shape=[1]), node("Range", "a r c", "e")], "Range 'e'"),
         ([node("NonZero", "image", "n")], "NonZero 'n'"),
+        # a text that doubles with each operator, and is empty without the right image
+        ([node("Where", "image a b", "s"), node("StringConcat", "s s", "t")], "StringConcat 't'"),
         ([node("Gather", "table image", "g"), node("TopK", "x g", "v i")], "TopK 'v'"),
         ([node("ReduceSum", "x image", "r")], "ReduceSum 'r'"),
         ([node("Loop", "often yes image", "l", body=COUNTING)], None),
