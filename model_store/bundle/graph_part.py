@@ -48,27 +48,44 @@ def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from nodes_below(
         chain(model.graph.node, *(function.node for function in model.functions))
     )
+    for function in model.functions:
+        yield from _nodes_inside(function.attribute_proto)
 
 
 def nodes_below(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Give the nodes, and those inside the bodies of If, Loop and Scan."""
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from nodes_below(inner.node)
+        yield from _nodes_inside(node.attribute)
+
+
+def _nodes_inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.NodeProto]:
+    for attribute in attributes:
+        for inner in (attribute.g, *attribute.graphs):
+            yield from nodes_below(inner.node)
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Give every constant, wherever it is."""
-    yield from model.graph.initializer
-    for sparse in model.graph.sparse_initializer:
+    yield from _constants_of(model.graph)
+    holders = chain(nodes_of(model), model.functions)
+    for attribute in chain.from_iterable(map(_attributes_of, holders)):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _constants_of(inner)
+
+
+def _attributes_of(holder: onnx.NodeProto | onnx.FunctionProto) -> Iterable[onnx.AttributeProto]:
+    """Those of a node, or those that a function gives where a node has none."""
+    return holder.attribute if isinstance(holder, onnx.NodeProto) else holder.attribute_proto
+
+
+def _constants_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in nodes_of(model):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
 
 
 def operators_beyond(model: onnx.ModelProto, domains: Iterable[str]) -> list[str]:

@@ -159,16 +159,8 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             continue
         where = {entry.key: entry.value for entry in tensor.external_data}
         name = where.get("location", "")
-        file = _inside(folder, name, path)
-        try:
-            total += int(where.get("length") or file.stat().st_size)
-        except ValueError as error:
-            raise _incomplete(path, name) from error
-        if total > MAX_BYTES:
-            raise ForeignModelRefused(
-                f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one "
-                "file: export a smaller model"
-            )
+        if _inside(folder, name, path).stat().st_size > MAX_BYTES:
+            raise _too_much(path)
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
             tensor.ClearField("external_data")
@@ -176,6 +168,9 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             numpy_helper.to_array(tensor)  # older releases of onnx take too few bytes
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise _incomplete(path, name) from error
+        total += len(tensor.raw_data)
+        if total > MAX_BYTES:
+            raise _too_much(path)
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
@@ -194,6 +189,13 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
             "or export with all weights in one file"
         )
     return file
+
+
+def _too_much(path: Path) -> ForeignModelRefused:
+    return ForeignModelRefused(
+        f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one file: "
+        "export a smaller model"
+    )
 
 
 def _incomplete(path: Path, name: str) -> ForeignModelRefused:

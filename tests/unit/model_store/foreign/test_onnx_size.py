@@ -1,11 +1,12 @@
 """Whatever stands in an ONNX file counts, wherever it stands, before it is parsed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import onnx
 import pytest
 
+from model_store.bundle.graph_part import tensors_of
 from model_store.foreign import onnx_size
 from model_store.foreign.onnx_size import TooLarge, weights_bytes
 
@@ -14,21 +15,27 @@ VALUES = {"raw_data": 1, "float_data": 4, "double_data": 8}
 VALUES |= {"int32_data": 4, "int64_data": 8, "uint64_data": 8}
 
 
-def fields(kind: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to every field of a message, each kind of message once on a way."""
+def fields(kind: Any, above: tuple[Any, ...] = (), *, turns: int = 1) -> Iterator[tuple[Any, ...]]:
+    """The ways to every field of a message, each kind of message `turns` times on a way."""
     for field in kind.fields:
         if field.message_type is None:
             yield (*above, field)
-        elif all(field.message_type is not each.message_type for each in above):
-            yield from fields(field.message_type, (*above, field))
+        elif sum(field.message_type is each.message_type for each in above) < turns:
+            yield from fields(field.message_type, (*above, field), turns=turns)
+
+
+def reached(way: Iterable[Any]) -> tuple[onnx.ModelProto, Any]:
+    """A model, and a message in it."""
+    model = message = onnx.ModelProto()
+    for field in way:
+        inner = getattr(message, field.name)
+        message = inner.add() if hasattr(inner, "add") else inner
+    return model, message
 
 
 def holding(way: tuple[Any, ...]) -> bytes | None:
     """A file with much in one field; None for a field that is one number."""
-    model = message = onnx.ModelProto()
-    for field in way[:-1]:
-        inner = getattr(message, field.name)
-        message = inner.add() if hasattr(inner, "add") else inner
+    model, message = reached(way[:-1])
     value = getattr(message, way[-1].name)
     if isinstance(value, (str, bytes)):
         setattr(message, way[-1].name, "a" * MUCH if isinstance(value, str) else b"a" * MUCH)
@@ -64,6 +71,19 @@ def test_empty_messages_count_more_than_numbers(monkeypatch: pytest.MonkeyPatch)
     model.graph.node.add()
     with pytest.raises(TooLarge):
         weights_bytes(model.SerializeToString())
+
+
+def test_every_tensor_of_a_graph_is_found() -> None:
+    ways = [
+        way[:-1]
+        for way in fields(onnx.ModelProto.DESCRIPTOR, turns=2)
+        if way[-1].name == "raw_data" and way[0].name != "training_info"  # which is never read
+    ]
+    for way in ways:
+        model, tensor = reached(way)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        assert any(each.data_location for each in tensors_of(model)), [each.name for each in way]
+    assert len(ways) > 20
 
 
 @pytest.mark.parametrize(
