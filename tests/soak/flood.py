@@ -36,6 +36,14 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     "one endless chunk extension": (_PREDICT + b"1;a=", b"b"),
     "many extensions of one chunk": (_PREDICT + b"1", b";a=b"),
     "requests without waiting": (b"", _GET),
+    "large heads without waiting": (
+        b"",
+        _GET[:-2] + b"Cookie: %b\r\n" % (b"a=b;" * 2_000) + b"a:b\r\n" * 150 + b"\r\n",
+    ),
+    "upgrades without waiting": (
+        b"",
+        _GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ),
     "unknown routes without waiting": (b"", b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
     "empty bodies without waiting": (
         b"",
