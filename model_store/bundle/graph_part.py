@@ -68,8 +68,7 @@ def _nodes_inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.No
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Give every constant, wherever it is."""
     yield from _constants_of(model.graph)
-    holders = chain(nodes_of(model), model.functions)
-    for attribute in chain.from_iterable(map(_attributes_of, holders)):
+    for attribute in _attributes_in(model):
         yield from (attribute.t, *attribute.tensors)
         for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)
@@ -77,9 +76,12 @@ def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from _constants_of(inner)
 
 
-def _attributes_of(holder: onnx.NodeProto | onnx.FunctionProto) -> Iterable[onnx.AttributeProto]:
-    """Those of a node, or those that a function gives where a node has none."""
-    return holder.attribute if isinstance(holder, onnx.NodeProto) else holder.attribute_proto
+def _attributes_in(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    """Those of all nodes, and those that a function gives where a node has none."""
+    for node in nodes_of(model):
+        yield from node.attribute
+    for function in model.functions:
+        yield from function.attribute_proto
 
 
 def _constants_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -149,7 +149,8 @@ def _delete_older(ledger: Ledger, times: Column[int], before_ns: int, *key: Colu
 
     Returns how many.
     """
-    count, place, later = 0, tuple_(*key), true()
+    count, place = 0, tuple_(*key)
+    later: ColumnElement[bool] = true()
     while True:
         with ledger.read() as connection:
             rest = select(*key).where(later).order_by(*key)
