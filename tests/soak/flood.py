@@ -38,7 +38,7 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     "requests without waiting": (b"", _GET),
     "large heads without waiting": (
         b"",
-        _GET[:-2] + b"Cookie: %b\r\n" % (b"a=b;" * 2_000) + b"a:b\r\n" * 150 + b"\r\n",
+        _GET[:-2] + b"Cookie: %b\r\n" % (b"a=b;" * 15_000) + b"a:b\r\n" * 150 + b"\r\n",
     ),
     "upgrades without waiting": (
         b"",
