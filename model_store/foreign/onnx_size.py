@@ -11,6 +11,7 @@ import onnx
 
 MAX_PARTS: Final = 4_000_000  # a DenseNet-121 has 100,000, and a random forest 10 for each node
 MESSAGE_PARTS: Final = 8  # a message takes more memory and time than a number or a text
+SPARSE_PARTS: Final = 4_000  # ONNX Runtime takes minutes to load 100,000 sparse tensors
 MAX_DESCRIBED_BYTES: Final = 32 * 2**20  # names, texts and numbers that are no tensor's values
 MAX_LEVELS: Final = 100  # the parser's own limit
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -51,7 +52,8 @@ def weights_bytes(file: bytes) -> int:
             elif level == MAX_LEVELS:
                 raise ValueError(f"over {MAX_LEVELS} levels")
             else:
-                parts += MESSAGE_PARTS
+                is_sparse = what is onnx.SparseTensorProto.DESCRIPTOR
+                parts += SPARSE_PARTS if is_sparse else MESSAGE_PARTS
                 waiting.append((what, at - size, at, level + 1))
             if parts > MAX_PARTS or described > MAX_DESCRIBED_BYTES:
                 raise TooLarge

@@ -50,6 +50,7 @@ def holding(way: tuple[Any, ...]) -> bytes | None:
 def test_much_of_every_kind_is_weights_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_size, "MAX_PARTS", MUCH // 2)
     monkeypatch.setattr(onnx_size, "MAX_DESCRIBED_BYTES", MUCH // 2)
+    monkeypatch.setattr(onnx_size, "SPARSE_PARTS", 8)
     seen = 0
     for way in fields(onnx.ModelProto.DESCRIPTOR):
         if (file := holding(way)) is None:
@@ -84,6 +85,16 @@ def test_every_tensor_of_a_graph_is_found() -> None:
         tensor.data_location = onnx.TensorProto.EXTERNAL
         assert any(each.data_location for each in tensors_of(model)), [each.name for each in way]
     assert len(ways) > 20
+
+
+def test_sparse_tensors_count_most() -> None:
+    model = onnx.ModelProto()
+    model.graph.sparse_initializer.extend([onnx.SparseTensorProto()] * 900)
+    assert weights_bytes(model.SerializeToString()) == 0
+    branch = model.graph.node.add().attribute.add().g
+    branch.sparse_initializer.extend([onnx.SparseTensorProto()] * 200)
+    with pytest.raises(TooLarge):
+        weights_bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
