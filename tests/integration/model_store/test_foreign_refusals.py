@@ -159,6 +159,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "outputs": (lambda path: _many(path, "output"), "1,000"),
     "metadata": (lambda path: _many(path, "metadata_props"), "1,000"),
     "operators of two bytes": (data(b"\x3a\x80\xda\xc4\x09" + b"\x0a\0" * 10**7), "beside its"),
+    "results of one operator": (
+        model(*linear(), node("Split", "pixels", " ".join(f"o{each}" for each in range(60_001)))),
+        "30,000",
+    ),
     "a long text": (lambda path: _with_text(path, 2**25 + 1), "beside its"),
     "not finite": (
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
