@@ -183,7 +183,7 @@ def calm_wrong_first(w: World) -> Truth:
     """Wrong answers get their labels in a day, right ones in six: the newest look bad."""
     delay = np.where(w.predicted != w.truth, 1.0, 6.0) * DAY_S * w.rng.uniform(0.8, 1.2, w.n)
     w.labeled = w.served_s + delay < 100 * DAY_S
-    return Truth(any_who=True, causes={Cause.SELECTION: (RivalStatus.POSSIBLE,)})
+    return Truth(any_who=True, causes={Cause.SELECTION: NEVER_CLEAR})
 
 
 @whole

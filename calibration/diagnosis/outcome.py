@@ -8,7 +8,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
-from calibration.diagnosis.search import Explanation, search
+from calibration.diagnosis.search import STRONG, Explanation, search
 from calibration.diagnosis.stream import Stream
 
 
@@ -43,6 +43,8 @@ def outcome_of(labeled: Answers) -> Outcome:
     stream, evidence = plain.weighing(weight), naive
     if weight.min(initial=1.0) < 1:
         found, evidence = search(stream)
+        if naive >= STRONG > evidence:  # fitted weights leave more guesses than chance does
+            found = []
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
 
 

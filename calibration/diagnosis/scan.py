@@ -18,7 +18,15 @@ from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import FAMILY, SHAPE_PRIOR, log_sum_exp, overconfident
 from calibration.diagnosis.facts import AnswerGroup, Shape
-from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, price_of_key, price_of_set
+from calibration.diagnosis.groups import (
+    ALL,
+    CONFIDENCE,
+    DRAWN,
+    TAG,
+    Key,
+    price_of_key,
+    price_of_set,
+)
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.windows import BEGIN, END, OPEN, PRIOR, most_in_a_row, window_sums
 
@@ -176,21 +184,41 @@ def _scored(sums: FloatArray, key: str, values: tuple[int, ...], price: float) -
 
 def by_onset(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
     """A finding's values apart where some of them clearly began at another time than the others,
-    the most evident first; else the finding alone.
+    the most evident first; else the finding alone. All answers are taken apart by a tag.
     """
-    if found.within or len(found.values) < 2 or stream.keys[found.key].ordered:
+    best: list[Hypothesis] = []
+    for key in _apart_by(stream, found):
+        parts = _halves(stream, key, found)
+        if parts and (not best or max(each.score for each in parts) > best[0].score):
+            best = sorted(parts, key=lambda each: -each.score)
+    if not best:
         return [found]
-    key, values = stream.keys[found.key], np.array(found.values)
+    whole = chain.from_iterable(by_onset(stream, part) for part in best)
+    return sorted(whole, key=lambda each: -each.score)
+
+
+def _apart_by(stream: Stream, found: Hypothesis) -> list[Key]:
+    """The keys whose values may have begun at different times: that of a set, or tags of all."""
+    if found.key == ALL:
+        tags = [key for key in stream.keys.values() if key.name.startswith(TAG)]
+        return [key for key in tags if len(key.names) > 1 and (key.codes >= 0).all()]
+    key = stream.keys[found.key]
+    return [] if found.within or len(found.values) < 2 or key.ordered else [key]
+
+
+def _halves(stream: Stream, key: Key, found: Hypothesis) -> list[Hypothesis]:
+    """The values that began early, and those that began late; none if one beginning does."""
+    values = np.array(found.values or range(len(key.names)))
     sums = window_sums(stream.evidence(key)[values])
     began = log_sum_exp(sums[:, found.end == END] + SHAPE_PRIOR, axis=2)  # (values, blocks)
     early, late = np.triu_indices(began.shape[1], 1)
     apart = np.maximum(began[:, early], began[:, late]).sum(axis=0)
     price = math.log(len(early) or 1) + len(values) * math.log(2) + _TIMES
     if not len(early) or apart.max() - began.sum(axis=0).max() < price:
-        return [found]
+        return []
     first = began[:, early[apart.argmax()]] >= began[:, late[apart.argmax()]]
     cost = price_of_key(len(stream.keys))
-    parts = [
+    return [
         _scored(
             sums[part].sum(axis=0),
             key.name,
@@ -199,8 +227,6 @@ def by_onset(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
         )
         for part in (first, ~first)
     ]
-    halves = chain.from_iterable(by_onset(stream, part) for part in parts)
-    return sorted(halves, key=lambda each: -each.score)
 
 
 def alike(stream: Stream, best: Hypothesis) -> list[Hypothesis]:

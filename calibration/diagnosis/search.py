@@ -69,7 +69,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     near = [
         each
         for each in hypotheses
-        if each.score > part.score - STRONG and not _same_group(each, part)
+        if each.score > max(part.score, best.score) - STRONG and not _same_group(each, part)
     ]
     twins = alike(left, part)
     known = {part.key, CONFIDENCE, ALL, DRAWN, *(each.key for each in twins)}

@@ -22,7 +22,7 @@ from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.stream import Stream
 
 MISSING: Final = "missing_drawn"  # labels of drawn answers that never came
-DUE: Final = "due"  # labels of answers that are newer than any labeled one
+DUE: Final = "due"  # labels of the newest answers, of which not all have come yet
 _HARMLESS = 0.05  # share of labels that may be missing where nothing was found
 _FEWEST_DRAWN = 30
 _BLOCKS = 40
@@ -30,6 +30,7 @@ _COVERED = 0.9  # of a class and bin that speaks for itself
 _BINS = 5
 _MOSTLY = 0.9
 _SMALLEST = 0.02
+_COINCIDE = 0.4  # of the time in which labels are incomplete: an error began at its beginning
 
 
 def selection(answers: Answers, deviation: Deviation | None) -> Rival:
@@ -157,10 +158,19 @@ def _by_worst_case(
     if left >= STRONG:
         return _rival(RivalStatus.RULED_OUT, left)
     last = np.flatnonzero(inside & (answers.correct >= 0)).max(initial=0)
-    due = int(missing[last:].sum())
-    if due >= int(missing.sum()) * _MOSTLY:
-        return _rival(RivalStatus.POSSIBLE, left, due, DUE)
+    due = missing & (~settled | (np.arange(len(answers)) > last))
+    if due.sum() >= missing.sum() * _MOSTLY:
+        return _rival(_of_due(answers, deviation, settled), left, int(due.sum()), DUE)
     return _rival(RivalStatus.POSSIBLE, left, _needs(answers, inside, gap))
+
+
+def _of_due(answers: Answers, deviation: Deviation, settled: BoolArray) -> RivalStatus:
+    """Labels that are due explain an error that began where labels began to be incomplete."""
+    since, newest = deviation.since.likeliest, answers.served_s[~settled]
+    if answers.drawn is not None or deviation.until is not None or not len(newest):
+        return RivalStatus.POSSIBLE
+    coincide = newest[0] <= since <= newest[0] + _COINCIDE * np.ptp(newest)
+    return RivalStatus.EXPLAINS_ALL if coincide else RivalStatus.POSSIBLE
 
 
 def _left(answers: Answers, correct: IntArray, rows: BoolArray, *, over: bool) -> float:

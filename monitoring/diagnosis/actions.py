@@ -15,7 +15,7 @@ from calibration.diagnosis.facts import (
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.planner import RANDOM
 from calibration.diagnosis.search import STRONG
-from calibration.diagnosis.selection import MISSING
+from calibration.diagnosis.selection import DUE, MISSING
 from monitoring.diagnosis.facts import (
     Accuracy,
     AccuracyAnswer,
@@ -26,7 +26,7 @@ from monitoring.diagnosis.facts import (
     State,
     StateReason,
 )
-from monitoring.diagnosis.state import FEW_LABELS, Findings, is_open
+from monitoring.diagnosis.state import FEW_LABELS, Findings
 
 _HOLDING = {  # rivals that must be settled before a remedy, and what settles them
     Cause.PATIENTS: ActionCode.SEND_PATIENTS,
@@ -95,7 +95,8 @@ def _settle(found: Findings) -> Iterator[Action]:
                 yield _complete_audit(found)
             else:
                 who = rival.group or group
-                yield Action(code, group=who, labels=rival.needs, kind=rival.needs_kind)
+                done = ActionCode.LABEL if rival.needs_kind == DUE else code
+                yield Action(done, group=who, labels=rival.needs, kind=rival.needs_kind)
     if first is not None and first.score < STRONG:
         yield Action(ActionCode.LABEL, group=group, labels=_needed(found, group))
 
@@ -109,7 +110,7 @@ def _holds(rival: Rival, found: Findings) -> bool:
         return rival.cause is not Cause.PATIENTS
     if rival.cause is Cause.PATIENTS:
         return found.suspects_patients
-    return is_open(rival) and rival.cause is not Cause.NOISE
+    return rival.status is RivalStatus.POSSIBLE and rival.cause is not Cause.NOISE
 
 
 def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator[Action]:

@@ -5,10 +5,11 @@ and not versions.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from statistics import NormalDist
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -18,13 +19,23 @@ from calibration.measures import metrics
 from calibration.measures.metrics import Z95
 from calibration.wording import counted
 from monitoring.diagnosis.accuracy import confidence_variance
-from monitoring.diagnosis.vocabulary import COMPARED, INCOMPARABLE
+from monitoring.diagnosis.phrases import answers_in_slice, listed
+from monitoring.diagnosis.vocabulary import COMPARED, INCOMPARABLE, WORSE
 from monitoring.ledger.days import read_days
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sums import read_slices
 from monitoring.ledger.versions import WatchedVersion
 
 FEWEST = 30  # labels of each version
+_NAMED = 3  # slices
+
+
+class WorseSlice(NamedTuple):
+    """A slice by its name in the ledger, and by how much the second version is less accurate."""
+
+    name: str
+    accuracy: IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class LiveComparison:
         accuracy: difference of the shares of right answers.
         from_cases: the part that other cases explain, which change confidence as well.
         gap: difference of confidence minus accuracy.
+        worse: tags and true classes in which the second is less accurate, by Bonferroni's
+            correction for all that are looked at; the worst first.
     """
 
     first: int
@@ -49,6 +62,7 @@ class LiveComparison:
     accuracy: IntervalEstimate
     from_cases: IntervalEstimate
     gap: IntervalEstimate
+    worse: tuple[WorseSlice, ...] = ()
 
 
 def compare_live(
@@ -56,20 +70,60 @@ def compare_live(
 ) -> LiveComparison | None:
     """Compare two versions; None if they have too few labels of the same kind on the same days."""
     for name in (AUDIT, EVERYTHING):
-        one, other = (_by_day(connection, each, name) for each in (first, second))
-        days = one.keys() & other.keys()
-        sums = [reduce(add, (each[day] for day in days), BinSums.zeros()) for each in (one, other)]
+        days, *sums = _on_same_days(connection, first, second, name)
         if min(each.total for each in sums) >= FEWEST:
-            numbers = (first.version, second.version, len(days), name == AUDIT)
-            return _compared(*numbers, *sums)
+            numbers = (first.version, second.version, days, name == AUDIT)
+            return replace(_compared(*numbers, *sums), worse=_worse(connection, first, second))
     return None
+
+
+def _on_same_days(
+    connection: Connection, first: WatchedVersion, second: WatchedVersion, name: str
+) -> tuple[int, BinSums, BinSums]:
+    """How many days both have labels of a slice on, and the sums of these days of each."""
+    by_day = [
+        {each.first: each.labeled for each in found if each.labeled.total}
+        for row in (first, second)
+        for found in [read_days(connection, row.watched_version_id, name=name)]
+    ]
+    days = by_day[0].keys() & by_day[1].keys()
+    one, other = (reduce(add, (each[day] for day in days), BinSums.zeros()) for each in by_day)
+    return len(days), one, other
+
+
+def _worse(
+    connection: Connection, first: WatchedVersion, second: WatchedVersion
+) -> tuple[WorseSlice, ...]:
+    """By all labels, drawn or not."""
+    slices = [read_slices(connection, each.watched_version_id) for each in (first, second)]
+    names = [
+        name
+        for name in slices[0].keys() & slices[1].keys()
+        if name.startswith(("tag:", "true:"))
+        and min(each[name].labeled.total for each in slices) >= FEWEST
+    ]
+    pairs = {name: _on_same_days(connection, first, second, name)[1:] for name in names}
+    judged = {
+        name: pair for name, pair in pairs.items() if min(each.total for each in pair) >= FEWEST
+    }
+    critical = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
+    found = [WorseSlice(name, _difference(*pair, critical)) for name, pair in judged.items()]
+    return tuple(
+        sorted((x for x in found if x.accuracy.upper < 0), key=lambda x: x.accuracy.estimate)
+    )
+
+
+def _difference(one: BinSums, other: BinSums, critical: float) -> IntervalEstimate:
+    """Accuracy of the second minus that of the first, `critical` standard errors to each side."""
+    shares = [metrics.accuracy(each) for each in (one, other)]
+    return _interval(shares, [_of_share(each) for each in (one, other)], critical)
 
 
 def comparison_words(found: LiveComparison | None) -> str:
     """Say how the second version differs from the first."""
     if found is None:
         return INCOMPARABLE.format(fewest=FEWEST)
-    return COMPARED.format(
+    said = COMPARED.format(
         days=counted(found.days, "day"),
         labels=f"{found.n_second:,} and {found.n_first:,}",
         second=found.second,
@@ -78,12 +132,20 @@ def comparison_words(found: LiveComparison | None) -> str:
         cases=f"{100 * found.from_cases.estimate:+.1f}",
         gap=_points(found.gap),
     )
+    if not found.worse:
+        return said
+    named = [f"{_slice(each.name)}: {_points(each.accuracy)}" for each in found.worse[:_NAMED]]
+    return f"{said} {WORSE.format(second=found.second, slices=listed(named))}"
+
+
+def _slice(name: str) -> str:
+    kind, _, value = name.partition(":")
+    return answers_in_slice(name) if kind == "tag" else f'images that are truly "{value}"'
 
 
 def _compared(
     first: int, second: int, days: int, audit: bool, one: BinSums, other: BinSums
 ) -> LiveComparison:
-    shares = [metrics.accuracy(each) for each in (one, other)]
     means = [metrics.mean_confidence(each) for each in (one, other)]
     gaps = [metrics.signed_gap(each) for each in (one, other)]
     return LiveComparison(
@@ -93,19 +155,16 @@ def _compared(
         audit,
         one.total,
         other.total,
-        _interval(shares, [_of_share(each) for each in (one, other)]),
+        _difference(one, other, Z95),
         _interval(means, [confidence_variance(each) for each in (one, other)]),
         _interval(gaps, [metrics.signed_gap_variance(each) for each in (one, other)]),
     )
 
 
-def _by_day(connection: Connection, row: WatchedVersion, name: str) -> Mapping[int, BinSums]:
-    days = read_days(connection, row.watched_version_id, name=name)
-    return {each.first: each.labeled for each in days if each.labeled.total}
-
-
-def _interval(values: list[float], variances: list[float]) -> IntervalEstimate:
-    difference, half = values[1] - values[0], Z95 * math.sqrt(sum(variances))
+def _interval(
+    values: list[float], variances: list[float], critical: float = Z95
+) -> IntervalEstimate:
+    difference, half = values[1] - values[0], critical * math.sqrt(sum(variances))
     return IntervalEstimate(difference, difference - half, difference + half)
 
 

@@ -21,6 +21,7 @@ from calibration.diagnosis.facts import (
     main_deviation,
 )
 from calibration.diagnosis.planner import APART
+from calibration.diagnosis.selection import DUE
 from calibration.wording import counted, percent, signed_points
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import (
@@ -140,6 +141,7 @@ def action_words(action: Action) -> str:
     group = None if action.group is None else group_words(action.group)
     labels = counted(action.labels, "answer")
     since = "" if action.since_s is None else f" served since {day(action.since_s)}"
+    since = " whose labels are due" if action.kind == DUE else since
     said = ACTIONS[action.code].format(
         tag="" if action.tag is None else f" of {action.tag.replace('=', ' ')}",
         since=since,
@@ -307,7 +309,8 @@ def _causes(found: Diagnosis) -> Iterator[str]:
 
 def _cause(rival: Rival) -> str:
     who = "" if rival.group is None else group_words(rival.group)
-    said = STATUSES[rival.status].format(cause=CAUSES[rival.cause].format(who=who))
+    cause = KINDS[DUE] if rival.needs_kind == DUE else CAUSES[rival.cause].format(who=who)
+    said = STATUSES[rival.status].format(cause=cause)
     is_open = rival.status is RivalStatus.POSSIBLE and rival.needs
     return f"{said} {rival.needs:,} {_kind(rival.needs_kind)} would tell." if is_open else said
 

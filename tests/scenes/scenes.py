@@ -364,7 +364,7 @@ SCENES: dict[str, Scene] = {
     ),
     "labels-due": Scene(_due, TROUBLE, RECALIBRATE, ("fine",), who=ALL_SITES, since=40),
     "wrong-ones-late": Scene(
-        labels.wrong_ones_late, (*QUIET, *TROUBLE), ("", "label", "audit"), never=CURES
+        labels.wrong_ones_late, (*QUIET, *TROUBLE), ("", "label"), never=CURES
     ),
     "22-months-old": Scene(lambda s: _old(s, 670), ("stale",), ("", "label"), ("fine",), CURES),
     "labels-stopped": Scene(labels.labels_stopped, ("stale",), ("label",), ("fine",), CURES),

@@ -1,5 +1,6 @@
 """Versions are compared as like with like, or not at all."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,17 @@ from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, ma
 from tests.builders.monitored import Clock, MonitoredModel
 
 
-def fill(monitored: MonitoredModel, version: int, start: int, day: int, *, wrong: int) -> None:
+def fill(
+    monitored: MonitoredModel, version: int, start: int, day: int, *, wrong: int, site: str = "A"
+) -> None:
     """100 answers of confidence .8 on a day, every `wrong`-th wrong."""
     at_ns = NOW_NS + day * DAY_NS
+    tags = json.dumps({"site": site})
     rows = [
         make_row(start + i, watched_version_id=version, confidence=0.8, served_at_ns=at_ns)
         for i in range(100)
     ]
+    rows = [row._replace(tags=tags) for row in rows]
     monitored.serve(*rows)
     labels = (CLASSES[int(i % wrong > 0)] for i in range(100))
     monitored.label(*(label(start + i, name, at_ns=at_ns) for i, name in enumerate(labels)))
@@ -39,3 +44,22 @@ def test_only_days_on_which_both_have_labels_count(tmp_path: Path, clock: Clock)
     assert found.gap.estimate == pytest.approx(-0.1)
     assert "+10.0 points" in comparison_words(found)
     assert comparison_words(None) != comparison_words(found)
+
+
+def test_a_version_that_is_better_in_sum_is_said_to_be_worse_at_one_site(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        first = monitored.watched_version_id
+        (second,) = monitored.recorder.register(make_card(version=2))
+        for at, (site, wrong, wrong_now) in enumerate([("A", 3, 50), ("B", 10, 3), ("C", 3, 50)]):
+            fill(monitored, first, 1_000 * at, 5, wrong=wrong, site=site)
+            fill(monitored, second, 1_000 * at + 500, 5, wrong=wrong_now, site=site)
+        found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
+    assert found is not None
+    assert found.accuracy.lower > 0
+    (worse,) = [each for each in found.worse if each.name.startswith("tag:")]
+    assert worse.name == "tag:site=B"
+    assert worse.accuracy.estimate == pytest.approx(-0.24)
+    assert worse.accuracy.upper < 0
+    assert "site=B" in comparison_words(found)

@@ -5,9 +5,11 @@ import pytest
 
 from benchmarks.diagnosis.grading import grades
 from benchmarks.diagnosis.scenes import SCENES
+from benchmarks.diagnosis.world import world
 from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import Cause, RivalStatus
 from calibration.diagnosis.inference import infer
+from calibration.diagnosis.selection import DUE
 from tests.builders.answers import NOW_NS
 from tests.scenes.scenes import only
 from tests.scenes.world import make_world
@@ -58,3 +60,17 @@ def test_a_case_mix_explains_its_part_beside_wrong_labels(seed: int) -> None:
     said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, **given))
     status = {each.cause: each.status for each in said.rivals}
     assert status[Cause.CASE_MIX] == RivalStatus.EXPLAINS_PART
+
+
+@pytest.mark.parametrize(("began", "status"), [(None, "explains_all"), (0.93, "possible")])
+def test_labels_that_are_due_explain_what_began_with_them(
+    began: float | None, status: RivalStatus
+) -> None:
+    """Wrong answers get their labels 25 days later than right ones; or something changed since."""
+    w = world(np.random.default_rng(2), n=5_000)
+    if began is not None:
+        w.shift(w.after(began), -4.0)
+    is_late = (w.labels() != w.predicted) if began is None else w.rng.random(w.n) < 0.6
+    w.labeled = ~w.after(0.75) | ~is_late
+    found = {each.cause: each for each in infer(w.answers()).rivals}
+    assert (found[Cause.SELECTION].status, found[Cause.SELECTION].needs_kind) == (status, DUE)
