@@ -11,6 +11,8 @@ from calibration.diagnosis.dependence import design_effect, patient_correlation,
 from calibration.diagnosis.search import STRONG, Explanation, search
 from calibration.diagnosis.stream import Stream
 
+_SURE = 2 * STRONG
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -43,7 +45,8 @@ def outcome_of(labeled: Answers) -> Outcome:
     stream, evidence = plain.weighing(weight), naive
     if weight.min(initial=1.0) < 1:
         found, evidence = search(stream)
-        if naive >= STRONG > evidence:  # fitted weights leave more guesses than chance does
+        # fitted weights leave more guesses than chance does, above all if patients are unknown
+        if naive >= (STRONG if labeled.patient is not None else _SURE) > evidence:
             found = []
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
 

@@ -193,15 +193,16 @@ def by_onset(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
             best = sorted(parts, key=lambda each: -each.score)
     if not best:
         return [found]
-    whole = chain.from_iterable(by_onset(stream, part) for part in best)
-    return sorted(whole, key=lambda each: -each.score)
+    each_apart = chain.from_iterable(by_onset(stream, part) for part in best)
+    return sorted(each_apart, key=lambda each: -each.score)
 
 
 def _apart_by(stream: Stream, found: Hypothesis) -> list[Key]:
     """The keys whose values may have begun at different times: that of a set, or tags of all."""
     if found.key == ALL:
         tags = [key for key in stream.keys.values() if key.name.startswith(TAG)]
-        return [key for key in tags if len(key.names) > 1 and (key.codes >= 0).all()]
+        few = [key for key in tags if 1 < len(key.names) <= _MOST_VALUES]
+        return [key for key in few if (key.codes >= 0).all()]
     key = stream.keys[found.key]
     return [] if found.within or len(found.values) < 2 or key.ordered else [key]
 
