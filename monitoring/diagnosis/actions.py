@@ -140,7 +140,9 @@ def _fitting(found: Findings) -> RemedyKind:
     """The remedy for exactly the affected."""
     if found.explains_all(Cause.CASE_MIX):
         return RemedyKind.CASE_MIX
-    return RemedyKind.GROUP if _has_tag(found.ongoing[0].group) else RemedyKind.ALL
+    nobody_else = any(each.rest is None for each in found.ongoing)
+    is_part = _has_tag(found.ongoing[0].group) and not nobody_else
+    return RemedyKind.GROUP if is_part else RemedyKind.ALL
 
 
 def _has_tag(group: AnswerGroup) -> bool:
