@@ -217,7 +217,11 @@ def _halves(stream: Stream, key: Key, found: Hypothesis) -> list[Hypothesis]:
     price = math.log(len(early) or 1) + len(values) * math.log(2) + _TIMES
     if not len(early) or apart.max() - began.sum(axis=0).max() < price:
         return []
-    first = began[:, early[apart.argmax()]] >= began[:, late[apart.argmax()]]
+    begin, later = early[apart.argmax()], late[apart.argmax()]
+    first = began[:, begin] >= began[:, later]
+    before = sums[~first][:, (begin == BEGIN) & (later == END)].sum(axis=(0, 1)) + SHAPE_PRIOR
+    if found.key == ALL and log_sum_exp(before) > _TIMES:  # they erred before, only less
+        return []
     cost = price_of_key(len(stream.keys))
     return [
         _scored(
