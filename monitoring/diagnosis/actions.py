@@ -116,11 +116,9 @@ def _holds(rival: Rival, found: Findings) -> bool:
 def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator[Action]:
     """The remedy that fits first, then the others; a changed case mix has one alone."""
     first, fitting = found.ongoing[0], _fitting(found)
-    tried = {
-        each.kind: each
-        for each in found.inference.remedies
-        if each.kind is not RemedyKind.GROUP or each.group == first.group
-    }
+    own = {RemedyKind.ALL: AnswerGroup(ALL), RemedyKind.CASE_MIX: AnswerGroup(ALL)}
+    own[RemedyKind.GROUP] = first.group
+    tried = {each.kind: each for each in found.inference.remedies if each.group == own[each.kind]}
     others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
     for kind in (fitting, *others):
         hindrance = _barred(tried.get(kind), first)
@@ -137,8 +135,12 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
 
 
 def _fitting(found: Findings) -> RemedyKind:
-    """The remedy for exactly the affected."""
-    if found.explains_all(Cause.CASE_MIX):
+    """The remedy for exactly the affected: of all, if some have erred since nobody else was right.
+
+    A changed case mix of one group is cured in that group.
+    """
+    mixes = [each for each in found.inference.remedies if each.kind is RemedyKind.CASE_MIX]
+    if found.explains_all(Cause.CASE_MIX) and all(each.group.key == ALL for each in mixes):
         return RemedyKind.CASE_MIX
     nobody_else = any(each.rest is None for each in found.ongoing)
     is_part = _has_tag(found.ongoing[0].group) and not nobody_else

@@ -141,10 +141,11 @@ def _old(seed: int, days_ago: float) -> World:
     return sites(seed, ended_days_ago=days_ago)
 
 
-def _case_mix(seed: int) -> World:
+def _case_mix(seed: int, *at: str) -> World:
     """The share of the second class rises from 10 to 45 %; answers of each class stay the same."""
-    world = sites(seed, 6_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
+    world = sites(seed, 6_000 if not at else 12_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
     late, share = world.day() >= 30, world.truth.mean()
+    late &= world.at("site", *(at or SITES))
     keep = np.ones(len(late), bool)
     odds = (0.45 / 0.55) / (share / (1 - share))
     keep[late & (world.truth == 0)] = world.random.random((late & (world.truth == 0)).sum()) < (
@@ -379,6 +380,14 @@ SCENES: dict[str, Scene] = {
     "few-labels-120": _calm()(lambda s: _few(s, 120)),
     "few-and-bad": Scene(lambda s: _few(s, 150, 0.4), TROUBLE, (*RECALIBRATE, "label"), ("fine",)),
     "case-mix": Scene(_case_mix, TROUBLE, ("adjust_case_mix",), ("fine",), never=("recalibrate",)),
+    "case-mix-at-a-site": Scene(
+        lambda s: _case_mix(s, "B"),
+        TROUBLE,
+        LOCAL,
+        ("fine",),
+        ("recalibrate", "adjust_case_mix"),
+        ("tag:site", frozenset("B")),
+    ),
     "harder-cases": _calm()(_harder),
     "bystander-device": Scene(
         _bystander,

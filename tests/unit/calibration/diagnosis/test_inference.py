@@ -9,7 +9,7 @@ from benchmarks.diagnosis.world import world
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.inference import infer
-from tests.scenes.world import DAY_S, World
+from tests.scenes.world import DAY_S, World, make_world
 
 QUICK = """
 calm calm_patients_known everyone everyone_always two_of_eight_sites rare_class_small
@@ -61,6 +61,19 @@ def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> No
     early = (w.labels() == w.predicted) | (w.rng.random(w.n) < 0.4)
     w.labeled = ~w.after(0.7) | (early & ~w.after(0.97))
     assert [each.until for each in infer(w.answers()).deviations] == [None]
+
+
+def test_what_patients_explain_leaves_no_guess() -> None:
+    """100 patients of 30 alike images, half of whose outcomes are one; all is calibrated."""
+    w = make_world(0, 3_000, classes=2, sureness=1.5)
+    patient = np.arange(3_000) // 30
+    luck, shared = w.random.random(3_000), w.random.random(3_000) < 0.5
+    w.probabilities = w.probabilities[patient * 30]
+    truth = np.where(shared, luck[patient * 30], luck) < w.probabilities[:, 1]
+    right = (w.predicted == truth).astype(np.int64)
+    said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, patient=patient))
+    assert said.deviations == ()
+    assert 0 < said.evidence < np.log(20)  # so there was a guess
 
 
 def test_nothing_is_known_without_labels() -> None:
