@@ -219,8 +219,9 @@ def _halves(stream: Stream, key: Key, found: Hypothesis) -> list[Hypothesis]:
         return []
     begin, later = early[apart.argmax()], late[apart.argmax()]
     first = began[:, begin] >= began[:, later]
-    before = sums[~first][:, (begin == BEGIN) & (later == END)].sum(axis=(0, 1)) + SHAPE_PRIOR
-    if found.key == ALL and log_sum_exp(before) > _TIMES:  # they erred before, only less
+    form = sums[first][:, (begin == BEGIN) & (found.end == END)].sum(axis=(0, 1)).argmax()
+    before = sums[~first][:, (begin == BEGIN) & (later == END), form].sum()
+    if found.key == ALL and before > -_TIMES:  # nothing says that they were right before
         return []
     cost = price_of_key(len(stream.keys))
     return [
