@@ -11,7 +11,7 @@ from calibration.diagnosis.dependence import design_effect, patient_correlation,
 from calibration.diagnosis.search import STRONG, Explanation, search
 from calibration.diagnosis.stream import Stream
 
-_SURE = 2 * STRONG
+_UNSURE = (2.0, 5.0)  # times the evidence, if patients are unknown: as many as labels worth one
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def outcome_of(labeled: Answers) -> Outcome:
     if weight.min(initial=1.0) < 1:
         found, evidence = search(stream)
         # fitted weights leave more guesses than chance does, above all if patients are unknown
-        if naive >= (STRONG if labeled.patient is not None else _SURE) > evidence:
+        times = 1.0 if labeled.patient is not None else float(np.clip(clump, *_UNSURE))
+        if naive >= times * STRONG > evidence:
             found = []
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
 
