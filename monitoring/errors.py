@@ -346,10 +346,10 @@ class RecalibrationHarms(RecalibrationRefused):
 def brief(text: str, *, limit: int = 60) -> str:
     """Quote `text` for an error sentence, cut to `limit` so that a caller cannot fill a log.
 
-    >>> brief("pneumonia"), brief("a" * 100, limit=4)
-    ("'pneumonia'", "'aaaa...'")
+    >>> brief("Œdème\\n"), brief("a" * 100, limit=4)
+    ("'Œdème\\\\n'", "'aaaa...'")
     """
-    return ascii(text if len(text) <= limit else text[:limit] + "...")
+    return repr(text if len(text) <= limit else text[:limit] + "...")
 
 
 class ClockDoubtful(MonitoringError, RuntimeError):

@@ -5,9 +5,10 @@ only with the findings that were looked for.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
+from unicodedata import normalize
 
 import numpy as np
 
@@ -24,6 +25,18 @@ _WORDS: Final[dict[str, float]] = {
     **dict.fromkeys(("false", "absent", "no"), 0.0),
     **dict.fromkeys(("uncertain",), UNCERTAIN),
 }
+
+
+def spelled(name: str, known: Iterable[str]) -> str:
+    """Return the one of `known` names that differs in the form of accents alone, else `name`.
+
+    >>> spelled("Oede\u0301me", ["Mass", "Oed\u00e9me"]) == "Oed\u00e9me"
+    True
+    """
+    if name.isascii() or name in known:
+        return name
+    composed = normalize("NFC", name)
+    return next((each for each in known if normalize("NFC", each) == composed), name)
 
 
 def read_cell(text: str) -> float | None:
@@ -122,6 +135,7 @@ def from_lists(
     sought = [looked_for] * len(given) if isinstance(looked_for, str) else list(looked_for)
     everything = {name for text in (*set(cells), *set(sought)) for name in _entries(text)}
     chosen = tuple(sorted(everything - {ALL}) if names is None else names)
+    plain = [normalize("NFC", name) for name in chosen]  # as the entries of lists
     labels = np.full((len(given), len(chosen)), math.nan)
     for row, (text, there) in enumerate(zip(cells, given, strict=True)):
         wanted = _entries(sought[row])
@@ -132,12 +146,12 @@ def from_lists(
                 f"({sought[row] or 'none'})"
             )
         if text.strip():
-            known = [ALL in wanted or name in wanted for name in chosen]
+            known = [ALL in wanted or name in wanted for name in plain]
             labels[row, known] = 0.0
-            labels[row, [name in there for name in chosen]] = 1.0
+            labels[row, [name in there for name in plain]] = 1.0
     return FindingLabels(chosen, labels)
 
 
 def _entries(text: str) -> list[str]:
-    parts = (part.strip() for part in text.split(SEPARATOR))
+    parts = (normalize("NFC", part.strip()) for part in text.split(SEPARATOR))
     return [part for part in parts if part and part.lower() not in NOTHING]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from unicodedata import normalize
 
 import typer
 
@@ -162,7 +163,7 @@ def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
     for text in given:
         name, _, rule = text.rpartition(":")
         kind, value = threshold_rule(rule)
-        rules[name] = ThresholdRule.model_validate({"kind": kind, "value": value})
+        rules[normalize("NFC", name)] = ThresholdRule.model_validate({"kind": kind, "value": value})
     return rules
 
 

@@ -109,9 +109,9 @@ def _from_lists(
 
 def _canonical(text: str, names: Sequence[str]) -> str:
     """A list with entries spelled as the columns are."""
-    spelled = {loose_name(name): name for name in names}
+    known = {loose_name(name): name for name in names} | {name: name for name in names}
     parts = [part.strip() for part in text.split(SEPARATOR)]
-    return SEPARATOR.join(spelled.get(loose_name(part), part) for part in parts)
+    return SEPARATOR.join(known.get(part, known.get(loose_name(part), part)) for part in parts)
 
 
 def _are_findings(labels: FindingLabels | None, found: Collected, options: ReadingOptions) -> bool:
@@ -160,8 +160,12 @@ def _matched(
         return found.score_names, scores, None, ()
     numbered = labels.names == tuple(map(str, range(scores.shape[1])))
     names = found.score_names if numbered else labels.names
-    spelled = {loose_name(name): place for place, name in enumerate(names)}
-    pairs = [(place, spelled.get(loose_name(name))) for place, name in enumerate(found.score_names)]
+    places = {loose_name(name): place for place, name in enumerate(names)}
+    places |= {name: place for place, name in enumerate(names)}  # case may tell two apart
+    pairs = [
+        (place, places.get(name, places.get(loose_name(name))))
+        for place, name in enumerate(found.score_names)
+    ]
     both = [(place, at) for place, at in pairs if at is not None]
     if not both:
         raise PredictionsRefused(

@@ -232,8 +232,10 @@ def _of_findings(found: UploadColumns, findings: Sequence[str]) -> UploadColumns
 
 def _named(columns: Iterable[ClassColumn], findings: Sequence[str]) -> tuple[ClassColumn, ...]:
     """Those of the columns that are called as a finding, spelled as that."""
-    spelled = {loose_name(name): name for name in findings}
-    pairs = [(each.column, spelled.get(loose_name(each.name))) for each in columns]
+    known = {loose_name(name): name for name in findings} | {name: name for name in findings}
+    pairs = [
+        (each.column, known.get(each.name, known.get(loose_name(each.name)))) for each in columns
+    ]
     return tuple(ClassColumn(column, name) for column, name in pairs if name)
 
 

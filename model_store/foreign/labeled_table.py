@@ -60,17 +60,16 @@ class FindingImages:
 
         Raises LabeledFolderRefused if none has a column.
         """
-        place = {_plain(name): at for at, name in enumerate(self.columns)}
-        if not any(_plain(name) in place for name in names):
+        loose = {_plain(name): at for at, name in enumerate(self.columns)}
+        exact = {normalize("NFC", name): at for at, name in enumerate(self.columns)}
+        places = [exact.get(normalize("NFC", name), loose.get(_plain(name))) for name in names]
+        if places == [None] * len(names):
             raise LabeledFolderRefused(
                 f"the table of labels has no column with the name of a finding: it has "
                 f"{', '.join(self.columns)[:300]}, and the findings are {', '.join(names)[:300]}"
             )
         unknown = np.full(len(self.paths), np.nan)
-        columns = [
-            self.cells[:, place[_plain(name)]] if _plain(name) in place else unknown
-            for name in names
-        ]
+        columns = [unknown if place is None else self.cells[:, place] for place in places]
         return np.stack(columns, axis=1)
 
 

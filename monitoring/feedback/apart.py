@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, select
 
+from calibration.findings.labels import spelled
 from monitoring.errors import FindingNeeded, FindingUnknown, MonitoringError
 from monitoring.feedback.items import (
     NO_FINDING,
@@ -36,15 +37,22 @@ class Family:
     findings: tuple[str, ...]
     others: frozenset[str] = frozenset()
 
-    def check(self, item: FeedbackItem) -> None:
-        """Raise FindingNeeded or FindingUnknown if an item does not fit."""
+    def checked(self, item: FeedbackItem) -> FeedbackItem:
+        """Return the item with names as the model spells them. Raises FindingNeeded or
+        FindingUnknown if it does not fit.
+        """
         if item.findings is None and not item.finding and self.findings:
             raise FindingNeeded(self.model, self.findings, label=True)
-        for name in item.findings or ():
+        if item.findings is None:
+            return item
+        known_names = (*self.findings, *self.others)
+        labels = {spelled(name, known_names): label for name, label in item.findings.items()}
+        for name in labels:
             known = name in self.findings or name in self.others
-            is_word = name in (OTHERS, NO_FINDING) and OTHERS in (item.findings or ())
+            is_word = name in (OTHERS, NO_FINDING) and OTHERS in labels
             if not known and not (is_word and self.findings):
                 raise FindingUnknown(name, self.findings)
+        return item._replace(findings=labels)
 
 
 @dataclass
@@ -59,7 +67,7 @@ class Apart:
         """Take an item apart. `family`: of the model that answered, None if it is not known."""
         try:
             if family is not None:
-                family.check(item)
+                item = family.checked(item)
         except MonitoringError as error:
             self.refused += 1
             self._places.append((item, 0, _refusal(error)))

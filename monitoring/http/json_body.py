@@ -123,7 +123,7 @@ class JsonReader(Generic[Kind]):
 
 
 def said(error: msgspec.ValidationError) -> str:
-    """What msgspec says of a value, in ASCII and at a length that cannot fill a log.
+    """What msgspec says of a value, printable and at a length that cannot fill a log.
 
     >>> try:
     ...     msgspec.convert([1], list[str])
@@ -131,7 +131,7 @@ def said(error: msgspec.ValidationError) -> str:
     ...     said(error)
     'Expected `str`, got `int` - at `$[0]`'
     """
-    return ascii(str(error)[:_SAID])[1:-1]
+    return repr(str(error)[:_SAID])[1:-1]
 
 
 def too_many(body: bytes, *, values: int, containers: int) -> bool:

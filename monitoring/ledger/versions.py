@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
 
 from calibration.bins import BinSums
+from calibration.findings.labels import spelled
 from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, FindingNeeded, FindingUnknown, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
@@ -67,11 +67,7 @@ class WatchedVersion:
         """
         if self.finding and label == UNCERTAIN:
             return UNCERTAIN_LABEL
-        found = self.class_index.get(label)
-        if found is not None or label.isascii():
-            return found
-        composed = {normalize("NFC", name): index for name, index in self.class_index.items()}
-        return composed.get(normalize("NFC", label))
+        return self.class_index.get(spelled(label, self.class_index))
 
     @property
     def finding_card(self) -> dict[str, Any]:
@@ -225,8 +221,9 @@ def choose(
     """
     rows = family(connection, model, version)
     known = [row.finding for row in rows]
+    wanted = spelled(finding or "", known)
     for row in rows:
-        if row.finding == (finding or ""):
+        if row.finding == wanted:
             return row
     if finding:
         raise FindingUnknown(finding, [name for name in known if name])

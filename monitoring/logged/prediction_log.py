@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import Connection, select
 
+from calibration.findings.labels import spelled
 from calibration.wording import counted
 from monitoring.errors import (
     FindingNeeded,
@@ -156,6 +157,7 @@ class PredictionLog:
             return rejected(FindingNeeded, str(FindingNeeded(item.model, known)))
         if item.findings is not None and item.label is not None and item.labels is None:
             return rejected(FindingNeeded, str(FindingNeeded(item.model, known, label=True)))
+        item = _spelled(item, known)
         named = [*(item.findings or ()), *(item.labels or ()), item.finding]
         for name in named:
             if name and name not in known and name not in (OTHERS, NO_FINDING) and known:
@@ -369,6 +371,13 @@ def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> Logge
         PredictionDiffers,
         "The ledger has an answer of this id that says something else; an answer is never changed.",
     )
+
+
+def _spelled(item: LoggedItem, known: Sequence[str]) -> LoggedItem:
+    """The item with findings as the model spells them."""
+    findings = item.findings and {spelled(name, known): p for name, p in item.findings.items()}
+    labels = item.labels and {spelled(name, known): said for name, said in item.labels.items()}
+    return item._replace(findings=findings, labels=labels, finding=spelled(item.finding, known))
 
 
 def rejected(cause: type[MonitoringError], detail: str) -> LoggedResult:

@@ -12,6 +12,7 @@ from calibration.bins import BinSums
 from calibration.calibrators.affine import Affine
 from calibration.conformal import finding_sets
 from calibration.findings.calibrator import FindingCalibrator
+from calibration.findings.labels import spelled
 from calibration.findings.thresholds import choose_threshold, operating_point
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
@@ -31,6 +32,7 @@ def question_of(card: Card, finding: str | None) -> Card:
     if card.has_findings:
         if not finding:
             raise FindingNeeded(card.name, card.classes)
+        finding = spelled(finding, card.classes)
         if finding not in card.classes:
             raise FindingUnknown(finding, card.classes)
         return card.of_finding(finding)

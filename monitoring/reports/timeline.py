@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 from sqlalchemy import Connection
 
+from calibration.findings.labels import spelled
 from calibration.wording import counted, percent
 from monitoring.diagnosis.lower_rates import OPERATING
 from monitoring.diagnosis.operating_words import lower_sentence
@@ -73,11 +74,10 @@ def read_timeline(
 
     Raises ModelNotInLedger.
     """
-    rows = [
-        row
-        for row in of_model(connection, model)
-        if version in (None, row.version) and finding in (None, row.finding)
-    ]
+    rows = [row for row in of_model(connection, model) if version in (None, row.version)]
+    if finding is not None:
+        wanted = spelled(finding, [row.finding for row in rows])
+        rows = [row for row in rows if row.finding == wanted]
     if not rows:
         choose(connection, model, version, finding)  # which says what there is
     dated = [

@@ -136,11 +136,10 @@ def read_query(query: bytes) -> PredictionQuery:
         raise MalformedRequest(f"the query gives {brief(twice)} more than once; give it once.{one}")
     if not values.keys() <= {"explain", "frame"} or not values:
         raise MalformedRequest(
-            "the query must be ?explain=occlusion, a class or finding, or none, ?frame=N, middle "
-            "or all, or both."
+            "the query must be ?explain=occlusion, or a class or finding, ?frame=N, middle or all, "
+            "or both."
         )
-    explain = values.get("explain")
-    asked = PredictionQuery(None if explain == "none" else explain, read_frame(values.get("frame")))
+    asked = PredictionQuery(values.get("explain"), read_frame(values.get("frame")))
     if asked.explain is not None and asked.frame == "all":
         raise MalformedRequest(
             "a heat map explains one frame; choose it by its number, or leave explain out."

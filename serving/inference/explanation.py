@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from calibration.findings.labels import spelled
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
@@ -113,13 +114,14 @@ def column_of(card: Card, of: str) -> int | None:
     """The column of the class or finding that a request names to be explained; None: that of the
     predicted class, for PREDICTED. Raises MalformedRequest.
     """
-    if of in card.classes:
-        return card.classes.index(of)
+    name = spelled(of, card.classes)
+    if name in card.classes:
+        return card.classes.index(name)
     if of == PREDICTED and not card.has_findings:
         return None
     names = ", ".join(brief(name) for name in card.classes[:20])
     word = "finding" if card.has_findings else f"class, or {PREDICTED} for the predicted one"
-    raise MalformedRequest(f"explain must be none, or name a {word}: {names}.")
+    raise MalformedRequest(f"explain must name a {word}: {names}.")
 
 
 def importance(

@@ -55,7 +55,7 @@ from monitoring.routes.request import (
 from serving.pages.answer_links import answers_address
 from serving.pages.endpoints import form, page
 from serving.pages.files import attached, safe_name
-from serving.pages.formatting import calendar_day, page_path
+from serving.pages.formatting import calendar_day, page_path, slices_path
 from serving.pages.overview import finding_rows
 from serving.pages.rendering import answer_page, render
 from serving.pages.report_document import (
@@ -149,7 +149,7 @@ def findings_page(overview: FindingsReport, frame: PageFrame = PLAIN) -> str:
 
 def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
     query = urlencode({"version": overview.version})
-    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query, sliced=False)
+    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query)
     return frame.around(overview.findings[0], here) | {"tabs": tabs}
 
 
@@ -198,9 +198,12 @@ class ModelPages:
         return answer_page(model_page(found, frame, unfolded=unfolded))
 
     async def slices(self, request: Request) -> Response:
-        """The figures by class and tag."""
-        found, frame = await self._read(request, whole=True)
-        assert isinstance(found, PageData)
+        """The figures by class and tag; of findings, to those of the most serious one."""
+        found, frame = await self._read(request)
+        if isinstance(found, FindingsReport):
+            query = {**request.query_params, "finding": found.findings[0].finding}
+            address = f"{slices_path(found.model)}?{urlencode(query)}"
+            return RedirectResponse(address, status_code=303)
         return answer_page(slices_page(found, frame))
 
     async def report(self, request: Request) -> Response:
@@ -243,17 +246,14 @@ class ModelPages:
         row = await asyncio.wrap_future(noted)
         return _back(row.model, row.version, row.finding)
 
-    async def _read(
-        self, request: Request, *, whole: bool = False
-    ) -> tuple[PageData | FindingsReport, PageFrame]:
-        """The data that a query asks for. `whole`: of one set of labels, never of all findings."""
+    async def _read(self, request: Request) -> tuple[PageData | FindingsReport, PageFrame]:
+        """The data that a query asks for."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
         finding, span, gap = read_finding(request), read_span_of(request), read_gap(request)
         frame = await to_thread.run_sync(self._frame, model, read_viewer(request))
         reports = self._reports
-        whole = whole or finding is not None
-        if not whole and await to_thread.run_sync(reports.has_findings, model, version):
+        if finding is None and await to_thread.run_sync(reports.has_findings, model, version):
             return await to_thread.run_sync(reports.overview, model, version, window), frame
         read = partial(reports.page_data, gap=gap)
         data = await to_thread.run_sync(read, model, version, finding, window, span)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from calibration.findings.labels import spelled
 from model_store.errors import ModelStoreError, TagsInvalid
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
@@ -218,7 +219,7 @@ class RecalibrationRoutes:
         try:
             page["production"] = self.store.production(name)
             page["findings"] = findings = self._findings(name, wanted.version)
-            if wanted.finding is not None and wanted.finding not in findings:
+            if wanted.finding and spelled(wanted.finding, findings) not in findings:
                 raise FindingUnknown(wanted.finding, findings)
             if asked:
                 page |= self._preview(name, wanted)

@@ -52,29 +52,22 @@ class Tabs:
         except (ModelStoreError, OSError):
             return set()
 
-    def of(
-        self, model: str, viewer: Viewer, here: str, *, query: str = "", sliced: bool = True
-    ) -> list[Tab]:
-        """The tabs of a model. `query`: version and finding, for pages that have them.
-
-        `sliced`: whether the query names one set of labels, and not all findings of a version.
-        """
+    def of(self, model: str, viewer: Viewer, here: str, *, query: str = "") -> list[Tab]:
+        """The tabs of a model. `query`: version and finding, for pages that have them."""
         asked = f"?{query}" if query else ""
         return [
             Tab(name, address + asked * has_query, name == here)
-            for name, address, has_query in self._pages(model, viewer, sliced=sliced)
+            for name, address, has_query in self._pages(model, viewer)
         ]
 
-    def _pages(
-        self, model: str, viewer: Viewer, *, sliced: bool
-    ) -> Iterator[tuple[str, str, bool]]:
+    def _pages(self, model: str, viewer: Viewer) -> Iterator[tuple[str, str, bool]]:
         tries, reads = self.tries(model), viewer.may("read")
         labels = self.has_labels and reads
         if labels:
             yield "Overview", page_path(model), True
         if self.has_labels and viewer.may("feedback"):
             yield "Answers", answers_path(model), True
-        if labels and sliced:
+        if labels:
             yield "Slices", slices_path(model), True
         if reads and (tries or model in self.stored()):
             yield "Versions", versions_path(model), False

@@ -32,7 +32,7 @@ from monitoring.errors import (
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
-from monitoring.reports.report import calibration_report
+from monitoring.reports.findings import findings_report
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ERRORS, error_answer
 from serving.errors import (
@@ -335,9 +335,10 @@ def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification
 
 
 def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
-    report = calibration_report(ledger, card.name, version=card.version, slices=False)
-    words = words_of(report.diagnosis)
-    return VersionStanding(TONES[report.diagnosis.state], words.title, " ".join(words.summary[:1]))
+    worst = findings_report(ledger, card.name, version=card.version).findings[0]
+    words, of = words_of(worst.diagnosis), f"{worst.finding}: " if worst.finding else ""
+    sentence = "".join(words.summary[:1])
+    return VersionStanding(TONES[worst.diagnosis.state], of + words.title, sentence)
 
 
 ENDPOINTS: Final = (

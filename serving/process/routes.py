@@ -148,7 +148,7 @@ _PREDICTION = tuple(
                 "query",
                 str,
                 "adds a heat map to the answer: occlusion of the predicted class, or the name of "
-                "a class or finding; none: no map",
+                "a class or finding",
             ),
             FRAME_PARAMETER,
             *HEAD_PARAMETERS,

@@ -41,7 +41,7 @@ def assemble(
     records = _drawn(listing, records, facts, seed=options.seed)
     splits = _splits(listing, records, facts)
     used = [facts[record.path] for record in records]
-    notes += _small_classes(listing, splits)
+    notes += small_classes(listing.root, listing.classes, splits, findings=listing.findings)
     notes += giveaways(listing, records, facts)
     dataset = Dataset(
         name=listing.name,
@@ -224,29 +224,31 @@ def _split(
     )
 
 
-def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
-    """Notes on small classes. Raises BadDataset if a split is empty or train lacks a class."""
-    counts = {
-        name: label_counts(split.labels, len(listing.classes)) for name, split in splits.items()
-    }
+def small_classes(
+    source: Path, classes: Sequence[str], splits: dict[SplitName, Split], *, findings: bool
+) -> list[str]:
+    """Notes on small classes or `findings`. Raises BadDataset if a split is empty or train lacks
+    one.
+    """
+    counts = {name: label_counts(split.labels, len(classes)) for name, split in splits.items()}
     for name, images in counts.items():
-        absent = [each for each, n in zip(listing.classes, images, strict=True) if not n]
-        if len(absent) == len(listing.classes) or (absent and name == "train"):
+        absent = [each for each, n in zip(classes, images, strict=True) if not n]
+        if len(absent) == len(classes) or (absent and name == "train"):
             raise BadDataset(
-                listing.root,
+                source,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
-                "your own split" + (", or name others with --findings" * listing.findings),
+                "your own split" + (", or name others with --findings" * findings),
             )
-    measured = FEWEST_POSITIVES if listing.findings else MIN_MEASURED
+    measured = FEWEST_POSITIVES if findings else MIN_MEASURED
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
-        for label, each in enumerate(listing.classes)
+        for label, each in enumerate(classes)
         if counts["train"][label] < MIN_TRAIN
         or min(counts["val"][label], counts["test"][label]) < measured
     ]
     if not small:
         return []
-    if listing.findings:
+    if findings:
         return [
             f"findings with few positives: {', '.join(small)}; with fewer than {measured} in "
             "validation a finding is not calibrated, and its intervals are wide"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import numpy as np
 
@@ -65,6 +66,8 @@ def table_labels(
                 return None
             return decide(table, _read_lists(table, columns, options), options, listed=True)
         return decide(table, _read_columns(table, columns, options), options)
+    except BadDataset:
+        raise
     except ValueError as error:
         raise BadDataset(table, str(error)) from error
 
@@ -106,7 +109,8 @@ def chosen_findings(options: LoadedFrom) -> list[str] | None:
     """The findings that the user named, in order; None for all."""
     if options.findings is None or options.findings == ALL:
         return None
-    return [part.strip() for part in options.findings.split(SEPARATOR) if part.strip()]
+    parts = normalize("NFC", options.findings).split(SEPARATOR)  # as the columns are read
+    return [part.strip() for part in parts if part.strip()]
 
 
 def decide(

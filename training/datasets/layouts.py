@@ -174,6 +174,8 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                     path,
                     f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}",
                 )
+            if twice := [name for name in header if name and header.count(name) > 1]:
+                raise BadDataset(path, f"has the column {twice[0]} twice")
             reader.fieldnames = header
             return [_row(path, reader.line_num, row, columns) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -181,7 +183,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _name(column: str) -> str:
-    plain = column.strip()
+    plain = normalize("NFC", column.strip())
     return plain.lower() if plain.lower() in OWN else plain
 
 

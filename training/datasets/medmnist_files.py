@@ -16,12 +16,14 @@ import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.findings.labels import UNCERTAIN, FindingLabels
 from calibration.wording import counted
+from training.datasets.assembly import small_classes
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.finding_labels import chosen_findings, decide
@@ -112,6 +114,8 @@ def _decided(
         raise BadDataset(path, f"has labels of several shapes: {sorted(shapes)}")
     (count,) = shapes.pop()
     names = _names(path, arrays, count)
+    if len(names) != count:
+        raise BadDataset(path, f"names {len(names)} findings, and its labels have {count} columns")
     chosen = chosen_findings(options) or list(names)
     if missing := [name for name in chosen if name not in names]:
         raise BadDataset(path, f"has no finding {missing[0]!r}; it has {', '.join(names)}")
@@ -121,11 +125,9 @@ def _decided(
     labels = np.array(found.values, np.float64 if found.several else np.int64)
     ends = np.cumsum([len(split) for split in splits.values()])[:-1]
     parts = zip(splits.items(), np.split(labels, ends), strict=True)
-    return (
-        found.names,
-        {name: Split(split.images, part) for (name, split), part in parts},
-        found.notes,
-    )
+    labeled = {name: Split(split.images, part) for (name, split), part in parts}
+    small = small_classes(path, found.names, labeled, findings=found.several)
+    return found.names, labeled, (*found.notes, *small)
 
 
 def _classes(
@@ -144,7 +146,7 @@ def _names(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) -> tu
     published = published_set(path.stem)
     names = published.classes if published is not None else None
     if "classes" in arrays:
-        names = tuple(str(name) for name in arrays["classes"])
+        names = tuple(normalize("NFC", str(name)) for name in arrays["classes"])
     if names is None:
         return tuple(f"class_{label}" for label in range(count))
     if len(names) < count:

@@ -4,7 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 from uuid import UUID
 
 import numpy as np
@@ -285,6 +286,30 @@ async def test_labels_as_people_write_them(
                 )
         assert answer.status_code == 200, answer.text
         assert [each[1:] for each in counts(chest)] == expected
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+async def test_the_form_of_accents_does_not_matter(
+    tmp_path: Path, form: Literal["NFC", "NFD"]
+) -> None:
+    here = normalize(form, "Œdème")
+    there = normalize("NFC" if form == "NFD" else "NFD", here)
+    card = findings_card((here, "Mass"))
+    with MonitoredModel(tmp_path / "ledger.db", Clock(), card=card) as chest:
+        chest.serve_findings([0], [0.7, 0.2])
+        async with client_of(chest) as client:
+            sent = {"prediction_id": str(UUID(bytes=prediction_id(0))), "labels": {there: 1}}
+            answer = await client.post("/feedback", json=sent)
+            assert answer.json()["findings"] == {here: "accepted"}
+            for path in ("report", "report/slices", "report/history"):
+                found = await client.get(f"/models/chest/{path}", params={"finding": there})
+                assert found.status_code == 200, found.text
+            declared = {"model": "far", "findings": {here: 0.4}}
+            assert (await client.post("/models-log", json=declared)).status_code == 200
+            logged = {"model": "far", "request_id": "a", "findings": {there: 0.6}}
+            answer = await client.post("/predictions-log", json=logged | {"labels": {there: 0}})
+            assert answer.json()["feedback"] == "accepted"
 
 
 @pytest.mark.anyio

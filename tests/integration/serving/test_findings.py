@@ -5,7 +5,9 @@ import csv
 import dataclasses
 import functools
 import json
+import re
 from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,7 +40,7 @@ from tests.builders.bundles import png, subgroup
 from tests.builders.dicoms import dicom_stack
 from tests.builders.findings import FINDINGS, findings_bundle, publish_findings
 from tests.builders.processes import candor_here
-from tests.builders.services import Running, refusal, running, until
+from tests.builders.services import ADMIN, Running, refusal, running, until
 
 pytestmark = pytest.mark.anyio
 SETTINGS = {"ledger": "off"}
@@ -236,6 +238,17 @@ async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running)
     assert answer.status_code == 200
     assert all(f"<th>{name}</th>" in answer.text for name in FINDINGS)
     assert "probability of Mass" in answer.text
+
+
+async def test_every_tab_of_a_model_opens(store: Store, tmp_path: Path) -> None:
+    async with running(store, tmp_path) as server:
+        tabs = re.search(r'<nav class="tabs.*?</nav>', await server.page("/try/chest"), re.DOTALL)
+        assert tabs
+        addresses = re.findall(r'href="([^"]+)"', tabs[0])
+        assert len(addresses) >= 6
+        for address in addresses:
+            page = await server.client.get(unescape(address), headers=ADMIN, follow_redirects=True)
+            assert page.status_code == 200, address
 
 
 async def test_the_ledger_has_a_row_for_each_finding_of_an_image(

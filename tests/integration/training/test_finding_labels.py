@@ -57,6 +57,9 @@ def test_lists_are_asked_about_and_then_read(tmp_path: Path) -> None:
     found = sum(np.array(counts) for counts in dataset.counts.values())
     expected = dict(zip(NAMES, labels.sum(axis=0), strict=True))
     assert dict(zip(dataset.classes, found, strict=True)) == expected
+    text = path.read_text().replace(NAMES[0], "Ede\u0300me")
+    path.write_text(text, encoding="utf-8")  # as a Mac writes it
+    assert load_dataset(path, findings="Ed\u00e8me|seven|nought").classes[0] == "Ed\u00e8me"
     with pytest.raises(BadDataset, match="not among the findings"):
         load_dataset(path, findings="three|seven")
     assert not load_dataset(path, exclusive=True).has_findings
@@ -105,6 +108,7 @@ def test_uncertain_labels_are_missing_unless_told(tmp_path: Path) -> None:
         ("path,grade\n0.png,2\n1.png,3\n", "no column label"),
         ("path,Edema\n0.png,1\n1.png,7\n", "no column label"),
         ("path,Edema,Mass\n0.png,1,0\n1.png,1,0\n", "Mass"),
+        ("path,Edema,Edema\n0.png,1,0\n1.png,0,1\n", "twice"),
     ],
 )
 def test_what_is_no_finding_is_refused(tmp_path: Path, text: str, match: str) -> None:
@@ -124,3 +128,11 @@ def test_labels_of_shape_n_k(tmp_path: Path) -> None:
     assert chosen.fingerprint != dataset.fingerprint
     with pytest.raises(BadDataset, match="exclusive"):
         load_dataset(tmp_path / "set.npz", exclusive=True)
+    with np.load(tmp_path / "set.npz") as archive:
+        arrays = dict(archive)
+    named = arrays | {"classes": np.array([*NAMES, "more"])}
+    none = arrays | {"train_labels": arrays["train_labels"] * [1, 1, 0]}
+    for wrong, match in ((named, "4 findings"), (none, "train has no image of nought")):
+        np.savez(tmp_path / "wrong.npz", **wrong)
+        with pytest.raises(BadDataset, match=match):
+            load_dataset(tmp_path / "wrong.npz")

@@ -205,6 +205,14 @@ def test_findings_without_labels_or_scores_are_named(tmp_path: Path) -> None:
     assert any("Fracture" in note for note in found.notes)
 
 
+def test_case_tells_two_findings_apart(tmp_path: Path) -> None:
+    header = ["Mass", "mass", "Mass_prob", "mass_prob"]
+    rows = np.hstack([Y[:, :2].astype(int).astype(object), P[:, :2]]).tolist()
+    found = read(written(tmp_path / "a.csv", header, rows), findings="*")
+    assert found.names == ("Mass", "mass")
+    np.testing.assert_array_equal(found.labels, Y[:, :2])
+
+
 def test_what_is_saved_gives_the_same(tmp_path: Path) -> None:
     found = candor.calibrate(P, Y, classes=NAMES, findings="*")
     found.save(tmp_path / "c.json")
