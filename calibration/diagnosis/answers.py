@@ -41,6 +41,7 @@ class Answers:
         class_shares: (K,) shares of the true classes in the card's data; None if unknown:
             then labels before an error stand for them.
         source: of each label; None if unknown.
+        unread: how many more of that time have no label, and are not among these.
     """
 
     served_s: FloatArray
@@ -56,6 +57,7 @@ class Answers:
     label: IntArray | None = None
     class_shares: FloatArray | None = None
     source: Tag | None = None
+    unread: int = 0
 
     def __post_init__(self) -> None:
         for name in ("confidence", "predicted", "correct", *_OPTIONAL):

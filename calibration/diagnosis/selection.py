@@ -40,6 +40,17 @@ def selection(answers: Answers, deviation: Deviation | None) -> Rival:
         answers: labeled or not.
         deviation: what was found; None if nothing was.
     """
+    rival = _of_those_read(answers, deviation)
+    unknown = answers.unread > _HARMLESS * (answers.unread + len(answers))
+    if unknown and rival.status is RivalStatus.RULED_OUT:
+        gap = 0.0 if deviation is None else deviation.inside.gap.estimate
+        return _rival(
+            RivalStatus.POSSIBLE, rival.left, _needs(answers, np.ones(len(answers), bool), gap)
+        )
+    return rival
+
+
+def _of_those_read(answers: Answers, deviation: Deviation | None) -> Rival:
     missing, settled = missing_labels(answers)
     if deviation is None:
         return _hidden(answers, missing)

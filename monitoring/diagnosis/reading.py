@@ -1,7 +1,8 @@
 """From the ledger to the arrays of an inference.
 
-At most the latest LIMIT labels are read, and as many of the latest answers without one; sums tell
-how many there are. An inference is kept until new labels, an erasure or many new answers arrive.
+At most the latest LIMIT labels are read, and as many of the latest answers without one, from the
+latest SCANNED of all versions; sums tell how many were not read. An inference is kept until new
+labels, an erasure or many new answers arrive.
 """
 
 import json
@@ -42,6 +43,7 @@ from monitoring.ledger.slices import OTHER, admitted
 from monitoring.ledger.versions import WatchedVersion
 
 LIMIT = 100_000
+SCANNED = 5 * LIMIT
 _Columns = dict[str, list[Any]]  # of answers, oldest first, by name
 _AT_ONCE = 500  # rows that are fetched together
 _DAY_S = DAY_NS / 1e9
@@ -137,7 +139,8 @@ def _read(connection: Connection, row: WatchedVersion) -> tuple[_Columns, Answer
                 columns[name].extend(values)
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
     columns = {k: np.array(each, dtype=object)[order].tolist() for k, each in columns.items()}
-    return columns, _answers(row, columns, admitted(connection, row.model)), days
+    answers = _answers(row, columns, admitted(connection, row.model))
+    return columns, replace(answers, unread=_unread(connection, row, answers)), days
 
 
 def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> Inferred:
@@ -247,13 +250,20 @@ def _labeled(watched_version_id: int) -> Select[Any]:
 
 
 def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
-    """The latest answers without a label, among the latest 2 LIMIT of their time."""
+    """The latest answers without a label, among the latest 2 LIMIT of the version."""
     current, key = label_current.c, prediction.c.prediction_id
     first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
-    latest = (
+    scanned = (
         select(prediction)
         .where(key.between(first_id(first), first_id(last)))
         .order_by(key.desc())
+        .limit(SCANNED)
+        .subquery()
+    )
+    latest = (
+        select(scanned)
+        .where(scanned.c.watched_version_id == watched_version_id)
+        .order_by(scanned.c.prediction_id.desc())
         .limit(2 * LIMIT)
         .subquery()
     )
@@ -264,7 +274,7 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
         .select_from(
             latest.outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
         )
-        .where(latest.c.watched_version_id == watched_version_id, current.prediction_id.is_(None))
+        .where(current.prediction_id.is_(None))
         .order_by(latest.c.prediction_id.desc())
         .limit(LIMIT)
     )
@@ -284,6 +294,21 @@ def _days(connection: Connection, watched_version_id: int) -> FloatArray:
     days = select(columns.day).filter_by(watched_version_id=watched_version_id, slice=EVERYTHING)
     days = days.where(columns.served > 0).distinct().order_by(columns.day)
     return np.array(connection.scalars(days).all(), dtype=np.float64) * _DAY_S
+
+
+def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> int:
+    """Answers without a label that were served after the day of the first label, and not read."""
+    labeled = answers.served_s[answers.correct >= 0]
+    if not len(labeled):
+        return 0
+    after = int(labeled[0] // _DAY_S)
+    columns = bin_day.c
+    total = select(func.sum(columns.served) - func.sum(columns.n)).filter_by(
+        watched_version_id=row.watched_version_id, slice=EVERYTHING
+    )
+    without = int(connection.scalar(total.where(columns.day > after)) or 0)
+    read = int(((answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)).sum())
+    return max(without - read, 0)
 
 
 def _seconds(times_ns: Sequence[int]) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from monitoring.diagnosis import reading
 from monitoring.diagnosis.diagnosis import diagnose
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.words import ACTIONS_SHOWN, words_of
@@ -56,6 +57,10 @@ def a_site_whose_labels_ended(given: Stream) -> Stream:
     return given.where(labeled=(given.site != 2) | (given.day < 25))
 
 
+def chosen_by_outcome(given: Stream) -> Stream:
+    return given.where(labeled=given.rng.random(N) < np.where(given.right, 0.3, 0.9))
+
+
 def whole_audit(given: Stream) -> Stream:
     drawn = given.rng.random(N) < 0.25
     return given.where(drawn=drawn, labeled=drawn)
@@ -93,6 +98,9 @@ SCENES = {
     "a site whose labels ended": Scene(
         a_site_whose_labels_ended, "unknown", "unlabeled_part selection", "label"
     ),
+    "chosen by outcome": Scene(
+        chosen_by_outcome, "alarm", "alarm_active deviation selection", "audit"
+    ),
     "whole audit": Scene(whole_audit, "fine"),
     "audit without 16 %": Scene(
         audit_without_16_percent, "unknown", "audit_incomplete", "complete_audit"
@@ -112,6 +120,16 @@ def test_the_codes_of_a_scene(scene: Scene, tmp_path: Path) -> None:
     words = words_of(found)
     screen = (words.title, *words.summary, *words.actions[:ACTIONS_SHOWN])
     assert len(" ".join(screen).split()) <= 90
+
+
+def test_answers_that_other_models_push_out_of_reach_are_not_taken_for_labeled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCANNED", 200)
+    found = played(SCENES["chosen by outcome"], tmp_path)
+    assert found.actions[0].code == "audit"
+    usable = {each.code for each in found.actions if each.available}
+    assert not usable & {"recalibrate", "recalibrate_group"}
 
 
 def played(scene: Scene, tmp_path: Path) -> Diagnosis:
