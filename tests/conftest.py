@@ -44,9 +44,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of real data sets (`pneumoniamnist.npz` and its like), where the machine has
-    one.
-    """
+    """The folder of real data sets (`pneumoniamnist.npz`, ...), where there is one."""
     folder = os.environ.get("CANDOR_DATA")
     if not folder:
         pytest.skip("set CANDOR_DATA to a folder with the MedMNIST files to run tests on real data")
@@ -66,9 +64,7 @@ def postgres() -> Iterator[Cluster]:
 
 @pytest.fixture
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a ledger that is not there yet; a module that sets DATABASES = BOTH_DATABASES gets
-    one of each.
-    """
+    """The URL of a new ledger; of each kind where a module sets DATABASES = BOTH_DATABASES."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     cluster: Cluster = request.getfixturevalue("postgres")
@@ -89,7 +85,5 @@ def published_once(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def tiny_store(published_once: Store, tmp_path: Path) -> Store:
-    """A store with version 1 of "tiny" (three classes, RGB 8 x 8, T = 1.5, referral below 0.6) in
-    production.
-    """
+    """Version 1 of "tiny" (3 classes, RGB 8 x 8, T = 1.5, referral below 0.6) in production."""
     return Store(Path(shutil.copytree(published_once.root, tmp_path / "store")))

@@ -1,6 +1,4 @@
-"""Holds branch coverage to its floors: 95 % of calibration/ and monitoring/, 85 % of the whole. Run
-by `make coverage`.
-"""
+"""Branch coverage of 95 % of calibration/ and monitoring/, 85 % of all: `make coverage`."""
 
 import json
 import subprocess

@@ -74,15 +74,13 @@ def take(
     height: int | None = None,
     images: list[Path] | None = None,
 ) -> None:
-    """A picture of a whole page, or of its first `height` pixels, after the images were tried on
-    it.
-    """
+    """A picture of a page, or of its first `height` pixels, with images tried on it."""
     with open_page(browser, width=width, dark=dark) as page:
         page.goto(url)
         if images:
             try_images(page, images)
         clip = None if height is None else {"x": 0, "y": 0, "width": width, "height": height}
-        page.screenshot(path=str(file), full_page=True, clip=clip)  # type: ignore[arg-type]
+        page.screenshot(path=str(file), full_page=True, clip=clip)
     sys.stdout.write(f"{file}\n")
 
 

@@ -1,8 +1,5 @@
-"""Cards, served answers and labels for the monitoring tests, made from few numbers; and simulated
-predictions with labels drawn from what the model should have said.
-"""
+"""Cards, answers and labels made from few numbers, and simulated predictions."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,10 +9,10 @@ from calibration.bins import BinSums
 from calibration.calibrators.temperature import softmax
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, Referral
-from model_store.bundle.card import Card, InputCard
-from model_store.bundle.provenance import Provenance
+from model_store.bundle.card import Card
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
+from tests.builders.bundles import build_card
 
 CLASSES = ("normal", "pneumonia")
 NOW_NS = 1_790_000_000 * 10**9  # a fixed moment in 2026
@@ -31,31 +28,16 @@ def make_card(
     classes: tuple[str, ...] = CLASSES,
 ) -> Card:
     """A card whose reference is a perfectly calibrated hundred."""
-    confidence, correct = np.array([0.75] * 100), np.array([True] * 75 + [False] * 25)
-    sums = BinSums.from_predictions(confidence, correct)
-    return Card(
-        name=name,
-        version=version,
-        classes=classes,
-        input=InputCard(channels=1, height=8, width=8),
-        provenance=Provenance(
-            dataset="none",
-            fingerprint="0" * 64,
-            backbone="none",
-            loss="ce",
-            seed=0,
-            epochs=1,
-            libraries={},
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        ),
-        calibration=CalibrationCard.from_reference(
-            temperature=temperature,
-            split="validation",
-            sums=sums,
-            measures=Measures.from_sums(sums),
-        ),
-        referral=Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5),
+    sums = BinSums.from_predictions([0.75] * 100, [True] * 75 + [False] * 25)
+    calibration = CalibrationCard.from_reference(
+        temperature=temperature,
+        split="validation",
+        sums=sums,
+        measures=Measures.from_sums(sums),
     )
+    referral = Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5)
+    card = build_card(name=name, version=version, classes=classes, channels=1)
+    return card.model_copy(update={"calibration": calibration, "referral": referral})
 
 
 def prediction_id(number: int, *, at_ns: int = NOW_NS) -> bytes:
@@ -116,9 +98,7 @@ def simulated(
     temperature: float = 1.0,
     bias: tuple[float, ...] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
-    """Probabilities (rows, classes) and labels. The labels follow softmax(logits / temperature +
-    bias).
-    """
+    """Probabilities (rows, classes), and labels of softmax(logits / temperature + bias)."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (rows, classes))
     truth = softmax(logits / temperature + np.array(bias or (0.0,) * classes))

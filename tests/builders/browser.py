@@ -57,9 +57,7 @@ def open_page(
 
 
 def assert_accessible(page: Page, name: str = "") -> None:
-    """No rule of axe is broken in light colors, nor that of contrast, the only one that asks for
-    colors, in dark ones.
-    """
+    """No rule of axe is broken in light colors, nor that of contrast in dark ones."""
     for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)

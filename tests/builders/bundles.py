@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -184,9 +184,14 @@ def with_subgroups(
 
 def publish_tiny(root: Path, **options: Any) -> Store:
     """A store with version 1 of "tiny" in production; options as in `build_bundle`."""
+    return published(root, functools.partial(build_bundle, **options))
+
+
+def published(root: Path, build: Callable[..., Any], *, name: str = "tiny") -> Store:
+    """A store with version 1 of a model in production; `build` as `Store.publish` takes it."""
     store = Store(root)
-    store.publish("tiny", functools.partial(build_bundle, **options))
-    store.promote("tiny", 1)
+    store.publish(name, build)
+    store.promote(name, 1)
     return store
 
 

@@ -32,9 +32,7 @@ Service = dict[str, Any]
 
 
 def read_composition(**variables: str) -> dict[str, Any]:
-    """compose.yaml with the variables of the shell replaced. Raises KeyError for one that is
-    required and missing.
-    """
+    """compose.yaml with the shell's variables. Raises KeyError for a required one."""
 
     def value(found: re.Match[str]) -> str:
         name, kind, word = found.groups()
@@ -50,9 +48,7 @@ def read_composition(**variables: str) -> dict[str, Any]:
 
 
 class Composition:
-    """Every service of a profile but Grafana, started in the order of their names; PostgreSQL is
-    `cluster`.
-    """
+    """Every service of a profile but Grafana, by name; PostgreSQL is `cluster`."""
 
     def __init__(
         self, folder: Path, cluster: Cluster, *, edited: Callable[[str], str] = lambda text: text
@@ -136,9 +132,7 @@ class Composition:
         return image_environment() | given | {"CANDOR_HOST": "127.0.0.1"} | port
 
     def _mounted(self, name: str) -> dict[str, str]:
-        """Paths of the container, and what is there: a copy of the configuration, or a folder that
-        stays.
-        """
+        """What is at paths of the container: a copied configuration, or a folder that stays."""
         volumes = [volume.split(":")[:2] for volume in self.services[name].get("volumes", [])]
         own = {
             inside: self._folder / name / Path(inside).name
@@ -159,9 +153,7 @@ class Composition:
         return places
 
     def _copy(self, source: Path, target: Path, places: dict[str, str]) -> None:
-        """Copy a file, or the files of a folder, with names, paths and intervals of this
-        machine.
-        """
+        """Copy a file or a folder's files, with names, paths and intervals of here."""
         if source.is_dir():
             for each in (each for each in source.iterdir() if each.is_file()):
                 self._copy(each, target / each.name, places)

@@ -140,9 +140,7 @@ class Docker:
     folder: Path
 
     def bash(self, script: str, *, where: Path) -> "subprocess.CompletedProcess[str]":
-        """Run a script in a folder. Its containers must be gone when it ends: they lose their
-        network.
-        """
+        """Run a script in a folder. Its containers must be gone at its end."""
         path = self.folder / "script"
         path.write_text(script)
         own = {

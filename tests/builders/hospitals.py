@@ -1,6 +1,4 @@
-"""A ledger as a network of hospitals has it: a model of 12 classes at 8 sites with 12 devices, too
-confident at two sites since day 40, and other models that nobody has to look at.
-"""
+"""A ledger of hospitals: 12 classes, 8 sites, 12 devices; two sites break on day 40."""
 
 import time
 from pathlib import Path

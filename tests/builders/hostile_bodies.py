@@ -1,6 +1,4 @@
-"""Bodies of at most 20 MB that ask for more than they are worth, for every route that takes one, by
-name.
-"""
+"""Bodies of at most 20 MB that ask for more than they are worth, by route and name."""
 
 import base64
 import json
@@ -103,9 +101,7 @@ def _jpeg2000(side: int) -> bytes:
 
 
 def _tiles_2000() -> bytes:
-    """A JPEG 2000 codestream of 7000 x 7000 pixels in tiles of one pixel, as far as its header
-    says.
-    """
+    """A JPEG 2000 codestream whose header says 7000 x 7000 tiles of one pixel."""
     size = struct.pack(">HIIIIIIIIH", 0, 7000, 7000, 0, 0, 1, 1, 0, 0, 1) + b"\x07\x01\x01"
     coding = b"\xff\x52\x00\x0c\x00\x00\x00\x01\x00\x00\x04\x04\x00\x01"
     head = (

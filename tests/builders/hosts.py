@@ -65,7 +65,6 @@ class Host:
         # ends with this process
         command = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", name, *inside]
         self._outer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             raise RuntimeError("this machine makes no namespaces")
         self._first = child_pids(self._outer.pid)[0]
@@ -73,9 +72,7 @@ class Host:
     def popen(
         self, command: Sequence[str], env: dict[str, str] | None = None, **options: Any
     ) -> "Inside":
-        """Start a command on this host, as `subprocess.Popen` does; of `env`, what this process has
-        too is left out.
-        """
+        """As `subprocess.Popen` on this host; `env` without what this process has."""
         into = ["nsenter", "--target", str(self._first), "--mount", "--uts", "--pid", "--net", "--"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         inherited = {
@@ -118,7 +115,6 @@ class Host:
 
     def close(self) -> None:
         """End everything that runs there."""
-        assert self._outer.stdout is not None
         self._outer.kill()  # the kernel ends the first process with it, and all others with that
         self._outer.wait()
         self._outer.stdout.close()

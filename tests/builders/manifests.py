@@ -1,6 +1,4 @@
-"""The manifests of `deploy/kubernetes` as kubectl renders them, and their pods as processes,
-started as they say.
-"""
+"""The manifests of `deploy/kubernetes` rendered, and their pods as processes."""
 
 import functools
 import json
@@ -110,9 +108,7 @@ def placed(value: str, places: dict[str, str]) -> str:
 
 
 class PodProcess:
-    """The container of a pod as a process: its command, arguments and environment, on a port of
-    this machine.
-    """
+    """The container of a pod as a process of this machine, on a port of its own."""
 
     def __init__(self, spec: Manifest, folder: Path, *, port: int, places: dict[str, str]) -> None:
         self._spec, (self._container,) = spec, spec["containers"]
@@ -157,8 +153,6 @@ class PodProcess:
         self.process.wait()
 
     def stop(self) -> int:
-        """What the kubelet does to a pod that is deleted; returns the exit code. Raises
-        TimeoutExpired.
-        """
+        """End it as the kubelet does; the exit code. Raises TimeoutExpired."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(self._spec["terminationGracePeriodSeconds"])

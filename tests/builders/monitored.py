@@ -1,6 +1,4 @@
-"""A ledger and its recorder as the tests use them: answers and labels in, everything checked
-against a recount.
-"""
+"""A ledger and its recorder as tests use them: all is checked against a recount."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -101,10 +99,10 @@ class MonitoredModel:
         self.watched_version_ids = self.recorder.register(self.card)
         self.watched_version_id = self.watched_version_ids[0]
 
-    def serve(self, *rows: PredictionRow) -> None:
+    def serve(self, *rows: PredictionRow, **more: Any) -> None:
         """Record answers and wait for the commit; raises what prevented it."""
         heard: SimpleQueue[BaseException | None] = SimpleQueue()
-        self.recorder.record(rows, heard.put)
+        self.recorder.record(rows, heard.put, **more)
         if (error := heard.get(timeout=PATIENCE_S)) is not None:
             raise error
 
@@ -176,7 +174,6 @@ class MonitoredModel:
         """The stored detector of a slice, and the replayed one."""
         with self.ledger.read() as connection:
             watched = watch.load(connection, watched_version_id or self.watched_version_id, name)
-            assert watched is not None
             return watched.detector, replay(connection, watched.watched_version_id, name)
 
     def metric(self, name: str, **labels: str) -> float | None:

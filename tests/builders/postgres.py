@@ -1,6 +1,4 @@
-"""A PostgreSQL server of the tests' own: made in a temporary folder, durable as in production,
-killed at will.
-"""
+"""A PostgreSQL of the tests' own: temporary, durable as in production, killed at will."""
 
 import contextlib
 import os
@@ -27,9 +25,7 @@ def find_programs() -> Path | None:
 
 
 class Cluster:
-    """One server on a free port of this machine. Does not run as root: there the account `postgres`
-    is taken.
-    """
+    """One server on a free port; run by the account `postgres` instead of root."""
 
     def __init__(
         self,
@@ -71,7 +67,6 @@ class Cluster:
     @property
     def pid(self) -> int:
         """Its process id."""
-        assert self._process is not None
         return self._process.pid
 
     def runs(self) -> bool:
@@ -79,10 +74,7 @@ class Cluster:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """kill -9 of the server and all its processes, as a power cut would do but for the disk's
-        own cache.
-        """
-        assert self._process is not None
+        """kill -9 of all its processes, as by a power cut but for the disk's own cache."""
         os.kill(self._process.pid, signal.SIGSTOP)  # or it might start another process meanwhile
         children = child_pids(self._process.pid)
         for pid in (self._process.pid, *children):
@@ -121,9 +113,7 @@ class Cluster:
                         connection.execute("SET synchronous_commit = local")
 
     def make_database(self, name: str = "ledger") -> str:
-        """The URL of an empty database; one of the same name is emptied, which is quicker than a
-        new one.
-        """
+        """The URL of an empty database; an old one of the name is emptied, which is quicker."""
         with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
             if name not in self._databases:
                 self._databases.add(name)
@@ -170,7 +160,6 @@ class Cluster:
         return f"host=127.0.0.1 port={self.port} user=candor dbname={database}"
 
     def _await_connections(self, timeout_s: float = PATIENCE_S) -> None:
-        assert self._process is not None
         give_up = time.monotonic() + timeout_s
         while self._process.poll() is None and time.monotonic() < give_up:
             try:

@@ -1,6 +1,4 @@
-"""Ray clusters of several nodes: processes of this machine (`python -m tests.builders.ray_cluster
-CPUS CPUS ...`), or hosts with addresses of their own.
-"""
+"""Ray clusters: processes of this machine (run as a program: CPUS CPUS ...), or hosts."""
 
 import os
 import shutil
@@ -21,9 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class RayNodes:
-    """The cluster, in a process of its own; use it in a `with`. `environment`: what the nodes have
-    too.
-    """
+    """The cluster, for a `with`. `environment`: what the nodes have too."""
 
     def __init__(self, *cpus: int, environment: dict[str, str] | None = None) -> None:
         own = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
@@ -49,14 +45,11 @@ class RayNodes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
     def _ask(self, what: str) -> None:
-        assert self._process.stdin is not None
         self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         self._answer()
@@ -107,9 +100,7 @@ SMALL: Final = ["--object-store-memory", "100000000", "--include-log-monitor", "
 
 
 class RayHosts:
-    """The first host is the head, without replicas; each of the others offers one core. Use it in a
-    `with`.
-    """
+    """The first host is the head, each other one offers one core; for a `with`."""
 
     def __init__(self, hosts: Sequence[Host], environment: dict[str, str]) -> None:
         """`environment`: what every node has."""
@@ -134,9 +125,7 @@ class RayHosts:
         return self
 
     def keep(self, host: Host) -> None:
-        """Start the node of a host unless it runs, as an init system does: Ray ends a node that it
-        gave up.
-        """
+        """Start the node of a host unless it runs: Ray ends one that it gave up."""
         if host not in self._running or self._running[host].poll() is not None:
             self._start(host, ["--address", self.address, "--num-cpus", "1"])
 

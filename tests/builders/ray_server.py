@@ -1,6 +1,4 @@
-"""`candor serve --engine ray` in a process of its own, steady traffic to it, and what the ledger
-must hold after.
-"""
+"""`candor serve --engine ray`, steady traffic to it, and what the ledger must hold."""
 
 import subprocess
 import threading
@@ -103,9 +101,7 @@ def failures_of(traffic: Iterable[Traffic]) -> list[str]:
 
 
 def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
-    """The ledger at `url` holds every acknowledged answer once; beyond them, at most one row for
-    each failure.
-    """
+    """The ledger holds every acknowledged answer once, and a row for a failure at most."""
     acknowledged = [key for thread in traffic for key in thread.ids]
     assert len(set(acknowledged)) == len(acknowledged)
     with psycopg.connect(url.replace("+psycopg", "")) as connection:

@@ -57,9 +57,7 @@ def sure_and_wrong(confidence: np.ndarray) -> np.ndarray:
 
 
 def card() -> Card:
-    """A reference of a thousand answers of a calibrated model with such confidences, right in 75
-    %.
-    """
+    """A reference of a thousand such answers of a calibrated model, 75 % right."""
     reference = answers(1_000, calibrated, seed=99)
     sums = BinSums.from_predictions(
         [each.confidence for each in reference], [each.right for each in reference]

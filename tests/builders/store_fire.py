@@ -85,7 +85,7 @@ def problems(store: Store) -> list[str]:
     published = {
         event.version for event in read_events(store.storage, "tiny") if event.action == "published"
     }
-    found += [f"no version {version}" for version in published - set(store.versions("tiny"))]  # type: ignore[operator]
+    found += [f"no version {version}" for version in published - set(store.versions("tiny"))]
     if store.production("tiny") not in store.versions("tiny"):
         found.append("production points at nothing")
     return found

@@ -1,6 +1,4 @@
-"""Small copies of real data sets as they lie on disk, each with its traps: made on the spot, a few
-kilobytes.
-"""
+"""Small copies of real data sets on disk, each with its traps, made on the spot."""
 
 import csv
 import itertools

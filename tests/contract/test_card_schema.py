@@ -1,6 +1,4 @@
-"""The published JSON Schema is the card's: one file, met by cards old and new, and by those of a
-later Candor.
-"""
+"""The published JSON Schema is the card's: met by old, new and later cards."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""compose.yaml: it names what is there, asks for every password, and mounts what Grafana and
-Prometheus understand.
-"""
+"""compose.yaml: it names what is there, asks for every password, and mounts sound files."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""What the images promise, as far as the Dockerfile shows it; tests/e2e/test_images.py looks into
-built ones.
-"""
+"""What the Dockerfile shows of its promises; the rest is in tests/e2e/test_images.py."""
 
 import re
 import shlex
@@ -21,9 +19,7 @@ SERVERS = ("serving", "gpu")
 
 
 class Stage(NamedTuple):
-    """A stage: its name, what it starts from, and its instructions with their arguments, in
-    order.
-    """
+    """A stage: its name, what it starts from, and its instructions in order."""
 
     name: str
     base: str

@@ -1,6 +1,4 @@
-"""The help of every verb: it loses nothing in brackets, and it has an example whose verb and
-options exist.
-"""
+"""The help of every verb: nothing in brackets is lost, and its example exists."""
 
 import re
 import shlex

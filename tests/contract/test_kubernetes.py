@@ -1,6 +1,4 @@
-"""The manifests say what the program does: settings, routes, drain, metrics, rules; and what
-Kubernetes understands.
-"""
+"""The manifests say what program and Kubernetes understand: settings, routes, drain."""
 
 import re
 import shutil

@@ -1,6 +1,4 @@
-"""The lock in requirements/ holds what pyproject.toml asks for, and names no package index.
-Offline.
-"""
+"""The lock in requirements/ fits pyproject.toml and names no package index."""
 
 import re
 import tomllib

@@ -83,9 +83,7 @@ def named_in_sentences(page: str) -> list[str]:
 
 
 def read_commands(markdown: str) -> Iterator[Command]:
-    """The commands in fenced blocks of bash and Python, and in indented blocks that begin with a
-    known program.
-    """
+    """Commands of fenced bash and Python, and indented ones that begin with a program."""
     for heading, language, title, lines in _blocks(markdown):
         if language == "python":
             yield Command(heading, "\n".join(lines) + "\n", file=title, is_python=True)
@@ -94,9 +92,7 @@ def read_commands(markdown: str) -> Iterator[Command]:
 
 
 def without_settings(typed: str) -> str:
-    """The command without the settings before it, such as CANDOR_PORT=1; empty if there are
-    settings alone.
-    """
+    """The command without settings before it, such as CANDOR_PORT=1; or ""."""
     rest = typed.strip()
     while found := _SETTING.match(rest):
         rest = rest[found.end() :]
@@ -109,9 +105,7 @@ def _is_typed(line: str) -> bool:
 
 
 def _joined(lines: list[str]) -> Iterator[str]:
-    """Commands without their comments; a line that ends with a backslash or a bar goes on in the
-    next.
-    """
+    """Commands without comments; after a backslash or bar a line goes on."""
     parts: list[str] = []
     for line in lines:
         text = _COMMENT.sub("", line).rstrip()
@@ -123,9 +117,7 @@ def _joined(lines: list[str]) -> Iterator[str]:
 
 
 def _blocks(markdown: str) -> Iterator[tuple[str, str, str | None, list[str]]]:
-    """Heading, language, title and lines of each block; the language of an indented block is
-    empty.
-    """
+    """Heading, language, title, lines of each block; an indented one has no language."""
     heading, fence, block, after_blank = "", None, [], True
     for line in [*markdown.splitlines(), ""]:
         mark = _FENCE.match(line)

@@ -31,9 +31,7 @@ CLASSES = ("normal", "pneumonia")
 
 
 def chest(folder: Path, versions: int = 3) -> None:
-    """A store with versions of a model, the first in production; scan.png, scan-1.png, scan-2.dcm
-    and x-ray.png.
-    """
+    """A store whose first version is in production, and four images to send."""
     store = Store(folder / "model_store/models")
     for seed in range(versions):
         store.publish("chest", partial(build_bundle, name="chest", classes=CLASSES, seed=seed))
@@ -61,17 +59,13 @@ def answers_of_another(folder: Path) -> None:
 
 
 def newcomer(folder: Path) -> None:
-    """What the first page of README.md takes: predictions with labels, or a model with labeled
-    images.
-    """
+    """What README.md starts from: predictions or images, with labels, and a model."""
     predictions(folder)
     foreign(folder)
 
 
 def foreign(folder: Path) -> None:
-    """classifier.onnx of another tool and labeled images; images that it will be asked, with their
-    labels.
-    """
+    """classifier.onnx of another tool, labeled images, and images to ask it about."""
     foreign_onnx(
         folder / "classifier.onnx", linear("Softmax"), constants={"weights": color_weights()}
     )

@@ -38,9 +38,7 @@ down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
 
 
 def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
-    """Type the commands of a walk in `folder`; returns what they printed. Raises AssertionError if
-    one fails.
-    """
+    """Type a walk's commands in `folder`; what they print. AssertionError if one fails."""
     prefix, ports = _network()
     script = "\n".join([_PREAMBLE, *_lines(walk, commands)])
     if ports:
@@ -83,9 +81,7 @@ def _lines(walk: Walk, commands: Iterable[Command]) -> Iterator[str]:
 
 
 def _started(typed: str) -> str:
-    """A server goes on in the background until another one takes its port; everything else is typed
-    as it is.
-    """
+    """A server runs until another takes its port; all else is typed as it is."""
     if not _SERVER.search(typed):
         return typed
     port = (_PORT.findall(typed) or ["8080"])[0]
@@ -109,9 +105,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _network() -> tuple[list[str], dict[str, str]]:
-    """What runs a command in a network where every port is free; else nothing, and the ports that
-    take their place.
-    """
+    """What runs a command where every port is free; else nothing, and ports instead."""
     for unshare in _NETWORKS:
         prefix = [*unshare, "bash", "-c", *_ALONE]
         try:

@@ -1,6 +1,4 @@
-"""What is wrong with a command of a page: a verb, option, argument, setting, file, target, module
-or extra that is not there.
-"""
+"""What is wrong with a command of a page: a verb, option, file, ... that is not there."""
 
 import functools
 import re
@@ -22,16 +20,14 @@ _OPERATORS: Final = re.compile(r"[&|;<>]+")
 
 
 def problems(typed: str, *, whole: bool = True) -> list[str]:
-    """What a reader who types this would be refused for; `whole=False` for a command that a
-    sentence names without its arguments.
-    """
+    """What a reader would be refused for; `whole=False` for a command without arguments."""
     return [found for part in _parts(typed) for found in _of_part(part, whole)]
 
 
 @functools.cache
 def command_line() -> typer.core.TyperGroup:
     """The whole command line, built once."""
-    return typer.main.get_command(app)  # type: ignore[return-value]
+    return typer.main.get_command(app)
 
 
 def _parts(typed: str) -> Iterator[list[str]]:

@@ -66,9 +66,7 @@ def ray_ledger(postgres: Cluster) -> str:
 
 @pytest.fixture
 def ray_nodes(ray_ledger: str) -> Iterator[RayNodes]:
-    """A head without replicas, and three nodes for one replica each, whose environment has the
-    secrets.
-    """
+    """A head without replicas, three nodes for one replica each; all have the secrets."""
     secrets = {"CANDOR_LEDGER": ray_ledger, "CANDOR_TOKENS": f"{TOKEN} admin"}
     with RayNodes(0, 1, 1, 1, environment=secrets) as running:
         yield running
@@ -76,9 +74,7 @@ def ray_nodes(ray_ledger: str) -> Iterator[RayNodes]:
 
 @pytest.fixture
 def network(host_count: int, tmp_path: Path) -> Iterator[Hosts]:
-    """So many hosts with addresses of their own, as the module sets, where the machine makes
-    namespaces.
-    """
+    """So many hosts with own addresses, where the machine makes namespaces."""
     try:
         with Hosts(host_count, tmp_path) as made:
             yield made

@@ -1,6 +1,4 @@
-"""`docker compose --profile demo up`, as processes: the alarm is on the dashboard and in
-Alertmanager.
-"""
+"""`docker compose --profile demo up`, as processes: dashboard and Alertmanager alarm."""
 
 import json
 import shutil

@@ -107,7 +107,6 @@ def test_the_wheel_zooms_where_the_pointer_is(
             lambda: page.evaluate("document.querySelector('#viewer canvas').clientWidth > 100")
         )
         box = canvas.bounding_box()
-        assert box is not None
         at = [box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"]]
         page.mouse.move(*at)
         before = page.evaluate(under, at)
@@ -188,10 +187,7 @@ def test_signing_in_and_out(
 
 
 def test_every_page_is_accessible_and_fits(
-    start: Start,
-    tiny_store: Store,
-    browser: Browser,
-    images: list[Path],
+    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
 ) -> None:
     tiny_store.publish("tiny", build_bundle)
     start_canary(tiny_store, "tiny", 2, mode="share", share=0.0)
@@ -257,7 +253,6 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
         viewer.get_by_role("button", name="As it was").click()
         assert grays(page) == before
         box = viewer.locator("canvas").bounding_box()
-        assert box is not None
         page.mouse.move(box["x"] + 10, box["y"] + 10)
         page.mouse.down()
         page.mouse.move(box["x"] + 60, box["y"] + 40, steps=4)

@@ -1,6 +1,4 @@
-"""Acting and watching in a real browser, against a real server: recalibration, canaries, scopes,
-downloads.
-"""
+"""Recalibration, canaries, scopes and downloads in a real browser and server."""
 
 import re
 from pathlib import Path
@@ -86,7 +84,6 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
                 continue
             seen.add(path.split("?")[0])
             answer = page.goto(server.url + path)
-            assert answer is not None
             assert answer.status == 200, path
             forms = page.locator("form[method=post]").evaluate_all(
                 "(all) => all.map((form) => form.action)"
@@ -108,9 +105,7 @@ def test_a_reader_is_offered_nothing_that_is_then_refused(
 
 
 def test_no_form_acts_for_a_page_of_another_site(
-    start: Start,
-    tiny_store: Store,
-    browser: Browser,
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     tiny_store.publish("tiny", build_bundle)
     server = start(tiny_store, tokens=TOKENS)
@@ -183,9 +178,7 @@ def test_charts_and_tables_are_downloaded_by_links(
 
 
 def test_a_page_renews_what_changed_and_keeps_what_is_typed(
-    start: Start,
-    tiny_store: Store,
-    browser: Browser,
+    start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     tiny_store.publish("tiny", build_bundle)
     server = start(tiny_store)

@@ -1,6 +1,4 @@
-"""What the colors of a model's page say: never "all clear" beside an alarm, and nothing to the
-color-blind alone.
-"""
+"""Colors of a model's page: no "all clear" beside an alarm, nothing by color alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,9 +57,7 @@ def off_by_class(monitored: MonitoredModel) -> None:
 
 
 def off_on_one_device(monitored: MonitoredModel) -> None:
-    """Of 3,000 answers 300 are of a device on which the model is overconfident; the others are a
-    little too modest.
-    """
+    """One of ten answers is of a device on which the model is overconfident."""
     for number, each in enumerate(answers(3_000, calibrated)):
         device, name = ("b", "normal") if number % 10 == 0 else ("a", "")
         row = make_row(number, confidence=each.confidence, predicted=1)

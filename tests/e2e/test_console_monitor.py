@@ -1,6 +1,4 @@
-"""The console of `candor monitor`, apart from the server that answers: acting with the model store,
-and without it.
-"""
+"""The console of `candor monitor`, with the model store and without it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -117,7 +115,6 @@ def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
             ("/models/tiny/report/page?window=week", 422, "This cannot be taken"),
         ):
             answer = page.goto(monitor.url + path)
-            assert answer is not None
             assert answer.status == status
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
         sign_in(page, monitor, "a-token-for-everything")

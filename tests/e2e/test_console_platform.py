@@ -1,6 +1,4 @@
-"""What holds for every page of the console, in a real browser: size, speed, stillness, text,
-paper.
-"""
+"""What holds for every page of the console: size, speed, stillness, text, paper."""
 
 import re
 from typing import Any

@@ -24,9 +24,7 @@ COURSE = ".chart svg.wide[aria-label^='Evidence of drift']"
 
 @pytest.fixture
 def url(start: Start, tiny_store: Store, tmp_path: Path) -> str:
-    """The page of a model with ten labels a day over forty days; from day 30 on it is
-    overconfident.
-    """
+    """Ten labels a day over forty days; from day 30 on the model is overconfident."""
     clock, random = Clock(), np.random.default_rng(0)
     with MonitoredModel(
         tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=1000)
@@ -153,8 +151,6 @@ def test_days_are_chosen_by_dragging(url: str, browser: Browser) -> None:
                 points.nth(before // 4).bounding_box(),
                 points.nth(before // 2).bounding_box(),
             )
-            assert one is not None
-            assert other is not None
             page.mouse.move(other["x"], other["y"])
             page.mouse.down()
             page.mouse.move(one["x"], one["y"], steps=5)

@@ -1,6 +1,4 @@
-"""`candor demo` as a stranger runs it offline, on digits: every step happens, and its figures are
-consistent.
-"""
+"""`candor demo` on digits, offline: every step happens, and its figures agree."""
 
 import json
 import re

@@ -1,6 +1,4 @@
-"""The commands of docs/how-to/container.md, run as they stand by podman on images that were built
-before.
-"""
+"""The commands of docs/how-to/container.md, run by podman on images built before."""
 
 import re
 from collections.abc import Iterator

@@ -29,13 +29,8 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def url(
-    tmp_path: Path,
-    start: Start,
-) -> str:
-    """A server of the model that the page speaks of; the image that it sends lies in the current
-    folder.
-    """
+def url(tmp_path: Path, start: Start) -> str:
+    """A server of the page's model; the image that it sends is in the current folder."""
     store = Store(tmp_path / "store")
     classes = ("normal", "pneumonia")
     store.publish("pneumoniamnist", partial(build_bundle, name="pneumoniamnist", classes=classes))

@@ -1,6 +1,4 @@
-"""The wheel in a new virtual environment, as a server has it: no torch, and yet it answers and
-reports.
-"""
+"""The wheel in a new environment, as a server has it: it serves without torch."""
 
 import os
 import re
@@ -60,7 +58,6 @@ def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(
         command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.send_signal(signal.SIGTERM)
         assert server.wait(PATIENCE_S) == 0
@@ -118,9 +115,7 @@ def test_serves_labels_and_reports(environment: Path, url: str, tmp_path: Path) 
 
 @pytest.fixture(params=["top_level.txt", "no list"])
 def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A wheel of somebody else with a package `calibration`, as setuptools and as other tools make
-    it.
-    """
+    """Somebody else's wheel with a package `calibration`, as setuptools or others make it."""
     path, info = tmp_path / "somebody_elses-1.0-py3-none-any.whl", "somebody_elses-1.0.dist-info"
     metadata = "Metadata-Version: 2.1\nName: somebody-elses\nVersion: 1.0\n"
     files = {

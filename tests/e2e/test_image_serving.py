@@ -1,6 +1,4 @@
-"""The image of a server: it serves signed models from a store on S3, and takes in models from
-elsewhere.
-"""
+"""The image of a server: signed models from S3, and models from elsewhere."""
 
 import json
 import subprocess
@@ -74,9 +72,7 @@ def test_it_serves_signed_versions_of_a_store_on_s3(
 
 
 def test_it_takes_in_and_examines_a_model_from_elsewhere() -> None:
-    """Which needs onnx whole: inference of shapes, checks, conversion of versions, edits of the
-    graph.
-    """
+    """Which needs onnx whole: shapes, checks, conversion of versions, edits."""
     foreign = ROOT / "tests/data/foreign"
     for name in sorted(path.stem for path in foreign.glob("*.onnx"))[:3]:
         said = json.loads((foreign / "expected" / f"{name}.json").read_text())

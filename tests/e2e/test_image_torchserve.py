@@ -1,6 +1,4 @@
-"""The image of TorchServe: read-only and without root it answers as Candor's own server does, until
-SIGTERM.
-"""
+"""The image of TorchServe, read-only and without root, answers as Candor does."""
 
 import json
 import shutil

@@ -1,6 +1,4 @@
-"""The image that trains: a run and an export, read-only and without root, and a server of what it
-exported.
-"""
+"""The image that trains and exports, read-only and without root; a server of that."""
 
 import json
 import os

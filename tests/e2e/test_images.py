@@ -1,6 +1,4 @@
-"""What is in each image that was built just before, and what is not; tests/builders/containers.py
-says which were.
-"""
+"""What is in each image that was built before (tests/builders/containers.py)."""
 
 import json
 import re
@@ -47,7 +45,6 @@ def test_it_is_as_small_as_the_page_says(target: str) -> None:
     row = re.search(
         rf"^\| `{target}` \|.*", (ROOT / "docs/how-to/container.md").read_text(), re.MULTILINE
     )
-    assert row is not None
     limits = [float(limit.replace(",", "")) for limit in re.findall(r"At most ([\d,]+) MB", row[0])]
     assert len(limits) == (target != "gpu")  # most of that one is CUDA, which is its base's matter
     assert all(configuration(target)["Size"] <= limit * 1e6 for limit in limits)

@@ -1,6 +1,4 @@
-"""Models of many makers come in by `candor import` and answer over HTTP as their own pipeline
-does.
-"""
+"""Models of many makers, imported, answer over HTTP as their own pipeline does."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""The pods of deploy/kubernetes as processes, as the manifests say, on a real PostgreSQL, and
-killed under load.
-"""
+"""The pods of deploy/kubernetes as processes, on PostgreSQL, killed under load."""
 
 import itertools
 import threading
@@ -27,9 +25,7 @@ TOKENS = {"predict,feedback": "c" * 32, "read": "p" * 32}
 
 
 class Replicas:
-    """The pods of a Deployment, and the Service in front of them: it knows those that were ready
-    when last asked.
-    """
+    """The pods of a Deployment, and the Service, which knows those that were ready."""
 
     def __init__(self, name: str, folder: Path, places: dict[str, str]) -> None:
         deployment = find("Deployment", name)
@@ -96,9 +92,7 @@ def fleet(tiny_store: Store, postgres: Cluster, tmp_path: Path) -> Iterator[Flee
 
 
 def send(fleet: Fleet, images: list[bytes], stop: threading.Event) -> None:
-    """A client: an image, then its label; what is not acknowledged is sent again, to the next
-    address.
-    """
+    """A client: an image, then its label; what is not acknowledged is sent again."""
     headers = {"Authorization": f"Bearer {TOKENS['predict,feedback']}"}
     with httpx.Client(headers=headers) as client:
 
@@ -168,9 +162,7 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet) ->
 
 
 def check_metrics(fleet: Fleet) -> None:
-    """Every pod is read with the token of the scope that the ServiceMonitor's Secret holds, and
-    says what it is for.
-    """
+    """Every pod is read with the token of the ServiceMonitor's scope."""
     (endpoint,) = find("ServiceMonitor")["spec"]["endpoints"]
     for service, name in (
         (fleet.servers, "candor_queue_wait_seconds"),

@@ -1,6 +1,4 @@
-"""`candor monitor` as real processes on one PostgreSQL: the leader is killed under load, and
-nothing is lost.
-"""
+"""`candor monitor` on one PostgreSQL: the leader is killed, and nothing is lost."""
 
 import itertools
 import signal
@@ -98,6 +96,5 @@ def test_the_leader_is_killed_while_labels_come(site: tuple[str, Callable[..., P
             assert connection.scalar(select(func.count()).select_from(feedback)) == ANSWERS
             assert connection.scalar(select(func.count()).select_from(label_current)) == ANSWERS
             watched = watch.load(connection, 1)
-            assert watched is not None
             assert watched.detector.labels == ANSWERS
         assert recount.check(ledger).agrees

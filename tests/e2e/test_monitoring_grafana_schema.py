@@ -1,6 +1,4 @@
-"""The dashboards against Grafana's own TypeScript types, by the compiler; needs npm and its
-registry.
-"""
+"""The dashboards against Grafana's own TypeScript types; needs npm's registry."""
 
 import shutil
 import subprocess

@@ -40,9 +40,7 @@ pytestmark = [
 
 
 class Webhook:
-    """Hears what Alertmanager tells: (path, alert name, status), in order; `alerts` has them
-    whole.
-    """
+    """What Alertmanager tells: (path, alert name, status) in order; whole in `alerts`."""
 
     def __init__(self) -> None:
         self.alerts: list[tuple[str, dict[str, Any]]] = []
@@ -77,9 +75,7 @@ class Webhook:
 
 
 class Scene:
-    """Two replicas on one store and one ledger, watched by Prometheus, which tells Alertmanager,
-    which tells us.
-    """
+    """Two replicas on one store and ledger, a Prometheus, its Alertmanager, and us."""
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
@@ -142,9 +138,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def serve_and_label(scene: Scene, *, images: int) -> None:
-    """Images to both replicas in turn, labels to either, also for the other's answers: every second
-    one is wrong.
-    """
+    """Images and labels to both replicas in turn; every second label is wrong."""
     with httpx.Client() as client:
         items: list[dict[str, str]] = []
         for number in range(images):
@@ -360,9 +354,7 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(scene:
 
 
 def everything_is_read(scene: Scene) -> bool:
-    """Whether Prometheus' last values are what the replicas show to a reader that is not
-    Prometheus.
-    """
+    """Whether Prometheus' last values are what the replicas show to another reader."""
     for replica in scene.replicas:
         families = {
             each.name: each
@@ -377,9 +369,7 @@ def everything_is_read(scene: Scene) -> bool:
 
 
 def increases(scene: Scene) -> dict[Key, dict[str, Any]]:
-    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add
-    them.
-    """
+    """The sums by bin over the whole time, as the recording rules add them."""
     found: dict[Key, dict[str, Any]] = {}
     for name in (*BY_BIN, *BY_DIRECTION):
         for series in increase_of(scene, f"candor_{name}_total"):

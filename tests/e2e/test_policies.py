@@ -1,6 +1,4 @@
-"""Dockerfile and rendered manifests keep the policies of checkov, which runs in an environment of its
-own: it pins what ours does not.
-"""
+"""Dockerfile and manifests keep the policies of checkov, in its own environment."""
 
 import json
 import os

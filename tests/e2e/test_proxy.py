@@ -1,6 +1,4 @@
-"""The sample configuration of HAProxy, run as it is but for addresses, in front of two real servers
-that share a ledger.
-"""
+"""The sample configuration of HAProxy in front of two servers that share a ledger."""
 
 import http.client
 import json
@@ -252,12 +250,7 @@ class Deaf:
     ],
 )
 def test_only_what_records_nothing_twice_is_sent_again(
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    times: int,
-    tmp_path: Path,
-    certificate: Path,
+    method: str, path: str, headers: dict[str, str], times: int, tmp_path: Path, certificate: Path
 ) -> None:
     servers = [Deaf(), Deaf()]
     places = {

@@ -1,6 +1,4 @@
-"""Ray on hosts with addresses of their own: a link is cut, a host loses its power under load, and
-two hosts train.
-"""
+"""Ray on hosts of their own: a link is cut, a host loses its power, two hosts train."""
 
 import os
 import subprocess

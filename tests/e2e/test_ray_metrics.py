@@ -1,6 +1,4 @@
-"""The metrics of replicas under `--engine ray`: every replica is found, and their counters add up
-to the answers.
-"""
+"""Metrics under `--engine ray`: every replica is found, counters add up to the answers."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""`candor serve --engine ray` under load and without: Ray adds replicas, takes them away, and no
-answer is lost.
-"""
+"""`candor serve --engine ray`: replicas come with load and go, and no answer is lost."""
 
 import re
 import subprocess
@@ -49,7 +47,6 @@ class Replicas:
         )
 
     def running(self) -> int:
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("now\n")
         self._process.stdin.flush()

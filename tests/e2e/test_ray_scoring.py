@@ -1,6 +1,4 @@
-"""`candor predict --engine ray` on several nodes: a node and the command are killed, and every
-image has one row.
-"""
+"""`candor predict --engine ray`: after kills every image has one row."""
 
 import json
 import signal

@@ -1,6 +1,4 @@
-"""`candor serve --engine ray` on a cluster of several nodes: a single server's answers, and none
-lost with a node.
-"""
+"""`candor serve --engine ray`: a single server's answers, and none lost with a node."""
 
 import json
 from collections.abc import Iterator

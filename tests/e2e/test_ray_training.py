@@ -1,6 +1,4 @@
-"""Ray Train on two nodes: loss, gradient and weights are those of one process, and a run of the
-command line agrees.
-"""
+"""Ray Train on two nodes computes what one process does, also by the command line."""
 
 import os
 import subprocess

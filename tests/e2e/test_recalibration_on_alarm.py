@@ -1,6 +1,4 @@
-"""A server, and a monitor of its own, that find an active drift alarm when they start, and act on
-it.
-"""
+"""A server and a monitor that find an active drift alarm at their start, and act on it."""
 
 import time
 from pathlib import Path

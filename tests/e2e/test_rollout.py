@@ -1,6 +1,4 @@
-"""A promotion that a server refuses, and a store that is gone, show: in `candor promote --wait` and
-in the metrics that alerts read.
-"""
+"""A refused promotion and a lost store show in `candor promote --wait` and in metrics."""
 
 import json
 import shutil

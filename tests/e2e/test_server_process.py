@@ -14,7 +14,7 @@ import candor
 from candor import server_process
 from candor.verbs import Refused
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, png
+from tests.builders.bundles import build_bundle, png, published
 from tests.builders.processes import environment, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
-    store.publish("chest", partial(build_bundle, name="chest"))
-    store.promote("chest", 1)
-    return store
+    return published(tmp_path / "store", partial(build_bundle, name="chest"), name="chest")
 
 
 def _answers(url: str) -> bool:
@@ -58,7 +55,6 @@ def test_it_ends_with_a_kernel_that_is_killed(store: Store, tmp_path: Path) -> N
         text=True,
     )
     with kernel:
-        assert kernel.stdout is not None
         url = kernel.stdout.readline().strip()
         assert _answers(url)
         os.kill(kernel.pid, signal.SIGKILL)

@@ -1,6 +1,4 @@
-"""Clients that behave badly on purpose, over real sockets: each is bounded, and the others are
-answered meanwhile.
-"""
+"""Clients that behave badly on purpose: each is bounded, others are answered."""
 
 import contextlib
 import itertools
@@ -24,9 +22,7 @@ SERVE = (
 
 
 class Abused(Server):
-    """A server that waits for heads as long as this process may be held up, and raw connections to
-    it.
-    """
+    """A server that waits for heads as long as tests do, and raw connections to it."""
 
     code = SERVE.format(PATIENCE_S)
 
@@ -119,9 +115,7 @@ UPGRADES = [
 def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
     server: Abused, headers: tuple[bytes, ...], pieces: int
 ) -> None:
-    """As `curl --http2` sends it. The body was once ignored, or executed as a request of its
-    own.
-    """
+    """As `curl --http2` sends it. The body was once ignored, or executed as a request."""
     request = post(png(), *headers, b"X-Request-Id: upgraded")
     head = request.index(b"\r\n\r\n") + 4
     cuts = (

@@ -1,6 +1,4 @@
-"""Large bodies in flight at a real server with default settings stay within the memory that is set
-aside for bodies.
-"""
+"""Large bodies in flight stay within the memory that is set aside for bodies."""
 
 import contextlib
 import socket

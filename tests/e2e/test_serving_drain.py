@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from open_inference.grpc import protocol, service
+from open_inference.grpc import service
 
 from model_store.bundle.bundle import write_bundle
 from model_store.lifecycle.canary import start_canary
@@ -19,6 +19,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Start, slow_onnx
+from tests.builders.tensors import infer_request
 
 
 @pytest.mark.parametrize("mode", ["share", "shadow"])
@@ -45,15 +46,9 @@ def test_all_32_are_answered_whatever_way_they_came(
         return [200 if "predicted" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:
-        tensor = protocol.ModelInferRequest.InferInputTensor(
-            name="image", datatype="BYTES", shape=[1]
-        )
-        tensor.contents.bytes_contents.append(image)
         with grpc.insecure_channel(address) as channel:
             stub = service.GRPCInferenceServiceStub(channel)
-            answer = stub.ModelInfer(
-                protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=PATIENCE_S
-            )
+            answer = stub.ModelInfer(infer_request(image), timeout=PATIENCE_S)
         return [200 if answer.outputs else 500]
 
     ways = [single] * 16 + [several] * 8 + [remote] * 8

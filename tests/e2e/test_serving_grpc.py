@@ -17,6 +17,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import png
 from tests.builders.processes import children, runs, wait_until
 from tests.builders.servers import Start
+from tests.builders.tensors import infer_request
 from tests.e2e.test_serving_hostile import FLOOD_MB
 from tests.soak.http2 import KINDS
 from tests.soak.siege import Siege
@@ -37,12 +38,6 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
 def call(address: str, ask: Callable[[Any], Any]) -> Any:
     with grpc.insecure_channel(address) as channel:
         return ask(service.GRPCInferenceServiceStub(channel))
-
-
-def infer(image: bytes) -> Any:
-    tensor = protocol.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(image)
-    return protocol.ModelInferRequest(model_name="tiny", inputs=[tensor])
 
 
 def is_live(address: str) -> bool:
@@ -78,7 +73,7 @@ def test_the_process_of_grpc_is_started_again_and_ends_with_its_server(
     [child] = children(server.process.pid, CHILD)
     os.kill(child, signal.SIGKILL)
     wait_until(lambda: is_live(address))
-    assert call(address, lambda stub: stub.ModelInfer(infer(png()))).model_name == "tiny"
+    assert call(address, lambda stub: stub.ModelInfer(infer_request(png()))).model_name == "tiny"
     [again] = children(server.process.pid, CHILD)
     assert again != child
     server.signal(signal.SIGKILL)
@@ -101,7 +96,7 @@ def test_calls_have_a_line_each_as_requests_have(
     ):
         sent = [*metadata, ("x-request-id", identity)]
         with suppress(grpc.RpcError):
-            call(address, lambda stub: stub.ModelInfer(infer(image), metadata=sent))  # noqa: B023
+            call(address, lambda stub: stub.ModelInfer(infer_request(image), metadata=sent))  # noqa: B023
     with grpc.insecure_channel(address) as channel:
         send = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError):

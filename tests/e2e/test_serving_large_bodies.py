@@ -1,6 +1,4 @@
-"""Large bodies over real sockets, in every order in which their bytes may come, and what follows on
-the connection.
-"""
+"""Large bodies over real sockets, however they come, and what follows on the connection."""
 
 import json
 import socket

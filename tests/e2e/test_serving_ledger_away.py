@@ -1,6 +1,4 @@
-"""The ledger's database goes away and comes back, under a server that needs it and one that does
-not.
-"""
+"""The ledger's database goes away and comes back, under servers that need it or do not."""
 
 import json
 import os

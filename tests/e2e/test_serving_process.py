@@ -46,8 +46,7 @@ def feedback(server: Server, items: list[dict[str, str]]) -> list[dict[str, Any]
 
 
 def test_switching_back_and_forth_under_load_fails_no_request(
-    start: Start,
-    tiny_store: Store,
+    start: Start, tiny_store: Store
 ) -> None:
     server = start(tiny_store)
     for seed in (1, 2):
@@ -66,7 +65,7 @@ def test_switching_back_and_forth_under_load_fails_no_request(
     with Load(server, once) as load:
         for version in (2, 3, 1, 2, 1):
             tiny_store.promote("tiny", version)
-            wait_until(lambda wanted=version: versions[-1:] == [wanted])  # type: ignore[misc]
+            wait_until(lambda wanted=version: versions[-1:] == [wanted])
     assert (failures, load.errors) == ([], [])
     assert set(versions) == {1, 2, 3}
 
@@ -101,9 +100,7 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
 def test_a_burst_of_64_to_an_idle_server_with_default_settings_is_answered(
     tmp_path: Path, slow_store: Store
 ) -> None:
-    """Images of the size that goes to a decoding process, and a model that needs over a second for
-    all of them.
-    """
+    """Images for a decoding process, and a model that needs over a second for all."""
     server = Server(slow_store.root, tmp_path, body_timeout_s="60")
     try:
         wait_until(lambda: server.client.get("/readyz").status_code == 200)

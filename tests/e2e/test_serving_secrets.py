@@ -1,6 +1,4 @@
-"""A running server and monitor show no secret: not on pages, in errors, metrics, traces or logs,
-whatever fails.
-"""
+"""Server and monitor show no secret: not on pages, in errors, metrics, traces or logs."""
 
 import http.client
 import importlib.util
@@ -41,7 +39,7 @@ class Running:
 
     def ask(self, method: str, path: str, **more: object) -> httpx.Response:
         """Send a request, and keep the answer."""
-        answer = httpx.request(method, f"{self.url}{path}", **more)  # type: ignore[arg-type]
+        answer = httpx.request(method, f"{self.url}{path}", **more)
         self.said += [answer.text, str(answer.headers)]
         return answer
 

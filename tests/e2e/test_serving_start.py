@@ -1,6 +1,4 @@
-"""The start of a server: no output shows a secret, what Kubernetes injects does no harm, and TLS is
-all or nothing.
-"""
+"""The start of a server: it shows no secret, Kubernetes' links do no harm, TLS is whole."""
 
 import json
 import platform

@@ -19,9 +19,7 @@ GROWTH_MB = 60
 
 
 def storm_until_refused(server: Server, request: Request) -> Tally:
-    """Rounds of 1.5 s until one request was refused and one connection closed, however slow the
-    machine.
-    """
+    """Rounds of 1.5 s until a request was refused and a connection closed."""
     storm = Tally()
 
     def refused() -> bool:

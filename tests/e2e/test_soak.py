@@ -1,6 +1,4 @@
-"""Kills, cut networks, full disks, models that one picture sets off: what was acknowledged is there
-afterwards. `make soak` sets SOAK_KILLS.
-"""
+"""Kills, cut networks, full disks: what was acknowledged stays (`make soak`: SOAK_KILLS)."""
 
 import os
 from pathlib import Path

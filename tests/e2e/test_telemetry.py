@@ -72,9 +72,7 @@ def proxies() -> Iterator[tuple[Proxy, Proxy]]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, proxy: Proxy) -> Path:
-    """Give the processes that start from now on an empty home and a proxy, and nothing that
-    suppresses telemetry.
-    """
+    """Give later processes an empty home and a proxy, and nothing against telemetry."""
     home.mkdir()
     for name in ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -92,7 +90,6 @@ def running(*arguments: str, given: bytes = b"") -> Iterator["subprocess.Popen[b
     with subprocess.Popen(
         [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None
         if given:
             process.stdin.write(given)
             process.stdin.close()
@@ -124,7 +121,6 @@ def test_nothing_is_written_and_nobody_is_called(
     with zipfile.ZipFile(tiny_store.folder("tiny", 1) / "tiny.mar") as packed:
         packed.extractall(archive)
     with running("-I", "-c", HANDLER, str(archive)) as handler:
-        assert handler.stdout is not None
         assert handler.stdout.readline() == b"ready\n"
         other = use(monkeypatch, tmp_path / "other", loud)
         with running("-c", ALONE, given=build_onnx()):

@@ -20,9 +20,7 @@ _CUDA: Final = re.compile(r"^(nvidia-|cuda-|triton==)", re.MULTILINE)
 
 
 class FreshEnvironment:
-    """An environment in `folder`, which is emptied first. Every method raises SystemExit if a
-    command fails.
-    """
+    """An environment in an emptied `folder`. Methods raise SystemExit on failure."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -41,9 +39,7 @@ class FreshEnvironment:
         extras: Sequence[str],
         overrides: Path | None = None,
     ) -> Path:
-        """Return a file with the releases that uv chooses for Candor and its `extras`. `overrides`
-        win over ranges.
-        """
+        """A file of the releases that uv chooses for Candor and `extras`; `overrides` win."""
         found = self.folder / name
         chosen = overrides or self._write(
             "torch.txt", [] if "UV_TORCH_BACKEND" in os.environ else torch_pins()
@@ -74,9 +70,7 @@ class FreshEnvironment:
         uv("pip", "install", "--python", self.python, *arguments)
 
     def run(self, *command: str | Path, folder: Path, **variables: str) -> None:
-        """Run a command in `folder`, with the programs of the environment, `variables` and no other
-        PYTHONPATH.
-        """
+        """Run a command in `folder` with the environment's programs and `variables`."""
         path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,9 +87,7 @@ class FreshEnvironment:
 
 
 def build_wheel(folder: Path, *, source: Path = ROOT) -> Path:
-    """Build the sdist of `source` into an empty `folder`, and from it the wheel, whose path is
-    returned.
-    """
+    """Build the sdist of `source` in an empty `folder`, and its wheel; the wheel's path."""
     uv("build", "--clear", "--out-dir", folder, source)
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -112,9 +104,7 @@ def torch_pins() -> list[str]:
 
 
 def uv(*arguments: str | Path) -> None:
-    """Run uv quietly. It looks for packages where pip is configured to look. Raises SystemExit if
-    it fails.
-    """
+    """Run uv quietly, with pip's indexes. Raises SystemExit if it fails."""
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     program = shutil.which("uv", path=beside)
     if program is None:

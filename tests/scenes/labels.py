@@ -8,7 +8,7 @@ SITES = tuple("ABCDEFGH")
 
 
 def sites(seed: int, n: int = 5_000, **more: float) -> World:
-    world = make_world(seed, n, **more)  # type: ignore[arg-type]
+    world = make_world(seed, n, **more)
     world.tag("site", SITES)
     return world
 

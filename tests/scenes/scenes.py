@@ -40,7 +40,7 @@ class Scene:
 
 def _calm(acts: tuple[str, ...] = ("", "label"), **more: object) -> Callable[..., Scene]:
     def of(build: Callable[[int], World]) -> Scene:
-        return Scene(build, QUIET, acts, never=CURES, **more)  # type: ignore[arg-type]
+        return Scene(build, QUIET, acts, never=CURES, **more)
 
     return of
 
@@ -108,7 +108,7 @@ def _sure(seed: int, factor: float) -> World:
 
 
 def _step(seed: int, day: float, factor: float = 2.2, **more: float) -> World:
-    world = sites(seed, **more)  # type: ignore[arg-type]
+    world = sites(seed, **more)
     world.sharpen(world.day() >= day, factor)
     return world
 

@@ -1,3 +1,1 @@
-"""Harm done to a real server: kills, partitions, full disks, hostile bodies, storms; then all is
-counted again.
-"""
+"""Harm to a real server: kills, partitions, full disks, hostile bodies, storms."""

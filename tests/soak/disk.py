@@ -1,6 +1,4 @@
-"""A disk that can be filled: a small file system in memory where one can be mounted, else a limit
-on file sizes.
-"""
+"""A disk that can be filled: a small one in memory, or a limit on file sizes."""
 
 import contextlib
 import os

@@ -1,6 +1,4 @@
-"""What happens to a site under load besides kill -9: its network is cut, its disk is full, its
-ledger is deleted, or a model is set off by a picture.
-"""
+"""Besides kill -9: a cut network, a full disk, a deleted ledger, a triggered model."""
 
 import contextlib
 import os
@@ -26,19 +24,14 @@ Event: TypeAlias = Callable[[Site, random.Random, Refused], None]
 
 
 def cut_network(site: Site, rng: random.Random, refused: Refused) -> None:
-    """Nothing passes between server and database for a while; then it goes on, or every connection
-    is closed.
-    """
-    assert site.network is not None
+    """Nothing passes to the database for a while; then it does, or all connections end."""
     site.network.cut()
     time.sleep(rng.uniform(*CUT_S))
     site.network.heal(hang_up=rng.random() < 0.5)
 
 
 def fill_disk(site: Site, rng: random.Random, refused: Refused) -> None:
-    """The disk of the ledger is full for a while. PostgreSQL may end itself for that, and is
-    started again.
-    """
+    """The ledger's disk is full for a while. PostgreSQL may end, and starts again."""
     cluster = site.cluster
     if cluster is None:
         with contextlib.closing(sqlite3.connect(site.file)) as connection:

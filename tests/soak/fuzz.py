@@ -1,6 +1,4 @@
-"""The fuzz: broken requests at a real server; never a 5xx, a trace, a lost neighbor or growing
-memory.
-"""
+"""Broken requests at a real server: no 5xx, trace, lost neighbor or growing memory."""
 
 import http.client
 import random
@@ -117,7 +115,7 @@ def send(client: http.client.HTTPConnection, request: Request) -> tuple[int, byt
     """Status and body; 0 where the server closed the connection without an answer."""
     headers = {name: value.encode("latin-1") for name, value in request.headers.items()}
     try:
-        client.request(request.method, request.path, request.body, headers)  # type: ignore[arg-type]
+        client.request(request.method, request.path, request.body, headers)
         answer = client.getresponse()
         return answer.status, answer.read()
     except (http.client.HTTPException, ConnectionError):

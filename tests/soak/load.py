@@ -1,6 +1,4 @@
-"""Clients that ask for answers and send labels without a pause, and write down what was
-acknowledged.
-"""
+"""Clients that ask and label without a pause, and note what was acknowledged."""
 
 import random
 import threading
@@ -53,9 +51,7 @@ class Load:
         self._running.set()
 
     def await_acknowledgments(self, count: int, *, timeout_s: float = 120.0) -> None:
-        """Wait until so many more answers and labels are acknowledged: a kill of an idle server
-        tests nothing.
-        """
+        """Wait for so many more answers and labels: killing an idle server tests nothing."""
         enough = self._acknowledged() + count
         give_up = time.monotonic() + timeout_s
         while self._acknowledged() < enough and time.monotonic() < give_up:
@@ -123,9 +119,7 @@ class Load:
     def _label(
         self, client: httpx.Client, rng: random.Random, waiting: list[tuple[str, str]]
     ) -> None:
-        """Oldest first; what is not acknowledged is sent again, some labels are sent twice or
-        corrected later.
-        """
+        """Oldest first; repeated until acknowledged, some twice or corrected later."""
         chosen = waiting[:LABELS_AT_ONCE]
         body = [{"prediction_id": key, "label": label} for key, label in chosen]
         answer = client.post("/feedback", json=body)

@@ -1,6 +1,4 @@
-"""Requests that were once good: real images of every format, JSON and forms, broken in the ways
-that files break.
-"""
+"""Good requests, broken as files break: images of every format, JSON and forms."""
 
 import base64
 import json

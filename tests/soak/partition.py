@@ -1,6 +1,4 @@
-"""A network between server and database that can be cut: a proxy that stops forwarding, then goes
-on or hangs up.
-"""
+"""A network that can be cut: a proxy that stops, then goes on or hangs up."""
 
 import contextlib
 import socket
@@ -25,9 +23,7 @@ class Network:
         self._open.clear()
 
     def heal(self, *, hang_up: bool) -> None:
-        """Let everything through again, also what waited; or close all connections, as a firewall
-        does.
-        """
+        """Let everything through again, or close all connections as a firewall does."""
         if hang_up:
             with self._guard:
                 for each in self._sockets:

@@ -25,9 +25,7 @@ _PROBES_AFTER = 4  # answers that a report waits for: what is under way counts
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen: the 99th percentile and the longest of both kinds, in seconds; how many; peak
-    memory.
-    """
+    """Seconds at the 99th percentile and at most; how many; failures; peak memory."""
 
     p99_s: float
     longest_s: float
@@ -37,9 +35,7 @@ class Watched:
 
 
 class Probe:
-    """Probes `port` of this machine, where process `pid` and its children serve; over TLS, if the
-    server has a certificate.
-    """
+    """Probes `port`, where process `pid` serves, over TLS with a certificate."""
 
     def __init__(self, port: int, pid: int, image: Path, certificate: Path | None = None) -> None:
         command = [sys.executable, "-m", "tests.soak.probe", str(port), str(pid), str(image)]
@@ -64,8 +60,6 @@ class Probe:
         self._process.communicate()
 
     def _say(self, word: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline()

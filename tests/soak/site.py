@@ -1,6 +1,4 @@
-"""What is harmed: a real `candor serve` with a tiny model, its database, the network between them,
-and the disk.
-"""
+"""What is harmed: `candor serve`, its database, the network between them, the disk."""
 
 from pathlib import Path
 
@@ -59,17 +57,14 @@ class Site:
     @property
     def server_pid(self) -> int:
         """The server's process id."""
-        assert self._server is not None
         return int(self._server.process.pid)
 
     def kill_server(self) -> None:
         """kill -9."""
-        assert self._server is not None
         self._server.stop()
 
     def kill_database(self) -> None:
         """kill -9 of PostgreSQL and all its processes; SQLite lives and dies with the server."""
-        assert self.cluster is not None
         self.cluster.kill()
         self.cluster.start()
 

@@ -82,9 +82,7 @@ def soak(folder: Path, database: str, *, kills: int, seed: int, clients: int = 6
 
 
 def _plan(site: Site, kills: int, rng: random.Random) -> Iterator[str]:
-    """What is harmed, in turn: after every EVERY kills, and at least once, each of the other
-    events.
-    """
+    """What is harmed: after every EVERY kills, and at least once, each other event."""
     others = tuple(events_of(site))
     every = max(1, min(EVERY, kills // len(others)))
     for number in range(kills):
@@ -104,9 +102,7 @@ def _harm(site: Site, victim: str, rng: random.Random, load: Load) -> None:
 
 
 def verify(ledger_url: str, book: Book) -> None:
-    """Everything acknowledged is there as it was said, once, and all that is derived agrees with a
-    recount.
-    """
+    """All that was acknowledged is there once, as it was said; a recount agrees."""
     with Ledger(ledger_url) as ledger:
         found = check(ledger)
         assert found.agrees, found.differences
@@ -140,7 +136,6 @@ def verify(ledger_url: str, book: Book) -> None:
         assert firsts == len(labels), (
             f"{firsts} first labels of {len(labels)} answers: one counts twice"
         )
-        assert watched is not None
         assert watched.detector.labels == len(labels)
         if ledger.file is not None:
             connection = sqlite3.connect(ledger.file)

@@ -1,6 +1,4 @@
-"""Unit tests reach nothing outside their process: no other process, no socket, no database, no
-sleep.
-"""
+"""Unit tests start no process, open no socket or database, and do not sleep."""
 
 import sys
 import time

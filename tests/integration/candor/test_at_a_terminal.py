@@ -1,6 +1,4 @@
-"""In a real terminal verbs show progress and whole figures, and name what is next; a pipe is plain,
-and Ctrl-C leaves no trace.
-"""
+"""Verbs at a terminal: progress, whole figures, the next step; a pipe is plain."""
 
 import csv
 import fcntl

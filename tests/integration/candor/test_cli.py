@@ -153,7 +153,6 @@ def test_recalibrate_can_be_tried_out_first(
     where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
     assert "candor canary status tiny" in run("recalibrate", *where, *option).stdout
     canary = read_canary(tiny_store, "tiny")
-    assert canary is not None
     assert (canary.version, canary.mode, canary.share) == (2, mode, share)
     listed = json.loads(run("models", "list", *where[3:], "--json").stdout)
     assert [each["canary"] for each in listed] == [None, {"mode": mode, "share": share}]

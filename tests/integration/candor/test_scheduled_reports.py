@@ -106,9 +106,7 @@ def test_what_is_due(tmp_path: Path, every: Period, newest: str | None, since: s
 
 
 def test_a_webhook_gets_each_report_once_also_after_it_was_away(
-    tmp_path: Path,
-    monitored: MonitoredModel,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monitored: MonitoredModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listener = Listener()
     transport = httpx.MockTransport(listener)

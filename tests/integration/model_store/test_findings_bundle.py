@@ -40,7 +40,6 @@ def test_a_finding_has_a_card_of_its_own() -> None:
     card = findings_card(thresholds=(0.2, 0.5, 0.7))
     one = card.of_finding("Mass")
     assert (one.classes, one.finding, one.has_findings) == (("absent", "present"), "Mass", False)
-    assert one.findings is not None
     assert one.findings[0].threshold == 0.7
     assert Card.model_validate(one.model_dump()) == one
     assert (card.has_findings, card.classes) == (True, FINDINGS)
@@ -60,9 +59,7 @@ def test_a_finding_has_sets_from_ten_images_of_either_answer_on() -> None:
     label = (rng.random(400) < p).astype(float)
     card = finding_card("Edema", p, label, split="val", threshold=0.3)
     sets = card.conformal
-    assert sets is not None
     assert (sets.method, sets.alpha) == ("class_conditional", 0.1)
-    assert sets.thresholds is not None
     assert sets.thresholds[1] <= 0.3
     few = label.copy()
     few[np.flatnonzero(label == 1)[5:]] = np.nan

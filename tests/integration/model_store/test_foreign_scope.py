@@ -73,13 +73,11 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
     said, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
-    assert card.scope is not None
     assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
     kept = read_bundle(Path(said["folder"])).neighbors
     files = {sha256(each.read_bytes()).hexdigest(): each for each in data.rglob("*.png")}
-    assert kept is not None
     assert len(kept.digests) == card.scope.fitted_on
     assert [files[each].parent.name for each in kept.digests] == kept.labels.tolist()
     outputs = [each.name for each in onnx.load_model_from_string(graph).graph.output]
@@ -118,7 +116,6 @@ def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
     options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb", "--exclusive")
     said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
     assert not any("no scope check" in note for note in said["notes"])
-    assert card.scope is not None
     assert card.scope.flagged.n >= 50
     assert set(card.scope.by_class or ()) <= {"a", "b", "c"}
     images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)

@@ -28,12 +28,8 @@ candor = partial(candor_here, "export")
 def _load_schema() -> Any:
     """Triton's ModelConfig alone: the package defines messages that Candor's gRPC has too."""
     package = find_spec("tritonclient")
-    assert package is not None
-    assert package.submodule_search_locations is not None
     path = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
     spec = spec_from_file_location("triton_model_config", path)
-    assert spec is not None
-    assert spec.loader is not None
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -124,7 +120,7 @@ def test_versions_stand_side_by_side_and_never_change(tmp_path: Path) -> None:
         ("other", {"version": 3, "height": 5}, "input or output"),
         ("named", {"version": 3, "classes": ("a\nb", 'quote"', "c")}, "classes"),
     ):
-        made = build_bundle(tmp_path / name, **differs)  # type: ignore[arg-type]
+        made = build_bundle(tmp_path / name, **differs)
         with pytest.raises(RepositoryError, match=said):
             write_triton(made, repository)
     assert sorted(path.name for path in repository.iterdir()) == ["tiny"]

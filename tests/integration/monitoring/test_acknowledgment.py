@@ -1,6 +1,4 @@
-"""One alarm is acknowledged once, however often it is said, by page and by API; a malformed form
-does nothing.
-"""
+"""One alarm is acknowledged once, by page or API; a malformed form does nothing."""
 
 import asyncio
 import re

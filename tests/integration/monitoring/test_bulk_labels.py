@@ -1,6 +1,4 @@
-"""A long list of labels ends in the very state of labels one by one: tables, sums and detector, to
-the bit.
-"""
+"""A long list of labels ends, to the bit, in the state of labels one by one."""
 
 import json
 from pathlib import Path
@@ -42,9 +40,7 @@ def answers(count: int) -> list[PredictionRow]:
 
 
 def words(count: int) -> list[FeedbackItem]:
-    """Labels, repeats, corrections, unknown classes, unknown answers, and labels by request id, all
-    mixed.
-    """
+    """Labels, repeats, corrections, unknown classes and answers, request ids, mixed."""
     rng = np.random.default_rng(1)
     items = []
     for _ in range(2 * count):

@@ -1,6 +1,4 @@
-"""A clock that jumps deletes nothing, whether it jumps while a leader runs or between two runs; and
-the way back.
-"""
+"""A clock that jumps deletes nothing, in one run or between two; and the way back."""
 
 import time
 from pathlib import Path
@@ -56,9 +54,7 @@ def test_a_leader_whose_clock_is_set_deletes_nothing_and_shows_it(
 
 
 def test_nothing_is_deleted_by_a_time_that_was_not_checked(tmp_path: Path) -> None:
-    """Each look of the leader may be the one during which somebody sets the clock, or sets it
-    back.
-    """
+    """During each look of the leader somebody may set the clock, or set it back."""
     for wrong_look in range(1, 40):
         clock, registry = _SetForOneLook(wrong_look), CollectorRegistry()
         with MonitoredModel(tmp_path / f"{wrong_look}.db", clock) as monitored:
@@ -132,9 +128,7 @@ class _SetForOneLook(Clock):
 
 
 def test_a_jump_between_two_runs_is_noticed(tmp_path: Path) -> None:
-    """The ledger knows when it was last in use: as a leader noted it, or else by its newest
-    answer.
-    """
+    """The ledger knows its last use: as a leader noted it, or by its newest answer."""
     clock = Clock()
     with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
         monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))

@@ -1,6 +1,4 @@
-"""The course of the evidence is what the detector had after each label, whatever happened in
-between.
-"""
+"""The course of the evidence is what the detector had after each label."""
 
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,12 @@ from tests.builders.scenes import DRAWING, Answer, answers, calibrated, sure_and
 
 
 def tell_one_by_one(monitored: MonitoredModel, given: list[Answer]) -> list[float]:
-    """Label answers one at a time, as if each came alone; what the saved detector has after
-    each.
-    """
+    """Label answers one at a time; what the saved detector has after each."""
     found = []
     for each in given:
         monitored.label(label(each.number, "pneumonia" if each.right else "normal"))
         with monitored.ledger.read() as connection:
             watched = watch.load(connection, monitored.watched_version_id)
-        assert watched is not None
         found.append(watched.detector.log_evalue)
     return found
 

@@ -80,7 +80,6 @@ def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> 
         monitored.label(label(1, "normal"))
         with monitored.ledger.read() as connection:
             found = evidence_on_current_labels(connection, monitored.watched_version_id)
-        assert found is not None
         assert (found.labels, found.to_correct, found.to_incorrect) == (100, 40, 1)
         assert (found.corrected, found.active) == (41, False)
         assert found.log_evalue < found.log_threshold

@@ -1,6 +1,4 @@
-"""Every chart and table of a model's page as a file: the figures of the report, and drawings that
-need nothing else.
-"""
+"""Every chart and table of a page as a file: the report's figures, drawings that stand alone."""
 
 import csv
 import io

@@ -1,6 +1,4 @@
-"""Estimated performance as a real ledger gives it: against its own rows, and in scenes in which it
-could mislead.
-"""
+"""Estimated performance of a real ledger: its rows, and scenes that could mislead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +81,6 @@ def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
     shown = scene(three)
     shown.serve()
     alone = shown.found().from_confidence
-    assert alone is not None
     expected = expected_confusion(
         ProbabilitySums.from_probabilities(shown.probabilities), reference=[1e12] * 3
     )
@@ -102,7 +99,6 @@ def test_before_labels_nothing_has_checked_it(three: MonitoredModel) -> None:
     shown.serve()
     found = shown.found()
     assert found.status is EstimateStatus.INPUT_CHANGED
-    assert found.from_confidence is not None
     accuracy = found.from_confidence.accuracy
     assert (accuracy.lower, accuracy.upper) == (0.0, 1.0)
     assert found.corrected is None
@@ -119,7 +115,6 @@ def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: Monitore
     by_name = {(each.name, each.of): each.shown for each in found.checked}
     assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
     assert by_name["sensitivity", "viral"] == pytest.approx(truth[2, 2] / truth[2].sum())
-    assert found.corrected is not None
     everything = confusion_matrix(shown.probabilities, shown.labels)
     assert (
         found.corrected.accuracy.lower
@@ -133,7 +128,6 @@ def test_with_every_label_the_corrected_estimate_is_the_truth(three: MonitoredMo
     shown.serve()
     shown.label(range(1_200))
     corrected = shown.found().corrected
-    assert corrected is not None
     np.testing.assert_allclose(
         corrected.confusion, confusion_matrix(shown.probabilities, shown.labels), atol=1e-3
     )
@@ -146,11 +140,8 @@ def test_an_active_alarm_contradicts_it_and_the_labels_correct_it(three: Monitor
     shown.label(range(600))
     report = calibration_report(three.ledger, "pneumonia")
     found = report.expected_performance
-    assert report.drift is not None
     assert report.drift.active
     assert found.status is EstimateStatus.CONTRADICTED
-    assert found.from_confidence is not None
-    assert found.corrected is not None
     truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
     assert found.from_confidence.accuracy.value > truth + 0.05
     assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
@@ -159,9 +150,7 @@ def test_an_active_alarm_contradicts_it_and_the_labels_correct_it(three: Monitor
 
 
 def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) -> None:
-    """A perfect model whose wrong answers are labeled first: only the audit knows that nothing is
-    wrong.
-    """
+    """A perfect model whose wrong answers are labeled first; the audit knows."""
     shown = scene(three, 1_500)
     audit = range(0, 1_500, 5)
     wrong = np.flatnonzero(shown.probabilities.argmax(axis=1) != shown.labels)
@@ -175,7 +164,6 @@ def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) ->
     assert found.audit
     assert found.labels == 300
     assert found.status is EstimateStatus.AGREES
-    assert found.corrected is not None
     truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
     assert abs(found.corrected.accuracy.value - truth) < 0.03
 
@@ -187,8 +175,6 @@ def test_late_labels_correct_the_days_that_have_none(three: MonitoredModel) -> N
     before.label(range(1_000), days_ago=30)
     today.serve()
     found = today.found("days:1")
-    assert found.from_confidence is not None
-    assert found.corrected is not None
     assert found.from_confidence.answers == found.corrected.answers == 800
     assert found.corrected.labels == 1_000
     assert found.labels == 0
@@ -204,7 +190,6 @@ def test_answers_without_all_probabilities_are_left_out(three: MonitoredModel) -
     three.serve(*bare)
     for window in ("all", "days:1"):
         estimate = shown.found(window).from_confidence
-        assert estimate is not None
         assert estimate.answers == 100
     three.ledger.close()
 

@@ -33,9 +33,7 @@ def await_empty(monitored: MonitoredModel) -> None:
 def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
     ledger_url: str, tmp_path: Path, clock: Clock
 ) -> None:
-    """Spooled under another ledger's number, with one answer whose commit succeeded although nobody
-    heard of it.
-    """
+    """Spooled under another ledger's number; one answer was committed unheard."""
     with MonitoredModel(ledger_url, clock) as monitored:
         monitored.serve(make_row(1, request_id="scan-1"))
         assert monitored.label(FeedbackItem("pneumonia", None, "pneumonia", "scan-2")) == [

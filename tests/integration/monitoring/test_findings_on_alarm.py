@@ -1,6 +1,4 @@
-"""What a process does by itself about the alarms of a model with findings: about each finding, and
-it says about which.
-"""
+"""What a process does about alarms of a model with findings: about each, named."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -111,7 +109,7 @@ def test_each_finding_in_alarm_gets_its_turn(
     acting.look()
     assert outcomes(chest) == sorted(2 * both)
     logged = [
-        each.fields["finding"]  # type: ignore[attr-defined]
+        each.fields["finding"]
         for each in caplog.records
         if each.message == "recalibration on a drift alarm"
     ]
@@ -184,7 +182,7 @@ def test_a_later_alarm_keeps_the_remedy_that_waits(
             ["Edema"],
             ["Edema", "Mass"],
         ]
-        assert store.read("chest", 3).card.findings[0] == store.read("chest", 4).card.findings[0]  # type: ignore[index]
+        assert store.read("chest", 3).card.findings[0] == store.read("chest", 4).card.findings[0]
         by_hand = functools.partial(recalibrate, chest.ledger, store, "chest", publish=False)
         assert by_hand(finding="Mass").continues == 4
         write_retirement(store.storage, "chest", 4, retired=True)
@@ -234,7 +232,7 @@ def test_a_kill_during_the_second_fit_uses_up_the_attempt_of_both(
     def kill(*args: object, **named: Any) -> Any:
         if named["finding"] == "Mass":
             raise Killed
-        return recalibrate(*args, **named)  # type: ignore[arg-type]
+        return recalibrate(*args, **named)
 
     acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
     with monkeypatch.context() as patch:

@@ -1,9 +1,6 @@
-"""Brightness of the inputs: exact day sums, what is left after an erasure, and early warnings
-against the card.
-"""
+"""Brightness of inputs: day sums, what an erasure leaves, early warnings by the card."""
 
 import math
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -28,12 +25,7 @@ CARD = make_card().model_copy(update={"input_reference": REFERENCE})
 def serve(
     monitored: MonitoredModel, measured: np.ndarray, *rows: PredictionRow, day: int = TODAY
 ) -> None:
-    heard: SimpleQueue[BaseException | None] = SimpleQueue()
-    monitored.recorder.record(
-        rows, heard.put, inputs=input_sums(monitored.watched_version_id, day, measured)
-    )
-    if (error := heard.get()) is not None:
-        raise error
+    monitored.serve(*rows, inputs=input_sums(monitored.watched_version_id, day, measured))
 
 
 def inputs(monitored: MonitoredModel, since_day: int | None = None) -> Inputs:

@@ -1,6 +1,4 @@
-"""kill -9 while answers and labels are written: what was acknowledged is there, and all that is
-derived agrees.
-"""
+"""kill -9 while answers and labels are written: the acknowledged is there, all agrees."""
 
 import os
 import signal
@@ -49,9 +47,7 @@ for batch in range(100_000):
 
 
 def write_until_killed(path: Path, start: int, lines: int) -> list[list[str]]:
-    """What the writer acknowledged, at least `lines` lines, until it was killed in the middle of
-    things.
-    """
+    """The writer's acknowledgments, at least `lines`, until it was killed."""
     command = [sys.executable, "-c", WRITER, str(path), str(start)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -114,9 +114,7 @@ def test_another_reader_is_a_second_reading_and_no_reader_corrects(
 
 
 def said(seed: int) -> list[FeedbackItem]:
-    """Labels of 60 answers in a random order, with corrections, sources and readers; nobody
-    repeats what they said of an answer last.
-    """
+    """Labels of 60 answers in any order, with corrections; nobody repeats their last word."""
     rng = np.random.default_rng(seed)
     sources, readers = (None, "report", "biopsy"), (None, None, "A", "B")
     items, last = [], {}

@@ -36,7 +36,6 @@ def test_only_days_on_which_both_have_labels_count(tmp_path: Path, clock: Clock)
         assert found is None
         fill(monitored, second, 2_000, 5, wrong=10)
         found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
-    assert found is not None
     assert (found.days, found.n_first, found.n_second, found.audit) == (1, 100, 100, False)
     assert found.accuracy.estimate == pytest.approx(0.1)
     assert found.accuracy.lower < 0.1 < found.accuracy.upper

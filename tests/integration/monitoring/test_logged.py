@@ -1,6 +1,4 @@
-"""Logged predictions: declared, logged once however often they are sent, watched like Candor's
-own.
-"""
+"""Logged predictions: declared, logged once, and watched like Candor's own."""
 
 import asyncio
 import csv
@@ -109,7 +107,7 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
         "unchanged",
     ]
     assert answers[2]["prediction_id"] == mine
-    monitored.ledger.clock.now_ns += 5 * DAY_NS  # type: ignore[attr-defined]
+    monitored.ledger.clock.now_ns += 5 * DAY_NS
     again = [said(1, label="mild"), said(2), said(3, prediction_id=mine)]
     answers = (await client.post("/predictions-log", json=again)).json()
     assert [answer["status"] for answer in answers] == ["unchanged"] * 3

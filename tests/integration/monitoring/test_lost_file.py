@@ -1,6 +1,4 @@
-"""A SQLite ledger whose files are deleted or replaced while it is in use: nothing is accepted that
-would be lost.
-"""
+"""A SQLite ledger whose files are deleted or replaced in use: nothing is lost silently."""
 
 import shutil
 from collections.abc import Callable

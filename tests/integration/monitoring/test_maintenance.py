@@ -35,9 +35,7 @@ COUNTING = "WHERE served <> 0 OR n <> 0"  # a correction may leave a row that co
 
 
 def fill(monitored: MonitoredModel, days: int = 5, *, per_day: int = 8) -> None:
-    """Answers of some days, oldest first, most labeled, some corrected, some tagged, some
-    audited.
-    """
+    """Answers of some days, oldest first: most labeled, some corrected, tagged, audited."""
     for day in range(days):
         at_ns = NOW_NS - (days - 1 - day) * DAY_NS
         numbers = range(day * per_day, (day + 1) * per_day)
@@ -126,7 +124,6 @@ def test_a_wrong_detector_is_found_and_replayed(full: MonitoredModel) -> None:
     right = full.detectors()[1]
     with full.ledger.write() as connection:
         watched = watch.load(connection, full.watched_version_id)
-        assert watched is not None
         watched.detector.update(0.9, False, 1)
         watched.save(connection)
     assert check(full.ledger).differing == {"monitor_state": 1}

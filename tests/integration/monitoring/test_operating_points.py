@@ -83,7 +83,7 @@ def points(monitored: MonitoredModel, **which: str) -> OperatingPoints:
 
 
 def report(monitored: MonitoredModel, **which: str) -> Report:
-    return calibration_report(monitored.ledger, monitored.card.name, **which)  # type: ignore[arg-type]
+    return calibration_report(monitored.ledger, monitored.card.name, **which)
 
 
 def gauges(monitored: MonitoredModel, name: str, **labels: str) -> float | None:
@@ -128,7 +128,6 @@ def test_a_site_that_misses_the_ill_is_named_everywhere(
         (SPECIFICITY, "normal", ("B",)),
         (PPV, "normal", ("B",)),
     }
-    assert lower[0].promise is not None
     assert lower[0].rate.upper < lower[0].promise.lower
     assert StateReason.OPERATING_POINT in found.diagnosis.reasons
     assert any("site B" in each for each in words_of(found.diagnosis).summary)

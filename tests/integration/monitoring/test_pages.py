@@ -60,9 +60,7 @@ def found(monitored: MonitoredModel) -> PageData:
 
 @pytest.fixture
 def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
-    """Two versions; the first drifted on one device, and its alarm was acknowledged and came
-    again.
-    """
+    """Two versions; the first drifted, was acknowledged, and drifted again."""
     with MonitoredModel(
         tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)
     ) as monitored:

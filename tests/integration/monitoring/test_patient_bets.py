@@ -63,7 +63,6 @@ def assert_same_state(monitored: MonitoredModel, name: str = "") -> None:
 def evidence(monitored: MonitoredModel) -> tuple[int, float]:
     with monitored.ledger.read() as connection:
         watched = watch.load(connection, monitored.watched_version_id)
-    assert watched is not None
     return watched.detector.labels, watched.detector.log_evalue
 
 
@@ -93,7 +92,6 @@ def test_images_labeled_together_share_a_bet_and_later_ones_have_none(
     with monitored.ledger.read() as connection:
         course = CourseReader().read(connection, monitored.watched_version_id)
     assert not check(monitored.ledger).differences
-    assert course is not None
     assert len(course) == 4
     assert course.log_evalue[-1] == pytest.approx(evidence(monitored)[1], abs=1e-12)
 
@@ -123,7 +121,7 @@ def test_a_label_names_the_patient_of_an_answer_that_has_none(monitored: Monitor
 
 def test_a_patient_bets_again_after_half_a_year(monitored: MonitoredModel) -> None:
     later_ns = NOW_NS + APART_NS + 1
-    monitored.ledger.clock.now_ns = later_ns  # type: ignore[attr-defined]
+    monitored.ledger.clock.now_ns = later_ns
     serve(monitored, [0], "MRN-1")
     serve(monitored, [1], "MRN-1", at_ns=later_ns - 2)
     serve(monitored, [2], "MRN-1", at_ns=later_ns)
@@ -150,7 +148,6 @@ def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> No
         bets = set(connection.scalars(select(patient_bet.c.bet)))
     assert alarm.feedback_id in bets
     assert alarm.detail["since"]["from_first"] is True
-    assert watched is not None
     assert watched.detector.active
     assert watched.detector.alarm_label is not None
     assert watched.detector.alarm_label <= watched.detector.labels == 20
@@ -167,7 +164,6 @@ def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> 
     names = ["pneumonia" if number // 4 % 10 else "normal" for number in range(300)]
     monitored.label(*map(label, range(300), names))
     found = calibration_report(monitored.ledger, monitored.card.name).diagnosis.suspected_patients
-    assert found is not None
     assert (found.by, found.answers, found.images) == ("request_ids", 300, 4.0)
     assert found.design_effect > 2
 
@@ -188,10 +184,10 @@ def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
     forget(monitored.ledger, request_id="0")
     assert hashes() == 3
     assert_same_state(monitored)
-    monitored.ledger.clock.now_ns += 90 * 86_400_000_000_000  # type: ignore[attr-defined]
+    monitored.ledger.clock.now_ns += 90 * 86_400_000_000_000
     prune(monitored.ledger, older_than_s=30 * 86_400)
     assert hashes() == 3
-    monitored.ledger.clock.now_ns += APART_NS  # type: ignore[attr-defined]
+    monitored.ledger.clock.now_ns += APART_NS
     prune(monitored.ledger, older_than_s=30 * 86_400)
     assert hashes() == 0
     assert_same_state(monitored)

@@ -1,6 +1,4 @@
-"""Pictures of answers, on both databases: kept with their answers, for a time, up to a size, and
-erased with them.
-"""
+"""Pictures of answers: kept for a time, up to a size, and erased with their answers."""
 
 import io
 

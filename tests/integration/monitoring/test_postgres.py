@@ -1,6 +1,4 @@
-"""A ledger in PostgreSQL: several writers at once, a restart under way, a password that nobody
-sees.
-"""
+"""A ledger in PostgreSQL: several writers, a restart, a password that nobody sees."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,9 +35,7 @@ def by_request(number: int) -> FeedbackItem:
 @pytest.mark.nightly
 @pytest.mark.parametrize("named_by", ["prediction id", "request id"])
 def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None:
-    """Every label is sent by two replicas; the second by request id may come before the answer
-    itself.
-    """
+    """Two replicas send every label; one by request id may come before its answer."""
     name = by_request if named_by == "request id" else label
     desks = [MonitoredModel(url, Clock()) for _ in range(WRITERS)]
 

@@ -1,6 +1,4 @@
-"""Any interleaving of answers, labels, corrections, repeats, acknowledgments and restarts ends
-where a recount does.
-"""
+"""Any interleaving of answers, labels, acknowledgments and restarts ends as a recount."""
 
 import tempfile
 from dataclasses import dataclass, field

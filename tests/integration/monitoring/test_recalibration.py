@@ -50,9 +50,7 @@ def serve(
     audit: float | None = None,
     patients: Sequence[int] | None = None,
 ) -> list[PredictionRow]:
-    """Serve answers (N, K) and label those that are `labeled`, by default all, with their true
-    class (N,).
-    """
+    """Serve answers (N, K); label those that are `labeled`, or all, with `truth` (N,)."""
     rows = [row_of(first + number, p, audit=audit) for number, p in enumerate(probabilities)]
     if patients is not None:
         hashed = [monitored.recorder.patients.hash(str(who)) for who in patients]
@@ -73,9 +71,7 @@ def fresh(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel
 
 @pytest.fixture
 def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """1,500 labeled answers of version 1, whose logits would have been honest at twice its
-    temperature.
-    """
+    """1,500 labeled answers of version 1, honest at twice its temperature."""
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 3.0, (N, 3))
     truth = draw(rng, softmax(honest))
@@ -183,9 +179,7 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
 def test_a_temperature_that_makes_a_class_worse_is_refused(
     fresh: MonitoredModel, store: Store
 ) -> None:
-    """As on the demo's shifted images: "benign" is underconfident, "malignant" overconfident, on
-    average over.
-    """
+    """ "benign" is underconfident, "malignant" overconfident; so is the average."""
     rng = np.random.default_rng(12)
     said = np.repeat([0, 1, 2], (600, 1200, 400))
     confidence = np.array([0.75, 0.95, 0.9])[said] + rng.uniform(-0.02, 0.02, 2200)
@@ -227,9 +221,7 @@ def test_vector_scaling_goes_into_the_graph_and_only_once(
 def test_the_next_card_says_where_its_calibrator_comes_from(
     store: Store, tmp_path: Path, method: str, expected: str
 ) -> None:
-    """Labels replace a temperature of perturbed images; the vector of an exported model stays in
-    the graph.
-    """
+    """Labels replace a temperature of perturbed images; an exported vector stays."""
     calibration = store.read("tiny", 1).card.calibration.model_copy(update={"method": method})
     card = republished(store, calibration=calibration)
     rng = np.random.default_rng(2)
@@ -267,9 +259,7 @@ def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(
 
 
 def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store) -> None:
-    """Complaints about wrong answers ask for a large temperature; the audit says that nothing is
-    wrong.
-    """
+    """Complaints ask for a large temperature; the audit says that nothing is wrong."""
     rng = np.random.default_rng(6)
     probabilities = softmax(rng.normal(0, 2, (4000, 3)))
     truth = draw(rng, probabilities)
@@ -290,9 +280,7 @@ def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store
 def test_labels_that_may_be_chosen_by_outcome_are_not_published(
     fresh: MonitoredModel, store: Store
 ) -> None:
-    """Half the answers have a label, evenly by confidence and class: nothing shows whether
-    complaints chose them.
-    """
+    """Half the answers have a label, evenly: nothing shows whether complaints chose them."""
     rng = np.random.default_rng(8)
     probabilities = softmax(rng.normal(0, 3, (1200, 3)))
     truth = draw(rng, softmax(np.log(probabilities) / TOO_SURE))
@@ -309,9 +297,7 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(
 def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
     fresh: MonitoredModel, store: Store
 ) -> None:
-    """A perfect model; six in ten of its wrong answers stay without a label, less than a fifth of
-    the audit.
-    """
+    """A perfect model; six in ten of its wrong answers have no label."""
     rng = np.random.default_rng(9)
     probabilities = softmax(rng.normal(0, 2, (1200, 3)))
     truth = draw(rng, probabilities)
@@ -343,8 +329,6 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped_with_a_word(
 ) -> None:
     old, done = served.card.referral, recalibrate(served.ledger, store, "tiny")
     new = done.card.referral
-    assert old is not None
-    assert new is not None
     assert (new.promised_accuracy, new.delta) == (old.promised_accuracy, old.delta)
     assert done.dropped == ()
     strict = Referral(threshold=0.9, promised_accuracy=0.999, delta=0.05, coverage=0.5)
@@ -366,7 +350,6 @@ def test_prediction_sets_hold_their_promise_on_answers_of_the_same_kind(
     logits = rng.normal(0, 3, (N, 3))
     truth = draw(rng, softmax(logits))
     done = recalibrated(store, tmp_path, promised, softmax(TOO_SURE * logits), truth)
-    assert done.card.conformal is not None
     assert done.card.conformal.alpha == 0.2
     assert done.card.input_reference == inputs  # the images are no others
     more = rng.normal(0, 3, (20_000, 3))
@@ -463,11 +446,7 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
     ],
 )
 def test_too_few_labels_are_refused(
-    served: MonitoredModel,
-    store: Store,
-    answer_filter: AnswerFilter,
-    min_labels: int,
-    message: str,
+    served: MonitoredModel, store: Store, answer_filter: AnswerFilter, min_labels: int, message: str
 ) -> None:
     with pytest.raises(RecalibrationRefused, match=message):
         recalibrate(
@@ -491,9 +470,7 @@ def test_a_version_that_never_served_is_refused(served: MonitoredModel, store: S
 
 
 def served_in(store: Store, folder: Path, precision: str) -> MonitoredModel:
-    """A ledger in which one precision of a version that has several was right less often than it
-    said.
-    """
+    """A ledger in which one of several precisions was overconfident."""
     store.publish("tiny", lambda path, version: write_variants(path, version))
     card = store.read("tiny", 2).card.of_variant(precision)
     monitored = MonitoredModel(folder / "variant.db", Clock(), card=card)

@@ -1,6 +1,4 @@
-"""What a process does by itself about a drift alarm: within its limits, once, by one process, and
-in plain words.
-"""
+"""What a process does about a drift alarm: within limits, once, in plain words."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +35,7 @@ def store(tiny_store: Store) -> Store:
 
 @pytest.fixture
 def drifted(ledger_url: str, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """Version 2 in alarm: its logits would be honest at 1.6 times its temperature. All answers have
-    labels.
-    """
+    """Version 2 in alarm, honest at 1.6 times its temperature. All answers have labels."""
     with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
         answer(monitored, 900, sharp=1.6)
         assert monitored.metric("calibration_drift_active") == 1
@@ -83,7 +79,7 @@ def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
     (told,) = [
         record for record in caplog.records if record.message == "recalibration on a drift alarm"
     ]
-    assert told.fields["outcome"] == "proposed"  # type: ignore[attr-defined]
+    assert told.fields["outcome"] == "proposed"
 
 
 def test_it_proposes_what_the_command_proposes(drifted: MonitoredModel, store: Store) -> None:

@@ -34,11 +34,7 @@ def store(tiny_store: Store) -> Store:
 
 
 def serve(
-    monitored: MonitoredModel,
-    *,
-    count: int = N,
-    wrong: tuple[str, ...] = WRONG,
-    seed: int = 0,
+    monitored: MonitoredModel, *, count: int = N, wrong: tuple[str, ...] = WRONG, seed: int = 0
 ) -> None:
     """Serve and label answers: the sites `wrong` are about 76 % confident and 34 % right, the
     others calibrated. Device X is at site B alone, Y everywhere else. Tags choose the calibrator.
@@ -184,7 +180,6 @@ def test_promises_of_the_subgroup_are_its_own_or_dropped_with_a_word(
         done = recalibrate(monitored.ledger, store, "tiny", version=2, answer_filter=only())
     (entry,) = done.card.calibration.subgroups or ()
     assert entry.referral is None  # nothing promises 90 % where a third are right
-    assert entry.conformal is not None
     assert entry.conformal.coverage_reference >= 0.9
     assert entry.conformal.threshold != sets.threshold
     (sentence,) = done.dropped

@@ -90,9 +90,7 @@ def test_a_label_waits_for_its_answer(monitored: MonitoredModel) -> None:
 def test_the_counters_follow_the_squared_error_through_corrections(
     monitored: MonitoredModel,
 ) -> None:
-    """Q of all labels as they stand = the first labels' Q + (n - 2S) made correct - (n - 2S) made
-    incorrect.
-    """
+    """Q as labels stand = Q of first labels + (n - 2S) to correct - (n - 2S) to incorrect."""
     confidence = [0.8, 0.75, 0.76, 0.79]
     monitored.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
     monitored.label(

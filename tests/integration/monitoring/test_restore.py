@@ -1,6 +1,4 @@
-"""What `candor ledger restore` finds beside a ledger does not get into the ledger that it
-restores.
-"""
+"""What lies beside a ledger does not get into it by `candor ledger restore`."""
 
 import contextlib
 import shutil

@@ -167,7 +167,7 @@ async def test_bad_questions_get_their_own_refusal(client: httpx.AsyncClient) ->
 async def test_without_a_version_the_report_is_about_production(
     client: httpx.AsyncClient, monitored: MonitoredModel
 ) -> None:
-    monitored.ledger.clock.now_ns += 1  # type: ignore[attr-defined]
+    monitored.ledger.clock.now_ns += 1
     monitored.recorder.register(make_card(version=2))  # loaded, not promoted
     assert (await client.get("/models/pneumonia/report")).json()["version"] == 1
     assert (await client.get("/models/pneumonia/report?version=2")).json()["version"] == 2

@@ -1,6 +1,4 @@
-"""The rules and examples as promtool and amtool see them. tests/contract/test_rules.py checks what
-needs neither.
-"""
+"""Rules and examples as promtool and amtool see them; see tests/contract/test_rules.py."""
 
 import shutil
 import subprocess
@@ -66,9 +64,7 @@ def test_only_a_server_has_what_tells_servers_from_monitors_and_torchserve(tmp_p
 def test_only_a_process_that_reads_the_ledger_has_what_the_alert_asks_for(
     where: Literal["inside", "apart"], reads: bool, tmp_path: Path
 ) -> None:
-    """CandorLedgerUnreadable asks of processes with `candor_monitor_leader` for the ledger's
-    gauges.
-    """
+    """CandorLedgerUnreadable asks for gauges where `candor_monitor_leader` is."""
     registry = CollectorRegistry()
     settings = Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}", monitor=where)
     with open_monitor(settings, registry, production=lambda _: None):

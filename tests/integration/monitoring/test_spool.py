@@ -1,6 +1,4 @@
-"""Answers while the ledger is away: a disk that is full, a PostgreSQL that is stopped, and kill -9
-meanwhile.
-"""
+"""Answers while the ledger is away (full disk, stopped PostgreSQL), and kill -9 meanwhile."""
 
 import contextlib
 import os
@@ -164,8 +162,6 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path, after: str) -> None:
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             with contextlib.closing(
                 sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)

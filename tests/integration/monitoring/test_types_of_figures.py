@@ -1,6 +1,4 @@
-"""Figures of a page are ints and floats, whichever database the ledger is: PostgreSQL sums integers
-to decimals.
-"""
+"""Figures of a page are ints and floats on both databases."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

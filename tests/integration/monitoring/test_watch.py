@@ -157,9 +157,7 @@ def test_a_calibration_without_a_watch_gets_one_with_its_first_label(
 
 
 def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clock: Clock) -> None:
-    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right; nothing else tells
-    them apart.
-    """
+    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right."""
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         for number in range(200):
             clock.now_ns += SECOND_NS
@@ -173,7 +171,6 @@ def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clo
             raised = events.latest(
                 events.read(connection, monitored.watched_version_id), events.ALARM
             )
-        assert raised is not None
         detail = raised.detail
         assert (detail["stream"], detail["index"], detail["name"]) == ("class", 1, "pneumonia")
         assert (detail["direction"], detail["labels"]) == ("over", raised.feedback_id)

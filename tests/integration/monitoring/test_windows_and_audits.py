@@ -52,7 +52,6 @@ def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:
         *(label(i, CLASSES[i % 2 if i >= 60 or i % 4 == 0 else 1 - i % 2]) for i in range(200))
     )
     slices = calibration_report(monitored.ledger, "pneumonia").slices
-    assert slices is not None
     assert slices.known[0].name == "tag:site=A"
     assert slices.known[0].signed_gap == pytest.approx(0.5)
     assert {each.name for each in slices.known} == {
@@ -64,9 +63,7 @@ def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:
 
 
 def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: MonitoredModel) -> None:
-    """Day one: 2 of 4 drawn, both right; day two: 2 of 40 drawn, both wrong; so 4 right stand
-    against 40 wrong.
-    """
+    """Day one: 2 of 4 drawn, right; day two: 2 of 40, wrong; so 4 right against 40 wrong."""
     confidence = 0.75
     for day, (served, right) in enumerate(((4, True), (40, False))):
         at_ns = NOW_NS + day * DAY_NS
@@ -81,8 +78,6 @@ def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: Monitored
         later_sums = read_audit(
             connection, monitored.watched_version_id, since_day=NOW_NS // DAY_NS + 1
         )
-    assert sums is not None
-    assert later_sums is not None
     assert (sums.labeled, later_sums.labeled) == (4, 2)
     assert metrics.signed_gap(sums.as_bins()) == pytest.approx(0.75 - 4 / 44, abs=0.2)
     assert metrics.signed_gap(later_sums.as_bins()) == pytest.approx(0.75)

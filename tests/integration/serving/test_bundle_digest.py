@@ -1,6 +1,4 @@
-"""A server and a bundle whose bytes differ from the digest in the ledger, in the alias, or in the
-canary's record.
-"""
+"""A bundle whose bytes differ from the digest in ledger, alias or canary's record."""
 
 import asyncio
 from pathlib import Path
@@ -36,8 +34,7 @@ async def test_the_ledger_holds_the_digest_of_what_answered(
 
 
 async def test_a_bundle_replaced_between_two_starts_is_refused(
-    tiny_store: Store,
-    tmp_path: Path,
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
@@ -51,8 +48,7 @@ async def test_a_bundle_replaced_between_two_starts_is_refused(
 
 
 async def test_a_bundle_replaced_while_it_serves_changes_nothing(
-    tiny_store: Store,
-    tmp_path: Path,
+    tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path) as server:
         before = (await server.predict(png())).json()["probabilities"]
@@ -69,6 +65,5 @@ async def test_a_canary_that_was_replaced_is_aborted(tiny_store: Store, tmp_path
     build_bundle(tiny_store.folder("tiny", 2), 2, seed=9)
     async with running(tiny_store, tmp_path):
         canary = read_canary(tiny_store, "tiny")
-    assert canary is not None
     assert canary.ended == "aborted"
     assert "the canary was started with sha256:" in str(canary.reason)

@@ -1,9 +1,6 @@
-"""Canaries on a real service: who is answered by which version, and the abort that nobody has to
-ask for.
-"""
+"""Canaries on a real service: who answers whom, and the abort by itself."""
 
 import asyncio
-import base64
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from serving.inference.batcher import PendingRequest
 from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import candor_here
 from tests.builders.services import Running, running, until
+from tests.builders.tensors import bytes_tensor
 
 pytestmark = pytest.mark.anyio
 WANTED, UNWANTED = {"X-Candor-Canary": "true"}, {"X-Candor-Canary": "false"}
@@ -64,7 +62,6 @@ class Trial:
     def scalars(self, query: Any) -> list[Any]:
         """What the ledger answers."""
         recorder = self.server.service.recorder
-        assert recorder is not None
         with recorder._ledger.read() as connection:
             return list(connection.scalars(query))
 
@@ -86,10 +83,7 @@ class Trial:
 
 
 @pytest.fixture
-async def trial(
-    tiny_store: Store,
-    tmp_path: Path,
-) -> AsyncIterator[Trial]:
+async def trial(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Trial]:
     for seed in (2, 3):
         tiny_store.publish("tiny", partial(build_bundle, name="tiny", seed=seed))
     async with running(tiny_store, tmp_path) as server:
@@ -109,12 +103,9 @@ async def test_by_header_only_those_who_ask_get_it(trial: Trial) -> None:
     await trial.start(mode="header")
     assert await trial.versions() == {1}
     assert await trial.versions(WANTED) == {2}
-    data = [base64.b64encode(trial.image).decode()]
-    inputs = [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]
     for wish, version in ((WANTED, "2"), (UNWANTED, "1")):
-        asked = trial.server.client.post(
-            "/v2/models/tiny/infer", json={"inputs": inputs}, headers=wish
-        )
+        body = {"inputs": [bytes_tensor(trial.image)]}
+        asked = trial.server.client.post("/v2/models/tiny/infer", json=body, headers=wish)
         assert (await asked).json()["model_version"] == version
 
 
@@ -176,7 +167,6 @@ async def test_a_canary_that_fails_more_than_production_is_aborted(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await trial.start(mode="header")
-    assert trial.loaded is not None
     monkeypatch.setattr(trial.loaded.served._predictor, "infer", lambda images, **_: images / 0)
     for count in range(1, 6):
         [answer] = await trial.answers(1, WANTED)
@@ -228,7 +218,6 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await trial.start(mode="shadow")
-    assert trial.loaded is not None
     shadow = trial.loaded.served
     monkeypatch.setattr(shadow._predictor, "infer", lambda images, **_: images / 0)
     assert await trial.versions(count=4) == {1}
@@ -241,11 +230,8 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
 
 
 async def test_a_shadow_that_retires_right_after_an_answer_still_ends(trial: Trial) -> None:
-    """Its thread ended with the version, and the image that it was given just before waited
-    forever.
-    """
+    """Its thread ended with the version, and its last image waited forever."""
     await trial.start(mode="shadow")
-    assert trial.loaded is not None
     shadow, runner = trial.loaded.served, trial.server.service.pipeline._shadow
     done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     image = np.zeros((3, 32, 32), np.uint8)

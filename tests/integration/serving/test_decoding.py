@@ -1,6 +1,4 @@
-"""Images decoded in processes of their own: the same pixels, limits that hold, and processes that
-come and go.
-"""
+"""Images decoded in processes: the same pixels, limits that hold, processes that end."""
 
 import asyncio
 import gc
@@ -292,7 +290,6 @@ async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch)
         images = [jpeg(size=(1500, 1500)) for _ in range(6)]
         await asyncio.gather(*(pool.decode(image, SPEC) for image in images))
         assert pool.count == 2
-        assert pool._retiring is not None
         pool._retiring.cancel()
         monkeypatch.setattr(decoder_module, "IDLE_S", 0.1)
         pool._retire()
@@ -325,8 +322,7 @@ async def test_a_start_that_is_given_up_leaves_no_process(monkeypatch: pytest.Mo
 
 
 async def test_a_machine_that_starts_no_process_says_so(
-    pool: Decoder,
-    monkeypatch: pytest.MonkeyPatch,
+    pool: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.decoding.process.sys.executable", "/nowhere/python")
     with pytest.raises(DecoderUnavailable, match="No such file"):

@@ -1,6 +1,4 @@
-"""DICOM bodies over HTTP: answered as the predictor answers them, or refused at the right status,
-never a 500.
-"""
+"""DICOM bodies over HTTP: the predictor's answers, or the right refusal, never a 500."""
 
 import subprocess
 import sys
@@ -49,9 +47,7 @@ async def test_what_cannot_be_read_is_refused(tiny_store: Store, tmp_path: Path)
 
 
 def test_a_server_starts_without_pydicom() -> None:
-    """It takes a third of a second to import, which only a server that meets DICOM should pay,
-    once.
-    """
+    """Its import takes 0.3 s, which only a server that meets DICOM should pay."""
     program = (
         "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in "
         "sys.modules)"

@@ -54,9 +54,7 @@ def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_thread_that_parses_gives_the_interpreter_back_soon_while_the_loop_runs() -> None:
-    """With Python's 5 ms, a small image once waited 0.2 s beside a table of hostile rows (see the
-    siege).
-    """
+    """With Python's 5 ms, a small image waited 0.2 s beside hostile rows (see the siege)."""
     before_s = sys.getswitchinterval()
 
     async def interval_s() -> float:

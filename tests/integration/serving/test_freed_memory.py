@@ -18,9 +18,7 @@ from tests.builders.processes import PATIENCE_S
 
 
 def scattered(size_bytes: int) -> None:
-    """Allocate and free many blocks below the size at which the C library takes a mapping for
-    each.
-    """
+    """Allocate and free many blocks that are too small for a mapping each."""
     library = ctypes.CDLL(None)
     library.malloc.restype = ctypes.c_void_p
     library.free.argtypes = [ctypes.c_void_p]

@@ -20,6 +20,7 @@ from tests.builders.dicoms import dicom_stack
 from tests.builders.processes import PATIENCE_S
 from tests.builders.scoped import build_scoped
 from tests.builders.services import running
+from tests.builders.tensors import infer_request
 
 pytestmark = pytest.mark.anyio
 B = subgroup(("B",), temperature=3.0)
@@ -28,9 +29,7 @@ PREDICT, READ = "p" * 32, "r" * 32
 
 @pytest.fixture
 async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
-    """A client of a server with tokens; `stub.counted` says how many calls were refused for a
-    reason.
-    """
+    """A client of a server with tokens; `stub.counted`: calls refused for a reason."""
     options = {"ledger": "off", "grpc_port": 0, "tokens": f"{PREDICT} predict; {READ} read"}
     async with running(tiny_store, tmp_path, **options) as started:
         server = started.service
@@ -123,9 +122,7 @@ async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: 
     # 20 s an image from now on
     stub.queue.delivered(1, arrived_s=0.0, now_s=stub.queue._last_s + 100)
     stub.queue.waiting = 1
-    asked = protocol.ModelInferRequest(model_name="tiny")
-    tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(png())
+    asked = infer_request(png())
     assert (
         await refused(stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10))
         is StatusCode.RESOURCE_EXHAUSTED
@@ -142,11 +139,9 @@ async def test_an_unknown_model_is_not_found(stub: Any) -> None:
 
 async def test_a_parameter_chooses_frames(stub: Any) -> None:
     data = dicom_stack(np.random.default_rng(5).integers(0, 4096, (4, 20, 20)).astype(np.uint16))
-    tensor = protocol.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(data)
 
     async def infer(**choice: Any) -> Any:
-        request = protocol.ModelInferRequest(model_name="tiny", inputs=[tensor])
+        request = infer_request(data)
         request.parameters["frame"].CopyFrom(protocol.InferParameter(**choice))
         return await stub.ModelInfer(request, metadata=bearer(PREDICT))
 
@@ -169,9 +164,7 @@ async def test_tags_choose_the_calibrator_of_a_subgroup(stub: Any, tiny_store: S
     )
     tiny_store.promote("tiny", number)
     await asyncio.to_thread(stub.scan)
-    asked = protocol.ModelInferRequest(model_name="tiny")
-    tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
-    tensor.contents.bytes_contents.append(png())
+    asked = infer_request(png())
     confidence = {}
     for site in ("A", "B"):
         tags = (("x-candor-tags", f"site={site}"),)

@@ -1,6 +1,4 @@
-"""Addresses of pages with what nobody meant: each gets a page that says what was wrong, none gets
-another page.
-"""
+"""Addresses that nobody meant: each gets a page that says what was wrong."""
 
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -67,9 +65,7 @@ def quoted(text: str) -> str:
 
 
 def require_refusal(answer: httpx.Response, *, says: str = "") -> None:
-    """Hold an answer to what a person needs: a page with a status of the 400s, a sentence, and no
-    markup of others.
-    """
+    """An answer must be a page with a 4xx, a sentence, and no markup of others."""
     where = str(answer.request.url)[:200]
     assert 400 <= answer.status_code < 500, (answer.status_code, where)
     assert answer.headers["content-type"].startswith("text/html"), where

@@ -113,9 +113,7 @@ def test_a_small_model_infers_a_batch_in_parts_that_fit_the_cache(
 def test_an_accelerator_is_warmed_up_with_the_largest_batch(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stands in for a GPU, which this machine may not have: only which batches are run is looked
-    at.
-    """
+    """Stands in for a GPU: only which batches are run is looked at."""
     predictor = Predictor(bundle)
     run: list[int] = []
     monkeypatch.setattr(predictor, "predict", lambda images: run.append(len(images)))
@@ -151,7 +149,7 @@ def test_the_best_provider_that_is_offered_is_tried_first(
     monkeypatch: pytest.MonkeyPatch, device: str, offered: list[str], chosen: list[str]
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: offered)
-    assert choose_providers(device) == chosen  # type: ignore[arg-type]
+    assert choose_providers(device) == chosen
 
 
 def test_a_fallback_is_told(

@@ -167,7 +167,7 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
     server: Running, tiny_store: Store
 ) -> None:
     await labeled(server)
-    with server.service.recorder._ledger.write() as connection:  # type: ignore[union-attr]
+    with server.service.recorder._ledger.write() as connection:
         connection.exec_driver_sql(
             "INSERT INTO prediction SELECT randomblob(16), watched_version_id, request_id, "
             "predicted, confidence, probabilities, served_at_ns, tags, audit, patient, "

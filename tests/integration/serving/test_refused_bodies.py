@@ -38,9 +38,7 @@ TIMES = 4
 
 
 async def status_of(app: ASGIApp, body: HostileBody, data: bytes) -> int:
-    """The status of the answer to a body, of which this keeps nothing: a client has cycles of its
-    own.
-    """
+    """The status of the answer to a body, of which nothing is kept here."""
     parts, statuses = [bytes(bytearray(data))], []
     headers = [
         (name.lower().encode(), value.encode()) for name, value in body.headers(data).items()

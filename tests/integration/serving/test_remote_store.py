@@ -1,6 +1,4 @@
-"""A server whose store is on S3: it follows the alias, refuses what was changed, and starts while
-S3 is away.
-"""
+"""A server with a store on S3: follows, refuses what changed, starts while S3 is away."""
 
 import asyncio
 from functools import partial
@@ -17,10 +15,7 @@ from tests.builders.services import running
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_server_on_s3(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_server_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with object_store() as s3:
         for name, value in s3.variables.items():
             monkeypatch.setenv(name, value)

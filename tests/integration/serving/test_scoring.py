@@ -1,6 +1,4 @@
-"""A folder scored into parts: every image exactly once, also after kills, and refused where that
-cannot be kept.
-"""
+"""A folder scored into parts: every image once, also after kills, or a refusal."""
 
 import json
 import os

@@ -18,10 +18,7 @@ REFERENCE = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=
 
 
 @pytest.mark.parametrize("trained_on", [0, 10])
-async def test_the_report_says_their_share(
-    tmp_path: Path,
-    trained_on: int,
-) -> None:
+async def test_the_report_says_their_share(tmp_path: Path, trained_on: int) -> None:
     bundle = build_bundle(tmp_path / "bundle", name="tiny")
     card = bundle.card.model_copy(update={"input_reference": REFERENCE, "files": {}})
     images = [png(seed) for seed in range(30)]

@@ -37,9 +37,7 @@ async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def act(server: Running, headers: dict[str, str] = ADMIN, **form: str) -> Any:
-    """Send a form of the page, with the version in production that the page shows now if `form`
-    names none.
-    """
+    """Send a form of the page, with the production that it shows if `form` has none."""
     shown = re.findall(r'name="seen" value="(\w+)"', await server.page(VERSIONS))
     form = {"seen": (shown or ["1"])[0]} | form
     return await server.client.post(VERSIONS, data=form, headers=headers)
@@ -162,8 +160,6 @@ async def test_a_canary_is_started_widened_watched_and_promoted(
     assert (await act(server, **change, why="well")).status_code == 303
     server.service.watcher.scan()
     now = read_canary(tiny_store, "tiny")
-    assert began is not None
-    assert now is not None
     assert (now.share, now.started_at) == (1.0, began.started_at)
     token = ADMIN["authorization"]
     answers = [(await server.predict(png(seed), authorization=token)).json() for seed in range(3)]

@@ -32,7 +32,7 @@ def test_a_column_for_each_finding(tmp_path: Path) -> None:
     assert labels.shape[1] == 3
     assert 0.3 < np.isnan(labels).mean() < 0.5
     assert any("unknown, not negative" in note for note in dataset.notes)
-    groups = [set(split.groups.tolist()) for split in dataset.splits.values()]  # type: ignore[union-attr]
+    groups = [set(split.groups.tolist()) for split in dataset.splits.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 100
 
 

@@ -156,7 +156,6 @@ def test_a_hugging_face_folder_says_classes_size_and_pixels(
     source = open_source(folder)
     assert source.classes == CLASSES
     assert {key: getattr(source, key) for key in said} == said
-    assert source.normalization is not None
     assert source.normalization[1].divisor == (1 if processor.get("do_rescale") is False else 255)
     done = imported(folder)
     card = json.loads((Path(done["folder"]) / "card.json").read_text())

@@ -64,9 +64,7 @@ def test_a_class_that_its_format_gives_away(
 
 
 def test_what_some_images_of_every_class_have_gives_nothing_away(tmp_path: Path) -> None:
-    """Half of each class in color, sizes that vary in both, and three images that happen to be
-    alike.
-    """
+    """Half of each class in color, sizes that vary, and three images alike by chance."""
     generator = np.random.default_rng(0)
 
     def varied(image: Image.Image) -> Image.Image:
@@ -109,7 +107,6 @@ class TestTables:
     ) -> None:
         dataset = load_dataset(self.table(tmp_path, between=between, column="group"))
         assert sum(len(split) for split in dataset.splits.values()) == 40
-        assert dataset.splits["train"].names is not None
         assert dataset.splits["train"].names[0].startswith(str(tmp_path / "elsewhere"))
         assert [each for each in dataset.notes if f"separated by {said}" in each]
         assert not [each for each in dataset.notes if "not used" in each]

@@ -30,7 +30,6 @@ def names(split: Split) -> list[str]:
 def groups(dataset: Dataset) -> dict[str, set[int]]:
     found = {}
     for name, split in dataset.splits.items():
-        assert split.groups is not None
         found[name] = set(split.groups.tolist())
     return found
 

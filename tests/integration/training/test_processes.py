@@ -52,7 +52,7 @@ def outcome(
     objective = build_objective(name, LossSettings(class_weights=WEIGHTS))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     limits = {"micro_batch": micro_batch, "clip_norm": clip_norm}
-    step = Step(module, objective, optimizer=optimizer, group=group, **limits)  # type: ignore[arg-type]
+    step = Step(module, objective, optimizer=optimizer, group=group, **limits)
     mine = group.shard(indices)
     result = step(inputs[mine], labels[mine])
     assert (result.logits is None) == (len(mine) == 0)

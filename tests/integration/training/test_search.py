@@ -49,7 +49,6 @@ def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult
 def test_the_candidate_with_the_lowest_cross_entropy_on_validation_is_kept(run: RunResult) -> None:
     assert run.record.config == GOOD
     recipe = run.record.recipe
-    assert recipe is not None
     assert [each.choices for each in recipe.candidates] == [
         {"learning_rate": rate} for rate in (1e-9, 1e-2, 1e-4)
     ]

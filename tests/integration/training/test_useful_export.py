@@ -45,11 +45,11 @@ def answering(trained: Path, out: Path, *, val: Rows, test: Rows, rare: float = 
     run = shutil.copytree(trained, out / "run")
     answers = {}
     for split, odds in (("val", val), ("test", test)):
-        count = len(read_predictions(run)[split].labels)  # type: ignore[index]
+        count = len(read_predictions(run)[split].labels)
         labels = (np.arange(count) < round(rare * count)).astype(np.int64)
         of_class = np.where(labels == 1, *np.resize(odds, (count, 2)).T)
         answers[split] = Predictions(np.stack([0 * of_class, of_class], 1), labels)
-    write_predictions(run, answers)  # type: ignore[arg-type]
+    write_predictions(run, answers)
     return run
 
 
@@ -62,7 +62,6 @@ def test_one_that_ranks_a_rare_class_but_never_predicts_it(trained: Path, tmp_pa
     run = answering(trained, tmp_path, val=pair(-0.3, -3), test=pair(-0.3, -3))
     store = Store(tmp_path / "store")
     card = export(run, store, "shades").card
-    assert card.provenance.training is not None
     found = card.provenance.training.shortcomings
     assert found is not None
     assert len(found) >= 1
@@ -97,7 +96,6 @@ def test_a_calibrator_that_test_contradicts_is_left_out(trained: Path, tmp_path:
     store = Store(tmp_path / "store")
     for version, anyway in ((1, False), (2, True)):
         calibration = export(run, store, "shades", anyway=anyway).card.calibration
-        assert calibration.contradicted is not None
         assert calibration.contradicted.method == "temperature"
         assert calibration.applies(calibration.contradicted) is anyway
         assert (calibration.temperature < 1) is anyway

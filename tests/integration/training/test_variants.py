@@ -120,7 +120,6 @@ def test_int8_is_int8_and_has_another_temperature(bundle: Bundle) -> None:
 
 
 def test_every_precision_has_probes_that_this_machine_answers_alike(bundle: Bundle) -> None:
-    assert bundle.probes is not None
     assert set(bundle.probes.probabilities) == set(bundle.card.precisions)
     assert len(bundle.probes.as_json()) < 10_000
     assert "probes.json" in bundle.card.files
@@ -134,7 +133,6 @@ def test_every_precision_has_probes_that_this_machine_answers_alike(bundle: Bund
 def test_the_bundle_knows_the_images_that_the_network_has_seen(
     bundle: Bundle, run: RunResult, dataset: Dataset
 ) -> None:
-    assert bundle.trained_on is not None
     seen = {
         name: bundle.trained_on.seen(split.inputs(run.record.spec)) / len(split)
         for name, split in dataset.splits.items()
@@ -232,7 +230,7 @@ def test_a_variant_that_is_not_the_cards_is_refused(
     with pytest.raises(ValueError, match="precision of its own"):
         Card.model_validate(
             bundle.card.model_dump() | {"variants": [bundle.card.variants[0].model_dump()] * 2}
-        )  # type: ignore[index]
+        )
 
 
 def test_each_precision_flags_what_is_unlike_its_validation_images(
@@ -244,7 +242,6 @@ def test_each_precision_flags_what_is_unlike_its_validation_images(
     noise = random.integers(0, 256, (40, spec.channels, 16, 16), dtype=np.uint8)
     for precision in bundle.card.precisions:
         variant = bundle.of_variant(precision)
-        assert variant.card.scope is not None
         assert variant.card.scope.flagged.n == len(val)
         session = ort.InferenceSession(variant.onnx, providers=["CPUExecutionProvider"])
         inside = session.run(["scope_p"], {"image": val.inputs(spec)})[0]

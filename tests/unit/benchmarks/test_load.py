@@ -10,9 +10,7 @@ from benchmarks.serving.load import BatchWindow
 def rate(
     batches: list[int], *, first_s: float, seconds: float = 2.0, per_image_s: float = 0.25
 ) -> float:
-    """What a window finds, opened at `first_s`, if a server answers `batches` in turns, a quarter
-    of a second each.
-    """
+    """A window opened at `first_s` on `batches` in turns, a quarter of a second each."""
     window, now_s, counted = BatchWindow(seconds, connections=16), 0.0, 0
     for number in count():
         size = batches[number % len(batches)]
@@ -26,9 +24,7 @@ def rate(
 
 
 def test_a_window_of_a_few_unequal_batches_finds_the_rate() -> None:
-    """A window from the first answer of a batch found a third of the rate for batches of 12 and 4,
-    opened at 3.5 s.
-    """
+    """Opened at 3.5 s, a window found a third of the rate for batches of 12 and 4."""
     for first_s in [0.0, 1.0, 3.0, 3.5, 4.5]:
         for batches in [[16], [12, 4], [15, 1], [1, 15], [1]]:
             assert rate(batches, first_s=first_s) == pytest.approx(4.0, rel=0.01)

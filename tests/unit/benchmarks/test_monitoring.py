@@ -1,6 +1,4 @@
-"""The tables of docs/benchmarks.md in small: our watch keeps its promise, others do not; an audit
-tells the truth.
-"""
+"""The tables of docs/benchmarks.md in small: our watch keeps its promise."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Labels of one source accuse a model: whether those of others deny it, confirm it, or are
-missing.
-"""
+"""Labels of one source accuse a model: those of others deny it, confirm it, or lack."""
 
 import numpy as np
 import pytest

@@ -140,9 +140,7 @@ def chosen(said_labeled: int, others_labeled: int) -> Answers:
 
 
 def test_chosen_labels_are_weighed_by_what_was_served() -> None:
-    """All said have labels, one in nine others has: 90 of 92 are found, of all 90 of 108 (Begg and
-    Greenes 1983).
-    """
+    """Begg and Greenes 1983: all said have labels, and one in nine of the others."""
     found = judged(chosen(1, 9))
     rate = of_all(found)
     assert found.is_chosen

@@ -60,9 +60,7 @@ def test_without_labels_or_reference_nothing_is_claimed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [0.82, 0.957])
 def test_whoever_looks_every_day_is_misled_in_at_most_one_of_twenty_models(accuracy: float) -> None:
-    """100 models as accurate as they were, 100 days of 20 labels, a reference of 500 answers drawn
-    for each.
-    """
+    """100 models as accurate as before, 100 days of 20 labels, a reference of 500 each."""
     rng, misled, models = np.random.default_rng(1), 0, 100
     for _ in range(models):
         card = BinSums.from_predictions(np.full(500, accuracy), rng.random(500) < accuracy)

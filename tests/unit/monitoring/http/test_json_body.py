@@ -1,6 +1,4 @@
-"""JSON as types: what msgspec cannot decode and the json module can, and the sentences of
-refusals.
-"""
+"""JSON as types: what the json module alone decodes, and sentences of refusals."""
 
 import json
 import math

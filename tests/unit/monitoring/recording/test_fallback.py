@@ -1,6 +1,4 @@
-"""The fallback of answers through the spool: when the ledger is asked, what is joined, and what is
-said about it.
-"""
+"""Answers through the spool: when the ledger is asked, what is joined and said."""
 
 import threading
 from collections.abc import Iterator, Sequence

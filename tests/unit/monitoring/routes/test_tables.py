@@ -1,6 +1,4 @@
-"""Tables that stream in, cut anywhere: what the csv and json modules say of the whole, row by
-row.
-"""
+"""Tables that stream in, cut anywhere, against the csv and json modules, row by row."""
 
 import contextlib
 import csv

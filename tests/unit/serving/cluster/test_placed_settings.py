@@ -1,6 +1,4 @@
-"""What travels to the replicas: every setting, and no secret; what does not travel must be on the
-node.
-"""
+"""Every setting travels to the replicas, and no secret; the node has the rest."""
 
 import pickle
 from pathlib import Path

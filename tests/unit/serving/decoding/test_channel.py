@@ -1,6 +1,4 @@
-"""The memory in which an image reaches its decoding process, and its pixels come back: real memory,
-mapped twice.
-"""
+"""Memory shared with a decoding process: real, and mapped twice."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Following the aliases, one look at a time; the versions here answer nothing, only their numbers
-matter.
-"""
+"""Following the aliases, look by look; only the numbers of versions matter."""
 
 import asyncio
 import logging
@@ -23,9 +21,7 @@ from tests.builders.bundles import build_bundle
 
 @dataclass
 class Scene:
-    """A watcher of a store; it loads by reading the bundle, and notes what was loaded, promoted and
-    retired.
-    """
+    """A watcher of a store; it notes what was loaded, promoted and retired."""
 
     store: Store
     loop: asyncio.AbstractEventLoop
@@ -178,9 +174,7 @@ def test_a_bundle_that_the_runtime_refuses_is_refused(scene: Scene) -> None:
 
 
 def test_a_bundle_that_is_replaced_under_its_number_is_refused(scene: Scene) -> None:
-    """Bundle, manifest and alias fit each other, but what is loaded under this number is another
-    bundle.
-    """
+    """Bundle, manifest and alias fit; what is loaded under the number is another."""
     digest = build_bundle(scene.store.folder("tiny", 1), seed=3).digest
     alias = scene.store.alias("tiny", "production")
     forged = alias.model_copy(update={"digest": digest})

@@ -216,9 +216,7 @@ def test_its_own_names_addresses_and_names_without_a_dot_pass() -> None:
 
 
 def test_a_page_that_names_this_address_after_itself_may_not_write() -> None:
-    """DNS rebinding: the browser takes evil.example and this server for one site, so origin and
-    host agree.
-    """
+    """DNS rebinding: the browser takes two sites for one; origin and host agree."""
     rebound = {
         "host": "evil.example:8080",
         "origin": "http://evil.example:8080",

@@ -1,6 +1,4 @@
-"""Several images in one body: what is taken, what is refused, and that one bad item leaves its
-neighbors alone.
-"""
+"""Several images in one body: what is refused, and that neighbors stay unharmed."""
 
 import base64
 import json

@@ -34,10 +34,7 @@ def connected(
 
 
 def heard(
-    app: App,
-    *parts: bytes,
-    paused: bool = False,
-    protocol: type[BoundedProtocol] = BoundedProtocol,
+    app: App, *parts: bytes, paused: bool = False, protocol: type[BoundedProtocol] = BoundedProtocol
 ) -> Pipe:
     """What a connection writes that receives `parts`, the loop turning between them."""
 

@@ -243,9 +243,7 @@ class Moments(BatchingDelay):
 
 
 def test_a_wait_of_a_nanosecond_ends(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """An image that was queued while its thread was busy: the thread once waited until the next
-    image came.
-    """
+    """An image queued while its thread was busy once waited for the next image."""
     batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=Moments())
     batcher.submit(request(loop))
     for _ in range(20_000):

@@ -1,6 +1,4 @@
-"""Occlusion on a model whose dependence on the image is known: one that looks at its upper left
-quarter alone.
-"""
+"""Occlusion on a model that looks at the upper left quarter of an image alone."""
 
 import asyncio
 import threading

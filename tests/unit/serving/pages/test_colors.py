@@ -1,6 +1,4 @@
-"""Text and the parts of charts stand out from what is behind them, light and dark (WCAG 2.2, 1.4.3
-and 1.4.11).
-"""
+"""Text and charts stand out, light and dark (WCAG 2.2, 1.4.3 and 1.4.11)."""
 
 import re
 

@@ -1,6 +1,4 @@
-"""Numbers of tensors in JSON: the values that the json module reads, and only whole numbers of the
-right shape.
-"""
+"""Numbers of tensors in JSON: values as the json module reads, whole, of the right shape."""
 
 import json
 import tracemalloc

@@ -126,9 +126,7 @@ def test_few_images_with_findings_each_validate_once(
 def trained(
     weights: str, recall: float, rise: float, *, validation: str = "folds"
 ) -> TrainedCandidate:
-    """100 validation images with a mean loss of 1 + `rise`; of the rise, the standard error is
-    about .05.
-    """
+    """100 validation images of mean loss 1 + `rise`, whose standard error is some .05."""
     losses = 1 + rise + (0 if rise == 0 else 1) * 0.5 * (-1.0) ** np.arange(100)
     scored = CandidateScore(
         choices={}, val_nll=float(losses.mean()), val_accuracy=0.9, val_mean_recall=recall
