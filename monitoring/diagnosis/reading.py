@@ -5,7 +5,6 @@ latest SCANNED of all versions; sums tell how many were not read. An inference i
 labels, an erasure or many new answers arrive.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, func, null, select
 
 from calibration.bins import BinSums, FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, BoolArray, Tag
+from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import Cause, Inference, Open, RivalStatus, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
@@ -24,13 +23,13 @@ from calibration.diagnosis.planner import open_questions
 from calibration.diagnosis.rivals import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.alarms import read_current_evidence
+from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.operating import find_operating_points, watched_keys
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
 from monitoring.drift.current_evidence import CurrentEvidence
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
-from monitoring.ledger.findings import both_probabilities
 from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
@@ -39,12 +38,11 @@ from monitoring.ledger.schema import (
     label_current,
     prediction,
 )
-from monitoring.ledger.slices import OTHER, admitted
+from monitoring.ledger.slices import admitted
 from monitoring.ledger.versions import WatchedVersion
 
 LIMIT = 100_000
 SCANNED = 5 * LIMIT
-_Columns = dict[str, list[Any]]  # of answers, oldest first, by name
 _AT_ONCE = 500  # rows that are fetched together
 _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
@@ -129,17 +127,17 @@ def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> t
     return open_questions(_read(connection, row)[1], gap=gap)
 
 
-def _read(connection: Connection, row: WatchedVersion) -> tuple[_Columns, Answers, FloatArray]:
+def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:
     """Answers of a version, as columns and as arrays, and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
-    columns: _Columns = {name: [] for name in _COLUMNS}
+    columns: Columns = {name: [] for name in _COLUMNS}
     for wanted in (_labeled(row.watched_version_id), _unlabeled(row.watched_version_id, days)):
         for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
             for name, values in zip(_COLUMNS, zip(*rows, strict=True), strict=True):
                 columns[name].extend(values)
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
     columns = {k: np.array(each, dtype=object)[order].tolist() for k, each in columns.items()}
-    answers = _answers(row, columns, admitted(connection, row.model))
+    answers = as_answers(row, columns, admitted(connection, row.model))
     return columns, replace(answers, unread=_unread(connection, row, answers)), days
 
 
@@ -147,7 +145,7 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
     columns, answers, days = _read(connection, row)
     labeled = np.flatnonzero(answers.correct >= 0)
     served_s = answers.served_s[labeled]
-    received_s = _seconds([each for each in columns["received_at_ns"] if each is not None])
+    received_s = seconds([each for each in columns["received_at_ns"] if each is not None])
     suspected = None
     if answers.patient is None:
         suspected = _suspected(columns["request_id"], answers, labeled[-LATEST:])
@@ -206,27 +204,6 @@ def _unconfirmed(inference: Inference) -> Inference:
         for each in inference.rivals
     )
     return replace(inference, rivals=rivals)
-
-
-def _answers(row: WatchedVersion, columns: _Columns, values: Mapping[str, set[str]]) -> Answers:
-    """The columns as arrays. `values`: of tags, that have a slice."""
-    first, correct = _codes(columns["first"]), _codes(columns["correct"])
-    sources, names_of_sources = _number(columns["source"])
-    return Answers(
-        served_s=_seconds(columns["served_at_ns"]),
-        confidence=np.array(columns["confidence"], dtype=np.float64),
-        predicted=np.array(columns["predicted"], dtype=np.int64),
-        correct=correct,
-        classes=row.classes,
-        tags=_tags(columns["tags"], values),
-        patient=_patients(columns["patient"]),
-        drawn=_drawn(columns["audit"]),
-        first_correct=None if np.array_equal(first, correct) else first,
-        probabilities=_probabilities(row, columns),
-        label=_codes(columns["label"]),
-        class_shares=_class_shares(row),
-        source=Tag(sources, tuple(names_of_sources)),
-    )
 
 
 def _labeled(watched_version_id: int) -> Select[Any]:
@@ -309,64 +286,3 @@ def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> in
     without = int(connection.scalar(total.where(columns.day > after)) or 0)
     read = int(((answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)).sum())
     return max(without - read, 0)
-
-
-def _seconds(times_ns: Sequence[int]) -> FloatArray:
-    return np.array(times_ns, dtype=np.float64) / 1e9
-
-
-def _codes(values: Sequence[int | None]) -> IntArray:
-    return np.array([-1 if each is None else each for each in values], dtype=np.int64)
-
-
-def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
-    """Codes of values in the order of their first appearance; -1 for None."""
-    numbers: dict[Any, int] = {}
-    codes = [-1 if each is None else numbers.setdefault(each, len(numbers)) for each in values]
-    return np.array(codes, dtype=np.int64), list(numbers)
-
-
-def _tags(texts: Sequence[str | None], values: Mapping[str, set[str]]) -> dict[str, Tag]:
-    codes, distinct = _number(texts)
-    parsed = [json.loads(text) for text in distinct]
-    tags = {}
-    for key, known in values.items():
-        named = [_value(each.get(key), known) for each in parsed]
-        of_text, names = _number(named)
-        if names:
-            of_answer = np.append(of_text, -1)[codes]
-            tags[key] = Tag(of_answer, tuple(names))
-    return tags
-
-
-def _value(value: str | None, known: set[str]) -> str | None:
-    return value if value is None or value in known else OTHER
-
-
-def _patients(values: Sequence[Any]) -> IntArray | None:
-    codes, distinct = _number(values)
-    return codes if distinct else None
-
-
-def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
-    drawn = np.array([each is not None for each in shares], dtype=np.bool_)
-    return drawn if drawn.any() else None
-
-
-def _probabilities(row: WatchedVersion, columns: _Columns) -> FloatArray | None:
-    """(N, K); None if one has not all."""
-    if row.finding:
-        return both_probabilities(columns["confidence"])
-    blobs, classes = columns["probabilities"], len(row.classes)
-    if set(map(len, blobs)) != {4 * classes}:
-        return None
-    flat = np.frombuffer(b"".join(blobs), dtype="<f4")
-    return flat.reshape(len(blobs), classes).astype(np.float64)
-
-
-def _class_shares(row: WatchedVersion) -> FloatArray | None:
-    confusion = row.card["calibration"].get("confusion")
-    if confusion is None:
-        return None
-    of_class = np.array(confusion, dtype=np.float64).sum(axis=1)
-    return np.asarray(of_class / of_class.sum()) if of_class.sum() else None

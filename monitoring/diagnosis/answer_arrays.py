@@ -1,0 +1,98 @@
+"""Columns of answers, as the ledger has them, as the arrays of an inference."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import Answers, Tag
+from monitoring.ledger.findings import both_probabilities
+from monitoring.ledger.slices import OTHER
+from monitoring.ledger.versions import WatchedVersion
+
+Columns = dict[str, list[Any]]  # of answers, oldest first, by name
+
+
+def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[str]]) -> Answers:
+    """The columns as arrays. `values`: of tags, that have a slice."""
+    first, correct = _codes(columns["first"]), _codes(columns["correct"])
+    sources, names_of_sources = _number(columns["source"])
+    return Answers(
+        served_s=seconds(columns["served_at_ns"]),
+        confidence=np.array(columns["confidence"], dtype=np.float64),
+        predicted=np.array(columns["predicted"], dtype=np.int64),
+        correct=correct,
+        classes=row.classes,
+        tags=_tags(columns["tags"], values),
+        patient=_patients(columns["patient"]),
+        drawn=_drawn(columns["audit"]),
+        first_correct=None if np.array_equal(first, correct) else first,
+        probabilities=_probabilities(row, columns),
+        label=_codes(columns["label"]),
+        class_shares=_class_shares(row),
+        source=Tag(sources, tuple(names_of_sources)),
+    )
+
+
+def seconds(times_ns: Sequence[int]) -> FloatArray:
+    """Times in seconds, from nanoseconds."""
+    return np.array(times_ns, dtype=np.float64) / 1e9
+
+
+def _codes(values: Sequence[int | None]) -> IntArray:
+    return np.array([-1 if each is None else each for each in values], dtype=np.int64)
+
+
+def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
+    """Codes of values in the order of their first appearance; -1 for None."""
+    numbers: dict[Any, int] = {}
+    codes = [-1 if each is None else numbers.setdefault(each, len(numbers)) for each in values]
+    return np.array(codes, dtype=np.int64), list(numbers)
+
+
+def _tags(texts: Sequence[str | None], values: Mapping[str, set[str]]) -> dict[str, Tag]:
+    codes, distinct = _number(texts)
+    parsed = [json.loads(text) for text in distinct]
+    tags = {}
+    for key, known in values.items():
+        named = [_value(each.get(key), known) for each in parsed]
+        of_text, names = _number(named)
+        if names:
+            of_answer = np.append(of_text, -1)[codes]
+            tags[key] = Tag(of_answer, tuple(names))
+    return tags
+
+
+def _value(value: str | None, known: set[str]) -> str | None:
+    return value if value is None or value in known else OTHER
+
+
+def _patients(values: Sequence[Any]) -> IntArray | None:
+    codes, distinct = _number(values)
+    return codes if distinct else None
+
+
+def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
+    drawn = np.array([each is not None for each in shares], dtype=np.bool_)
+    return drawn if drawn.any() else None
+
+
+def _probabilities(row: WatchedVersion, columns: Columns) -> FloatArray | None:
+    """(N, K); None if one has not all."""
+    if row.finding:
+        return both_probabilities(columns["confidence"])
+    blobs, classes = columns["probabilities"], len(row.classes)
+    if set(map(len, blobs)) != {4 * classes}:
+        return None
+    flat = np.frombuffer(b"".join(blobs), dtype="<f4")
+    return flat.reshape(len(blobs), classes).astype(np.float64)
+
+
+def _class_shares(row: WatchedVersion) -> FloatArray | None:
+    confusion = row.card["calibration"].get("confusion")
+    if confusion is None:
+        return None
+    of_class = np.array(confusion, dtype=np.float64).sum(axis=1)
+    return np.asarray(of_class / of_class.sum()) if of_class.sum() else None
