@@ -143,7 +143,9 @@ def _old(seed: int, days_ago: float) -> World:
 
 def _case_mix(seed: int, *at: str) -> World:
     """The share of the second class rises from 10 to 45 %; answers of each class stay the same."""
-    world = sites(seed, 6_000 if not at else 12_000, classes=2, sureness=2.5, prior=(0.9, 0.1))
+    world = sites(
+        seed, 12_000 if at else 6_000, classes=2, sureness=1.5 if at else 2.5, prior=(0.9, 0.1)
+    )
     late, share = world.day() >= 30, world.truth.mean()
     late &= world.at("site", *(at or SITES))
     keep = np.ones(len(late), bool)
@@ -380,13 +382,12 @@ SCENES: dict[str, Scene] = {
     "few-labels-120": _calm()(lambda s: _few(s, 120)),
     "few-and-bad": Scene(lambda s: _few(s, 150, 0.4), TROUBLE, (*RECALIBRATE, "label"), ("fine",)),
     "case-mix": Scene(_case_mix, TROUBLE, ("adjust_case_mix",), ("fine",), never=("recalibrate",)),
-    "case-mix-at-a-site": Scene(
-        lambda s: _case_mix(s, "B"),
+    "case-mix-at-four-sites": Scene(
+        lambda s: _case_mix(s, *"ABCD"),
         TROUBLE,
         LOCAL,
         ("fine",),
         ("recalibrate", "adjust_case_mix"),
-        ("tag:site", frozenset("B")),
     ),
     "harder-cases": _calm()(_harder),
     "bystander-device": Scene(
