@@ -22,7 +22,7 @@ from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.graph import findings_end, name_findings, with_findings_calibrator
 from model_store.bundle.graph_part import GraphPart
 from model_store.store.store import Store
-from tests.builders.bundles import build_card
+from tests.builders.bundles import build_card, published
 
 FINDINGS = ("Edema", "Effusion", "Mass")
 SIDE = 8
@@ -101,7 +101,7 @@ def findings_card(
 def findings_bundle(folder: Path, version: int = 1, *, seed: int = 0, **options: object) -> Bundle:
     """Write a bundle and read it back; options as in `findings_card`."""
     folder.mkdir(parents=True, exist_ok=True)
-    card = findings_card(version=version, **options)  # type: ignore[arg-type]
+    card = findings_card(version=version, **options)
     each = [one.calibration for one in card.findings or ()]
     model = findings_onnx(
         card.classes,
@@ -115,10 +115,7 @@ def findings_bundle(folder: Path, version: int = 1, *, seed: int = 0, **options:
 
 def publish_findings(root: Path, **options: object) -> Store:
     """A store with version 1 of "chest" in production."""
-    store = Store(root)
-    store.publish("chest", functools.partial(findings_bundle, **options))
-    store.promote("chest", 1)
-    return store
+    return published(root, functools.partial(findings_bundle, **options), name="chest")
 
 
 def _reference(position: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,4 @@
-"""Files of several frames through every door of the server: the chosen ones are answered, counted
-and recorded.
-"""
+"""Files of several frames by every way: chosen ones are answered, counted, recorded."""
 
 import asyncio
 import base64
@@ -21,6 +19,7 @@ from tests.builders.asgi import client_in_loop
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import candor_here
 from tests.builders.services import ledger_rows, refusal, running
+from tests.builders.tensors import bytes_tensor
 
 pytestmark = pytest.mark.anyio
 
@@ -146,12 +145,7 @@ async def test_the_open_inference_protocol_takes_a_parameter(
     tiny_store: Store, tmp_path: Path
 ) -> None:
     expected = alone(tiny_store)
-    tensor = {
-        "name": "image",
-        "datatype": "BYTES",
-        "shape": [1],
-        "data": [base64.b64encode(FILE).decode()],
-    }
+    tensor = bytes_tensor(FILE)
     async with running(tiny_store, tmp_path) as server:
 
         async def infer(**body: Any) -> httpx.Response:
@@ -171,10 +165,7 @@ async def test_the_open_inference_protocol_takes_a_parameter(
         for frame in (True, 1.5, "some", 0):
             assert (await infer(parameters={"frame": frame})).status_code == 400
         assert (await infer(parameters={"frame": 6})).status_code == 400
-        twice = tensor | {"shape": [2], "data": tensor["data"] * 2}
-        refused = await server.client.post(
-            "/v2/models/tiny/infer", json={"inputs": [twice], "parameters": {"frame": 1}}
-        )
+        refused = await infer(inputs=[bytes_tensor(FILE, FILE)], parameters={"frame": 1})
         assert refused.status_code == 400
         ids = ledger_rows(tmp_path, "SELECT request_id FROM prediction ORDER BY prediction_id")
         assert [each for (each,) in ids if each.startswith("study-all")] == [

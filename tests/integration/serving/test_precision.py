@@ -1,6 +1,4 @@
-"""A bundle with several precisions behind HTTP: which one answers, and that answer, ledger and
-metrics say so.
-"""
+"""A bundle with several precisions: which one answers is in answer, ledger and metrics."""
 
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from model_store.runtime import ort
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, of_model
-from tests.builders.bundles import png, write_variants
+from tests.builders.bundles import png, published, write_variants
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -21,10 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "models")
-    made.publish("tiny", lambda folder, version: write_variants(folder, version))
-    made.promote("tiny", 1)
-    return made
+    return published(tmp_path / "models", write_variants)
 
 
 def infer(onnx: bytes, image: bytes, bundle: Bundle) -> list[float]:

@@ -19,8 +19,9 @@ from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.job import in_this_process, score
 from serving.settings import Settings
-from tests.builders.bundles import png, subgroup, with_subgroups
+from tests.builders.bundles import png, published, subgroup, with_subgroups
 from tests.builders.services import Running, running
+from tests.builders.tensors import bytes_tensor
 
 pytestmark = pytest.mark.anyio
 BIAS = (-3.0, 1.5, 1.5)
@@ -39,10 +40,7 @@ def build(folder: Path, version: int = 1) -> Bundle:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
-    store.publish("tiny", build)
-    store.promote("tiny", 1)
-    return store
+    return published(tmp_path / "store", build)
 
 
 def graph(store: Store, image: bytes) -> np.ndarray:
@@ -129,14 +127,13 @@ async def test_a_repeated_request_gets_the_same_answer(server: Running) -> None:
 async def test_the_open_inference_protocol_says_which_calibrator(
     server: Running, store: Store
 ) -> None:
-    text = base64.b64encode(png(1)).decode()
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}
+    asked = {"inputs": [bytes_tensor(png(1))]}
     assert "calibrator" in [
         each["name"] for each in (await server.client.get("/v2/models/tiny")).json()["outputs"]
     ]
     for tags in ("site=B", "site=A"):
         answer = await server.client.post(
-            "/v2/models/tiny/infer", json={"inputs": [tensor]}, headers={"X-Candor-Tags": tags}
+            "/v2/models/tiny/infer", json=asked, headers={"X-Candor-Tags": tags}
         )
         given = {each["name"]: each["data"] for each in answer.json()["outputs"]}
         assert given["calibrator"] == ["site=B" if tags == "site=B" else ""]
