@@ -5,8 +5,10 @@ only with the findings that were looked for.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final, Literal
 from unicodedata import normalize
 
@@ -126,7 +128,8 @@ def from_lists(
         names: the findings to read, in order; by default all that are named anywhere, sorted.
 
     Raises:
-        ValueError: a list has a finding that was not looked for.
+        ValueError: a list has a finding that was not looked for, a slip for one of the names, or
+            other separators than `|`.
 
     >>> from_lists(["Edema|Mass", "No Finding", ""], "*")
     FindingLabels(names=('Edema', 'Mass'), labels=array([[ 1.,  1.], [ 0.,  0.], [nan, nan]]))
@@ -139,6 +142,7 @@ def from_lists(
     labels = np.full((len(given), len(chosen)), math.nan)
     for row, (text, there) in enumerate(zip(cells, given, strict=True)):
         wanted = _entries(sought[row])
+        _require_known(there, chosen)
         outside = [] if ALL in wanted else [name for name in there if name not in wanted]
         if outside:
             raise ValueError(
@@ -150,6 +154,15 @@ def from_lists(
             labels[row, known] = 0.0
             labels[row, [name in there for name in plain]] = 1.0
     return FindingLabels(chosen, labels)
+
+
+def _require_known(entries: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse what would count as absent though it is written otherwise than the names."""
+    for entry in (each for each in entries if each not in names):
+        if any(part.strip() in names for part in re.split("[;,/+&]", entry)):
+            raise ValueError(f"{entry!r} holds several findings: separate them with {SEPARATOR}")
+        if near := get_close_matches(entry, names, 1, cutoff=0.85):
+            raise ValueError(f"is {entry!r} a slip for {near[0]!r}? Then correct it in the table")
 
 
 def _entries(text: str) -> list[str]:

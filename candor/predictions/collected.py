@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -258,7 +259,7 @@ def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            value = re.sub(r"[\[\](),;]", " ", value).split()  # as NumPy prints an array
+            value = _printed(value)
     if isinstance(value, Mapping):
         return {str(name): each for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -266,6 +267,17 @@ def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
     if value is None:
         return {}
     raise PredictionsRefused(f"row {row:,}: {column!r} is no list of scores")
+
+
+def _printed(text: str) -> Any:
+    """A vector as Python, NumPy or PyTorch prints it.
+
+    >>> _printed("{'ill': 0.9}"), _printed("[0.25 0.75]"), _printed("tensor([0.25, 0.75])")
+    ({'ill': 0.9}, ['0.25', '0.75'], ['0.25', '0.75'])
+    """
+    with suppress(ValueError):
+        return json.loads(text.replace("'", '"'))
+    return re.sub(r"^(array|tensor)|[\[\](),;]", " ", text).split()
 
 
 def as_text(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
+from unicodedata import normalize
 
 from calibration.grouping import group_column
 from calibration.wording import some
@@ -17,11 +18,12 @@ from candor.predictions.errors import ColumnsUnclear
 
 LABEL: Final = (
     "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
-    "ytrue actual class diagnosis reference finding_labels findings"
+    "ytrue actual class class_name class_id label_name label_id gt_label gt_class obs observed "
+    "diagnosis reference finding_labels findings"
 )
 PREDICTED: Final = (
     "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label "
-    "pred_label"
+    "pred_label pred_class"
 )
 CONFIDENCE: Final = "confidence conf max_prob max_probability top_probability certainty"
 CORRECT: Final = "correct is_correct right is_right hit"
@@ -40,10 +42,14 @@ IDS: Final = f"{FILES} {' '.join(ROW_IDS)} index idx row unnamed_0"
 _KINDS: Final = {"logit": "logits", "logits": "logits"}
 _SCORE: Final = (
     r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|"
-    r"predictions?|p"
+    r"predictions?|pr?"
 )
-_PREFIXED: Final = re.compile(rf"(?P<kind>{_SCORE})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.IGNORECASE)
+_PREFIXED: Final = re.compile(  # also .pred_A, p(A), P(y = A | x)
+    rf"\.?(?P<kind>{_SCORE})[ _.:\-\[(]+((y|class)\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
+    re.IGNORECASE,
+)
 _JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
+_NUMBERED: Final = re.compile(r"(class[ _.\-]*)?\d+", re.IGNORECASE)
 _SUFFIXED: Final = re.compile(rf"(?P<name>.+?)[ _.:\-]+(?P<kind>{_SCORE})", re.IGNORECASE)
 _TRUTH: Final = r"true_label|y_true|labels?|true|truth|targets?|gt|one_?hot|ground_?truth"
 _ONE_HOT: Final = (
@@ -227,11 +233,13 @@ def _scores(
     for name in vectors:
         if plain_name(name) != "logits" or len(vectors) == 1:
             return name, (), wishes.kind or ("logits" if plain_name(name) == "logits" else None)
-    for kind, found in _families(left):
-        if len(found) > 1:
-            return None, found, wishes.kind or kind
+    families = [(kind, found) for kind, found in _families(left) if len(found) > 1]
+    if families:
+        _require_one_family(families)
+        kind, found = families[0]
+        return None, found, wishes.kind or kind
     named = tuple(ClassColumn(name, name) for name in left if (plain_name(name) or name) in labels)
-    numbered = tuple(ClassColumn(name, name) for name in left if name.isdecimal())
+    numbered = tuple(ClassColumn(name, name) for name in left if _NUMBERED.fullmatch(name))
     if len(named) > 1 or len(numbered) > 1:
         return None, named if len(named) > 1 else numbered, wishes.kind
     single = [ClassColumn(name, "") for name in left if plain_name(name) in SINGLE.split()]
@@ -256,6 +264,21 @@ def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn,
             )
     ordered = sorted(families.items(), key=lambda pair: (pair[0] in _KINDS, -len(pair[1])))
     return [("logits" if kind in _KINDS else None, tuple(columns)) for kind, columns in ordered]
+
+
+def _require_one_family(families: Sequence[tuple[Kind | None, Sequence[ClassColumn]]]) -> None:
+    """Refuse probabilities of the same classes twice, such as before and after calibration."""
+    alike = [
+        found
+        for kind, found in families
+        if kind is None and {each.name for each in found} == {each.name for each in families[0][1]}
+    ]
+    if len(alike) > 1:
+        first, second = (_listed([each.column for each in found]) for found in alike[:2])
+        raise ColumnsUnclear(
+            f"{first} and {second} could each be the probabilities of the classes: name them with "
+            "--probabilities COLUMNS"
+        )
 
 
 def _wished(
@@ -311,7 +334,8 @@ def plain_name(name: str) -> str:
     >>> plain_name(" True Label")
     'true_label'
     """
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+    composed = normalize("NFC", name.casefold())  # a Mac decomposes accents
+    return re.sub(r"[\W_]+", "_", composed).strip("_")
 
 
 def _listed(names: Sequence[str]) -> str:

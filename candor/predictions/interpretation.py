@@ -1,5 +1,6 @@
 """From collected cells to labeled predictions: rows that count, scores, labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
 from calibration.wording import counted
-from candor.predictions.collected import Collected
+from candor.predictions.collected import Collected, as_text
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
@@ -41,6 +42,8 @@ def _of_scores(
             "which column holds the true class? Name it with --label COLUMN (or one column per "
             "class: label_A, label_B)"
         )
+    if truth is not None and (truth < 0).any():
+        _require_names(found.score_names)
     kept, left_out = kept_rows(
         found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels
     )
@@ -67,6 +70,16 @@ def _of_scores(
         left_out=left_out,
         **identity(found, columns, kept),
     )
+
+
+def _require_names(classes: Sequence[str]) -> None:
+    """Refuse a class whose labels would be taken as missing ones."""
+    for name in classes:
+        if name and as_text(name) is None:
+            raise PredictionsRefused(
+                f"a class is called {name!r}, and so are missing labels: rename the class, in its "
+                "column and in the labels"
+            )
 
 
 def _binary(

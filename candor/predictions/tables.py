@@ -1,24 +1,18 @@
 """The rows of tables: `.csv`, `.tsv`, `.txt`, `.ndjson`, `.jsonl` and `.parquet`."""
 
-import codecs
-import csv
 import json
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from candor.predictions.errors import TableRefused
-from model_store.csv_cells import plain_cell
+from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.installation import install_command
 
 _TEXTS = (".csv", ".tsv", ".txt")
-_DELIMITERS = ",;\t|"
-_SEPARATOR_LINE = re.compile(r"sep=([,;\t|])", re.IGNORECASE)
 
 
 def count_rows(file: Path) -> int:
@@ -54,69 +48,27 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 def read_columns(file: Path) -> list[str]:
     """Return a table's columns; of NDJSON, the keys of 200 rows. Raises TableRefused."""
     if file.suffix.lower() in _TEXTS:
-        with _open_csv(file) as lines, _named(file):
-            return list(_csv_reader(file, lines).fieldnames or [])
+        with _named(file), open_csv(file) as table:
+            return table.names
     if file.suffix.lower() == ".parquet":
         names: list[str] = _parquet(file).schema_arrow.names
         return names
     return list(dict.fromkeys(name for row in islice(read_rows(file), 200) for name in row))
 
 
-def _open_csv(file: Path) -> TextIO:
-    with file.open("rb") as stream:
-        start = stream.read(2)
-    # what a spreadsheet calls Unicode text
-    wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return file.open(newline="", encoding="utf-16" if wide else "utf-8-sig")
-
-
-def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
-    """A reader of a table separated by commas, semicolons (as in much of Europe), tabs or bars."""
-    header = lines.readline()
-    if named := _SEPARATOR_LINE.fullmatch(header.strip()):  # written and read by Excel alone
-        delimiter = named[1]
-    else:
-        lines.seek(0)
-        delimiter = max(
-            _DELIMITERS, key=lambda each: len(next(csv.reader([header], delimiter=each), []))
-        )
-    reader = csv.DictReader(lines, restkey="(beyond the header)", delimiter=delimiter)
-    reader.fieldnames = [plain_cell(name) for name in reader.fieldnames or []]
-    _require_distinct(file, reader.fieldnames)
-    return reader
-
-
 def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
-    with _open_csv(file) as lines, _named(file):
-        for row in _csv_reader(file, lines):
-            yield {
-                key: plain_cell(value) if isinstance(value, str) else value
-                for key, value in row.items()
-                if value
-            }
+    with _named(file), open_csv(file) as table:
+        for row in table:
+            yield {name: cell for name, cell in row.items() if cell}
 
 
 @contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Turn what the text or the parser of a CSV raises into a sentence that names the file."""
+    """Name the file in what is no table."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise TableRefused(
-            f"{file} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV "
-            "UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise TableRefused(f"{file} cannot be read as CSV ({error})") from None
-
-
-def _require_distinct(file: Path, names: Sequence[str]) -> None:
-    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
-    if twice is not None:
-        raise TableRefused(
-            f"{file} has two columns {twice!r}: rename one, or delete what stands above the row of "
-            "names"
-        )
+    except NotCsv as error:
+        raise TableRefused(f"{file} {error}") from None
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -135,7 +87,8 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
     opened = _parquet(file)
-    _require_distinct(file, opened.schema_arrow.names)
+    with _named(file):
+        require_distinct(opened.schema_arrow.names)
     try:
         for batch in opened.iter_batches(batch_size=5_000):
             for row in batch.to_pylist():

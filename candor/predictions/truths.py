@@ -1,5 +1,6 @@
 """Which class each label names, and whether labels are truths at all."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ _NEGATIVE = {
     "control",
 }
 _POSITIVE = {"1", "true", "yes", "y", "positive", "pos", "present"}
+_NUMBER = re.compile(r"(?:class[ _.\-]*)?([-+]?\d+)(?:\.0)?", re.ASCII)
 
 
 def match_labels(
@@ -169,7 +171,7 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
     for second, first in (names, names[::-1]):
         if loose_name(first) in _NEGATIVE and loose_name(second) not in _NEGATIVE:
             return first, second
-        if loose_name(second) in _POSITIVE and loose_name(first) not in _POSITIVE:
+        if loose_name(second) in _POSITIVE and loose_name(first) not in {*_POSITIVE, "2"}:
             return first, second
     raise PredictionsRefused(
         f"is the column the probability of {names[0]!r} or of {names[1]!r}? Give --positive "
@@ -222,6 +224,7 @@ def _refuse_unknown(
     near = get_close_matches(names[unknown[0]], classes, 1)
     advice = f"Is it a slip for {near[0]!r}? Then correct it in the file. Else g" if near else "G"
     advice += "ive --classes with the names of the labels, in the order of the columns"
+    advice += "; or delete the row if it is no prediction" if len(bad) == 1 else ""
     raise PredictionsRefused(
         f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} "
         f"({rows_listed(bad, 3)}); the columns are about {', '.join(classes[:8])}. {advice}"
@@ -233,6 +236,12 @@ def _is_index(name: str, count: int) -> bool:
 
 
 def loose_name(name: str) -> str:
-    """The name without case and punctuation; accents that a Mac decomposes are the same."""
+    """The name without case and punctuation; accents that a Mac decomposes are the same.
+
+    >>> loose_name("Non-specific"), loose_name("Class 07"), loose_name("-1")
+    ('nonspecific', '7', '-1')
+    """
     plain = unicodedata.normalize("NFKC", name.casefold())
+    if number := _NUMBER.fullmatch(plain.strip()):
+        return str(int(number[1]))
     return "".join(letter for letter in plain if letter.isalnum()) or name

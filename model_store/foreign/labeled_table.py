@@ -4,7 +4,6 @@
 negative.
 """
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from calibration.grouping import find_groups
 from calibration.sampling import grouped_parts, joined
-from model_store.csv_cells import plain_cell
+from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.labeled_folder import MIN_IMAGES, image_groups
 
@@ -119,21 +118,15 @@ def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> Find
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_csv(table) as opened:
+            blank = dict.fromkeys(opened.names, "")
+            rows = [blank | {name: cell.strip() for name, cell in row.items()} for row in opened]
+    except (OSError, NotCsv) as error:
         raise LabeledFolderRefused(
-            f"{table} is no folder, as in FOLDER/CLASS/IMAGE, and no CSV file ({str(error)[:100]})"
+            f"{table} is no folder, as in FOLDER/CLASS/IMAGE, and no CSV table: it "
+            f"{str(error)[:200]}"
         ) from error
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    rows = [
-        {
-            (name or "").strip(): plain_cell((cell or "").strip())
-            for name, cell in row.items()
-            if name
-        }
-        for row in csv.DictReader(text.splitlines(), delimiter=separator)
-    ]
+    rows = [row for row in rows if any(row.values())]
     if len(rows) < MIN_IMAGES:
         raise LabeledFolderRefused(
             f"{table} has {len(rows)} images; at least {MIN_IMAGES} are needed to fit and to "

@@ -12,7 +12,6 @@ folders are kept. Without `val`, a fifth of `train` becomes val; without any, al
 on the sorted file names and the seed.
 """
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from unicodedata import normalize
 
 from calibration.grouping import find_groups
 from calibration.wording import counted
-from model_store.csv_cells import plain_cell
+from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
 from training.datasets.finding_labels import LABEL, LOOKED_FOR, FoundLabels, table_labels
 from training.datasets.records import Listing, LoadedFrom, Record, SplitName
 
-SEPARATORS = (",", ";", "\t")
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
     "val": "val",
@@ -63,7 +61,7 @@ def _find_table(path: Path) -> Path | None:
 
 def _read_csv(table: Path, options: LoadedFrom) -> Listing:
     """The listing of a table. Raises BadDataset: no value, unknown split, rows that disagree."""
-    rows = _read_table(table, COLUMNS)
+    rows, delimiter = _read_table(table, COLUMNS)
     group, _ = _groups(rows)
     for row in rows:
         if not row["path"]:
@@ -80,7 +78,7 @@ def _read_csv(table: Path, options: LoadedFrom) -> Listing:
         if records.setdefault(record.path, record) != record:
             raise BadDataset(table, f"two rows of {row['path']} disagree")
     repeated = len(rows) - len(records)
-    notes = (*_notes(table, rows, repeated=repeated), *(found.notes if found else ()))
+    notes = (*_notes(table, rows, delimiter, repeated=repeated), *(found.notes if found else ()))
     used = tuple(each for each in records.values() if _is_labeled(each))
     return Listing(
         table.resolve().stem,
@@ -115,13 +113,14 @@ def _unlabeled(count: int) -> tuple[str, ...]:
     return (f"{counted(count, 'image')} without any known label left out",) if count else ()
 
 
-def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
+def _notes(
+    table: Path, rows: Sequence[Mapping[str, str]], delimiter: str, *, repeated: int
+) -> Iterator[str]:
     """What a user might have meant otherwise."""
     if repeated:
         yield f"{counted(repeated, 'repeated row')} dropped"
-    between = _separator(table, COLUMNS)
-    if between != ",":
-        name = "semicolons (;)" if between == ";" else "tabs"
+    if delimiter != ",":
+        name = {";": "semicolons (;)", "\t": "tabs", "|": "bars"}[delimiter]
         yield f"the columns of {table.name} are separated by {name}, not by commas, and are read so"
     used, asked = _groups(rows)
     if used not in (None, "group"):
@@ -159,27 +158,26 @@ def _record(
     )
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; OWN column names in lower case, values stripped.
+def _read_table(path: Path, columns: Sequence[str]) -> tuple[list[dict[str, str]], str]:
+    """Rows of a CSV file and its delimiter; OWN column names in lower case, values stripped.
 
-    Raises BadDataset if a column is missing, a row is too short, or the file is not text.
+    Raises BadDataset if a column is missing, a row is too short, or the file is no table.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, delimiter=_separator(path, columns))
-            header = [_name(plain_cell(name)) for name in reader.fieldnames or ()]
-            missing = [name for name in columns if name not in header]
+        with open_csv(path) as table:
+            table.names = [_name(name) for name in table.names]
+            missing = [name for name in columns if name not in table.names]
             if missing:
                 raise BadDataset(
                     path,
-                    f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}",
+                    f"has no column {' or '.join(missing)}; it has "
+                    f"{', '.join(table.names) or 'none'}",
                 )
-            if twice := [name for name in header if name and header.count(name) > 1]:
-                raise BadDataset(path, f"has the column {twice[0]} twice")
-            reader.fieldnames = header
-            return [_row(path, reader.line_num, row, columns) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadDataset(path, f"is not a CSV file in UTF-8 ({error})") from error
+            require_distinct(table.names)
+            rows = [_row(path, table.line, row, columns) for row in table if any(row.values())]
+            return rows, table.delimiter
+    except NotCsv as error:
+        raise BadDataset(path, str(error)) from None
 
 
 def _name(column: str) -> str:
@@ -187,25 +185,10 @@ def _name(column: str) -> str:
     return plain.lower() if plain.lower() in OWN else plain
 
 
-def _separator(path: Path, columns: Sequence[str]) -> str:
-    """The first of SEPARATORS whose header has all `columns`, else a comma."""
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        header = lines.readline().lower()
-    for each in SEPARATORS:
-        (names,) = csv.reader([header], delimiter=each)
-        if set(columns) <= {name.strip() for name in names}:
-            return each
-    return ","
-
-
 def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
-    if any(row[name] is None for name in columns):
+    if not all(name in row for name in columns):
         raise BadDataset(path, f"line {line} has fewer values than the header has columns")
-    return {
-        name: plain_cell(value.strip())
-        for name, value in row.items()
-        if name is not None and isinstance(value, str)
-    }
+    return {name: value.strip() for name, value in row.items()}
 
 
 def _read_folder(root: Path, options: LoadedFrom) -> Listing:

@@ -108,7 +108,7 @@ def test_uncertain_labels_are_missing_unless_told(tmp_path: Path) -> None:
         ("path,grade\n0.png,2\n1.png,3\n", "no column label"),
         ("path,Edema\n0.png,1\n1.png,7\n", "no column label"),
         ("path,Edema,Mass\n0.png,1,0\n1.png,1,0\n", "Mass"),
-        ("path,Edema,Edema\n0.png,1,0\n1.png,0,1\n", "twice"),
+        ("path,Edema,Edema\n0.png,1,0\n1.png,0,1\n", "two columns"),
     ],
 )
 def test_what_is_no_finding_is_refused(tmp_path: Path, text: str, match: str) -> None:

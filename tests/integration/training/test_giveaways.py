@@ -98,7 +98,9 @@ class TestTables:
             path = trees.write(root / "elsewhere" / f"[{at}]:x.png", next(some))
             rows.append(between.join((str(path), "yes" if at % 2 else "no", f"p{at // 4}")))
         (root / "tables").mkdir()
-        (root / "tables" / "own.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+        rows = ["# made by a tool, 2026", *rows, between * 2]  # tabs: as Excel's Unicode text
+        encoding = "utf-16" if between == "\t" else "utf-8-sig"
+        (root / "tables" / "own.csv").write_text("\n".join(rows), encoding)
         return root / "tables" / "own.csv"
 
     @pytest.mark.parametrize(("between", "said"), [(";", "semicolons (;)"), ("\t", "tabs")])

@@ -241,3 +241,15 @@ def test_thresholds_keep_their_word_and_all_is_shown() -> None:
     assert said[Y[:, 0] == 1].mean() >= 0.9
     for shown in (found.page(), found._repr_html_(), json.dumps(found.as_dict()), repr(found)):
         assert "Edema" in shown or "findings" in shown
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"), [("|", "; ", r"separate them with \|"), ("Nodule", "Nodul", "slip")]
+)
+def test_what_lists_spell_otherwise_is_not_absent(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    cells = [[*p, text.replace(old, new)] for p, text in zip(P, lists(Y), strict=True)]
+    table = written(tmp_path / "a.csv", [*(f"p_{name}" for name in NAMES), "label"], cells)
+    with pytest.raises(PredictionsRefused, match=said):
+        read(table, findings="*")

@@ -82,6 +82,26 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
                        for row, y in zip(LOGITS.tolist(), Y, strict=True)]),
         {}, P, Y),
     "sep= of Excel": ("a.csv", "sep=;\n" + text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
+    "comments above the names and below the rows": (
+        "a.csv", "# model A, 2026\n# seed=3, fold 2\n\n" + PLAIN + "# 240 rows\n", {}, P, Y),
+    "names in NumPy's comment": ("a.csv", "# " + PLAIN, {}, P, Y),
+    "row names of R, which have no column name": (
+        "a.csv", "".join(f"{i}," * (i > 0) + line + "\n"
+                         for i, line in enumerate(PLAIN.splitlines())), {}, P, Y),
+    "UTF-16 without its mark, sep= and tabs": (
+        "a.csv", ("sep=\t\n" + text(HEADER, by_name(), by="\t")).encode("utf-16-le"), {}, P, Y),
+    "spaces and invisible marks around names": (
+        "a.csv", PLAIN.replace("p_benign,", " p_benign ,\u200b", 1), {}, P, Y),
+    "caret's obs": ("a.csv", text([*NAMES, "obs"], by_name()), {}, P, Y),
+    "P(y=A|x)": ("a.csv", text([*(f"P(y={n}|x)" for n in NAMES), "y"], by_name()), {}, P, Y),
+    "class_1 to class_3 and numbers": (
+        "a.csv", text([*(f"class_{k + 1}" for k in range(3)), "label"],
+                      [[*row, int(y) + 1] for row, y in zip(P.tolist(), Y, strict=True)]),
+        {}, P, Y),
+    "dictionaries as Python prints them": (
+        "a.csv", text(["probs", "label"], [[f'"{dict(zip(NAMES, p, strict=True))}"', NAMES[y]]
+                                           for p, y in zip(P.tolist(), Y, strict=True)]),
+        {}, P, Y),
     "empty columns and rows of Excel": (
         "a.csv", PLAIN.replace("\n", ",,\n") + ",,,,,\n" * 3, {}, P, Y),
     "columns in another order than the names": (
@@ -145,6 +165,23 @@ def test_a_foreign_table_has_the_figures_of_other_code(tmp_path: Path, name: str
 REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "Latin-1": ("a.csv", PLAIN.replace("benign", "gutärtig").encode("latin-1"), "CSV UTF-8"),
     "halves of probabilities": ("a.csv", text(HEADER, by_name(P / 2)), "--normalize.*--findings"),
+    "Parquet called CSV": ("a.csv", b"PAR1" + bytes(64), "is Parquet"),
+    "UTF-32": ("a.csv", PLAIN.encode("utf-32"), "CSV UTF-8"),
+    "a title": ("a.csv", "Results of model A\n" + PLAIN, "Delete what stands above"),
+    "decimal commas among commas": (
+        "a.csv", text(HEADER, by_name(), comma=True), "7 cells in line 2, and 4"),
+    "probabilities before and after": (
+        "a.csv", text([*(f"prob_{n}" for n in NAMES), *HEADER],
+                      [[*row[:3], *row] for row in by_name()]), "--probabilities"),
+    "labels of 1 and 2 for one column": (
+        "a.csv", text(["prob", "label"], [[p, y + 1] for p, y in SINGLE]), "--positive"),
+    "a class called as missing labels": (
+        "a.csv", text(["p_NA", "p_a", "p_b", "label"], by_name(names=["NA", "a", "b"])),
+        "called 'NA'"),
+    "labels of 1 and -1 for numbered columns": (
+        "a.csv", text(["p_0", "p_1", "label"],
+                      [[*p, 2 * int(y) - 1] for p, y in zip(TWO.tolist(), TRUE, strict=True)]),
+        "label '-1'"),
     "words among numbers": ("a.csv", PLAIN.replace("\n0.", "\nhigh0.", 3), "is no number"),
     "units below the names": ("a.csv", PLAIN.replace("\n", "\n[0..1],[0..1],[0..1],class\n", 1),
                               "row 1, .*delete the row"),
