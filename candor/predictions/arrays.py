@@ -7,12 +7,12 @@ value are left out, and said.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import BIN_COUNT, FloatArray
 from candor.predictions.archive import as_codes, class_names, one_column
 from candor.predictions.collected import Collected, numbers
 from candor.predictions.columns import ColumnWishes, TableColumns
@@ -21,6 +21,9 @@ from candor.predictions.findings import interpret_cells
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.parameters import in_python
 from candor.predictions.reading import read_predictions
+
+
+_BINS_LIMIT: Final = 1_000
 
 
 class Reading(TypedDict, total=False):
@@ -44,12 +47,17 @@ def read_arrays(
     groups: npt.ArrayLike | None = None,
     findings: str | None = None,
     exclusive: bool = False,
+    bins: int = BIN_COUNT,
 ) -> Predictions:
     """Read predictions and their truths; the arguments are those of `candor.calibrate`.
 
     Raises:
         PredictionsRefused: what is wrong with the arrays or the table, in a sentence.
     """
+    if not isinstance(bins, int | np.integer) or not 1 <= bins <= _BINS_LIMIT:
+        raise PredictionsRefused(
+            f"`bins` must be a whole number from 1 to {_BINS_LIMIT}; got {bins!r}"
+        )
     chosen = tuple(map(str, classes)) if classes is not None else None
     is_file = isinstance(probabilities, str | os.PathLike)
     wishes = ColumnWishes(

@@ -244,6 +244,7 @@ def calibrate(
         groups=groups,
         findings=findings,
         exclusive=exclusive,
+        bins=bins,
     )
     if isinstance(predictions, LabeledFindings):
         return examine_labeled_findings(

@@ -74,6 +74,7 @@ def measure(
         groups=groups,
         findings=findings,
         exclusive=exclusive,
+        bins=bins,
     )
     for sentence in read.left_out:
         warnings.warn(sentence, stacklevel=2)

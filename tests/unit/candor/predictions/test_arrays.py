@@ -122,6 +122,9 @@ def test_what_cannot_be_read_is_refused_alike() -> None:
         for reads in (candor.measure, candor.calibrate):
             with pytest.raises(ValueError, match=said):
                 reads(probabilities, labels)
+    for bins in (0, 1.5):
+        with pytest.raises(ValueError, match=f"got {bins}"):
+            candor.measure(P, Y, bins=bins)  # type: ignore[arg-type]
 
 
 def test_labels_of_one_kind_say_nothing_against_a_binary_model() -> None:
