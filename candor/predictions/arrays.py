@@ -22,7 +22,6 @@ from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.parameters import in_python
 from candor.predictions.reading import read_predictions
 
-
 _BINS_LIMIT: Final = 1_000
 
 
