@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from model_store.csv_cells import plain_cell
 
@@ -44,13 +44,13 @@ class OpenTable:
 
     names: list[str]
     delimiter: str
-    _reader: "csv._reader"
+    _reader: Any
     _first: list[str]
 
     @property
     def line(self) -> int:
         """The number of the last line read, from 1."""
-        return self._reader.line_num
+        return int(self._reader.line_num)
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         for cells in chain([self._first], self._reader):
@@ -97,8 +97,10 @@ def _encoding(file: Path) -> str:
     # what a spreadsheet calls Unicode text, with its mark or without
     if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
-    zeros = [byte == 0 for byte in start]
-    return {(False, True): "utf-16-le", (True, False): "utf-16-be"}.get((*zeros[:2],), "utf-8-sig")
+    zeros = start.count(b"\0", 0, 2)
+    if zeros == 1:
+        return "utf-16-be" if start.startswith(b"\0") else "utf-16-le"
+    return "utf-8-sig"
 
 
 def _table(lines: TextIO) -> OpenTable:

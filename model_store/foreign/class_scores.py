@@ -146,13 +146,27 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
             "sequence_type"
         ):
             sources.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
-    if not sources:
+    kept = [each for each in sources if not _is_sorted(model, each.tensor)]
+    if sources and not kept:
+        raise ForeignModelRefused(
+            f"its output '{sources[0].output}' holds the largest scores in order (TopK), and not "
+            "one for each class: export the model without TopK"
+        )
+    if not kept:
         names = ", ".join(f"'{value.name}'" for value in model.graph.output)
         raise ForeignModelRefused(
             f"none of its outputs ({names}) holds numbers for classes, only labels: export the "
             "probabilities too"
         )
-    return sources
+    return kept
+
+
+def _is_sorted(model: onnx.ModelProto, tensor: str) -> bool:
+    """Whether scores come out of a TopK, so that their places say nothing of classes."""
+    node = behind(model, tensor)
+    if node is not None and node.op_type in CUTTABLE:
+        node = behind(model, first_input(node))
+    return node is not None and node.op_type == "TopK"
 
 
 def _zipped_labels(node: onnx.NodeProto) -> tuple[str, ...]:

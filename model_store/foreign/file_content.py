@@ -54,6 +54,8 @@ _BEGINNINGS: Final = (
         )
         for start in (b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"ZF")
     ),
+    (b"ET12", 4, "an ExecuTorch program: import the model from which it was made"),
+    (b"\x81\xa6params", 0, "Flax's msgpack: export the model with `jax2onnx`"),
     (b"GGUF", 0, "a language model (GGUF), no image classifier"),
     (b"tree\n", 0, "a LightGBM model: convert it with `onnxmltools.convert_lightgbm`"),
 )

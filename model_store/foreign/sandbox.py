@@ -6,6 +6,7 @@ The other process has no environment and no rights (model_store/confinement.py).
 """
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -159,6 +160,7 @@ class Sandbox:
         if "error" in said:
             raise ForeignModelRefused(
                 f"{self._runtime} cannot run the model: {_first_line(said['error'])}"
+                f"{_remedy(said['error'])}"
             )
         return said, answer
 
@@ -191,4 +193,12 @@ class Sandbox:
 def _first_line(text: str) -> str:
     """Return what ONNX Runtime says without its places in C++."""
     line = " ".join(text.split()).removeprefix("[ONNXRuntimeError] : ")
+    line = re.sub(r"/onnxruntime_src/\S+ .*\)\s", "", line)
     return line[:300] + ("..." if len(line) > 300 else "")
+
+
+def _remedy(error: str) -> str:
+    """What to do about some errors of ONNX Runtime, as the end of a sentence."""
+    if "IR version" in error or "ValidateOpsetForDomain" in error:
+        return ". Update `onnxruntime`, or export the model again with opset 17"
+    return ". Export the model again in 32 bits" if "bfloat16" in error else ""

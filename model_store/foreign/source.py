@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 import onnx
 
+from calibration.wording import some
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_names import MULTI_LABEL
 from model_store.foreign.class_scores import Reading
@@ -25,6 +26,7 @@ MAX_JSON_BYTES: Final = 2**24
 MAX_RATIO: Final = 50  # of what unpacks to more than that; weights hardly shrink
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 ONNX_PLACES: Final = ("model.onnx", "onnx/model.onnx")
+MODEL_SUFFIXES: Final = (".onnx", ".ts", ".pt", ".pth", ".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def file_sha256(path: Path) -> str:
 def _from_folder(folder: Path) -> ForeignSource:
     file = next((folder / name for name in ONNX_PLACES if (folder / name).is_file()), None)
     if file is None:
-        raise ForeignModelRefused(f"{folder} has no {' or '.join(ONNX_PLACES)}")
+        near = (*folder.glob("*"), *folder.glob("*/*"))
+        held = [each for each in near if each.suffix in MODEL_SUFFIXES]
+        advice = f": import {some(sorted(map(str, held)), 3)} itself" if held else ""
+        raise ForeignModelRefused(f"{folder} has no {' or '.join(ONNX_PLACES)}{advice}")
     source = ForeignSource(read_onnx(file), file.name, file_sha256(file), beside=folder)
     return replace(source, **said_by_maker(folder))
 

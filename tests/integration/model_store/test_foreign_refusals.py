@@ -104,6 +104,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "my.own.Magic",
     ),
     "opset of 2017": (model(opset=6), "opset 6"),
+    "an opset to come": (model(opset=99), "again with opset 17"),
     "operator of ONNX Runtime alone": (
         model(node("Attention", "pixels", "scores", domain=ALONE), domains=[ALONE]),
         f"{ALONE}.Attention",
@@ -132,6 +133,19 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "segmentation",
     ),
     "detection": (model(FLAT, *DETECTION, constants=BOXES), "detector"),
+    "scores in order": (
+        model(
+            *linear("Softmax"),
+            node("TopK", "scores three", "largest which", axis=1),
+            outputs=("largest",),
+            constants={"three": np.array([3])},
+        ),
+        "without TopK",
+    ),
+    "bfloat16": (
+        model(node("Cast", "pixels", "scores", to=TensorProto.BFLOAT16)),
+        "in 32 bits",
+    ),
     "multi-label": (model(*linear("Sigmoid")), "--exclusive"),
     "several inputs": (lambda path: _with_second_input(path), "'pixels', 'age'"),
     "labels only": (lambda path: _labels_only(path), "'label'"),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.file_content import content_of
+from model_store.foreign.source import open_source
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.foreign import run_import as run
@@ -190,6 +191,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "OpenVINO": (lambda: b'<?xml version="1.0"?>\n<net name="m" version="11">', ("OpenVINO",)),
     "a web page": (lambda: b"\n<!doctype html>", ("web page",)),
     "a frozen TensorFlow graph": (lambda: b"\n\x0b\n\x01x\x12\x0bPlaceholder", ("tf2onnx",)),
+    "Flax": (lambda: b"\x81\xa6params\x81\xa5Dense" + bytes(99), ("jax2onnx",)),
+    "ExecuTorch": (lambda: b"\x1c\0\0\0ET12" + bytes(99), ("ExecuTorch",)),
     "Git LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\n", ("git lfs pull",)),
 }
 
@@ -221,3 +224,7 @@ def test_folders_of_other_tools_say_how(tmp_path: Path) -> None:
         (tmp_path / folder / file).write_bytes(b"")
         with pytest.raises(ForeignModelRefused, match=named):
             content_of(tmp_path / folder)
+    (tmp_path / "monai" / "models").mkdir(parents=True)  # a bundle of MONAI
+    (tmp_path / "monai" / "models" / "model.ts").write_bytes(b"")
+    with pytest.raises(ForeignModelRefused, match=r"import .*models/model\.ts itself"):
+        open_source(tmp_path / "monai")
