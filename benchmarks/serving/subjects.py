@@ -16,10 +16,15 @@ from torchvision.models import densenet121, resnet18
 
 from benchmarks.serving.pictures import Encoding, picture
 from model_store.bundle.graph import name_findings
+from model_store.bundle.scope_graph import SCOPE_FEATURES, ScopeParameters, with_scope
+from model_store.bundle.scope_statistics import statistics
+from model_store.image import InputSpec
+from training.networks.scope_taps import find_taps
 
 CLASSES = ("normal", "pneumonia")
 SAMPLES = 8
 TEMPERATURE = 1.5
+SCOPE_IMAGES = 1_000  # that calibrate a check
 RADIOGRAPH = (2500, 2048)
 RADIOGRAPHS: dict[str, Encoding] = {"radiograph": "JPEG", "radiograph-dicom": "DICOM"}
 
@@ -27,7 +32,7 @@ RADIOGRAPHS: dict[str, Encoding] = {"radiograph": "JPEG", "radiograph-dicom": "D
 @dataclass(frozen=True)
 class Subject:
     """A network with a number of outputs, its input, and the images that are sent: as large as the
-    input, or gray and of `size`. With `findings` in place of CLASSES.
+    input, or gray and of `size`. With `findings` in place of CLASSES, or a `scope` check.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Subject:
     noise: int
     size: tuple[int, int] | None = None
     findings: tuple[str, ...] = ()
+    scope: bool = False
 
     def samples(self) -> list[bytes]:
         """Encoded images."""
@@ -62,11 +68,13 @@ class Subject:
         outputs = len(self.findings or CLASSES)
         network = end(self.build(outputs), outputs).eval()
         blank = torch.zeros((2, self.channels, self.side, self.side), dtype=torch.uint8)
+        spec = InputSpec(self.channels, self.side, self.side)
+        taps = find_taps(network, spec) if self.scope else None
         program = torch.onnx.export(
-            network,
+            taps or network,
             (blank,),
             input_names=["image"],
-            output_names=["probabilities"],
+            output_names=["probabilities", *([SCOPE_FEATURES] if taps else [])],
             dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=1024)}},
             dynamo=True,
             verbose=False,
@@ -76,7 +84,17 @@ class Subject:
         if self.findings:
             name_findings(program.model_proto, self.findings)
         graph: bytes = program.model_proto.SerializeToString()
-        return graph
+        if not self.scope:
+            return graph
+        features = statistics(blank.numpy()).shape[1] + (taps(blank)[1].shape[1] if taps else 0)
+        return with_scope(graph, _made_up(features))
+
+
+def _made_up(features: int) -> ScopeParameters:
+    """The parameters of a check that costs as much as a fitted one."""
+    whitening = np.eye(features, dtype=np.float32)
+    scores = np.linspace(0, features, SCOPE_IMAGES, dtype=np.float32)
+    return ScopeParameters(whitening[0], whitening, scores)
 
 
 class _Calibrated(nn.Module):

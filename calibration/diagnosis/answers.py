@@ -41,6 +41,7 @@ class Answers:
         class_shares: (K,) shares of the true classes in the card's data; None if unknown:
             then labels before an error stand for them.
         source: of each label; None if unknown.
+        doubtful: (N,) whether the image may be out of scope; None without a scope check.
         unread: how many more of that time have no label, and are not among these.
     """
 
@@ -57,6 +58,7 @@ class Answers:
     label: IntArray | None = None
     class_shares: FloatArray | None = None
     source: Tag | None = None
+    doubtful: BoolArray | None = None
     unread: int = 0
 
     def __post_init__(self) -> None:
@@ -82,4 +84,4 @@ class Answers:
         return self.rows(np.flatnonzero(self.correct >= 0))
 
 
-_OPTIONAL = ("patient", "drawn", "first_correct", "probabilities", "label")
+_OPTIONAL = ("patient", "drawn", "first_correct", "probabilities", "label", "doubtful")

@@ -132,6 +132,7 @@ class Cause(StrEnum):
     CASE_MIX = "case_mix"  # other shares of the true classes
     CORRECTED = "corrected"  # first labels have been corrected
     PROXY = "proxy"  # labels of a source that is not the truth
+    INPUT = "input"  # images that are out of scope
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class Rival:
     """A rival cause. `left`: log evidence that remains if it is granted.
 
     `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`: of
-    `proxy`, the source whose labels alone show the error.
+    `proxy`, the source whose labels alone show the error. `doubtful`, `doubtful_elsewhere`: of
+    `input`, the share of doubtful images among those affected, and among the rest.
     """
 
     cause: Cause
@@ -148,6 +150,8 @@ class Rival:
     needs: int = 0
     needs_kind: str = ""
     group: AnswerGroup | None = None
+    doubtful: float | None = None
+    doubtful_elsewhere: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix, find_mix
+from calibration.diagnosis.changed_input import changed_input
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     Cause,
@@ -114,7 +115,8 @@ def _rivals(
         affected = _affected(course, 0)
         found.append(noise(course.outcome, affected))
         weight = course.outcome.stream.weight
-        found += filter(None, [label_sources(course.served, weight, first, affected)])
+        of_input = changed_input(answers, first, course.served, weight, affected)
+        found += filter(None, [of_input, label_sources(course.served, weight, first, affected)])
     return (*found, *filter(None, [corrected_labels(course.served, outcome)]))
 
 

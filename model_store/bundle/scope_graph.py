@@ -56,8 +56,9 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     white = part.add("MatMul", centered, WHITENING, output=SCOPE_VECTOR)
     column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
     part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
-    # 1 or 0, in half the time of Greater and Cast
-    above = part.add("Sub", CALIBRATION, column)
+    # 1 or 0, in half the time of Greater and Cast; ONNX Runtime makes one node of these two
+    less = np.full((1, len(parameters.calibration) + 1), -1, np.float32)
+    above = part.add("Gemm", column, less, CALIBRATION)
     larger = part.add("HardSigmoid", above, alpha=STEEP, beta=0.0)
     reduced(proto, part, "ReduceMean", larger, axes=[1], keepdims=0, output=SCOPE_P)
     raised = np.append(parameters.calibration * np.float32(1 + TOLERANCE), np.float32(np.inf))

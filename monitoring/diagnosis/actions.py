@@ -69,7 +69,7 @@ def plan(
         ]
         if published is not None:
             cures = [Action(ActionCode.PROMOTE, version=published)]
-        if first:
+        if first or found.explains_all(Cause.INPUT):
             cures = [_hindered(each, Hindrance.FIRST) for each in cures]
         usable = [each for each in cures if each.available][:1]  # the one that fits best
         barred = [each for each in cures if not each.available]

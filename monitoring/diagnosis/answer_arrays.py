@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from monitoring.ledger.findings import both_probabilities
-from monitoring.ledger.slices import OTHER
+from monitoring.ledger.slices import OTHER, is_doubtful
 from monitoring.ledger.versions import WatchedVersion
 
 Columns = dict[str, list[Any]]  # of answers, oldest first, by name
@@ -33,6 +33,7 @@ def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[s
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
         source=Tag(sources, tuple(names_of_sources)),
+        doubtful=_doubtful(columns["scope_p"]),
     )
 
 
@@ -77,6 +78,11 @@ def _patients(values: Sequence[Any]) -> IntArray | None:
 def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
     drawn = np.array([each is not None for each in shares], dtype=np.bool_)
     return drawn if drawn.any() else None
+
+
+def _doubtful(values: Sequence[float | None]) -> BoolArray | None:
+    known = any(each is not None for each in values)
+    return np.array([is_doubtful(each) for each in values], dtype=np.bool_) if known else None
 
 
 def _probabilities(row: WatchedVersion, columns: Columns) -> FloatArray | None:

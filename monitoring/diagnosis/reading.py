@@ -48,7 +48,7 @@ _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
 _ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
-    *("tags", "patient", "audit", "request_id"),
+    *("tags", "patient", "audit", "request_id", "scope_p"),
 )
 _COLUMNS = (*_ANSWER, "label", "correct", "first", "source", "received_at_ns")
 _DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's

@@ -28,6 +28,7 @@ FEW_LABELS = 100  # fewer clear nothing
 WIDE = 0.15  # an interval of the gap that is wider clears nothing
 FEW_AUDITED = 100  # audited labels from which they alone tell what is not labeled
 _STRONG = math.log(1_000)
+_OF_LABELS = tuple(each for each in Cause if each is not Cause.INPUT)  # doubt who is affected
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def certainty_of(found: Findings, state: State) -> Certainty:
     if state in (State.UNKNOWN, State.STALE, State.FINE) or not shown:
         return Certainty.NONE
     first = shown[0]
-    if first.is_weak or first.others or found.explains_all():
+    if first.is_weak or first.others or found.explains_all(*_OF_LABELS):
         return Certainty.WEAK
     return Certainty.STRONG if first.score >= _STRONG else Certainty.MODERATE
 

@@ -106,6 +106,10 @@ CAUSES: Final = {
     Cause.CASE_MIX: "other shares of the true classes",
     Cause.CORRECTED: "first labels that have been corrected",
     Cause.PROXY: "labels of {who}, which others do not confirm",
+    Cause.INPUT: (
+        "images out of scope ({doubtful} of those affected, {rest} of others; the check promises "
+        "nothing about images that it does not flag)"
+    ),
 }
 STATUSES: Final = {
     RivalStatus.RULED_OUT: "Ruled out: {cause}.",
@@ -164,6 +168,7 @@ KINDS: Final = {
     "due": "labels that are due",
     "second_reading": "second readings of confident answers that were wrong",
     "patient_codes": "answers sent with their patient",
+    "in_scope": "labels of affected images in scope",
 }
 ESTIMATES: Final = {
     EstimateStatus.UNKNOWN: "Nothing is estimated: no answer has the probabilities of all classes.",

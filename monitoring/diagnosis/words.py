@@ -309,7 +309,10 @@ def _causes(found: Diagnosis) -> Iterator[str]:
 
 def _cause(rival: Rival) -> str:
     who = "" if rival.group is None else group_words(rival.group)
-    cause = KINDS[DUE] if rival.needs_kind == DUE else CAUSES[rival.cause].format(who=who)
+    shares = (percent(each or 0) for each in (rival.doubtful, rival.doubtful_elsewhere))
+    words = dict(zip(("doubtful", "rest"), shares, strict=True))
+    named = CAUSES[rival.cause].format(who=who, **words)
+    cause = KINDS[DUE] if rival.needs_kind == DUE else named
     said = STATUSES[rival.status].format(cause=cause)
     is_open = rival.status is RivalStatus.POSSIBLE and rival.needs
     return f"{said} {rival.needs:,} {_kind(rival.needs_kind)} would tell." if is_open else said

@@ -109,7 +109,8 @@ class InferencePipeline:
             if column is None:
                 column = served.card.classes.index(json.loads(answer)["predicted"])
             shown = await explain(image, column, item.tags)
-        return with_explanation(answer, method="occlusion", shown=shown), number
+        nearest = await served.nearest(image)
+        return with_explanation(answer, method="occlusion", shown=shown, nearest=nearest), number
 
     async def answer_frames(
         self,

@@ -8,10 +8,12 @@ import base64
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 from calibration.calibrators.finding_answers import FindingsCalibrator, Question, Said
 from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
+from model_store.bundle.scope_neighbors import Neighbor
 from serving.inference.batcher import AnswerWriter
 from serving.inference.heat_map import HeatMap
 from serving.inference.scope import ScopeVerdict, with_scope
@@ -123,10 +125,16 @@ def with_audit(answer: bytes, drawn: bool) -> bytes:
     return answer[:-1] + (b',"audit":true}' if drawn else b',"audit":false}')
 
 
-def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
-    """An answer with `explanation`: class or finding, sentence, values, and a PNG in base64."""
+def with_explanation(
+    answer: bytes, *, method: str, shown: HeatMap, nearest: Sequence[Neighbor]
+) -> bytes:
+    """An answer with `explanation`: class or finding, sentence, values, a PNG in base64, and the
+    nearest reference images.
+    """
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
-    fields = {"method": method, "of": shown.of, "sentence": shown.sentence, "values": values}
+    fields: dict[str, Any] = {"method": method, "of": shown.of, "sentence": shown.sentence}
+    fields["values"] = values
+    fields["nearest"] = [each._asdict() for each in nearest]
     fields["png"] = base64.b64encode(shown.png).decode()
     return answer[:-1] + b',"explanation":%s}' % json.dumps(fields).encode()
 

@@ -18,7 +18,6 @@ from starlette.responses import Response, StreamingResponse
 
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
-from model_store.bundle.scope_card import NO_PROMISE
 from monitoring.diagnosis.words import terms
 from monitoring.errors import PictureMissing
 from monitoring.http.endpoint import read_viewer
@@ -79,7 +78,8 @@ class AnswerPageRoutes:
 
     async def picture(self, request: Request) -> Response:
         """What the model saw of an answer's image."""
-        png = await to_thread.run_sync(self._picture, request.path_params["prediction_id"])
+        asked = request.path_params["prediction_id"]
+        png = await to_thread.run_sync(kept_picture, self._ledger, asked)
         return Response(png, headers=PAGE_HEADERS, media_type="image/png")
 
     def _page(self, request: Request) -> str:
@@ -106,7 +106,7 @@ class AnswerPageRoutes:
             file=address(row.model, asked, "answers.csv"),
             links=[self._links.of(each) for each in found.answers],
             has_scope=bool(row.card.get("scope")),
-            no_promise=NO_PROMISE,
+            tries=self._tabs.tries(row.model),
             is_first=before is None,
             shown_at_once=SHOWN,
             tabs=self._tabs.of(row.model, read_viewer(request), "Answers", query=urlencode(own)),
@@ -133,16 +133,20 @@ class AnswerPageRoutes:
             yield csv_text([*header, *rows])
             header, before = [], read_before({"before": found.before or ""})
 
-    def _picture(self, prediction_id: str) -> bytes:
-        try:
-            key = UUID(prediction_id).bytes
-        except ValueError:
-            raise PictureMissing(prediction_id) from None
-        with self._ledger.read() as connection:
-            png = read_picture(connection, key)
-        if png is None:
-            raise PictureMissing(prediction_id)
-        return png
+
+def kept_picture(ledger: Ledger | None, prediction_id: str) -> bytes:
+    """The PNG of what the model saw of an answer's image. Raises PictureMissing."""
+    try:
+        key = UUID(prediction_id).bytes
+    except ValueError:
+        raise PictureMissing(prediction_id) from None
+    if ledger is None:
+        raise PictureMissing(prediction_id)
+    with ledger.read() as connection:
+        png = read_picture(connection, key)
+    if png is None:
+        raise PictureMissing(prediction_id)
+    return png
 
 
 def _joined(first: str, others: Iterator[str]) -> Iterator[str]:

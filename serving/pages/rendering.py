@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from calibration.wording import counted, in_points, percent, signed_points
 from model_store.bundle.diagram import drawing_rules, environment_of
+from model_store.bundle.scope_card import NO_PROMISE
 from monitoring.diagnosis import operating_words, phrases
 from monitoring.diagnosis.answer_record import shown
 from monitoring.diagnosis.words import terms
@@ -116,6 +117,7 @@ def _environment() -> Environment:
         "reader": reader,
         "span": formatting.span,
         "now": formatting.now,
+        "no_promise": NO_PROMISE,
         "zip": zip,
     }
     environment.filters |= {function.__name__: function for function in _FILTERS}

@@ -27,12 +27,14 @@ from monitoring.errors import (
     BodyTimeout,
     BodyTooLarge,
     ModelNotInLedger,
+    PictureMissing,
     brief,
 )
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
 from monitoring.reports.findings import findings_report
+from monitoring.routes import OF_VERSION
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ERRORS, error_answer
 from serving.errors import (
@@ -61,6 +63,7 @@ from serving.http.request_parameters import FRAME_PARAMETER
 from serving.inference.batcher import Image
 from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
+from serving.pages.answers import kept_picture
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.sections import TONES
@@ -148,6 +151,16 @@ class TrialRoutes:
         picture, _, _ = await to_thread.run_sync(as_picture, image)
         png = base64.b64decode(picture)
         return Response(png, headers=PAGE_HEADERS, media_type="image/png")
+
+    async def picture(self, request: Request) -> Response:
+        """The page with the answer to a kept picture, and the reference images most like it."""
+        asked = request.path_params["prediction_id"]
+        png = await to_thread.run_sync(kept_picture, self._ledger, asked)
+        version = request.query_params.get("version")
+        served = self._models.find(request.path_params["model"], version)
+        with served.lease():
+            trials = await self._try(served, 0, FormFile(asked, png), {}, None, request)
+        return await self._page(served, trials, fields={}, viewer=read_viewer(request))
 
     async def view(self, request: Request) -> ViewedImage:
         """The values of one image, for a viewer that sets the window itself."""
@@ -367,6 +380,15 @@ ENDPOINTS: Final = (
         scope="predict",
         gives={"image/png": bytes},
         refuses=(*_MODEL_REFUSALS, *_IMAGE_REFUSALS, DecoderUnavailable, Overloaded),
+    ),
+    page(
+        "/try/{model}/pictures/{prediction_id}",
+        TrialRoutes.picture,
+        summary="The answer to the kept picture of an answer, not recorded, and the reference "
+        "images of the scope check that are most like it.",
+        scope="feedback",
+        parameters=(OF_VERSION,),
+        refuses=(*_MODEL_REFUSALS, PictureMissing, SQLAlchemyError),
     ),
     Endpoint(
         method="POST",

@@ -25,6 +25,7 @@ class Stream:
     labeled: np.ndarray
     drawn: np.ndarray
     rng: np.random.Generator = field(repr=False)
+    scope_p: np.ndarray | None = None
 
     def where(self, **changes: np.ndarray) -> "Stream":
         """The same with other columns."""
@@ -70,6 +71,7 @@ def _rows(given: Stream, index: np.ndarray, *, tags: bool) -> list[PredictionRow
         make_row(i, confidence=confidence, predicted=k, served_at_ns=_at_ns(given, i))._replace(
             tags=json.dumps({"site": f"S{given.site[i]}"}) if tags else None,
             audit=0.25 if given.drawn[i] else None,
+            scope_p=None if given.scope_p is None else float(given.scope_p[i]),
         )
         for i, (confidence, k) in zip(index.tolist(), answers, strict=True)
     ]

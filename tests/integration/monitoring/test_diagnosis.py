@@ -77,6 +77,12 @@ def few(given: Stream) -> Stream:
     return given.where(labeled=np.arange(N) % 40 == 0)
 
 
+def far_images_of_a_site(given: Stream) -> Stream:
+    """Most images of a site are out of scope, and answered at random; its others are as before."""
+    far = (given.site == 2) & (given.day >= 20) & (given.rng.random(N) < 0.8)
+    return given.wrong_by(0.45, far).where(scope_p=np.where(far, 0.01, 0.5))
+
+
 SCENES = {
     "calibrated": Scene(lambda given: given, "fine"),
     "step": Scene(step, "alarm", "alarm_active deviation", "recalibrate", ""),
@@ -85,6 +91,10 @@ SCENES = {
     ),
     "two sites": Scene(
         two_sites, "alarm", "alarm_active deviation", "recalibrate_group", "tag:site S0 S1"
+    ),
+    "far images of a site": Scene(
+        *(far_images_of_a_site, "alarm", "alarm_active deviation explained", "find_cause"),
+        "tag:site S2",
     ),
     "healed": Scene(healed, "healed", "healed", "acknowledge"),
     "old": Scene(lambda given: given, "stale", "no_answers", later_days=660),

@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
+from model_store.bundle.scope_card import NO_PROMISE
 from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget
@@ -126,6 +127,7 @@ async def test_doubtful_images_have_a_queue_apart_from_the_audit(tmp_path: Path)
         for key in chosen:
             page = await server.page(f"{LABEL}?queue=doubtful", PAGE)
             assert asked(page) == key
+            assert NO_PROMISE in page
             form = {"prediction_id": key, "label": "normal", "queue": "doubtful"}
             assert (await server.client.post(LABEL, data=form)).status_code == 303
         page = await server.page(f"{LABEL}?queue=doubtful", PAGE)
