@@ -91,9 +91,9 @@ class Subject:
 
 
 def _made_up(features: int) -> ScopeParameters:
-    """The parameters of a check that costs as much as a fitted one."""
+    """The parameters of a check that costs as much as a fitted one, and flags nothing."""
     whitening = np.eye(features, dtype=np.float32)
-    scores = np.linspace(0, features, SCOPE_IMAGES, dtype=np.float32)
+    scores = np.full(SCOPE_IMAGES, 1e9, np.float32)
     return ScopeParameters(whitening[0], whitening, scores)
 
 
