@@ -15,6 +15,7 @@ from calibration.bins import FloatArray, IntArray
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
 FOLDS: Final = 5
 ROUNDING: Final = 1e-4  # of a feature, with room
+LEAST_SPREAD: Final = 0.3  # of a feature, where the median of all is 1
 LEAST_VARIANCE: Final = 1e-4  # of a direction, where features have 1
 
 
@@ -28,12 +29,15 @@ class Standard:
     @classmethod
     def fit(cls, features: Features) -> Self:
         """Fit to in-scope features (M, D). A feature that varies no more than runtimes round it
-        keeps its unit: else the score would be of their rounding.
+        keeps its unit: else the score would be of their rounding. One that varies little, as a
+        channel that is nearly always silent, gets a larger one: else the few images in which it is
+        not would hide all others.
         """
         rows = np.asarray(features, np.float64)
         mean, spread = rows.mean(axis=0), rows.std(axis=0)
         rounding = np.maximum(1e-6, ROUNDING * np.abs(mean))
-        return cls(mean, np.where(spread > rounding, spread, 1.0))
+        scale = np.where(spread > rounding, spread, 1.0)
+        return cls(mean, np.maximum(scale, LEAST_SPREAD * np.median(spread)))
 
     def __call__(self, features: Features) -> FloatArray:
         return np.asarray((features - self.mean) / self.scale)

@@ -42,6 +42,16 @@ def test_what_only_rounding_moves_does_not_count() -> None:
     np.testing.assert_allclose(score(otherwise), score(rows), rtol=1e-3)
 
 
+def test_a_channel_that_is_nearly_always_silent_hides_no_far_images() -> None:
+    random = np.random.default_rng(4)
+    rows, far = random.normal(size=(400, 20)), random.normal(size=(100, 20)) + 3
+    rows[:, 0], far[:, 0] = 1e-3 * rows[:, 0], 0.0
+    rows[200::10, 0] = 0.3  # a tenth of the images that calibrate
+    for first in (0, 10):
+        score = SummedMahalanobis.fit(rows[:200], first)
+        assert np.mean(p_values(score(rows[200:]), score(far)) <= 0.05) > 0.95
+
+
 def test_the_part_with_few_features_is_not_hidden_by_the_other() -> None:
     random = np.random.default_rng(3)
     rows, other = random.normal(size=(600, 303)), random.normal(size=(100, 303))
