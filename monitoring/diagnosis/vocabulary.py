@@ -106,10 +106,7 @@ CAUSES: Final = {
     Cause.CASE_MIX: "other shares of the true classes",
     Cause.CORRECTED: "first labels that have been corrected",
     Cause.PROXY: "labels of {who}, which others do not confirm",
-    Cause.INPUT: (
-        "images out of scope ({doubtful} of those affected, {rest} of others; the check promises "
-        "nothing about images that it does not flag)"
-    ),
+    Cause.INPUT: "images out of scope ({doubtful} of those affected, {rest} of others)",
 }
 STATUSES: Final = {
     RivalStatus.RULED_OUT: "Ruled out: {cause}.",
