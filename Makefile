@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
+# a folder model_store/ where a user works would hide a package that is found by a finder
+EDITABLE := --config-settings editable_mode=compat -e
 DEMO_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -q
 # Which tests share a process: tests/builders/scheduling.py.
@@ -137,20 +139,20 @@ $(BIN)/uv: | $(BIN)/python
 
 $(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
 	@echo "Installing Candor and what the demo needs into $(VENV); the first time this takes a minute or more ..."
-	$(PIP) -e ".[train]"
+	$(PIP) $(EDITABLE) ".[train]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV); the first time this takes a minute or more ..."
-	$(PIP) -e ".[train,torchserve,grpc,traces,s3,signing,dev]"
+	$(PIP) $(EDITABLE) ".[train,torchserve,grpc,traces,s3,signing,dev]"
 	@touch $@
 
 $(VENV)/.installed-ray: $(VENV)/.installed-dev
 	@echo "Installing Ray into $(VENV) ..."
-	$(PIP) -e ".[ray]"
+	$(PIP) $(EDITABLE) ".[ray]"
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt | $(BIN)/python
 	@echo "Installing what the documentation needs into $(VENV) ..."
-	$(PIP) -e ".[docs]"
+	$(PIP) $(EDITABLE) ".[docs]"
 	@touch $@

@@ -81,7 +81,8 @@ def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) ->
     """Install `packages` and this checkout, and run pytest."""
     # resolved already, with lower releases than they say
     environment.install("--no-deps", "--requirement", packages)
-    environment.install("--no-deps", "--editable", ROOT)
+    compat = ("--config-settings", "editable_mode=compat")
+    environment.install("--no-deps", *compat, "--editable", ROOT)
     environment.run(environment.python, *PYTEST, *arguments, folder=ROOT, PYTHONPATH=str(ROOT))
 
 

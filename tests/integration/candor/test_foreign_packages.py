@@ -66,6 +66,20 @@ def test_a_folder_without_init_does_not_hide_a_package_on_the_path(tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_folders_named_like_packages_hide_nothing_where_candor_is_installed(tmp_path: Path) -> None:
+    for name in ("calibration", "candor", "model_store", "monitoring", "serving", "training"):
+        (tmp_path / name).mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import candor; candor.train"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_folder_without_init_that_is_found_first_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_store" / "models").mkdir(parents=True)
     behind = f"sys.path.remove({str(ROOT)!r}); "  # Candor is found by a finder behind the path
