@@ -32,7 +32,7 @@ from candor.commands import (
 from candor.terminal.help import LiteralHelp
 
 
-def _end(made: Any, **_: object) -> None:
+def _end(made: Any, *, model: str | None = None, **_: object) -> None:
     """Print what a verb returned; many print as they go, and return nothing. Name what is next."""
     from candor.terminal.next_steps import show_next
 
@@ -40,7 +40,7 @@ def _end(made: Any, **_: object) -> None:
         from candor.terminal.verb_result import print_made
 
         print_made(made)
-    show_next(sys.argv[1:])
+    show_next(sys.argv[1:], model=model)
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -20,6 +21,8 @@ REPEATS: Final = 5
 FILTERS: Final = (
     *("", "site=s07", "wrong=1", "wrong=1&site=s07", "labeled=0", "bin=0.87-0.93&site=s07&wrong=1"),
     *("predicted=pneumonia&label=normal", "predicted=normal", "site=s07&label=normal"),
+    *("doubtful=1", "doubtful=1&site=s07&wrong=1", "others=1&site=s07", "others=1&bin=0.5-1"),
+    *("from={day}&to={day}", "from={day}&to={day}&site=s07&wrong=1", "from={day}&doubtful=1"),
     *("bin=0.9-0.9001&site=s07", "bin=0.9-0.9001&wrong=1&site=s07", "site=nowhere", "bin=0-0.07"),
 )
 
@@ -32,7 +35,8 @@ def search_times(url: str, count: int) -> Iterator[str]:
         if is_empty:
             build(url, count)
         every: list[float] = []
-        for query in FILTERS:
+        day = datetime.now(UTC).date() - timedelta(100)
+        for query in (each.format(day=day) for each in FILTERS):
             taken = [ms for _ in range(REPEATS) for ms in _pages_ms(ledger, query)]
             every += taken
             yield f"{query or 'all answers'}: {np.median(taken):.0f} ms, at most {max(taken):.0f}"

@@ -34,7 +34,8 @@ MODEL = LoggedCard(
 
 
 class Writer:
-    """A recorder on the ledger at `url`; with `tagged`, rows have a request id and one tag."""
+    """A recorder on the ledger at `url`; with `tagged`, rows have a request id, one tag and a
+    scope p-value."""
 
     def __init__(self, url: str, *, tagged: bool = True) -> None:
         self._ledger = Ledger(url)
@@ -93,7 +94,7 @@ class Writer:
         self._ledger.close()
 
     def _row(self, p: float, at_ns: int) -> PredictionRow:
-        noise = os.urandom(18)
+        noise = os.urandom(19)
         key = (at_ns // 1_000_000).to_bytes(6, "big") + bytes([0x70 | noise[0] & 0xF]) + noise[1:10]
         return PredictionRow(
             key,
@@ -104,6 +105,7 @@ class Writer:
             np.array([1 - p, p], dtype="<f4").tobytes(),
             at_ns,
             tags=json.dumps({"site": f"s{noise[17] % SITES:02}"}) if self._tagged else None,
+            scope_p=(noise[18] + 1) / 256 if self._tagged else None,
         )
 
 

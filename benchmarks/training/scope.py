@@ -32,6 +32,7 @@ from calibration.calibrators.temperature import apply_temperature, fit_temperatu
 from calibration.measures.summary import Measures
 from calibration.scope.p_values import p_values
 from calibration.scope.scores import Mahalanobis, SummedMahalanobis
+from calibration.wording import percent
 from model_store.bundle.scope_statistics import statistics
 from model_store.image import InputSpec
 from training.networks.classifier import build_classifier
@@ -287,7 +288,7 @@ def figures_of_the_rest(rows: Rows) -> str:
     shown = []
     for which in (np.ones_like(kept), kept):
         found = Measures.from_probabilities(answers[which], rows["test labels"][which])
-        shown.append(f"{which.sum()} accuracy {found.accuracy:.3f} ECE {found.ece:.3f}")
+        shown.append(f"{which.sum()} accuracy {percent(found.accuracy)} ECE {percent(found.ece)}")
     return ", not flagged ".join(shown)
 
 
@@ -312,17 +313,17 @@ def print_table(out: Path) -> None:
                 for at in range(4)
             ]
             found = groups_of(by_subject[name][score][int(np.argmax(worth))])
-            cells.append(" ".join(f"{each:.2f}" for each in found.values()))
+            cells.append(" ".join(f"{100 * each:.0f}" for each in found.values()))
         print(f"| {score} | " + " | ".join(cells) + " |")
-    print("\n(in scope, far, near, mild, duplicates)\n")
+    print("\n(percent flagged in scope, far, near, mild, duplicates)\n")
     for name in subjects:
         share = by_subject[name][DEFAULT][3]
-        print(f"{name}:", ", ".join(f"{kind} {value:.2f}" for kind, value in share.items()))
+        print(f"{name}:", ", ".join(f"{kind} {percent(value)}" for kind, value in share.items()))
         shares = shares_of_splits(by_name[name])
         inside = sum(within(*each) for each in shares)
         print(
             f"    within the interval in {inside} of {len(shares)} splits, mean share "
-            f"{np.mean([each[0] for each in shares]):.3f}"
+            f"{percent(np.mean([each[0] for each in shares]))}"
         )
         print(f"    all {figures_of_the_rest(by_name[name])}")
 

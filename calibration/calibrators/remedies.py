@@ -155,6 +155,7 @@ def choose(
     allow_label_changes: bool = False,
     exclude: Mapping[str, str] | None = None,
     seed: int = 0,
+    compared: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> RemedyChoice:
     """Compare the remedies on labeled answers and take the simplest that no richer one beats.
 
@@ -177,6 +178,7 @@ def choose(
         allow_label_changes: consider remedies that may change the predicted class.
         exclude: remedies that do not apply, by name, each with its reason.
         seed: seeds the folds.
+        compared: told before each remedy how many of how many were compared.
 
     Raises:
         ValueError: as `calibration.calibrators.affine.fit_affine`; fewer answers or groups
@@ -190,7 +192,8 @@ def choose(
     served_loss = log_loss(as_served, y)
     reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
     trials, losses = [], {}
-    for remedy in REMEDIES.values():
+    for number, remedy in enumerate(REMEDIES.values()):
+        compared(number, len(REMEDIES))
         parameters = remedy.parameters(z.shape[1])
         reason = reasons.get(remedy.name) or _at_bound(remedy.fit(z, y, weights=weights))
         if reason:

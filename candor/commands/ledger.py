@@ -13,6 +13,7 @@ from candor.commands.options import (
     JsonOption,
     LedgerOption,
     argument,
+    named,
     open_ledger,
     option,
     settings,
@@ -165,7 +166,7 @@ def export(
 
 @app.command()
 def acknowledge(
-    model: Annotated[str, argument("The model whose drift alarm it is.")],
+    model: Annotated[str, argument("The model whose drift alarm it is.", callback=named)],
     note: Annotated[str, option("What was found, and done; it is kept in the history.")],
     version: Annotated[int | None, option("Version (default: the one registered last).")] = None,
     finding: Annotated[str | None, option("Whose alarm, of a model that has findings.")] = None,
@@ -224,7 +225,7 @@ def acknowledge(
 
 @app.command()
 def sources(
-    model: Annotated[str, argument("The model whose labels these are.")],
+    model: Annotated[str, argument("The model whose labels these are.", callback=named)],
     policies: Annotated[
         list[str] | None,
         argument("Policies to set: a source, '=', and truth, proxy or ignore. None: show them."),

@@ -17,6 +17,7 @@ from candor.commands.options import (
     StoreOption,
     TokenOption,
     argument,
+    named,
     open_ledger,
     option,
     read_token,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def report(
     model: Annotated[
-        str | None, argument("The model (default: the only one in the ledger).")
+        str | None, argument("The model (default: the only one in the ledger).", callback=named)
     ] = None,
     version: Annotated[int | None, option("Version (default: the one in production).")] = None,
     finding: Annotated[

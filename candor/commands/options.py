@@ -78,7 +78,15 @@ def _show_all(context: typer.Context, asked: bool) -> None:
 HelpAllOption = Annotated[
     bool, option("Show the rare options, too.", "--help-all", is_eager=True, callback=_show_all)
 ]
-ModelArgument = Annotated[str, argument("The model.")]
+
+
+def named(context: typer.Context, model: str | None) -> str | None:
+    """Keep the model that a verb is about for the hint of what comes next."""
+    context.find_root().params["model"] = model
+    return model
+
+
+ModelArgument = Annotated[str, argument("The model.", callback=named)]
 DEFAULT_URL = "http://127.0.0.1:8080"
 JsonOption = Annotated[bool, option("Print JSON instead of text.", "--json")]
 StoreOption = Annotated[

@@ -1,5 +1,6 @@
 """`candor recalibrate`: choose a remedy on labeled answers, look at it, publish it, try it out."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,7 @@ def recalibrate(
 
     Example: candor recalibrate chest --preview
     """
-    from candor.terminal.progress import working
+    from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
     from model_store.lifecycle.canary import start_canary
     from monitoring.recalibration import AnswerFilter, preview_of
@@ -100,7 +101,9 @@ def recalibrate(
         raise typer.BadParameter("give only one of --preview, --canary and --shadow")
     with open_ledger(ledger, reading=preview) as answers:
         opened = open_store(store)
-        with working(f"Fitting {model} on its labels"):
+        with bars() as progress:
+            compared = partial(progress, f"Fitting {model} on its labels")
+            compared(0, 1)
             done = fit(
                 answers,
                 opened,
@@ -114,6 +117,7 @@ def recalibrate(
                 accept_harm=accept_harm,
                 precision=precision,
                 publish=not preview,
+                compared=compared,
             )
     if canary is not None or shadow:
         start_canary(

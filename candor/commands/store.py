@@ -13,6 +13,7 @@ from candor.commands.options import (
     ModelArgument,
     StoreOption,
     argument,
+    named,
     open_store,
     option,
     said,
@@ -40,7 +41,9 @@ Without a verb it lists, as `candor models list` does.
 """
 app = typer.Typer(name="models")
 
-AnyModelArgument = Annotated[str | None, argument("The model (default: every model).")]
+AnyModelArgument = Annotated[
+    str | None, argument("The model (default: every model).", callback=named)
+]
 AnyVersionArgument = Annotated[
     int | None, argument("Its version (default: every version).", parser=version_number)
 ]
@@ -99,7 +102,9 @@ def _listed(entry: "CatalogEntry", canary: "Canary | None") -> dict[str, Any]:
 
 @app.command()
 def show(
-    model: Annotated[str, argument("The model. MODEL/VERSION in one word works as well.")],
+    model: Annotated[
+        str, argument("The model. MODEL/VERSION in one word works as well.", callback=named)
+    ],
     which: Annotated[
         str | None,
         argument(f"{SOUGHT} (default: the one in production).".capitalize(), metavar="VERSION"),

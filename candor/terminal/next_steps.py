@@ -1,5 +1,6 @@
 """What comes after a verb: a line on a terminal, never in a pipe or beside JSON."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -45,8 +46,11 @@ NEXT: Final = {
 }
 
 
-def show_next(words: Sequence[str]) -> None:
-    """Name the next command after the one with these words, for a person at a terminal."""
+def show_next(words: Sequence[str], *, model: str | None = None) -> None:
+    """Name the next command after the one with these words, for a person at a terminal.
+
+    `model`: the one that the verb was about, if it is known.
+    """
     if "--json" in words or not (sys.stdout.isatty() and sys.stderr.isatty()):
         return
     verb = [each for each in words if not each.startswith("-")][:2]
@@ -54,4 +58,5 @@ def show_next(words: Sequence[str]) -> None:
     if step is not None:
         from candor.terminal.console import note
 
-        note(f"Next: {step}", style="dim")
+        known = shlex.quote(model.split("/")[0]) if model else "MODEL"
+        note(f"Next: {step.replace('MODEL', known)}", style="dim")

@@ -73,9 +73,9 @@ def _sentence(done: Recalibration) -> str:
     title = title_of(proposal.remedy, of_one=bool(proposal.finding))
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
-        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version "
+        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on:,} {labels} of version "
         f"{done.parent_version}{_only(done)} (temperature {done.old_temperature:.3f} -> "
-        f"{done.new_temperature:.3f}). The other {proposal.held_out} labels measure what it does."
+        f"{done.new_temperature:.3f}). The other {proposal.held_out:,} labels measure what it does."
     )
 
 

@@ -6,6 +6,7 @@ fifths of them; the other two fifths measure before and after, and carry the car
 would be too good on labels that the fit has seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,7 @@ def propose(
     uneven: UnevenLabels | None = None,
     allow_label_changes: bool = False,
     group: AnswerGroup | None = None,
+    compared: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Proposal:
     """Choose and fit a remedy for the answers of `card`, all of them in `group` if there is one.
 
@@ -127,6 +129,7 @@ def propose(
         groups=answers.groups,
         allow_label_changes=allow_label_changes or card.finding is not None,
         exclude=_exclusions(card.calibration, answers, group),
+        compared=compared,
     )
     if choice.chosen is None:
         raise RecalibrationRefused(_no_remedy(choice))

@@ -1,6 +1,7 @@
 """The next version: the parent's graph with another calibrator, and a card that says how."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ def recalibrate(
     publish: bool = True,
     by: Literal["person", "alarm"] = "person",
     onto: Recalibration | None = None,
+    compared: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Recalibration:
     """Choose a remedy on a version's labeled answers and publish the next version.
 
@@ -72,6 +74,7 @@ def recalibrate(
             `publish_draft`. Nothing is promoted either way.
         by: whose idea it was, for the card.
         onto: a draft of another finding of this version, whose remedy the next version has too.
+        compared: as of `calibration.calibrators.remedies.choose`.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
     the labels may be chosen; RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
@@ -102,6 +105,7 @@ def recalibrate(
         uneven=uneven,
         allow_label_changes=allow_label_changes,
         group=chosen.group,
+        compared=compared,
     )
     remedy, classes = REMEDIES[proposal.remedy], question.classes
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)

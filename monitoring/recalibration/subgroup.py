@@ -10,6 +10,7 @@ from calibration.bins import BIN_COUNT, bin_index
 from calibration.diagnosis.facts import AnswerGroup
 from model_store.errors import TagsInvalid
 from model_store.tags import is_key
+from monitoring.diagnosis.phrases import answers_of
 from monitoring.drift.tag_settings import slice_of, tag_of
 from monitoring.errors import brief
 from monitoring.ledger.schema import label_current, prediction
@@ -47,10 +48,10 @@ def name_of(group: AnswerGroup) -> str:
     """Return the group as in a sentence.
 
     >>> name_of(AnswerGroup("tag:site", ("B", "E"))), name_of(AnswerGroup("predicted", ("ill",)))
-    ('site=B, site=E', "answers of 'ill'")
+    ('site=B, site=E', 'answers of "ill"')
     """
     if group.key == PREDICTED:
-        return f"answers of {', '.join(map(repr, group.values))}"
+        return ", ".join(map(answers_of, group.values))
     return ", ".join(f"{tag_of(group.key)}={value}" for value in group.values)
 
 

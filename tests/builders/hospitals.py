@@ -7,10 +7,13 @@ from typing import Final
 import numpy as np
 
 from calibration.drift.state import DriftSettings
+from model_store.bundle.bundle import write_bundle
+from model_store.store.store import Store
 from model_store.tags import tags_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger import PredictionRow
 from tests.builders.answers import label, make_card, make_row
+from tests.builders.bundles import build_onnx
 from tests.builders.monitored import Clock, MonitoredModel
 
 MODEL: Final = "skin-lesions"
@@ -27,6 +30,18 @@ SITES: Final = (
 )
 BROKEN: Final = SITES[:2]
 ANSWERS, DAYS, BREAKS, DAY_NS = 5_000, 60, 40, 86_400 * 10**9
+
+
+def stock_hospitals(folder: Path) -> None:
+    """Make a store with the model in production."""
+
+    def write(part: Path, _: int) -> None:
+        onnx = build_onnx(classes=len(CLASSES), channels=1, temperature=1.0)
+        write_bundle(part, card=make_card(MODEL, classes=CLASSES), onnx=onnx)
+
+    store = Store(folder)
+    store.publish(MODEL, write)
+    store.promote(MODEL, 1)
 
 
 def fill_hospitals(path: Path, *, others: int = 0) -> None:

@@ -110,6 +110,7 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
     (tmp_path / "a.png").write_bytes(png(1))
     with open_page(browser) as page:
         page.goto(f"{server.url}/docs")
+        page.locator("summary", has_text="Predictions").click()
         classify = page.locator("details.operation").first
         expect(classify.get_by_label("model", exact=True)).to_have_value("tiny")
         classify.locator("input[type=file]").set_input_files(tmp_path / "a.png")
@@ -120,6 +121,8 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
             "curl -X POST -H 'Content-Type: image/png'"
         )
         feedback = page.locator("details.operation", has_text="POST /feedback").first
+        page.locator("summary", has_text="Feedback").first.focus()
+        page.keyboard.press("Enter")
         feedback.locator("summary").first.focus()
         page.keyboard.press("Enter")
         feedback.get_by_role("button", name="Send to this server").focus()

@@ -53,6 +53,7 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
     bins = [each for each in reliability(sums) if each.n > 0]
     _draw_accuracy(upper, bins)
     _draw_histogram(lower, bins)
+    legend_below(figure, upper)
     gap = signed_gap(sums)
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     upper.set_title(
@@ -77,7 +78,6 @@ def plot_calibrators(
     }
     for axes, method in zip(panels, METHODS, strict=True):
         _draw_accuracy(axes, bins[method])
-        axes.get_legend().remove()
         axes.set_ylabel("accuracy" if axes is panels[0] else "")
         measures = evaluation.measures[split][method]
         axes.set_title(
@@ -87,13 +87,7 @@ def plot_calibrators(
         )
         axes.set_xlim(min(map(_first_confidence, bins.values())), 1.0)
         axes.set_xlabel("confidence")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=9,
-    )
+    legend_below(figure, panels[0])
     save(figure, path)
 
 
@@ -172,7 +166,6 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
     tidy(axes, percent="xy")
 
 
@@ -200,6 +193,13 @@ def tidy(axes: Axes, *, percent: str = "") -> None:
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """The keys of `axes` below all panels, where they hide nothing."""
+    keys, names = axes.get_legend_handles_labels()
+    columns = min(len(names), 8)
+    figure.legend(keys, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def tick(ratio: float) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from training.evaluation.plots import BLUE, GRAY, INK, RED, save, tidy
+from training.evaluation.plots import BLUE, GRAY, INK, RED, legend_below, save, tidy
 from training.experiments.summary import Estimate
 from training.experiments.trace import Trace
 
@@ -34,7 +34,7 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes, percent="" if name == "loss" else "y")
-    panels[0].legend(frameon=False, fontsize=8)
+    legend_below(figure, panels[0])
     save(figure, path)
 
 
@@ -52,7 +52,7 @@ def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
         above.set_title(trace.cell.method, fontsize=10, color=INK)
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    grid[0][0].legend(frameon=False, fontsize=9)
+    legend_below(figure, grid[0][0])
     save(figure, path)
 
 
@@ -139,7 +139,7 @@ def plot_toy(
         tidy(axes, percent="y")
     for axes in panels[len(learned) :]:
         axes.set_axis_off()
-    panels[0].legend(frameon=False, fontsize=8)
+    legend_below(figure, panels[0])
     figure.supxlabel("x", fontsize=10)
     figure.supylabel("probability of class 1", fontsize=10)
     save(figure, path)

@@ -90,7 +90,14 @@ def test_without_permission_the_predicted_class_stays_and_the_better_remedy_is_n
 
 def test_what_does_not_apply_is_left_out_with_its_reason() -> None:
     answers = drawn(4, 0.5, [1.0, -1.0])
-    choice = choose(*answers, allow_label_changes=True, exclude={CASE_MIX.name: "no"})
+    heard = list[tuple[int, int]]()
+    choice = choose(
+        *answers,
+        allow_label_changes=True,
+        exclude={CASE_MIX.name: "no"},
+        compared=lambda done, total: heard.append((done, total)),
+    )
+    assert heard == [(number, len(REMEDIES)) for number in range(len(REMEDIES))]
     assert {trial.name: trial.excluded for trial in choice.trials}[CASE_MIX.name] == "no"
     assert choice.chosen == TEMPERATURE_BIAS.name
 
