@@ -41,9 +41,7 @@ Without a verb it lists, as `candor models list` does.
 """
 app = typer.Typer(name="models")
 
-AnyModelArgument = Annotated[
-    str | None, argument("The model (default: every model).", callback=named)
-]
+AnyModelArgument = Annotated[str | None, argument("The model (default: every model).")]
 AnyVersionArgument = Annotated[
     int | None, argument("Its version (default: every version).", parser=version_number)
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.drift.state import DriftSettings
 from model_store.bundle.bundle import write_bundle
+from model_store.bundle.card import Card
 from model_store.store.store import Store
 from model_store.tags import tags_of
 from monitoring.drift.tag_settings import TagSettings
@@ -32,8 +33,8 @@ BROKEN: Final = SITES[:2]
 ANSWERS, DAYS, BREAKS, DAY_NS = 5_000, 60, 40, 86_400 * 10**9
 
 
-def stock_hospitals(folder: Path) -> None:
-    """Make a store with the model in production."""
+def stock_hospitals(folder: Path) -> Card:
+    """Make a store with the model in production; return its card."""
 
     def write(part: Path, _: int) -> None:
         onnx = build_onnx(classes=len(CLASSES), channels=1, temperature=1.0)
@@ -42,14 +43,16 @@ def stock_hospitals(folder: Path) -> None:
     store = Store(folder)
     store.publish(MODEL, write)
     store.promote(MODEL, 1)
+    return store.read(MODEL, 1).card
 
 
-def fill_hospitals(path: Path, *, others: int = 0) -> None:
-    """Write the ledger; its newest answer is some minutes old. `others`: more models."""
+def fill_hospitals(path: Path, *, card: Card, others: int = 0) -> None:
+    """Write the ledger; its newest answer is some minutes old. `card`: of the model;
+    `others`: more models.
+    """
     clock, random = Clock(), np.random.default_rng(5)
     now_ns = time.time_ns()
     clock.now_ns = now_ns - DAYS * DAY_NS
-    card = make_card(MODEL, classes=CLASSES)
     settings, tags = DriftSettings(average_run_length=10_000), TagSettings(("site",))
     with MonitoredModel(path, clock, settings=settings, card=card, tags=tags) as monitored:
         monitored.recorder.promote(monitored.watched_version_id).result()

@@ -31,10 +31,11 @@ SCREEN, PHONE = 900, 844
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger."""
-    path = tmp_path_factory.mktemp("filled") / "ledger.db"
-    fill_hospitals(path, others=3)
-    return path
+    """The ledger, beside its store."""
+    folder = tmp_path_factory.mktemp("filled")
+    card = stock_hospitals(folder / "store")
+    fill_hospitals(folder / "ledger.db", card=card, others=3)
+    return folder / "ledger.db"
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +49,16 @@ def hospitals(filled: Path) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def own(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server on a copy of the ledger, which tests change; the last one ends it."""
-    copy = tmp_path_factory.mktemp("own") / "ledger.db"
-    shutil.copy(filled, copy)
-    running = watch(copy)
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copy(filled, folder)
+    shutil.copytree(filled.parent / "store", folder / "store")
+    running = watch(folder / filled.name)
     yield running
     running.stop()
 
 
 def watch(path: Path) -> Process:
     folder = path.parent
-    stock_hospitals(folder / "store")
     ledger, store = f"sqlite:///{path}", folder / "store"
     process = Process("serve", folder, ledger=ledger, store=store, drift_tags="site")
     return process.await_ready()

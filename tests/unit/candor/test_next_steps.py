@@ -38,7 +38,7 @@ def test_what_comes_next_exists() -> None:
         assert {word for word in words if word.startswith("-")} <= options
 
 
-@pytest.mark.parametrize("words", [("show", "tiny/1"), ("history", "tiny"), ("list", "tiny")])
+@pytest.mark.parametrize("words", [("show", "tiny/1"), ("history", "tiny")])
 def test_what_comes_next_names_the_model(
     words: tuple[str, str], tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
