@@ -25,6 +25,7 @@ from monitoring.ledger.versions import WatchedVersion
 
 SEARCHED: Final = 100_000  # rows for a page, those of other versions included
 _FIRST: Final = 5_000  # of them at first, because most searches find enough there
+_GROWTH: Final = 4  # as many more each time
 _ABOVE_ALL: Final = b"\xff" * 17  # every id
 _DAY_MS: Final = DAY_NS // 1_000_000
 
@@ -112,7 +113,7 @@ def search(
             found += _read(connection, matching, floor, high, room)
             if len(found) > limit:
                 return FoundPage(found[:limit], found[limit - 1].prediction_id, count)
-            left, portion, high = left - looked_at, SEARCHED, floor
+            left, portion, high = left - looked_at, _GROWTH * portion, floor
     return FoundPage(found, None, count)
 
 
@@ -233,11 +234,11 @@ def _portion(connection: Connection, low: bytes, high: bytes, size: int) -> tupl
     """How many rows the range has, up to `size`, and the id at which so many end."""
     key = prediction.c.prediction_id
     newest = select(key).where(key >= low, key < high).order_by(key.desc())
-    count = connection.scalar(select(func.count()).select_from(newest.limit(size).subquery())) or 0
-    if count < size:
-        return count, low
     floor: bytes | None = connection.scalar(newest.limit(1).offset(size - 1))
-    return count, low if floor is None else floor
+    if floor is not None:
+        return size, floor
+    count = connection.scalar(select(func.count()).select_from(newest.limit(size).subquery()))
+    return count or 0, low
 
 
 def _read(
