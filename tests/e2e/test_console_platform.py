@@ -110,7 +110,7 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
     (tmp_path / "a.png").write_bytes(png(1))
     with open_page(browser) as page:
         page.goto(f"{server.url}/docs")
-        page.locator("summary", has_text="Predictions").click()
+        page.locator("details.fold > summary").first.click()
         classify = page.locator("details.operation").first
         expect(classify.get_by_label("model", exact=True)).to_have_value("tiny")
         classify.locator("input[type=file]").set_input_files(tmp_path / "a.png")
@@ -121,7 +121,7 @@ def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
             "curl -X POST -H 'Content-Type: image/png'"
         )
         feedback = page.locator("details.operation", has_text="POST /feedback").first
-        page.locator("summary", has_text="Feedback").first.focus()
+        page.locator("details.fold > summary", has_text="Feedback").first.focus()
         page.keyboard.press("Enter")
         feedback.locator("summary").first.focus()
         page.keyboard.press("Enter")
