@@ -323,7 +323,7 @@ def print_table(out: Path) -> None:
         inside = sum(within(*each) for each in shares)
         print(
             f"    within the interval in {inside} of {len(shares)} splits, mean share "
-            f"{percent(np.mean([each[0] for each in shares]))}"
+            f"{percent(float(np.mean([each[0] for each in shares])))}"
         )
         print(f"    all {figures_of_the_rest(by_name[name])}")
 
