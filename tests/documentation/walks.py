@@ -96,8 +96,10 @@ S3: Final = "needs a bucket; tests/integration/serving/test_remote_store.py runs
 # Some 600 shifted images of the sample model, answered and labeled, so that the alarm is active.
 ALARM: Final = (
     "candor serve",
-    "timeout 20 candor traffic --publish --rate 60 --clean 2 --label-delay 0.2 || [ $? = 124 ] || "
-    "[ $? = 143 ]",
+    "candor traffic --publish --rate 60 --clean 2 --label-delay 0.2 & traffic=$!",
+    "until command curl -sf http://127.0.0.1:8080/models/digits/report | python3 -c 'import json, "
+    'sys; sys.exit(json.load(sys.stdin)["measures"]["n"] < 600)\' 2> /dev/null; do '
+    'kill -0 $traffic; sleep 0.5; done; down "$traffic"',
 )
 SENT: Final = (
     "candor serve",
