@@ -81,13 +81,24 @@ class Subject:
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned no program; expected an ONNX program")
+        proto = program.model_proto  # made anew each time
+        if taps:
+            _name_as_exported(proto.graph)
         if self.findings:
-            name_findings(program.model_proto, self.findings)
-        graph: bytes = program.model_proto.SerializeToString()
+            name_findings(proto, self.findings)
+        graph: bytes = proto.SerializeToString()
         if not self.scope:
             return graph
         features = statistics(blank.numpy()).shape[1] + (taps(blank)[1].shape[1] if taps else 0)
         return with_scope(graph, _made_up(features))
+
+
+def _name_as_exported(graph: Any) -> None:
+    """Take the name of the wrapper off the temperature, where a recalibration seeks it."""
+    (end,) = (each for each in graph.initializer if each.name.endswith(".temperature"))
+    for node in graph.node:
+        node.input[:] = [each.replace(end.name, "temperature") for each in node.input]
+    end.name = "temperature"
 
 
 def _made_up(features: int) -> ScopeParameters:

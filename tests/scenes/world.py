@@ -126,7 +126,7 @@ def make_world(
 ) -> World:
     """Make a calibrated world. `sureness`: spread of the logits; `prior`: shares of the classes.
 
-    It ends now, or at `now_s`: what is told by days depends on the time of day.
+    It ends now, or at `now_s`; figures by day depend on the time of day.
     """
     random = np.random.default_rng(seed)
     logits = random.normal(0, sureness, (n, classes))

@@ -105,15 +105,12 @@ class Siege:
             return self._probe.report()
 
     def flood_stops_nobody(self, kind: str, *, connections: int, most_mb: float) -> Watched:
-        """Flood it for four seconds, up to three times: a busy machine holds up the probe too."""
+        """Flood it for four seconds."""
         before_mb = memory_mb(self.server.process.pid)
-        for _ in range(3):
-            watched = self.flood(kind, connections=connections, seconds=4)
-            assert watched.peak_mb - before_mb < most_mb, watched
-            assert self.server.client.get("/healthz").status_code == 200
-            if watched.p99_s < FLOOD_P99_S:
-                break
+        watched = self.flood(kind, connections=connections, seconds=4)
+        assert watched.peak_mb - before_mb < most_mb, watched
         assert watched.p99_s < FLOOD_P99_S, watched
+        assert self.server.client.get("/healthz").status_code == 200
         return watched
 
     def try_again(self, name: str, body: HostileBody) -> Outcome:
