@@ -103,7 +103,8 @@ OPEN_TO_ALL = {
 def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
     listed = {
         (method, path): scope
-        for method, path, scope in re.findall(r"\| `(\w+) (/\S*)` \| `(\w+)` \|", SIGN_IN)
+        for scope, pages in re.findall(r"^\| `(\w+)` \| (`.*`) \|$", SIGN_IN, re.M)
+        for method, path in re.findall(r"`(\w+) (/[^`]*)`", pages)
     }
     declared = {
         (each.method, each.path): each.scope
