@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Final
 
 from model_store.lifecycle.canary import Canary
@@ -20,13 +21,14 @@ class LoadedCanary:
     served: ServedVersion
     record: Canary
 
-    def takes(self, asked: bool | None) -> bool:
-        """Whether it answers a request that asks for it (True), against it (False), or neither."""
+    def takes(self, asked: bool | None, key: str | None) -> bool:
+        """Whether it answers a request that asks for it (True), against it (False), or neither.
+
+        An idempotency key is drawn alike in every process, so that a retry comes to the same.
+        """
         if self.is_shadow or asked is False or self.served.stopped is not None:
             return False
-        return asked is True or (
-            self.record.mode == "share" and random.random() < self.record.share
-        )
+        return asked is True or (self.record.mode == "share" and _draw(key) < self.record.share)
 
     @property
     def is_shadow(self) -> bool:
@@ -74,6 +76,15 @@ class LoadedModel:
         known = (self.production, self.previous, canary)
         return {served.card.version: served for served in known if served is not None}
 
+    def find(self, canary: bool | None, key: str | None) -> ServedVersion:
+        """The version that answers a request which names none; see `LoadedModels.find`."""
+        takes = self.canary is not None and self.canary.takes(canary, key)
+        served = self.canary.served if self.canary and takes else self.production
+        if canary is not None or key is None or served.retries.knows(key):
+            return served
+        before = (each for each in self.answering.values() if each.retries.knows(key))
+        return next((each for each in before if each.stopped is None), served)
+
 
 class LoadedModels:
     """The loaded models. The event loop reads them, the store watcher's thread replaces them."""
@@ -82,13 +93,18 @@ class LoadedModels:
         self._models: dict[str, LoadedModel] = {}
 
     def find(
-        self, model: str, version: str | None = None, *, canary: bool | None = None
+        self,
+        model: str,
+        version: str | None = None,
+        *,
+        canary: bool | None = None,
+        key: str | None = None,
     ) -> ServedVersion:
         """The version that answers a request. Raises NotReady, ModelNotLoaded, VersionNotLoaded or
         VersionStopped.
 
         Without `version` this is the production version, or the canary if its mode and the
-        request's `canary` say so.
+        request's `canary` say so, or the one that has just answered the idempotency `key`.
         """
         if not self._models:
             raise NotReady(
@@ -98,10 +114,7 @@ class LoadedModels:
         if loaded is None:
             raise ModelNotLoaded(model, known=self._models)
         if version is None:
-            takes = loaded.canary is not None and loaded.canary.takes(canary)
-            return _answering(
-                loaded.canary.served if loaded.canary and takes else loaded.production
-            )
+            return _answering(loaded.find(canary, key))
         number = version.removesuffix(".0")  # TorchServe writes version 1 as 1.0
         is_number = number.isascii() and number.isdigit() and len(number) < 10
         served = loaded.answering.get(int(number)) if is_number else None
@@ -139,6 +152,13 @@ class LoadedModels:
         old, self._models[model] = self._models.get(model), new
         loaded = old.all_versions if old else ()
         return [served for served in loaded if served not in new.all_versions]
+
+
+def _draw(key: str | None) -> float:
+    """A number in [0, 1), by chance or from the key."""
+    if key is None:
+        return random.random()
+    return int.from_bytes(blake2b(key.encode(), digest_size=6).digest(), "big") / 2**48
 
 
 def _answering(served: ServedVersion) -> ServedVersion:

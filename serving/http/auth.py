@@ -22,7 +22,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from monitoring.http.endpoint import EVERYONE, Endpoint, Scope, Viewer
+from monitoring.http.endpoint import Endpoint, Scope, Viewer
 from monitoring.ledger.ended_sessions import EndedSessions
 from serving.decoding.budget import CLIENT
 from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
@@ -131,9 +131,9 @@ class AccessControl:
             self.check_origin(dict(headers))
         if self._grants and needed is not None:
             given = dict(headers)
-            request.setdefault("state", {})["viewer"] = self.check_token(
-                given.get(b"authorization", b""), needed, cookies=given.get(b"cookie", b"")
-            )
+            viewer = self._viewer(given.get(b"authorization", b""), given.get(b"cookie", b""))
+            request.setdefault("state", {})["viewer"] = viewer
+            _check_scope(viewer, needed)
 
     def use(self, grants: Iterable[Grant]) -> bool:
         """Let these grants count from now on; return whether they differ from those before.
@@ -152,14 +152,17 @@ class AccessControl:
         """Whether there are no tokens, so that everyone may do everything."""
         return not self._grants
 
-    def check_token(self, authorization: bytes, scope: Scope, *, cookies: bytes = b"") -> Viewer:
-        """The holder of the token in the value of an Authorization header, or else of the session
-        in a Cookie header.
-
-        Raises Unauthorized or Forbidden unless the token grants `scope`.
+    def check_token(self, authorization: bytes, scope: Scope) -> None:
+        """Raise Unauthorized or Forbidden unless the token in the value of an Authorization header
+        grants `scope`.
         """
-        if not self._grants:
-            return EVERYONE
+        if self._grants:
+            _check_scope(self._viewer(authorization, b""), scope)
+
+    def _viewer(self, authorization: bytes, cookies: bytes) -> Viewer:
+        """The holder of the token in the value of an Authorization header, or else of the session
+        in a Cookie header. Raises Unauthorized.
+        """
         kind, _, token = authorization.partition(b" ")
         granted = (
             self._holder(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else None
@@ -170,10 +173,6 @@ class AccessControl:
         if granted is None:
             raise Unauthorized(
                 "this server requires a token; send the header Authorization: Bearer TOKEN."
-            )
-        if scope not in granted.scopes and "admin" not in granted.scopes:
-            raise Forbidden(
-                f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}."
             )
         return Viewer(granted.name, granted.scopes, signed_in)
 
@@ -234,6 +233,12 @@ class AccessControl:
         """Whether the page is this server's; a proxy may end TLS, so schemes do not count."""
         _, separator, host = origin.partition(b"://")
         return bool(separator) and host.lower() == headers.get(b"host", b"").lower()
+
+
+def _check_scope(viewer: Viewer, needed: Scope) -> None:
+    if not viewer.may(needed):
+        scopes = ", ".join(sorted(viewer.scopes))
+        raise Forbidden(f"the token's scopes are {scopes}; this needs {needed}.")
 
 
 class AccessMiddleware:

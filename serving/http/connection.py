@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import struct
 import termios
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -22,20 +23,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from monitoring.http.body_budget import Hold
 from monitoring.http.fields import ID_LIMIT
-from serving.error_table import error_answer
+from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
 from serving.http.caller import FAST_PATH, FastPath
+from serving.http.head_rules import check_head
 from serving.http.large_body import LargeBodyReader
 from serving.http.parsing_turns import HeldFlow, parsing_turns
-from serving.http.request_log import REQUEST_ID
+from serving.http.request_log import REQUEST_ID, log_request, new_request_id
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # and of what stands in a body in chunks between its bytes
 # of a body whose request is answered already, read so that the client can read the answer too
 MAX_DISCARDED_BYTES: Final = 256 * 2**20
 MAX_HEADERS: Final = 200
-# of the target, and of each header but cookies, which proxies that sign people in make long: what
-# reads a query or a content type of 60 KB takes 6 to 19 ms
-MAX_LINE_BYTES: Final = 8 * 1024
 PART_BYTES: Final = 2048  # of what may hold an event in each six bytes
 EVENTS: Final = 128  # headers and parts of a body that a connection may have parsed in one go
 HEAD_TIMEOUT_S: Final = 10.0
@@ -44,7 +43,6 @@ LINGER_S: Final = 1.0
 BUFFER_BYTES: Final = 64 * 1024  # TLS would keep several times as much for each connection
 MAX_CONNECTIONS: Final = 16_384
 _MALFORMED: Final = "this is not a valid HTTP/1.1 request."
-_ONCE: Final = (b"host", b"authorization")
 _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -52,6 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. Head too long: 431; head too slow: 408. Both close the connection."""
 
     head_timeout_s = HEAD_TIMEOUT_S
+    logs_requests = False
     flow: HeldFlow
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -218,7 +217,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete: pass it on, unless refused or read again without `Upgrade`."""
         headers = [name for name, _ in self.headers]
         given = dict(self.headers)
-        _check_head(headers, given, self.parser.get_http_version(), self.url)
+        check_head(headers, given, self.parser.get_http_version(), self.url)
         if self.parser.should_upgrade():
             return
         self._framing_bytes = self._discarded_bytes = 0
@@ -232,8 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = (
             self.cycle.keep_alive and self.parser.should_keep_alive()
         )  # older uvicorn does not ask
-        identity = given.get(REQUEST_ID, b"")
-        if 0 < len(identity) <= 4 * ID_LIMIT:
+        if identity := self._identity():
             self.cycle.default_headers = [*self.cycle.default_headers, (REQUEST_ID, identity)]
         self._fast_path = FastPath(self.cycle, self.read_body)
         self.scope["extensions"] = {FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
@@ -280,7 +278,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         super().on_message_complete()
 
+    def _identity(self) -> bytes:
+        """The id of the request whose head is read, as far as that is; b"" for none."""
+        identity = dict(self.headers).get(REQUEST_ID, b"")
+        return identity if len(identity) <= 4 * ID_LIMIT else b""
+
     def _expect_head(self) -> None:
+        self._begun_s, self.url, self.headers = time.perf_counter(), b"", []
         self._timer = self.loop.call_later(self.head_timeout_s, self._head_late)
 
     def _head_done(self) -> None:
@@ -308,39 +312,34 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         answer = error_answer(error)
         body, phrase = answer.body(), answer.phrase.encode()
+        identity = self._identity()
+        if self._in_body:
+            self.scope["state"]["error"] = answer.code  # the application sees the client leave
+        elif self.logs_requests:
+            identity = identity or new_request_id().encode()
+            self._log(identity, answer)
         head = (
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: "
-            b"%d\r\nconnection: close\r\n\r\n"
+            b"%d\r\nconnection: close\r\n%b\r\n"
         )
-        self.transport.write(head % (answer.status, phrase, len(body)) + body)
+        echo = b"%b: %b\r\n" % (REQUEST_ID, identity) if identity else b""
+        self.transport.write(head % (answer.status, phrase, len(body), echo) + body)
         self.transport.close()
         self._unparsed = memoryview(b"")
         self._timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
+    def _log(self, identity: bytes, answer: ErrorAnswer) -> None:
+        log_request(
+            identity.decode("utf-8", errors="replace"),
+            self.parser.get_method().decode() if self.url else "",
+            self.url.decode("utf-8", errors="replace"),
+            answer.status,
+            self._begun_s,
+            {"error": answer.code},
+        )
 
-def _check_head(
-    names: list[bytes], headers: dict[bytes, bytes], http_version: str, target: bytes
-) -> None:
-    """Raise MalformedHttp for what the parser takes, and another program might read otherwise, or
-    HeadTooLarge.
-    """
-    if http_version not in ("1.0", "1.1"):
-        raise MalformedHttp(f"HTTP/{http_version} is not spoken here; use HTTP/1.1.")
-    lines = (value for name, value in headers.items() if name != b"cookie")
-    if max(map(len, (target, *lines))) > MAX_LINE_BYTES:
-        raise HeadTooLarge("the address in the request, or a header, is over 8 KiB.")
-    if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        raise MalformedHttp("the only transfer encoding that this server reads is chunked.")
-    if http_version == "1.0" and b"transfer-encoding" in headers:
-        raise MalformedHttp("HTTP/1.0 has no transfer encoding.")
-    for name in _ONCE:
-        if names.count(name) > 1:
-            raise MalformedHttp(f"the header {name.decode()} was sent twice.")
-    if http_version == "1.1" and b"host" not in headers:
-        raise MalformedHttp("HTTP/1.1 needs the header host.")
-    if not target.startswith(b"/"):
-        _, _, named = target.partition(b"://")
-        if named and named.partition(b"/")[0].lower() != headers.get(b"host", b"").lower():
-            raise MalformedHttp("the target names another host than the header host.")
-    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise MalformedHttp("the only expectation that this server meets is 100-continue.")
+
+class LoggedProtocol(BoundedProtocol):
+    """Also logs what it refuses, as RequestLog what it does not see."""
+
+    logs_requests = True

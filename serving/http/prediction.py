@@ -130,7 +130,7 @@ class PredictionApp:
     ) -> bytes:
         caller: Caller = fast_path or AsgiCaller(receive)
         asked = read_query(scope["query_string"])
-        served = self._models.find(*split_path(scope["path"]), canary=head.canary)
+        served = self._models.find(*split_path(scope["path"]), canary=head.canary, key=head.key)
         if fast_path is None:
             scope.setdefault("state", {})["served"] = served
         with served.lease():

@@ -55,7 +55,7 @@ class RequestLog:
             status = 500
             raise
         finally:
-            shown = identity.decode("utf-8", errors="replace")[:ID_LIMIT]
+            shown = identity.decode("utf-8", errors="replace")
             log_request(
                 *(shown, scope["method"], scope["path"], status, started_s),
                 state,
@@ -81,7 +81,7 @@ def log_request(
     """Log a request that began at `started_s` (perf_counter). See RequestLog for `state`."""
     viewer, served = state.get("viewer"), state.get("served")
     fields = {
-        "request_id": identity,
+        "request_id": identity[:ID_LIMIT],
         "method": method,
         "path": path[:200],
         "status": status,

@@ -60,8 +60,14 @@ class Retries:
         self._recorder, self._watched_version_ids = recorder, watched_version_ids
         self._again, self._lease = again, lease
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._of_keys: dict[str, asyncio.Task[Any]] = {}  # the latest of each key
         self._asked: dict[str, asyncio.Future[list[_Recorded]]] = {}  # by request id
         self._turn = asyncio.Lock()  # one look into the ledger at a time
+
+    def knows(self, key: str) -> bool:
+        """Whether a request with this key has an answer here, or waits for it."""
+        answers = (self._of_keys.get(key), self._of_keys.get(f"{key}/0"))
+        return any(answer is not None and not _failed(answer) for answer in answers)
 
     async def once(
         self, key: IdempotencyKey, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
@@ -70,12 +76,12 @@ class Retries:
         request.mark = mark_of(key.text, request.image)
         known = (request.mark, request.request_id, type(request.writer))
         answer = self._recent.get(known)
-        if answer is None or (answer.done() and (answer.cancelled() or answer.exception())):
+        if answer is None or _failed(answer):
             answer = asyncio.ensure_future(self._first(request, infer, fresh=key.fresh))
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._recent[known] = answer
-            if len(self._recent) > RECENT:
-                del self._recent[next(iter(self._recent))]
+            self._recent[known] = self._of_keys[key.text] = answer
+            _forget_oldest(self._recent)
+            _forget_oldest(self._of_keys)
         return await asyncio.shield(answer)  # a client that goes leaves the others their answer
 
     async def _first(
@@ -116,3 +122,12 @@ class Retries:
                 by_id[of_image[0].request_id].append((image_id, of_image))
             for request_id, rows in asked.items():
                 rows.set_result(by_id[request_id])
+
+
+def _failed(answer: "asyncio.Task[Any]") -> bool:
+    return answer.done() and (answer.cancelled() or answer.exception() is not None)
+
+
+def _forget_oldest(answers: "dict[Any, asyncio.Task[Any]]") -> None:
+    if len(answers) > RECENT:
+        del answers[next(iter(answers))]

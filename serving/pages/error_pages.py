@@ -52,6 +52,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         answer = replace(
             answer, detail=f"{where}: {error.detail};{here} GET /docs lists the addresses."
         )
+    request.state.error = answer.code
     log_error(request.url.path, answer, error)
     return error_response(request.scope, answer)
 

@@ -25,7 +25,7 @@ from model_store.confinement import hide
 from model_store.installation import install_command
 from serving.errors import ListenError, SettingsError
 from serving.http.auth import read_access
-from serving.http.connection import BoundedProtocol
+from serving.http.connection import BoundedProtocol, LoggedProtocol
 from serving.inference.metrics import register_build_info
 from serving.process.logs import configure_logging
 from serving.settings import Settings, ignored_variables
@@ -150,7 +150,7 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     certificate, key = tls_files(settings) or (None, None)
     return uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=LoggedProtocol if settings.log_requests else BoundedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -206,17 +206,15 @@ def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette
     mounted_paths = {each.path for each in mounted}  # monitoring has a first page of its own
     own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
     endpoints = with_description([*mounted, *own])  # /models/{model}/report before a version's
-    other_methods = Route(
-        "/predictions/{model}",
-        _post_only,
-        methods=["GET", "DELETE", "PATCH"],
-        include_in_schema=False,
-    )
+    other_methods = Route("/predictions/{model}", _PostOnly(), include_in_schema=False)
     return application(endpoints, other_methods)
 
 
-async def _post_only(_: Request) -> Response:
-    raise HTTPException(405, headers={"Allow": "POST, PUT"})
+class _PostOnly:
+    """Refuses every other method; a function would be a route of GET."""
+
+    async def __call__(self, *_: object) -> None:
+        raise HTTPException(405, headers={"Allow": "POST, PUT"})
 
 
 def _listed_model(name: str, model: LoadedModel) -> ListedModel:

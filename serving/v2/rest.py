@@ -94,7 +94,7 @@ class ProtocolRoutes:
     @_guarded
     async def model_ready(self, request: Request) -> ModelReady | Response:
         """Readiness of a model that is loaded."""
-        self._service.find(*_named(request))
+        self._service.models.find(*_named(request))
         found = ModelReady(request.path_params["model"], self._ready())
         return found if found.ready else as_json(found, status=NOT_READY)
 
@@ -116,7 +116,8 @@ class ProtocolRoutes:
         """Infer tensors or encoded images."""
         settings = self._settings
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        request.state.served = served = self._service.find(*_named(request), canary=head.canary)
+        find = self._service.models.find
+        request.state.served = served = find(*_named(request), canary=head.canary, key=head.key)
         with served.lease():
             served.queue.admit(head.deadline_s)
             async with self._bodies.hold(

@@ -8,6 +8,7 @@ check of tokens is also here, so that no message of a stranger is read.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,7 @@ class RpcService:
         except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
             refused = error_answer(error)
             if self._settings.log_requests:
+                headers.setdefault(IDENTITY, new_request_id())
                 log_request(
                     headers[IDENTITY],
                     "POST",
@@ -87,8 +89,9 @@ class RpcService:
                     started_s,
                     {"error": refused.code},
                 )
+            await _echo(headers, context)
             await context.abort(StatusCode[refused.grpc_status], refused.detail)
-        await context.send_initial_metadata(((IDENTITY, headers[IDENTITY]),))
+        await _echo(answer.headers, context)
         if answer.is_error and not _is_unready(answer):
             status = GRPC_STATUS.get(answer.status_code, "INTERNAL")
             await context.abort(StatusCode[status], _detail(answer))
@@ -124,6 +127,11 @@ class RpcService:
         return bytes(data)
 
 
+async def _echo(headers: Mapping[str, str], context: Context) -> None:
+    if identity := headers.get(IDENTITY):
+        await context.send_initial_metadata(((IDENTITY, identity),))
+
+
 def _is_unready(answer: httpx.Response) -> bool:
     """Whether it says so in the protocol's words, which are no error in gRPC."""
     return answer.status_code == 503 and b'"ready"' in answer.content
@@ -143,7 +151,6 @@ def _headers(context: Context) -> dict[str, str]:
         for name, value in context.invocation_metadata() or ()
         if name.startswith(PASSED) and isinstance(value, str)
     }
-    headers.setdefault(IDENTITY, new_request_id())
     headers["x-forwarded-for"] = _address(context.peer())
     left_s = context.time_remaining()
     if left_s is not None:

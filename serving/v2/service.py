@@ -35,20 +35,16 @@ class InferenceService:
     def __init__(
         self, *, models: LoadedModels, pipeline: InferencePipeline, settings: Settings
     ) -> None:
-        self._models = models
+        self.models = models
         self._pipeline = pipeline
         self._limit = settings.max_items
 
-    def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers; an empty one, as gRPC sends it, counts as none."""
-        return self._models.find(model, version or None, canary=canary)
-
     def metadata(self, model: str, version: str | None) -> ModelMetadata:
-        card = self.find(model, version).card
+        card = self.models.find(model, version).card
         spec = card.input
         return ModelMetadata(
             name=card.name,
-            versions=[str(number) for number in self._models.by_name()[model].answering],
+            versions=[str(number) for number in self.models.by_name()[model].answering],
             platform=PLATFORM,
             inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
             outputs=[

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         client.get("/models/none", headers=bearer | {ID: "d"})
         v2 = client.post("/v2/models/tiny/infer", json={}, headers=bearer | {ID: "e"})
         assert v2.status_code == 400
+        client.post("/feedback", json={}, headers=bearer | {ID: "f"})
+        host = b"GET /models HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: "
+        assert refused_id(found[1], host + b"g\r\nHost: b\r\n\r\n") == "g"
+        assert refused_id(found[1], host + b"h\r\nA: " + 9000 * b"b" + b"\r\n\r\n") == "h"
+        no_http = refused_id(found[1], b"\x16\x03\x01")
     assert process.end() == 0
     lines = {line["request_id"]: line for line in logged(process.log())}
     names = ("token", "model", "version", "outcome", "status")
@@ -60,8 +66,12 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         "a": ("ward-3", "tiny", 1, "answered", 200),
         made: ("ward-3", "tiny", 1, "not_an_image", 415),
         "c": (None, None, None, "unauthorized", 401),
-        "d": ("ward-3", None, None, "refused", 404),
+        "d": ("ward-3", None, None, "unknown_model", 404),
         "e": ("ward-3", "tiny", 1, "malformed_request", 400),
+        "f": ("ward-3", None, None, "forbidden", 403),
+        "g": (None, None, None, "malformed_http", 400),
+        "h": (None, None, None, "head_too_large", 431),
+        no_http: (None, None, None, "malformed_http", 400),
     }
     assert lines["a"]["duration_ms"] > 0
     spans = [span for span in printed(process.log()) if "candor.model" in span["attributes"]]
@@ -72,6 +82,16 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         assert span["resource"]["attributes"]["service.name"] == "candor"
         assert span["parent_id"]
         assert span["start_time"] <= span["end_time"]
+
+
+def refused_id(url: str, sent: bytes) -> str:
+    """The request id in the answer to raw bytes, after which the connection ends."""
+    _, _, address = url.partition("//")
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(sent)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    return re.search(rb"\r\nx-request-id: (.*?)\r\n", answer)[1].decode()
 
 
 def logged(text: str) -> list[dict[str, Any]]:

@@ -99,6 +99,23 @@ async def test_a_share_goes_to_the_canary_and_a_header_decides(trial: Trial) -> 
     assert refused["error"] == "malformed_request"
 
 
+async def test_a_retry_gets_the_answer_of_the_version_that_gave_it(trial: Trial) -> None:
+    async def ask(number: int) -> Any:
+        key = {"Idempotency-Key": f"scan-{number}"}
+        body = {"inputs": [bytes_tensor(trial.image)]}
+        infer = trial.server.client.post("/v2/models/tiny/infer", json=body, headers=key)
+        return (await trial.answers(1, key))[0], (await infer).json()
+
+    await trial.start(mode="share", share=0.5)
+    first = [await ask(number) for number in range(20)]
+    assert {answer["version"] for answer, _ in first} == {1, 2}
+    assert [await ask(number) for number in range(20)] == first
+    await trial.end("promoted")
+    assert [await ask(number) for number in range(20)] == first
+    assert await trial.versions({"Idempotency-Key": "another"}, count=1) == {2}
+    assert trial.scalars(select(func.count()).select_from(prediction)) == [41 - 20]
+
+
 async def test_by_header_only_those_who_ask_get_it(trial: Trial) -> None:
     await trial.start(mode="header")
     assert await trial.versions() == {1}

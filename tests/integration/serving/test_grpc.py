@@ -88,6 +88,12 @@ async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
     assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
 
 
+async def test_a_retry_gets_the_recorded_answer(stub: Any) -> None:
+    asked, key = infer_request(png(), png()), (("idempotency-key", "scan-7"),)
+    answers = [await stub.ModelInfer(asked, metadata=bearer(PREDICT) + key) for _ in range(2)]
+    assert answers[0] == answers[1]
+
+
 async def test_answers_say_whether_an_image_is_in_scope(stub: Any, tiny_store: Store) -> None:
     tiny_store.promote("tiny", tiny_store.publish("tiny", build_scoped))
     await asyncio.to_thread(stub.scan)
