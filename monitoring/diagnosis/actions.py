@@ -203,9 +203,13 @@ def _acknowledge(
 
 
 def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action]:
-    """Which labels would tell what is not known: of kinds that have none first."""
+    """Which labels would tell what is not known, of kinds that have none first; none come without
+    answers.
+    """
     basis = found.basis
     is_used = StateReason.NO_ANSWERS not in reasons
+    if not is_used:
+        yield Action(ActionCode.CHECK_CALLERS)
     if is_used and (StateReason.LABELS_OLD in reasons or StateReason.INPUT_CHANGED in reasons):
         until = basis.labels_until_s
         since_s = until if math.isfinite(until) else None

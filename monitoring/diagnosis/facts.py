@@ -205,6 +205,7 @@ class ActionCode(StrEnum):
     SECOND_READINGS = "second_readings"  # have labels confirmed by another reader
     SEND_PATIENTS = "send_patients"  # send the patient with each answer
     PROMOTE = "promote"  # the version that a recalibration since the alarm has published
+    CHECK_CALLERS = "check_callers"  # why no image is sent any more
     ROLL_BACK = "roll_back"  # promote the version that was in production before
 
 

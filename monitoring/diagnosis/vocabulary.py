@@ -125,6 +125,7 @@ ACTIONS: Final = {
     ActionCode.LABEL: "Label {labels}{of}{since}.",
     ActionCode.SECOND_READINGS: "Have {labels}{of} read again by another reader.",
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
+    ActionCode.CHECK_CALLERS: "Find out why no image is sent any more, or retire the model.",
     ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
     ActionCode.ROLL_BACK: "Promote version {version} again.",
 }

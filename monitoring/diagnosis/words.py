@@ -20,6 +20,7 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
     main_deviation,
 )
+from calibration.diagnosis.groups import confidences
 from calibration.diagnosis.planner import APART
 from calibration.diagnosis.selection import DUE
 from calibration.wording import counted, percent, signed_points
@@ -121,6 +122,8 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     'site B and E'
     >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
     'answers of "melanoma" at site B'
+    >>> group_words(AnswerGroup("confidence", ("0.2599-0.345", "0.345-0.4616")))
+    'answers with a confidence of 0.26 to 0.462'
     """
     if group.key == "all":
         said = "all answers"
@@ -128,7 +131,8 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
         quoted = [f'"{each}"' for each in group.values]
         said = f"answers of {listed(quoted)}"
     elif group.key == "confidence":
-        said = f"answers with {terms.range} of {listed(list(group.values))}"
+        low, high = confidences(group)
+        said = f"answers with {terms.range} of {low:.3g} to {high:.3g}"
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:

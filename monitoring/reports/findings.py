@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring.diagnosis.facts import State
-from monitoring.diagnosis.windows import ALL
+from monitoring.diagnosis.windows import ALL, read_window
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import WatchedVersion, family
 from monitoring.reports.report import ReportSummary, calibration_report
+from monitoring.reports.timeline import VersionedEntry, read_timeline
 
 WORST_FIRST = (
     State.ALARM,
@@ -23,13 +24,19 @@ WORST_FIRST = (
 
 @dataclass(frozen=True)
 class FindingsReport:
-    """How calibrated each finding of a version is. `findings`: the most serious state first."""
+    """How calibrated each finding of a version is.
+
+    `since_day`: the first UTC day of the window, counted from 1970; `findings`: the most serious
+    state first; `entries`: the model's history in the window, newest last.
+    """
 
     model: str
     version: int
     versions: tuple[int, ...]
     window: str
+    since_day: int | None
     findings: tuple[ReportSummary, ...]
+    entries: tuple[VersionedEntry, ...]
 
 
 def has_findings(ledger: Ledger, model: str, version: int | None = None) -> bool:
@@ -51,15 +58,26 @@ def findings_report(
     """
     with ledger.read() as connection:
         rows = _rows(connection, model, version)
+        first, now_ns = rows[0], ledger.clock()
+        since_day = read_window(window).since_day(
+            connection, first.watched_version_id, now_ns=now_ns
+        )
+        entries = read_timeline(connection, model, since_day=since_day)
     reports = [
         calibration_report(
             ledger, model, version=row.version, finding=row.finding, window=window, slices=False
         ).summary()
         for row in rows
     ]
-    first = rows[0]
-    ordered = sorted(reports, key=seriousness)
-    return FindingsReport(model, first.version, reports[0].versions, window, tuple(ordered))
+    return FindingsReport(
+        model,
+        first.version,
+        reports[0].versions,
+        window,
+        since_day,
+        tuple(sorted(reports, key=seriousness)),
+        tuple(entries),
+    )
 
 
 def _rows(connection: Connection, model: str, version: int | None) -> list[WatchedVersion]:

@@ -88,11 +88,7 @@ def read_page_data(
         days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
         inferred = read_inferred(ledger, connection, row)
         course = (courses or CourseReader()).read(connection, row.watched_version_id)
-        entries = [
-            entry
-            for entry in read_timeline(connection, model, finding=report.finding)
-            if since_day is None or entry_day(entry) >= since_day
-        ]
+        entries = read_timeline(connection, model, finding=report.finding, since_day=since_day)
     if course is not None and since_day is not None:
         course = course.between(since_day)
     others = [

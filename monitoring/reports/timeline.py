@@ -69,8 +69,10 @@ def read_timeline(
     *,
     version: int | None = None,
     finding: str | None = None,
+    since_day: int | None = None,
 ) -> list[VersionedEntry]:
-    """Read the latest events of a model, or of one version or finding.
+    """Read the latest events of a model, or of one version or finding; `since_day`: from this UTC
+    day on, counted from 1970.
 
     Raises ModelNotInLedger.
     """
@@ -84,6 +86,7 @@ def read_timeline(
         (event.at_ns, row, event)
         for row in rows
         for event in told(events.read_all(connection, row.watched_version_id))
+        if event.at_ns // DAY_NS >= (since_day or 0)
     ]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [

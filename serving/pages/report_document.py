@@ -7,24 +7,31 @@ that one was written. So what is missed while nothing runs is made up by one rep
 written twice. The first report covers the period before the current one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
+from monitoring.diagnosis.windows import ALL
 from monitoring.diagnosis.words import words_of
+from monitoring.drift.events import SETTINGS, STARTED, TAGS
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import promoted_version
 from monitoring.reports.findings import FindingsReport, findings_report, has_findings
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import ReportSummary
+from monitoring.reports.timeline import VersionedEntry
 from serving.pages.formatting import calendar_day
 from serving.pages.overview import finding_rows
 from serving.pages.rendering import render
 from serving.pages.sections import sections
+
+_LOOKED: Final = 6  # of what happened, the latest
+_NOT_LOOKED: Final = (SETTINGS, STARTED, TAGS)
 
 
 def report_page(data: PageData, *, opened_by: str = "") -> str:
@@ -37,7 +44,10 @@ def report_page(data: PageData, *, opened_by: str = "") -> str:
 
 def report_values(data: PageData) -> dict[str, Any]:
     """The values of `sections/paper.html.jinja`."""
-    return sections(data) | {"period": _period(data)}
+    return sections(data) | {
+        "period": _period(data.report, data.since_day),
+        "looked": looked(data.entries),
+    }
 
 
 def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> str:
@@ -47,16 +57,33 @@ def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> st
 
 def findings_values(overview: FindingsReport) -> dict[str, Any]:
     """The values of `sections/findings_paper.html.jinja`."""
-    return finding_rows(overview) | {"linked": False}
+    return finding_rows(overview) | {
+        "linked": False,
+        "period": _period(overview.findings[0], overview.since_day),
+        "looked": looked(overview.entries),
+    }
 
 
-def _period(data: PageData) -> str:
-    today = calendar_day(data.report.generated_at_ns // DAY_NS)
-    if data.since_day is not None:
-        return f"Answers served from {calendar_day(data.since_day)} to {today}"
-    if data.report.window == "all":
-        return "All labeled answers"
-    return f"Window {data.report.window}"
+def looked(entries: Sequence[VersionedEntry]) -> list[tuple[str, str]]:
+    """Return who looked, and what happened: times and sentences, the newest first. What all
+    findings share is said once.
+    """
+    shared = dict[tuple[str, str], list[str]]()
+    for each in entries:
+        if each["kind"] not in _NOT_LOOKED:
+            shared.setdefault((each["at"], each["sentence"]), []).append(each["finding"])
+    said = [
+        (at, f"{of[0]}: {sentence}" if of[0] and len(of) == 1 else sentence)
+        for (at, sentence), of in shared.items()
+    ]
+    return said[: -_LOOKED - 1 : -1]
+
+
+def _period(report: ReportSummary, since_day: int | None) -> str:
+    today = calendar_day(report.generated_at_ns // DAY_NS)
+    if since_day is not None:
+        return f"Answers served from {calendar_day(since_day)} to {today}"
+    return "All labeled answers" if report.window == ALL else f"Window {report.window}"
 
 
 _SENT = ".sent"

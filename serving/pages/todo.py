@@ -73,16 +73,19 @@ def _steps(
 ) -> Iterator[NextStep]:
     """The steps of an action: where a cause is looked for, the answers of each group by itself."""
     if action.code is not ActionCode.FIND_CAUSE or not viewer.may("feedback"):
-        yield NextStep(action_words(action), _address(action, report, viewer, acting))
+        is_dated = action.code not in _RECALIBRATE  # as the verdict above it says since when
+        words = action_words(action if is_dated else replace(action, since_s=None))
+        yield NextStep(words, _address(action, report, viewer, acting))
         return
     group = action.group or AnswerGroup(ALL)
-    which = "Answers" if report.finding else "Wrong answers"
+    which = "Labeled answers" if report.finding else "Wrong answers"
     since = {} if action.since_s is None else {"from": calendar_day(int(action.since_s // 86_400))}
     kind = {"labeled": "1"} if report.finding else {"wrong": "1"}
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
         query = dict(parse_qsl(report.query)) | kind | since | filter_of(one)
-        yield NextStep(f"{which} of {group_words(one)}", answers_at(report.model, query))
+        words = which if one.key == ALL else f"{which} of {group_words(one)}"
+        yield NextStep(words, answers_at(report.model, query))
 
 
 def filter_of(group: AnswerGroup) -> dict[str, str]:

@@ -369,7 +369,9 @@ SCENES: dict[str, Scene] = {
     "wrong-ones-late": Scene(
         labels.wrong_ones_late, (*QUIET, *TROUBLE), ("", "label"), never=CURES
     ),
-    "22-months-old": Scene(lambda s: _old(s, 670), ("stale",), ("", "label"), ("fine",), CURES),
+    "22-months-old": Scene(
+        lambda s: _old(s, 670), ("stale",), ("check_callers",), ("fine",), CURES
+    ),
     "labels-stopped": Scene(labels.labels_stopped, ("stale",), ("label",), ("fine",), CURES),
     "audit-gaps": Scene(
         labels.audit_gaps, ("unknown", *TROUBLE), ("complete_audit",), ("fine",), CURES

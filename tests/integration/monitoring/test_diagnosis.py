@@ -97,7 +97,7 @@ SCENES = {
         "tag:site S2",
     ),
     "healed": Scene(healed, "healed", "healed", "acknowledge"),
-    "old": Scene(lambda given: given, "stale", "no_answers", later_days=660),
+    "old": Scene(lambda given: given, "stale", "no_answers", "check_callers", later_days=660),
     "labels end": Scene(labels_end, "stale", "labels_old selection", "label"),
     "a site without labels": Scene(
         a_site_without_labels, "unknown", "unlabeled_part selection", "label"

@@ -381,9 +381,14 @@ async def test_reports_are_by_finding(tmp_path: Path) -> None:
                 shown = await client.get(f"{path}?finding=Effusion")
                 assert shown.status_code == 200, shown.text
                 assert words_in(shown.text) & {"accuracy", "confidence", "overconfidence"} == set()
-            done = await client.post(f"{report}/acknowledge?finding=Effusion", json={"note": "x"})
+            done = await client.post(
+                f"{report}/acknowledge?finding=Effusion", json={"note": "new probe"}
+            )
             assert done.json()["finding"] == "Effusion"
             assert not done.json()["drift"]["active"]
+            filed = (await client.get("/report/chest")).text
+            assert re.search(r"Effusion: [^<]*acknowledged[^<]*new probe", filed)
+            assert filed.count("promoted to production") <= 1
             labeled = await client.post(
                 "/label/chest",
                 data={
