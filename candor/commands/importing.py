@@ -238,7 +238,7 @@ def _source(
     if architecture is not None:
         from training.foreign.weights import from_weights
 
-        return from_weights(model, architecture)
+        return from_weights(model, architecture, size=choices.input.size)
     if content == "torchscript":
         from training.foreign.torchscript import from_torchscript
 
@@ -251,7 +251,7 @@ def _source(
     ):
         from training.foreign.hugging_face import from_folder
 
-        return from_folder(model)
+        return from_folder(model, size=choices.input.size)
     return open_source(model)
 
 

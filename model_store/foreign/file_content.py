@@ -115,6 +115,8 @@ def content_of(path: Path) -> Content:
         what = "a web page or XML: download the file itself"
         if _OPENVINO.search(start):
             what = "OpenVINO's format: import the ONNX file from which it was made"
+        if b"ir_version" in start:
+            what = "ONNX as text: write it with `onnx.save(onnx.load(FILE), 'model.onnx')`"
         raise ForeignModelRefused(f"{path} is {what}")
     if start[:4] == b"PK\x03\x04":
         return _of_zip(path)

@@ -106,9 +106,12 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
         asked = " with the size and layout that were given" if wishes != InputWishes() else ""
+        remedy = "give --size HEIGHTxWIDTH if it is one"
+        if len(dims) != 2:
+            remedy = "export it for [N, 1, H, W] or [N, 3, H, W], or with channels last"
         raise ForeignModelRefused(
             f"its input '{spec.name}' [{shown}] is no batch of images, of 1 or 3 channels and at "
-            f"most {LARGEST} pixels a side{asked}; give --size HEIGHTxWIDTH if it is one"
+            f"most {LARGEST} pixels a side{asked}; {remedy}"
         )
     return readings
 

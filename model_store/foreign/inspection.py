@@ -1,6 +1,6 @@
 """What a foreign graph takes and gives, from a look at it and runs on made-up images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -183,8 +183,25 @@ def _probed(
             except ForeignModelRefused as error:
                 failure = failure or error
         if given:
+            _require_repeatable(running, image, arrays, given)
             return image, given
     raise failure or ForeignModelRefused("it has no output with class scores")
+
+
+def _require_repeatable(
+    running: OriginalModel,
+    image: ImageInput,
+    arrays: npt.NDArray[Any],
+    given: Mapping[ScoreOutput, npt.NDArray[np.float64]],
+) -> None:
+    """Run again. Raises ForeignModelRefused if the scores are others."""
+    for output, rows in given.items():
+        again = running.scores(image, arrays, output.tensor)
+        if not np.allclose(again, rows, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ForeignModelRefused(
+                f"its output '{output.tensor}' differs when the same image is run again, as with "
+                "dropout or other random operators: export it after `model.eval()`"
+            )
 
 
 def _mixes_images(model: onnx.ModelProto) -> bool:

@@ -104,6 +104,8 @@ def import_source(
         InvalidName: `name` is no model name.
     """
     store.model(name)  # raises InvalidName before any work
+    if choices.input.size is not None:
+        source = source.resized(choices.input.size)
     with Sandbox(source.model.ByteSize()) as sandbox:
         progress(_WHOLE, 0, 1)
         inspection = _inspected(source, choices, data, sandbox)
@@ -171,7 +173,7 @@ def _inspected(
 ) -> Inspection:
     """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else source.classes
-    given = replace(choices.input, size=choices.input.size or source.size)
+    given = replace(choices.input, size=source.size)
     reading = choices.reading or source.reading or reading_of(data)
     folders = len(data.folders) if isinstance(data, LabeledImages) else 0
     wishes = ModelWishes(given, choices.outputs, names, folders, reading)

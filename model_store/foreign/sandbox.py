@@ -201,4 +201,5 @@ def _remedy(error: str) -> str:
     """What to do about some errors of ONNX Runtime, as the end of a sentence."""
     if "IR version" in error or "ValidateOpsetForDomain" in error:
         return ". Update `onnxruntime`, or export the model again with opset 17"
-    return ". Export the model again in 32 bits" if "bfloat16" in error else ""
+    unknown_type = "bfloat16" in error or "NOT_IMPLEMENTED" in error
+    return ". Export the model again in 32 bits" if unknown_type else ""

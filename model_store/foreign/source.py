@@ -61,6 +61,10 @@ class ForeignSource:
     reading: Reading | None = None
     reading_from: str = ""
 
+    def resized(self, size: tuple[int, int]) -> "ForeignSource":
+        """The same for images of another size, of which the maker's crop says nothing."""
+        return self if size == self.size else replace(self, size=size, decoded=None)
+
     @property
     def producer(self) -> str:
         """Who wrote the graph, as it says itself."""

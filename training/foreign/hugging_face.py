@@ -29,8 +29,8 @@ class _Scores(nn.Module):
         return logits
 
 
-def from_folder(folder: Path) -> ForeignSource:
-    """Return the image classifier in `folder` as a graph.
+def from_folder(folder: Path, *, size: tuple[int, int] | None = None) -> ForeignSource:
+    """Return the image classifier in `folder` as a graph, for images of `size` or as it says.
 
     Raises:
         ForeignModelRefused: transformers is not installed, or the folder has no image classifier as
@@ -62,10 +62,11 @@ def from_folder(folder: Path) -> ForeignSource:
             f"{folder} holds no image classifier that transformers builds "
             f"({str(error).splitlines()[0][:200]})"
         ) from error
-    size = said_by_maker(folder).get("size") or _configured_size(config)
+    said = said_by_maker(folder)
+    own = size or said.get("size") or _configured_size(config)
     channels = int(config.get("num_channels", 3))
-    source = exported(_Scores(classifier), folder / WEIGHTS, channels=channels, size=size)
-    return replace(source, **said_by_maker(folder))
+    source = exported(_Scores(classifier), folder / WEIGHTS, channels=channels, size=own)
+    return replace(source, **said)
 
 
 def _configured_size(config: dict[str, Any]) -> tuple[int, int]:

@@ -19,12 +19,15 @@ from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
 
 
-def from_weights(path: Path, architecture: str) -> ForeignSource:
+def from_weights(
+    path: Path, architecture: str, *, size: tuple[int, int] | None = None
+) -> ForeignSource:
     """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at
     `path` as a graph.
 
-    The number of classes and channels is that of the weights. Size and preprocessing are those with
-    which the library publishes the network's own weights.
+    The number of classes and channels is that of the weights. The preprocessing is that with which
+    the library publishes the network's own weights, and so is its size. The graph is exported for
+    `size`, or for that.
 
     Raises:
         ForeignModelRefused: no such architecture, weights that do not fit it, or a file that holds
@@ -40,7 +43,7 @@ def from_weights(path: Path, architecture: str) -> ForeignSource:
     module = _fitted(library, name, tensors, path)
     said = _said(library, name, module)
     channels = 1 if said.pop("gray") else 3
-    source = exported(module, path, channels=channels, size=said["size"])
+    source = exported(module, path, channels=channels, size=size or said["size"])
     if channels == 1:  # the library's numbers are for three
         said.pop("normalization")
     return replace(source, **said, preprocessing_from=f"as {library} publishes {name}")

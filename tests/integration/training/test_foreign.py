@@ -80,6 +80,21 @@ def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(
     assert np.abs(found - expected).max() < 5e-3
 
 
+def test_weights_are_taken_at_the_size_that_they_were_trained_on(tmp_path: Path) -> None:
+    name, module = build("torchvision")
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+    options = ("--architecture", name, "--classes", ",".join(CLASSES), "--exclusive")
+    imported(tmp_path / "weights.pth", *options, "--size", "48x64")
+    image = picture(0, (64, 48))
+    found, _ = answers(tmp_path / "store", [encode(image, "PNG")])
+    transform = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    own = torchvision.transforms.functional.to_tensor(image)
+    pixels = torchvision.transforms.functional.normalize(own, transform.mean, transform.std)
+    with torch.inference_mode():
+        expected = module(pixels[None]).softmax(dim=1).numpy()
+    assert np.abs(found - expected).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("architecture", "said"),
     [
