@@ -23,7 +23,7 @@ from model_store.errors import ImageError
 from monitoring.errors import MonitoringError
 from monitoring.http.endpoint import NOBODY, Endpoint, Viewer, routes_of, wants_page
 from serving.error_table import ERRORS, ErrorAnswer, error_answer, log_error
-from serving.errors import ServingError, Unauthorized
+from serving.errors import ClientGone, ServingError, Unauthorized
 from serving.http.tokens import COOKIE, LIFETIME_S
 from serving.pages.reader import reader_of, reading
 from serving.pages.rendering import answer_page, render
@@ -43,7 +43,9 @@ TITLES: Final = {  # of pages, for people who know no status codes
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The answer to `error`, and a line in the log."""
+    """The answer to `error`, and a line in the log. Nobody reads it if the client is gone."""
+    if isinstance(error, ClientGone):
+        return Response(status_code=499)  # for the log of requests, as nginx has it
     answer = error_answer(error)
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"

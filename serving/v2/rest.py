@@ -47,9 +47,7 @@ def _guarded(handler: _Handler) -> _Handler:
             return await handler(self, request)
         except ClientGone:
             self.metrics.rejected.labels("client_gone").inc()
-            return Response(
-                status_code=499
-            )  # for the access log only, as nginx has it; nobody reads the answer
+            raise
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             refused = error_answer(error)
             self.metrics.rejected.labels(refused.code).inc()

@@ -59,6 +59,10 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         assert refused_id(found[1], host + b"g\r\nHost: b\r\n\r\n") == "g"
         assert refused_id(found[1], host + b"h\r\nA: " + 9000 * b"b" + b"\r\n\r\n") == "h"
         no_http = refused_id(found[1], b"\x16\x03\x01")
+        with connected(found[1]) as leaving:
+            sign_in = b"POST /sign-in HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\n"
+            leaving.sendall(sign_in + b"Content-Length: 9\r\n\r\n")
+        wait_until(lambda: '"request_id": "i"' in process.log())
     assert process.end() == 0
     lines = {line["request_id"]: line for line in logged(process.log())}
     names = ("token", "model", "version", "outcome", "status")
@@ -72,7 +76,9 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         "g": (None, None, None, "malformed_http", 400),
         "h": (None, None, None, "head_too_large", 431),
         no_http: (None, None, None, "malformed_http", 400),
+        "i": (None, None, None, "client_gone", 499),
     }
+    assert '"level": "error"' not in process.log()
     assert lines["a"]["duration_ms"] > 0
     spans = [span for span in printed(process.log()) if "candor.model" in span["attributes"]]
     of_first = [span for span in spans if span["context"]["trace_id"][2:] == lines["a"]["trace_id"]]
@@ -84,11 +90,13 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         assert span["start_time"] <= span["end_time"]
 
 
+def connected(url: str) -> socket.socket:
+    return socket.create_connection((httpx.URL(url).host, httpx.URL(url).port))
+
+
 def refused_id(url: str, sent: bytes) -> str:
     """The request id in the answer to raw bytes, after which the connection ends."""
-    _, _, address = url.partition("//")
-    host, port = address.split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    with connected(url) as connection:
         connection.sendall(sent)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     return re.search(rb"\r\nx-request-id: (.*?)\r\n", answer)[1].decode()

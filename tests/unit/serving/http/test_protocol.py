@@ -190,6 +190,8 @@ def test_what_frames_a_body_is_bounded(framing: bytes, monkeypatch: pytest.Monke
         b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n",
+        b"GET / HTTP/1.1\r\nHost: a@b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a:80:b\r\n",
         b"GET http://b/ HTTP/1.1\r\nHost: a\r\n",
         b"GET http://a@b/ HTTP/1.1\r\nHost: a\r\n",
         b"GET http://a/ HTTP/1.1\r\n",
@@ -216,7 +218,12 @@ def test_a_target_and_headers_are_bounded(
 
 
 @pytest.mark.parametrize(
-    "head", [b"GET http://A:80/ HTTP/1.1\r\nHost: a:80\r\n", b"GET / HTTP/1.0\r\n"]
+    "head",
+    [
+        b"GET http://A:80/ HTTP/1.1\r\nHost: a:80\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n",
+        b"GET / HTTP/1.0\r\n",
+    ],
 )
 def test_heads_that_all_read_alike_are_answered(head: bytes) -> None:
     pipe = heard(answering(), head + b"\r\n")
