@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.temperature import softmax
@@ -10,6 +11,7 @@ from candor.predictions.columns import Kind
 from candor.predictions.errors import PredictionsRefused, rows_listed
 
 SUM_TOLERANCE = 0.01  # for probabilities that were rounded
+MOSTLY = 0.9  # of single scores between 0 and 1, from which negative ones are no logits
 # no network gives a class of two such a logit, and hardly such a probability in another unit
 _CERTAIN_PERCENT = 30.0
 
@@ -37,12 +39,9 @@ def interpret_scores(
     if kind == "logits":
         return Scores(softmax(values), "logits")
     if lowest < 0:
-        if kind == "probabilities":
-            bad = rows[(values < 0).any(axis=1)]
-            raise PredictionsRefused(
-                f"probabilities cannot be negative: {rows_listed(bad)}. For logits, give --logits "
-                "'*'"
-            )
+        negative = (values < 0).any(axis=1)
+        plain = ~negative & (np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE)
+        _require_logits(negative, rows, kind=kind, mostly=float(plain.mean()) > 0.5)
         return Scores(
             softmax(values), "logits", ("Some scores are below 0, so they were taken as logits.",)
         )
@@ -65,6 +64,8 @@ def interpret_single(values: FloatArray, rows: IntArray, *, kind: Kind | None) -
     notes: tuple[str, ...] = ()
     if kind == "logits" or (kind is None and values.min() < 0):
         if kind is None:
+            within = float(((values >= 0) & (values <= 1)).mean())
+            _require_logits(values < 0, rows, kind=kind, mostly=within > MOSTLY)
             notes = ("Some scores are below 0, so they were taken as logits.",)
         return Scores(softmax(np.stack([np.zeros_like(values), values], axis=1)), "logits", notes)
     p, said = fractions(values, rows)
@@ -84,6 +85,19 @@ def fractions(values: FloatArray, rows: IntArray) -> tuple[FloatArray, tuple[str
     if highest > 1 + 1e-6:
         return values / 100, ("Values up to 100: taken as percent.",)
     return np.clip(values, 0, 1), ()
+
+
+def _require_logits(
+    negative: npt.NDArray[np.bool_], rows: IntArray, *, kind: Kind | None, mostly: bool
+) -> None:
+    """Refuse rows (N,) with negative scores among what is said to be probabilities, or is `mostly`
+    like them.
+    """
+    if kind == "probabilities" or mostly:
+        raise PredictionsRefused(
+            f"probabilities cannot be negative: {rows_listed(rows[negative])}. Correct them. For "
+            "logits, give --logits '*'"
+        )
 
 
 def _require_finite(values: FloatArray, rows: IntArray) -> None:

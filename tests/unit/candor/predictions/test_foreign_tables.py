@@ -193,6 +193,10 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a slip in a name": ("a.csv", PLAIN.replace(",benign\n", ",bening\n", 1), "slip for 'benign'"),
     "lists of findings": (
         "a.csv", text(HEADER, [[*row[:3], "benign|malignant"] for row in by_name()]), "--findings"),
+    "one negative probability": (
+        "a.csv", text(HEADER, [*by_name()[1:], [-0.1, 0.6, 0.5, "benign"]]), "negative: row 240"),
+    "one negative probability of two": (
+        "a.csv", text(["prob", "label"], [*SINGLE[1:], [-0.1, 1]]), "negative: row 240"),
     "an identifier that repeats": (
         "a.csv", text(["code", *HEADER], OF_CODES),
         "--group 'code'"),
