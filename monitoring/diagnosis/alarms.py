@@ -8,7 +8,11 @@ from sqlalchemy import Connection
 from monitoring.diagnosis.facts import Alarm
 from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import raised_by
-from monitoring.drift.current_evidence import CurrentEvidence, evidence_on_current_labels
+from monitoring.drift.current_evidence import (
+    CurrentEvidence,
+    CurrentLabels,
+    evidence_on_current_labels,
+)
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.ledger.schema import EVERYTHING
@@ -27,17 +31,15 @@ def active_alarms(
 
 
 def read_current_evidence(
-    connection: Connection, watched_version_id: int
+    connection: Connection, watched_version_id: int, labels: CurrentLabels
 ) -> dict[str, CurrentEvidence]:
     """The evidence of active alarms whose labels were corrected on current labels, by slice."""
-    active = [
-        each for each in watch.load_all(connection, watched_version_id) if each.detector.active
-    ]
     found = {
-        each.name: evidence_on_current_labels(connection, watched_version_id, each.name)
-        for each in active
+        each.name: evidence_on_current_labels(connection, each, labels)
+        for each in watch.load_all(connection, watched_version_id)
+        if each.detector.active
     }
-    return {name: each for name, each in found.items() if each is not None and each.corrected}
+    return {name: each for name, each in found.items() if each.corrected}
 
 
 def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEvidence | None) -> Alarm:

@@ -13,12 +13,13 @@ from monitoring.diagnosis.alarms import active_alarms
 from monitoring.diagnosis.coverage import LabelCoverage, find_unchecked, read_coverage
 from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
-from monitoring.diagnosis.reading import Inferred, first_id, read_inferred, read_questions
+from monitoring.diagnosis.reading import Inferred, read_inferred, read_questions
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events
 from monitoring.drift.source_change import models_in_change
 from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.version_events import PROMOTED
@@ -140,7 +141,7 @@ def _times(connection: Connection, key: int) -> tuple[float, float]:
         select(prediction.c.served_at_ns)
         .where(
             prediction.c.watched_version_id == key,
-            prediction.c.prediction_id >= first_id((last - 1) * _DAY_S),
+            prediction.c.prediction_id >= first_id((last - 1) * DAY_NS),
         )
         .order_by(prediction.c.prediction_id.desc())
         .limit(1)

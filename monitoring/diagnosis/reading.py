@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, func, null, select
+from sqlalchemy import Connection, Select, func, null, select
 
 from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
@@ -23,19 +23,22 @@ from calibration.diagnosis.planner import open_questions
 from calibration.diagnosis.rivals import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.alarms import read_current_evidence
-from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
+from monitoring.diagnosis.answer_arrays import Columns, as_answers, current_labels, seconds
 from monitoring.diagnosis.operating import find_operating_points, watched_keys
 from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
 from monitoring.drift.current_evidence import CurrentEvidence
+from monitoring.drift.replay import with_bets
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
+from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
     bin_day,
     feedback,
     label_current,
+    patient_bet,
     prediction,
 )
 from monitoring.ledger.slices import admitted
@@ -50,7 +53,7 @@ _ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
     *("tags", "patient", "audit", "request_id", "scope_p"),
 )
-_COLUMNS = (*_ANSWER, "label", "correct", "first", "source", "received_at_ns")
+_LABEL = ("label", "correct", "first", "source", "received_at_ns", "first_id", "bet")
 _DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's
 
 
@@ -130,10 +133,10 @@ def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> t
 def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:
     """Answers of a version, as columns and as arrays, and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
-    columns: Columns = {name: [] for name in _COLUMNS}
+    columns: Columns = {name: [] for name in (*_ANSWER, *_LABEL)}
     for wanted in (_labeled(row.watched_version_id), _unlabeled(row.watched_version_id, days)):
         for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
-            for name, values in zip(_COLUMNS, zip(*rows, strict=True), strict=True):
+            for name, values in zip(columns, zip(*rows, strict=True), strict=True):
                 columns[name].extend(values)
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
     columns = {k: np.array(each, dtype=object)[order].tolist() for k, each in columns.items()}
@@ -165,8 +168,15 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
-        read_current_evidence(connection, row.watched_version_id) if corrected else {},
+        _on_current_labels(connection, row, columns, answers) if corrected else {},
     )
+
+
+def _on_current_labels(
+    connection: Connection, row: WatchedVersion, columns: Columns, answers: Answers
+) -> dict[str, CurrentEvidence]:
+    labels = current_labels(columns, answers)
+    return read_current_evidence(connection, row.watched_version_id, labels)
 
 
 def _suspected(
@@ -208,14 +218,12 @@ def _unconfirmed(inference: Inference) -> Inference:
 
 def _labeled(watched_version_id: int) -> Select[Any]:
     current = label_current.c
-    return (
+    return with_bets(
         select(
             *_answer(prediction.c),
-            current.label,
-            current.correct,
-            feedback.c.correct.label("first"),
-            feedback.c.source,
-            feedback.c.received_at_ns,
+            *(current.label, current.correct, feedback.c.correct.label("first")),
+            *(feedback.c.source, feedback.c.received_at_ns),
+            *(current.first_feedback_id, patient_bet.c.bet),
         )
         .select_from(label_current)
         .join(prediction, prediction.c.prediction_id == current.prediction_id)
@@ -230,9 +238,10 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     """The latest answers without a label, among the latest 2 LIMIT of the version."""
     current, key = label_current.c, prediction.c.prediction_id
     first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
+    first, last = (first_id(int(each * 1e9)) for each in (first, last))
     scanned = (
         select(prediction)
-        .where(key.between(first_id(first), first_id(last)))
+        .where(key.between(first, last))
         .order_by(key.desc())
         .limit(SCANNED)
         .subquery()
@@ -244,8 +253,7 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
         .limit(2 * LIMIT)
         .subquery()
     )
-    nothing: list[ColumnElement[Any]] = [current[name] for name in ("label", "correct")]
-    nothing += [current.correct.label("first"), null().label("source"), null().label("received")]
+    nothing = [null().label(name) for name in _LABEL]
     return (
         select(*_answer(latest.c), *nothing)
         .select_from(
@@ -255,11 +263,6 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
         .order_by(latest.c.prediction_id.desc())
         .limit(LIMIT)
     )
-
-
-def first_id(at_s: float) -> bytes:
-    """The smallest UUIDv7 of that time; an answer's id is at most a day from it."""
-    return int(at_s * 1000).to_bytes(6, "big") + bytes(10)
 
 
 def _answer(columns: Any) -> list[Any]:

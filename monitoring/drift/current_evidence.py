@@ -5,20 +5,27 @@ labels raised stays. This evidence says whether the corrected labels would raise
 promise, because corrections may be chosen by their outcome.
 """
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
+from calibration.bins import IntArray
+from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.drift.detector import DriftDetector
-from monitoring.drift import watch
-from monitoring.drift.replay import BET, RESTARTS, replayed_events, tags_of_slice, that_bet
-from monitoring.ledger.schema import EVERYTHING, feedback, label_current, prediction
+from monitoring.drift.replay import RESTARTS, replayed_events
+from monitoring.drift.tag_settings import tag_of
+from monitoring.drift.watch import Watched
+from monitoring.ledger.schema import EVERYTHING
 
-LABELS_LIMIT: Final = 100_000
+
+@dataclass(frozen=True)
+class CurrentLabels:
+    """Labels (n,) that bet, by bet: the id of each answer's first label, and that of its bet."""
+
+    answers: Answers
+    first_id: IntArray
+    bet: IntArray
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class CurrentEvidence:
     """The watch of a slice on current labels, since its last restart.
 
     Attributes:
-        labels: how many it would have seen, the latest LABELS_LIMIT at most.
+        labels: how many it would have seen, of the latest that a diagnosis reads.
         to_correct: labels whose correction made an answer right.
         to_incorrect: labels whose correction made it wrong.
         log_evalue, log_threshold: log E after the last label, and where the alarm is raised.
@@ -47,71 +54,34 @@ class CurrentEvidence:
 
 
 def evidence_on_current_labels(
-    connection: Connection, watched_version_id: int, name: str = EVERYTHING
-) -> CurrentEvidence | None:
-    """Show the current labels to a new detector with the settings of the watch.
-
-    They come in the order of the first labels. Returns None if the slice is not watched.
-    """
-    watched = watch.load(connection, watched_version_id, name)
-    if watched is None:
-        return None
-    history = replayed_events(connection, watched_version_id, name)
+    connection: Connection, watched: Watched, labels: CurrentLabels
+) -> CurrentEvidence:
+    """Show the current labels of a slice to a new detector with the settings of its watch."""
+    history = replayed_events(connection, watched.watched_version_id, watched.name)
     since = [event.feedback_id for event in history if event.kind in RESTARTS][-1]
-    rows = _current(connection, watched_version_id, since, name)
-    if watched.settings.audit:
-        rows = [row for row in rows if row.audit is not None]
+    answers = labels.answers
+    seen = (labels.first_id > since) & _of_slice(watched.name, answers)
+    if watched.settings.audit and answers.drawn is not None:
+        seen &= answers.drawn
+    right = answers.correct[seen] == 1
     detector = DriftDetector(watched.settings)
-    ids, bets, confidence, correct, predicted, *_ = zip(*rows, strict=True) if rows else [()] * 5
-    now_right = np.array(correct, dtype=bool)
-    detector.update_many(confidence, now_right, predicted, bets)
-    first = _first_outcomes(connection, watched_version_id, since)
-    corrected = np.flatnonzero(np.isin(ids, list(first)))
-    changed = [now_right[at] for at in corrected if now_right[at] != first[ids[at]]]
+    detector.update_many(answers.confidence[seen], right, answers.predicted[seen], labels.bet[seen])
+    first = answers.correct if answers.first_correct is None else answers.first_correct
+    changed = right[right != (first[seen] == 1)]
     return CurrentEvidence(
-        labels=len(rows),
-        to_correct=int(sum(changed)),
-        to_incorrect=len(changed) - int(sum(changed)),
+        labels=int(seen.sum()),
+        to_correct=int(changed.sum()),
+        to_incorrect=int((~changed).sum()),
         log_evalue=detector.log_evalue,
         log_threshold=detector.log_threshold,
         active=detector.active,
     )
 
 
-def _current(
-    connection: Connection, watched_version_id: int, since: int, name: str
-) -> Sequence[Any]:
-    """Return the current labels of a slice after a feedback id, by bet."""
-    current, answer = label_current.c, prediction.c
-    wanted = that_bet(
-        select(
-            *(current.first_feedback_id, BET.label("bet"), current.confidence, current.correct),
-            *(answer.predicted, answer.audit, answer.tags),
-        )
-        .join(prediction, answer.prediction_id == current.prediction_id)
-        .where(current.watched_version_id == watched_version_id, current.first_feedback_id > since)
-        .order_by(current.first_feedback_id.desc())
-        .limit(LABELS_LIMIT)
-    )
-    rows = list(connection.execute(wanted).all())[::-1]
-    if any(row[1] < before[1] for before, row in itertools.pairwise(rows)):  # images of patients
-        rows.sort(key=lambda row: (row[1], row[0]))
+def _of_slice(name: str, answers: Answers) -> BoolArray:
     if name == EVERYTHING:
-        return rows
-    inside = tags_of_slice(connection, watched_version_id, name, {row.tags for row in rows}) or ()
-    return [row for row in rows if row.tags in inside]
-
-
-def _first_outcomes(connection: Connection, watched_version_id: int, since: int) -> dict[int, int]:
-    """Return 1 if the first label of a corrected answer said right, else 0, by its feedback id."""
-    first_id = label_current.c.first_feedback_id
-    wanted = (
-        select(first_id, feedback.c.correct)
-        .join(feedback, feedback.c.feedback_id == first_id)
-        .where(
-            label_current.c.watched_version_id == watched_version_id,
-            label_current.c.revision > 0,
-            first_id > since,
-        )
-    )
-    return {key: int(correct) for key, correct in connection.execute(wanted)}
+        return np.ones(len(answers), bool)
+    key, _, value = tag_of(name).partition("=")
+    tag = answers.tags.get(key)
+    codes = [] if tag is None else [code for code, of in enumerate(tag.names) if of == value]
+    return np.zeros(len(answers), bool) if tag is None else np.isin(tag.codes, codes)

@@ -12,7 +12,7 @@ from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import EVERYTHING, feedback, label_current, patient_bet, prediction
-from monitoring.ledger.slices import place
+from monitoring.ledger.slices import admitted, slices_of
 
 RESTARTS: Final = (STARTED, *AFRESH)
 _BEGINNINGS: Final = (CHECKPOINT, *RESTARTS)  # a replay can start after one of these
@@ -140,13 +140,18 @@ def read_labels(
 
 def that_bet(labels: Select[Any]) -> Select[Any]:
     """Select labels that bet, of `label_current` and `prediction`; BET is a column of it."""
+    bets = prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None)
+    return with_bets(labels).where(bets)
+
+
+def with_bets(labels: Select[Any]) -> Select[Any]:
+    """Join `patient_bet` to labels: its bet is NULL without a patient, and of labels without."""
     joined = (
         (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
         & (patient_bet.c.patient == prediction.c.patient)
         & (patient_bet.c.feedback_id == label_current.c.first_feedback_id)
     )
-    bets = prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None)
-    return labels.outerjoin(patient_bet, joined).where(bets)
+    return labels.outerjoin(patient_bet, joined)
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
@@ -186,11 +191,8 @@ def tags_of_slice(
     if name == EVERYTHING:
         return None
     (version,) = versions.load(connection, [watched_version_id])
-    return {
-        text
-        for text in texts
-        if text and name in place(connection, version.model, text, admit=False)[0]
-    }
+    known = admitted(connection, version.model)
+    return {text for text in texts if text and name in slices_of(known, text)}
 
 
 def _last(history: Sequence[Event], kinds: Sequence[str]) -> int | None:

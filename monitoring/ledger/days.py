@@ -14,14 +14,14 @@ import numpy as np
 from sqlalchemy import Connection, case, func, select
 
 from calibration.bins import BIN_COUNT, BIN_EDGES, BinSums, IntArray
-from monitoring.ledger.predictions import pruned_before_ns
+from monitoring.ledger.predictions import first_id, pruned_before_ns
 from monitoring.ledger.schema import APART_NS, DAY_NS, EVERYTHING, bin_day, prediction
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import DAYS
 from monitoring.ledger.sums import as_sums
 from monitoring.ledger.versions import WatchedVersion
 
-_LATEST = 1_000  # answers of which one must name a patient
+_LATEST = 1_000  # answers of a version, of which one must name a patient
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,6 @@ def read_answers_by_day(
     would look like a change of the answers. What was pruned cannot be told apart, so days with
     patients begin where the ledger still has them.
     """
-    repeats = _repeats(connection, row, before_day=before_day)
-    if len(repeats):
-        since_day = max(since_day, pruned_before_ns(connection) // DAY_NS)
     number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
     columns = bin_day.c
     wanted = (
@@ -115,28 +112,30 @@ def read_answers_by_day(
     )
     for day, name, bin_number, served in connection.execute(wanted):
         days[day][number[name], bin_number] = int(served)
-    for day, predicted, bin_number, count in repeats.tolist():
+    repeats = _repeats(connection, row, last_day=max(days)) if days else ()
+    for day, predicted, bin_number, count in repeats:
         if day in days:
             days[day][predicted, bin_number] -= count
-    return list(days.items())
+    first_day = pruned_before_ns(connection) // DAY_NS if repeats else 0
+    return [(day, counts) for day, counts in days.items() if day >= first_day]
 
 
-def _repeats(connection: Connection, row: WatchedVersion, *, before_day: int) -> IntArray:
-    """Day, predicted class, bin and count (n, 4) of images whose patient had one shortly before."""
-    columns = prediction.c
-    latest = select(columns.patient).order_by(columns.prediction_id.desc()).limit(_LATEST)
+def _repeats(connection: Connection, row: WatchedVersion, *, last_day: int) -> Sequence[Any]:
+    """Day, predicted class, bin and count of images whose patient had one shortly before."""
+    columns, end = prediction.c, (last_day + 1) * DAY_NS
+    own = columns.watched_version_id == row.watched_version_id
+    latest = select(columns.patient).where(own, columns.prediction_id < first_id(end + DAY_NS))
+    latest = latest.order_by(columns.prediction_id.desc()).limit(_LATEST)
     if not connection.scalar(select(func.count(latest.subquery().c.patient))):
-        return np.empty((0, 4), dtype=np.int64)  # nobody names patients
+        return ()  # nobody names patients
     at_ns, order = columns.served_at_ns, (columns.served_at_ns, columns.prediction_id)
     before_ns = func.lag(at_ns).over(partition_by=columns.patient, order_by=order)
     named = (
         select(at_ns, columns.predicted, columns.confidence, before_ns.label("before_ns"))
-        .where(columns.watched_version_id == row.watched_version_id, columns.patient.is_not(None))
-        .where(at_ns < before_day * DAY_NS)
+        .where(own, columns.patient.is_not(None), at_ns < end)
         .subquery()
     )
     again = named.c.served_at_ns - named.c.before_ns <= APART_NS
     above = [case((named.c.confidence > edge, 1), else_=0) for edge in BIN_EDGES]
     cell = (named.c.served_at_ns // DAY_NS, named.c.predicted, sum(above[1:], above[0]))
-    found = connection.execute(select(*cell, func.count()).where(again).group_by(*cell)).all()
-    return np.array([tuple(each) for each in found], dtype=np.int64).reshape(-1, 4)
+    return connection.execute(select(*cell, func.count()).where(again).group_by(*cell)).all()

@@ -72,6 +72,11 @@ def time_of_id(prediction_id: bytes) -> int:
     return int.from_bytes(prediction_id[:6], "big") * 1_000_000
 
 
+def first_id(at_ns: int) -> bytes:
+    """Return the smallest UUIDv7 of a time; an answer's id is at most a day from its serving."""
+    return (max(at_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)
+
+
 _PRUNED, _USED = "pruned", "used"
 Work: TypeAlias = Literal["backup", "prune"]
 _KEEP_WATERMARK = replacing(watermark)

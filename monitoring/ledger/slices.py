@@ -9,6 +9,7 @@ so a recount finds every answer where it was counted.
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
@@ -103,12 +104,16 @@ def place(
         for key, value in new:
             connection.execute(insert(tag_value).values(model=model, key=key, value=value))
             known[key].add(value)
-    slices = (
+    return slices_of(known, tags), bool(new)
+
+
+def slices_of(known: Mapping[str, Set[str]], tags: str) -> tuple[str, ...]:
+    """Return the slices of tags. `known`: the values that were `admitted`."""
+    return tuple(
         f"tag:{key}={value if value in known[key] else OTHER}"
-        for key, value in sorted(values.items())
+        for key, value in sorted(json.loads(tags).items())
         if key in known
     )
-    return tuple(slices), bool(new)
 
 
 def admitted(connection: Connection, model: str) -> dict[str, set[str]]:

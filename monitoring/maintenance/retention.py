@@ -14,7 +14,12 @@ from sqlalchemy import Column, ColumnElement, Table, delete, exists, func, selec
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_versions
-from monitoring.ledger.predictions import note_done, pruned_before_ns, set_pruned_before
+from monitoring.ledger.predictions import (
+    first_id,
+    note_done,
+    pruned_before_ns,
+    set_pruned_before,
+)
 from monitoring.ledger.schema import (
     APART_NS,
     DAY_NS,
@@ -55,7 +60,7 @@ def prune(
     _leave_the_future(ledger, now_ns)
     _announce(ledger, before_ns, now_ns)
     # a UUIDv7 starts with the milliseconds
-    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)
+    limit = first_id(before_ns)
     older = select(func.count()).where(prediction.c.prediction_id < limit)
     with ledger.read() as connection:
         total = connection.scalar(older) or 0

@@ -4,11 +4,14 @@ import math
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from calibration.drift.state import DriftSettings
+from monitoring.diagnosis.diagnosis import diagnose
 from monitoring.diagnosis.words import words_of
-from monitoring.drift.current_evidence import evidence_on_current_labels
+from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
+from monitoring.ledger.versions import load
 from monitoring.reports.report import calibration_report
 from monitoring.sources import LabelPolicy
 from tests.builders.answers import label, make_row
@@ -78,16 +81,37 @@ def test_corrected_labels_would_raise_no_alarm(tmp_path: Path, clock: Clock) -> 
         assert detector.active
         monitored.label(*(label(n) for n in range(0, 100, 2) if n % 10))
         monitored.label(label(1, "normal"))
-        with monitored.ledger.read() as connection:
-            found = evidence_on_current_labels(connection, monitored.watched_version_id)
-        assert (found.labels, found.to_correct, found.to_incorrect) == (100, 40, 1)
-        assert (found.corrected, found.active) == (41, False)
-        assert found.log_evalue < found.log_threshold
         assert monitored.detectors()[0].active  # the promise is on first labels
         report = calibration_report(monitored.ledger, "pneumonia", version=1)
         (alarm,) = report.diagnosis.alarms
-        assert alarm.on_current_labels == found
+        found = alarm.on_current_labels
+        assert (found.labels, found.to_correct, found.to_incorrect) == (100, 40, 1)
+        assert (found.corrected, found.active) == (41, False)
+        assert found.log_evalue < found.log_threshold
         assert any("41 labels" in said for said in words_of(report.diagnosis).causes)
+
+
+def statements(where: Path, clock: Clock, *, devices: int) -> int:
+    """How many a diagnosis takes with alarms of all answers and of a tag, and corrected labels."""
+    settings, said = DriftSettings(average_run_length=1_000), []
+    with MonitoredModel(where, clock, settings=settings, tags=TagSettings(("site",))) as monitored:
+        for device in range(devices):
+            text = f'{{"device": "{device}", "site": "A"}}'
+            monitored.answer(range(device, 200, devices), wrong=2, tags=text)
+        monitored.label(*(label(n) for n in range(0, 50, 2)))
+        with monitored.ledger.read() as connection:
+            (row,) = load(connection, [monitored.watched_version_id])
+            event.listen(connection, "before_cursor_execute", lambda *on: said.append(on))
+            found = diagnose(monitored.ledger, connection, row, now_ns=clock())
+    assert [alarm.on_current_labels.labels for alarm in found.alarms] == [200, 200]
+    return len(said)
+
+
+def test_current_labels_are_read_once(tmp_path: Path, clock: Clock) -> None:
+    few, many = (
+        statements(tmp_path / f"{devices}.db", clock, devices=devices) for devices in (1, 8)
+    )
+    assert few == many
 
 
 @pytest.mark.anyio

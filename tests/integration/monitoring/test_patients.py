@@ -23,7 +23,7 @@ from monitoring.ledger.versions import load
 from monitoring.logged.body import FIELDS
 from monitoring.maintenance.export import export
 from monitoring.patient_id import PatientKey, as_text
-from tests.builders.answers import DAY_NS, NOW_NS, make_row
+from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
 
 DATABASES = BOTH_DATABASES
@@ -112,6 +112,14 @@ def test_changes_of_the_answers_count_a_patient_once(ledger_url: str) -> None:
                     served_at_ns=NOW_NS + day * DAY_NS,
                 )
                 monitored.serve(row._replace(patient=monitored.recorder.patients.hash(patient)))
+        (busy,) = monitored.recorder.register(make_card("busy"))  # and names no patients
+        later_ns = NOW_NS + 400 * DAY_NS
+        monitored.serve(
+            *(
+                make_row(number, watched_version_id=busy, served_at_ns=later_ns)
+                for number in range(100, 1_100)
+            )
+        )
         with monitored.ledger.read() as connection:
             (version,) = load(connection, [monitored.watched_version_id])
             found = read_answers_by_day(connection, version, since_day=0, before_day=first + 500)
