@@ -127,8 +127,10 @@ def calm_patients_known(w: World) -> Truth:
 
 
 @scene()
-def calm_patients_alike_known(w: World) -> Truth:
+def calm_every_other_patient_known(w: World) -> Truth:
     patients(w, 5, alike=True, apart=False)
+    patient = np.arange(w.n) // 5
+    w.patient = np.where(patient % 2, patient, -1)
     return Truth()
 
 

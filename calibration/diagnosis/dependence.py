@@ -2,7 +2,7 @@
 
 With patients known, an image counts 1 / (1 + (m - 1) rho): m images of one patient whose errors
 correlate by rho are worth m / (1 + (m - 1) rho) independent ones (the design effect of Kish 1965).
-Without, errors of answers that were served one after the other give the design effect.
+Of the others, errors of answers that were served one after the other give the design effect.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
+from calibration.diagnosis.answers import BoolArray
 from calibration.diagnosis.evidence import sigmoid
 from calibration.diagnosis.stream import Stream
 from calibration.diagnosis.windows import BLOCKS
@@ -44,17 +45,17 @@ def patient_weights(patient: IntArray, correlation: float) -> FloatArray:
     return np.asarray(1 / (1 + (images - 1) * correlation))
 
 
-def design_effect(stream: Stream) -> float:
-    """How many neighboring labels are worth one; 1 if neighbors do not err together.
+def design_effect(stream: Stream, rows: BoolArray) -> float:
+    """How many neighboring labels of `rows` (n,) are worth one; 1 if they do not err together.
 
     1 + 2 sum of the autocorrelations of errors, up to the first lag that shows none. Errors are
     centered in each block of time.
     """
-    residual = _residuals(stream)
+    residual, block = _residuals(stream)[rows], stream.block[rows]
     if len(residual) < _FEWEST:
         return 1.0
-    count = np.maximum(np.bincount(stream.block, minlength=BLOCKS), 1)
-    residual = residual - (np.bincount(stream.block, residual, BLOCKS) / count)[stream.block]
+    count = np.maximum(np.bincount(block, minlength=BLOCKS), 1)
+    residual = residual - (np.bincount(block, residual, BLOCKS) / count)[block]
     return _effect(_autocorrelations(residual), len(residual))
 
 

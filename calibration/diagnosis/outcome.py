@@ -24,7 +24,7 @@ class Outcome:
         found: the groups that changed.
         evidence: log evidence of the best hypothesis; `naive`: if labels were independent.
         correlation: of errors within a patient, plus a standard error; 0 if none is known.
-        clump: neighboring labels that are worth one; 1 if patients are known.
+        clump: neighboring labels of unknown patients that are worth one.
     """
 
     labeled: Answers
@@ -46,7 +46,8 @@ def outcome_of(labeled: Answers) -> Outcome:
     if weight.min(initial=1.0) < 1:
         found, evidence = search(stream)
         # fitted weights leave more guesses than chance does, above all if patients are unknown
-        times = 1.0 if labeled.patient is not None else float(np.clip(clump, *_UNSURE))
+        is_known = clump == 1 and labeled.patient is not None
+        times = 1.0 if is_known else float(np.clip(clump, *_UNSURE))
         if naive >= times * STRONG > evidence:
             found = []
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
@@ -66,9 +67,9 @@ def patient_codes(answers: Answers) -> IntArray:
 
 def _worth(labeled: Answers, left: Stream) -> tuple[FloatArray, float, float]:
     """Weights (n,) of labels, correlation within a patient, and the design effect of neighbors."""
-    if labeled.patient is None:
-        clump = design_effect(left)
-        return np.full(len(labeled), 1 / clump), 0.0, clump
-    patient = patient_codes(labeled)
-    correlation = patient_correlation(left, patient)
-    return patient_weights(patient, correlation), correlation, 1.0
+    patient, known = patient_codes(labeled), np.zeros(len(labeled), bool)
+    if labeled.patient is not None:
+        known = labeled.patient >= 0
+    correlation, clump = patient_correlation(left, patient), design_effect(left, ~known)
+    weight = np.where(known, patient_weights(patient, correlation), 1 / clump)
+    return weight, correlation, clump

@@ -23,13 +23,13 @@ def patients(outcome: Outcome) -> Rival:
     """
     explained = outcome.naive >= STRONG > outcome.evidence
     left, n = outcome.evidence, len(outcome.labeled)
-    if outcome.labeled.patient is not None:
-        status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT
-        return Rival(Cause.PATIENTS, status, left)
     if outcome.clump > 1:
         part = bool(outcome.found)
         status = RivalStatus.EXPLAINS_PART if part else RivalStatus.POSSIBLE
         return Rival(Cause.PATIENTS, status, left, n, PATIENT_CODES)
+    if outcome.labeled.patient is not None:
+        status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT
+        return Rival(Cause.PATIENTS, status, left)
     if outcome.found and left < _ALIKE * STRONG:
         return Rival(Cause.PATIENTS, RivalStatus.POSSIBLE, left / _ALIKE, n, PATIENT_CODES)
     return Rival(Cause.PATIENTS, RivalStatus.RULED_OUT, left)

@@ -12,9 +12,9 @@ from calibration.diagnosis.inference import infer
 from tests.scenes.world import DAY_S, World, make_world
 
 QUICK = """
-calm calm_patients_known everyone everyone_always two_of_eight_sites rare_class_small
-opposite_sites everyone_and_one_site healed twins site_times_class rare_pair
-one_site_many_classes
+calm calm_patients_known calm_every_other_patient_known everyone everyone_always
+two_of_eight_sites rare_class_small opposite_sites everyone_and_one_site healed twins
+site_times_class rare_pair one_site_many_classes
 """
 
 
