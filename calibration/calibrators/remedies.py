@@ -212,14 +212,10 @@ def choose(
                 gap,
             )
         )
-    best = _simplest(losses, share, groups, z.shape[1], allowed=lambda _: True)
-    chosen = (
-        best
-        if allow_label_changes
-        else _simplest(
-            losses, share, groups, z.shape[1], allowed=lambda name: REMEDIES[name].keeps_argmax
-        )
-    )
+    best = chosen = _simplest(losses, share, groups, z.shape[1])
+    if not allow_label_changes:
+        keeping = {name: loss for name, loss in losses.items() if REMEDIES[name].keeps_argmax}
+        chosen = _simplest(keeping, share, groups, z.shape[1])
     improving = {each.name for each in trials if each.improvement > MARGIN * each.standard_error}
     better = best if best in improving and best != chosen else None
     return RemedyChoice(
@@ -331,14 +327,9 @@ def _simplest(
     share: FloatArray,
     groups: npt.ArrayLike | None,
     classes: int,
-    *,
-    allowed: Callable[[str], bool],
 ) -> str | None:
     """Return the remedy with the fewest parameters that no richer one beats."""
-    names = sorted(
-        (name for name in losses if allowed(name)),
-        key=lambda name: REMEDIES[name].parameters(classes),
-    )
+    names = sorted(losses, key=lambda name: REMEDIES[name].parameters(classes))
 
     def beats(richer: str, simpler: str) -> bool:
         difference = losses[simpler] - losses[richer]

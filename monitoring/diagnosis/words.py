@@ -39,14 +39,7 @@ from monitoring.diagnosis.facts import (
 )
 from monitoring.diagnosis.label_words import label_words
 from monitoring.diagnosis.operating_words import lower_rates, lower_words
-from monitoring.diagnosis.phrases import (
-    age,
-    between,
-    capital,
-    day,
-    gap_words,
-    listed,
-)
+from monitoring.diagnosis.phrases import age, between, capital, day, gap_words, listed
 from monitoring.diagnosis.vocabulary import (
     ACCURACIES,
     ACTIONS,

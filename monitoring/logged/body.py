@@ -25,7 +25,7 @@ from monitoring.http.json_body import JsonReader
 from monitoring.ledger.predictions import time_of_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
-from monitoring.logged.prediction_log import LoggedItem, LoggedResult, LoggedStatus, rejected
+from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
 
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 

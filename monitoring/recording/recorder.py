@@ -37,7 +37,7 @@ from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow
 from monitoring.ledger.versions import WatchedVersion, choose, load, register, visible_versions
 from monitoring.logged.declaration import LoggedCard, declare
-from monitoring.logged.prediction_log import LoggedItem, LoggedResult
+from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
 from monitoring.recording.outage import LedgerAway, Outage

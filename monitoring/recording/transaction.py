@@ -17,13 +17,8 @@ from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.versions import WatchedVersion, of_card
-from monitoring.logged.prediction_log import (
-    LoggedItem,
-    LoggedResult,
-    PredictionLog,
-    joined,
-    label_of,
-)
+from monitoring.logged.items import LoggedItem, LoggedResult, joined, label_of
+from monitoring.logged.prediction_log import PredictionLog
 from monitoring.patient_id import PatientKey
 from monitoring.recording.queue import Batch, CommitGroup
 from monitoring.recording.spool import Frame

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from monitoring.errors import ModelServed
 from monitoring.logged.body import PREDICTIONS, LoggedPrediction, LoggedPredictionResult, rejection
 from monitoring.logged.declaration import DeclaredModel, read_declaration
-from monitoring.logged.prediction_log import LoggedItem, LoggedResult
+from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Intake
 from monitoring.routes.reports import Production

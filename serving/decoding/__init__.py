@@ -2,7 +2,7 @@
 processes that may be killed.
 
 `decoder` decides, and has the queue. `process` is one decoding process as the server sees it, which
-runs `worker` within limits of processor time and memory. `channel` is what the two share: lines of
-JSON, and memory for the image and its pixels. `worker` imports only `model_store.image` and
-`channel`, so that it starts fast and stays small.
+`child` starts, and runs `worker` within limits of processor time and memory. `channel` is what the
+two share: lines of JSON, and memory for the image and its pixels. `worker` imports only
+`model_store.image` and `channel`, so that it starts fast and stays small.
 """

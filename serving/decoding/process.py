@@ -1,21 +1,13 @@
-"""One decoding process as the server sees it, on the event loop: started, given jobs, killed.
-
-It is started by exec, not forked, because the server has threads of ONNX Runtime.
-
-It inherits no environment but what Python itself needs, and confines itself before the first image
-(model_store/confinement.py), so that no secret reaches the code that parses hostile bytes.
-"""
+"""One decoding process as the server sees it, on the event loop: started, given jobs, killed."""
 
 import asyncio
 import json
 import logging
 import math
-import os
 import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +18,6 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 
 from model_store import errors, kernel
-from model_store.confinement import bare_environment
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
@@ -46,26 +37,12 @@ from serving.decoding.channel import (
     line,
     shared_file,
 )
+from serving.decoding.child import start_child
 from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
 
-# One thread and one arena: a process decodes one image at a time. It keeps freed memory for the
-# next image, because getting it from the system again costs up to half as much as decoding; what is
-# over KEPT_BYTES (worker.py) it returns.
-_ENVIRONMENT: Final = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
-}
-# sys.path is handed over, because the server's own may come from its working directory.
-_START: Final = (
-    "import json, sys; parent, sys.path[:], file, pipe = json.loads(sys.argv[1]); "
-    "from serving.decoding.worker import main; main(parent, file, pipe)"
-)
 START_S: Final = 60.0
 WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
 REFUSALS: Final[dict[str, type[ImageError]]] = {
@@ -145,7 +122,7 @@ class DecodingProcess(asyncio.Protocol):
             try:
                 memory = SharedMemory(shared_file())
                 try:
-                    child, watch = _start_child(theirs, memory.file)
+                    child, watch = start_child(theirs, memory.file)
                 except OSError:
                     memory.close()
                     raise
@@ -339,24 +316,3 @@ class DecodingProcess(asyncio.Protocol):
             limit = f"{limit_bytes / 2**20:,.0f} MiB of memory"
             return ProcessKilled("the decoding process was killed", limit)
         return BrokenImage(f"the decoder ended with {name}")
-
-
-def _start_child(
-    connection: socket.socket, file: int
-) -> tuple["subprocess.Popen[bytes]", kernel.ChildWatch | None]:
-    """Start the worker, with `connection` as its standard input. Raises OSError."""
-    watch = None if kernel.ENFORCES else kernel.ChildWatch()
-    pipes = [] if watch is None else [watch.child_end]
-    given = json.dumps([os.getpid(), sys.path, file, watch and watch.child_end])
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-c", _START, given],
-        stdin=connection.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**bare_environment(), **_ENVIRONMENT},
-        pass_fds=[file, *pipes],
-        start_new_session=True,
-    )
-    if watch is not None:
-        watch.follow(child)
-    return child, watch

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from anyio import to_thread
@@ -14,26 +14,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model_store.bundle.card import Card
 from model_store.errors import ImageError, ModelStoreError, TagsInvalid
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
 from model_store.store.store import Store
 from model_store.tags import read_tags
-from monitoring.diagnosis.answer_record import AnswerRecord, find_answer_record
-from monitoring.diagnosis.words import words_of
 from monitoring.errors import (
     BodiesFull,
     BodyCompressed,
     BodyTimeout,
     BodyTooLarge,
-    ModelNotInLedger,
     PictureMissing,
     brief,
 )
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
-from monitoring.reports.findings import findings_report
 from monitoring.routes import OF_VERSION
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ERRORS, error_answer
@@ -52,21 +47,14 @@ from serving.http.bodies import Answered, Binary, FrameName
 from serving.http.caller import AsgiCaller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
-from serving.http.request import (
-    FormFile,
-    read_body,
-    read_form,
-    read_frame,
-    read_head,
-)
+from serving.http.request import FormFile, read_body, read_form, read_frame, read_head
 from serving.http.request_parameters import FRAME_PARAMETER
 from serving.inference.batcher import Image
-from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
 from serving.pages.answers import kept_picture
 from serving.pages.endpoints import HTML, page
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
-from serving.pages.sections import TONES
+from serving.pages.standing import StandingReader
 from serving.pages.tabs import Tabs
 from serving.pages.tried_image import TriedImage, ViewedImage, as_picture, as_viewed, shown_scope
 from serving.settings import Settings
@@ -76,7 +64,8 @@ logger = logging.getLogger(__name__)
 MOST_FILES: Final = 20  # each is shown with its picture
 _MODEL_REFUSALS: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 _BODY_REFUSALS: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
-_IMAGE_REFUSALS: Final = tuple(kind for kind in ERRORS if issubclass(kind, ImageError))
+_OF_IMAGES: Final = tuple(kind for kind in ERRORS if issubclass(kind, ImageError))
+_IMAGE_REFUSALS: Final = (*_OF_IMAGES, DecoderUnavailable, Overloaded)
 
 
 class TrialForm(Struct, frozen=True):
@@ -95,14 +84,6 @@ class TrialForm(Struct, frozen=True):
     tags: str | None = None
 
 
-class VersionStanding(NamedTuple):
-    """Whether a version is to be trusted today: a style class, a heading and a sentence."""
-
-    tone: str
-    title: str
-    sentence: str
-
-
 class TrialRoutes:
     """The handlers of trials. `ledger` is None where this server shows no labels."""
 
@@ -118,6 +99,7 @@ class TrialRoutes:
     ) -> None:
         self._settings, self._models, self._pipeline = settings, models, pipeline
         self._bodies, self._ledger, self._storage = bodies, ledger, store.storage
+        self._standing = StandingReader(ledger)
         self._tabs = Tabs(store, ledger is not None, lambda model: model in models.by_name())
 
     async def form(self, request: Request) -> Response:
@@ -149,8 +131,7 @@ class TrialRoutes:
         with served.lease():
             image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
         picture, _, _ = await to_thread.run_sync(as_picture, image)
-        png = base64.b64decode(picture)
-        return Response(png, headers=PAGE_HEADERS, media_type="image/png")
+        return Response(base64.b64decode(picture), headers=PAGE_HEADERS, media_type="image/png")
 
     async def picture(self, request: Request) -> Response:
         """The page with the answer to a kept picture, and the reference images most like it."""
@@ -183,10 +164,8 @@ class TrialRoutes:
             raise MalformedRequest("send the form of this page, multipart/form-data with files.")
         async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
             receive = request.receive
-            yield (
-                head.content_type,
-                await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold),
-            )
+            body = await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+            yield head.content_type, body
 
     async def _try(
         self,
@@ -241,7 +220,7 @@ class TrialRoutes:
         return replace(
             shown,
             answer=answer,
-            record=await self._earlier(served, answer),
+            record=await self._standing.of_answers_like(served, answer),
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
             scope=shown_scope(answer, served.card.scope, alpha=served.scope.alpha),
             trained_on=served.was_trained_on(image),
@@ -270,31 +249,11 @@ class TrialRoutes:
 
     async def _record(self, served: ServedVersion, item: ImageItem, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
-        [answer] = await self._pipeline.answer_many(
-            served, [item], caller=AsgiCaller(request.receive)
-        )
+        caller = AsgiCaller(request.receive)
+        [answer] = await self._pipeline.answer_many(served, [item], caller=caller)
         if isinstance(answer, Exception):
             raise answer
         return msgspec.json.decode(answer, type=Answered).prediction_id
-
-    async def _earlier(self, served: ServedVersion, answer: Prediction) -> AnswerRecord | None:
-        if self._ledger is None or not isinstance(answer, Classification):
-            return None
-        try:
-            return await to_thread.run_sync(
-                _read_record, self._ledger, served.watched_version_ids[0], answer
-            )
-        except SQLAlchemyError:
-            return None
-
-    async def _standing(self, served: ServedVersion) -> VersionStanding | None:
-        """How the version stands today; None if there is no ledger, or it cannot be read now."""
-        if self._ledger is None:
-            return None
-        try:
-            return await to_thread.run_sync(_read_standing, self._ledger, served.card)
-        except (SQLAlchemyError, ModelNotInLedger):
-            return None
 
     async def _page(
         self,
@@ -312,7 +271,7 @@ class TrialRoutes:
                 tabs=self._tabs.of(served.card.name, viewer, "Try"),
                 versions=list(self._models.by_name()[served.card.name].answering),
                 chosen=served.card.version,
-                standing=await self._standing(served),
+                standing=await self._standing.of(served.card),
                 trials=trials,
                 samples=[each.name for each in samples],
                 findings=served.card.classes if served.card.has_findings else (),
@@ -340,20 +299,6 @@ def _read_tags(text: str) -> str | None:
         raise MalformedRequest(f"{error}") from None
 
 
-def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
-    with ledger.read() as connection:
-        return find_answer_record(
-            connection, watched_version_id, predicted=answer.predicted, confidence=answer.confidence
-        )
-
-
-def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
-    worst = findings_report(ledger, card.name, version=card.version).findings[0]
-    words, of = words_of(worst.diagnosis), f"{worst.finding}: " if worst.finding else ""
-    sentence = "".join(words.summary[:1])
-    return VersionStanding(TONES[worst.diagnosis.state], of + words.title, sentence)
-
-
 ENDPOINTS: Final = (
     page(
         "/try/{model}",
@@ -379,7 +324,7 @@ ENDPOINTS: Final = (
         summary="A sample image of that page, as the model sees it.",
         scope="predict",
         gives={"image/png": bytes},
-        refuses=(*_MODEL_REFUSALS, *_IMAGE_REFUSALS, DecoderUnavailable, Overloaded),
+        refuses=(*_MODEL_REFUSALS, *_IMAGE_REFUSALS),
     ),
     page(
         "/try/{model}/pictures/{prediction_id}",
@@ -400,9 +345,6 @@ ENDPOINTS: Final = (
         scope="predict",
         takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
         parameters=(FRAME_PARAMETER,),
-        refuses=(
-            *(*_MODEL_REFUSALS, *_BODY_REFUSALS, *_IMAGE_REFUSALS),
-            *(DecoderUnavailable, Overloaded, UnsupportedMedia),
-        ),
+        refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS, *_IMAGE_REFUSALS, UnsupportedMedia),
     ),
 )

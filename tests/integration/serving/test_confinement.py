@@ -20,7 +20,7 @@ from model_store.foreign import sandbox as sandbox_module
 from model_store.foreign.sandbox import Sandbox
 from model_store.image import InputSpec
 from model_store.store.store import Store
-from serving.decoding import process as process_module
+from serving.decoding import child as child_module
 from serving.decoding.decoder import Decoder
 from serving.settings import Settings
 from tests.builders.processes import Process
@@ -105,9 +105,9 @@ def decode(*_, **__):
     raise BrokenImage(json.dumps(attempts(*place)))
 worker.decode = decode
 """
-    start, call = process_module._START.split("from serving")
+    start, call = child_module._START.split("from serving")
     monkeypatch.setattr(
-        process_module, "_START", f"{start}\n{prelude(place, then=hostile)}\nfrom serving{call}"
+        child_module, "_START", f"{start}\n{prelude(place, then=hostile)}\nfrom serving{call}"
     )
     decoder = Decoder(Settings(decode_processes=1), observe_s=lambda _: None)
     try:

@@ -17,8 +17,9 @@ from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, ImageTo
 from model_store.image import InputSpec, decode
 from serving.decoding import decoder as decoder_module
 from serving.decoding.channel import KEPT_BYTES
+from serving.decoding.child import start_child
 from serving.decoding.decoder import Decoder
-from serving.decoding.process import DecodingProcess, _start_child
+from serving.decoding.process import DecodingProcess
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.settings import Settings
 from tests.builders.bundles import encode, jpeg, picture, png
@@ -303,11 +304,11 @@ async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("enforces")
 async def test_a_start_that_is_given_up_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*given: Any) -> Any:
-        child, watch = _start_child(*given)
+        child, watch = start_child(*given)
         child.send_signal(signal.SIGSTOP)  # it never says that it is ready
         return child, watch
 
-    monkeypatch.setattr("serving.decoding.process._start_child", stopped)
+    monkeypatch.setattr("serving.decoding.process.start_child", stopped)
     before = children()
     starting = asyncio.ensure_future(DecodingProcess.start())
     await until(lambda: bool(children() - before))
@@ -324,10 +325,10 @@ async def test_a_start_that_is_given_up_leaves_no_process(monkeypatch: pytest.Mo
 async def test_a_machine_that_starts_no_process_says_so(
     pool: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.decoding.process.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("serving.decoding.child.sys.executable", "/nowhere/python")
     with pytest.raises(DecoderUnavailable, match="No such file"):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
-    monkeypatch.setattr("serving.decoding.process.sys.executable", "/bin/false")
+    monkeypatch.setattr("serving.decoding.child.sys.executable", "/bin/false")
     with pytest.raises(DecoderUnavailable, match="stays alive"):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
     await pool.warm_up()
