@@ -39,7 +39,7 @@ def interpret_scores(
     if kind == "logits":
         return Scores(softmax(values), "logits")
     if lowest < 0:
-        negative = (values < 0).any(axis=1)
+        negative = np.asarray((values < 0).any(axis=1))
         plain = ~negative & (np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE)
         _require_logits(negative, rows, kind=kind, mostly=float(plain.mean()) > 0.5)
         return Scores(
