@@ -6,6 +6,7 @@ it, and another image under the same key never gets the answer of the first.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from monitoring.recording.recorder import Recorder
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 
 RECENT: Final = 1024  # answers that are repeated from memory, also while the ledger is away
+RETRY_S: Final = 600.0  # for which retries go to the version that answered first
 MARK_BYTES: Final = 7
 
 _Recorded: TypeAlias = tuple[bytes, list[PredictionRow]]  # the id of an image, and its rows
@@ -60,14 +62,17 @@ class Retries:
         self._recorder, self._watched_version_ids = recorder, watched_version_ids
         self._again, self._lease = again, lease
         self._recent: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
-        self._of_keys: dict[str, asyncio.Task[Any]] = {}  # the latest of each key
+        self._of_keys: dict[str, tuple[asyncio.Task[Any], float]] = {}  # an answer, and since when
         self._asked: dict[str, asyncio.Future[list[_Recorded]]] = {}  # by request id
         self._turn = asyncio.Lock()  # one look into the ledger at a time
 
     def knows(self, key: str) -> bool:
-        """Whether a request with this key has an answer here, or waits for it."""
-        answers = (self._of_keys.get(key), self._of_keys.get(f"{key}/0"))
-        return any(answer is not None and not _failed(answer) for answer in answers)
+        """Whether a request with this key was answered in the last RETRY_S, or waits for it. A key
+        that is used again and again does not stay with a version that was replaced.
+        """
+        since_s = time.monotonic() - RETRY_S
+        known = (self._of_keys.get(key), self._of_keys.get(f"{key}/0"))
+        return any(each and each[1] > since_s and not _failed(each[0]) for each in known)
 
     async def once(
         self, key: IdempotencyKey, request: PendingRequest, infer: Callable[[], Awaitable[Any]]
@@ -79,7 +84,9 @@ class Retries:
         if answer is None or _failed(answer):
             answer = asyncio.ensure_future(self._first(request, infer, fresh=key.fresh))
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._recent[known] = self._of_keys[key.text] = answer
+            self._recent[known] = answer
+            if not self.knows(key.text):
+                self._of_keys[key.text] = answer, time.monotonic()
             _forget_oldest(self._recent)
             _forget_oldest(self._of_keys)
         return await asyncio.shield(answer)  # a client that goes leaves the others their answer
@@ -128,6 +135,6 @@ def _failed(answer: "asyncio.Task[Any]") -> bool:
     return answer.done() and (answer.cancelled() or answer.exception() is not None)
 
 
-def _forget_oldest(answers: "dict[Any, asyncio.Task[Any]]") -> None:
+def _forget_oldest(answers: dict[Any, Any]) -> None:
     if len(answers) > RECENT:
         del answers[next(iter(answers))]
