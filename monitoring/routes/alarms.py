@@ -15,7 +15,7 @@ from monitoring.http.json_body import JsonReader
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.request import BodyReader, read_finding, read_version
 
-_LARGEST_ID = 10**18 - 1
+LARGEST_ID = 10**18 - 1
 
 
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
     audit: bool | None = None
     chosen_labels: bool = False
     tag: Text | None = None
-    alarm: Annotated[int, Meta(ge=0, le=_LARGEST_ID)] | None = None
+    alarm: Annotated[int, Meta(ge=0, le=LARGEST_ID)] | None = None
 
 
 class WatchState(Struct, frozen=True):

@@ -3,7 +3,6 @@ alarm and add a note.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,8 @@ from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 from anyio import to_thread
-from msgspec import Meta, Struct
+from msgspec import DecodeError, Meta, Struct
+from msgspec.json import Decoder
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -27,7 +27,7 @@ from monitoring.errors import (
     TagNotWatched,
 )
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
-from monitoring.http.fields import ID_LIMIT
+from monitoring.http.fields import ID_LIMIT, Text
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.page_data import PageData
@@ -42,7 +42,7 @@ from monitoring.routes import (
     WINDOW,
     WRITE_REFUSALS,
 )
-from monitoring.routes.alarms import AlarmNote, restart_watch
+from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watch
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import (
@@ -154,14 +154,13 @@ def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> d
 
 
 class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done about the page's `alarm`; `tag`: whose it is, if any.
+    """What was found and done about the page's `alarms`: JSON, of each its number and its tag.
 
     `chosen_labels`: there if the labels were chosen by their outcome.
     """
 
     note: str
-    alarm: str
-    tag: str | None = None
+    alarms: str
     chosen_labels: str | None = None
 
 
@@ -173,6 +172,8 @@ class NoteForm(Struct, frozen=True):
 
 _ACKNOWLEDGE_FORM = form_reader(AcknowledgeForm)
 _NOTE_FORM = form_reader(NoteForm)
+_NAMED: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=LARGEST_ID)], Text | None]
+_ALARMS: Final = Decoder(Annotated[list[_NAMED], Meta(min_length=1)])
 
 
 class ModelPages:
@@ -225,12 +226,16 @@ class ModelPages:
         return attached(f"{safe_name(name)}-report.html", content, "text/html; charset=utf-8")
 
     async def acknowledge(self, request: Request) -> Response:
-        """Acknowledge an alarm from the form of the model's page, then show that page again."""
+        """Acknowledge alarms from the form of a model's page, then show the overview again."""
         async with self._bodies.parsed(request, _ACKNOWLEDGE_FORM) as fields:
-            restarted = await restart_watch(self._recorder, request, _note_of(fields), ACKNOWLEDGED)
-        if restarted.unchanged is not None:
-            raise AlarmAcknowledged(restarted.unchanged)
-        return _back(restarted.model, restarted.version, restarted.finding)
+            done = [
+                await restart_watch(self._recorder, request, each, ACKNOWLEDGED)
+                for each in _notes_of(fields)
+            ]
+        first = done[0]
+        if first.unchanged is not None and all(each.unchanged for each in done):
+            raise AlarmAcknowledged(first.unchanged)
+        return _back(first.model, first.version, first.finding)
 
     async def note(self, request: Request) -> Response:
         """Add a note to the history from the form of the model's page."""
@@ -272,16 +277,19 @@ def _back(model: str, version: int, finding: str | None) -> Response:
     return RedirectResponse(f"{page_path(model)}?{urlencode(named)}", status_code=303)
 
 
-def _note_of(fields: Mapping[str, str]) -> AlarmNote:
+def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
     """What the form of a page says. Raises FormInvalid if it lacks what every such form has."""
-    note, alarm = read_reason(fields, "note", limit=ID_LIMIT), fields.get("alarm", "")
-    if not re.fullmatch("[0-9]{1,18}", alarm):
+    note, chosen = read_reason(fields, "note", limit=ID_LIMIT), "chosen_labels" in fields
+    try:
+        alarms = _ALARMS.decode(fields.get("alarms", ""))
+    except DecodeError:
         raise FormInvalid(
             "The form does not say which alarm is meant; open the model's page again, and use its "
             "form."
-        )
-    chosen = "chosen_labels" in fields
-    return AlarmNote(note=note, tag=fields.get("tag"), alarm=int(alarm), chosen_labels=chosen)
+        ) from None
+    return [
+        AlarmNote(note=note, tag=tag, alarm=alarm, chosen_labels=chosen) for alarm, tag in alarms
+    ]
 
 
 _DAY: TypeAlias = Annotated[str, Meta(examples=["2026-10-01"])]
@@ -329,7 +337,7 @@ ENDPOINTS: Final = (
         ModelPages.acknowledge,
         AcknowledgeForm,
         tag="calibration",
-        summary="Acknowledge the drift alarm from the form of that page.",
+        summary="Acknowledge drift alarms from the form of that page.",
         scope="admin",
         parameters=_OF,
         refuses=(*_WRITTEN, AlarmAcknowledged, AuditMissing, NoteInvalid, TagNotWatched),

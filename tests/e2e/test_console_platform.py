@@ -136,6 +136,9 @@ def test_the_page_of_a_model_prints_on_two_pages(server: Server, browser: Browse
     with open_page(browser) as page:
         page.goto(f"{server.url}/models/tiny/report/page")
         assert pages_of(page) <= PAPER_PAGES
+        page.emulate_media(media="print")
+        expect(page.get_by_role("heading", name="tiny").first).to_be_visible()
+        expect(page.locator("form:visible")).to_have_count(0)
 
 
 def pages_of(page: Page) -> int:

@@ -119,7 +119,9 @@ async def test_every_operation_answers_as_described(api: Described) -> None:
         "POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"}
     )
     await api.ask("GET", "/label/{model}")
-    await api.ask("POST", "/models/{model}/report/page", data={"note": "looked at", "alarm": "1"})
+    await api.ask(
+        "POST", "/models/{model}/report/page", data={"note": "looked at", "alarms": "[[1, null]]"}
+    )
     await api.ask("POST", "/note/{model}", data={"note": "looked at"})
     await api.ask(
         "POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"}
@@ -158,7 +160,7 @@ async def test_refusals_are_as_described(api: Described) -> None:
     await api.ask("GET", "/models/{model}/report", query="?window=week")
     await api.ask("POST", "/models/{model}/report/reset", json={"note": 3})
     await api.ask("GET", "/models/{model}/report/history", query="?verison=2")
-    await api.ask("POST", "/models/{model}/report/page", data={"tag": "site=B"})
+    await api.ask("POST", "/models/{model}/report/page", data={"alarms": "site=B"})
     await api.ask("POST", "/versions/{model}", data={"action": "burn", "why": "y"})
     await api.ask("GET", "/v2/models/{model}", model="none")
     await api.ask("POST", "/v2/models/{model}/infer", json={"inputs": 3})
