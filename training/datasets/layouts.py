@@ -122,6 +122,12 @@ def _notes(
     if delimiter != ",":
         name = {";": "semicolons (;)", "\t": "tabs", "|": "bars"}[delimiter]
         yield f"the columns of {table.name} are separated by {name}, not by commas, and are read so"
+    spelled: dict[str, set[str]] = {}
+    for row in rows:
+        spelled.setdefault(row.get(LABEL, "").casefold(), set()).add(row.get(LABEL, ""))
+    for names in spelled.values():
+        if len(names) > 1:
+            yield f"{', '.join(map(repr, sorted(names)))} are different classes: if not, use one"
     used, asked = _groups(rows)
     if used not in (None, "group"):
         yield f"the column {used!r} keeps images together, so that no patient is in two splits"
@@ -171,7 +177,8 @@ def _read_table(path: Path, columns: Sequence[str]) -> tuple[list[dict[str, str]
                 raise BadDataset(
                     path,
                     f"has no column {' or '.join(missing)}; it has "
-                    f"{', '.join(table.names) or 'none'}",
+                    f"{', '.join(table.names) or 'none'}. Rename the one with the image files to "
+                    f"path, and the one with the classes to {LABEL}",
                 )
             require_distinct(table.names)
             rows = [_row(path, table.line, row, columns) for row in table if any(row.values())]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.builders import trees
 from training.datasets import load_dataset
+from training.datasets.errors import BadDataset
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -125,6 +126,15 @@ class TestTables:
         (said,) = [each for each in load_dataset(path).notes if "not used" in each]
         assert "'code'" in said
         assert "rename it to group" in said
+
+    def test_classes_that_differ_in_case_alone_are_asked_about(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="age")
+        rows = path.read_text(encoding="utf-8-sig")
+        path.write_text(rows.replace(",yes,", ",Yes,", 3))
+        assert "'Yes', 'yes' are different classes: if not, use one" in load_dataset(path).notes
+        path.write_text(rows.replace("path,label", "image,diagnosis"))
+        with pytest.raises(BadDataset, match="Rename the one with the image files to path"):
+            load_dataset(path)
 
     def test_prefixes_and_folders_that_repeat_are_asked_about(self, tmp_path: Path) -> None:
         some = trees.pictures()
