@@ -69,8 +69,10 @@ def accuracy_evidence(n: float, correct: float, share: float) -> float:
     return float(_accuracy_capital(n, correct, np.array([share]))[0])
 
 
-def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> Interval:
-    """Return the confidence sequence of the mean of confidence - correct, in [-1, 1].
+def gap_sequences(
+    n: int, gaps: FloatArray, squares: FloatArray, *, alpha: float = 0.05
+) -> list[Interval]:
+    """Return confidence sequences of K means of confidence - correct, in [-1, 1].
 
     The capital of a candidate m is the mean over bet sizes b and both sides of
 
@@ -82,27 +84,19 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
 
     Args:
         n: labels so far.
-        gap: sum of d.
-        squared: sum of d^2.
-        alpha: probability that the sequence ever misses the mean, in (0, 1).
+        gaps: sums of d (K,).
+        squares: sums of d^2 (K,).
+        alpha: probability that a sequence ever misses its mean, in (0, 1).
 
     Raises:
         ValueError: n or alpha outside its range, or sums that no n values in [-1, 1] have.
 
-    >>> gap_sequence(0, 0.0, 0.0)
-    Interval(lower=-1.0, upper=1.0)
-    >>> lower, upper = gap_sequence(1000, 0.0, 150.0)
+    >>> gap_sequences(0, np.zeros(1), np.zeros(1))
+    [Interval(lower=-1.0, upper=1.0)]
+    >>> [(lower, upper)] = gap_sequences(1000, np.array([0.0]), np.array([150.0]))
     >>> round(lower, 3) == -round(upper, 3), 0.04 < upper < 0.06
     (True, True)
     """
-    (ends,) = gap_sequences(n, np.array([gap]), np.array([squared]), alpha=alpha)
-    return ends
-
-
-def gap_sequences(
-    n: int, gaps: FloatArray, squares: FloatArray, *, alpha: float = 0.05
-) -> list[Interval]:
-    """Return `gap_sequence` of each of K sums (K,) and sums of squares (K,), computed together."""
     _check(n, alpha)
     if not (
         np.all(abs(gaps) <= n * _ROUNDED)

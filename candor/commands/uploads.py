@@ -233,12 +233,7 @@ def _send_labels(
     from candor.predictions.image_files import FILE, require_distinct_rows
     from candor.predictions.tables import read_columns, read_rows
     from candor.predictions.upload import TableUpload, require_columns
-    from candor.predictions.upload_columns import (
-        ANSWER,
-        finding_columns,
-        label_columns,
-        label_item,
-    )
+    from candor.predictions.upload_columns import ANSWER, finding_columns, label_columns, label_item
     from candor.terminal.progress import working
     from monitoring.feedback.body import FIELDS
 
@@ -288,11 +283,8 @@ def _only_model(client: "Client") -> str:
     try:
         return client.only_model()
     except ServerRefused as refused:
-        why = (
-            "a monitor does not say which model a label is for"
-            if refused.status == 404
-            else refused.detail
-        )
+        unsaid = "a monitor does not say which model a label is for"
+        why = unsaid if refused.status == 404 else refused.detail
         raise typer.BadParameter(f"name the model ({why})", param_hint="--model") from refused
 
 
@@ -340,10 +332,7 @@ def _send(
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
         if done.rejected:
-            were = "was" if done.rejected == 1 else "were"
-            stdout.print(
-                f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}"
-            )
+            stdout.print(f"{counted(done.rejected, 'row')} not recorded; reasons: {rejected_file}")
     pending = done.statuses["pending"]
     if pending:
         note(

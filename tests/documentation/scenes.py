@@ -231,11 +231,6 @@ def alarm_was_acknowledged(folder: Path, _printed: str) -> None:
     assert found["diagnosis"]["state"] == "look", "the labels before the repair show the fault"
 
 
-def calibrator_prints(_folder: Path, printed: str) -> None:
-    """The program of the page printed what its comment says."""
-    assert printed == "[[0.25 0.75]]\n"
-
-
 def _store(folder: Path) -> Store:
     return Store(folder / "model_store/models")
 
