@@ -5,6 +5,7 @@ Typer reads help texts as Rich's markup, so `'NAME [key=value ...]'` would lose 
 prints usage errors with what was typed in them, so control characters are made visible first.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from candor.terminal.console import visible
+
+# Within a paragraph, whose lines Typer would keep and break again where the terminal ends.
+_BREAK = re.compile(r"(?<=\S)\n(?=\S)(?!Example: )")
 
 
 class LiteralHelp(TyperGroup):
@@ -77,6 +81,6 @@ def _printable_errors() -> Iterator[None]:
 def _escape(command: Any) -> None:
     for each in (command, *command.params):
         if getattr(each, "help", None):
-            each.help = escape(each.help)
+            each.help = escape(_BREAK.sub(" ", each.help))
     for inner in getattr(command, "commands", {}).values():
         _escape(inner)

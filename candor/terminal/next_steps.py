@@ -27,7 +27,7 @@ NEXT: Final = {
     "models retire": "candor models gc",
     "models samples": "candor serve",
     "models gc": "candor models list",
-    "canary status": "candor canary promote MODEL",
+    "canary status": "candor canary promote MODEL, once labels say that it is better",
     "canary promote": "candor report MODEL",
     "canary abort": "candor models list",
     "predictions": "candor feedback FILE",

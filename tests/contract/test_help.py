@@ -51,6 +51,15 @@ def test_each_verb_has_an_example_that_exists(shown: dict[tuple[str, ...], str])
     assert not wrong, "give each one line `Example: candor VERB ...`:\n" + "\n".join(wrong)
 
 
+def test_paragraphs_are_broken_by_the_terminal_alone() -> None:
+    torn = [
+        f"candor {' '.join(words)}: {line}"
+        for words, command in VERBS.items()
+        for line in re.findall(r"^(?!Example: )\S.*\n(?!Example: )\S.*", command.help, re.MULTILINE)
+    ]
+    assert not torn, "\n".join(torn)
+
+
 def test_help_loses_nothing_in_brackets(shown: dict[tuple[str, ...], str]) -> None:
     lost = [
         f"candor {' '.join(words)} {parameter.name}: {part}"
