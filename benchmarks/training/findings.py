@@ -48,6 +48,7 @@ METHODS: dict[str, dict[str, object]] = {
     "DCA, beta 10": {"loss": "dca", "beta": 10.0},
     "focal": {"loss": "focal"},
     "label smoothing": {"loss": "label-smoothing"},
+    "mixup": {"loss": "mixup"},
     "MMCE, beta 1": {"loss": "mmce", "beta": 1.0},
     "soft ECE, beta 1": {"loss": "soft-ece", "beta": 1.0},
     "balanced": {"loss": "ce", "class_weights": "balanced"},

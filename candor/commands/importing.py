@@ -122,8 +122,8 @@ def import_(
     findings: Annotated[
         str | None,
         option(
-            f"{ASKS}: each score is of a finding that may be present or absent. Their names, in "
-            "the order of the scores.",
+            f"{ASKS}: each score is of a finding that may be present or absent. Their names, as "
+            "in --classes or with | between.",
             metavar="NAMES|FILE",
         ),
     ] = None,

@@ -77,9 +77,9 @@ def feedback(
 ) -> None:
     """Upload the true labels of answers.
 
-    A column `file` joins labels to answers by file name, if the images were
-    sent with `candor predict --request-id filename`. A file that is sorted by
-    label is sent in a random order, for the sake of the drift watch.
+    A column `file` or `path` joins labels to answers by file name, if the images
+    were sent with `candor predict --request-id filename`. A file that is sorted
+    by label is sent in a random order, for the sake of the drift watch.
 
     Labels of findings have a column each, or are a list such as Edema|Mass in
     `label` with the findings that the reader looked for (`*`: all) in
@@ -230,7 +230,7 @@ def _send_labels(
 ) -> None:
     """Send a table of labels, after a look at its columns and before one at the server."""
     from candor.predictions.columns import ColumnWishes
-    from candor.predictions.image_files import FILE, require_distinct_rows
+    from candor.predictions.image_files import file_of, require_distinct_rows
     from candor.predictions.tables import read_columns, read_rows
     from candor.predictions.upload import TableUpload, require_columns
     from candor.predictions.upload_columns import ANSWER, finding_columns, label_columns, label_item
@@ -257,7 +257,7 @@ def _send_labels(
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
         fields = ({"looked_for": looked_for} if looked_for else {}) | found.item(row)
-        return label_item(fields, file=row.get(FILE), model=model, rule=rule)
+        return label_item(fields, file=file_of(row), model=model, rule=rule)
 
     upload = TableUpload(file, item, mixed=tuple(asked.values()) or (column,))
     _send(upload, client, "/feedback", json_out=json_out, all_may_wait=early)

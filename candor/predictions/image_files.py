@@ -9,11 +9,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Final
 
 from candor.predictions.errors import ImagesRefused
 
-FILE = "file"  # the column of a table that names the image's file
+# the column of a table that names the image's file: as `candor predict` writes it, or as tables
+# of images for training do
+FILES: Final = ("file", "path", "Path")
 
 
 class FileIdRule(StrEnum):
@@ -104,8 +106,8 @@ def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
 def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:
     """Refuse rows of different files that would label one answer.
 
-    The same file in several rows is a correction. Only rows whose column `file` names the answer
-    are looked at.
+    The same file in several rows is a correction. Only rows whose file names the answer are looked
+    at.
 
     Raises:
         ImagesRefused: names the two files.
@@ -114,13 +116,18 @@ def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -
         return
     seen: dict[tuple[Any, str], str] = {}
     for row in rows:
-        if FILE not in row or "prediction_id" in row or "request_id" in row:
+        file = file_of(row)
+        if file is None or "prediction_id" in row or "request_id" in row:
             continue
-        key = file_id(str(row[FILE]), rule)
-        path = file_id(str(row[FILE]), FileIdRule.PATH)
+        key, path = file_id(file, rule), file_id(file, FileIdRule.PATH)
         first = seen.setdefault((row.get("model"), key), path)
         if first != path:
             raise ImagesRefused(
                 f"{first} and {path} would both label the answer with the request id {key!r}: send "
                 "images and labels with --request-id path"
             )
+
+
+def file_of(row: Mapping[str, Any]) -> str | None:
+    """Return the file that a row of a table names, None if it names none."""
+    return next((str(row[name]) for name in FILES if name in row), None)

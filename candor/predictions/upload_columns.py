@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
-from candor.predictions.image_files import FILE, FileIdRule, file_id
+from candor.predictions.image_files import FILES, FileIdRule, file_id
 from candor.predictions.row_groups import group_of, with_groups, with_patients
 from candor.predictions.truths import loose_name
 
-ANSWER: Final = (FILE, "prediction_id", "request_id")  # columns that name the answer of a label
+ANSWER: Final = (*FILES, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
 _NAMES: Final = ("prediction_id", "request_id", "model")
 # of `candor predict --csv`, which need not be told
-_KNOWN: Final = ("refer", "prediction_set", "calibrator", "error", "file", "frame")
+_KNOWN: Final = ("refer", "prediction_set", "calibrator", "error", "frame", *FILES)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def label_item(
 
     Args:
         fields: of a row, those that the server knows.
-        file: the cell of the column `file`; it becomes the request id of a row that has none.
+        file: that the row names; it becomes the request id of a row that has none.
         model: the model of a row that names none.
         rule: how a file becomes a request id.
 

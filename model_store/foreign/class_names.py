@@ -9,6 +9,7 @@ from typing import Final
 
 import onnx
 
+from calibration.findings.labels import SEPARATOR
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_scores import Reading
 
@@ -34,11 +35,11 @@ class ClassNames:
 
 
 def given_names(text: str) -> ClassNames:
-    """Read names with commas between, or a file with a name on each line or a JSON list."""
-    path = Path(text)
-    if "," not in text and path.is_file():
-        return ClassNames(_read(path), f"from {path}")
-    return ClassNames(_split(text), "as given")
+    """Read names with commas or "|" between, or a file with a name on each line or a JSON list."""
+    names = _split(text.replace(SEPARATOR, ","))
+    if len(names) > 1 or not Path(text).is_file():
+        return ClassNames(names, "as given")
+    return ClassNames(_read(Path(text)), f"from {text}")
 
 
 def find_names(

@@ -159,8 +159,7 @@ def _earlier(connection: Connection, row: WatchedVersion) -> int | None:
     """The version that was in production before this one; None if there was none."""
     promoted = {
         event.at_ns: each.version
-        for each in of_model(connection, row.model)
-        if each.finding == row.finding
+        for each in of_model(connection, row.model, finding=row.finding)
         for event in events.read(connection, each.watched_version_id)
         if event.kind == PROMOTED
     }

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,18 +28,23 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 @dataclass(frozen=True)
 class WatchedVersion:
-    """A bundle in the ledger, or one finding of it. `card`: its card's JSON; `bundle_digest`: of
-    its manifest; `finding`: '' for exclusive classes.
+    """A bundle in the ledger, or one finding of it. `card_json`: its card, which is parsed when it
+    is asked for; `bundle_digest`: of its manifest; `finding`: '' for exclusive classes.
     """
 
     watched_version_id: int
     model: str
     version: int
     card_sha256: str
-    card: dict[str, Any]
+    finding: str
+    card_json: str = field(repr=False)
     registered_at_ns: int
-    bundle_digest: str | None = None
-    finding: str = ""
+    bundle_digest: str | None
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        card: dict[str, Any] = json.loads(self.card_json)
+        return card
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -163,8 +168,10 @@ def load_all(connection: Connection) -> dict[int, WatchedVersion]:
     return {row.watched_version_id: row for row in rows}
 
 
-def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
-    """Return every version of a model, the most recently registered first."""
+def of_model(
+    connection: Connection, model: str, *, finding: str | None = None
+) -> list[WatchedVersion]:
+    """Return every version of a model, or of one finding, the most recently registered first."""
     if "\0" in model:  # which PostgreSQL refuses to compare
         return []
     newest_first = (
@@ -174,6 +181,8 @@ def of_model(connection: Connection, model: str) -> list[WatchedVersion]:
     wanted = (
         select(watched_versions).where(watched_versions.c.model == model).order_by(*newest_first)
     )
+    if finding is not None:
+        wanted = wanted.where(watched_versions.c.finding == finding)
     return [_row(row) for row in connection.execute(wanted)]
 
 
@@ -244,8 +253,7 @@ def _plain(card: Card) -> str:
 
 
 def _row(row: Row[Any]) -> WatchedVersion:
-    fields = row._asdict()
-    return WatchedVersion(**(fields | {"card": json.loads(fields["card"])}))
+    return WatchedVersion(*tuple(row))  # in the order of the table's columns
 
 
 VISIBLE_NS = 90 * DAY_NS

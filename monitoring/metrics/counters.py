@@ -132,15 +132,15 @@ class MonitorMetrics:
 
     def count(self, counts: TransactionCounts, versions: Mapping[int, WatchedVersion]) -> None:
         """Add what a committed transaction did."""
-        names = {watched_version_id: _names(row) for watched_version_id, row in versions.items()}
         for watched_version_id, changes in _by_version(counts).items():
-            if names[watched_version_id] not in self._created:  # a late label
+            series = _names(versions[watched_version_id])
+            if series not in self._created:  # a late label
                 self.create(versions[watched_version_id])
-            self.bins.add(names[watched_version_id], changes)
+            self.bins.add(series, changes)
         for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
         for watched_version_id, delays_s in counts.delays_s.items():
-            observe = self.feedback_delay.labels(*names[watched_version_id]).observe
+            observe = self.feedback_delay.labels(*_names(versions[watched_version_id])).observe
             for delay_s in delays_s:
                 observe(delay_s)
 

@@ -174,9 +174,7 @@ def calibration_report(
             version = promoted_version(connection, model)
         row = choose(connection, model, version, finding)
         key = row.watched_version_id
-        versions = {
-            other.version for other in of_model(connection, model) if other.finding == row.finding
-        }
+        versions = {other.version for other in of_model(connection, model, finding=row.finding)}
         seen = window_sums(connection, key, asked, now_ns=now_ns)
         history = events.read_all(connection, key)
         whole = [event for event in history if not event.name]  # not of a tag

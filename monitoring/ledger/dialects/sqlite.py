@@ -15,7 +15,8 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -88,7 +89,7 @@ def _identity(path: Path) -> Identity:
 
 _READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _WRITES = "candor_writes"  # execution option of transactions that write
-_TOGETHER = 14  # rows of one INSERT
+_TOGETHER = 14  # rows of one INSERT, which take a quarter less time than in one for each
 _VALUES = re.compile(r"(?<= VALUES )(\([^)]*\))")
 _FEEDBACK_IDS = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
@@ -196,13 +197,11 @@ class Sqlite(Dialect):
         return func.instr(text, part)
 
     def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        # in one statement they take a quarter less time than in one for each
         whole = len(rows) - len(rows) % _TOGETHER
-        if whole:
-            begin, values, end = _VALUES.split(sql)
-            together = f"{begin}{', '.join([values] * _TOGETHER)}{end}"
-            flat = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
-            _run(connection, together, [tuple(itertools.chain(*each)) for each in flat])
+        portions = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
+        inserts = [_as_one(sql, portion) for portion in portions]
+        for statement, same in itertools.groupby(inserts, key=itemgetter(0)):
+            _run(connection, statement, [parameters for _, parameters in same])
         _run(connection, sql, rows[whole:])
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
@@ -284,6 +283,31 @@ class FileClaim:
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+
+
+def _as_one(sql: str, rows: Sequence[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+    """Return the INSERT of _TOGETHER rows, and its parameters. What the rows share is given once:
+    handing parameters over takes half of the time.
+    """
+    columns = list(zip(*rows, strict=True))
+    shared = tuple(
+        column[0] == column[-1] and column.count(column[0]) == _TOGETHER for column in columns
+    )
+    given = [column[:1] if once else column for column, once in zip(columns, shared, strict=True)]
+    return _of_together(sql, shared), tuple(itertools.chain(*given))
+
+
+@cache
+def _of_together(sql: str, shared: tuple[bool, ...]) -> str:
+    begin, _, end = _VALUES.split(sql)
+    numbers = itertools.count(1)
+    columns = [
+        [f"?{next(numbers)}"] * _TOGETHER
+        if once
+        else [f"?{next(numbers)}" for _ in range(_TOGETHER)]
+        for once in shared
+    ]
+    return begin + ", ".join(f"({', '.join(row)})" for row in zip(*columns, strict=True)) + end
 
 
 def _run(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]] | None = None) -> None:

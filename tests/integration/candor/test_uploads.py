@@ -187,7 +187,7 @@ def test_labels_are_joined_to_answers_by_file_name(
     assert feedback(*unknown) == (1, ["pending: 1"])
     assert feedback(*unknown, options=("--early",)) == (0, ["pending: 1"])
     # the first call's answer, by file name alone
-    assert feedback("file,label", f"elsewhere/scan.png,{third}") == (0, ["accepted: 1"])
+    assert feedback("Path,label", f"elsewhere/scan.png,{third}") == (0, ["accepted: 1"])
 
     labeled = [row | {"label": first} for row in rows.values() if not row["error"]]
     with Path("labels.csv").open("w", newline="", encoding="utf-8") as stream:

@@ -29,6 +29,8 @@ def test_a_file_of_names(tmp_path: Path, text: str) -> None:
 
 def test_names_with_commas_between_and_a_file_that_is_no_text(tmp_path: Path) -> None:
     assert given_names("lung, heart ,bone").names == ("lung", "heart", "bone")
+    many = tuple(f"finding {number}" for number in range(80))  # longer than a file's name may be
+    assert given_names("|".join(many)).names == given_names(",".join(many)).names == many
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(ForeignModelRefused):
         given_names(str(tmp_path / "labels.txt"))

@@ -1,5 +1,6 @@
 """A label names the class that it means."""
 
+import json
 from unicodedata import normalize
 
 from monitoring.ledger.versions import WatchedVersion
@@ -8,6 +9,7 @@ from monitoring.ledger.versions import WatchedVersion
 def test_accents_that_a_mac_decomposes_are_the_same_class() -> None:
     composed, decomposed = (normalize(form, "Fibröse") for form in ("NFC", "NFD"))
     for served, labeled in ((composed, decomposed), (decomposed, composed)):
-        row = WatchedVersion(1, "polyps", 1, "0" * 64, {"classes": ["Polyp", served]}, 0)
+        card = json.dumps({"classes": ["Polyp", served]})
+        row = WatchedVersion(1, "polyps", 1, "0" * 64, "", card, 0, None)
         assert row.label_index(labeled) == row.label_index(served) == 1
         assert row.label_index("Fibrose") is None

@@ -21,7 +21,7 @@ from tests.builders.answers import make_row
 from tests.builders.processes import PATIENCE_S
 
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
-ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
+ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, "", '{"classes": ["a"]}', 0, None)
 
 
 class Bench:
