@@ -143,7 +143,7 @@ def action_words(action: Action) -> str:
         tag="" if action.tag is None else f" of {action.tag.replace('=', ' ')}",
         since=since,
         on=f", on answers{since}" if since else "",
-        at=f"{f' at {group}' if group else ''}{_on(action.since_s)}",
+        at=f"{f' {_within(action.group)}' if action.group else ''}{_on(action.since_s)}",
         group=group or "all answers",
         of=f" of {group}" if group and group != "all answers" else "",
         labels=labels,
