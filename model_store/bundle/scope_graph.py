@@ -22,7 +22,7 @@ SCOPE_FEATURES: Final = "scope_features"
 SCOPE_SCORE: Final = "scope_score"
 SCOPE_P: Final = "scope_p"
 SCOPE_VECTOR: Final = "scope_vector"  # inside the graph: its squared length is the score
-CENTER, WHITENING, CALIBRATION = "scope_center", "scope_whitening", "scope_calibration"
+WHITENING, SHIFT, CALIBRATION = "scope_whitening", "scope_shift", "scope_calibration"
 TOLERANCE: Final = 1e-3  # relative, of a score
 STEEP: Final = 1e20  # a difference of scores that float32 tells becomes 1 or more
 REDUCTION_OPSET: Final = 18  # from which on a reduction takes its axes as an input
@@ -52,8 +52,7 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     proto = onnx.load_model_from_string(model)
     graph, part = proto.graph, GraphPart("scope_")
     features = _features(graph, part)
-    centered = part.add("Sub", features, CENTER)
-    white = part.add("MatMul", centered, WHITENING, output=SCOPE_VECTOR)
+    white = part.add("Gemm", features, WHITENING, SHIFT, output=SCOPE_VECTOR)
     column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
     part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
     # 1 or 0, in half the time of Greater and Cast; ONNX Runtime makes one node of these two
@@ -63,8 +62,8 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     reduced(proto, part, "ReduceMean", larger, axes=[1], keepdims=0, output=SCOPE_P)
     raised = np.append(parameters.calibration * np.float32(1 + TOLERANCE), np.float32(np.inf))
     for name, value in (
-        (CENTER, parameters.center),
         (WHITENING, parameters.whitening),
+        (SHIFT, -(parameters.center.astype(np.float64) @ parameters.whitening)),
         (CALIBRATION, raised),
     ):
         graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))

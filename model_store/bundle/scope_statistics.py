@@ -17,7 +17,7 @@ from model_store.bundle.graph_part import GraphPart
 from model_store.runtime import ort
 
 BLOCK: Final = 4
-MOST_BLOCKS: Final = 28  # in a row or column
+MOST_BLOCKS: Final = 14  # in a row or column
 PARTS: Final = 4
 MOST_PIXELS: Final = 7  # of a part, in a row or column
 FAINT: Final = 1e-3  # of the gray range; fainter detail counts as none

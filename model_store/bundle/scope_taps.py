@@ -10,14 +10,14 @@ from typing import Final
 
 DEPTHS: Final = 6
 FEW_LAYERS: Final = 12
-WIDEST: Final = 320  # features in all: of more, a few hundred images tell little (docs/results.md)
+WIDEST: Final = 160  # features in all: more cost time and flag little more (docs/results.md)
 
 
 def chosen_taps(sizes: Sequence[int]) -> list[int]:
     """Return the places of the maps to use, of all in their order; `sizes` are their channels.
 
     Of fewer than 12 maps, it is none. Else the narrowest of each sixth of the depth is used, narrow
-    ones first, as long as all of them have at most 320 channels.
+    ones first, as long as all of them have at most 160 channels.
 
     >>> chosen_taps([32, 64]), chosen_taps([32, 16] * 6)
     ([], [1, 3, 5, 7, 9, 11])

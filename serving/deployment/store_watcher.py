@@ -205,11 +205,14 @@ class StoreWatcher:
         self.refused.pop(name, None)
         self._retire(self._models.set_production(served))
         served.record_promotion()
-        logger.info(
-            "version in production", extra={"fields": {"model": name, "version": wanted.version}}
-        )
+        fields: dict[str, object] = {"model": name, "version": wanted.version}
+        logger.info("version in production", extra={"fields": fields})
+        if served.scope.never(served.card.scope):
+            logger.warning(
+                "no image can be out of scope: too few calibration images",
+                extra={"fields": fields | {"scope_out": served.scope.out}},
+            )
         if uncalibrated := served.card.uncalibrated:
-            fields: dict[str, object] = {"model": name, "version": wanted.version}
             fields |= {"calibration": "none", "uncalibrated": uncalibrated}
             logger.warning("this version is not calibrated", extra={"fields": fields})
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 from calibration.scope.verdict import (
     ALPHA,
+    OUT_FRACTION,
     OutOfScopeChoice,
     Scope,
     scope_of,
     without_confidence,
 )
+from model_store.bundle.scope_card import ScopeCard
 from serving.errors import OutOfScope
 from serving.inference.prediction import Prediction
 
@@ -29,6 +31,13 @@ class ScopePolicy:
             return None
         scope = scope_of(p, self.alpha)
         return ScopeVerdict(scope, p, self.out if scope == "out" else "answer")
+
+    def never(self, card: ScopeCard | None) -> bool:
+        """Whether images that are out are not to be answered and none can be out: its least p-value
+        is 1 of the calibration images and itself.
+        """
+        images = card.flagged.n if card else 0
+        return self.out != "answer" and OUT_FRACTION * self.alpha * (images + 1) < 1
 
     def apply(self, prediction: Prediction) -> Prediction:
         """The prediction with the word by this alpha. Raises OutOfScope if it is not to be shown,

@@ -101,7 +101,7 @@ def test_statistics_are_those_of_their_definition(size: tuple[int, int, int]) ->
     gray = images.mean(axis=1) / 255
     padded = np.pad(gray, [(0, 0), *((0, max(0, 4 - side)) for side in size[1:])])
     rows, columns = (
-        range(0, max(1, side - 3), 4 * max(1, side // 112)) for side in padded.shape[1:]
+        range(0, max(1, side - 3), 4 * max(1, side // 56)) for side in padded.shape[1:]
     )
     blocks = np.stack([padded[:, y : y + 4, x : x + 4] for y in rows for x in columns])
     waves = np.abs(dctn(blocks, axes=(2, 3), norm="ortho")).mean(axis=0).reshape(5, 16)
