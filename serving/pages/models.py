@@ -299,38 +299,31 @@ SPAN: Final = tuple(
 )
 _OF: Final = (OF_VERSION, OF_FINDING)
 _WRITTEN: Final = (*FINDING_REFUSALS, ModelNotInLedger, QueryInvalid, *WRITE_REFUSALS)
+_page = partial(page, tag="calibration", refuses=REPORT_REFUSALS)
 ENDPOINTS: Final = (
-    page(
+    _page(
         "/models/{model}/report/page",
         ModelPages.page,
-        tag="calibration",
         summary="A model's state: who is affected, since when, and what to do.",
         parameters=(*_OF, WINDOW, *SPAN, GAP),
-        refuses=REPORT_REFUSALS,
     ),
-    page(
+    _page(
         "/slices/{model}",
         ModelPages.slices,
-        tag="calibration",
         summary="A page with a model's figures by class and tag.",
         parameters=(*_OF, WINDOW),
-        refuses=REPORT_REFUSALS,
     ),
-    page(
+    _page(
         "/report/{model}",
         ModelPages.report,
-        tag="calibration",
         summary="A report of two pages, to be printed or filed.",
         parameters=(*_OF, WINDOW),
-        refuses=REPORT_REFUSALS,
     ),
-    page(
+    _page(
         "/report/{model}/file",
         ModelPages.report_file,
-        tag="calibration",
         summary="The same report as one file.",
         parameters=(*_OF, WINDOW),
-        refuses=REPORT_REFUSALS,
     ),
     form(
         "/models/{model}/report/page",
