@@ -160,7 +160,7 @@ HeadName = Annotated[
     str | None,
     network(
         "paper; pooled: one hidden layer on the mean of the features; blend: the mean of two of "
-        "these and a logistic regression, for rare classes (paper; auto: by validation).",
+        "these and of two logistic regressions (paper; auto: by the number of images).",
         "--head",
         hidden=True,
     ),

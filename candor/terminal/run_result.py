@@ -249,31 +249,8 @@ def recipe_sentence(recipe: RecipeRecord) -> str:
     (kept,) = (each for each in recipe.candidates if each.chosen)
     return (
         f"Recipe auto, best of {counted(len(recipe.candidates), 'candidate')}: {_choices(kept)} "
-        f"(validation: {_validated(kept)})."
-        + recall_sentence(kept, recipe.candidates)
-        + rare_sentence(kept, recipe.candidates)
+        f"(validation: {_validated(kept)})." + rare_sentence(kept, recipe.candidates)
     )
-
-
-def recall_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) -> str:
-    """Return what the kept candidate costs if another has a lower NLL; empty if none has.
-
-    >>> kept = CandidateScore(choices={}, val_nll=0.6, val_accuracy=0.8, val_mean_recall=0.7)
-    >>> other = CandidateScore(choices={"loss": "ce"}, val_nll=0.5, val_accuracy=0.9)
-    >>> recall_sentence(kept, [kept, other])
-    ' Loss ce has NLL 0.500, accuracy 90.0 %; the difference in NLL is within a standard error.'
-    """
-    best = min((each for each in candidates if each.val_nll is not None), key=_nll)
-    if _nll(best) >= _nll(kept):
-        return ""
-    return (
-        f" {_choices(best).capitalize()} has {_validated(best)}; the difference in NLL is within a "
-        "standard error."
-    )
-
-
-def _nll(each: CandidateScore) -> float:
-    return each.val_nll or 0.0
 
 
 def _validated(each: CandidateScore) -> str:

@@ -7,13 +7,13 @@ scikit-learn does with C=1.
 import torch
 from torch import Tensor, nn
 
-from training.losses import balanced_weights
-
 STEPS = 200  # of L-BFGS, at most
 
 
-def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
-    """Fit `linear` in place, with balanced class weights, to features (N, D, 1, 1) and labels (N,).
+def fit_logistic(
+    linear: nn.Linear, features: Tensor, labels: Tensor, class_weights: Tensor | None
+) -> None:
+    """Fit `linear` in place to features (N, D, 1, 1) and labels (N,); class weights (K,) or none.
 
     A class without images is left with a probability near 0.
     """
@@ -25,8 +25,8 @@ def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
     coordinates = left * length
     weight = torch.zeros(linear.out_features, len(length), dtype=x.dtype, requires_grad=True)
     bias = torch.zeros(linear.out_features, dtype=x.dtype, requires_grad=True)
-    of_class = balanced_weights(labels, linear.out_features).double()
-    loss = nn.CrossEntropyLoss(weight=of_class, reduction="sum")
+    weights = None if class_weights is None else class_weights.double()
+    loss = nn.CrossEntropyLoss(weight=weights, reduction="sum")
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def step() -> Tensor:

@@ -1,4 +1,4 @@
-"""Heads: the paper's, a pooled one for few images, one blended of two, and several as one.
+"""Heads: the paper's, a pooled one for few images, one blended of four, and several as one.
 
 Source of the paper's: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the
 paper is silent. Several heads on one frozen backbone cost little when served.
@@ -110,12 +110,11 @@ class HeadEnsemble(nn.Module):
 
 
 class BlendedHead(nn.Module):
-    """Three heads whose probabilities are averaged, for few images and rare classes: feature map
-    (N, C, h, w) -> (N, K).
+    """Four heads whose probabilities are averaged, for few images: (N, C, h, w) -> (N, K).
 
-    One pooled head is trained with the class weights of the run, the other with balanced ones; the
-    third is a logistic regression with balanced ones (`training.fitting.logistic`). These two find
-    rare classes that the first misses, and the mean is less sure where one of them is wrong.
+    Two are pooled, two logistic regressions (`training.fitting.logistic`). One of each has the
+    class weights of the run, the other balanced ones, and finds rare classes that the first misses.
+    The mean is less sure where one of them is wrong.
     """
 
     def __init__(self, shape: tuple[int, ...], *, class_count: int, dropout: float) -> None:
@@ -123,10 +122,13 @@ class BlendedHead(nn.Module):
         self.natural = PooledHead(shape, class_count=class_count, dropout=dropout)
         self.balanced = PooledHead(shape, class_count=class_count, dropout=dropout)
         self.linear = nn.Linear(shape[0], class_count)
+        self.balanced_linear = nn.Linear(shape[0], class_count)
 
     def forward(self, features: Tensor) -> Tensor:
-        linear = self.linear(features.mean(dim=(2, 3)))
-        return mean_answer(torch.stack([self.natural(features), self.balanced(features), linear]))
+        pooled = features.mean(dim=(2, 3))
+        networks = [self.natural(features), self.balanced(features)]
+        linear = [self.linear(pooled), self.balanced_linear(pooled)]
+        return mean_answer(torch.stack([*networks, *linear]))
 
 
 def mean_answer(logits: Tensor) -> Tensor:

@@ -9,10 +9,8 @@ Candidates share the backbone and its cached features and differ in what is trai
 a fit with snapshots of its own, so an interrupted search resumes like any run, to the bit. The best
 candidate has the lowest cross-entropy on validation after a temperature fitted there. That measure
 does not jump by whole images, as accuracy does, and does not depend on the loss that was minimized.
-Where classes are rare and every image validates once, cross-entropy hardly sees them: of the
-candidates that are within a standard error of the best, the one with the highest mean recall is
-kept (the one-standard-error rule of Breiman et al. 1984). What more would cost is said. There, a
-mean of heads with and without balanced class weights is tried too (`BlendedHead`).
+Where every image validates once, cross-entropy hardly sees rare classes. There, each network is a
+mean of heads with and without balanced class weights (`BlendedHead`).
 """
 
 import math
@@ -30,7 +28,7 @@ from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
 from training.datasets.dataset import Labels
 from training.errors import TrainingDiverged
-from training.evaluation.calibrators import CautiousTemperature, mean_error
+from training.evaluation.calibrators import CautiousTemperature
 from training.evaluation.evaluation import Predictions
 from training.evaluation.findings import evaluate_findings
 from training.fitting.examples import Examples
@@ -111,7 +109,7 @@ class _Rules:
         """Whether features are computed once, so candidates are cheap, and are worth pooling."""
         return self.config.cached and self.config.backbone != SMALL
 
-    @property
+    @cached_property
     def folded(self) -> bool:
         """Whether there are so few images that each has to validate once."""
         if "validation" in self.given:
@@ -138,18 +136,18 @@ class _Rules:
         rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
         trained: list[dict[str, Any]] = []
         if images <= MANY:
-            pooled = {"head": "pooled", "heads": POOLED_HEADS}
-            trained += [pooled | {"learning_rate": rate} for rate in rates]
+            blends = self.folded and not self.dataset.has_findings
+            head = {"head": "blend" if blends else "pooled", "heads": POOLED_HEADS}
+            trained += [head | {"learning_rate": rate} for rate in rates]
         if images >= FEW:
             trained.append({"head": "paper"})
         if self.folded:
             trained = [option | {"heads": FOLDS} for option in trained]
         for option in trained:
             yield from ({"loss": loss} | option for loss in losses)
-        if self.imbalance >= IMBALANCED and self.config.class_weights != "balanced":
+        weighted = self.folded or self.config.class_weights == "balanced"
+        if self.imbalance >= IMBALANCED and not weighted:
             yield {"loss": losses[-1], "class_weights": "balanced"} | trained[0]
-            if self.folded:
-                yield {"loss": losses[-1]} | trained[0] | {"head": "blend"}
 
     def free(self, option: dict[str, Any]) -> dict[str, Any]:
         """The choices of `option` that the user has not made."""
@@ -172,6 +170,11 @@ class _Rules:
                 "epoch, temperature and thresholds come from these answers, and the model answers "
                 "with the mean of its networks"
             )
+        if candidates[0].head == "blend" and "head" not in self.given:
+            yield (
+                "each network is a mean of four heads, two of which give all classes the same "
+                "weight, so that rare ones are found"
+            )
         if "select" not in self.given:
             yield "the epoch with the lowest cross-entropy on validation is kept"
         if len(candidates) > 1:
@@ -179,55 +182,24 @@ class _Rules:
         if any(each.class_weights != self.config.class_weights for each in candidates):
             yield (
                 f"the largest class has {self.imbalance:.0f} times the images of the smallest, so "
-                "balanced class weights are tried too, and kept if they have "
-                + _kept_if(candidates[0])
+                "balanced class weights are tried too, and kept if they have the lowest "
+                "cross-entropy"
             )
-
-
-def _kept_if(config: TrainConfig) -> str:
-    if config.validation != "folds":
-        return "the lowest cross-entropy"
-    return "the highest mean recall, and a cross-entropy within a standard error of the lowest"
 
 
 @dataclass(frozen=True)
 class TrainedCandidate:
-    """A trained candidate, its score, and the losses (N,) of its validation images after a
-    temperature, with their patients if known; None with findings.
-    """
+    """A trained candidate and its score."""
 
     session: TrainingSession
     network: Classifier
     examples: Mapping[ExampleName, Examples]
     history: list[Epoch]
     score: CandidateScore
-    losses: NDArray[np.float64] | None
-    groups: NDArray[np.int64] | None
 
-
-def choose(trained: Sequence[TrainedCandidate]) -> TrainedCandidate:
-    """The candidate with the lowest cross-entropy, the first of equals.
-
-    With folds, if class weights differ: of those whose cross-entropy is higher by at most a
-    standard error of the difference, the one with the highest mean recall.
-    """
-    best = min(trained, key=_val_nll)
-    configs = [each.session.config for each in trained]
-    if configs[0].validation != "folds" or len({each.class_weights for each in configs}) == 1:
-        return best
-    level = [each for each in trained if each is best or _is_level(each, best)]
-    return max(level, key=lambda each: (each.score.val_mean_recall or 0.0, -_val_nll(each)))
-
-
-def _val_nll(each: TrainedCandidate) -> float:
-    return math.inf if each.score.val_nll is None else each.score.val_nll
-
-
-def _is_level(each: TrainedCandidate, best: TrainedCandidate) -> bool:
-    if each.losses is None or best.losses is None:
-        return False
-    rise = each.losses - best.losses
-    return bool(rise.mean() <= mean_error(rise, each.groups))
+    @property
+    def val_nll(self) -> float:
+        return math.inf if self.score.val_nll is None else self.score.val_nll
 
 
 def search(
@@ -237,11 +209,12 @@ def search(
     *,
     snapshot: Callable[[str], Path],
 ) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
-    """Train all `candidates` on `examples`; return the one to keep, and the scores of all.
+    """Train all `candidates` on `examples`; return the one with the lowest cross-entropy, the first
+    of equals, and the scores of all.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
-    trained: list[TrainedCandidate] = []
+    best: TrainedCandidate | None = None
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
     of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
@@ -263,14 +236,12 @@ def search(
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        score, losses, groups = _score(own, network, own_examples, choices)
-        trained.append(TrainedCandidate(own, network, own_examples, history, score, losses, groups))
+        score = _score(own, network, own_examples, choices)
         scores.append(score)
-        if config.validation != "folds":
-            trained = [choose(trained)]  # the others take memory
-    if not trained:
+        trained = TrainedCandidate(own, network, own_examples, history, score)
+        best = trained if best is None or trained.val_nll < best.val_nll else best
+    if best is None:
         raise diverged or ValueError("a search needs a candidate")
-    best = choose(trained)
     return best, tuple(each.model_copy(update={"chosen": each is best.score}) for each in scores)
 
 
@@ -289,24 +260,21 @@ def _score(
     network: Classifier,
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
-) -> tuple[CandidateScore, NDArray[np.float64] | None, NDArray[np.int64] | None]:
-    """The score, and the losses and groups of TrainedCandidate."""
+) -> CandidateScore:
     known = session.predictions(network, examples, "val")
     logits, labels = known.logits, known.labels
     if session.dataset.has_findings:
-        return _findings_score(logits, labels, choices), None, None
+        return _findings_score(logits, labels, choices)
     probabilities = CautiousTemperature.fit(logits, labels, known.groups)(logits)
     predicted = probabilities.argmax(axis=1)
-    losses = log_loss(probabilities, labels)
     recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
-    score = CandidateScore(
+    return CandidateScore(
         choices=choices,
-        val_nll=float(losses.mean()),
+        val_nll=float(log_loss(probabilities, labels).mean()),
         val_accuracy=float((predicted == labels).mean()),
         val_mean_recall=float(np.mean(recall)) if recall else None,
         unanswered=_unanswered(session.dataset.classes, labels, predicted),
     )
-    return score, losses, known.groups
 
 
 def _findings_score(

@@ -201,7 +201,10 @@ class TrainingSession:
                 train, val = divided(train, folds[number])
             if isinstance(part, BlendedHead):
                 with _threads(HEAD_THREADS):
-                    fit_logistic(part.linear, *train.batch(np.arange(len(train))))
+                    features, labels = train.batch(np.arange(len(train)))
+                    fit_logistic(part.linear, features, labels, self.class_weights())
+                    weights = balanced_weights(labels, part.linear.out_features)
+                    fit_logistic(part.balanced_linear, features, labels, weights)
                 balanced = self.config.model_copy(update={"class_weights": "balanced"})
                 further = number + self.config.heads  # its epochs are those of one more head
                 history += replace(self, config=balanced)._fit_part(

@@ -125,7 +125,7 @@ def test_a_blended_head_is_the_mean_of_its_parts(dataset: Dataset, tmp_path: Pat
     member = network.members[0]
     assert isinstance(member, BlendedHead)
     parts = [member.natural(features), member.balanced(features)]
-    parts.append(member.linear(features.mean(dim=(2, 3))))
+    parts += [each(features.mean(dim=(2, 3))) for each in (member.linear, member.balanced_linear)]
     whole = torch.stack([each.softmax(dim=1) for each in parts]).mean(dim=0)
     torch.testing.assert_close(member(features).softmax(dim=1), whole)
     assert {(each.head, each.epoch) for each in done.history} == {
