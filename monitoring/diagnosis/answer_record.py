@@ -19,7 +19,7 @@ from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
 from monitoring.ledger.days import day_date
-from monitoring.ledger.schema import bin_day
+from monitoring.ledger.schema import EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
@@ -28,7 +28,8 @@ NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labe
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """Earlier answers of a version that name `predicted`, with a confidence in the same bin.
+    """Earlier answers of a version that name `predicted`, with a confidence in the same bin; of a
+    finding, those with a probability in the same bin, which are `right` if it was present.
 
     Attributes:
         lower, upper: the bin, (lower, upper].
@@ -78,6 +79,19 @@ class AnswerRecord:
         return self.alarm or self.is_contradicted
 
     @property
+    def of_finding(self) -> str:
+        """The same of a finding, in short."""
+        at = f"at {round(100 * self.lower)} to {round(100 * self.upper)} %"
+        if self.is_early:
+            return f"{counted(self.labeled, 'label')} {at}: too few to say how often it is present."
+        lower, upper = self.interval
+        return (
+            f"Present in {self.right:,} of {counted(self.labeled, 'labeled answer')} {at} (95 % "
+            f"interval {math.floor(100 * lower)} to {math.ceil(100 * upper)} in 100)."
+            f"{' Do not rely on this probability.' if self.is_doubtful else ''}"
+        )
+
+    @property
     def sentences(self) -> str:
         """What a reader should know before relying on the confidence."""
         said = f"The model says “{self.predicted}”, confidence {shown(self.confidence)}."
@@ -114,9 +128,17 @@ class AnswerRecord:
 
 
 def find_answer_record(
-    connection: Connection, watched_version_id: int, *, predicted: str, confidence: float
+    connection: Connection,
+    watched_version_id: int,
+    *,
+    predicted: str,
+    confidence: float,
+    of_finding: bool = False,
 ) -> AnswerRecord:
-    """Read the record of answers like this one, by the same calibration."""
+    """Read the record of answers like this one, by the same calibration.
+
+    `of_finding`: the version watches the finding `predicted`, with the probability `confidence`.
+    """
     at = bin_of(confidence)
     columns = bin_day.c
     sums = [
@@ -125,7 +147,7 @@ def find_answer_record(
     ]
     alike = (
         columns.watched_version_id == watched_version_id,
-        columns.slice == f"predicted:{predicted}",
+        columns.slice == (EVERYTHING if of_finding else f"predicted:{predicted}"),
         columns.bin == at,
     )
     served, labeled, right, total, day = tuple(

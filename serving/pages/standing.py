@@ -40,15 +40,14 @@ class StandingReader:
 
     async def of_answers_like(
         self, served: ServedVersion, answer: Prediction
-    ) -> AnswerRecord | None:
-        """How often earlier, similar answers were right."""
-        if self._ledger is None or not isinstance(answer, Classification):
-            return None
-        watched = served.watched_version_ids[0]
+    ) -> dict[str, AnswerRecord]:
+        """How often earlier, similar answers were right: of the predicted class, or by finding."""
+        if self._ledger is None:
+            return {}
         try:
-            return await to_thread.run_sync(_read_record, self._ledger, watched, answer)
+            return await to_thread.run_sync(_read_records, self._ledger, served, answer)
         except SQLAlchemyError:
-            return None
+            return {}
 
 
 def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
@@ -58,8 +57,23 @@ def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
     return VersionStanding(TONES[worst.diagnosis.state], of + words.title, sentence)
 
 
-def _read_record(ledger: Ledger, watched_version_id: int, answer: Classification) -> AnswerRecord:
+def _read_records(
+    ledger: Ledger, served: ServedVersion, answer: Prediction
+) -> dict[str, AnswerRecord]:
+    if isinstance(answer, Classification):
+        said = {answer.predicted: answer.confidence}
+    else:
+        said = {name: found.probability for name, found in answer.findings.items()}
     with ledger.read() as connection:
-        return find_answer_record(
-            connection, watched_version_id, predicted=answer.predicted, confidence=answer.confidence
-        )
+        return {
+            name: find_answer_record(
+                connection,
+                watched,
+                predicted=name,
+                confidence=confidence,
+                of_finding=served.card.has_findings,
+            )
+            for watched, (name, confidence) in zip(
+                served.watched_version_ids, said.items(), strict=True
+            )
+        }

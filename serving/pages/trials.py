@@ -220,7 +220,7 @@ class TrialRoutes:
         return replace(
             shown,
             answer=answer,
-            record=await self._standing.of_answers_like(served, answer),
+            records=await self._standing.of_answers_like(served, answer),
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
             scope=shown_scope(answer, served.card.scope, alpha=served.scope.alpha),
             trained_on=served.was_trained_on(image),

@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import numpy as np
@@ -75,10 +75,11 @@ class TriedImage:
     """A trial as its page shows it: an answer, or the error in its place.
 
     `file` is the place of its file in the form, `frame` the number of the frame if the form chose
-    any. `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to
-    read it from. `promised` is the share of images like the card's whose prediction set holds the
-    true class. `trained_on`: whether the network has seen the image. `nearest`: the reference
-    images of the scope check that are most like it.
+    any. `picture` is the model's input as PNG in base64. `records` are of earlier answers like this
+    one, by predicted class or finding; empty if there is no ledger to read from. `promised` is the
+    share of images like the card's whose prediction set holds the true class. `trained_on`: whether
+    the network has seen the image. `nearest`: the reference images of the scope check that are most
+    like it.
     """
 
     name: str
@@ -86,7 +87,7 @@ class TriedImage:
     frame: int | None = None
     error: str | None = None
     answer: Prediction | None = None
-    record: AnswerRecord | None = None
+    records: Mapping[str, AnswerRecord] = field(default_factory=dict)
     promised: float | None = None
     scope: ShownScope | None = None
     trained_on: bool = False
@@ -105,10 +106,15 @@ class TriedImage:
         if self.scope is not None and self.scope.scope != "in":
             return "off"
         if self.findings:
-            return "early"
+            return "off" if any(each.is_doubtful for each in self.records.values()) else "early"
         if self.record is None or (self.record.is_early and not self.record.is_doubtful):
             return "early"
         return "off" if self.record.is_doubtful else "ok"
+
+    @property
+    def record(self) -> AnswerRecord | None:
+        """That of the predicted class."""
+        return self.records.get(self.classification.predicted) if self.classification else None
 
     @property
     def findings(self) -> list[tuple[str, PredictedFinding]]:

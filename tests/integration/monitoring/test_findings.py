@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from calibration.drift.state import DriftSettings
+from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
@@ -457,3 +458,18 @@ async def test_logged_models_may_have_findings(tmp_path: Path) -> None:
         assert [labeled[name]["served"] for name in ("Edema", "Mass")] == [2, 1]
         assert [labeled[name]["labeled"] for name in ("Edema", "Mass")] == [1, 1]
         assert_recounts(monitored)
+
+
+def test_what_became_of_earlier_answers_about_a_finding(chest: MonitoredModel) -> None:
+    chest.serve_findings(range(40), [0.41, 0.1, 0.9])
+    chest.label_findings(range(40), [(n < 10, False, False) for n in range(40)])
+    with chest.ledger.read() as connection:
+        edema, _, mass = (
+            find_answer_record(connection, of, predicted=name, confidence=p, of_finding=True)
+            for of, name, p in zip(
+                chest.watched_version_ids, FINDINGS, (0.42, 0.1, 0.9), strict=True
+            )
+        )
+    assert (edema.labeled, edema.right) == (40, 10)
+    assert edema.of_finding.startswith("Present in 10 of 40 labeled answers at 40 to 47 %")
+    assert (mass.right, mass.is_contradicted) == (0, True)

@@ -236,7 +236,7 @@ async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running)
         "/try/chest", files=[("file", ("a.png", png(1)))], data={"explain": "Mass", "record": "yes"}
     )
     assert answer.status_code == 200
-    assert all(f"<th>{name}</th>" in answer.text for name in FINDINGS)
+    assert all(f'<th scope="row">{name}</th>' in answer.text for name in FINDINGS)
     assert "probability of Mass" in answer.text
 
 
@@ -249,6 +249,8 @@ async def test_every_tab_of_a_model_opens(store: Store, tmp_path: Path) -> None:
         for address in addresses:
             page = await server.client.get(unescape(address), headers=ADMIN, follow_redirects=True)
             assert page.status_code == 200, address
+        tried = await server.client.post("/try/chest", files=[("file", ("a.png", png(1)))])
+        assert tried.text.count("too few to say how often it is present") == len(FINDINGS)
 
 
 async def test_the_ledger_has_a_row_for_each_finding_of_an_image(
