@@ -63,6 +63,13 @@ def _patients(seed: int, *, known: bool, images: int = 5) -> World:
     return world
 
 
+def _every_other_patient_known(seed: int) -> World:
+    world = _patients(seed, known=True)
+    names = world.columns["patient"]
+    world.columns["patient"] = [name if at // 5 % 2 else None for at, name in enumerate(names)]
+    return world
+
+
 def _patients_in_ids(seed: int) -> World:
     """Five images of a patient, far apart; the request ids tell whose they are."""
     world = _patients(seed, known=False)
@@ -305,7 +312,12 @@ SCENES: dict[str, Scene] = {
     "calibrated-12-classes": _calm()(lambda s: make_world(s, 5_000, classes=12, sureness=3)),
     "calibrated-seasonal-mix": _calm()(_seasonal),
     "calibrated-very-sure": _calm()(lambda s: _sure(s, 1.0)),
-    "patients-known": _calm()(lambda s: _patients(s, known=True)),
+    "every-other-patient-known": Scene(
+        _every_other_patient_known,
+        ("unknown", "look", "alarm", "fine"),
+        ("send_patients",),
+        never=CURES,
+    ),
     "patients-unknown": Scene(
         lambda s: _patients(s, known=False),
         ("unknown", "look", "alarm"),
