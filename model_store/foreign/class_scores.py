@@ -202,9 +202,10 @@ def per_image(values: Array, images: int, output: str) -> Array:
             if is_map
             else "several rows for each image, as of a detector"
         )
+        remedy = "; of a softmax for each finding, export the second column" * (inner[-1] == 2)
         raise ForeignModelRefused(
             f"its output {shown} is {kind}, no score for each class: Candor serves classifiers of "
-            "whole images"
+            f"whole images{remedy}"
         )
     if values.size == 0 or values.size % images:
         raise ForeignModelRefused(

@@ -133,6 +133,19 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "segmentation",
     ),
     "detection": (model(FLAT, *DETECTION, constants=BOXES), "detector"),
+    "a softmax for each finding": (
+        model(
+            FLAT,
+            node("MatMul", "flat pairs", "z"),
+            node("Reshape", "z shape", "y"),
+            node("Softmax", "y", "scores", axis=2),
+            constants={
+                "pairs": np.ones((3 * SIDE * SIDE, 6), np.float32),
+                "shape": np.array([0, 3, 2]),
+            },
+        ),
+        "export the second column",
+    ),
     "scores in order": (
         model(
             *linear("Softmax"),
