@@ -1,21 +1,12 @@
-"""The recorder: the one thread that writes to the ledger.
-
-Everything that waits goes into one commit, answers first, then labels. Callers are notified and
-counters move only after the commit. A commit that fails (disk full, database locked) fails for
-those who waited for it or, with a spool, sends the answers to the fallback. The thread goes on
-either way.
+"""The recorder: what may be asked of the one thread that writes to the ledger
+(writing_thread.py).
 """
 
-import logging
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from calibration.drift.state import DriftSettings
 from model_store.bundle.card import Card
@@ -24,7 +15,7 @@ from monitoring.drift.acknowledgment import Restart, acknowledge
 from monitoring.drift.events import ACKNOWLEDGED, NOTED
 from monitoring.drift.source_change import change_settings
 from monitoring.drift.tag_settings import TagSettings, watch_of
-from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
+from monitoring.errors import ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import Ledger
@@ -39,28 +30,18 @@ from monitoring.ledger.versions import WatchedVersion, choose, load, register, v
 from monitoring.logged.declaration import LoggedCard, declare
 from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.fallback import Fallback, is_away
-from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.queue import (
     LABELS_AT_ONCE,
     Batch,
-    CommitGroup,
     Done,
     Labels,
-    Task,
-    WorkQueue,
-    call,
-    fail,
     gather,
     labels_in_portions,
-    succeed,
 )
-from monitoring.recording.spool import Frame, Spool
+from monitoring.recording.spool import Spool
 from monitoring.recording.transaction import Commit
+from monitoring.recording.writing_thread import WritingThread
 from monitoring.sources import LabelPolicy
-
-_log = logging.getLogger(__name__)
-SLOW_S = 0.5  # a ledger that took longer to fail is left alone until a probe succeeds
 
 
 class Recorder:
@@ -93,15 +74,13 @@ class Recorder:
         self.patients = open_patient_key(ledger, patient_key)
         policy = policy or FeedbackPolicy()
         self._commit = Commit(self._versions, policy, slices, self.patients, ledger.shard)
-        self._queue = WorkQueue()
-        self._writer = ledger.writer()
-        self._outage = Outage(ledger.probe, metrics.ledger_away, over=self._wake)
-        self._fallback = Fallback(spool, metrics, self._outage, join=self._join)
+        self._thread = WritingThread(
+            ledger, metrics, self._commit, self._versions, spool=spool, over=self._wake
+        )
         if sources is not None:
             change_settings(ledger, sources)
         with ledger.read() as connection:  # labels may arrive before their version is served again
             self._know(self._unknown(connection))
-        self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
 
     def register(self, card: Card, *, digest: str | None = None) -> tuple[int, ...]:
@@ -135,7 +114,7 @@ class Recorder:
         `inputs`: the brightness of their images, if the card has a reference for it.
         """
         try:
-            self._queue.put(Batch(rows, done, inputs))
+            self._thread.put(Batch(rows, done, inputs))
         except RecorderClosed as error:
             done(error)
 
@@ -152,7 +131,7 @@ class Recorder:
             lock(connection, Lock.REQUESTS)
             return by_image(recorded(connection, watched_version_ids, request_ids), self._versions)
 
-        return self._submit(find, lambda _: None)
+        return self._thread.submit(find, lambda _: None)
 
     def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
         """Write labels, one result each. If it fails, sending the same again is safe."""
@@ -163,7 +142,7 @@ class Recorder:
             for each in items
         ]
         portions = [Labels(portion) for portion in labels_in_portions(items)]
-        self._queue.put(*portions)
+        self._thread.put(*portions)
         return gather([portion.future for portion in portions])
 
     def acknowledge(
@@ -212,7 +191,7 @@ class Recorder:
                 )
             return row, restart
 
-        return self._submit(reset, lambda known: self._know([known[0]]))
+        return self._thread.submit(reset, lambda known: self._know([known[0]]))
 
     def note(
         self, model: str, version: int | None, *, finding: str | None, text: str, actor: str
@@ -226,7 +205,7 @@ class Recorder:
             events.record(connection, key, NOTED, detail, feedback_id=0, now_ns=now_ns)
             return row
 
-        return self._submit(write, lambda row: self._know([row]))
+        return self._thread.submit(write, lambda row: self._know([row]))
 
     def declare(self, card: LoggedCard) -> Future[list[WatchedVersion]]:
         """Register a model served elsewhere. Fails with ModelDiffers, ModelServed, ModelsFull."""
@@ -249,17 +228,17 @@ class Recorder:
         def write(connection: Connection) -> tuple[TransactionCounts, list[LoggedResult]]:
             return self._commit.log(connection, items, now_ns=self._ledger.clock())
 
-        return self._submit(write, lambda done: self._metrics.count(done[0], self._versions))
+        return self._thread.submit(write, lambda done: self._metrics.count(done[0], self._versions))
 
     @property
     def ledger_is_away(self) -> bool:
         """Whether the ledger failed, and has not been reached since."""
-        return self._outage.lasts
+        return self._thread.outage.lasts
 
     def look_up(self) -> Future[None]:
         """Show at zero the metrics of versions that other processes registered."""
 
-        return self._submit(self._unknown, self._know)
+        return self._thread.submit(self._unknown, self._know)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were refused before they reached the recorder."""
@@ -267,9 +246,7 @@ class Recorder:
 
     def close(self) -> None:
         """Write everything that waits, then stop. May be called twice."""
-        self._queue.close()
-        self._thread.join()
-        self._outage.close()
+        self._thread.close()
 
     def __enter__(self) -> "Recorder":
         return self
@@ -280,13 +257,6 @@ class Recorder:
     def _wake(self) -> None:
         with suppress(RecorderClosed):
             self.look_up()
-
-    def _submit(
-        self, run: Callable[[Connection], Any], committed: Callable[[Any], None]
-    ) -> Future[Any]:
-        task = Task(run, committed)
-        self._queue.put(task)
-        return task.future
 
     def _enter(
         self, entered: Callable[[Connection, int], list[WatchedVersion]]
@@ -302,14 +272,14 @@ class Recorder:
                 watch.start(connection, key, self._settings, tags=self._tags, now_ns=now_ns)
             return rows
 
-        return self._submit(enter, self._know)
+        return self._thread.submit(enter, self._know)
 
     def _note(self, note: Callable[..., None], watched_version_ids: Sequence[int]) -> Future[None]:
         def noted(connection: Connection) -> None:
             for watched_version_id in watched_version_ids:
                 note(connection, watched_version_id, now_ns=self._ledger.clock())
 
-        return self._submit(noted, lambda _: None)
+        return self._thread.submit(noted, lambda _: None)
 
     def _unknown(self, connection: Connection) -> list[WatchedVersion]:
         """Return the versions served recently that this process does not know."""
@@ -323,95 +293,3 @@ class Recorder:
         for row in rows:
             self._versions[row.watched_version_id] = row
             self._metrics.create(row)
-
-    def _work(self) -> None:
-        while (work := self._queue.take(self._fallback.wait_s)) is not None:
-            try:
-                if isinstance(work, Task):
-                    self._run(work)
-                else:  # so that a portion of spooled answers delays an answer once
-                    self._take(work)
-                    self._fallback.advance()
-            except Exception:  # noqa: BLE001 a bug outside any transaction: log it and go on writing
-                _log.exception("the recorder failed after a commit")
-        self._writer.close()
-
-    def _run(self, task: Task) -> None:
-        begun_s = time.monotonic()
-        try:
-            if self._outage.left_alone:
-                raise LedgerAway
-            result = self._writer.run(task.run)
-            task.committed(result)
-        except Exception as error:  # noqa: BLE001 the edge of the thread: the caller gets the error, the thread goes on
-            self._note_failure(error, begun_s)
-            task.future.set_exception(error)
-        else:
-            task.future.set_result(result)
-
-    def _take(self, group: CommitGroup) -> None:
-        """Write a group, or spool its answers. Labels fail while answers are spooled."""
-        if self._fallback.rows and group.labels:
-            fail(CommitGroup([], group.labels), AnswersSpooled(self._fallback.rows))
-            group = CommitGroup(group.batches, [])
-        if self._outage.left_alone:
-            self._turn_away(group, LedgerAway())
-        elif group.batches or group.labels:
-            self._write(group)
-
-    def _write(self, group: CommitGroup) -> None:
-        now_ns, begun_s = self._ledger.clock(), time.monotonic()
-        try:
-            counts, results = self._writer.run(
-                lambda connection: self._commit.write(connection, group, now_ns=now_ns)
-            )
-        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
-            parts = group.split()
-            if isinstance(error, OperationalError) or len(parts) == 1:
-                self._note_failure(error, begun_s)
-                _log.error(
-                    "a commit failed: %s",
-                    error,
-                    extra={"batches": len(group.batches), "labels": len(group.labels)},
-                )
-                self._turn_away(group, error)
-                return
-            for part in parts:  # one piece is at fault, not the database: write the others
-                self._write(part)
-            return
-        self._outage.reached()
-        try:
-            self._metrics.count(counts, self._versions)
-        finally:
-            succeed(group, results)
-
-    def _join(self, frames: Sequence[Frame]) -> None:
-        now_ns = self._ledger.clock()
-        counts = self._writer.run(
-            lambda connection: self._commit.join(connection, frames, now_ns=now_ns)
-        )
-        self._metrics.count(counts, self._versions)
-
-    def _note_failure(self, error: Exception, begun_s: float) -> None:
-        """Begin an outage if the database failed: with a spool nobody waits for another attempt."""
-        if is_away(error):
-            slow = time.monotonic() - begun_s > SLOW_S
-            self._outage.begin(error, left_alone=slow or self._fallback.open)
-
-    def _turn_away(self, group: CommitGroup, error: Exception) -> None:
-        """Fail the group, or spool its answers if the database failed and there is a spool."""
-        if group.batches and self._fallback.open and is_away(error):
-            self._spool(group)
-            group = CommitGroup([], group.labels)
-        fail(group, error)
-
-    def _spool(self, group: CommitGroup) -> None:
-        failed: Exception | None = None
-        try:
-            self._fallback.take(
-                [row for batch in group.batches for row in batch.rows], self._versions
-            )
-        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
-            failed = error
-        for batch in group.batches:
-            call(batch.done, failed)

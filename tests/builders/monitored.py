@@ -194,7 +194,7 @@ class MonitoredModel:
 
     def in_writer(self, sql: str) -> Any:
         """Run SQL on the connection of the recorder's thread; returns the first value."""
-        return self.recorder._submit(
+        return self.recorder._thread.submit(
             lambda connection: connection.exec_driver_sql(sql).scalar(), id
         ).result(timeout=PATIENCE_S)
 

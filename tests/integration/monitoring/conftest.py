@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from monitoring.ledger import database
-from monitoring.recording import recorder
+from monitoring.recording import writing_thread
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S
 
@@ -13,7 +13,7 @@ from tests.builders.processes import PATIENCE_S
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is slow only because the machine is busy has no consequence."""
-    monkeypatch.setattr(recorder, "SLOW_S", PATIENCE_S)
+    monkeypatch.setattr(writing_thread, "SLOW_S", PATIENCE_S)
     monkeypatch.setattr(database, "RESTARTED_S", PATIENCE_S)
 
 

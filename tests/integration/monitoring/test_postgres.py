@@ -167,8 +167,8 @@ def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
     monkeypatch.setattr(outage, "LONGEST_PAUSE_S", 0.1)
     probes: list[int] = []
     with MonitoredModel(url, Clock(), timeout_s=1.0) as monitored:
-        probe = monitored.recorder._outage._probe
-        monitored.recorder._outage._probe = lambda: (probes.append(1), probe())
+        probe = monitored.recorder._thread.outage._probe
+        monitored.recorder._thread.outage._probe = lambda: (probes.append(1), probe())
         monitored.serve(make_row(1))
         with way(postgres):
             with pytest.raises(OperationalError):
