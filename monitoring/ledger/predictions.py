@@ -34,7 +34,8 @@ class PredictionRow(NamedTuple):
     scope_p: float | None = None
 
 
-_INSERT = inserting(prediction)
+_OF_IMAGE = ("request_id", "predicted", "probabilities", "served_at_ns", "tags", "audit", "patient")
+_INSERT = inserting(prediction, often_same=(*_OF_IMAGE, "scope_p"))  # the rows of findings
 
 
 def append(connection: Connection, rows: Sequence[PredictionRow]) -> None:

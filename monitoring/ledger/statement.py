@@ -12,11 +12,18 @@ _Value = TypeVar("_Value")
 
 
 class Statement:
-    """An INSERT whose parameters are all of the table's columns, in their order."""
+    """An INSERT whose parameters are all of the table's columns, in their order. Rows that follow
+    each other are often equal in the columns `often_same`.
+    """
 
     def __init__(
-        self, table: Table, *, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None
+        self,
+        table: Table,
+        *,
+        on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None,
+        often_same: Sequence[str] = (),
     ) -> None:
+        self._often_same = tuple(map(table.columns.keys().index, often_same))
         self._table = table
         self._on_conflict = on_conflict
         self._sql: dict[Dialect, str] = {}
@@ -26,7 +33,7 @@ class Statement:
         if rows:
             dialect = dialect_of(connection)
             sql = self._sql.get(dialect) or self._compile(dialect, connection)
-            dialect.run_many(connection, sql, rows)
+            dialect.run_many(connection, sql, rows, often_same=self._often_same)
 
     def _compile(self, dialect: Dialect, connection: Connection) -> str:
         insert = dialect.insert(self._table)
@@ -50,9 +57,9 @@ def in_lists(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
     return (values[start : start + IN_LIST_LIMIT] for start in range(0, len(values), IN_LIST_LIMIT))
 
 
-def inserting(table: Table) -> Statement:
+def inserting(table: Table, *, often_same: Sequence[str] = ()) -> Statement:
     """Return an INSERT of new rows; an existing key raises IntegrityError."""
-    return Statement(table)
+    return Statement(table, often_same=often_same)
 
 
 def replacing(table: Table) -> Statement:

@@ -92,8 +92,17 @@ class Dialect(ABC):
         """Return where `part` begins in `text`, from 1; 0 if it is not there. Case counts."""
 
     @abstractmethod
-    def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a statement once for each row."""
+    def run_many(
+        self,
+        connection: Connection,
+        sql: str,
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        often_same: tuple[int, ...] = (),
+    ) -> None:
+        """Run a statement once for each row. `often_same`: columns in which rows that follow each
+        other are often equal.
+        """
 
     @abstractmethod
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:

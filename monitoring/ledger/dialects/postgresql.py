@@ -153,7 +153,14 @@ class Postgresql(Dialect):
     def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
         return func.strpos(text, part)
 
-    def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run_many(
+        self,
+        connection: Connection,
+        sql: str,
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        often_same: tuple[int, ...] = (),
+    ) -> None:
         connection.exec_driver_sql(sql, list(rows))
 
     def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:

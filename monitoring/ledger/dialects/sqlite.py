@@ -196,10 +196,17 @@ class Sqlite(Dialect):
     def position(self, text: ColumnElement[str], part: str) -> ColumnElement[int]:
         return func.instr(text, part)
 
-    def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run_many(
+        self,
+        connection: Connection,
+        sql: str,
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        often_same: tuple[int, ...] = (),
+    ) -> None:
         whole = len(rows) - len(rows) % _TOGETHER
         portions = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
-        inserts = [_as_one(sql, portion) for portion in portions]
+        inserts = [_as_one(sql, portion, often_same) for portion in portions]
         for statement, same in itertools.groupby(inserts, key=itemgetter(0)):
             _run(connection, statement, [parameters for _, parameters in same])
         _run(connection, sql, rows[whole:])
@@ -285,27 +292,29 @@ class FileClaim:
             os.close(file)
 
 
-def _as_one(sql: str, rows: Sequence[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
-    """Return the INSERT of _TOGETHER rows, and its parameters. What the rows share is given once:
-    handing parameters over takes half of the time.
+def _as_one(
+    sql: str, rows: Sequence[tuple[Any, ...]], often_same: tuple[int, ...]
+) -> tuple[str, tuple[Any, ...]]:
+    """Return the INSERT of _TOGETHER rows, and its parameters. If the rows have the same in these
+    columns, it is given once: handing parameters over takes half of the time.
     """
     columns = list(zip(*rows, strict=True))
-    shared = tuple(
-        column[0] == column[-1] and column.count(column[0]) == _TOGETHER for column in columns
-    )
-    given = [column[:1] if once else column for column, once in zip(columns, shared, strict=True)]
-    return _of_together(sql, shared), tuple(itertools.chain(*given))
+    if not all(columns[number].count(rows[0][number]) == _TOGETHER for number in often_same):
+        often_same = ()
+    for number in often_same:
+        columns[number] = columns[number][:1]
+    return _of_together(sql, len(columns), often_same), tuple(itertools.chain(*columns))
 
 
 @cache
-def _of_together(sql: str, shared: tuple[bool, ...]) -> str:
+def _of_together(sql: str, width: int, same: tuple[int, ...]) -> str:
     begin, _, end = _VALUES.split(sql)
     numbers = itertools.count(1)
     columns = [
         [f"?{next(numbers)}"] * _TOGETHER
-        if once
+        if column in same
         else [f"?{next(numbers)}" for _ in range(_TOGETHER)]
-        for once in shared
+        for column in range(width)
     ]
     return begin + ", ".join(f"({', '.join(row)})" for row in zip(*columns, strict=True)) + end
 

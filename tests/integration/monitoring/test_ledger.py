@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 
 from monitoring.errors import LedgerError, ModelNotInLedger
 from monitoring.ledger import Ledger
 from monitoring.ledger.dialects import read_url
-from monitoring.ledger.schema import SCHEMA_VERSION
+from monitoring.ledger.schema import SCHEMA_VERSION, prediction
 from monitoring.ledger.versions import choose, of_model
 from tests.builders.answers import make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
@@ -19,6 +19,20 @@ def test_it_survives_power_loss_and_never_blocks_readers(monitored: MonitoredMod
     with monitored.ledger.write():  # the lock is taken ...
         # ... and a reader does not wait
         assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
+
+
+def test_rows_are_stored_as_they_are_whether_they_share_columns_or_not(
+    monitored: MonitoredModel,
+) -> None:
+    shared = [
+        make_row(number, confidence=number / 100)._replace(probabilities=b"")
+        for number in range(30)
+    ]
+    alone = [make_row(number, request_id=f"scan-{number}") for number in range(30, 60)]
+    monitored.serve(*shared, *alone)
+    with monitored.ledger.read() as connection:
+        stored = connection.execute(select(prediction).order_by(prediction.c.prediction_id)).all()
+    assert [tuple(row) for row in stored] == sorted([*shared, *alone])
 
 
 def test_what_cannot_hold_a_ledger_is_refused(tmp_path: Path) -> None:
