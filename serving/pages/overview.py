@@ -23,14 +23,14 @@ class OverviewRow(NamedTuple):
 
 
 def overview_row(report: ReportSummary) -> OverviewRow:
-    measures, found = report.measures, report.diagnosis
+    measures, known, found = report.measures, report.coverage, report.diagnosis
     said = terms(report.finding)
     figures = (
         (said.share, percent(measures.accuracy)),
         (said.gap, in_points(measures.signed_gap)),
         ("calibration error (ECE)", percent(measures.ece)),
         ("by chance", percent(measures.noise_floor)),
-        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
+        ("labels (of answers)", f"{grouped(known.labeled)} of {grouped(known.served)}"),
     )
     return OverviewRow(report, TONES[found.state], words_of(found), figures)
 
