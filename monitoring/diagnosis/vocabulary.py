@@ -119,7 +119,7 @@ ACTIONS: Final = {
     ActionCode.RECALIBRATE: "Recalibrate{on}.",
     ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
     ActionCode.ADJUST_CASE_MIX: "Recalibrate with a bias for each class{on}.",
-    ActionCode.FIND_CAUSE: "Find out what changed{at}: device, protocol, patients or software.",
+    ActionCode.FIND_CAUSE: "Find out what changed{at}.",
     ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",

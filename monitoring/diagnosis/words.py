@@ -212,12 +212,11 @@ def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterato
         if first.rest is not None and first.rest.n:
             where = "Before" if first.group.key == "all" else "Elsewhere"
             yield f"{where}, the gap was {gap_words(first.rest.gap)} points."
-    elif found.basis.labels:
-        yield (
-            f"In {counted(found.basis.labels, 'label')}, {terms.gap} is "
-            f"{gap_words(found.bounds)} points."
-        )
-    yield from lower_words(found.operating_points, found.finding)
+    else:
+        if found.basis.labels:
+            labels, gap = counted(found.basis.labels, "label"), gap_words(found.bounds)
+            yield f"In {labels}, {terms.gap} is {gap} points."
+        yield from lower_words(found.operating_points, found.finding)
     holding = [
         each
         for each in found.rivals

@@ -21,7 +21,10 @@ DAYS, N = 50, 2_400
 
 
 class Scene(NamedTuple):
-    """A stream, how it is sent, and the codes expected; `who`: key and values, "" for all."""
+    """A stream, how it is sent, and the codes expected; `who`: key and values, "" for all.
+
+    `confusion`: of the card, which promises rates.
+    """
 
     given: Callable[[Stream], Stream]
     state: str
@@ -31,6 +34,7 @@ class Scene(NamedTuple):
     later_days: int = 0
     delay_days: int = 0
     tags: bool = True
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 def step(given: Stream) -> Stream:
@@ -89,8 +93,10 @@ SCENES = {
     "step, newest labels due": Scene(
         step, "alarm", "alarm_active deviation", "recalibrate", "", delay_days=2
     ),
-    "two sites": Scene(
-        two_sites, "alarm", "alarm_active deviation", "recalibrate_group", "tag:site S0 S1"
+    "two sites, rates promised": Scene(
+        *(two_sites, "alarm", "alarm_active deviation operating_point", "recalibrate_group"),
+        "tag:site S0 S1",
+        confusion=((390, 110), (110, 390)),
     ),
     "far images of a site": Scene(
         *(far_images_of_a_site, "alarm", "alarm_active deviation explained", "find_cause"),
@@ -144,7 +150,10 @@ def test_answers_that_other_models_push_out_of_reach_are_not_taken_for_labeled(
 
 def played(scene: Scene, tmp_path: Path) -> Diagnosis:
     clock = Clock()
-    with MonitoredModel(tmp_path / "ledger.db", clock, card=card()) as monitored:
+    promising = card()
+    calibration = promising.calibration.model_copy(update={"confusion": scene.confusion})
+    promising = promising.model_copy(update={"calibration": calibration})
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=promising) as monitored:
         given = scene.given(stream(N, days=DAYS))
         send(monitored, given, delay_days=scene.delay_days, tags=scene.tags)
         clock.now_ns += scene.later_days * DAY_NS
