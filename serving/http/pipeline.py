@@ -108,7 +108,7 @@ class InferencePipeline:
                 answer: bytes = await caller.wait(work)
             if column is None:
                 column = served.card.classes.index(json.loads(answer)["predicted"])
-            shown = await explain(image, column, item.tags)
+            shown = await caller.wait(explain(image, column, item.tags))
         nearest = await served.nearest(image)
         return with_explanation(answer, method="occlusion", shown=shown, nearest=nearest), number
 

@@ -8,7 +8,7 @@ own session and thread, at the lowest priority, and run one at a time.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -54,26 +54,22 @@ class OcclusionExplainer:
         if self._free == 0:
             raise ExplanationsBusy
         self._free -= 1
-        work = [self._run(self._predictor, card, folder)]
+        work: list[Future[Any]] = [self._pool.submit(self._predictor, card, folder)]
         try:
-            predictor = await asyncio.shield(work[0])
+            predictor = await asyncio.wrap_future(work[0])
 
             async def explain(image: Image, column: int, tags: str | None) -> HeatMap:
-                work.append(self._run(_explain, predictor, image, column, tags))
-                return cast(HeatMap, await asyncio.shield(work[-1]))
+                work.append(self._pool.submit(_explain, predictor, image, column, tags))
+                return cast(HeatMap, await asyncio.wrap_future(work[-1]))
 
             yield explain
         finally:
-            # A client that hangs up leaves its work in the queue, so its place is free only after
-            # that.
-            work[-1].add_done_callback(self._release)
+            # Of a client that hangs up, work that has begun goes on, and keeps its place.
+            asyncio.wrap_future(work[-1]).add_done_callback(self._release)
 
     def close(self) -> None:
         """End the thread after the current explanation."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     def _release(self, work: "asyncio.Future[Any]") -> None:
         self._free += 1

@@ -45,10 +45,11 @@ def test_what_the_model_looks_at_is_important_and_nothing_else(bright_corner: An
 def test_a_full_queue_is_told_and_empties(
     monkeypatch: pytest.MonkeyPatch, bright_corner: Any
 ) -> None:
-    go = threading.Event()
+    begun, go = threading.Event(), threading.Event()
 
     class Slow(Corner):
         def predict(self, images: Any) -> Any:
+            begun.set()
             go.wait()
             return super().predict(images)
 
@@ -68,13 +69,19 @@ def test_a_full_queue_is_told_and_empties(
         await asyncio.sleep(0)
         with pytest.raises(ExplanationsBusy):
             await explain(occluder)
-        second.cancel()  # whoever hangs up keeps the place until the work is done
+        await asyncio.to_thread(begun.wait)
+        second.cancel()  # its work has not begun, so its place is free
+        await asyncio.gather(second, return_exceptions=True)
         await asyncio.sleep(0)
         third = asyncio.ensure_future(explain(occluder))
+        await asyncio.sleep(0)
+        first.cancel()  # its work has begun
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.sleep(0)
         with pytest.raises(ExplanationsBusy):
-            await third
+            await explain(occluder)
         go.set()
-        assert await first
+        assert await third
         assert await explain(occluder) == await explain(occluder)
         occluder.close()
 
