@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from calibration.diagnosis.facts import (
     AnswerGroup,
@@ -76,7 +77,7 @@ def plan(
         steps = [*first, *usable, *_look(found), *_roll_back(accuracy, earlier)]
         return (*steps, *barred, *_acknowledge(found.alarms, later=True))
     if state is State.ALARM:
-        steps = [*_settle(found)] or [Action(ActionCode.FIND_CAUSE), _more_labels(found)]
+        steps = [*_settle(found)] or [Action(ActionCode.FIND_CAUSE), _more_labels(found, None)]
         return (*steps, *_acknowledge(found.alarms, later=True))
     patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
     return (*_look(found), *_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
@@ -96,9 +97,12 @@ def _settle(found: Findings) -> Iterator[Action]:
             else:
                 who = rival.group or group
                 done = ActionCode.LABEL if rival.needs_kind == DUE else code
-                yield Action(done, group=who, labels=rival.needs, kind=rival.needs_kind)
+                there = _unlabeled(found, who) if done is ActionCode.AUDIT else None
+                yield Action(
+                    done, group=who, labels=rival.needs, unlabeled=there, kind=rival.needs_kind
+                )
     if first is not None and first.score < STRONG:
-        yield Action(ActionCode.LABEL, group=group, labels=_needed(found, group))
+        yield _more_labels(found, group)
 
 
 def _holds(rival: Rival, found: Findings) -> bool:
@@ -163,7 +167,7 @@ def _barred(remedy: TriedRemedy | None, first: Deviation) -> Hindrance | None:
 
 
 def _hindered(action: Action, hindrance: Hindrance) -> Action:
-    return Action(**{**vars(action), "available": False, "hindrance": hindrance})
+    return replace(action, available=False, hindrance=hindrance)
 
 
 def _look(found: Findings) -> Iterator[Action]:
@@ -216,19 +220,34 @@ def _label(found: Findings, reasons: tuple[StateReason, ...]) -> Iterator[Action
         yield Action(ActionCode.LABEL, labels=_needed(found, None), since_s=since_s)
     elif is_used and (StateReason.NO_LABELS in reasons or StateReason.FEW_LABELS in reasons):
         wanted = max(_needed(found, None), FEW_LABELS - basis.labels)
-        yield Action(ActionCode.LABEL, labels=wanted, kind=RANDOM)
+        yield replace(_more_labels(found, None), labels=wanted, kind=RANDOM)
     elif StateReason.PROXY_ONLY in reasons:
-        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
+        yield _audit(found)
     for part in found.unchecked if StateReason.UNLABELED_PART in reasons else ():
-        yield Action(ActionCode.LABEL, group=part.group, labels=_needed(found, part.group))
+        yield _more_labels(found, part.group)
     if StateReason.SELECTION in reasons and StateReason.LABELS_OLD not in reasons:
-        yield Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
+        yield _audit(found)
     if StateReason.AUDIT_INCOMPLETE in reasons:
         yield _complete_audit(found)
 
 
-def _more_labels(found: Findings) -> Action:
-    return Action(ActionCode.LABEL, labels=_needed(found, None))
+def _more_labels(found: Findings, group: AnswerGroup | None) -> Action:
+    return Action(
+        ActionCode.LABEL,
+        group=group,
+        labels=_needed(found, group),
+        unlabeled=_unlabeled(found, group),
+    )
+
+
+def _audit(found: Findings) -> Action:
+    return replace(_more_labels(found, None), code=ActionCode.AUDIT, kind=RANDOM)
+
+
+def _unlabeled(found: Findings, group: AnswerGroup | None) -> int | None:
+    """How many answers have no label; unknown of a group."""
+    is_part = group is not None and group.key != ALL
+    return None if is_part else found.basis.served - found.basis.labels
 
 
 def _complete_audit(found: Findings) -> Action:

@@ -225,7 +225,8 @@ class Action:
         available: whether it can be done now; `hindrance`: why not.
         version: the version that it changes, or to which it leads.
         group: whom it is for; None: all answers.
-        labels: how many of `kind` it takes; 0 if none.
+        labels: how many of `kind` it takes; 0 if none. `unlabeled`: the answers that have none yet,
+            where that is known.
         since_s: to use labels of answers served since then; None: all.
         alarm: the feedback id of the alarm to acknowledge; `tag`: whose it is, None: all answers.
         elsewhere: to be done where the model is served, which is not here.
@@ -238,6 +239,7 @@ class Action:
     version: int | None = None
     group: AnswerGroup | None = None
     labels: int = 0
+    unlabeled: int | None = None
     kind: str = ""
     since_s: float | None = None
     alarm: int | None = None

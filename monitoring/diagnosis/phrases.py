@@ -87,3 +87,17 @@ def between(interval: IntervalEstimate) -> str:
 
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def answers_there(wanted: int, there: int | None) -> str:
+    """So many answers: those that are there, and then those to come; `there` None: not known.
+
+    >>> answers_there(300, 400), answers_there(300, None)
+    ('300 answers', '300 answers')
+    >>> answers_there(2_656, 400), answers_there(300, 0)
+    ('all 400 and the next 2,256 answers', 'the next 300 answers')
+    """
+    if there is None or there >= wanted:
+        return counted(wanted, "answer")
+    so_far = f"all {there:,} and " if there else ""
+    return f"{so_far}the next {counted(wanted - there, 'answer')}"

@@ -39,7 +39,15 @@ from monitoring.diagnosis.facts import (
 )
 from monitoring.diagnosis.label_words import label_words
 from monitoring.diagnosis.operating_words import lower_rates, lower_words
-from monitoring.diagnosis.phrases import age, between, capital, day, gap_words, listed
+from monitoring.diagnosis.phrases import (
+    age,
+    answers_there,
+    between,
+    capital,
+    day,
+    gap_words,
+    listed,
+)
 from monitoring.diagnosis.vocabulary import (
     ACCURACIES,
     ACTIONS,
@@ -136,7 +144,6 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
 def action_words(action: Action) -> str:
     """Say what to do."""
     group = None if action.group is None else group_words(action.group)
-    labels = counted(action.labels, "answer")
     since = "" if action.since_s is None else f" served since {day(action.since_s)}"
     since = " whose labels are due" if action.kind == DUE else since
     said = ACTIONS[action.code].format(
@@ -146,7 +153,7 @@ def action_words(action: Action) -> str:
         at=f"{f' {_within(action.group)}' if action.group else ''}{_on(action.since_s)}",
         group=group or "all answers",
         of=f" of {group}" if group and group != "all answers" else "",
-        labels=labels,
+        labels=answers_there(action.labels, action.unlabeled),
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )

@@ -91,8 +91,10 @@ def test_the_page_has_the_verdict_and_renews_itself(found: PageData) -> None:
 
 
 def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
+    monitored.serve(*(make_row(number, confidence=0.9) for number in range(40)))
     page = model_page(read_page_data(monitored.ledger, "pneumonia", window="last:100"))
     check(page)
+    assert re.search(r"Label all 40 and the next [\d,]+ answers", page)
     assert "<b>last 100 labels</b>" in page
 
 
