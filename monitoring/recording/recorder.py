@@ -156,20 +156,19 @@ class Recorder:
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
         chosen_labels: bool = False,
-        tag: str | None = None,
-        alarm: int | None = None,
-    ) -> Future[tuple[WatchedVersion, Restart]]:
-        """Reset a version's detector, by default of the last registered version. Fails with
-        ModelNotInLedger, FindingUnknown and FindingNeeded.
+        named: Sequence[tuple[int | None, str | None]] = ((None, None),),
+    ) -> Future[tuple[WatchedVersion, list[Restart]]]:
+        """Reset a version's detectors, all or none, by default of the last registered version.
+        Fails with ModelNotInLedger, FindingUnknown and FindingNeeded.
 
-        `actor`, `audit`, `chosen_labels` and `alarm` are those of `acknowledgment.acknowledge`; it
-        fails with AuditMissing, too. `tag`, such as `site=B`: that of a tag alone; DOUBTFUL:
-        that of doubtful images; fails with TagNotWatched.
+        `actor`, `audit` and `chosen_labels` are those of `acknowledgment.acknowledge`; it fails
+        with AuditMissing, too. `named`: by `alarm`, as there, and the tag, such as `site=B`: that
+        of a tag alone; DOUBTFUL: that of doubtful images; fails with TagNotWatched.
         """
 
-        def reset(connection: Connection) -> tuple[WatchedVersion, Restart]:
-            row = choose(connection, model, version, finding)
-            lock(connection, Lock.VERSION, row.watched_version_id)
+        def reset(
+            connection: Connection, row: WatchedVersion, alarm: int | None, tag: str | None
+        ) -> Restart:
             now_ns = self._ledger.clock()
             restart = acknowledge(
                 connection,
@@ -189,9 +188,14 @@ class Recorder:
                     if tag is None
                     else TagNotWatched(tag, model, row.version)
                 )
-            return row, restart
+            return restart
 
-        return self._thread.submit(reset, lambda known: self._know([known[0]]))
+        def reset_all(connection: Connection) -> tuple[WatchedVersion, list[Restart]]:
+            row = choose(connection, model, version, finding)
+            lock(connection, Lock.VERSION, row.watched_version_id)
+            return row, [reset(connection, row, *each) for each in named]
+
+        return self._thread.submit(reset_all, lambda known: self._know([known[0]]))
 
     def note(
         self, model: str, version: int | None, *, finding: str | None, text: str, actor: str

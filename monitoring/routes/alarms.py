@@ -1,6 +1,7 @@
 """The drift alarm: POST /models/{model}/report/acknowledge and /reset."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -77,18 +78,21 @@ class AlarmRoutes:
 
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         async with self._bodies.parsed(request, _read_note) as asked:
-            return await restart_watch(self._recorder, request, asked, kind)
+            [restarted] = await restart_watches(self._recorder, request, [asked], kind)
+            return restarted
 
 
-async def restart_watch(
-    recorder: Recorder, request: Request, asked: AlarmNote, kind: str
-) -> RestartedWatch:
-    """Acknowledge an alarm, or restart the watch, of the request's model, version and finding.
+async def restart_watches(
+    recorder: Recorder, request: Request, asked: Sequence[AlarmNote], kind: str
+) -> list[RestartedWatch]:
+    """Acknowledge alarms, or restart watches, of the request's model, version and finding: all, or
+    none. They differ in tag and alarm alone.
 
     Raises NoteInvalid, QueryInvalid, ModelNotInLedger, FindingNeeded, FindingUnknown, TagNotWatched
     or AuditMissing.
     """
-    for name, text in (("note", asked.note), ("tag", asked.tag)):
+    first = asked[0]
+    for name, text in (("note", first.note), *(("tag", each.tag) for each in asked)):
         if text is not None:
             check_storable(name, text, refusal=NoteInvalid)
             if not text.strip():
@@ -100,18 +104,25 @@ async def restart_watch(
         model,
         version,
         finding=read_finding(request),
-        note=asked.note,
+        note=first.note,
         actor=read_actor(request),
         kind=kind,
-        audit=asked.audit,
-        chosen_labels=asked.chosen_labels,
-        tag=asked.tag,
-        alarm=asked.alarm,
+        audit=first.audit,
+        chosen_labels=first.chosen_labels,
+        named=[(each.alarm, each.tag) for each in asked],
     )
-    row, (watched, unchanged) = await asyncio.wrap_future(future)
-    state = WatchState(watched.detector.active, watched.detector.labels)
-    finding = row.finding or None
-    return RestartedWatch(row.model, row.version, state, finding, asked.tag, unchanged or None)
+    row, restarts = await asyncio.wrap_future(future)
+    return [
+        RestartedWatch(
+            row.model,
+            row.version,
+            WatchState(watched.detector.active, watched.detector.labels),
+            row.finding or None,
+            each.tag,
+            unchanged or None,
+        )
+        for each, (watched, unchanged) in zip(asked, restarts, strict=True)
+    ]
 
 
 def _read_note(body: bytes) -> AlarmNote:

@@ -7,7 +7,7 @@ token.
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from monitoring.http.endpoint import NOBODY, Endpoint, Viewer, routes_of, wants_
 from serving.error_table import ERRORS, ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, ServingError, Unauthorized
 from serving.http.tokens import COOKIE, LIFETIME_S
+from serving.pages.formatting import page_path
 from serving.pages.reader import reader_of, reading
 from serving.pages.rendering import answer_page, render
 
@@ -40,6 +41,7 @@ TITLES: Final = {  # of pages, for people who know no status codes
     429: "The server is busy",
     503: "Not available now",
 }
+_OF_MODEL: Final = (409, 422)  # refusals of what was asked of a model that is there
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -91,8 +93,17 @@ def _page(scope: Scope, answer: ErrorAnswer) -> Response:
         "sentence": answer.detail[:1].upper() + answer.detail[1:],
         "status": answer.status,
         "code": answer.code,
+        "back": _back_to(scope) if answer.status in _OF_MODEL else None,
     }
     return answer_page(render("error.html", **page), status=answer.status)
+
+
+def _back_to(scope: Scope) -> str | None:
+    """The page of the model that a request is about; None if it is about none."""
+    model = scope.get("path_params", {}).get("model")
+    asked = parse_qsl(scope["query_string"].decode("latin-1"))
+    named = urlencode([each for each in asked if each[0] in ("version", "finding")])
+    return None if model is None else f"{page_path(model)}?{named}"
 
 
 def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:

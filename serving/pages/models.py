@@ -42,7 +42,7 @@ from monitoring.routes import (
     WINDOW,
     WRITE_REFUSALS,
 )
-from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watch
+from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watches
 from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import (
@@ -228,10 +228,8 @@ class ModelPages:
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge alarms from the form of a model's page, then show the overview again."""
         async with self._bodies.parsed(request, _ACKNOWLEDGE_FORM) as fields:
-            done = [
-                await restart_watch(self._recorder, request, each, ACKNOWLEDGED)
-                for each in _notes_of(fields)
-            ]
+            notes = _notes_of(fields)
+            done = await restart_watches(self._recorder, request, notes, ACKNOWLEDGED)
         first = done[0]
         if first.unchanged is not None and all(each.unchanged for each in done):
             raise AlarmAcknowledged(first.unchanged)

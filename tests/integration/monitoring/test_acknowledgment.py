@@ -94,6 +94,7 @@ async def test_a_form_that_two_people_send_restarts_the_watch_once(
     late = await send(client, whole | {"note": "again"})
     assert late.status_code == 409
     assert "lamp replaced" in late.text
+    assert f'<a href="{PAGE}">Back to the model</a>' in late.text
     assert await watched(client) == before
     assert {each["tag"] for each in await acknowledgments(client)} == {None, "site=B"}
     assert len(await acknowledgments(client)) == 2
@@ -165,6 +166,8 @@ async def test_a_malformed_form_restarts_nothing(
 ) -> None:
     await drift(client, monitored, 0)
     whole, _ = await forms(client)
+    last = whole["alarms"].removesuffix("]") + ',[1,"site=C"]]'
+    assert (await send(client, whole | {"alarms": last})).status_code == 404
     assert (await send(client, whole | changed)).status_code == 422
     for body in (b"", b"garbage", b"%ff=1"):
         assert (await client.post(PAGE, content=body, headers=BROWSER)).status_code == 422

@@ -87,18 +87,15 @@ def test_one_site_in_alarm_is_acknowledged_by_itself(ledger_url: str, clock: Clo
         assert monitored.metric("calibration_drift_alarms_total") == 2
         assert monitored.metric("calibration_drift_tag_active", tag="site=B") == 1
         assert monitored.metric("calibration_drift_tag_active", tag="site=A") == 0
-        acknowledged = (
-            monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lamp")
-            .result(PATIENCE_S)[1]
-            .watched
-        )
+        lamp = monitored.recorder.acknowledge("pneumonia", named=[(None, "site=B")], note="lamp")
+        [(acknowledged, _)] = lamp.result(PATIENCE_S)[1]
         assert (acknowledged.detector.active, acknowledged.detector.labels) == (False, 0)
         assert [name for name, each in stored(monitored).items() if each.active] == [""]
         answer(monitored, range(230, 235), site="B", wrong=1)
         assert_same_state(*monitored.detectors(name="tag:site=B"))
         assert monitored.detectors(name="tag:site=B")[0].labels == 5
         with pytest.raises(TagNotWatched, match="site=C"):
-            monitored.recorder.acknowledge("pneumonia", tag="site=C").result(PATIENCE_S)
+            monitored.recorder.acknowledge("pneumonia", named=[(None, "site=C")]).result(PATIENCE_S)
         assert ("tag:site=B", "acknowledged") in told(monitored)
 
 

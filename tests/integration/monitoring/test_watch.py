@@ -65,7 +65,7 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
 def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         monitored.answer(range(20), confidence=0.95, wrong=1)
-        row, (watched, _) = monitored.recorder.acknowledge(
+        row, [(watched, _)] = monitored.recorder.acknowledge(
             "pneumonia", note="scanner replaced"
         ).result()
         assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
