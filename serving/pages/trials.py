@@ -27,7 +27,7 @@ from monitoring.errors import (
     brief,
 )
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import Endpoint, Viewer, read_viewer
+from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
 from monitoring.ledger.database import Ledger
 from monitoring.routes import OF_VERSION
 from serving.deployment.loaded_models import LoadedModels
@@ -112,7 +112,7 @@ class TrialRoutes:
             files, fields = await to_thread.run_sync(_read_form, body, content_type)
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             if fields.get("sample"):
-                files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
+                files = [await self._sample(served, fields["sample"])]
             tags = _read_tags(fields.get("tags", ""))
             with served.lease():
                 given = [file for file in files if file.data or file.name]
@@ -126,8 +126,7 @@ class TrialRoutes:
     async def sample(self, request: Request) -> Response:
         """A sample image as the model sees it, for its button."""
         served = self._models.find(request.path_params["model"])
-        name = request.path_params["name"]
-        [file] = await to_thread.run_sync(self._sample, served.card.name, name)
+        file = await self._sample(served, request.path_params["name"])
         with served.lease():
             image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
         picture, _, _ = await to_thread.run_sync(as_picture, image)
@@ -147,6 +146,8 @@ class TrialRoutes:
         """The values of one image, for a viewer that sets the window itself."""
         async with self._body(request) as (_, body):
             served = self._models.find(request.path_params["model"])
+            if name := request.query_params.get("sample"):
+                body = (await self._sample(served, name)).data
             with served.lease():
                 viewing = await self._pipeline.decoder.view(
                     body, served.card.input.spec, read_frame(request.query_params.get("frame"))
@@ -232,10 +233,10 @@ class TrialRoutes:
             prediction_id=recorded,
         )
 
-    def _sample(self, model: str, name: str) -> list[FormFile]:
+    async def _sample(self, served: ServedVersion, name: str) -> FormFile:
         """The sample of this name; without such a sample, one that says so as an image does."""
-        samples = [each.data for each in self._samples(model) if each.name == name]
-        return [FormFile(name[:LONGEST_NAME], samples[0] if samples else b"")]
+        samples = dict(await to_thread.run_sync(self._samples, served.card.name))
+        return FormFile(name[:LONGEST_NAME], samples.get(name, b""))
 
     def _samples(self, model: str) -> list[Sample]:
         """The sample images of the model; none, and a warning, while they cannot be read."""
@@ -249,9 +250,8 @@ class TrialRoutes:
 
     async def _record(self, served: ServedVersion, item: ImageItem, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
-        caller = AsgiCaller(request.receive)
-        [answer] = await self._pipeline.answer_many(served, [item], caller=caller)
-        if isinstance(answer, Exception):
+        answering = self._pipeline.answer_many(served, [item], caller=AsgiCaller(request.receive))
+        if isinstance(answer := (await answering)[0], Exception):
             raise answer
         return msgspec.json.decode(answer, type=Answered).prediction_id
 
@@ -344,7 +344,7 @@ ENDPOINTS: Final = (
         "nothing is recorded.",
         scope="predict",
         takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
-        parameters=(FRAME_PARAMETER,),
+        parameters=(FRAME_PARAMETER, Parameter("sample", "query", str, "in place of a body")),
         refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS, *_IMAGE_REFUSALS, UnsupportedMedia),
     ),
 )

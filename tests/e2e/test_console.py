@@ -88,6 +88,8 @@ def test_a_sample_is_clicked_and_a_phone_shows_what_it_is_worth(
         expect(sentence).to_contain_text("The model says")
         expect(sentence).to_be_in_viewport()
         expect(page.locator(".trial figcaption").first).to_contain_text("one & two")
+        page.locator("[data-look]").first.click()
+        expect(page.locator("output[for=viewer-zoom]")).to_have_text("100 %")
 
 
 def test_the_wheel_zooms_where_the_pointer_is(

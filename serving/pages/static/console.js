@@ -21,7 +21,7 @@ async function sendForm(form, button) {
     const found = page.getElementById("results") ?? page.querySelector("main section");
     results.replaceChildren(...(found.id === "results" ? found.childNodes : [found]));
     results.scrollIntoView({ block: "start" });
-    results.dispatchEvent(new CustomEvent("candor:tried", { bubbles: true, detail: { files, form } }));
+    results.dispatchEvent(new CustomEvent("candor:tried", { bubbles: true, detail: { files, form, sample: button.value } }));
     hint.textContent = "";
   } catch {
     hint.textContent = form.dataset.away;

@@ -74,7 +74,7 @@ function reset() {
   redraw();
 }
 
-async function look(file, form, name, frame) {
+async function look(file, form, name, asking) {
   const number = ++asked;
   seen = null;
   canvas.width = canvas.height = 1;
@@ -82,7 +82,7 @@ async function look(file, form, name, frame) {
   hint.textContent = viewer.dataset.opening;
   viewer.showModal();
   try {
-    const answer = await fetch(`${form.getAttribute("action")}/view${frame ? `?frame=${frame}` : ""}`, {
+    const answer = await fetch(`${form.getAttribute("action")}/view?${new URLSearchParams(asking)}`, {
       method: "POST",
       headers: { "Content-Type": "application/octet-stream" },
       body: file,
@@ -141,9 +141,11 @@ if (viewer) {
     target.querySelectorAll(".trial").forEach((trial) => {
       const button = trial.querySelector("[data-look]");
       const file = detail.files[Number(trial.dataset.file)];
-      if (!button || !file) return;
+      if (!button || !(file || detail.sample)) return;
+      const { frame } = trial.dataset;
+      const asking = { ...(frame && { frame }), ...(!file && { sample: detail.sample }) };
       button.hidden = false;
-      button.addEventListener("click", () => look(file, detail.form, file.name, trial.dataset.frame));
+      button.addEventListener("click", () => look(file, detail.form, file?.name ?? detail.sample, asking));
     });
   });
 }

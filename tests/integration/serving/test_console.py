@@ -208,6 +208,9 @@ async def test_a_sample_image_of_the_model_is_tried_with_one_click(
     (picture,) = re.findall(r'src="(/try/tiny/samples/[^"]*one)"', page)
     assert (await server.client.get(picture)).headers["content-type"] == "image/png"
     assert (await server.client.get("/try/tiny/samples/two")).status_code == 415
+    for name, status in (("<b>one", 200), ("two", 415), ("three", 400)):
+        viewed = await server.client.post("/try/tiny/view", params={"sample": name})
+        assert viewed.status_code == status
     for name, words in (
         *(("<b>one", "The model says"), ("two", "two: no answer")),
         ("three", "three: no answer"),
