@@ -19,6 +19,7 @@ from calibration.bins import FloatArray
 UNCERTAIN: Final = -1.0  # the reader could not tell, as in CheXpert
 SEPARATOR: Final = "|"
 ALL: Final = "*"  # looked for: every finding that the table names
+LOOKED_FOR: Final = "looked_for"  # the column of what was looked for in each image
 NOTHING: Final = ("no finding", "no findings")  # an entry of a list, as in NIH's table
 UncertainAs = Literal["missing", "present", "absent"]
 _WORDS: Final[dict[str, float]] = {

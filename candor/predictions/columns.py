@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal
 from unicodedata import normalize
 
+from calibration.findings.labels import LOOKED_FOR
 from calibration.grouping import group_column
 from calibration.wording import some
 from candor.predictions.errors import ColumnsUnclear
@@ -32,7 +33,6 @@ SINGLE: Final = (
 )
 VECTOR: Final = "probabilities probs logits scores softmax"
 NO_GROUP: Final = "none"
-LOOKED_FOR: Final = "looked_for"
 FILES: Final = (
     "file filename file_name filepath file_path image image_id image_file image_path path"
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from calibration.findings.labels import LOOKED_FOR
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILES, FileIdRule, file_id
@@ -50,6 +51,8 @@ class UploadColumns:
             found["labels"] = found.pop("label")
         labels = {name: row[column] for name, column in self.labels.items() if column in row}
         found |= {"labels": labels} if self.labels else {}  # {}: nothing is known of this image
+        if LOOKED_FOR in self.sources and "labels" not in found:
+            found.setdefault(LOOKED_FOR, "")  # nor of one in which nobody looked for anything
         if "patient" in found:
             found["patient"] = group_of(row, self.columns)
         taken = {*self.sources.values(), *self.sources}

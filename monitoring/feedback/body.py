@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
-from monitoring.feedback.presence import Presence, read_findings
+from monitoring.feedback.presence import LookedFor, Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Moment, Text, Uuid
 from monitoring.http.json_body import JsonReader
@@ -50,17 +50,7 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
         ]
         | None
     ) = None
-    looked_for: (
-        Annotated[
-            Text,
-            Meta(
-                description="the findings that the reader looked for, separated by |, or * for "
-                "all: those that label does not name are absent",
-                examples=["*"],
-            ),
-        ]
-        | None
-    ) = None
+    looked_for: LookedFor | None = None
     prediction_id: Uuid | None = None
     model: Text | None = None
     request_id: Annotated[Text, Meta(description="your own id of the image")] | None = None

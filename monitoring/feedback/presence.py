@@ -5,14 +5,26 @@ reader looked for: what it does not name is absent then, and without that set no
 """
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
 
 from calibration.calibrators.finding_answers import ABSENT_PRESENT
 from monitoring.errors import FeedbackInvalid, brief
 from monitoring.feedback.items import NO_FINDING, OTHERS
+from monitoring.http.fields import ID_LIMIT
 from monitoring.ledger.label_sources import UNCERTAIN
 
 Presence: TypeAlias = bool | float | str | None
+LookedFor: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=ID_LIMIT,
+        description="the findings that the reader looked for, separated by |, or * for all: those "
+        "that label does not name are absent; blank: nothing is known",
+        examples=["*"],
+    ),
+]
 FINDINGS_LIMIT: Final = 1_000  # in one item
 _ABSENT, _PRESENT = ABSENT_PRESENT
 _SAID: Final = {1.0: _PRESENT, 0.0: _ABSENT, -1.0: UNCERTAIN}
@@ -33,6 +45,8 @@ def read_findings(
     {'Edema': 'present', 'Mass': 'absent', 'Hernia': 'uncertain'}
     >>> read_findings("Edema|Mass", None, "*")
     {'Edema': 'present', 'Mass': 'present', '*': 'absent'}
+    >>> read_findings("Edema", None, " ")  # nobody said what was looked for
+    {}
     """
     if labels is not None:
         if label is not None or looked_for is not None:
@@ -40,7 +54,7 @@ def read_findings(
         read = {name: _read(name, value) for name, value in labels.items()}
         found = {name: said for name, said in read.items() if said is not None}
     elif looked_for is not None:
-        found = _listed(_names(label or ""), _names(looked_for))
+        found = _listed(_names(label or ""), _names(looked_for)) if looked_for.strip() else {}
     elif label is None:
         raise FeedbackInvalid("Give 'label', or 'labels' of findings.")
     else:

@@ -18,7 +18,7 @@ from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_patient, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
-from monitoring.feedback.presence import Presence, read_findings
+from monitoring.feedback.presence import LookedFor, Presence, read_findings
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
 from monitoring.http.json_body import JsonReader
@@ -92,7 +92,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     labels: Annotated[dict[str, Presence], Meta(description="of findings, as feedback")] | None = (
         None
     )
-    looked_for: Annotated[Text, Meta(description="as feedback")] | None = None
+    looked_for: LookedFor | None = None
     source: Text | None = None
     reader: Text | None = None
     observed_at: Moment | None = None

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from calibration.findings.labels import LOOKED_FOR
 from model_store.csv_cells import plain_cell
 from monitoring.errors import TableInvalid, brief
 from monitoring.http.json_body import JsonReader
@@ -161,7 +162,8 @@ class _OpenRecord:
 
 
 class CsvReader(TableReader):
-    """Comma-separated values under a header of some of `columns`. Empty cells are left out.
+    """Comma-separated values under a header of some of `columns`. Empty cells are left out, but
+    that of LOOKED_FOR: it says that nobody looked, so that a list beside it is no class.
 
     Without one of the columns `instead_of`, the header may name others: those of findings.
     `convert` turns the cells by column into an item, or refuses them with a ValueError.
@@ -227,7 +229,8 @@ class CsvReader(TableReader):
                 f"The line has {len(cells)} cells, the header {len(self._header)} columns."
             )
         named = zip(self._header, cells, strict=True)
-        return self._convert({name: plain_cell(cell) for name, cell in named if cell})
+        kept = {name: plain_cell(cell) for name, cell in named if cell or name == LOOKED_FOR}
+        return self._convert(kept)
 
     def _read_header(self, line: _Line) -> list[str]:
         try:

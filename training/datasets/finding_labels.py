@@ -16,6 +16,7 @@ import numpy as np
 
 from calibration.findings.labels import (
     ALL,
+    LOOKED_FOR,
     SEPARATOR,
     UNCERTAIN,
     FindingLabels,
@@ -29,7 +30,6 @@ from training.datasets.errors import BadDataset
 from training.datasets.records import LoadedFrom
 
 LABEL: Final = "label"
-LOOKED_FOR: Final = "looked_for"
 SHOWN = 20  # names of findings in a note
 _NAN: Final = float("nan")  # one object, so that equal rows compare as equal
 

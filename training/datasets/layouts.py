@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
+from calibration.findings.labels import LOOKED_FOR
 from calibration.grouping import find_groups
 from calibration.wording import counted
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
-from training.datasets.finding_labels import LABEL, LOOKED_FOR, FoundLabels, table_labels
+from training.datasets.finding_labels import LABEL, FoundLabels, table_labels
 from training.datasets.records import Listing, LoadedFrom, Record, SplitName
 
 SPLIT_FOLDERS: dict[str, SplitName] = {

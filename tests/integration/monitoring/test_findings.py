@@ -269,6 +269,8 @@ def test_a_promotion_replaces_all_findings(chest: MonitoredModel) -> None:
         ("Edema,Effusion,Mass\n{id},1.0,,0.0\n", "csv", [(1, 1), (0, 0), (1, 0)]),
         ("label,looked_for\n{id},Edema|Mass,*\n", "csv", [(1, 1), (1, 0), (1, 1)]),
         ("label,looked_for\n{id},,*\n", "csv", [(1, 0), (1, 0), (1, 0)]),
+        ("label,looked_for\n{id},Edema,\n", "csv", [(0, 0), (0, 0), (0, 0)]),
+        ({"label": "Edema", "looked_for": " "}, "json", [(0, 0), (0, 0), (0, 0)]),
     ],
 )
 async def test_labels_as_people_write_them(
@@ -286,6 +288,7 @@ async def test_labels_as_people_write_them(
                     "/feedback", content=table, headers={"Content-Type": "text/csv"}
                 )
         assert answer.status_code == 200, answer.text
+        assert "rejected" not in answer.text
         assert [each[1:] for each in counts(chest)] == expected
 
 
