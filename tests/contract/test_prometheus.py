@@ -19,7 +19,7 @@ from tests.builders.prometheus import DASHBOARDS, FOLDER, Asked, asked, panels, 
 ROOT = Path(monitoring.__file__).parents[1]
 RULE_FOLDER = ROOT / "monitoring" / "rules"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-SECTIONS = ["## What it means", "## What to look at", "## What to do"]
+SECTIONS = ["## Meaning", "## Look at", "## Do"]
 
 
 def alerts() -> dict[str, dict[str, Any]]:
