@@ -127,7 +127,7 @@ def line(rows: Sequence[DefaultsRow]) -> tuple[str, ...]:
         mean(each.nll for each in defaults),
     )
     theirs = [mean(row.by_hand[measure] for row in rows) for measure in range(3)]
-    pairs = (f"{own:.3f} / {other:.3f}" for own, other in zip(ours, theirs, strict=True))
+    pairs = (f"{own:.3f}, {other:.3f}" for own, other in zip(ours, theirs, strict=True))
     counts = (
         sum(row.level for row in rows),
         sum(each.ece_z < FLOOR_Z for each in defaults),
