@@ -16,6 +16,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 from serving.inference.metrics import ServingMetrics
+from serving.inference.scope import ScopePolicy
 from tests.builders.bundles import build_bundle
 
 
@@ -50,6 +51,7 @@ class Scene:
             stopped=None,
             card=bundle.card,
             digest=bundle.digest,
+            scope=ScopePolicy(),
             retire=lambda: self.retired.append(version),
             record_promotion=lambda: self.promoted.append(version),
         )
