@@ -81,7 +81,7 @@ class Subject:
         )
         if program is None:
             raise RuntimeError("torch.onnx.export returned no program; expected an ONNX program")
-        proto = program.model_proto  # made anew each time
+        proto = program.model_proto  # another object at each access
         if taps:
             _name_as_exported(proto.graph)
         if self.findings:
