@@ -44,7 +44,8 @@ class Figures:
 class AnswerGroup:
     """Answers with one of `values` of a key: all, predicted, confidence, drawn or tag:KEY.
 
-    `within`: a second condition that narrows it. `values` are the caller's names; empty for `all`.
+    `within`: a second condition that narrows it. `values` are the caller's names; empty for `all`;
+    '' are the answers without the tag.
     """
 
     key: str
@@ -179,11 +180,15 @@ class RemedyKind(StrEnum):
 
 @dataclass(frozen=True)
 class TriedRemedy:
-    """A remedy with its effect on each group, worst harm first. `group`: whom it changes."""
+    """A remedy with its effect on each group, worst harm first.
+
+    `group`: whom it changes; `since_s`: it is fitted on answers served since then, None: on all.
+    """
 
     kind: RemedyKind
     group: AnswerGroup
     effects: tuple[GroupEffect, ...]
+    since_s: float | None = None
 
     @property
     def harms(self) -> bool:

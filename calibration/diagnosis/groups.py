@@ -7,14 +7,14 @@ that the prior weights of all hypotheses sum to at most 1.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from calibration.diagnosis.facts import AnswerGroup
 
 ALL: Final = "all"
@@ -22,6 +22,7 @@ PREDICTED: Final = "predicted"
 CONFIDENCE: Final = "confidence"
 DRAWN: Final = "drawn"
 TAG: Final = "tag:"
+UNKNOWN: Final = ""  # value of a tag that an answer does not have
 _RANGES = 8
 _FEWEST = 3  # labels of a value that can show anything
 
@@ -47,17 +48,23 @@ class Key:
 
 def keys_of(answers: Answers) -> dict[str, Key]:
     """Return the keys by which these answers can be told apart, by name."""
-    found = [_seen(f"{TAG}{key}", tag.codes, tag.names) for key, tag in answers.tags.items()]
+    found = [_of_tag(key, tag) for key, tag in answers.tags.items()]
     found.append(_seen(PREDICTED, answers.predicted, answers.classes))
     found.append(_ranges(answers.confidence))
     if answers.drawn is not None:
         found.append(_seen(DRAWN, answers.drawn.astype(np.int64), ("no", "yes")))
-    return {key.name: key for key in found if len(key.names) > 1 or _splits(key)}
+    return {key.name: key for key in found if len(key.names) > 1}
 
 
-def _splits(key: Key) -> bool:
-    """Whether the one value that is left divides the answers."""
-    return len(key.names) == 1 and bool((key.codes < 0).any())
+def _of_tag(key: str, tag: Tag) -> Key:
+    """The key of a tag; answers without it have the value UNKNOWN."""
+    codes = np.where(tag.codes < 0, len(tag.names), tag.codes)
+    return _seen(f"{TAG}{key}", codes, (*tag.names, UNKNOWN))
+
+
+def named(group: AnswerGroup) -> AnswerGroup:
+    """The group without the answers whose tag is not known."""
+    return replace(group, values=tuple(each for each in group.values if each != UNKNOWN))
 
 
 def _seen(name: str, codes: IntArray, names: tuple[str, ...]) -> Key:
@@ -104,7 +111,8 @@ def _of_key(group: AnswerGroup, answers: Answers) -> BoolArray:
     if group.key == PREDICTED:
         return _named(answers.predicted, answers.classes, group.values)
     tag = answers.tags[group.key.removeprefix(TAG)]
-    return _named(tag.codes, tag.names, group.values)
+    without = (tag.codes < 0) & (UNKNOWN in group.values)
+    return _named(tag.codes, tag.names, group.values) | without
 
 
 def _named(codes: IntArray, names: Sequence[str], chosen: Sequence[str]) -> BoolArray:

@@ -12,6 +12,7 @@ from calibration.diagnosis.case_mix import Mix, find_mix
 from calibration.diagnosis.changed_input import changed_input
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
+    AnswerGroup,
     Cause,
     Deviation,
     Figures,
@@ -22,12 +23,12 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
 )
 from calibration.diagnosis.figures import figures_of, gap_of
-from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.groups import ALL, members, named
 from calibration.diagnosis.noise import noise
 from calibration.diagnosis.onset import DatedOnset, onset
 from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
 from calibration.diagnosis.planner import open_questions, telling_apart
-from calibration.diagnosis.remedies import remedies_of
+from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.rivals import corrected_labels, patients
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
@@ -186,9 +187,44 @@ def _remedies(
     course: _Course, deviations: tuple[Deviation, ...], mix: Mix | None
 ) -> tuple[TriedRemedy, ...]:
     """For the errors that go on; nothing is to be remedied where all have healed."""
-    going_on = [place for place, each in enumerate(deviations) if each.until is None]
+    going_on = sorted((each for each in deviations if each.until is None), key=_start)
     if not going_on:
         return ()
-    groups = {deviations[at].group: _affected(course, at) for at in going_on}
-    since = course.served.served_s >= min(deviations[at].since.likeliest for at in going_on)
-    return remedies_of(course.served, course.outcome.stream.weight, groups, since, mix)
+    served_s, whole = course.served.served_s, AnswerGroup(ALL)
+    wrong = np.any([members(each.group, course.served) for each in going_on], axis=0)
+    is_everyone = bool(wrong[served_s >= _start(going_on[-1])].all())
+    first = going_on[-1 if is_everyone else 0]
+    treated = [Treated(whole, served_s >= _start(first), _since(first))]
+    for alike in _alike(going_on):
+        treated.append(_together(course.served, alike))
+    weight = course.outcome.stream.weight
+    return remedies_of(course.served, weight, treated, mix)
+
+
+def _start(each: Deviation) -> float:
+    return each.since.likeliest
+
+
+def _since(each: Deviation) -> float | None:
+    return None if each.since.earliest is None else each.since.likeliest
+
+
+def _alike(deviations: list[Deviation]) -> list[list[Deviation]]:
+    """Those of groups, apart by key and direction: one calibrator cures what erred alike."""
+    found: dict[object, list[Deviation]] = {}
+    for each in deviations:
+        group, is_over = named(each.group), each.inside.gap.estimate > 0
+        if group.values:
+            found.setdefault(group if group.within else (group.key, is_over), []).append(each)
+    return list(found.values())
+
+
+def _together(served: Answers, alike: list[Deviation]) -> Treated:
+    """Groups since the last of them went wrong; without the last while it has too few labels."""
+    *earlier, last = alike
+    values = sorted({value for each in alike for value in named(each.group).values})
+    group = replace(last.group, values=tuple(values))
+    rows = members(group, served) & (served.served_s >= _start(last))
+    if earlier and rows.sum() < FEWEST_ROWS:
+        return _together(served, earlier)
+    return Treated(group, rows, _since(last))

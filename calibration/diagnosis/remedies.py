@@ -6,8 +6,10 @@ Bonferroni's correction for all groups that are looked at.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 
@@ -17,61 +19,61 @@ from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
 from calibration.diagnosis.figures import weighted
-from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, Key, keys_of
+from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, UNKNOWN, Key, keys_of
 from calibration.diagnosis.outcome import patient_codes
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
-_FEWEST_ROWS, _FEWEST_OF_GROUP = 60, 20
+FEWEST_ROWS: Final = 60
+_FEWEST_OF_GROUP = 20
 _FEWEST_PER_CLASS, _MANY_CLASSES = 10, 30
 _WORSE = 0.01
 _LEAST = 1e-12
 
 
+@dataclass(frozen=True)
+class Treated:
+    """Whom a remedy changes, the labels (n,) that it is fitted on, and since when; None: all."""
+
+    group: AnswerGroup
+    rows: BoolArray
+    since_s: float | None
+
+
 def remedies_of(
-    labeled: Answers,
-    weight: FloatArray,
-    groups: Mapping[AnswerGroup, BoolArray],
-    since: BoolArray,
-    mix: Mix | None = None,
+    labeled: Answers, weight: FloatArray, treated: Sequence[Treated], mix: Mix | None = None
 ) -> tuple[TriedRemedy, ...]:
     """Return what recalibrating all answers would do, and each group alone.
 
     Args:
         labeled: n labeled answers with probabilities.
         weight: (n,) what each label is worth.
-        groups: who is wrong, with the labels (n,) of the group since its error began.
-        since: (n,) the labels since the first error began, on which a remedy for all is fitted.
+        treated: all answers, then each group that is wrong.
         mix: the changed case mix; None if that has not changed.
     """
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
-    everyone = AnswerGroup(ALL)
-    found = [_remedy(labeled, weight, RemedyKind.ALL, everyone, since, tuple(groups))]
-    for group, rows in groups.items():
-        if group != everyone:
-            found.append(_remedy(labeled, weight, RemedyKind.GROUP, group, rows))
+    wrong = tuple(each.group for each in treated[1:])
+    found = [_remedy(labeled, weight, each, wrong) for each in treated]
     if mix is not None:
         mixed = np.flatnonzero(mix.rows)
         effects = effects_of(labeled.rows(mixed), weight[mixed], mix.confidence[mixed], mix.group)
-        found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects))
+        since_s = treated[0].since_s
+        found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects, since_s))
     return tuple(each for each in found if each)
 
 
 def _remedy(
-    labeled: Answers,
-    weight: FloatArray,
-    kind: RemedyKind,
-    group: AnswerGroup,
-    rows: BoolArray,
-    wrong: tuple[AnswerGroup, ...] = (),
+    labeled: Answers, weight: FloatArray, treated: Treated, wrong: tuple[AnswerGroup, ...]
 ) -> TriedRemedy | None:
-    """The remedy that is fitted on `rows`, and its effects on them; None with too few labels."""
-    chosen = np.flatnonzero(rows)
-    if len(chosen) < _FEWEST_ROWS:
+    """The remedy and its effects on those it changes; None with too few labels."""
+    chosen = np.flatnonzero(treated.rows)
+    if len(chosen) < FEWEST_ROWS:
         return None
     changed, worth = labeled.rows(chosen), weight[chosen]
-    after = cross_fitted(changed, worth)
-    return TriedRemedy(kind, group, effects_of(changed, worth, after, group, wrong))
+    after, is_all = cross_fitted(changed, worth), treated.group.key == ALL
+    effects = effects_of(changed, worth, after, treated.group, wrong if is_all else ())
+    kind = RemedyKind.ALL if is_all else RemedyKind.GROUP
+    return TriedRemedy(kind, treated.group, effects, treated.since_s)
 
 
 def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
@@ -153,9 +155,9 @@ def _right_ones(
     """The values of a key together that did not err."""
     for key in keys:
         erred = {name for group in wrong if group.key == key.name for name in group.values}
-        values = [value for value, name in enumerate(key.names) if name not in erred]
-        if erred and values:
-            yield key.group(values), key.members(values)
+        right = [value for value, name in enumerate(key.names) if name not in {UNKNOWN, *erred}]
+        if erred and right:
+            yield key.group(right), key.members(right)
 
 
 def _effect(

@@ -36,6 +36,7 @@ _SINGLES = 3
 _ALIKE = 0.9  # of the answers of two sets are the same
 _PART = math.log(100)  # by so much a part must be better than the whole
 _TIMES = math.log(20)  # and two beginnings than one
+_CLEAR = math.log(1000)  # and two ends: an error that goes on may seem to have ended
 
 
 @dataclass(frozen=True)
@@ -182,23 +183,24 @@ def _scored(sums: FloatArray, key: str, values: tuple[int, ...], price: float) -
     return Hypothesis(score, key, values, int(BEGIN[window]), int(END[window]), shape)
 
 
-def by_onset(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
-    """A finding's values apart where some of them clearly began at another time than the others,
-    the most evident first; else the finding alone. All answers are taken apart by a tag.
+def by_time(stream: Stream, found: Hypothesis) -> list[Hypothesis]:
+    """A finding's values apart where some of them clearly began, or ended, at another time than the
+    others, the most evident first; else the finding alone. All answers are taken apart by a tag.
     """
     best: list[Hypothesis] = []
     for key in _apart_by(stream, found):
-        parts = _halves(stream, key, found)
-        if parts and (not best or max(each.score for each in parts) > best[0].score):
-            best = sorted(parts, key=lambda each: -each.score)
+        for at_end in (False, True):
+            parts = _halves(stream, key, found, at_end=at_end)
+            if parts and (not best or max(each.score for each in parts) > best[0].score):
+                best = sorted(parts, key=lambda each: -each.score)
     if not best:
         return [found]
-    each_apart = chain.from_iterable(by_onset(stream, part) for part in best)
+    each_apart = chain.from_iterable(by_time(stream, part) for part in best)
     return sorted(each_apart, key=lambda each: -each.score)
 
 
 def _apart_by(stream: Stream, found: Hypothesis) -> list[Key]:
-    """The keys whose values may have begun at different times: that of a set, or tags of all."""
+    """The keys whose values may differ in time: that of a set, or tags of all."""
     if found.key == ALL:
         tags = [key for key in stream.keys.values() if key.name.startswith(TAG)]
         few = [key for key in tags if 1 < len(key.names) <= _MOST_VALUES]
@@ -207,21 +209,24 @@ def _apart_by(stream: Stream, found: Hypothesis) -> list[Key]:
     return [] if found.within or len(found.values) < 2 or key.ordered else [key]
 
 
-def _halves(stream: Stream, key: Key, found: Hypothesis) -> list[Hypothesis]:
-    """The values that began early, and those that began late; none if one beginning does."""
+def _halves(stream: Stream, key: Key, found: Hypothesis, *, at_end: bool) -> list[Hypothesis]:
+    """The values that were wrong longer, and the others; none if one beginning, or end, does."""
     values = np.array(found.values or range(len(key.names)))
     sums = window_sums(stream.evidence(key)[values])
-    began = log_sum_exp(sums[:, found.end == END] + SHAPE_PRIOR, axis=2)  # (values, blocks)
-    early, late = np.triu_indices(began.shape[1], 1)
-    apart = np.maximum(began[:, early], began[:, late]).sum(axis=0)
-    price = math.log(len(early) or 1) + len(values) * math.log(2) + _TIMES
-    if not len(early) or apart.max() - began.sum(axis=0).max() < price:
+    windows = np.flatnonzero((found.begin == BEGIN) if at_end else (found.end == END))
+    windows = windows[np.argsort(BEGIN[windows] - END[windows])]  # the longest first
+    wrong = log_sum_exp(sums[:, windows] + SHAPE_PRIOR, axis=2)  # (values, windows)
+    pairs = np.triu_indices(len(windows), 1)
+    longer, shorter = (each[: len(windows) - 1] if at_end else each for each in pairs)
+    apart = np.maximum(wrong[:, longer], wrong[:, shorter]).sum(axis=0)
+    price = math.log(len(longer) or 1) + len(values) * math.log(2) + (_CLEAR if at_end else _TIMES)
+    if not len(longer) or apart.max() - wrong.sum(axis=0).max() < price:
         return []
-    begin, later = early[apart.argmax()], late[apart.argmax()]
-    first = began[:, begin] >= began[:, later]
-    form = sums[first][:, (begin == BEGIN) & (found.end == END)].sum(axis=(0, 1)).argmax()
-    before = sums[~first][:, (begin == BEGIN) & (later == END), form].sum()
-    if found.key == ALL and before > -_TIMES:  # nothing says that they were right before
+    long, short = longer[apart.argmax()], shorter[apart.argmax()]
+    first = wrong[:, long] >= wrong[:, short]
+    form = sums[first][:, windows[long]].sum(axis=0).argmax()
+    alone = (sums[~first][:, windows[long], form] - sums[~first][:, windows[short], form]).sum()
+    if found.key == ALL and alone > -_TIMES:  # nothing says that they were right meanwhile
         return []
     cost = price_of_key(len(stream.keys))
     return [

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 
 from calibration.diagnosis.correction import corrected
-from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN
+from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, UNKNOWN
 from calibration.diagnosis.scan import (
     Hypothesis,
     alike,
-    by_onset,
+    by_time,
     evidence_of_all,
     group_evidence,
     narrowed,
@@ -62,10 +62,10 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     left = corrected(stream, found)
     hypotheses = scan(left)
     best = _plausible(left, hypotheses, found)
-    part = narrowed(left, by_onset(left, best)[0])
+    part = narrowed(left, by_time(left, best)[0])
     if not found and best.score < _EVIDENT:
         part = _simplest([part, *(each for each in surprising(left) if each.score >= WEAK)])
-    part = _since_break(left, part)
+    part = _known(left, _since_break(left, part))
     near = [
         each
         for each in hypotheses
@@ -76,6 +76,13 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     twins += [each for each in near if each.key not in known]
     siblings = tuple(each for each in near if each.key == part.key and _apart(each, best))
     return Explanation(part, tuple(twins[:3]), siblings[:3])
+
+
+def _known(stream: Stream, part: Hypothesis) -> Hypothesis:
+    """The known values of a tag, if any; answers without the tag are found by themselves."""
+    names = () if part.key == ALL else stream.keys[part.key].names
+    known = tuple(each for each in part.values if names[each] != UNKNOWN)
+    return replace(part, values=known or part.values)
 
 
 def _since_break(stream: Stream, part: Hypothesis) -> Hypothesis:
@@ -168,9 +175,11 @@ def _alike(stream: Stream, first: Explanation, second: Explanation) -> bool:
     one, other = first.best, second.best
     if one.key != other.key or one.within or other.within or not _overlap(one, other):
         return False
+    if UNKNOWN in _union(first, second).best.group(stream).values:
+        return False
     if _direction(stream, one) != _direction(stream, other):
         return False
-    return len(by_onset(stream, _union(first, second).best)) == 1
+    return len(by_time(stream, _union(first, second).best)) == 1
 
 
 def _direction(stream: Stream, each: Hypothesis) -> float:

@@ -8,12 +8,13 @@ from calibration.diagnosis.facts import (
     AnswerGroup,
     Cause,
     Deviation,
+    GroupEffect,
     RemedyKind,
     Rival,
     RivalStatus,
     TriedRemedy,
 )
-from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.groups import ALL, TAG, named
 from calibration.diagnosis.planner import RANDOM
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import DUE, MISSING
@@ -120,22 +121,35 @@ def _holds(rival: Rival, found: Findings) -> bool:
 def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator[Action]:
     """The remedy that fits first, then the others; a changed case mix has one alone."""
     first, fitting = found.ongoing[0], _fitting(found)
-    own = {RemedyKind.ALL: AnswerGroup(ALL), RemedyKind.CASE_MIX: AnswerGroup(ALL)}
-    own[RemedyKind.GROUP] = first.group
-    tried = {each.kind: each for each in found.inference.remedies if each.group == own[each.kind]}
+    tried = {each.kind: each for each in found.inference.remedies if _treats(each, first.group)}
     others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
+    untried = TriedRemedy(fitting, first.group, (), _since(first))
     for kind in (fitting, *others):
-        hindrance = _barred(tried.get(kind), first)
+        remedy = tried.get(kind, untried)
+        own = _effect_on(remedy, remedy.group)
+        hindrance = _barred(remedy, first)
         yield Action(
             _CURES[kind],
             available=hindrance is None,
             hindrance=hindrance,
             version=version,
-            group=first.group if kind is RemedyKind.GROUP else None,
-            labels=first.inside.n,
-            since_s=None if first.since.earliest is None else first.since.likeliest,
+            group=remedy.group if kind is RemedyKind.GROUP else None,
+            labels=first.inside.n if own is None else own.n,
+            since_s=remedy.since_s,
             elsewhere=served_elsewhere,
         )
+
+
+def _treats(remedy: TriedRemedy, group: AnswerGroup) -> bool:
+    """Whether it is for all, or for a group and perhaps others that erred alike."""
+    if remedy.kind is not RemedyKind.GROUP:
+        return remedy.group.key == ALL
+    values = set(named(group).values)
+    return replace(remedy.group, values=group.values) == group and values <= {*remedy.group.values}
+
+
+def _since(each: Deviation) -> float | None:
+    return None if each.since.earliest is None else each.since.likeliest
 
 
 def _fitting(found: Findings) -> RemedyKind:
@@ -153,17 +167,21 @@ def _fitting(found: Findings) -> RemedyKind:
 
 def _has_tag(group: AnswerGroup) -> bool:
     """Whether a calibrator of its own can be chosen for the group: by a tag alone."""
-    return any(each.key.startswith("tag:") for each in (group, group.within) if each is not None)
+    parts = [each for each in (group, group.within) if each is not None]
+    return any(each.key.startswith(TAG) and named(each).values for each in parts)
 
 
-def _barred(remedy: TriedRemedy | None, first: Deviation) -> Hindrance | None:
-    if remedy is None:
-        return None
+def _barred(remedy: TriedRemedy, first: Deviation) -> Hindrance | None:
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
-    own = next((each for each in remedy.effects if each.group == first.group), None)
+    is_part = remedy.kind is RemedyKind.GROUP
+    own = _effect_on(remedy, remedy.group if is_part else first.group)
     is_better = own is None or abs(own.after) < abs(own.before) / 2
     return None if is_better else Hindrance.NO_GAIN
+
+
+def _effect_on(remedy: TriedRemedy, group: AnswerGroup) -> GroupEffect | None:
+    return next((each for each in remedy.effects if each.group == group), None)
 
 
 def _hindered(action: Action, hindrance: Hindrance) -> Action:
@@ -176,7 +194,7 @@ def _look(found: Findings) -> Iterator[Action]:
         yield Action(
             ActionCode.FIND_CAUSE,
             group=None if each.group.key == ALL else each.group,
-            since_s=None if each.since.earliest is None else each.since.likeliest,
+            since_s=_since(each),
         )
     if found.lower and not found.ongoing:
         first = found.lower[0]

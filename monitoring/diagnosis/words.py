@@ -119,8 +119,8 @@ def terms(finding: str | None) -> Terms:
 def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     """Name the answers of a group.
 
-    >>> group_words(AnswerGroup("tag:site", ("B", "E")))
-    'site B and E'
+    >>> group_words(AnswerGroup("tag:site", ("B", "")))
+    'site B and unknown'
     >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
     'answers of "melanoma" at site B'
     >>> group_words(AnswerGroup("confidence", ("0.2599-0.345", "0.345-0.4616")))
@@ -137,7 +137,8 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:
-        said = f"{group.key.removeprefix('tag:')} {listed(list(group.values)) or 'none'}"
+        values = [each or "unknown" for each in group.values or ("",)]
+        said = f"{group.key.removeprefix('tag:')} {listed(values)}"
     return said if group.within is None else f"{said} {_within(group.within)}"
 
 
@@ -289,7 +290,10 @@ def _harmed(found: Diagnosis, action: Action) -> str:
         ActionCode.RECALIBRATE_GROUP: RemedyKind.GROUP,
         ActionCode.ADJUST_CASE_MIX: RemedyKind.CASE_MIX,
     }
-    remedy = next((each for each in found.remedies if each.kind is kinds.get(action.code)), None)
+    kind, group = kinds.get(action.code), action.group
+    remedy = next(
+        (each for each in found.remedies if each.kind is kind and group in (None, each.group)), None
+    )
     return "others" if remedy is None else listed(harmed_by(remedy))
 
 

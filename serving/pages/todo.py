@@ -92,7 +92,8 @@ def filter_of(group: AnswerGroup) -> dict[str, str]:
     """The filter of answers for a group, as far as a filter can say it."""
     inner = {} if group.within is None else filter_of(group.within)
     if group.key.startswith(TAG_PREFIX):
-        return inner | query_of_tag(group.key.removeprefix(TAG_PREFIX), ",".join(group.values))
+        values = ",".join(filter(None, group.values))
+        return inner | (query_of_tag(group.key.removeprefix(TAG_PREFIX), values) if values else {})
     if group.key == CONFIDENCE:
         return inner | {"bin": "-".join(map("{:.4g}".format, confidences(group)))}
     return inner | ({"predicted": ",".join(group.values)} if group.key == PREDICTED else {})
