@@ -3,26 +3,24 @@
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import grades
+from benchmarks.diagnosis.grading import grades, said_of
 from benchmarks.diagnosis.scenes import SCENES
-from benchmarks.diagnosis.world import world
+from benchmarks.diagnosis.world import DAY_S, patients, world
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.inference import infer
-from tests.scenes.world import DAY_S, World, make_world
 
 QUICK = """
-calm calm_patients_known calm_every_other_patient_known everyone everyone_always
-two_of_eight_sites rare_class_small opposite_sites everyone_and_one_site healed twins
-site_times_class rare_pair one_site_many_classes
+calibrated calm_patients_known calm_every_other_patient_known step always two_of_eight_sites
+rare_class_small opposite_sites everyone_and_one_site healed_everyone twins site_times_class
+rare_pair one_site_many_classes half_tagged rollout_half_healed
 """
 
 
 def test_scenes() -> None:
     for name in QUICK.split():
-        world, truth = SCENES[name](np.random.default_rng(3))
-        graded = grades(truth, infer(world.answers()))
-        assert all(graded.values()), graded
+        graded = grades(SCENES[name].truth, said_of(SCENES[name].build(np.random.default_rng(3))))
+        assert all(graded.values()), (name, graded)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -58,20 +56,18 @@ def test_sites_that_broke_at_different_times_have_a_date_each(sites: int, second
 def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> None:
     w = world(np.random.default_rng(1), n=5_000, classes=2, sharpness=1.6)
     w.shift(w.after(0.3), -1.2)
-    early = (w.labels() == w.predicted) | (w.rng.random(w.n) < 0.4)
+    early = ~w.wrong | w.chance(0.4)
     w.labeled = ~w.after(0.7) | (early & ~w.after(0.97))
     assert [each.until for each in infer(w.answers()).deviations] == [None]
 
 
 def test_what_patients_explain_leaves_no_guess() -> None:
     """100 patients of 30 alike images, half of whose outcomes are one; all is calibrated."""
-    w = make_world(0, 3_000, classes=2, sureness=1.5)
-    patient = np.arange(3_000) // 30
-    luck, shared = w.random.random(3_000), w.random.random(3_000) < 0.5
-    w.probabilities = w.probabilities[patient * 30]
-    truth = np.where(shared, luck[patient * 30], luck) < w.probabilities[:, 1]
-    right = (w.predicted == truth).astype(np.int64)
-    said = infer(Answers(w.served_s, w.confidence, w.predicted, right, w.classes, patient=patient))
+    w = world(np.random.default_rng(24), n=3_000, classes=2, sharpness=1.5)
+    patients(w, 30, alike=True, apart=False)
+    w.luck = np.where(w.chance(0.5), w.luck, w.rng.random(w.n))
+    w.shift(np.ones(w.n, bool), 0.0)
+    said = infer(w.answers())
     assert said.deviations == ()
     assert 0 < said.evidence < np.log(20)  # so there was a guess
 
@@ -129,20 +125,14 @@ def test_a_chance_of_the_last_labels_is_no_healing() -> None:
     rng, n = np.random.default_rng(21), 6_000
     p = rng.dirichlet(rng.dirichlet(np.full(5, 2.0)) * 1.75 + 0.05, n).clip(1e-5)
     p /= p.sum(axis=1, keepdims=True)
-    truth = (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, 4)
+    label = (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, 4)
     days = np.sort(-45 * rng.beta(1.3, 1.0, n))
-    world = World(tuple("abcde"), p, truth, days * DAY_S, rng)
-    grown = rng.random(n) < np.clip(world.day() / 90, 0.02, 0.6)
-    world.spoil(grown, 0.4)
-    found = infer(
-        Answers(
-            world.served_s,
-            world.confidence,
-            world.predicted,
-            world.right.astype(np.int64),
-            world.classes,
-            {"site": Tag(np.where(grown, 0, 1), ("G", "H"))},
-        )
-    )
+    grown = rng.random(n) < np.clip((days - days[0]) / 90, 0.02, 0.6)
+    predicted = p.argmax(axis=1)
+    hit = np.flatnonzero(grown & (rng.random(n) < 0.4))
+    label[hit] = (predicted[hit] + rng.integers(1, 5, len(hit))) % 5
+    right = (predicted == label).astype(np.int64)
+    tags = {"site": Tag(np.where(grown, 0, 1), ("G", "H"))}
+    found = infer(Answers(days * DAY_S, p.max(axis=1), predicted, right, tuple("abcde"), tags))
     (deviation,) = found.deviations
     assert (deviation.group.values, deviation.until) == (("G",), None)

@@ -53,8 +53,7 @@ def test_a_gap_that_is_asked_for_holds_for_all_groups() -> None:
 
 
 def test_labels_that_tell_a_site_from_its_device() -> None:
-    world, _ = SCENES["twins"](np.random.default_rng(1))
-    said = infer(world.answers())
+    said = infer(SCENES["twins"].build(np.random.default_rng(1)).answers())
     named = {said.deviations[0].group.key, *(each.key for each in said.deviations[0].others)}
     apart = [each for each in said.open if each.kind == APART]
     assert named == {"tag:site", "tag:device"}

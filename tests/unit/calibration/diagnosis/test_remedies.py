@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from benchmarks.diagnosis.scenes import SCENES
+from benchmarks.diagnosis.world import world
 from calibration.diagnosis.facts import Inference, RemedyKind
+from calibration.diagnosis.groups import UNKNOWN
 from calibration.diagnosis.inference import infer
 
 
 def said_of(name: str, seed: int = 1) -> Inference:
-    world, _ = SCENES[name](np.random.default_rng(seed))
-    return infer(world.answers())
+    return infer(SCENES[name].build(np.random.default_rng(seed)).answers())
 
 
 def test_a_remedy_for_all_harms_the_sites_that_are_right() -> None:
@@ -48,5 +49,37 @@ def test_the_case_mix_is_a_remedy_where_it_explains() -> None:
 
 
 def test_nothing_is_to_be_remedied_without_evidence_or_after_healing() -> None:
-    assert said_of("calm").remedies == ()
-    assert said_of("healed").remedies == ()
+    assert said_of("calibrated").remedies == ()
+    assert said_of("healed_everyone").remedies == ()
+
+
+@pytest.mark.parametrize(("sites", "reached"), [(2, 2), (4, 4), (4, 2)])
+def test_sites_that_broke_one_after_the_other_have_one_remedy(sites: int, reached: int) -> None:
+    """It is fitted since the last of them broke; one for all harms nobody where all broke."""
+    w = world(np.random.default_rng(1), n=6_000)
+    site, last = w.tag("site", sites), 0.2
+    for number, last in enumerate(np.linspace(0.2, 0.6, reached)):
+        w.shift((site == number) & w.after(float(last)), -2.4)
+    everyone, together = infer(w.answers()).remedies
+    assert together.group.values == tuple(f"site{number}" for number in range(reached))
+    assert together.since_s == pytest.approx(w.time(float(last)), rel=0.05)
+    assert (together.harms, everyone.harms) == (False, reached < sites)
+
+
+def test_sites_that_were_put_right_are_left_out_of_a_remedy() -> None:
+    w = world(np.random.default_rng(3), n=8_000)
+    site = w.tag("site", 4)
+    for number, since in enumerate((0.2, 0.3, 0.4, 0.5)):
+        w.shift((site == number) & w.after(since) & ~((number < 2) & w.after(0.8)), -2.4)
+    assert infer(w.answers()).remedies[1].group.values == ("site2", "site3")
+
+
+def test_where_half_of_the_tags_miss_the_site_is_named_and_cured() -> None:
+    w = world(np.random.default_rng(2), n=6_000)
+    site = w.tag("site", 4)
+    w.shift((site == 1) & w.after(0.4), -3.0)
+    site[w.chance(0.5)] = -1
+    said = infer(w.answers())
+    assert [each.group.values for each in said.deviations] == [("site1",), (UNKNOWN,)]
+    everyone, group = said.remedies
+    assert (everyone.harms, group.harms, group.group.values) == (True, False, ("site1",))

@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import grades
+from benchmarks.diagnosis.grading import grades, said_of
 from benchmarks.diagnosis.scenes import SCENES
-from calibration.diagnosis.inference import infer
 
 
 def share_right(name: str, runs: int) -> float:
     """The share of facts that are right, over runs."""
     right = []
     for seed in range(runs):
-        world, truth = SCENES[name](np.random.default_rng([seed, 11]))
-        right += list(grades(truth, infer(world.answers())).values())
+        world = SCENES[name].build(np.random.default_rng([seed, 11]))
+        right += list(grades(SCENES[name].truth, said_of(world)).values())
     return float(np.mean(right))
 
 

@@ -1,1 +1,0 @@
-"""Scenes in which a conclusion could mislead, built and judged from outside."""
