@@ -23,8 +23,7 @@ from candor.terminal.tables import (
 )
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.diagram import diagram_file, scale_of
-from monitoring.diagnosis.vocabulary import Terms
-from monitoring.diagnosis.words import terms
+from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.http.json_body import plain
 from monitoring.recalibration import Recalibration, preview_of
 from monitoring.recalibration.preview import RecalibrationPreview

@@ -28,8 +28,8 @@ from monitoring.diagnosis.detectors import Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.operating_words import RATES
 from monitoring.diagnosis.phrases import tolerance
-from monitoring.diagnosis.vocabulary import Terms
-from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, terms, words_of
+from monitoring.diagnosis.vocabulary import Terms, terms
+from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
@@ -155,7 +155,7 @@ def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableTyp
             percent(row.compared.shown if row.compared else None),
             "contradicted" if row.compared and row.compared.contradicted else "",
         ]
-        for row in expected.rows(finding=finding)
+        for row in expected.rows(of_one=terms(finding).of_one)
     ]
     columns = (
         "",

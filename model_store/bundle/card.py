@@ -1,6 +1,6 @@
 """The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,26 @@ class InputReference(OpenRecord):
         )
 
 
+class Initializers(NamedTuple):
+    """The numbers of the calibrators in a graph, by the names of its initializers."""
+
+    temperature: tuple[float, ...]
+    class_weight: tuple[float, ...] | None
+    class_bias: tuple[float, ...] | None
+
+
+def initializers_of(
+    calibration: CalibrationCard, findings: tuple[FindingCard, ...] | None
+) -> Initializers:
+    """Return those of the calibrators that a card has."""
+    if findings is None:
+        one = calibration
+        return Initializers((one.temperature,), one.class_weight, one.class_bias)
+    each = [finding.calibration for finding in findings]
+    biases = tuple((one.class_bias or (0.0, 0.0))[1] for one in each)
+    return Initializers(tuple(one.temperature for one in each), None, biases)
+
+
 class Card(OpenRecord):
     """card.json, format version 2.
 
@@ -136,6 +156,36 @@ class Card(OpenRecord):
     def has_findings(self) -> bool:
         """Whether an image has several answers, one for each finding."""
         return self.findings is not None and self.finding is None
+
+    @property
+    def asked(self) -> tuple[FindingCard, ...]:
+        """The findings, none of exclusive classes."""
+        return self.findings or ()
+
+    @property
+    def answers(self) -> "tuple[Card | FindingCard, ...]":
+        """What has a calibrator and promises of its own: each finding, or the card."""
+        return self.findings or (self,)
+
+    @property
+    def initializers(self) -> Initializers:
+        """The numbers of the calibrators in the graph."""
+        return initializers_of(self.calibration, self.findings)
+
+    @property
+    def temperature(self) -> float | None:
+        """That of the one answer; None with findings."""
+        return None if self.has_findings else self.calibration.temperature
+
+    @property
+    def method(self) -> str | None:
+        """How its calibrator was fitted; None with findings."""
+        return None if self.has_findings else self.calibration.method
+
+    @property
+    def questions(self) -> "tuple[Card, ...]":
+        """What the ledger watches: a card for each finding, or the card itself."""
+        return tuple(map(self.of_finding, self.classes)) if self.has_findings else (self,)
 
     @property
     def kind(self) -> Literal["classes", "findings"]:
@@ -207,7 +257,7 @@ class Card(OpenRecord):
     def _subgroups_fit(self) -> Self:
         if self.has_findings and self.calibration.subgroups:
             raise ValueError("each finding has its own calibrators of subgroups")
-        asked = [(each.calibration, len(ABSENT_PRESENT)) for each in self.findings or ()]
+        asked = [(each.calibration, len(ABSENT_PRESENT)) for each in self.asked]
         for calibration, classes in [(self.calibration, len(self.classes)), *asked]:
             for each in calibration.subgroups or ():
                 if each.class_bias is not None and len(each.class_bias) != classes:

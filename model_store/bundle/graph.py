@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store.bundle.card import Card
+from model_store.bundle.card import Card, Initializers
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
 from model_store.bundle.scope_graph import SCOPE_P, SCOPE_SCORE, scope_problem
@@ -44,7 +44,7 @@ def check_graph(model: bytes, card: Card) -> str | None:
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
         or scope_problem(graph, card.scope.flagged.n if card.scope else None)
         or _check_tensor("output", answers, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
-        or _check_calibrator(graph, _expected(card))
+        or _check_calibrator(graph, card.initializers)
         or _check_operators(proto)
         or _check_onnx(model)
         or _check_dependence(proto, card)
@@ -54,11 +54,11 @@ def check_graph(model: bytes, card: Card) -> str | None:
 def with_calibrator(
     model: bytes,
     *,
-    temperature: float,
+    temperature: float | Sequence[float],
     class_bias: Sequence[float] | None = None,
     class_weight: Sequence[float] | None = None,
 ) -> bytes:
-    """Return the same graph with another calibrator.
+    """Return the same graph with another calibrator; of findings, all numbers are (K,).
 
     `class_bias` (K,) is added to the logits after their division by the temperature. With
     `class_weight` (K,) the log-softmax of the logits is multiplied by it first, which removes the
@@ -74,32 +74,16 @@ def with_calibrator(
     if _find(proto.graph, TEMPERATURE) is None:
         raise ValueError("the graph has no initializer named 'temperature'")
     with np.errstate(over="ignore"):
-        if not 0 < np.float32(temperature) < np.inf:
-            raise ValueError(f"a temperature must be positive and finite; got {temperature}")
-    _set(proto.graph, TEMPERATURE, [temperature])
+        temperatures = np.atleast_1d(np.asarray(temperature, np.float32))
+    if not ((temperatures > 0) & (temperatures < np.inf)).all():
+        raise ValueError(f"a temperature must be positive and finite; got {temperature}")
+    _set(proto.graph, TEMPERATURE, temperatures.tolist())
     if class_bias is not None:
         if _find(proto.graph, CLASS_BIAS) is None:
             _insert(proto.graph, weighted=class_weight is not None)
         _set(proto.graph, CLASS_BIAS, class_bias)
     if class_weight is not None:
         _set(proto.graph, CLASS_WEIGHT, class_weight)
-    return bytes(proto.SerializeToString(deterministic=True))
-
-
-def with_findings_calibrator(
-    model: bytes, *, temperatures: Sequence[float], biases: Sequence[float]
-) -> bytes:
-    """Return the same graph of findings with other calibrators, (K,) each.
-
-    Raises ValueError for a graph without them, or numbers that float32 or the map does not allow.
-    """
-    proto = onnx.load_model_from_string(model)
-    if _find(proto.graph, TEMPERATURE) is None or _find(proto.graph, CLASS_BIAS) is None:
-        raise ValueError("the graph has no calibrators of findings")
-    if not all(each > 0 for each in temperatures):
-        raise ValueError(f"temperatures must be positive; got {list(temperatures)}")
-    _set(proto.graph, TEMPERATURE, temperatures)
-    _set(proto.graph, CLASS_BIAS, biases)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -195,26 +179,9 @@ def _find(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
     return next((tensor for tensor in graph.initializer if tensor.name == name), None)
 
 
-def _expected(card: Card) -> dict[str, tuple[float, ...] | None]:
-    """The initializers of the calibrator, by name, as the card has them."""
-    if card.has_findings:
-        each = [finding.calibration for finding in card.findings or ()]
-        biases = tuple((one.class_bias or (0.0, 0.0))[1] for one in each)
-        temperatures = tuple(one.temperature for one in each)
-        return {TEMPERATURE: temperatures, CLASS_WEIGHT: None, CLASS_BIAS: biases}
-    calibration = card.calibration
-    return {
-        TEMPERATURE: (calibration.temperature,),
-        CLASS_WEIGHT: calibration.class_weight,
-        CLASS_BIAS: calibration.class_bias,
-    }
-
-
-def _check_calibrator(
-    graph: onnx.GraphProto, expected: dict[str, tuple[float, ...] | None]
-) -> str | None:
+def _check_calibrator(graph: onnx.GraphProto, expected: Initializers) -> str | None:
     """Compare the initializers of the calibrator with the card."""
-    for name, values in expected.items():
+    for name, values in expected._asdict().items():
         initializer = _find(graph, name)
         if initializer is None and values is None:
             continue

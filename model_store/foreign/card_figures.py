@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from calibration.bins import BinSums
 from calibration.calibrators.temperature import apply_temperature
-from calibration.findings.calibrator import FindingCalibrator
+from calibration.findings.calibrator import sigmoid
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
-from model_store.bundle.card import InputReference
+from model_store.bundle.card import InputReference, initializers_of
 from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.graph import with_calibrator, with_findings_calibrator
+from model_store.bundle.graph import with_calibrator
 
 FEW_IMAGES: Final = 100  # held out; with fewer the card says little
 _RELIES_ON_LABELS: Final = (
@@ -36,34 +36,23 @@ class CardFigures:
     @property
     def calibrated(self) -> bool:
         """Whether the calibrator changes anything."""
-        cards = [each.calibration for each in self.findings or ()] or [self.calibration]
+        answers = self.findings or (self,)
+        cards = [each.calibration for each in answers]
         return any(each.temperature != 1 or each.class_bias is not None for each in cards)
 
     def applied(self, graph: bytes) -> bytes:
         """Return the bundle's graph with this calibrator in place of none."""
         if not self.calibrated:
             return graph
-        if self.findings is None:
-            return with_calibrator(graph, temperature=self.calibration.temperature)
-        temperatures, biases = self._by_finding
-        return with_findings_calibrator(graph, temperatures=temperatures, biases=biases)
+        numbers = initializers_of(self.calibration, self.findings)
+        return with_calibrator(graph, **numbers._asdict())
 
     def probabilities(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the calibrated probabilities (N, K) of logits (N, K)."""
         if self.findings is None:
             return apply_temperature(logits, self.calibration.temperature)
-        columns = [
-            FindingCalibrator(temperature, bias, fitted=True)(column)
-            for column, temperature, bias in zip(logits.T, *self._by_finding, strict=True)
-        ]
-        return np.stack(columns, axis=1)
-
-    @property
-    def _by_finding(self) -> tuple[list[float], list[float]]:
-        cards = [each.calibration for each in self.findings or ()]
-        return [each.temperature for each in cards], [
-            (each.class_bias or (0.0, 0.0))[1] for each in cards
-        ]
+        numbers = initializers_of(self.calibration, self.findings)
+        return sigmoid(logits / np.array(numbers.temperature) + np.array(numbers.class_bias))
 
 
 def uncalibrated(findings: Sequence[str] | None = None) -> CardFigures:

@@ -54,7 +54,7 @@ def _entry(store: Store, name: str, version: int) -> CatalogEntry:
         created_at=card.provenance.created_at.isoformat(timespec="seconds"),
         dataset=card.provenance.dataset,
         loss=card.provenance.loss,
-        temperature=None if card.has_findings else card.calibration.temperature,
+        temperature=card.temperature,
         reference=card.calibration.reference_split,
         accuracy=figures.get("accuracy"),
         ece=figures.get("ece"),

@@ -27,7 +27,7 @@ from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 ALPHA = 0.05
 ODDS = 2.0  # factor on the odds of being right within which accuracy is "as it was"

@@ -9,9 +9,8 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from monitoring.drift.current_evidence import CurrentLabels
-from monitoring.ledger.findings import both_probabilities
 from monitoring.ledger.slices import OTHER, is_doubtful
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 Columns = dict[str, list[Any]]  # of answers, oldest first, by name
 
@@ -40,7 +39,7 @@ def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[s
         patient=_patients(columns["patient"]),
         drawn=_drawn(columns["audit"]),
         first_correct=None if np.array_equal(first, correct) else first,
-        probabilities=_probabilities(row, columns),
+        probabilities=row.all_probabilities(columns),
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
         source=Tag(sources, tuple(names_of_sources)),
@@ -94,17 +93,6 @@ def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
 def _doubtful(values: Sequence[float | None]) -> BoolArray | None:
     known = any(each is not None for each in values)
     return np.array([is_doubtful(each) for each in values], dtype=np.bool_) if known else None
-
-
-def _probabilities(row: WatchedVersion, columns: Columns) -> FloatArray | None:
-    """(N, K); None if one has not all."""
-    if row.finding:
-        return both_probabilities(columns["confidence"])
-    blobs, classes = columns["probabilities"], len(row.classes)
-    if set(map(len, blobs)) != {4 * classes}:
-        return None
-    flat = np.frombuffer(b"".join(blobs), dtype="<f4")
-    return flat.reshape(len(blobs), classes).astype(np.float64)
 
 
 def _class_shares(row: WatchedVersion) -> FloatArray | None:

@@ -21,6 +21,7 @@ from monitoring.drift import watch
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
+from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
 NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labels explains nothing
@@ -129,15 +130,14 @@ class AnswerRecord:
 
 def find_answer_record(
     connection: Connection,
-    watched_version_id: int,
+    row: WatchedVersion,
     *,
     predicted: str,
     confidence: float,
-    of_finding: bool = False,
 ) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration.
 
-    `of_finding`: the version watches the finding `predicted`, with the probability `confidence`.
+    Of a finding, `predicted` is its name and `confidence` its probability.
     """
     at = bin_of(confidence)
     columns = bin_day.c
@@ -146,14 +146,14 @@ def find_answer_record(
         for column in (columns.served, columns.n, columns.correct, columns.confidence)
     ]
     alike = (
-        columns.watched_version_id == watched_version_id,
-        columns.slice == (EVERYTHING if of_finding else f"predicted:{predicted}"),
+        columns.watched_version_id == row.watched_version_id,
+        columns.slice == (EVERYTHING, *row.slices_of(predicted))[-1],
         columns.bin == at,
     )
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )
-    watched = watch.load(connection, watched_version_id)
+    watched = watch.load(connection, row.watched_version_id)
     return AnswerRecord(
         predicted=predicted,
         confidence=confidence,

@@ -23,7 +23,7 @@ from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current,
 from monitoring.ledger.slices import AUDIT, SliceKeys, SliceNames
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_slices
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 FEW_LABELS = 100  # with fewer labels nothing is decided
 LABELS_LIMIT = 100_000  # the latest labels among which audited ones are looked for, one by one

@@ -23,7 +23,8 @@ from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.version_events import PROMOTED
-from monitoring.ledger.versions import WatchedVersion, of_model
+from monitoring.ledger.versions import of_model
+from monitoring.ledger.watched_version import WatchedVersion
 
 _DAY_S = DAY_NS / 1e9
 

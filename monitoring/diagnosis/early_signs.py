@@ -31,7 +31,7 @@ from monitoring.ledger.inputs import Inputs, read_inputs
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH, ENOUGH_IMAGES = 1_000, 200  # before anything is compared
 RECENT_DAYS = 7

@@ -29,7 +29,7 @@ from calibration.measures.expected_confusion import (
 from monitoring.diagnosis.facts import Diagnosis, State, StateReason
 from monitoring.diagnosis.state import FEW_LABELS
 from monitoring.ledger.class_sums import read_class_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 LEVEL = 0.05
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
@@ -127,9 +127,9 @@ class ExpectedPerformance:
     labels: int
     audit: bool
 
-    def rows(self, *, finding: str = "") -> list[RateRow]:
-        """Return every rate as it is estimated and as the labels show it, side by side; of a
-        finding the share present alone, since the sums know no threshold.
+    def rows(self, *, of_one: bool = False) -> list[RateRow]:
+        """Return every rate as it is estimated and as the labels show it, side by side; `of_one`
+        claim, as that of a finding, its share alone, since the sums know no threshold.
         """
         if self.from_confidence is None:
             return []
@@ -138,7 +138,7 @@ class ExpectedPerformance:
         return [
             RateRow(": ".join(filter(None, key)), rate, corrected.get(key), compared.get(key))
             for key, rate in self.from_confidence.rates().items()
-            if not (finding and key[1])
+            if not (of_one and key[1])
         ]
 
 

@@ -25,7 +25,7 @@ from monitoring.ledger.days import read_days
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.sums import read_slices
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 FEWEST = 30  # labels of each version
 _NAMED = 3  # slices

@@ -15,7 +15,8 @@ from monitoring.diagnosis.reading import read_inferred
 from monitoring.drift import events, watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.versions import WatchedVersion, load, visible_versions
+from monitoring.ledger.versions import load, visible_versions
+from monitoring.ledger.watched_version import WatchedVersion
 
 OPERATING: Final = "operating"
 

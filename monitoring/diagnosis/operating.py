@@ -4,20 +4,18 @@ Single answers are read up to a limit, and pruned after a time. Only days whose 
 count, so that the start of a confidence sequence does not move with its labels.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from sqlalchemy import Connection
 
 from calibration.diagnosis.answers import Answers
-from calibration.operating.facts import OperatingPoints, Promise, RateName
+from calibration.operating.facts import OperatingPoints
 from calibration.operating.points import operating_points
-from calibration.operating.rates import RateBasis, promised
+from calibration.operating.rates import RateBasis
 from monitoring.diagnosis.accuracy import labeled_days
 from monitoring.drift import watch
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
-from monitoring.ledger.versions import WatchedVersion, count_findings
+from monitoring.ledger.versions import count_findings
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 def watched_keys(connection: Connection, watched_version_id: int) -> tuple[str, ...]:
@@ -46,27 +44,13 @@ def _basis(connection: Connection, row: WatchedVersion, answers: Answers) -> Rat
     known = dict(zip(*(each.tolist() for each in np.unique(here, return_counts=True)), strict=True))
     partial = [each.day for each in days if known.get(each.day, 0) < each.n]
     return RateBasis(
-        promises=_promises(row),
+        promises=row.promises,
         keys=watched_keys(connection, row.watched_version_id),
         part=1 / max(count_findings(connection, row), 1),
         first_day=days[0].day if days else 0,
         since_day=partial[-1] + 1 if partial else None,
         reference=_reference(row),
     )
-
-
-def _promises(row: WatchedVersion) -> dict[tuple[RateName, str], Promise]:
-    if row.finding:
-        given: Mapping[str, Any] = row.finding_card.get("promise", {})
-        rates = {name: given.get(name.value) for name in RateName}
-        of = row.classes[1]
-        return {
-            (name, of): Promise(*(rate[field] for field in Promise.__annotations__))
-            for name, rate in rates.items()
-            if rate
-        }
-    confusion = row.card["calibration"].get("confusion")
-    return {} if confusion is None else promised(confusion, row.classes)
 
 
 def _reference(row: WatchedVersion) -> int:

@@ -8,6 +8,7 @@ from calibration.diagnosis.groups import ALL, TAG
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
 from calibration.wording import counted, percent
 from monitoring.diagnosis.phrases import capital, day
+from monitoring.diagnosis.vocabulary import terms
 
 STANDINGS: Final = {
     RateStanding.LOWER: "lower",
@@ -23,7 +24,7 @@ RATES: Final = {
 
 def rate_words(rate: LiveRate, finding: str = "") -> str:
     """Name a rate: of which class or finding, and where."""
-    return named_rate(rate.name, finding or rate.of, tag_of_group(rate.group))
+    return named_rate(rate.name, terms(finding).named(rate.of), tag_of_group(rate.group))
 
 
 def named_rate(name: str, of: str, tag: str | None) -> str:
@@ -52,7 +53,7 @@ def as_detail(rate: LiveRate, finding: str = "") -> dict[str, Any]:
     promise = rate.promise
     return {
         "rate": rate.name.value,
-        "of": finding or rate.of,
+        "of": terms(finding).named(rate.of),
         "tag": tag_of_group(rate.group),
         "since_s": rate.since_s,
         "interval": [rate.rate.estimate, rate.rate.lower, rate.rate.upper],

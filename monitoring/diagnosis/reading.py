@@ -42,7 +42,7 @@ from monitoring.ledger.schema import (
     prediction,
 )
 from monitoring.ledger.slices import admitted
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 LIMIT = 100_000
 SCANNED = 5 * LIMIT

@@ -15,7 +15,10 @@ from monitoring.diagnosis.facts import (
 
 
 class Terms(NamedTuple):
-    """What the claim of an answer is called, and what it is compared with."""
+    """What the claim of an answer is called, and what it is compared with.
+
+    In a text, `{finding}` stands for its name.
+    """
 
     claim: str
     share: str  # that the claim is compared with
@@ -27,6 +30,22 @@ class Terms(NamedTuple):
     range: str
     measured: str  # what is compared with the card
     holds: str  # what the claim says of an answer
+    tests: str  # what a watch tests, before its tolerance
+    where: tuple[str, str]  # a watch without and with one for each class
+    alarm: str  # how often the claim held, `{often}` than said
+    changes: str  # by a remedy, of so many answers
+    change: str  # the same in none
+    preview: str  # the same, as a sentence
+    heading: str  # of figures by class
+    which: str  # answers in which a cause is looked for
+    filter: str  # that finds them
+    of_one: bool  # whether a claim is one probability
+    of: str = ""
+    finding: str = ""
+
+    def named(self, name: str) -> str:
+        """Return what a rate is about: a class of this name, or the finding."""
+        return self.finding or name
 
     def reworded(self, text: str) -> str:
         """Return a text about confidence and accuracy in these words.
@@ -50,6 +69,19 @@ OF_CLASSES: Final = Terms(
     range="a confidence",
     measured="Accuracy",
     holds="the model is right",
+    tests="confidence is",
+    where=(
+        " of the true accuracy, on average over the predicted classes",
+        " of the true accuracy, in the answers of each predicted class",
+    ),
+    alarm="were right {often} often than their confidence said",
+    changes="their class",
+    change="predicted class",
+    preview="This version changes the predicted class of {changed} of the {answers}.",
+    heading="Classes",
+    which="Wrong answers",
+    filter="wrong",
+    of_one=False,
 )
 OF_FINDING: Final = Terms(
     claim="probability",
@@ -62,7 +94,25 @@ OF_FINDING: Final = Terms(
     range="a probability",
     measured="The share present",
     holds="it is present",
+    tests="{finding} is present as often as its probability says,",
+    where=("", ""),
+    alarm="had {finding} {often} often than their probability said",
+    changes="whether {finding} is present",
+    change="presence",
+    preview="Whether {finding} is present by its threshold changes in {changed} of {answers}.",
+    heading="Finding",
+    which="Labeled answers",
+    filter="labeled",
+    of_one=True,
+    of=" of {finding}",
 )
+
+
+def terms(finding: str | None) -> Terms:
+    """Return what the claim of answers about a finding is called, or without one of classes."""
+    return OF_FINDING._replace(finding=finding) if finding else OF_CLASSES
+
+
 SHORT: Final = {
     State.FINE: "fine",
     State.LOOK: "look",

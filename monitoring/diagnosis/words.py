@@ -57,7 +57,6 @@ from monitoring.diagnosis.vocabulary import (
     HINDRANCES,
     KINDS,
     OF_CLASSES,
-    OF_FINDING,
     REASONS,
     SHORT,
     SIGNS,
@@ -65,6 +64,7 @@ from monitoring.diagnosis.vocabulary import (
     TITLES,
     TRAINED_ON,
     Terms,
+    terms,
 )
 
 ACTIONS_SHOWN: Final = 3
@@ -109,11 +109,6 @@ def words_of(found: Diagnosis) -> Words:
         questions=tuple(_question(each) for each in found.open),
         sure=_sure(found, first),
     )
-
-
-def terms(finding: str | None) -> Terms:
-    """Return what the claim of answers about a finding is called, or without one of classes."""
-    return OF_FINDING if finding else OF_CLASSES
 
 
 def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:

@@ -25,7 +25,7 @@ from monitoring.drift.events import (
 from monitoring.errors import AuditMissing
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total
 from monitoring.ledger.slices import AUDIT, DOUBTFUL
-from monitoring.ledger.versions import load
+from monitoring.ledger.versions import load, of_images
 
 NO_ALARM = (
     "There is no alarm to acknowledge, so nothing was done. To restart the watch without an alarm, "
@@ -141,7 +141,7 @@ def _restart_scope(
     now_ns: int,
 ) -> Restart | None:
     """Restart the watch of doubtful images on the next day; None without a scope check."""
-    row = scope_watch.of_images(connection, *load(connection, [watched_version_id]))
+    row = of_images(connection, *load(connection, [watched_version_id]))
     evidence = scope_watch.find_evidence(connection, row, now_ns=now_ns)
     watched, key = watch.load(connection, watched_version_id), row.watched_version_id
     if watched is None or evidence is None:

@@ -16,7 +16,8 @@ from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.scope import doubtful_days, promised_share
 from monitoring.ledger.slices import DOUBTFUL
-from monitoring.ledger.versions import WatchedVersion, family, load_all
+from monitoring.ledger.versions import load_all, of_images
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 def find_evidence(
@@ -29,11 +30,6 @@ def find_evidence(
     begun = events.begun_on(_history(connection, row), EVERYTHING, DOUBTFUL)
     days = doubtful_days(connection, row, since_day=begun, before_day=now_ns // DAY_NS)
     return follow_doubtful(days, promised)
-
-
-def of_images(connection: Connection, row: WatchedVersion) -> WatchedVersion:
-    """Return the row whose answers are the images: that of the version's first finding, if any."""
-    return family(connection, row.model, row.version)[0] if row.finding else row
 
 
 def note_alarms(ledger: Ledger) -> None:

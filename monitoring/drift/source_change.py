@@ -25,7 +25,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.label_sources import EVERY_MODEL, read_policies, write_policies
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.schema import feedback, source_change
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.sources import LabelPolicy
 
 PORTION: Final = 512  # labels in one transaction, some 25 ms

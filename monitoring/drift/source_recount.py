@@ -20,7 +20,7 @@ from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.statement import in_lists, replacing
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import CLASSES, add_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.sources import SourcePolicies
 
 _KEEP = replacing(label_current)

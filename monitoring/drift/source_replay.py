@@ -26,7 +26,7 @@ from monitoring.drift.replay import (
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger.schema import EVERYTHING, monitor_event
 from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 @dataclass

@@ -13,7 +13,7 @@ from monitoring.ledger.findings import finding_id
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
 from monitoring.ledger.statement import in_lists, replacing
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 class ServedAnswer(NamedTuple):

@@ -48,7 +48,8 @@ from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.version_events import has_shadows, shadow_id
-from monitoring.ledger.versions import WatchedVersion, load, of_model
+from monitoring.ledger.versions import load, of_model
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 

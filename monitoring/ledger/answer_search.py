@@ -16,12 +16,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_,
 from calibration.bins import BIN_EDGES, bin_of
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.findings import PRESENT
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, DOUBTFUL, OTHER, admitted, place
 from monitoring.ledger.statement import summed
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 SEARCHED: Final = 100_000  # rows for a page, those of other versions included
 _FIRST: Final = 5_000  # of them at first, because most searches find enough there
@@ -117,16 +116,10 @@ def search(
     return FoundPage(found, None, count)
 
 
-def claimed(row: WatchedVersion, answer: FoundAnswer) -> int:
-    """Return the class that an answer names; of a finding, by its threshold."""
-    if not row.finding:
-        return answer.predicted
-    return PRESENT if answer.confidence >= row.finding_card["threshold"] else 1 - PRESENT
-
-
 def is_wrong(row: WatchedVersion, answer: FoundAnswer) -> bool | None:
     """Return whether its label contradicts an answer, as `AnswerSearch.wrong`; None if unknown."""
-    return None if answer.label is None else answer.label != claimed(row, answer)
+    said, _ = row.said(answer.predicted, answer.confidence)
+    return None if answer.label is None else answer.label != said
 
 
 def _matching_days(
@@ -146,8 +139,8 @@ def _matching_days(
 
 def _slices(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> list[str]:
     """The slices that each hold everything that is wanted."""
-    is_one = wanted.predicted in row.class_index and not row.finding
-    named = [f"predicted:{wanted.predicted}"] if is_one else []
+    claim = wanted.predicted
+    named = [*row.slices_of(claim)] if claim in row.class_index else []
     named += [f"true:{wanted.label}"] if wanted.label else []
     named += [AUDIT] if wanted.audited else []
     named += [DOUBTFUL] if wanted.doubtful else []
@@ -170,8 +163,8 @@ def alternatives(known: Collection[str], value: str) -> list[str]:
 
 def _is_counted(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> bool:
     """Whether the sums of one slice count exactly what is wanted."""
-    if row.finding and (wanted.wrong is not None or wanted.predicted):
-        return False  # the sums do not know the threshold
+    if not row.counts_errors and (wanted.wrong is not None or wanted.predicted):
+        return False
     if wanted.predicted is not None and wanted.predicted not in row.class_index:
         return False
     if wanted.confidence and not all(map(_is_edge, wanted.confidence)):
@@ -201,7 +194,7 @@ def _counts(
 
 def _counted(row: WatchedVersion, wanted: AnswerSearch) -> ColumnElement[Any]:
     columns = bin_day.c
-    if wanted.wrong is not None and not row.finding:
+    if wanted.wrong is not None and row.counts_errors:
         return columns.n - columns.correct if wanted.wrong else columns.correct
     if wanted.labeled is False:
         return columns.served - columns.n
@@ -269,7 +262,7 @@ def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch)
     if wanted.label is not None:
         conditions.append(label.label == row.class_index[wanted.label])
     if wanted.wrong is not None:
-        conditions.append(_contradicted(row, wanted.wrong))
+        conditions.append(row.contradicted(wanted.wrong))
     if wanted.labeled is not None:
         has_label = label.prediction_id.is_not(None)
         conditions.append(has_label if wanted.labeled else not_(has_label))
@@ -290,28 +283,11 @@ def _group(
         yield prediction.c.confidence > (above or -1.0)
     if wanted.predicted is not None:
         meant = alternatives(row.class_index, wanted.predicted)
-        yield or_(*(_says(row, row.class_index[each]) for each in meant))
+        yield or_(*(row.says(row.class_index[each]) for each in meant))
     known = admitted(connection, row.model) if wanted.tags else {}
     for key, value in wanted.tags:
         meant = alternatives(known[key], value)
         yield or_(*(_has_tag(connection, known[key], key, each) for each in meant))
-
-
-def _says(row: WatchedVersion, number: int) -> ColumnElement[bool]:
-    """Whether an answer names the class of this number; of a finding, by its threshold."""
-    if not row.finding:
-        said: ColumnElement[bool] = prediction.c.predicted == number
-        return said
-    is_present: ColumnElement[bool] = prediction.c.confidence >= row.finding_card["threshold"]
-    return is_present if number == PRESENT else not_(is_present)
-
-
-def _contradicted(row: WatchedVersion, wrong: bool) -> ColumnElement[bool]:
-    label = label_current.c.label
-    if not row.finding:
-        return label != prediction.c.predicted if wrong else label == prediction.c.predicted
-    pairs = [(number, 1 - number if wrong else number) for number in (0, PRESENT)]
-    return or_(*(and_(_says(row, said), label == actual) for said, actual in pairs))
 
 
 def _has_tag(

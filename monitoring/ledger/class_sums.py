@@ -18,13 +18,12 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums, FloatArray
 from calibration.measures.expected_confusion import LabeledSums, ProbabilitySums
-from monitoring.ledger.findings import PRESENT
 from monitoring.ledger.schema import EVERYTHING, class_day
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, ClassKey
 from monitoring.ledger.sums import read_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 
 CLASS_LIMIT = 16
 _BYTES_LIMIT = 4 * CLASS_LIMIT

@@ -19,7 +19,7 @@ from monitoring.ledger.schema import APART_NS, DAY_NS, EVERYTHING, bin_day, pred
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import DAYS
 from monitoring.ledger.sums import as_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 _LATEST = 1_000  # answers of a version, of which one must name a patient
 

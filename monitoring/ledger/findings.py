@@ -10,18 +10,15 @@ last bit (version_events.py); both changes can be made in either order.
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy import Connection, select
 
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import watched_versions
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 
 _CHANGED: Final = 4  # bytes
-PRESENT: Final = 1  # the index of the class in the cards of findings
 _SHARED: Final = PredictionRow._fields.index("served_at_ns")  # and what follows
 
 
@@ -60,26 +57,6 @@ def presence_rows(
         )
         for (name, number), p in zip(watched_version_ids.items(), probabilities, strict=True)
     ]
-
-
-def both_probabilities(confidence: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the probabilities of absent and present, (..., 2), of answers with that confidence.
-
-    >>> both_probabilities([0.25]).tolist()
-    [[0.75, 0.25]]
-    """
-    p = np.asarray(confidence, dtype=np.float64)
-    return np.stack([1 - p, p], axis=-1)
-
-
-def probabilities_of(answer: Any, row: WatchedVersion) -> npt.NDArray[Any]:
-    """Return the probabilities of an answer of `row`, (K,), empty if they are not known.
-
-    `answer` has confidence and probabilities as the ledger has them.
-    """
-    if row.finding:
-        return both_probabilities(answer.confidence)
-    return np.frombuffer(answer.probabilities, dtype="<f4")
 
 
 def by_image(

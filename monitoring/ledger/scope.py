@@ -12,7 +12,7 @@ from sqlalchemy import Connection, or_, select
 from monitoring.ledger.schema import EVERYTHING, bin_day
 from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.statement import summed
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 class DoubtfulDay(NamedTuple):

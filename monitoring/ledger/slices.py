@@ -17,7 +17,7 @@ from sqlalchemy import Connection, insert, select
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, tag_value
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 AUDIT = "audit"
 DOUBTFUL = "scope:doubtful"  # and, of tags, `scope:doubtful tag:<key>=<value>`
@@ -56,9 +56,7 @@ class SliceNames:
     ) -> tuple[str, ...]:
         """Return the slices that count this answer; may admit a new tag value."""
         row = self._versions[watched_version_id]
-        slices: tuple[str, ...] = (EVERYTHING,)
-        if not row.finding:  # whose answers all claim the same: that it is present
-            slices += (f"predicted:{row.classes[slice_keys.predicted]}",)
+        slices: tuple[str, ...] = (EVERYTHING, *row.slices_of(row.classes[slice_keys.predicted]))
         if slice_keys.tags is not None:
             slices += self._of_tags(connection, row.model, slice_keys.tags)
         if slice_keys.doubtful:

@@ -8,7 +8,7 @@ the shadow's. An event `shadowed` marks that a ledger has such answers.
 import json
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select
 
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, monitor_event, monitor_state, watched_versions
@@ -23,7 +23,8 @@ def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: i
     lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [watched_version_id])
     this = watched_versions.c.watched_version_id
-    if _last_promoted(connection, row.model, this, row.finding) == watched_version_id:
+    same = watched_versions.c.finding == row.finding
+    if _last_promoted(connection, row.model, this, same) == watched_version_id:
         return
     last_feedback = select(monitor_state.c.last_feedback_id).filter_by(
         watched_version_id=watched_version_id, slice=EVERYTHING
@@ -91,12 +92,9 @@ def has_shadows(connection: Connection) -> bool:
 
 
 def _last_promoted(
-    connection: Connection, model: str, column: Any, finding: str | None = None
+    connection: Connection, model: str, column: Any, *only: ColumnElement[bool]
 ) -> int | None:
-    """Return a column of the version that was promoted last, or of this finding of it."""
-    of_model = [watched_versions.c.model == model]
-    if finding is not None:
-        of_model.append(watched_versions.c.finding == finding)
+    """Return a column of the model's row that was promoted last, of `only` these rows."""
     promotions = (
         select(column)
         .select_from(watched_versions)
@@ -104,7 +102,7 @@ def _last_promoted(
             monitor_event,
             monitor_event.c.watched_version_id == watched_versions.c.watched_version_id,
         )
-        .where(*of_model, monitor_event.c.kind == PROMOTED)
+        .where(watched_versions.c.model == model, *only, monitor_event.c.kind == PROMOTED)
         .order_by(monitor_event.c.event_id.desc())
     )
     promoted: int | None = connection.scalar(promotions.limit(1))

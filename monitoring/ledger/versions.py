@@ -9,80 +9,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
-from calibration.bins import BinSums
 from calibration.findings.labels import spelled
 from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, FindingNeeded, FindingUnknown, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, watched_versions
-
-LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
-
-
-@dataclass(frozen=True)
-class WatchedVersion:
-    """A bundle in the ledger, or one finding of it. `card_json`: its card, which is parsed when it
-    is asked for; `bundle_digest`: of its manifest; `finding`: '' for exclusive classes.
-    """
-
-    watched_version_id: int
-    model: str
-    version: int
-    card_sha256: str
-    finding: str
-    card_json: str = field(repr=False)
-    registered_at_ns: int
-    bundle_digest: str | None
-
-    @cached_property
-    def card(self) -> dict[str, Any]:
-        card: dict[str, Any] = json.loads(self.card_json)
-        return card
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names, in the order of the probabilities."""
-        return tuple(self.card["classes"])
-
-    @property
-    def is_logged(self) -> bool:
-        """Whether the model is served elsewhere and its answers are sent to the log."""
-        return self.card.get("origin") == LOGGED
-
-    @property
-    def reference(self) -> BinSums:
-        """The sums of the labeled answers on which the card's reference rests."""
-        return BinSums.from_rows(self.card["calibration"]["bins"])
-
-    @cached_property
-    def class_index(self) -> dict[str, int]:
-        """Class name -> its index in the probabilities."""
-        return {name: index for index, name in enumerate(self.classes)}
-
-    def label_index(self, label: str) -> int | None:
-        """Return the index of a class, or UNCERTAIN_LABEL of a finding; None if it is neither.
-        Accents that a Mac decomposes are the same.
-        """
-        if self.finding and label == UNCERTAIN:
-            return UNCERTAIN_LABEL
-        return self.class_index.get(spelled(label, self.class_index))
-
-    @property
-    def finding_card(self) -> dict[str, Any]:
-        """What the card says of its finding, as `FindingCard`; empty for exclusive classes."""
-        return self.card["findings"][0] if self.finding else {}
-
-
-def questions(card: Card) -> tuple[Card, ...]:
-    """Return the cards that the ledger watches: one for each finding, or the card itself."""
-    return tuple(map(card.of_finding, card.classes)) if card.has_findings else (card,)
+from monitoring.ledger.watched_version import WatchedVersion, watched_version
 
 
 def card_sha256(card: Card) -> str:
@@ -107,7 +43,7 @@ def register(
     """
     if digest is not None:
         require_same_bundle(connection, card, digest)
-    texts = {each.finding or "": _plain(each) for each in questions(card)}
+    texts = {each.finding or "": _plain(each) for each in card.questions}
     return enter(connection, card.name, card.version, texts, digest=digest, now_ns=now_ns)
 
 
@@ -117,8 +53,8 @@ def require_same_bundle(connection: Connection, card: Card, digest: str) -> None
     Of a version that was registered without a digest, the cards are compared.
     """
     same_version = select(watched_versions).filter_by(model=card.name, version=card.version)
-    cards = set(map(card_sha256, questions(card)))
-    for row in map(_row, connection.execute(same_version)):
+    cards = set(map(card_sha256, card.questions))
+    for row in map(watched_version, connection.execute(same_version)):
         known = row.bundle_digest
         same = row.card_sha256 in cards if known is None else known == digest
         if not (same or row.is_logged):
@@ -157,14 +93,14 @@ def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[Wat
         watched_versions.c.watched_version_id.in_(watched_version_ids)
     )
     return [
-        _row(row)
+        watched_version(row)
         for row in connection.execute(wanted.order_by(watched_versions.c.watched_version_id))
     ]
 
 
 def load_all(connection: Connection) -> dict[int, WatchedVersion]:
     """Return every version by its id."""
-    rows = map(_row, connection.execute(select(watched_versions)))
+    rows = map(watched_version, connection.execute(select(watched_versions)))
     return {row.watched_version_id: row for row in rows}
 
 
@@ -181,9 +117,9 @@ def of_model(
     wanted = (
         select(watched_versions).where(watched_versions.c.model == model).order_by(*newest_first)
     )
-    if finding is not None:
-        wanted = wanted.where(watched_versions.c.finding == finding)
-    return [_row(row) for row in connection.execute(wanted)]
+    rows = [watched_version(row) for row in connection.execute(wanted)]
+    meant = finding and spelled(finding, [row.finding for row in rows])
+    return [row for row in rows if meant in (None, row.finding)]
 
 
 def count_findings(connection: Connection, row: WatchedVersion) -> int:
@@ -202,7 +138,7 @@ def of_card(
         model=model, version=version, card_sha256=card_sha256
     )
     row = connection.execute(wanted).one_or_none()
-    return None if row is None else _row(row)
+    return None if row is None else watched_version(row)
 
 
 def family(connection: Connection, model: str, version: int | None = None) -> list[WatchedVersion]:
@@ -239,6 +175,19 @@ def choose(
     raise FindingNeeded(model, known)
 
 
+def choose_first(
+    connection: Connection, model: str, version: int | None, finding: str | None
+) -> tuple[WatchedVersion, list[str]]:
+    """Return what `choose` does, by default the first finding, and the names of all findings."""
+    findings = [row.finding for row in family(connection, model, version) if row.finding]
+    return choose(connection, model, version, finding or next(iter(findings), None)), findings
+
+
+def of_images(connection: Connection, row: WatchedVersion) -> WatchedVersion:
+    """Return the row whose answers are the images: that of the version's first finding, if any."""
+    return family(connection, row.model, row.version)[0] if row.finding else row
+
+
 def models(connection: Connection) -> list[str]:
     """Return the names of all models in the ledger, sorted."""
     return list(
@@ -250,10 +199,6 @@ def models(connection: Connection) -> list[str]:
 
 def _plain(card: Card) -> str:
     return json.dumps(card.model_dump(mode="json"), sort_keys=True)
-
-
-def _row(row: Row[Any]) -> WatchedVersion:
-    return WatchedVersion(*tuple(row))  # in the order of the table's columns
 
 
 VISIBLE_NS = 90 * DAY_NS

@@ -16,7 +16,7 @@ from calibration.scope.verdict import ALPHA
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 LOOKED_AT = 20_000
 Queue = Literal["usual", "doubtful"]
@@ -81,9 +81,7 @@ def find_waiting(
     latest = _unlabeled(row).subquery()
     columns = latest.c
     referral = row.card.get("referral")
-    sure: ColumnElement[Any] = columns.confidence
-    if row.finding:  # whose confidence is that it is present, or else that it is absent
-        sure = case((sure < 1 - sure, 1 - sure), else_=sure)
+    sure = row.certainty(columns.confidence)
     order = [
         columns.audit.is_(None),
         *([] if referral is None else [sure >= referral["threshold"]]),

@@ -25,7 +25,8 @@ from monitoring.http.fields import Fraction, Version
 from monitoring.http.json_body import JsonReader
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import watched_versions
-from monitoring.ledger.versions import LOGGED, WatchedVersion, enter, of_model, sha256_of
+from monitoring.ledger.versions import enter, of_model, sha256_of
+from monitoring.ledger.watched_version import LOGGED, WatchedVersion
 
 MODELS_LIMIT = 1_000  # declared versions in one ledger
 CLASSES_LIMIT = 1_000

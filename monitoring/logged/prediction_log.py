@@ -26,11 +26,12 @@ from monitoring.errors import (
 )
 from monitoring.feedback.answers import find
 from monitoring.feedback.items import NO_FINDING, OTHERS
-from monitoring.ledger.findings import PRESENT, finding_id
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
-from monitoring.ledger.versions import WatchedVersion, of_model
+from monitoring.ledger.versions import of_model
+from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
 from monitoring.patient_id import PatientKey
 

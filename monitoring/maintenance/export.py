@@ -17,10 +17,10 @@ from model_store.installation import install_command
 from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id, probabilities_of
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.maintenance import Progress, silent
 from monitoring.patient_id import as_text
 
@@ -132,12 +132,12 @@ def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
         str(UUID(bytes=finding_id(row.prediction_id, known.finding))),
         known.model,
         known.version,
-        known.finding or None,
+        known.named,
         row.request_id,
         _moment(row.served_at_ns),
         known.classes[row.predicted],
         row.confidence,
-        probabilities_of(row, known).tolist(),
+        known.probabilities(row).tolist(),
         row.tags,
         row.audit,
         as_text(row.patient),

@@ -16,7 +16,7 @@ from calibration.bins import BIN_COUNT
 from monitoring.feedback.items import Reason, TransactionCounts
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import DayBin
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters, Series
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400

@@ -40,7 +40,8 @@ from monitoring.ledger.scope import doubtful_days
 from monitoring.ledger.statement import summed
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
-from monitoring.ledger.versions import VisibleVersion, WatchedVersion, visible_versions
+from monitoring.ledger.versions import VisibleVersion, visible_versions
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics import operating_gauges
 from monitoring.metrics.bin_counters import Series
 
@@ -258,7 +259,7 @@ class LedgerGauges(Collector):
         for sample in operating_gauges.operating_samples(found.operating_points, names):
             yield _Sample(*sample)
         # Of a finding, accuracy is the share present, which may fall without any error.
-        is_lower = accuracy.answer is AccuracyAnswer.LOWER and not version.finding
+        is_lower = accuracy.answer is AccuracyAnswer.LOWER and row.counts_errors
         yield _Sample("candor_accuracy_lower", names, float(is_lower))
 
     def _remembered(

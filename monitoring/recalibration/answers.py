@@ -17,9 +17,10 @@ from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
-from monitoring.ledger.findings import both_probabilities
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.versions import card_sha256, of_model, questions
+from monitoring.ledger.versions import card_sha256, of_model
+from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.recalibration.claims import CLASSES, Claim, claim_of
 from monitoring.recalibration.subgroup import belongs, served_in
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
@@ -42,7 +43,7 @@ def answered_variant(connection: Connection, bundle: Bundle, precision: str | No
     of_hash = {
         card_sha256(question): each
         for each in card.precisions
-        for question in questions(card.of_variant(each))
+        for question in card.of_variant(each).questions
     }
     served = (
         of_hash[row.card_sha256]
@@ -91,7 +92,7 @@ class LabeledAnswers:
         until_feedback_id: the first label of the last of them; 0 without answers.
         aside: how many labels of the version are no truths (proxies, second readings, ignored), so
             that none of them is here.
-        finding: what the answers are about; '' for exclusive classes.
+        claim: what they claim.
     """
 
     watched_version_id: int
@@ -104,7 +105,7 @@ class LabeledAnswers:
     coverage: float = math.nan
     until_feedback_id: int = 0
     aside: int = 0
-    finding: str = ""
+    claim: Claim = CLASSES
 
     @property
     def are_fair(self) -> bool:
@@ -115,7 +116,7 @@ class LabeledAnswers:
         """
         if self.weights is None or not self.coverage >= 1 - MUCH_MISSING:
             return self.coverage >= COMPLETE
-        confidence, right = claims(self.probabilities, self.labels, finding=self.finding)
+        confidence, right = self.claim.stated(self.probabilities, self.labels)
         gaps, mean = confidence - right, float(confidence.mean())
         gap = float(gaps.mean())
         interval = gap_interval(gap, mean, float(gaps.var()), len(gaps))
@@ -136,15 +137,6 @@ class LabeledAnswers:
             groups=None if self.groups is None else self.groups[chosen],
             tags=tuple(compress(self.tags, chosen)),
         )
-
-
-def claims(
-    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, finding: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return confidence (N,) and whether it is right (N,); of a finding, that of presence."""
-    if finding:
-        return probabilities[:, 1], labels == 1
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
 def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
@@ -168,21 +160,18 @@ def labeled_answers(
     Raises RecalibrationRefused if the card never served with this ledger.
     """
     sha256 = card_sha256(card)
-    watched_ids = [
-        row.watched_version_id
-        for row in of_model(connection, card.name)
-        if row.card_sha256 == sha256
-    ]
-    if not watched_ids:
+    watched = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
+    if not watched:
         raise RecalibrationRefused(
             f"The ledger has no answers of {card.name} version {card.version} with the card in the "
             "store. Serve this version first."
         )
-    watched_version_id = watched_ids[0]
+    version = watched[0]
+    watched_version_id = version.watched_version_id
     rows = _rows(connection, watched_version_id, answer_filter)
     audited = [row for row in rows if row.audit is not None]
-    watched = watch.load(connection, watched_version_id)
-    if watched is not None and watched.settings.audit and len(audited) >= max(min_labels, 1):
+    state = watch.load(connection, watched_version_id)
+    if state is not None and state.settings.audit and len(audited) >= max(min_labels, 1):
         rows = audited
     if answer_filter.last is not None:
         rows = rows[-answer_filter.last :] if answer_filter.last > 0 else []
@@ -191,7 +180,7 @@ def labeled_answers(
         rows = audited
     return LabeledAnswers(
         watched_version_id=watched_version_id,
-        probabilities=_probabilities(rows, card),
+        probabilities=_probabilities(version, rows),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
@@ -202,15 +191,18 @@ def labeled_answers(
         ),
         until_feedback_id=rows[-1].first_feedback_id if rows else 0,
         aside=_count_aside(connection, watched_version_id),
-        finding=card.finding or "",
+        claim=claim_of(card),
     )
 
 
-def _probabilities(rows: Sequence[Any], card: Card) -> npt.NDArray[np.float64]:
-    if card.finding:
-        return both_probabilities([row.confidence for row in rows])
-    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4")
-    return flat.astype(np.float64).reshape(len(rows), len(card.classes))
+def _probabilities(version: WatchedVersion, rows: Sequence[Any]) -> npt.NDArray[np.float64]:
+    names = ("confidence", "probabilities")
+    found = version.all_probabilities(
+        {name: [getattr(row, name) for row in rows] for name in names}
+    )
+    if found is None:
+        raise RecalibrationRefused("Some labeled answers were logged without all probabilities.")
+    return found
 
 
 def _count_aside(connection: Connection, watched_version_id: int) -> int:

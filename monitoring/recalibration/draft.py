@@ -11,7 +11,8 @@ from calibration.measures.summary import Measures
 from calibration.wording import counted, percent, points
 from model_store.bundle.card import Card
 from monitoring.errors import RecalibrationRefused
-from monitoring.recalibration.finding import question_of
+from monitoring.ledger.watched_version import named, title_of
+from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.proposal import Proposal
 from monitoring.recalibration.subgroup import name_of
 from monitoring.recalibration.subgroup_card import calibrator_of
@@ -72,13 +73,12 @@ class Recalibration:
     @property
     def title(self) -> str:
         """What is recalibrated: the model, or a finding of it."""
-        finding = self.proposal.finding
-        return f"{self.card.name}: {finding}" if finding else self.card.name
+        return title_of(self.card.name, self.proposal.claim.finding)
 
     @property
     def question(self) -> Card:
         """The card of the finding, or the whole one."""
-        return question_of(self.card, self.proposal.finding)
+        return question_of(self.card, self.proposal.claim.finding)
 
     @property
     def new_temperature(self) -> float:
@@ -109,7 +109,7 @@ class Recalibration:
             "continues": self.continues,
             "omits": self.omits,
             "group": self.group,
-            "finding": proposal.finding or None,
+            "finding": None,
             "remedy": proposal.remedy,
             "labels": proposal.labels,
             "aside": proposal.aside,
@@ -120,7 +120,7 @@ class Recalibration:
             "changed": proposal.changed,
             "harmed": [name_of(each.group) for each in proposal.harmed],
             "dropped": list(self.dropped),
-        }
+        } | named(proposal.claim.finding)
 
     def outcome(self, outcome: str) -> dict[str, Any]:
         """Return the detail of an event in the history."""

@@ -17,7 +17,7 @@ from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standa
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.remedies import effect
 from monitoring.drift.tag_settings import slice_of
-from monitoring.recalibration.answers import LabeledAnswers, claims
+from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.subgroup import PREDICTED, belongs
 
 FEWEST = 20  # labels with a tag value that is not watched
@@ -34,7 +34,7 @@ class _Gap:
 
     @classmethod
     def of(cls, probabilities: npt.NDArray[np.float64], answers: LabeledAnswers) -> "_Gap":
-        confidence, right = claims(probabilities, answers.labels, finding=answers.finding)
+        confidence, right = answers.claim.stated(probabilities, answers.labels)
         return cls(confidence - right, confidence * (1 - confidence))
 
 
@@ -91,9 +91,7 @@ def _groups(
             mask = np.zeros(len(everyone.tags), dtype=bool)
             mask[found] = True
             yield AnswerGroup(slice_of(key), (value,)), mask
-    if everyone.finding:  # whose answers all claim the same
-        return
-    predicted = everyone.probabilities.argmax(axis=1)
+    predicted = everyone.claim.predicted(everyone.probabilities)
     for number, name in enumerate(classes):
         if (predicted == number).any():
             yield AnswerGroup(PREDICTED, (name,)), predicted == number

@@ -3,8 +3,9 @@ again by its rule, and its promises are those of the held-out labels. Other find
 are.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,38 +13,35 @@ from calibration.bins import BinSums
 from calibration.calibrators.affine import Affine
 from calibration.conformal import finding_sets
 from calibration.findings.calibrator import FindingCalibrator
-from calibration.findings.labels import spelled
 from calibration.findings.thresholds import choose_threshold, operating_point
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.finding_reference import finding_card
-from monitoring.errors import FindingNeeded, FindingUnknown
+from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
 
+Changes: TypeAlias = tuple[dict[str, Any], list[str]]
 
-def question_of(card: Card, finding: str | None) -> Card:
-    """Return the card that a recalibration is about: of a finding, or of exclusive classes.
 
-    Raises FindingNeeded and FindingUnknown.
+def next_answer(
+    card: Card, proposal: Proposal, of_classes: Callable[[Card, Proposal], Changes]
+) -> Changes:
+    """Return what a proposal changes of the card, and what is dropped; `of_classes` says it of
+    exclusive classes.
     """
-    if card.has_findings:
-        if not finding:
-            raise FindingNeeded(card.name, card.classes)
-        finding = spelled(finding, card.classes)
-        if finding not in card.classes:
-            raise FindingUnknown(finding, card.classes)
-        return card.of_finding(finding)
-    if finding:
-        raise FindingUnknown(finding, ())
-    return card
+    if not card.has_findings:
+        return of_classes(card, proposal)
+    changed, dropped = next_finding(card.of_finding(proposal.claim.finding), proposal)
+    each = (changed if old.name == changed.name else old for old in card.asked)
+    return with_findings(card, tuple(each)), dropped
 
 
 def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[str]]:
     """Return what the next card says of a finding, and what it no longer promises."""
-    (old,) = question.findings or ()
+    (old,) = question.asked
     if proposal.group is not None:
         calibration, dropped = with_subgroup(question, proposal)
         return old.model_copy(update={"calibration": calibration}), dropped
@@ -66,6 +64,11 @@ def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[
     return new.model_copy(update=changes), [*dropped, *lost, *dropped_too]
 
 
+def with_answers(card: Card, answers: Sequence[Any]) -> Card:
+    """Return the card with other findings; of exclusive classes, these are the one answer."""
+    return card.model_copy(update=with_findings(card, tuple(answers))) if card.asked else answers[0]
+
+
 def with_findings(card: Card, findings: tuple[FindingCard, ...]) -> dict[str, Any]:
     """Return what changed findings change of the whole card."""
     sums = BinSums.zeros()
@@ -81,11 +84,11 @@ def with_findings(card: Card, findings: tuple[FindingCard, ...]) -> dict[str, An
     return {"findings": findings, "calibration": pooled, "verification": None}
 
 
-def changes(earlier: Card, later: Card, finding: str) -> bool:
-    """Whether a recalibration of `finding` ('' of exclusive classes) lies between two versions."""
-    return not finding or question_of(earlier, finding).findings != (
-        question_of(later, finding).findings
-    )
+def changes(earlier: Card, later: Card, finding: str | None) -> bool:
+    """Whether a recalibration of `finding`, or of classes, lies between two versions."""
+    ends = [question_of(each, finding) for each in (earlier, later)]
+    before, after = ((each.calibration, each.findings) for each in ends)
+    return before != after
 
 
 def in_presence(proposal: Proposal, before: FindingCard, after: FindingCard) -> Proposal:

@@ -18,7 +18,7 @@ from calibration.measures.metrics import top_label
 from calibration.wording import counted, percent
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card
-from monitoring.recalibration.finding import next_finding, with_findings
+from monitoring.recalibration.finding import next_answer
 from monitoring.recalibration.promises import referral_for, sets_for
 from monitoring.recalibration.proposal import Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup
@@ -36,16 +36,7 @@ def next_card(
     The new version has the precision of `card` alone, because no label says how well the remedy
     suits the others.
     """
-    changes: dict[str, Any]
-    if proposal.finding:
-        changed, dropped = next_finding(card.of_finding(proposal.finding), proposal)
-        each = (changed if old.name == changed.name else old for old in card.findings or ())
-        changes = with_findings(card, tuple(each))
-    elif proposal.group is None:
-        changes, dropped = _for_all(card, proposal)
-    else:
-        calibration, dropped = with_subgroup(card, proposal)
-        changes = {"calibration": calibration}
+    changes, dropped = next_answer(card, proposal, _of_classes)
     dropped += _dropped_precisions(card, other_precisions)
     made = {
         "parent_version": card.version,
@@ -59,6 +50,13 @@ def next_card(
         "files": {},
     }
     return card.model_copy(update=changes), tuple(dropped)
+
+
+def _of_classes(card: Card, proposal: Proposal) -> tuple[dict[str, Any], list[str]]:
+    if proposal.group is None:
+        return _for_all(card, proposal)
+    calibration, dropped = with_subgroup(card, proposal)
+    return {"calibration": calibration}, dropped
 
 
 def _for_all(card: Card, proposal: Proposal) -> tuple[dict[str, Any], list[str]]:

@@ -32,9 +32,11 @@ from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_al
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, family
+from monitoring.ledger.watched_version import named
 from monitoring.recalibration.answers import AnswerFilter
+from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.draft import Recalibration, harm
-from monitoring.recalibration.finding import changes, question_of
+from monitoring.recalibration.finding import changes
 from monitoring.recalibration.limits import AlarmPolicy, last_by_person
 from monitoring.recalibration.outcomes import attempts, claim, note
 from monitoring.recalibration.publication import publish_draft, recalibrate
@@ -198,7 +200,7 @@ class AlarmResponder:
             self._store,
             alarm.model,
             version=alarm.version,
-            finding=alarm.finding or None,
+            finding=alarm.finding,
             answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
             min_labels=self._policy.min_labels,
             allow_label_changes=self._policy.label_changes,
@@ -229,13 +231,14 @@ class AlarmResponder:
         ends = [question_of(each, alarm.finding) for each in (start, drafted.card)]
         excess = self._policy.limits.excess(*(each.calibration for each in ends))
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
-        if alarm.finding and not self._policy.label_changes:
+        if drafted.proposal.claim.may_change and not self._policy.label_changes:
             unfair = unfair or MAY_CHANGE
         worse = harm(drafted)
         if not (excess or unfair or worse or self._policy.action == "propose"):
             return True
         options = f"--last {max(alarm.labels, FEW_LABELS)}"
-        options += f" --finding {shlex.quote(alarm.finding)}" if alarm.finding else ""
+        of = named(alarm.finding).items()
+        options += "".join(f" --{name} {shlex.quote(value)}" for name, value in of)
         options += " --allow-label-changes" if self._policy.label_changes else ""
         detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
         self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
@@ -289,7 +292,7 @@ class AlarmResponder:
 
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""
-        of = {"model": alarm.model, "finding": alarm.finding or None, "by": "alarm"}
+        of = {"model": alarm.model, "finding": None, "by": "alarm"} | named(alarm.finding)
         note(self._ledger, alarm.watched_version_id, of | detail)
         fields = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
         self._tell(alarm, detail["outcome"], **fields)
@@ -298,5 +301,5 @@ class AlarmResponder:
         """Count an outcome and log it."""
         self._counter.labels(alarm.model, outcome).inc()
         logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome}
-        logged |= {"finding": alarm.finding} if alarm.finding else {}
+        logged |= named(alarm.finding)
         _log.warning("recalibration on a drift alarm", extra={"fields": logged | fields})

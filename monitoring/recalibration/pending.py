@@ -13,7 +13,7 @@ from model_store.bundle.finding_card import FindingCard
 from model_store.store.history import tried_versions
 from model_store.store.retirement import retirements
 from model_store.store.store import Store
-from monitoring.recalibration.finding import with_findings
+from monitoring.recalibration.finding import with_answers
 
 
 class Joined(NamedTuple):
@@ -48,12 +48,10 @@ def join(parent: Card, pending: Card, new: Card) -> Joined:
         return Joined(new, omits=pending.version)
     each: list[tuple[Any, bool, bool]] = [
         _join(*three)
-        for three in zip(
-            *(card.findings or (card,) for card in (parent, pending, new)), strict=True
-        )
+        for three in zip(*(card.answers for card in (parent, pending, new)), strict=True)
     ]
     answers, keeps, omits = zip(*each, strict=True)
-    card = new.model_copy(update=with_findings(new, answers)) if new.findings else answers[0]
+    card = with_answers(new, answers)
     if any(keeps):
         dropped = (*(pending.dropped_promises or ()), *(new.dropped_promises or ()))
         card = card.model_copy(update={"dropped_promises": tuple(dict.fromkeys(dropped)) or None})

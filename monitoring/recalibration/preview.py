@@ -9,7 +9,7 @@ from calibration.diagnosis.facts import GroupEffect
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from calibration.wording import counted, points
-from monitoring.recalibration.answers import claims
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.proposal import ClassChange, Proposal
 
@@ -52,7 +52,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
     proposal = done.proposal
     return RecalibrationPreview(
         title=f"Recalibration of {done.title} version {done.parent_version}",
-        finding=done.proposal.finding,
+        finding=done.proposal.claim.finding,
         sentence=_sentence(done),
         changes=_changes(proposal),
         choice=proposal.choice,
@@ -70,7 +70,7 @@ def preview_of(done: Recalibration) -> RecalibrationPreview:
 def _sentence(done: Recalibration) -> str:
     """Say which remedy was chosen, on which labels."""
     proposal = done.proposal
-    title = title_of(proposal.remedy, of_one=bool(proposal.finding))
+    title = title_of(proposal.remedy, of_one=terms(proposal.claim.finding).of_one)
     labels = "labels of the random audit" if proposal.audited else "labels"
     return (
         f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on:,} {labels} of version "
@@ -84,19 +84,15 @@ def _only(done: Recalibration) -> str:
 
 
 def _changes(proposal: Proposal) -> str:
-    if proposal.finding:
-        return (
-            f"Whether {proposal.finding} is present by its threshold changes in "
-            f"{proposal.changed} of {counted(proposal.held_out, 'held-out answer')}. Whether its "
-            "sensitivity and specificity are acceptable is a clinical decision."
-        )
-    if REMEDIES[proposal.remedy].keeps_argmax:
+    if REMEDIES[proposal.remedy].keeps_argmax and not proposal.claim.may_change:
         return "No predicted class changes, only confidence does."
-    return (
-        f"This version changes the predicted class of {proposal.changed} of the "
-        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and specificity "
-        "are acceptable is a clinical decision."
+    finding = proposal.claim.finding
+    said = terms(finding).preview.format(
+        finding=finding,
+        changed=proposal.changed,
+        answers=counted(proposal.held_out, "held-out answer"),
     )
+    return f"{said} Whether its sensitivity and specificity are acceptable is a clinical decision."
 
 
 def _notes(done: Recalibration) -> Iterator[str]:
@@ -146,5 +142,5 @@ def _notes(done: Recalibration) -> Iterator[str]:
 
 
 def _reliability(probabilities: FloatArray, proposal: Proposal) -> list[ReliabilityBin]:
-    claimed = claims(probabilities, proposal.true_classes, finding=proposal.finding)
+    claimed = proposal.claim.stated(probabilities, proposal.true_classes)
     return reliability(BinSums.from_predictions(*claimed))

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
-from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
@@ -24,6 +23,7 @@ from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
+from monitoring.recalibration.claims import CLASSES, Claim
 from monitoring.recalibration.representative import UnevenLabels
 from monitoring.recalibration.subgroup import name_of
 
@@ -73,8 +73,8 @@ class Proposal:
         classes: one entry per class.
         effects: on each subgroup, the largest growth of a gap first.
         group: whom the remedy changes; None: everybody.
-        finding: the one that it is about; '' for exclusive classes. A predicted class is then
-            whether it is present by its threshold, and the claim that is measured is presence.
+        claim: what is measured. Of a finding, a predicted class is whether it is present by its
+            threshold.
     """
 
     remedy: str
@@ -95,7 +95,7 @@ class Proposal:
     aside: int = 0
     effects: tuple[GroupEffect, ...] = ()
     group: AnswerGroup | None = None
-    finding: str = ""
+    claim: Claim = CLASSES
 
     @property
     def harmed(self) -> list[GroupEffect]:
@@ -127,7 +127,7 @@ def propose(
         answers.labels,
         weights=answers.weights,
         groups=answers.groups,
-        allow_label_changes=allow_label_changes or card.finding is not None,
+        allow_label_changes=allow_label_changes or answers.claim.may_change,
         exclude=_exclusions(card.calibration, answers, group),
         compared=compared,
     )
@@ -139,7 +139,7 @@ def propose(
     fitting, held_out = answers.part(fit), answers.part(~fit)
     affine = REMEDIES[choice.chosen].fit(fitting.logits(), fitting.labels, weights=fitting.weights)
     after = affine(held_out.logits())
-    measured = Measures.of_presence if card.finding else Measures.from_probabilities
+    measured = answers.claim.measured
     return Proposal(
         remedy=choice.chosen,
         choice=choice,
@@ -158,7 +158,7 @@ def propose(
         classes=_class_changes(card.classes, held_out.probabilities, after, held_out.labels),
         aside=answers.aside,
         group=group,
-        finding=answers.finding,
+        claim=answers.claim,
     )
 
 
@@ -180,10 +180,10 @@ def _require(
             f"{lower}."
         )
     rarest = int(np.bincount(answers.labels, minlength=2).min())
-    if card.finding and rarest < FEWEST_POSITIVES:
+    if rarest < answers.claim.fewest:
         raise RecalibrationRefused(
             f"{counted(n, 'label')} of {card.finding} hold {rarest} of the rarer answer; expected "
-            f"at least {FEWEST_POSITIVES} with it and without. Label more images."
+            f"at least {answers.claim.fewest} with it and without. Label more images."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]
@@ -270,10 +270,9 @@ def _exclusions(
     calibration: CalibrationCard, answers: LabeledAnswers, group: AnswerGroup | None
 ) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
-    excluded = {}
-    if answers.finding:
-        a_finding = "a finding has a temperature and a bias"
-        return {VECTOR.name: a_finding, CASE_MIX.name: a_finding}
+    excluded = dict(answers.claim.unfit)
+    if CASE_MIX.name in excluded:
+        return excluded
     if group is not None or calibration.subgroups:
         excluded[VECTOR.name] = (
             "a calibrator of a subgroup has no weight per class, and none can precede it"

@@ -22,9 +22,10 @@ from monitoring.recalibration.answers import (
     answered_variant,
     labeled_answers,
 )
+from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.draft import Recalibration, harm, require_fair_labels
 from monitoring.recalibration.effects import effects_of
-from monitoring.recalibration.finding import in_presence, question_of
+from monitoring.recalibration.finding import in_presence
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.next_graph import next_graph
 from monitoring.recalibration.outcomes import note
@@ -92,9 +93,7 @@ def recalibrate(
             since_ns = None if is_all else answers.served_since_ns
             (row,) = load(connection, [answers.watched_version_id])
             if chosen.group is None:
-                uneven = find_uneven_labels(
-                    connection, row.watched_version_id, finding=row.finding, since_ns=since_ns
-                )
+                uneven = find_uneven_labels(connection, row, since_ns=since_ns)
             else:
                 uneven = find_uneven_labels_in(connection, row, chosen.group, since_ns=since_ns)
         everyone, watched = _everyone(connection, question, chosen, answers, min_labels)
@@ -114,9 +113,9 @@ def recalibrate(
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
     pending = onto.card if onto else waiting(store, parent.card)
     joined = join(parent.card, pending, card) if pending else Joined(card)
-    if proposal.finding:
-        ends = [question_of(each, finding).findings or () for each in (parent.card, joined.card)]
-        proposal = in_presence(proposal, ends[0][0], ends[1][0])
+    ends = [question_of(each, finding).asked for each in (parent.card, joined.card)]
+    for before, after in zip(*ends, strict=True):
+        proposal = in_presence(proposal, before, after)
     drafted = Recalibration(
         joined.card,
         parent.card.version,

@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 from calibration.bins import BIN_COUNT
 from calibration.measures.confusion import chi_squared_deviations
 from calibration.wording import percents
-from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.sums import read_slices
+from monitoring.ledger.watched_version import WatchedVersion
 
 _MIN_SERVED = 30  # answers in a cell before its share is compared
 _SIGNIFICANT = 4.0  # standard normal deviations: one false finding in 30,000 looks
@@ -45,23 +46,20 @@ class LabeledShare:
 
 def find_uneven_labels(
     connection: Connection,
-    watched_version_id: int,
+    row: WatchedVersion,
     *,
-    finding: str = "",
     since_ns: int | None = None,
 ) -> UnevenLabels | None:
-    """Compare the shares of labeled answers by class and confidence, of a `finding` by confidence;
+    """Compare the shares of labeled answers by class and confidence, of a finding by confidence;
     None if chance explains.
 
     Counts whole days from the day of `since_ns` on.
     """
     since_day = None if since_ns is None else since_ns // DAY_NS
     shares: list[LabeledShare] = []
-    for name, sums in read_slices(connection, watched_version_id, since_day=since_day).items():
-        if name.startswith("predicted:"):
-            shares += shares_by_bin(name.removeprefix("predicted:"), sums.labeled.n, sums.served)
-        elif name == EVERYTHING and finding:
-            shares += shares_by_bin(finding, sums.labeled.n, sums.served)
+    for name, sums in read_slices(connection, row.watched_version_id, since_day=since_day).items():
+        if (claim := row.claim_of(name)) is not None:
+            shares += shares_by_bin(claim, sums.labeled.n, sums.served)
     return compare_shares(shares)
 
 

@@ -14,7 +14,7 @@ from monitoring.diagnosis.phrases import answers_of
 from monitoring.drift.tag_settings import slice_of, tag_of
 from monitoring.errors import brief
 from monitoring.ledger.schema import label_current, prediction
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recalibration.representative import (
     LabeledShare,
     UnevenLabels,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitoring.errors import SpoolFull
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.spool import CardKey, Frame, Spool

@@ -26,7 +26,8 @@ from monitoring.ledger.patient_key import open_patient_key
 from monitoring.ledger.predictions import PredictionRow, recorded
 from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow
-from monitoring.ledger.versions import WatchedVersion, choose, load, register, visible_versions
+from monitoring.ledger.versions import choose, load, register, visible_versions
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.logged.declaration import LoggedCard, declare
 from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics

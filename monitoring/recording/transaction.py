@@ -16,7 +16,8 @@ from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.versions import WatchedVersion, of_card
+from monitoring.ledger.versions import of_card
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.logged.items import LoggedItem, LoggedResult, joined, label_of
 from monitoring.logged.prediction_log import PredictionLog
 from monitoring.patient_id import PatientKey

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from monitoring.errors import AnswersSpooled
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
 from monitoring.recording.outage import LedgerAway, Outage

@@ -16,14 +16,13 @@ from monitoring.ledger.answer_search import (
     AnswerSearch,
     FoundAnswer,
     alternatives,
-    claimed,
     is_wrong,
     search,
 )
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL, CountsAs
 from monitoring.ledger.schema import picture
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 class GivenLabel(Struct, frozen=True):
@@ -95,7 +94,7 @@ def list_answers(
     return AnswerList(
         row.model,
         row.version,
-        row.finding or None,
+        row.named,
         page.total,
         None if page.before is None else _image(row, page.before),
         [_listed(row, each, said[each.prediction_id], kept) for each in page.answers],
@@ -123,7 +122,7 @@ def _listed(
         found.request_id,
         _moment(found.served_at_ns),
         json.loads(found.tags) if found.tags else {},
-        row.classes[claimed(row, found)],
+        row.classes[row.said(found.predicted, found.confidence)[0]],
         found.confidence,
         None if found.label is None else row.classes[found.label],
         None if wrong is None else not wrong,

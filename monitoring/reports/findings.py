@@ -8,7 +8,8 @@ from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.windows import ALL, read_window
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
-from monitoring.ledger.versions import WatchedVersion, family
+from monitoring.ledger.versions import family
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.report import ReportSummary, calibration_report
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 

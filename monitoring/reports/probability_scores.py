@@ -10,9 +10,8 @@ from sqlalchemy import Connection, select
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.windows import Window, Windowed
-from monitoring.ledger.findings import probabilities_of
 from monitoring.ledger.schema import DAY_NS, label_current, prediction
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 
 LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
 
@@ -45,7 +44,7 @@ def with_scores(
     rows = connection.execute(
         wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)
     ).all()
-    given = ((probabilities_of(answer, row), answer.label) for answer in rows)
+    given = ((row.probabilities(answer), answer.label) for answer in rows)
     known = [(p, label) for p, label in given if len(p) == len(row.classes)]
     if not known:
         return measures

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from calibration.calibrators.remedies import title_of
 from calibration.wording import counted, percent
+from monitoring.diagnosis.vocabulary import terms
 
 PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
 PUBLISHED: Final = "published"
@@ -20,7 +21,7 @@ def describe_recalibration(detail: dict[str, Any]) -> str:
     outcome, model, version = detail["outcome"], detail["model"], detail.get("version")
     finding = detail.get("finding")
     cause = (
-        "because of the drift alarm" + (f" of {finding}" if finding else "")
+        "because of the drift alarm" + terms(finding).of.format(finding=finding)
         if detail.get("by") == "alarm"
         else f"by {detail.get('actor') or 'a person'}"
     )
@@ -64,14 +65,11 @@ def _figures(detail: dict[str, Any]) -> str:
     if "remedy" not in detail:
         return ""
     before, after = detail["ece"]
-    finding = detail.get("finding")
-    what = f"whether {finding} is present" if finding else "their class"
-    none = "presence" if finding else "predicted class"
-    changes = (
-        f"{detail['changed']} of them change {what}" if detail["changed"] else f"no {none} changes"
-    )
+    said, changed = terms(detail.get("finding")), detail["changed"]
+    what = said.changes.format(finding=said.finding)
+    changes = f"{changed} of them change {what}" if changed else f"no {said.change} changes"
     return (
-        f": {title_of(detail['remedy'], of_one=bool(finding))}, fitted on "
+        f": {title_of(detail['remedy'], of_one=said.of_one)}, fitted on "
         f"{counted(detail['fitted_on'], 'label')}. "
         f"On the other {counted(detail['held_out'], 'label')} the ECE is {percent(before)} before "
         f"and {percent(after)} after, with a floor of {percent(detail['noise_floor'])}; {changes}"

@@ -29,7 +29,8 @@ from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.version_events import promoted_version
-from monitoring.ledger.versions import WatchedVersion, choose, models, of_model
+from monitoring.ledger.versions import choose, models, of_model
+from monitoring.ledger.watched_version import WatchedVersion, query_of, title_of
 from monitoring.reports.probability_scores import with_scores
 from monitoring.reports.scope import DoubtfulAnswers, find_doubtful
 from monitoring.reports.slices import Slices, measure_slices
@@ -101,13 +102,17 @@ class ReportSummary:
     @property
     def title(self) -> str:
         """What the report is about: the model, and the finding if it is about one."""
-        return f"{self.model}: {self.finding}" if self.finding else self.model
+        return title_of(self.model, self.finding)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What names the version, or the finding of it, in an address."""
+        return query_of(self.version, self.finding)
 
     @property
     def query(self) -> str:
-        """The version and the finding as the query of an address."""
-        named = {"version": str(self.version)} | ({"finding": self.finding} if self.finding else {})
-        return urlencode(named)
+        """The same as the query of an address."""
+        return urlencode(self.named)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.scope import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
 from monitoring.ledger.slices import DOUBTFUL
 from monitoring.ledger.sums import LedgerSums, read_sums
-from monitoring.ledger.versions import WatchedVersion
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.slices import Slice, measure_slice
 
 

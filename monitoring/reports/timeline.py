@@ -7,11 +7,11 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 from sqlalchemy import Connection
 
-from calibration.findings.labels import spelled
 from calibration.wording import counted, percent
 from monitoring.diagnosis.lower_rates import OPERATING
 from monitoring.diagnosis.operating_words import lower_sentence
 from monitoring.diagnosis.phrases import answers_in_stream, tolerance
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.drift import events
 from monitoring.drift.events import (
     ACKNOWLEDGED,
@@ -76,10 +76,8 @@ def read_timeline(
 
     Raises ModelNotInLedger.
     """
-    rows = [row for row in of_model(connection, model) if version in (None, row.version)]
-    if finding is not None:
-        wanted = spelled(finding, [row.finding for row in rows])
-        rows = [row for row in rows if row.finding == wanted]
+    known = of_model(connection, model, finding=finding)
+    rows = [row for row in known if version in (None, row.version)]
     if not rows:
         choose(connection, model, version, finding)  # which says what there is
     dated = [
@@ -186,13 +184,11 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str 
     if tag is not None:
         where = f"{'all' if where == 'all answers' else where} of them"
     of_tag, their = (f" of answers with {tag}", "their ") if tag is not None else ("", "")
-    more_or_less = "less" if detail["direction"] == "over" else "more"
-    claim = "were right {} often than their confidence said"
-    if finding:
-        claim = f"had {finding} {{}} often than their probability said"
+    often = "less" if detail["direction"] == "over" else "more"
+    claim = terms(finding).alarm.format(finding=finding, often=often)
     sentence = (
         f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
-        f"{claim.format(more_or_less)}."
+        f"{claim}."
     )
     sentence += _by_class(detail)
     since = detail.get("since")

@@ -117,7 +117,7 @@ async def restart_watches(
             row.model,
             row.version,
             WatchState(watched.detector.active, watched.detector.labels),
-            row.finding or None,
+            row.named,
             each.tag,
             unchanged or None,
         )

@@ -30,8 +30,8 @@ class LoggedPredictionRoutes:
             if self._served(card.model) is not None:
                 raise ModelServed(card.model)
             rows = await asyncio.wrap_future(self._recorder.declare(card))
-        findings = [row.finding for row in rows if row.finding]
-        return DeclaredModel(rows[0].model, rows[0].version, findings or list(rows[0].classes))
+        names = [name for row in rows for name in row.declared]
+        return DeclaredModel(rows[0].model, rows[0].version, names)
 
     async def post(
         self, request: Request

@@ -26,8 +26,9 @@ from serving.http.caller import Caller
 from serving.http.items import ImageItem, with_keys
 from serving.http.stage_spans import StageSpans
 from serving.inference.answer import with_explanation
+from serving.inference.answer_kind import kind_of
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
-from serving.inference.explanation import OcclusionExplainer, column_of
+from serving.inference.explanation import OcclusionExplainer
 from serving.inference.heat_map import HeatMap
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import Classification, Prediction
@@ -98,7 +99,7 @@ class InferencePipeline:
         Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does
         so before the answer is recorded.
         """
-        column = column_of(served.card, of)
+        column = kind_of(served.card).column_of(of)
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
             image, number = await self._decoded(served, item, frame, deadline_s)
@@ -152,7 +153,7 @@ class InferencePipeline:
 
         Raises what `answer_explained` raises.
         """
-        column = None if explain is None else column_of(served.card, explain)
+        column = None if explain is None else kind_of(served.card).column_of(explain)
         served.queue.admit()
         prediction = await served.try_out(image, tags=tags)
         if explain is None:

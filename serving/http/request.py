@@ -115,7 +115,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 @dataclass(frozen=True, slots=True)
 class PredictionQuery:
-    """A class or finding to explain (`column_of`), and frames in place of the card's."""
+    """A class or finding to explain (`AnswerKind.column_of`), and frames in place of the card's."""
 
     explain: str | None = None
     frame: FrameChoice | None = None

@@ -14,7 +14,6 @@ from calibration.calibrators.finding_answers import FindingsCalibrator, Question
 from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from model_store.bundle.scope_neighbors import Neighbor
-from serving.inference.batcher import AnswerWriter
 from serving.inference.heat_map import HeatMap
 from serving.inference.scope import ScopeVerdict, with_scope
 
@@ -103,10 +102,6 @@ class JsonFindingsWriter:
         del fields["probability"]
         end = self._ends[key] = "," + json.dumps(fields, separators=(",", ":"))[1:]
         return end
-
-
-def json_writer(card: Card) -> AnswerWriter:
-    return JsonFindingsWriter(card) if card.has_findings else JsonAnswerWriter(card)
 
 
 def _head(card: Card) -> str:

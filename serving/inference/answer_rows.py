@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import uuid_utils
 
-from model_store.bundle.card import Card
-from monitoring.ledger.findings import presence_rows
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.version_events import shadow_id
 from monitoring.patient_id import PatientKey
 from serving.errors import OutOfScope
-from serving.inference.answer import AuditSampler, json_writer, with_audit
+from serving.inference.answer import AuditSampler, with_audit
+from serving.inference.answer_kind import OneRow, kind_of
 from serving.inference.batcher import AnswerWriter, PendingRequest
 from serving.inference.predictor import Predictor, Probabilities
 from serving.inference.scope import ScopePolicy
@@ -35,8 +34,9 @@ class AnswerRows:
         patients: PatientKey | None,
         scope: ScopePolicy,
     ) -> None:
-        self._calibrators, self._writer = predictor.calibrators, json_writer(predictor.card)
-        self._of_findings = _ids_of_findings(predictor.card, watched_version_ids)
+        kind = kind_of(predictor.card)
+        self._calibrators, self._writer = predictor.calibrators, kind.writer
+        self._rows = kind.rows(watched_version_ids) if patients else OneRow()
         self._id, self._patients = watched_version_ids[0], patients
         self._audit = audit if audit and audit.on and patients else None
         self._scope = scope
@@ -78,10 +78,7 @@ class AnswerRows:
                 p,
             )
             answers.append(self._answer(image, values, request.writer))
-            if self._of_findings is None:
-                rows.append(image)
-            elif self._patients is not None:
-                rows += presence_rows(image, self._of_findings, values)
+            rows += self._rows.of(image, values)
         return answers, rows
 
     def again(
@@ -89,12 +86,8 @@ class AnswerRows:
     ) -> Any | None:
         """The answer that the rows of an image hold; None if some of them are missing."""
         image = rows[0]._replace(prediction_id=image_id)
-        if self._of_findings is None:
-            return self._answer(image, np.frombuffer(image.probabilities, "<f4").tolist(), writer)
-        present = {row.watched_version_id: row.confidence for row in rows}
-        if present.keys() != {*self._of_findings.values()}:
-            return None
-        return self._answer(image, [present[each] for each in self._of_findings.values()], writer)
+        values = self._rows.values(rows)
+        return None if values is None else self._answer(image, values, writer)
 
     def _answer(
         self, image: PredictionRow, values: list[float], writer: AnswerWriter | None
@@ -112,13 +105,6 @@ class AnswerRows:
         if self._audit and self._audit.drawn(request.shadow_of or request.given_id):
             return self._audit.share
         return None
-
-
-def _ids_of_findings(card: Card, ids: Sequence[int]) -> dict[str, int] | None:
-    if not card.has_findings:
-        return None
-    # Without a ledger there are no ids, and no rows.
-    return dict(zip(card.classes, ids, strict=len(ids) > 1))
 
 
 def _new_id(request: PendingRequest) -> bytes:

@@ -16,12 +16,10 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from calibration.findings.labels import spelled
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
-from monitoring.errors import brief
-from serving.errors import ExplanationsBusy, ExplanationUnavailable, MalformedRequest, ModelUnusable
+from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image, lower_priority
 from serving.inference.heat_map import HeatMap, heat_map
 from serving.inference.predictor import Predictor
@@ -29,7 +27,6 @@ from serving.inference.predictor import Predictor
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
-PREDICTED: Final = "occlusion"  # in place of a name
 Explain: TypeAlias = Callable[[Image, int, str | None], Awaitable[HeatMap]]
 
 
@@ -104,20 +101,6 @@ def _open(folder: Path, card: Card) -> Predictor:
             "the version answers but cannot be explained, because its bundle can no longer be "
             f"read: {error}"
         ) from error
-
-
-def column_of(card: Card, of: str) -> int | None:
-    """The column of the class or finding that a request names to be explained; None: that of the
-    predicted class, for PREDICTED. Raises MalformedRequest.
-    """
-    name = spelled(of, card.classes)
-    if name in card.classes:
-        return card.classes.index(name)
-    if of == PREDICTED and not card.has_findings:
-        return None
-    names = ", ".join(brief(name) for name in card.classes[:20])
-    word = "finding" if card.has_findings else f"class, or {PREDICTED} for the predicted one"
-    raise MalformedRequest(f"explain must name a {word}: {names}.")
 
 
 def importance(

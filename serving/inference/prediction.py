@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
 from calibration.scope.verdict import Scope
-from model_store.bundle.card import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +68,10 @@ Prediction: TypeAlias = Classification | PredictedFindings
 ReadRow: TypeAlias = Callable[[list[float], Any], Prediction]
 
 
-def reader(card: Card) -> ReadRow:
-    """What makes an answer of probabilities (K,) and the calibrator that they went through."""
-    return _findings if card.has_findings else partial(_classification, card.classes)
-
-
-def _classification(
+def read_classification(
     classes: tuple[str, ...], row: list[float], by: AnswerCalibrator
 ) -> Classification:
+    """The answer of probabilities (K,) and the calibrator that they went through."""
     best, members = int(np.argmax(row)), by.members(row)
     return Classification(
         predicted=classes[best],
@@ -89,7 +83,8 @@ def _classification(
     )
 
 
-def _findings(row: list[float], by: FindingsCalibrator) -> PredictedFindings:
+def read_findings(row: list[float], by: FindingsCalibrator) -> PredictedFindings:
+    """The same of findings."""
     found = {}
     for question, probability in zip(by.questions, row, strict=True):
         said = question.said(probability)

@@ -23,8 +23,9 @@ from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort
 from serving.errors import ModelUnusable, ProbesDiffer
+from serving.inference.answer_kind import kind_of
 from serving.inference.freed_memory import return_freed_memory
-from serving.inference.prediction import Prediction, reader
+from serving.inference.prediction import Prediction
 from serving.inference.run_watch import LEAST_S, LOADING_S, MEMORY, OUT_OF_MEMORY, RUNS, TIMES_USUAL
 from serving.inference.session_options import session_options
 from serving.setting_table import Device, OnDifference, PrecisionChoice
@@ -78,7 +79,7 @@ class Predictor:
         self.scope_alpha = scope_alpha
         self.card = bundle.card
         self.calibrators = calibrators_of(self.card.model_dump())
-        self._read = reader(self.card)
+        self._read = kind_of(self.card).read
         self._outputs = [OUTPUT, *([SCOPE_P] if self.card.scope else [])]
         self.folder = bundle.folder
         self.stopped: str | None = None  # why, if a run took too long or too much memory

@@ -18,14 +18,15 @@ from starlette.responses import Response, StreamingResponse
 
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
-from monitoring.diagnosis.words import terms
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import PictureMissing
 from monitoring.http.endpoint import read_viewer
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
 from monitoring.ledger.slices import admitted
-from monitoring.ledger.versions import WatchedVersion, choose, family
+from monitoring.ledger.versions import choose_first
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import ListedAnswer, list_answers
 from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS
 from monitoring.routes.answers import FILTER, WORDS, query_of_tag, read_before, read_filter
@@ -90,8 +91,8 @@ class AnswerPageRoutes:
             tags = admitted(connection, row.model)
             wanted = read_filter(query, keys=tags)
             found = list_answers(connection, row, wanted, before=before, limit=SHOWN)
-        own = {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
-        asked = {name: text for name, text in query.items() if text and name != "before"} | own
+        asked = {name: text for name, text in query.items() if text and name != "before"}
+        asked |= row.query
         return render(
             "answers.html",
             found=found,
@@ -99,7 +100,9 @@ class AnswerPageRoutes:
             classes=row.classes,
             parts=_parts(row.model, wanted, asked),
             asked=asked,
-            own=own,
+            own=row.query,
+            title=row.title,
+            said=terms(row.finding),
             tags={key: sorted(tags[key]) for key in sorted(tags) if key not in WORDS},
             newest=address(row.model, asked),
             older=found.before and address(row.model, asked | {"before": found.before}),
@@ -109,16 +112,16 @@ class AnswerPageRoutes:
             tries=self._tabs.tries(row.model),
             is_first=before is None,
             shown_at_once=SHOWN,
-            tabs=self._tabs.of(row.model, read_viewer(request), "Answers", query=urlencode(own)),
+            tabs=self._tabs.of(
+                row.model, read_viewer(request), "Answers", query=urlencode(row.query)
+            ),
         )
 
     def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:
         """The version, or the finding of it, and the names of all its findings."""
         model, version = request.path_params["model"], read_version(request)
         number = self._production(model) if version is None else version
-        findings = [each.finding for each in family(connection, model, number) if each.finding]
-        first = next(iter(findings), None)
-        return choose(connection, model, number, read_finding(request) or first), findings
+        return choose_first(connection, model, number, read_finding(request))
 
     def _portions(self, request: Request) -> Iterator[str]:
         query = request.query_params

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.phrases import answers_of
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.diagnosis.windows import ALL
-from monitoring.diagnosis.words import terms
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData
@@ -177,7 +177,7 @@ _RATES = _columns(
     *("promise=promise.value", "promise_lower=promise.lower", "promise_upper=promise.upper"),
 )
 _ESTIMATED = _columns(
-    lambda data: data.report.expected_performance.rows(finding=data.report.finding),
+    lambda data: data.report.expected_performance.rows(of_one=terms(data.report.finding).of_one),
     *("rate=title", "from_confidence=from_confidence.value"),
     *("lower=from_confidence.lower", "upper=from_confidence.upper"),
     *("corrected=corrected.value", "corrected_lower=corrected.lower"),

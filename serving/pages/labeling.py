@@ -25,9 +25,8 @@ from monitoring.http.endpoint import LOCAL, Parameter, read_actor, read_viewer
 from monitoring.http.fields import Uuid
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id
-from monitoring.ledger.label_sources import UNCERTAIN
 from monitoring.ledger.pictures import read_picture
-from monitoring.ledger.versions import WatchedVersion, choose, family
+from monitoring.ledger.versions import choose_first
 from monitoring.ledger.waiting import (
     Queue,
     Revision,
@@ -38,6 +37,7 @@ from monitoring.ledger.waiting import (
     revisions,
     what_was_answered,
 )
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import (
     OF_FINDING,
@@ -147,14 +147,13 @@ class LabelPageRoutes:
     async def label(self, request: Request) -> Response:
         """Record a label, then show what the model had said, and the next answer."""
         async with self._bodies.parsed(request, _FORM) as fields:
-            label, finding = fields.get("label", ""), fields.get("finding")
             actor = read_actor(request)
             item = FeedbackItem(
-                "" if finding else label,
+                fields.get("label", ""),
                 read_uuid("prediction_id", fields.get("prediction_id", "")),
                 source=f"{CHOSEN if fields.get('queue') else SOURCE}: {actor}",
                 reader=None if actor == LOCAL else actor,
-                findings={finding: label} if finding else None,
+                finding=fields.get("finding", ""),
             )
         [result] = await asyncio.wrap_future(self._recorder.feedback([item]))
         _require_recorded(result)
@@ -170,8 +169,7 @@ class LabelPageRoutes:
         queue = read_queue(query.get("queue"))
         with self._ledger.read() as connection:
             chosen = self._production(model) if version is None else version
-            findings = [each.finding for each in family(connection, model, chosen) if each.finding]
-            row = choose(connection, model, chosen, finding or next(iter(findings), None))
+            row, findings = choose_first(connection, model, chosen, finding)
             if asked_id is None:
                 answers = find_waiting(connection, row, queue=queue, skip=skip)
                 answer = answers[0] if answers else None
@@ -191,9 +189,11 @@ class LabelPageRoutes:
                     model, viewer, "Label", query=urlencode(_query_of(row, "usual"))
                 ),
                 version=row.version,
+                title=row.title,
+                named=row.query,
                 finding=row.finding,
                 findings=findings,
-                classes=(*row.classes, UNCERTAIN) if row.finding else row.classes,
+                classes=row.labels,
                 query=query_of,
                 queue=queue,
                 counts=count_waiting(connection, row),
@@ -220,23 +220,15 @@ class LabelPageRoutes:
         labels = revisions(connection, row_id)
         if answered is None or not labels or find_answer(connection, row, image_id) is None:
             return None
-        predicted, confidence = _said(row, *answered)
+        predicted, confidence = row.said(*answered)
         return Given(
             done, status, row.classes[labels[-1].label], row.classes[predicted], confidence
         )
 
 
-def _said(row: WatchedVersion, predicted: int, confidence: float) -> tuple[int, float]:
-    """What the model said: of a finding, whether it is present by the threshold."""
-    if row.finding and confidence < row.finding_card["threshold"]:
-        return 0, 1 - confidence
-    return predicted, confidence
-
-
 def _query_of(row: WatchedVersion, queue: Queue) -> dict[str, str]:
     """What the page keeps in addresses."""
-    named = {"version": str(row.version)} | ({"finding": row.finding} if row.finding else {})
-    return named if queue == "usual" else named | {"queue": queue}
+    return row.query if queue == "usual" else row.query | {"queue": queue}
 
 
 def _asked(connection: Connection, row: WatchedVersion, answer: WaitingAnswer) -> Asked:

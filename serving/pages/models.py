@@ -28,6 +28,7 @@ from monitoring.errors import (
 )
 from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT, Text
+from monitoring.ledger.watched_version import query_of
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.page_data import PageData
@@ -271,8 +272,8 @@ class ModelPages:
 
 
 def _back(model: str, version: int, finding: str | None) -> Response:
-    named = {"version": str(version)} | ({"finding": finding} if finding else {})
-    return RedirectResponse(f"{page_path(model)}?{urlencode(named)}", status_code=303)
+    where = f"{page_path(model)}?{urlencode(query_of(version, finding))}"
+    return RedirectResponse(where, status_code=303)
 
 
 def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:

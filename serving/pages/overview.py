@@ -6,7 +6,8 @@ from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, RateName, RateStanding
 from calibration.wording import in_points, percent
 from monitoring.diagnosis.operating_words import RATES
-from monitoring.diagnosis.words import Words, terms, words_of
+from monitoring.diagnosis.vocabulary import terms
+from monitoring.diagnosis.words import Words, words_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import ReportSummary
 from serving.pages.formatting import grouped

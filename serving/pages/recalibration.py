@@ -230,7 +230,7 @@ class RecalibrationRoutes:
     def _findings(self, name: str, version: int | None) -> tuple[str, ...]:
         """The findings of a version, by default of the one in production; none of classes."""
         card = self.store.read(name, version, signed=False).card
-        return card.classes if card.has_findings else ()
+        return tuple(each.name for each in card.asked)
 
     def _preview(self, name: str, wanted: Wanted) -> dict[str, Any]:
         drafted, unfair = self._draft(name, wanted), ""

@@ -6,6 +6,7 @@ from typing import Any
 from calibration.calibrators.remedies import REMEDIES, title_of
 from calibration.measures.summary import Measures
 from model_store.bundle.diagram import scale_of
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.subgroup import name_of
 from serving.pages.files import Row, filed_diagram, held_csv
@@ -41,7 +42,7 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     return {
         "shown": shown,
         "effects": effects,
-        "remedies": {name: title_of(name, of_one=bool(shown.finding)) for name in REMEDIES},
+        "remedies": {name: title_of(name, of_one=terms(shown.finding).of_one) for name in REMEDIES},
         "diagrams": [
             filed_diagram(f"recalibration-{name}", heading, bins, of=of, scale=scale)
             for name, heading, bins in (

@@ -19,7 +19,7 @@ from model_store.bundle.diagram import drawing_rules, environment_of
 from model_store.bundle.scope_card import NO_PROMISE
 from monitoring.diagnosis import operating_words, phrases
 from monitoring.diagnosis.answer_record import shown
-from monitoring.diagnosis.words import terms
+from monitoring.diagnosis.vocabulary import terms
 from serving.pages import formatting
 from serving.pages.reader import reader
 

@@ -21,6 +21,7 @@ from monitoring.drift.events import SETTINGS, STARTED, TAGS
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import promoted_version
+from monitoring.ledger.watched_version import named
 from monitoring.reports.findings import FindingsReport, findings_report, has_findings
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import ReportSummary
@@ -135,12 +136,13 @@ class WrittenReport:
             "text": f"{which}: {words_of(report.diagnosis).title}",
             "model": report.model,
             "version": report.version,
-            "finding": report.finding or None,
+            "finding": None,
             "since": self.since.isoformat(),
             "state": report.diagnosis.state.value,
             "accuracy": report.diagnosis.accuracy.answer.value,
             "file": self.file.name,
             "html": self.page if len(self.page) <= html_limit else None,
+            **named(report.finding),
         }
 
 

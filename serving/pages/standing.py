@@ -10,6 +10,8 @@ from monitoring.diagnosis.answer_record import AnswerRecord, find_answer_record
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import load
+from monitoring.ledger.watched_version import named
 from monitoring.reports.findings import findings_report
 from serving.inference.prediction import Classification, Prediction
 from serving.inference.served_version import ServedVersion
@@ -52,7 +54,8 @@ class StandingReader:
 
 def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
     worst = findings_report(ledger, card.name, version=card.version).findings[0]
-    words, of = words_of(worst.diagnosis), f"{worst.finding}: " if worst.finding else ""
+    words = words_of(worst.diagnosis)
+    of = "".join(f"{name}: " for name in named(worst.finding).values())
     sentence = "".join(words.summary[:1])
     return VersionStanding(TONES[worst.diagnosis.state], of + words.title, sentence)
 
@@ -65,15 +68,8 @@ def _read_records(
     else:
         said = {name: found.probability for name, found in answer.findings.items()}
     with ledger.read() as connection:
+        rows = load(connection, served.watched_version_ids)
         return {
-            name: find_answer_record(
-                connection,
-                watched,
-                predicted=name,
-                confidence=confidence,
-                of_finding=served.card.has_findings,
-            )
-            for watched, (name, confidence) in zip(
-                served.watched_version_ids, said.items(), strict=True
-            )
+            name: find_answer_record(connection, row, predicted=name, confidence=confidence)
+            for row, (name, confidence) in zip(rows, said.items(), strict=True)
         }

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL, CONFIDENCE, PREDICTED, confidences
 from monitoring.diagnosis.facts import Action, ActionCode, Alarm
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words, group_words
 from monitoring.drift.tag_settings import TAG_PREFIX
 from monitoring.http.endpoint import Viewer
@@ -78,13 +79,12 @@ def _steps(
         yield NextStep(words, _address(action, report, viewer, acting))
         return
     group = action.group or AnswerGroup(ALL)
-    which = "Labeled answers" if report.finding else "Wrong answers"
+    said = terms(report.finding)
     since = {} if action.since_s is None else {"from": calendar_day(int(action.since_s // 86_400))}
-    kind = {"labeled": "1"} if report.finding else {"wrong": "1"}
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
-        query = dict(parse_qsl(report.query)) | kind | since | filter_of(one)
-        words = which if one.key == ALL else f"{which} of {group_words(one)}"
+        query = dict(parse_qsl(report.query)) | {said.filter: "1"} | since | filter_of(one)
+        words = said.which if one.key == ALL else f"{said.which} of {group_words(one)}"
         yield NextStep(words, answers_at(report.model, query))
 
 

@@ -274,7 +274,7 @@ class TrialRoutes:
                 standing=await self._standing.of(served.card),
                 trials=trials,
                 samples=[each.name for each in samples],
-                findings=served.card.classes if served.card.has_findings else (),
+                findings=[each.name for each in served.card.asked],
                 explain=fields.get("explain", ""),
                 frame=fields.get("frame", ""),
                 tags=fields.get("tags", ""),

@@ -105,11 +105,9 @@ class TriedImage:
             return "alarm"
         if self.scope is not None and self.scope.scope != "in":
             return "off"
-        if self.findings:
-            return "off" if any(each.is_doubtful for each in self.records.values()) else "early"
-        if self.record is None or (self.record.is_early and not self.record.is_doubtful):
-            return "early"
-        return "off" if self.record.is_doubtful else "ok"
+        if any(each.is_doubtful for each in self.records.values()):
+            return "off"
+        return "early" if self.record is None or self.record.is_early else "ok"
 
     @property
     def record(self) -> AnswerRecord | None:

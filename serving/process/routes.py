@@ -223,22 +223,22 @@ def _listed_model(name: str, model: LoadedModel) -> ListedModel:
 
 
 def _listed_version(card: Card) -> ListedVersion:
-    findings = {
+    listed = {
         each.name: ListedFinding(
             each.threshold, each.calibration.temperature, each.calibration.method
         )
-        for each in card.findings or ()
+        for each in card.asked
     }
     return ListedVersion(
         card.version,
         card.kind,
         card.classes,
         ModelInput(**card.input.model_dump()),
-        None if findings else card.calibration.temperature,
-        None if findings else card.calibration.method,
+        card.temperature,
+        card.method,
         card.provenance.backbone,
         card.provenance.loss,
-        findings or UNSET,
+        listed or UNSET,
     )
 
 

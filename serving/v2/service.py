@@ -1,10 +1,8 @@
 """What both transports share: find a model, describe it, infer."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model_store.bundle.card import Card
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
@@ -22,6 +20,7 @@ from serving.v2.tensors import (
     TensorAnswerWriter,
     outputs,
     outputs_of,
+    properties_of,
     read_images,
     request_ids,
 )
@@ -51,7 +50,7 @@ class InferenceService:
                 TensorMetadata(name, each.datatype, [-1] if each.size is None else [-1, each.size])
                 for name, each in outputs_of(card).items()
             ],
-            properties=_properties(card),
+            properties=properties_of(card),
         )
 
     async def infer(
@@ -94,14 +93,6 @@ class InferenceService:
             if isinstance(result, Exception):
                 raise result
         return outputs(results, card, wanted=asked.wanted)
-
-
-def _properties(card: Card) -> dict[str, str]:
-    """What the columns of `probabilities` are. The values are texts, as gRPC has them."""
-    named = {"kind": card.kind, "classes": json.dumps(card.classes)}
-    if card.findings is None:
-        return named
-    return named | {"thresholds": json.dumps([each.threshold for each in card.findings])}
 
 
 def _sole(images: Sequence[bytes | Image]) -> bytes:

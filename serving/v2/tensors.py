@@ -1,5 +1,6 @@
 """Tensors of the protocol for both transports: a request's images, a batch's outputs."""
 
+import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -104,14 +105,24 @@ _OF_SCOPE: Final = {
 
 
 def outputs_of(card: Card) -> dict[str, Output]:
-    """The outputs of a model: with calibrators of subgroups, also which."""
+    """The outputs of a model: with calibrators of subgroups, also the tags of the chosen one."""
     count = len(card.classes)
     same = {
         "probabilities": Output("FP32", count, lambda result: result.probabilities),
         "prediction_id": Output("BYTES", None, lambda result: result.prediction_id),
     }
-    said = _of_findings(count) if card.has_findings else _of_classes(card)
-    return same | said | _chosen(card) | (_OF_SCOPE if card.scope else {})
+    said = _of_findings(card) if card.has_findings else _of_classes(card)
+    if not any(each.calibration.subgroups for each in card.answers):
+        del said["calibrator"]
+    return same | said | (_OF_SCOPE if card.scope else {})
+
+
+def properties_of(card: Card) -> dict[str, str]:
+    """What the columns of `probabilities` are. The values are texts, as gRPC has them."""
+    named = {"kind": card.kind, "classes": json.dumps(card.classes)}
+    if not card.has_findings:
+        return named
+    return named | {"thresholds": json.dumps([each.threshold for each in card.asked])}
 
 
 def _of_classes(card: Card) -> dict[str, Output]:
@@ -123,28 +134,23 @@ def _of_classes(card: Card) -> dict[str, Output]:
     return {
         "confidence": Output("FP32", None, lambda result: max(result.probabilities)),
         "predicted": Output("BYTES", None, predicted),
+        "calibrator": Output("BYTES", None, lambda result: result.by.name or ""),
     }
 
 
-def _of_findings(count: int) -> dict[str, Output]:
+def _of_findings(card: Card) -> dict[str, Output]:
     def present(result: ImageResult) -> list[str]:
         asked = zip(result.by.questions, result.probabilities, strict=True)
         return [each.name if each.said(p).present else "" for each, p in asked]
 
-    return {"present": Output("BYTES", count, present)}
-
-
-def _chosen(card: Card) -> dict[str, Output]:
-    """The output that names the tags whose calibrator applies, empty for none."""
-
-    def of_findings(result: ImageResult) -> list[str]:
+    def chosen(result: ImageResult) -> list[str]:
         return [each.by.name or "" for each in result.by.questions]
 
-    if any(each.calibration.subgroups for each in card.findings or ()):
-        return {"calibrator": Output("BYTES", len(card.classes), of_findings)}
-    if card.calibration.subgroups:
-        return {"calibrator": Output("BYTES", None, lambda result: result.by.name or "")}
-    return {}
+    count = len(card.classes)
+    return {
+        "present": Output("BYTES", count, present),
+        "calibrator": Output("BYTES", count, chosen),
+    }
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:

@@ -19,7 +19,7 @@ from model_store.bundle.calibration_card import (
 )
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.graph import findings_end, name_findings, with_findings_calibrator
+from model_store.bundle.graph import findings_end, name_findings, with_calibrator
 from model_store.bundle.graph_part import GraphPart
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, published
@@ -53,10 +53,10 @@ def findings_onnx(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     name_findings(model, names)
     onnx.checker.check_model(model)
-    return with_findings_calibrator(
+    return with_calibrator(
         bytes(model.SerializeToString()),
-        temperatures=temperatures or (1.0,) * len(names),
-        biases=biases or (0.0,) * len(names),
+        temperature=temperatures or (1.0,) * len(names),
+        class_bias=biases or (0.0,) * len(names),
     )
 
 

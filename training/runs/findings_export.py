@@ -11,7 +11,7 @@ from calibration.findings.calibrator import UNFITTED, sigmoid
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.finding_card import FindingCard, ThresholdRule
 from model_store.bundle.finding_reference import binary_card, finding_card
-from model_store.bundle.graph import logits_name, with_findings_calibrator
+from model_store.bundle.graph import logits_name, with_calibrator
 from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import with_scope
 from training.datasets.dataset import evenly_spread
@@ -63,10 +63,10 @@ def findings_parts(
     present = _of_scope_images(p >= [each.threshold for each in cards], features, record)
     check = fit_scope(features, split="val", classes=evaluation.names, predicted=present)
     taps = find_taps(classifier, record.spec) if check else None
-    onnx = with_findings_calibrator(
+    onnx = with_calibrator(
         to_findings_onnx(taps or classifier, samples, evaluation.names),
-        temperatures=[each.temperature for each in evaluation.calibrators],
-        biases=[each.bias for each in evaluation.calibrators],
+        temperature=[each.temperature for each in evaluation.calibrators],
+        class_bias=[each.bias for each in evaluation.calibrators],
     )
     difference = verify(
         onnx,

@@ -30,7 +30,8 @@ from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
-from serving.inference.answer import JsonAnswerWriter, json_writer
+from serving.inference.answer import JsonAnswerWriter
+from serving.inference.answer_kind import kind_of
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import (
     build_bundle,
@@ -149,7 +150,7 @@ def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> 
         by = predictor.calibrators.of(tags)
         values = by(predictor.predict(decode(png(1), card.input.spec)[np.newaxis]))[0].tolist()
         ids = given["prediction_id"], given["request_id"]
-        own = json.loads(json_writer(card).write(*ids, values, by))
+        own = json.loads(kind_of(card).writer.write(*ids, values, by))
         for name, finding in own["findings"].items():
             probability = given["findings"][name].pop("probability")
             assert probability == pytest.approx(finding.pop("probability"), abs=1e-8)

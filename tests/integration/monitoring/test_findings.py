@@ -19,10 +19,11 @@ from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.class_sums import read_class_sums
-from monitoring.ledger.findings import PRESENT, both_probabilities, finding_id
+from monitoring.ledger.findings import finding_id
 from monitoring.ledger.schema import class_day
 from monitoring.ledger.version_events import shadow_id
 from monitoring.ledger.versions import FINDINGS_SHOWN, load, within_bound
+from monitoring.ledger.watched_version import PRESENT, both_probabilities
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check, repair
@@ -468,9 +469,12 @@ def test_what_became_of_earlier_answers_about_a_finding(chest: MonitoredModel) -
     chest.label_findings(range(40), [(n < 10, False, False) for n in range(40)])
     with chest.ledger.read() as connection:
         edema, _, mass = (
-            find_answer_record(connection, of, predicted=name, confidence=p, of_finding=True)
+            find_answer_record(connection, of, predicted=name, confidence=p)
             for of, name, p in zip(
-                chest.watched_version_ids, FINDINGS, (0.42, 0.1, 0.9), strict=True
+                load(connection, chest.watched_version_ids),
+                FINDINGS,
+                (0.42, 0.1, 0.9),
+                strict=True,
             )
         )
     assert (edema.labeled, edema.right) == (40, 10)

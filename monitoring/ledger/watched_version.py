@@ -1,0 +1,293 @@
+"""A watched version: of a bundle with exclusive classes, or of one finding of a bundle.
+
+The two differ in what an answer claims: that its class is right, or that the finding is present. So
+each is a class of its own, chosen when a row of the ledger is read, and what follows from the claim
+is asked of it. An answer has `predicted`, `confidence` and `probabilities` as the ledger has them.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, Row, and_, case, not_, or_
+
+from calibration.bins import BinSums
+from calibration.findings.labels import spelled
+from calibration.operating.facts import Promise, RateName
+from calibration.operating.rates import promised
+from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL
+from monitoring.ledger.schema import EVERYTHING, label_current, prediction
+
+LOGGED: Final = "logged"  # `origin` on the card of a model that is served elsewhere
+ABSENT, PRESENT = 0, 1  # the indexes of the classes in the cards of findings
+PREDICTED: Final = "predicted:"  # begins the slice of a predicted class
+
+
+@dataclass(frozen=True)
+class WatchedVersion(ABC):
+    """A bundle in the ledger, or one finding of it. `card_json`: its card, which is parsed when it
+    is asked for; `bundle_digest`: of its manifest; `finding`: '' for exclusive classes.
+    """
+
+    watched_version_id: int
+    model: str
+    version: int
+    card_sha256: str
+    finding: str
+    card_json: str = field(repr=False)
+    registered_at_ns: int
+    bundle_digest: str | None
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        card: dict[str, Any] = json.loads(self.card_json)
+        return card
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities."""
+        return tuple(self.card["classes"])
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the model is served elsewhere and its answers are sent to the log."""
+        return self.card.get("origin") == LOGGED
+
+    @property
+    def reference(self) -> BinSums:
+        """The sums of the labeled answers on which the card's reference rests."""
+        return BinSums.from_rows(self.card["calibration"]["bins"])
+
+    @cached_property
+    def class_index(self) -> dict[str, int]:
+        """Class name -> its index in the probabilities."""
+        return {name: index for index, name in enumerate(self.classes)}
+
+    @property
+    def title(self) -> str:
+        """The model, and the finding if the row is of one."""
+        return title_of(self.model, self.finding)
+
+    @property
+    def named(self) -> str | None:
+        """The finding as JSON has it: null for exclusive classes."""
+        return self.finding or None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What names the row in an address, beside its model."""
+        return query_of(self.version, self.finding)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a person may say of an answer."""
+        return self.classes
+
+    def label_index(self, label: str) -> int | None:
+        """Return the index of a class, or UNCERTAIN_LABEL of a finding; None if it is neither.
+        Accents that a Mac decomposes are the same.
+        """
+        return self.class_index.get(spelled(label, self.class_index))
+
+    @property
+    @abstractmethod
+    def declared(self) -> tuple[str, ...]:
+        """What a declaration of the model names for the row."""
+
+    @property
+    @abstractmethod
+    def finding_card(self) -> dict[str, Any]:
+        """What the card says of its finding, as `FindingCard`; empty for exclusive classes."""
+
+    @property
+    @abstractmethod
+    def promises(self) -> dict[tuple[RateName, str], Promise]:
+        """What the card promises at its thresholds, by rate and class."""
+
+    @property
+    @abstractmethod
+    def counts_errors(self) -> bool:
+        """Whether sums of right claims tell wrong answers; of a finding, they tell presence."""
+
+    @abstractmethod
+    def said(self, predicted: int, confidence: float) -> tuple[int, float]:
+        """Return what an answer says, and its probability: of a finding, by the threshold."""
+
+    @abstractmethod
+    def says(self, number: int) -> ColumnElement[bool]:
+        """Return whether an answer names the class of this number, as a condition."""
+
+    @abstractmethod
+    def contradicted(self, wrong: bool) -> ColumnElement[bool]:
+        """Return whether the label of an answer contradicts it, as a condition."""
+
+    @abstractmethod
+    def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the probability of what is more probable."""
+
+    @abstractmethod
+    def probabilities(self, answer: Any) -> npt.NDArray[Any]:
+        """Return the probabilities of an answer, (K,), empty if they are not known."""
+
+    @abstractmethod
+    def all_probabilities(
+        self, columns: Mapping[str, Sequence[Any]]
+    ) -> npt.NDArray[np.float64] | None:
+        """Return the probabilities of answers, (N, K); None if one has not all."""
+
+    @abstractmethod
+    def slices_of(self, predicted: str) -> tuple[str, ...]:
+        """Return the slices that count an answer of a class for what it claims."""
+
+    @abstractmethod
+    def claim_of(self, name: str) -> str | None:
+        """Return what all answers of a slice claim, if it is the widest one; else None."""
+
+
+class WatchedClasses(WatchedVersion):
+    """Of exclusive classes: an answer claims that its class is right."""
+
+    counts_errors = True
+
+    @property
+    def finding_card(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def promises(self) -> dict[tuple[RateName, str], Promise]:
+        confusion = self.card["calibration"].get("confusion")
+        return {} if confusion is None else promised(confusion, self.classes)
+
+    def said(self, predicted: int, confidence: float) -> tuple[int, float]:
+        return predicted, confidence
+
+    def says(self, number: int) -> ColumnElement[bool]:
+        said: ColumnElement[bool] = prediction.c.predicted == number
+        return said
+
+    def contradicted(self, wrong: bool) -> ColumnElement[bool]:
+        label, said = label_current.c.label, prediction.c.predicted
+        return label != said if wrong else label == said
+
+    def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
+        return confidence
+
+    def probabilities(self, answer: Any) -> npt.NDArray[Any]:
+        return np.frombuffer(answer.probabilities, dtype="<f4")
+
+    def all_probabilities(
+        self, columns: Mapping[str, Sequence[Any]]
+    ) -> npt.NDArray[np.float64] | None:
+        blobs, classes = columns["probabilities"], len(self.classes)
+        if not {*map(len, blobs)} <= {4 * classes}:
+            return None
+        flat = np.frombuffer(b"".join(blobs), dtype="<f4")
+        return flat.reshape(len(blobs), classes).astype(np.float64)
+
+    def slices_of(self, predicted: str) -> tuple[str, ...]:
+        return (f"{PREDICTED}{predicted}",)
+
+    def claim_of(self, name: str) -> str | None:
+        return name.removeprefix(PREDICTED) if name.startswith(PREDICTED) else None
+
+
+class WatchedFinding(WatchedVersion):
+    """Of one finding: every answer claims that it is present, with that probability."""
+
+    counts_errors = False  # sums do not know the threshold
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        return (self.finding,)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.classes, UNCERTAIN)
+
+    def label_index(self, label: str) -> int | None:
+        return UNCERTAIN_LABEL if label == UNCERTAIN else super().label_index(label)
+
+    @property
+    def finding_card(self) -> dict[str, Any]:
+        card: dict[str, Any] = self.card["findings"][0]
+        return card
+
+    @property
+    def promises(self) -> dict[tuple[RateName, str], Promise]:
+        given, of = self.finding_card.get("promise", {}), self.classes[PRESENT]
+        return {
+            (name, of): Promise(*(rate[field] for field in Promise.__annotations__))
+            for name in RateName
+            if (rate := given.get(name.value))
+        }
+
+    def said(self, predicted: int, confidence: float) -> tuple[int, float]:
+        if confidence < self.finding_card["threshold"]:
+            return ABSENT, 1 - confidence
+        return PRESENT, confidence
+
+    def says(self, number: int) -> ColumnElement[bool]:
+        is_present: ColumnElement[bool] = prediction.c.confidence >= self.finding_card["threshold"]
+        return is_present if number == PRESENT else not_(is_present)
+
+    def contradicted(self, wrong: bool) -> ColumnElement[bool]:
+        label = label_current.c.label
+        pairs = [(number, 1 - number if wrong else number) for number in (ABSENT, PRESENT)]
+        return or_(*(and_(self.says(said), label == actual) for said, actual in pairs))
+
+    def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
+        return case((confidence < 1 - confidence, 1 - confidence), else_=confidence)
+
+    def probabilities(self, answer: Any) -> npt.NDArray[Any]:
+        return both_probabilities(answer.confidence)
+
+    def all_probabilities(
+        self, columns: Mapping[str, Sequence[Any]]
+    ) -> npt.NDArray[np.float64] | None:
+        return both_probabilities(columns["confidence"])
+
+    def slices_of(self, predicted: str) -> tuple[str, ...]:
+        return ()
+
+    def claim_of(self, name: str) -> str | None:
+        return self.finding if name == EVERYTHING else None
+
+
+def watched_version(row: Row[Any]) -> WatchedVersion:
+    """Return a row of the table, whose columns are in the same order."""
+    kind = WatchedFinding if row.finding else WatchedClasses
+    return kind(*tuple(row))
+
+
+def title_of(model: str, finding: str | None) -> str:
+    """Return what is looked at: a model, or a finding of it."""
+    return f"{model}: {finding}" if finding else model
+
+
+def named(finding: str | None) -> dict[str, str]:
+    """Return the name of a finding as a field; nothing for exclusive classes."""
+    return {"finding": finding} if finding else {}
+
+
+def query_of(version: int, finding: str | None) -> dict[str, str]:
+    """Return what names a version, or a finding of it, in an address."""
+    return {"version": str(version)} | named(finding)
+
+
+def both_probabilities(confidence: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the probabilities of absent and present, (..., 2), of answers with that confidence.
+
+    >>> both_probabilities([0.25]).tolist()
+    [[0.75, 0.25]]
+    """
+    p = np.asarray(confidence, dtype=np.float64)
+    return np.stack([1 - p, p], axis=-1)
