@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.grouping import prefix_pattern, repeats
-from calibration.sampling import findings_parts, grouped_parts, joined
+from calibration.sampling import joined
 from training.datasets.dataset import Dataset, FileImages, Labels, Split, fingerprint, label_counts
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.inspection import Facts, giveaways, inspect
+from training.datasets.label_kind import LabelKind
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadedFrom, Record, SplitName
 from training.datasets.report import overlaps
 from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
-# Images of a class in train, and in val and test, below which a note says so.
-MIN_TRAIN, MIN_MEASURED = 10, 5
+MIN_TRAIN = 10  # images of a class in train, below which a note says so
 
 
 def assemble(
@@ -41,7 +40,7 @@ def assemble(
     records = _drawn(listing, records, facts, seed=options.seed)
     splits = _splits(listing, records, facts)
     used = [facts[record.path] for record in records]
-    notes += small_classes(listing.root, listing.classes, splits, findings=listing.findings)
+    notes += small_classes(listing.root, listing.classes, splits, kind=listing.kind)
     notes += giveaways(listing, records, facts)
     dataset = Dataset(
         name=listing.name,
@@ -176,20 +175,18 @@ def _drawn(
         )
     units = joined([each.group for each in records], [facts[each.path].digest for each in records])
     labels = _labels(listing, records)
-    parts = findings_parts if listing.findings else grouped_parts
     splits = np.array([each.split or "train" for each in records], dtype=object)
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if name not in given:
             pool = np.flatnonzero(splits == "train")
-            _, part = parts(labels[pool], units[pool], (1 - share, share), seed=seed)
+            _, part = listing.kind.parts(labels[pool], units[pool], (1 - share, share), seed=seed)
             splits[pool[part]] = name
     return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
 
 
 def _labels(listing: Listing, records: Sequence[Record]) -> Labels:
     """Classes int64 (N,), or findings float64 (N, K)."""
-    kind = np.float64 if listing.findings else np.int64
-    return np.array([each.label for each in records], kind)
+    return np.array([each.label for each in records], listing.kind.dtype)
 
 
 def _splits(
@@ -225,9 +222,9 @@ def _split(
 
 
 def small_classes(
-    source: Path, classes: Sequence[str], splits: dict[SplitName, Split], *, findings: bool
+    source: Path, classes: Sequence[str], splits: dict[SplitName, Split], *, kind: LabelKind
 ) -> list[str]:
-    """Notes on small classes or `findings`. Raises BadDataset if a split is empty or train lacks
+    """Notes on small classes or findings. Raises BadDataset if a split is empty or train lacks
     one.
     """
     counts = {name: label_counts(split.labels, len(classes)) for name, split in splits.items()}
@@ -237,23 +234,13 @@ def small_classes(
             raise BadDataset(
                 source,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
-                "your own split" + (", or name others with --findings" * findings),
+                f"your own split{kind.advice}",
             )
-    measured = FEWEST_POSITIVES if findings else MIN_MEASURED
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
         for label, each in enumerate(classes)
         if counts["train"][label] < MIN_TRAIN
-        or min(counts["val"][label], counts["test"][label]) < measured
+        or min(counts["val"][label], counts["test"][label]) < kind.fewest
     ]
-    if not small:
-        return []
-    if findings:
-        return [
-            f"findings with few positives: {', '.join(small)}; with fewer than {measured} in "
-            "validation a finding is not calibrated, and its intervals are wide"
-        ]
-    return [
-        f"classes too small for their splits: {', '.join(small)}; so few can hardly be learned or "
-        "measured, so add images or merge classes"
-    ]
+    note = kind.too_few.format(small=", ".join(small), fewest=kind.fewest)
+    return [note] if small else []

@@ -22,6 +22,7 @@ from model_store.image import InputSpec, decode, prepare
 from model_store.image.frames import Frames
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
+from training.datasets.label_kind import CLASSES, FINDINGS, LabelKind
 from training.datasets.records import SPLIT_NAMES, Excluded, LoadedFrom, SplitName
 
 Labels: TypeAlias = NDArray[Any]
@@ -163,7 +164,17 @@ class Dataset:
     @property
     def has_findings(self) -> bool:
         """Whether an image may have several of the classes, or none."""
-        return self.splits["train"].labels.ndim == 2
+        return self.kind is FINDINGS
+
+    @property
+    def kind(self) -> LabelKind:
+        """What its labels are."""
+        return FINDINGS if self.splits["train"].labels.ndim == 2 else CLASSES
+
+    def require_classes(self, why: str) -> None:
+        """Raise BadDataset if it has findings."""
+        if self.has_findings:
+            raise BadDataset(self.name, f"has findings{why}")
 
     @property
     def counts(self) -> dict[SplitName, list[int]]:

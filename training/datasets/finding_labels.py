@@ -27,6 +27,7 @@ from calibration.findings.labels import (
 )
 from calibration.wording import counted, some
 from training.datasets.errors import BadDataset
+from training.datasets.label_kind import CLASSES, FINDINGS, LabelKind
 from training.datasets.records import LoadedFrom
 
 LABEL: Final = "label"
@@ -38,12 +39,12 @@ _NAN: Final = float("nan")  # one object, so that equal rows compare as equal
 class FoundLabels:
     """What labels of shape (N, K) turned out to be.
 
-    `several`: `values` are findings, K numbers 1, 0 or NaN for each image; else they are classes.
+    `values` of findings are K numbers 1, 0 or NaN for each image.
     """
 
     names: tuple[str, ...]
     values: Sequence[int] | Sequence[tuple[float, ...]]
-    several: bool
+    kind: LabelKind
     notes: tuple[str, ...]
 
 
@@ -105,6 +106,12 @@ def _read_columns(
     return from_columns({name: columns[name] for name in found})
 
 
+def require_classes(source: Path, options: LoadedFrom, why: str) -> None:
+    """Raise BadDataset if the user named findings where labels are of classes."""
+    if options.findings is not None:
+        raise BadDataset(source, why)
+
+
 def chosen_findings(options: LoadedFrom) -> list[str] | None:
     """The findings that the user named, in order; None for all."""
     if options.findings is None or options.findings == ALL:
@@ -131,10 +138,10 @@ def decide(
             "classes; if an image may have several, give --findings '*'"
         )
         classes = found.labels.argmax(axis=1).tolist()
-        return FoundLabels(found.names, classes, False, () if options.exclusive else (note,))
+        return FoundLabels(found.names, classes, CLASSES, () if options.exclusive else (note,))
     labels = found.known_as(options.uncertain)
     values = [tuple(_NAN if x != x else x for x in row) for row in labels.tolist()]
-    return FoundLabels(found.names, values, True, _notes(found, options, listed=listed))
+    return FoundLabels(found.names, values, FINDINGS, _notes(found, options, listed=listed))
 
 
 def _notes(found: FindingLabels, options: LoadedFrom, *, listed: bool) -> tuple[str, ...]:

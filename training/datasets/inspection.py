@@ -181,21 +181,13 @@ FEW = 5  # images below which lengths are not compared
 
 
 def giveaways(listing: Listing, records: Sequence[Record], facts: dict[Path, Facts]) -> list[str]:
-    """A sentence for each class and property that gives it away; each record's path is in `facts`.
-
-    A finding is compared with its absence, where either is known.
-    """
-    if not listing.findings:
-        labels = np.array([record.label for record in records])
-        return _given_away(listing.classes, labels, records, facts)
-    notes: list[str] = []
-    values = np.array([record.label for record in records], np.float64)
-    for name, of_finding in zip(listing.classes, values.T, strict=True):
-        known = np.flatnonzero(~np.isnan(of_finding)).tolist()
-        both = (f"no {name}", name)
-        labels = of_finding[known].astype(np.int64)
-        notes += _given_away(both, labels, [records[each] for each in known], facts)
-    return notes
+    """A sentence for each class and property that gives it away; `facts` has each record's path."""
+    values = np.array([record.label for record in records], listing.kind.dtype)
+    return [
+        note
+        for names, known, labels in listing.kind.questions(listing.classes, values)
+        for note in _given_away(names, labels, [records[each] for each in known.tolist()], facts)
+    ]
 
 
 def _given_away(

@@ -24,7 +24,8 @@ from calibration.wording import counted
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
-from training.datasets.finding_labels import LABEL, FoundLabels, table_labels
+from training.datasets.finding_labels import LABEL, require_classes, table_labels
+from training.datasets.label_kind import CLASSES
 from training.datasets.records import Listing, LoadedFrom, Record, SplitName
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -88,7 +89,7 @@ def _read_csv(table: Path, options: LoadedFrom) -> Listing:
         classes,
         used,
         notes=(*notes, *_unlabeled(len(records) - len(used))),
-        findings=isinstance(found, FoundLabels) and found.several,
+        kind=found.kind if found else CLASSES,
     )
 
 
@@ -201,11 +202,11 @@ def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> 
 
 def _read_folder(root: Path, options: LoadedFrom) -> Listing:
     """The listing of a tree. Raises BadDataset: fewer than two classes, a class without images."""
-    if options.findings is not None:
-        raise BadDataset(
-            root,
-            "a folder has one class for each image; give a table with a column for each finding",
-        )
+    require_classes(
+        root,
+        options,
+        "a folder has one class for each image; give a table with a column for each finding",
+    )
     given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
     if given and not {"train", "test"} <= given.keys():
         raise BadDataset(

@@ -26,7 +26,7 @@ from calibration.wording import counted
 from training.datasets.assembly import small_classes
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset, DataNotFound
-from training.datasets.finding_labels import chosen_findings, decide
+from training.datasets.finding_labels import chosen_findings, decide, require_classes
 from training.datasets.medmnist_sets import MD5, published_set
 from training.datasets.records import SPLIT_NAMES, LoadedFrom, SplitName
 from training.progress import Progress, silent
@@ -107,8 +107,7 @@ def _decided(
     """Names, splits and notes; labels (N, K) are findings, or classes if they are one-hot."""
     shapes = {split.labels.shape[1:] for split in splits.values()}
     if shapes == {()}:
-        if options.findings is not None:
-            raise BadDataset(path, "has one label for each image; findings need labels (N, K)")
+        require_classes(path, options, "has one label for each image; findings need labels (N, K)")
         return _classes(path, arrays, splits), splits, ()
     if len(shapes) > 1:
         raise BadDataset(path, f"has labels of several shapes: {sorted(shapes)}")
@@ -122,11 +121,11 @@ def _decided(
     columns = [names.index(name) for name in chosen]
     together = np.concatenate([split.labels for split in splits.values()])[:, columns]
     found = decide(path, FindingLabels(tuple(chosen), together), options)
-    labels = np.array(found.values, np.float64 if found.several else np.int64)
+    labels = np.array(found.values, found.kind.dtype)
     ends = np.cumsum([len(split) for split in splits.values()])[:-1]
     parts = zip(splits.items(), np.split(labels, ends), strict=True)
     labeled = {name: Split(split.images, part) for (name, split), part in parts}
-    small = small_classes(path, found.names, labeled, findings=found.several)
+    small = small_classes(path, found.names, labeled, kind=found.kind)
     return found.names, labeled, (*found.notes, *small)
 
 

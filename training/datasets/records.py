@@ -8,6 +8,7 @@ from calibration.findings.labels import UncertainAs
 from calibration.wording import counted
 from model_store.image.frames import Frames
 from model_store.image.gray import Window
+from training.datasets.label_kind import CLASSES, LabelKind
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -45,8 +46,8 @@ class Excluded:
 class Listing:
     """Everything that a layout knows about a data set.
 
-    `findings`: an image may have several of `classes`, or none. `notes` are sentences for the user
-    who trains on the data.
+    `kind`: of findings, an image may have several of `classes`, or none. `notes` are sentences for
+    the user who trains on the data.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Listing:
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
-    findings: bool = False
+    kind: LabelKind = CLASSES
 
 
 class LoadArguments(TypedDict, total=False):

@@ -30,7 +30,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "layout": dataset.layout,
         "fingerprint": dataset.fingerprint,
         "classes": list(dataset.classes),
-        "kind": "findings" if dataset.has_findings else "classes",
+        "kind": dataset.kind.name,
         "counts": dataset.counts,
         "images": {name: len(split) for name, split in dataset.splits.items()},
         "groups": {name: _groups(split) for name, split in dataset.splits.items()},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.datasets import Dataset, LoadArguments, load_dataset
-from training.datasets.errors import BadDataset, DataNotFound
+from training.datasets.errors import DataNotFound
 from training.datasets.sources import DEFAULT_NAME
 from training.experiments.grid import Grid, Variant, parse_variant
 from training.losses import LOSSES
@@ -183,12 +183,10 @@ def open_data(
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
             continue
-        if dataset.has_findings:
-            raise BadDataset(
-                dataset.name,
-                "has findings; experiments compare models of exclusive classes: leave it out, or "
-                "use candor train and candor export",
-            )
+        dataset.require_classes(
+            "; experiments compare models of exclusive classes: leave it out, or use candor train "
+            "and candor export"
+        )
         datasets[variant.title] = dataset
     if not datasets:
         raise DataNotFound("; ".join(absent))

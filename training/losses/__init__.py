@@ -3,7 +3,13 @@
 from training.losses.auxiliary_terms import ConfidenceGap
 from training.losses.findings import finding_weights
 from training.losses.main_terms import CrossEntropy, balanced_weights
-from training.losses.objective import Objective, build_objective, loss_title, strength
+from training.losses.objective import (
+    Objective,
+    build_findings_objective,
+    build_objective,
+    loss_title,
+    strength,
+)
 from training.losses.registry import LOSSES
 from training.losses.terms import Loss, LossSettings, MainTerm, MeanTerm, Option, SumTerm, Term
 
@@ -20,6 +26,7 @@ __all__ = [
     "SumTerm",
     "Term",
     "balanced_weights",
+    "build_findings_objective",
     "build_objective",
     "finding_weights",
     "loss_title",

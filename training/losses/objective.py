@@ -54,19 +54,27 @@ class Objective:
         return torch.stack([term(logits, labels) for term in self.terms]).sum()
 
 
-def build_objective(name: str, settings: LossSettings, *, findings: bool = False) -> Objective:
+def build_objective(name: str, settings: LossSettings) -> Objective:
     """The objective of `name`, such as `focal+dca`. Raises UnknownName and BadLoss."""
+    first, auxiliary = _terms(name, settings, settings.class_weights)
+    return Objective((first, *auxiliary), first if isinstance(first, Mixup) else None)
+
+
+def build_findings_objective(name: str, settings: LossSettings) -> Objective:
+    """The same over the known labels of findings."""
+    first, auxiliary = _terms(name, settings, None)
+    known = KnownLabels(first, settings.class_weights)
+    mixup = first if isinstance(first, Mixup) else None
+    return Objective((known, *map(EachFinding, auxiliary)), mixup)
+
+
+def _terms(name: str, settings: LossSettings, weights: Tensor | None) -> tuple[Any, list[Any]]:
     main, *others = _parts(name)
     options = _chosen_options((main, *others), settings)
-    auxiliary = [LOSSES[part].build(**options[part]) for part in others]
-    first = LOSSES[main].build(None if findings else settings.class_weights, **options[main])
-    mixup = first if isinstance(first, Mixup) else None
-    if mixup and others:
+    first = LOSSES[main].build(weights, **options[main])
+    if isinstance(first, Mixup) and others:
         raise BadLoss(f"loss {name!r} mixes the images of other terms; use mixup alone")
-    if findings:
-        known = KnownLabels(first, settings.class_weights)
-        return Objective((known, *map(EachFinding, auxiliary)), mixup)
-    return Objective((first, *auxiliary), mixup)
+    return first, [LOSSES[part].build(**options[part]) for part in others]
 
 
 def loss_title(name: str) -> str:

@@ -5,6 +5,7 @@ once.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -22,6 +23,7 @@ from training.networks.heads import (
     HeadKind,
     PooledHead,
     SingleHead,
+    mean_answer,
 )
 from training.networks.partition import divide
 
@@ -121,13 +123,13 @@ def build_classifier(
     heads: int = 1,
     dropout: float = DROPOUT,
     trainable: int | float = 0,
-    findings: bool = False,
+    mean: Callable[[Tensor], Tensor] = mean_answer,
 ) -> Classifier:
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
     `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int),
     or the share of weights that they hold (float). Each of several `heads` has its own copy of what
-    is trained. With `findings`, logits are of independent questions.
+    is trained. `mean` is of their logits.
 
     Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no
     2 x 2 feature map, or if there are not enough blocks.
@@ -153,7 +155,7 @@ def build_classifier(
                 kind = PooledHead if head == "pooled" else BlendedHead
                 own_head = kind(shape, class_count=class_count, dropout=dropout)
             drawn.append(own_head if tail is None else Branch(tail, own_head))
-    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, findings=findings))
+    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, mean=mean))
 
 
 def _fixed_and_trained(

@@ -5,7 +5,7 @@ paper is silent. Several heads on one frozen backbone cost little when served.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -96,17 +96,15 @@ class HeadEnsemble(nn.Module):
     tensor([[0.7000, 0.3000]])
     """
 
-    def __init__(self, heads: Sequence[nn.Module], *, findings: bool = False) -> None:
+    def __init__(
+        self, heads: Sequence[nn.Module], *, mean: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
-        self.findings = findings
+        self.mean = mean or mean_answer
 
     def forward(self, features: Tensor) -> Tensor:
-        logits = torch.stack([head(features) for head in self.heads])
-        if self.findings:
-            present, absent = (nn.functional.logsigmoid(each) for each in (logits, -logits))
-            return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
-        return mean_answer(logits)
+        return self.mean(torch.stack([head(features) for head in self.heads]))
 
 
 class BlendedHead(nn.Module):
@@ -134,6 +132,12 @@ class BlendedHead(nn.Module):
 def mean_answer(logits: Tensor) -> Tensor:
     """The logarithm (N, K) of the mean of the probabilities of several logits (M, N, K)."""
     return logits.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
+
+
+def mean_odds(logits: Tensor) -> Tensor:
+    """The logits (N, K) of the mean of the probabilities of presence, from logits (M, N, K)."""
+    present, absent = (nn.functional.logsigmoid(each) for each in (logits, -logits))
+    return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
 
 
 SingleHead: TypeAlias = Head | PooledHead | BlendedHead

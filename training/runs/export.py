@@ -47,6 +47,7 @@ from training.runs.precisions import (
 )
 from training.runs.scope import scope_check
 from training.runs.session import build_network
+from training.runs.task import task_of
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -222,7 +223,7 @@ def load_classifier(run: Path) -> Classifier:
         "none",
         record.spec,
         classes=len(record.classes),
-        findings=record.has_findings,
+        mean=task_of(record).mean,
     )
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.sampling import findings_parts, grouped_parts, joined
+from calibration.sampling import joined
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import ImageSource
@@ -80,8 +80,7 @@ def draw_folds(dataset: Dataset, count: int, *, seed: int) -> list[NDArray[np.in
     Raises BadRun if there are fewer patients or contents than folds.
     """
     shared, labels = units(dataset), pooled_split(dataset).labels
-    parts = findings_parts if dataset.has_findings else grouped_parts
-    folds = parts(labels, shared, (1 / count,) * count, seed=seed)
+    folds = dataset.kind.parts(labels, shared, (1 / count,) * count, seed=seed)
     if not all(map(len, folds)):
         raise BadRun(
             f"{len(np.unique(shared))} patients or different images make no {count} folds: give "

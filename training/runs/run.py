@@ -33,7 +33,6 @@ from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
 from training.datasets import Dataset, Split, write_report
-from training.datasets.errors import BadDataset
 from training.errors import BadWeights, OutOfMemory
 from training.evaluation.evaluation import Evaluation, write_evaluation
 from training.evaluation.finding_plots import write_finding_plots
@@ -117,15 +116,12 @@ def train(
     BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
-    if dataset.has_findings and plan.candidates[0].perturbed:
-        raise BadDataset(
-            dataset.name,
-            "has findings, for which there is no temperature for shifts: leave out --perturbed",
+    if plan.candidates[0].perturbed:
+        dataset.require_classes(
+            ", for which there is no temperature for shifts: leave out --perturbed"
         )
-    if dataset.has_findings and plan.candidates[0].head == "blend":
-        raise BadDataset(
-            dataset.name, "has findings, and --head blend is for exclusive classes: give another"
-        )
+    if plan.candidates[0].head == "blend":
+        dataset.require_classes(", and --head blend is for exclusive classes: give another")
     session = TrainingSession(
         _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
     )

@@ -20,7 +20,7 @@ from model_store.bundle.scope_fit import (
     ScopeFeatures,
     fit_scope,
 )
-from model_store.bundle.scope_neighbors import ReferenceImages, named_findings
+from model_store.bundle.scope_neighbors import ReferenceImages
 from model_store.bundle.scope_statistics import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
@@ -55,12 +55,7 @@ def _reference_images(dataset: Dataset) -> ReferenceImages:
     split = dataset.splits["train"]
     chosen = split.spread(MOST_FITTED)
     digests = [split.images.digest(each).hex() for each in chosen]
-    labels = [
-        named_findings(dataset.classes, split.labels[each])
-        if dataset.has_findings
-        else dataset.classes[split.labels[each]]
-        for each in chosen
-    ]
+    labels = [dataset.kind.named(dataset.classes, split.labels[each]) for each in chosen]
     return ReferenceImages(np.array(digests), np.array(labels))
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
-from training.evaluation.evaluation import KEPT, EvaluatedSplit, Evaluation, Predictions, evaluate
-from training.evaluation.findings import FindingsEvaluation, evaluate_findings
+from training.evaluation.evaluation import KEPT, EvaluatedSplit, Evaluation, Predictions
+from training.evaluation.findings import FindingsEvaluation
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
 from training.features.inputs import (
@@ -30,7 +30,7 @@ from training.fitting.fit import fit
 from training.fitting.history import Epoch
 from training.fitting.logistic import fit_logistic
 from training.fitting.snapshot import SnapshotFile
-from training.losses import Objective, balanced_weights, build_objective, finding_weights
+from training.losses import Objective, balanced_weights
 from training.networks.backbones import Weights
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
 from training.networks.heads import BlendedHead
@@ -39,6 +39,7 @@ from training.processes.execution import Execution, find_device, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
 from training.runs.folds import divided, draw_folds, pooled_examples, pooled_split
+from training.runs.task import task_of
 
 # A head's steps take milliseconds. Two threads gain little, and under other load they wait for each
 # other ten times as long as they compute. One thread also gives bitwise equal results for any
@@ -74,25 +75,20 @@ class TrainingSession:
             self.config.weights,
             spec,
             classes=classes,
-            findings=self.dataset.has_findings,
+            mean=task_of(self.dataset).mean,
         )
 
     def objective(self) -> Objective:
         """The objective of a fit; each fit needs a new one, since some terms keep state."""
-        return build_objective(
-            self.config.loss,
-            replace(self.config.loss_settings, class_weights=self.class_weights()),
-            findings=self.dataset.has_findings,
-        )
+        settings = replace(self.config.loss_settings, class_weights=self.class_weights())
+        return task_of(self.dataset).objective(self.config.loss, settings)
 
     def class_weights(self) -> Tensor | None:
         """Balanced weights of the training labels, or None."""
         if self.config.class_weights != "balanced":
             return None
         labels = torch.from_numpy(self.dataset.splits["train"].labels)
-        if self.dataset.has_findings:
-            return finding_weights(labels)
-        return balanced_weights(labels, len(self.dataset.classes))
+        return task_of(self.dataset).weights(labels, len(self.dataset.classes))
 
     def streams(self, network: Classifier) -> bool:
         """Whether images pass through all of `network` in each epoch, so nothing can be kept."""
@@ -216,20 +212,11 @@ class TrainingSession:
                 number, part, train, val, "head", snapshot=snapshot, watch=counting
             )
             history += [*probed, *(_later(epoch, before) for epoch in fitted)]
-        self._correct_prior(network)
+        given = self.class_weights()
+        shift = None if given is None else task_of(self.dataset).shift(given)
+        if shift is not None:
+            network.shift(shift)
         return history
-
-    def _correct_prior(self, network: Classifier) -> None:
-        """Take the weights of present and absent out of the odds of each finding again.
-
-        With weights w the odds that minimize cross-entropy are w_present / w_absent times the true
-        ones (Elkan 2001, theorem 2).
-        """
-        weights = self.class_weights()
-        if self.dataset.has_findings and weights is not None:
-            absent, present = weights.unbind(dim=1)
-            known = (absent > 0) & (present > 0)
-            network.shift(torch.where(known, absent / present, 1.0).log())
 
     def _fit_part(
         self,
@@ -268,9 +255,7 @@ class TrainingSession:
         predictions = {
             split: self.predictions(network, examples, split) for split in KEPT if split in examples
         }
-        if self.dataset.has_findings:
-            return evaluate_findings(self.dataset.classes, predictions)
-        return evaluate(predictions)
+        return task_of(self.dataset).evaluate(self.dataset.classes, predictions)
 
     def predictions(
         self, network: Classifier, examples: Mapping[ExampleName, Examples], split: EvaluatedSplit
@@ -296,7 +281,12 @@ class TrainingSession:
 
 
 def build_network(
-    config: TrainConfig, weights: Weights, spec: InputSpec, *, classes: int, findings: bool
+    config: TrainConfig,
+    weights: Weights,
+    spec: InputSpec,
+    *,
+    classes: int,
+    mean: Callable[[Tensor], Tensor],
 ) -> Classifier:
     """The network of `config` with these weights in its backbone, before training."""
     return build_classifier(
@@ -311,7 +301,7 @@ def build_network(
         heads=config.heads,
         dropout=config.dropout,
         trainable=config.trainable,
-        findings=findings,
+        mean=mean,
     )
 
 

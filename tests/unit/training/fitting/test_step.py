@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from training.fitting.step import Step, StepResult
-from training.losses import LOSSES, LossSettings, Objective, build_objective
+from training.losses import (
+    LOSSES,
+    LossSettings,
+    Objective,
+    build_findings_objective,
+    build_objective,
+)
 
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 
@@ -102,7 +108,7 @@ def test_mixup_of_findings_leaves_out_what_is_unknown() -> None:
     inputs, labels = batch()
     known = torch.nn.functional.one_hot(labels, 3).double()
     known[::2, 1] = torch.nan
-    own = build_objective("mixup", LossSettings(), findings=True)
+    own = build_findings_objective("mixup", LossSettings())
     module = network()
     torch.manual_seed(1)
     mixed, pair = own.mixup.mix(inputs, known)

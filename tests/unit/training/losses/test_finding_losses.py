@@ -10,7 +10,13 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses import LOSSES, LossSettings, Objective, build_objective, finding_weights
+from training.losses import (
+    LOSSES,
+    LossSettings,
+    Objective,
+    build_findings_objective,
+    finding_weights,
+)
 from training.losses.claims import claims, log_loss
 
 Floats = NDArray[np.float64]
@@ -27,7 +33,7 @@ def batch(count: int = 41, *, seed: int = 0, blank: float = 0.4) -> tuple[Tensor
 
 
 def objective(name: str, **options: float) -> Objective:
-    return build_objective(name, LossSettings(options=options), findings=True)
+    return build_findings_objective(name, LossSettings(options=options))
 
 
 def masked_mean(logits: Tensor, labels: Tensor, cost: Callable[[Floats, Floats], Floats]) -> float:
@@ -127,7 +133,7 @@ def test_weights_give_present_and_absent_the_same_weight_in_each_finding() -> No
     for k in range(FINDINGS - 1):
         counts = torch.tensor([(labels[:, k] == said).sum() for said in (0, 1)])
         torch.testing.assert_close(weights[k, 0] * counts[0], weights[k, 1] * counts[1])
-    loss = build_objective("ce", LossSettings(class_weights=weights), findings=True)
+    loss = build_findings_objective("ce", LossSettings(class_weights=weights))
     known = ~labels.isnan()
     own = weights[known.nonzero()[:, 1], labels[known].long()]
     costs = functional.binary_cross_entropy_with_logits(
