@@ -45,7 +45,8 @@ class Budget:
         loop = asyncio.get_running_loop()
         demand = _Demand(count, CLIENT.get(), loop.create_future())
         self._waiting.append(demand)
-        self._share_out()
+        if self._fits(demand):  # else none does that did not fit before
+            self._share_out()
         if demand.turn.done():
             return True
         since_s = loop.time()
@@ -71,7 +72,7 @@ class Budget:
             timer.cancel()
             if demand in self._waiting:
                 self._waiting.remove(demand)
-            self._share_out()
+                self._share_out()
 
     def give_back(self, count: int) -> None:
         self._hold(CLIENT.get(), -count)
@@ -98,13 +99,17 @@ class Budget:
         while self._waiting:
             first = min(self._waiting, key=self._share_of)
             if not first.turn.done():
-                share, _ = self._share_of(first)
-                if first.count > min(self.free, self._most - share):
+                if not self._fits(first):
                     return
                 self._hold(first.client, first.count)
                 first.turn.set_result(True)
             self._waiting.remove(first)
 
+    def _fits(self, demand: _Demand) -> bool:
+        share, _ = self._share_of(demand)
+        return demand.count <= min(self.free, self._most - share)
+
     def _share_of(self, demand: _Demand) -> tuple[int, int]:
         """What its client and its request hold."""
-        return self._held[demand.client[0]], self._held[demand.client]
+        held = self._held.get  # a Counter itself is slow about what it does not hold
+        return held(demand.client[0], 0), held(demand.client, 0)
