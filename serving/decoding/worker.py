@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -78,18 +77,11 @@ def main(parent: int, file: int, pipe: int | None) -> None:
     channel = Channel(file)
     limits = JobLimits()
     _load_decoders()
-    _yield_to_server()
     confine(threads=False)
     channel.send(READY)
     while answer(channel, channel.receive(), limits):
         if limits.memory_bytes()[1] > KEPT_BYTES:
             _trim()
-
-
-def _yield_to_server() -> None:
-    """Let the server's turn end before a job begins, which else takes its core at once."""
-    with suppress(AttributeError, OSError):  # not on Linux, or not allowed
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _load_decoders() -> None:
