@@ -222,7 +222,8 @@ class SettingTable(BaseSettings):
     test=ignore`, or JSON. A source that is not named is truth. Unset: as another process has set.
     """
     scope_alpha: float = Field(0.05, gt=0, lt=1)
-    """Images with a `scope_p` up to this are doubtful, and up to a tenth of it out of scope."""
+    """Images with a `scope_p` up to this are doubtful. Of them, those up to a tenth of it, or
+    unlike all calibration images, are out of scope."""
     scope_out: Literal["answer", "withhold", "refuse"] = "answer"
     """What becomes of images that are out of scope: an answer; an answer without confidence; or a
     refusal (422)."""

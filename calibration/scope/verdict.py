@@ -12,13 +12,29 @@ Scope = Literal["in", "doubtful", "out"]
 OutOfScopeChoice = Literal["answer", "withhold", "refuse"]
 
 
-def scope_of(p: float, alpha: float = ALPHA) -> Scope:
-    """Return the word for a p-value: "out" at most a tenth of `alpha`, "doubtful" at most `alpha`.
+def read_p(p: float) -> float:
+    """Return a graph's p-value without the rounding of float32, by which 1/20 is above 0.05."""
+    return round(float(p), 6)
 
-    >>> [scope_of(p) for p in (0.5, 0.05, 0.005)]
-    ['in', 'doubtful', 'out']
+
+def least_p(images: int) -> float:
+    """Return the p-value of an image that is unlike all of so many calibration images."""
+    return 1 / (images + 1)
+
+
+def scope_of(p: float, images: int, alpha: float = ALPHA) -> Scope:
+    """Return the word for a p-value among so many calibration images.
+
+    "doubtful" is at most `alpha`. Of these, "out" is at most a tenth of it, or unlike all
+    calibration images: of few, none can have a tenth.
+
+    >>> [scope_of(p, 999) for p in (0.5, 0.05, 0.005)], scope_of(1 / 100, 99)
+    (['in', 'doubtful', 'out'], 'out')
     """
-    return "out" if p <= OUT_FRACTION * alpha else "doubtful" if p <= alpha else "in"
+    if p > alpha:
+        return "in"
+    unlike_all = p < 1.5 * least_p(images)  # the next p-value is twice as large
+    return "out" if unlike_all or p <= OUT_FRACTION * alpha else "doubtful"
 
 
 def without_confidence(answer: dict[str, Any]) -> dict[str, Any]:

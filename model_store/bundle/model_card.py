@@ -6,6 +6,7 @@ from itertools import chain
 from calibration.measures.confusion import recall_intervals
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
+from calibration.scope.verdict import least_p
 from calibration.wording import in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card, VariantCard
@@ -274,9 +275,10 @@ def _scope(card: Card) -> Iterator[str]:
     scope = card.scope
     yield (
         f"`scope_p` compares {_text(scope.features)} with those of {scope.fitted_on:,} images, and "
-        f"is calibrated on {scope.flagged.n:,} others ({_text(scope.reference_split)}). Of images "
-        f"like these, {percent(scope.alpha, 0)} are flagged at {scope.alpha:g} on average over "
-        f"sets of calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
+        f"is calibrated on {scope.flagged.n:,} others ({_text(scope.reference_split)}), so its "
+        f"least value is {least_p(scope.flagged.n):.2g}. Of images like these, "
+        f"{percent(scope.alpha, 0)} are flagged at {scope.alpha:g} on average over sets of "
+        f"calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
     )
     if scope.by_class:
         shares = scope.by_class.items()

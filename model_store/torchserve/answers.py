@@ -69,7 +69,10 @@ def answer_of(
         scope_p: the p-value of the scope check, if the graph has one.
         alpha: images with a p-value up to this are doubtful.
     """
-    scope = {} if scope_p is None else {"scope": scope_of(scope_p, alpha), "scope_p": scope_p}
+    scope: dict[str, Any] = {}
+    if scope_p is not None:
+        word = scope_of(scope_p, card["scope"]["flagged"]["n"], alpha)
+        scope = {"scope": word, "scope_p": scope_p}
     head: dict[str, Any] = {
         "prediction_id": str(uuid7()),
         "request_id": request_id,

@@ -24,7 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
-from calibration.scope.verdict import ALPHA, OutOfScopeChoice, refusal_of, without_confidence
+from calibration.scope.verdict import (
+    ALPHA,
+    OutOfScopeChoice,
+    read_p,
+    refusal_of,
+    without_confidence,
+)
 from model_store.errors import (
     BrokenImage,
     EmptyImage,
@@ -234,7 +240,7 @@ class CandorHandler:
         except ORT_ERRORS:
             logger.exception("candor: inference failed")
             return [BATCH_FAILED] * len(images)
-        p_values = found[1].tolist() if len(found) > 1 else [None] * len(images)
+        p_values = map(read_p, found[1]) if len(found) > 1 else [None] * len(images)
         return [
             (row, p) if np.isfinite(row).all() else NOT_A_NUMBER
             for row, p in zip(found[0], p_values, strict=True)

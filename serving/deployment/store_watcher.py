@@ -207,10 +207,10 @@ class StoreWatcher:
         served.record_promotion()
         fields: dict[str, object] = {"model": name, "version": wanted.version}
         logger.info("version in production", extra={"fields": fields})
-        if served.scope.never(served.card.scope):
+        if served.scope.blind:
             logger.warning(
-                "no image can be out of scope: too few calibration images",
-                extra={"fields": fields | {"scope_out": served.scope.out}},
+                "no image can be doubtful: alpha is below the least p-value",
+                extra={"fields": fields | {"scope_alpha": served.scope.alpha}},
             )
         if uncalibrated := served.card.uncalibrated:
             fields |= {"calibration": "none", "uncalibrated": uncalibrated}

@@ -1,9 +1,10 @@
 """The model store and the ledger. Nothing is made or changed."""
 
+import math
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from calibration.scope.verdict import least_p
 from calibration.wording import counted
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
@@ -81,7 +83,9 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
     )
     yield _STORE("ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
     yield from _bundles(findings)
-    yield from check_probes(settings, _in_production(store, findings))
+    served = list(_in_production(store, findings))
+    yield from check_probes(settings, served)
+    yield from _scope(settings, served)
     if not models:
         advice = "publish a model: `candor export RUN --name NAME --promote`"
         yield _PRODUCTION("warning", "the store is empty", advice)
@@ -98,6 +102,16 @@ def _in_production(store: Store, findings: Sequence[Finding]) -> Iterator[Bundle
         with suppress(ModelStoreError):  # an alias that cannot be read is among the findings
             if each.bundle and not each.problem and str(store.production(each.model)) == each.item:
                 yield each.bundle
+
+
+def _scope(settings: Settings, bundles: Iterable[Bundle]) -> Iterator[CheckResult]:
+    """Warn of scope checks whose least p-value is above the alpha that is set."""
+    for card in (each.card for each in bundles):
+        if card.scope and settings.scope_alpha < (least := least_p(card.scope.flagged.n)):
+            images = counted(card.scope.flagged.n, "calibration image")
+            found = f"{card.name} has {images}: no image is doubtful at {settings.scope_alpha:g}"
+            advice = f"set CANDOR_SCOPE_ALPHA to {math.ceil(1e3 * least) / 1e3:g} or more"
+            yield CheckResult("scope check", "warning", found, advice)
 
 
 def _may_be_written(store: Store) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
-from calibration.scope.verdict import ALPHA, scope_of
+from calibration.scope.verdict import ALPHA, read_p, scope_of
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT, with_logits
 from model_store.bundle.scope_graph import SCOPE_P, SCOPE_VECTOR
@@ -58,7 +58,7 @@ class GraphOutputs(NamedTuple):
         """The p-values, None for each image without a scope check."""
         if self.scope_p is None:
             return [None] * len(self.probabilities)
-        return [float(p) for p in self.scope_p]
+        return [read_p(p) for p in self.scope_p]
 
 
 class Predictor:
@@ -244,8 +244,10 @@ class Predictor:
         """The answers for decoded images, (N, C, H, W), of the same tags. Raises ModelUnusable."""
         by, inferred = self.calibrators.of(tags), self.infer(images)
         found = [self._read(row.tolist(), by) for row in by(inferred.probabilities)]
+        calibrated = self.card.scope.flagged.n if self.card.scope else 0
+        word = partial(scope_of, images=calibrated, alpha=self.scope_alpha)
         return [
-            each if p is None else replace(each, scope=scope_of(p, self.scope_alpha), scope_p=p)
+            each if p is None else replace(each, scope=word(p), scope_p=p)
             for each, p in zip(found, inferred.scope_of_each(), strict=True)
         ]
 

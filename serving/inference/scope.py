@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from calibration.scope.verdict import (
     ALPHA,
-    OUT_FRACTION,
     OutOfScopeChoice,
     Scope,
+    least_p,
     scope_of,
     without_confidence,
 )
@@ -18,26 +18,30 @@ from serving.inference.prediction import Prediction
 
 @dataclass(frozen=True, slots=True)
 class ScopePolicy:
-    """`alpha`: images with a p-value up to it are doubtful, up to a tenth of it out of scope.
-    `out`: what becomes of the latter. They are answered; or without confidence; or refused.
+    """`alpha`: images with a p-value up to it are doubtful, some of them out of scope
+    (`scope_of`). `out`: what becomes of the latter. They are answered; or without confidence; or
+    refused. `images`: those that calibrate the version's check; 0 without one.
     """
 
     alpha: float = ALPHA
     out: OutOfScopeChoice = "answer"
+    images: int = 0
+
+    def of(self, card: ScopeCard | None) -> "ScopePolicy":
+        """The policy for a version with this card."""
+        return replace(self, images=card.flagged.n if card else 0)
 
     def verdict(self, p: float | None) -> "ScopeVerdict | None":
         """The verdict of a p-value; None without a scope check."""
         if p is None:
             return None
-        scope = scope_of(p, self.alpha)
+        scope = scope_of(p, self.images, self.alpha)
         return ScopeVerdict(scope, p, self.out if scope == "out" else "answer")
 
-    def never(self, card: ScopeCard | None) -> bool:
-        """Whether images that are out are not to be answered and none can be out: its least p-value
-        is 1 of the calibration images and itself.
-        """
-        images = card.flagged.n if card else 0
-        return self.out != "answer" and OUT_FRACTION * self.alpha * (images + 1) < 1
+    @property
+    def blind(self) -> bool:
+        """Whether alpha is below the least p-value that there is, so that no image is doubtful."""
+        return self.images > 0 and self.alpha < least_p(self.images)
 
     def apply(self, prediction: Prediction) -> Prediction:
         """The prediction with the word by this alpha. Raises OutOfScope if it is not to be shown,

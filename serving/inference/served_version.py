@@ -101,7 +101,7 @@ class ServedVersion:
         self.watched_version_ids = (
             recorder.register(self.card, digest=self.digest) if recorder else (0,)
         )
-        self.scope = scope or ScopePolicy()
+        self.scope = (scope or ScopePolicy()).of(self.card.scope)
         self._rows = AnswerRows(
             predictor,
             self.watched_version_ids,

@@ -108,7 +108,7 @@ class AnswerPageRoutes:
             older=found.before and address(row.model, asked | {"before": found.before}),
             file=address(row.model, asked, "answers.csv"),
             links=[self._links.of(each) for each in found.answers],
-            has_scope=bool(row.card.get("scope")),
+            scope_images=scope["flagged"]["n"] if (scope := row.card.get("scope")) else 0,
             tries=self._tabs.tries(row.model),
             is_first=before is None,
             shown_at_once=SHOWN,

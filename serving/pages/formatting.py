@@ -182,13 +182,13 @@ def counted_answers(number: int) -> str:
 SCOPE_WORDS: Final = {"in": "in scope", "doubtful": "doubtful image", "out": "out of scope"}
 
 
-def scope_words(p: float) -> str:
+def scope_words(p: float, images: int) -> str:
     """What the scope check says of an image with this p-value, by the alpha of reports.
 
-    >>> scope_words(0.001)
+    >>> scope_words(0.001, 999)
     'out of scope, p 0.001'
     """
-    return f"{SCOPE_WORDS[scope_of(p)]}, p {p:.2g}"
+    return f"{SCOPE_WORDS[scope_of(p, images)]}, p {p:.2g}"
 
 
 def pretty_json(value: Any) -> str:

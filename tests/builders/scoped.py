@@ -1,5 +1,6 @@
 """A tiny bundle with a scope check, and a store with it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +61,9 @@ def build_scoped(folder: Path, version: int = 1, *, n: int = 999) -> Bundle:
     return read_bundle(folder)
 
 
-def publish_scoped(root: Path) -> Store:
+def publish_scoped(root: Path, *, n: int = 999) -> Store:
     """A store with version 1 of "tiny" in production."""
     store = Store(root)
-    store.publish("tiny", build_scoped)
+    store.publish("tiny", partial(build_scoped, n=n))
     store.promote("tiny", 1)
     return store

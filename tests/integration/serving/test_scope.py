@@ -167,12 +167,32 @@ async def test_what_is_out_is_refused_or_has_no_confidence(
 
 
 async def test_alpha_is_the_users(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At one so small, no image of 999 calibration images can be out. The log says so."""
-    async with running(store, tmp_path, scope_alpha=0.005, scope_out="refuse") as server:
-        assert (await server.predict(FAR, PATH)).json()["scope"] == "doubtful"
-    assert "no image can be out of scope" in caplog.text
+    """At one so small, no image is doubtful by 999 calibration images. Log and doctor say so."""
+    async with running(store, tmp_path, scope_alpha=0.0005, scope_out="refuse") as server:
+        assert (await server.predict(FAR, PATH)).json()["scope"] == "in"
+    assert "no image can be doubtful" in caplog.text
+    monkeypatch.setenv("CANDOR_SCOPE_ALPHA", "0.0005")
+    monkeypatch.setenv("CANDOR_STORE", str(store.root))
+    assert "no image is doubtful at 0.0005" in candor_here("doctor").output
+
+
+async def test_few_calibration_images_can_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 19, the least p-value is alpha, which float32 rounds up, and more than a tenth of it."""
+    store = publish_scoped(tmp_path / "store", n=19)
+    async with running(store, tmp_path, scope_out="refuse") as server:
+        assert refusal(await server.predict(FAR, PATH)) == (422, "out_of_scope")
+        assert (await server.predict(USUAL, PATH)).json()["scope"] == "in"
+        assert "out of scope, p 0.05" in await server.page("/models/tiny/answers/page")
+    assert "its least value is 0.05." in (store.folder("tiny", 1) / "model_card.md").read_text()
+    monkeypatch.setenv("CANDOR_SCOPE_OUT", "refuse")
+    assert torchserve(unpacked(store, tmp_path))[1] == [422]
 
 
 async def test_the_ledger_counts_doubtful_answers(server: Running, tmp_path: Path) -> None:
@@ -236,7 +256,7 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert float(found[1]) == 0.5
 
 
-@pytest.mark.parametrize(("alpha", "word"), [(0.05, "out"), (0.005, "doubtful"), (0.0005, "in")])
+@pytest.mark.parametrize(("alpha", "word"), [(0.05, "out"), (0.0005, "in")])
 def test_commands_without_a_server_take_the_users_alpha(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: float, word: str
 ) -> None:
@@ -259,10 +279,7 @@ def test_the_object_and_torchserve_say_it(
 ) -> None:
     found = Predictor(store.read("tiny"), threads=1).classify(FAR)
     assert (found.scope, found.scope_p) == ("out", pytest.approx(1 / 1000))
-    folder = tmp_path / "archive"
-    with zipfile.ZipFile(store.folder("tiny", 1) / "tiny.mar") as packed:
-        packed.extractall(folder)
-        assert "calibration/scope/verdict.py" in packed.namelist()
+    folder = unpacked(store, tmp_path)
     usual, far = torchserve(folder)[0]
     assert (usual["scope"], far["scope"]) == ("in", "out")
     assert far["scope_p"] == found.scope_p
@@ -273,13 +290,20 @@ def test_the_object_and_torchserve_say_it(
     monkeypatch.setenv("CANDOR_SCOPE_OUT", "refuse")
     (usual, far), statuses = torchserve(folder)
     assert (far["error"], far["scope_p"], statuses) == ("out_of_scope", found.scope_p, [422])
-    monkeypatch.setenv("CANDOR_SCOPE_ALPHA", "0.005")
-    assert torchserve(folder)[0][1]["scope"] == "doubtful"
+    monkeypatch.setenv("CANDOR_SCOPE_ALPHA", "0.0005")
+    assert torchserve(folder)[0][1]["scope"] == "in"
     for name, value in (("ALPHA", "1"), ("ALPHA", "x"), ("OUT", "hide")):
         with monkeypatch.context() as wrong:
             wrong.setenv(f"CANDOR_SCOPE_{name}", value)
             with pytest.raises(ValueError, match=r"CANDOR_SCOPE|float"):
                 torchserve(folder)
+
+
+def unpacked(store: Store, tmp_path: Path) -> Path:
+    """The folder of the TorchServe archive of version 1."""
+    with zipfile.ZipFile(store.folder("tiny", 1) / "tiny.mar") as packed:
+        packed.extractall(tmp_path / "archive")
+    return tmp_path / "archive"
 
 
 def torchserve(folder: Path) -> tuple[list[Any], list[int]]:
