@@ -262,6 +262,8 @@ def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
             value = _printed(value)
     if isinstance(value, Mapping):
         return {str(name): each for name, each in value.items()}
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return {str(each.get("label")): each.get("score") for each in value}  # of a pipeline
     if isinstance(value, list | tuple):
         return {str(place): each for place, each in enumerate(value)}
     if value is None:

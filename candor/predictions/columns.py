@@ -7,8 +7,9 @@ with the option that settles it.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import combinations
 from typing import Final, Literal
 from unicodedata import normalize
 
@@ -23,8 +24,8 @@ LABEL: Final = (
     "diagnosis reference finding_labels findings"
 )
 PREDICTED: Final = (
-    "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label "
-    "pred_label pred_class"
+    "predicted prediction predictions pred preds y_pred ypred predicted_label predicted_class "
+    "prediction_label pred_label pred_class"
 )
 CONFIDENCE: Final = "confidence conf max_prob max_probability top_probability certainty"
 CORRECT: Final = "correct is_correct right is_right hit"
@@ -45,7 +46,7 @@ _SCORE: Final = (
     r"predictions?|pr?"
 )
 _PREFIXED: Final = re.compile(  # also .pred_A, p(A), P(y = A | x)
-    rf"\.?(?P<kind>{_SCORE})[ _.:\-\[(]+((y|class)\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
+    rf"\.?(?P<kind>{_SCORE})[ _.:\-\[(]+(\w+\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
     re.IGNORECASE,
 )
 _JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
@@ -190,6 +191,30 @@ def find_columns(
     )
 
 
+def around_labels(columns: TableColumns, labels: Iterable[str]) -> TableColumns:
+    """Take unused columns whose names are the same around the name of a class as its scores.
+
+    >>> columns = TableColumns(unused=("row no.", "score of ill [%]", "score of well [%]"))
+    >>> [each.name for each in around_labels(columns, ["well", "ill"]).scores]
+    ['ill', 'well']
+    """
+    classes = {plain_name(each) or each: each for each in labels if each}
+    alike: dict[tuple[str, ...], list[ClassColumn]] = {}
+    for column in columns.unused:
+        words = (plain_name(column) or column).split("_")
+        for start, end in combinations(range(len(words) + 1), 2):
+            if name := classes.get("_".join(words[start:end])):
+                around = (*words[:start], "", *words[end:])
+                alike.setdefault(around, []).append(ClassColumn(column, name))
+    around, scores = max(alike.items(), key=lambda pair: len(pair[1]), default=((), []))
+    if len(scores) < 2:
+        return columns
+    kind: Kind = "logits" if {"log", "logit", "logits"} & {*around} else "probabilities"
+    taken = {each.column for each in scores}
+    unused = tuple(name for name in columns.unused if name not in taken)
+    return replace(columns, scores=tuple(scores), kind=kind, unused=unused)
+
+
 def _group(one: "_Taker", wish: str | None, left: Sequence[str]) -> str | None:
     if wish == NO_GROUP and wish not in one.names:
         return None
@@ -311,8 +336,9 @@ def _truths(
     """The column of true classes, or one for each class: called so, or as the class itself."""
     if label is not None:
         return label, ()
+    classes = {plain_name(each.name) for each in scores if each.name}
     marked = _one_hot([name for name in left if name not in {each.column for each in scores}])
-    if marked:
+    if marked and (not classes or classes & {plain_name(each.name) for each in marked}):
         return None, marked
     called = {plain_name(each.name) for each in scores if each.name and each.name != each.column}
     same = tuple(ClassColumn(name, name) for name in left if plain_name(name) in called)

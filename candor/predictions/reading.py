@@ -13,7 +13,7 @@ from calibration.findings.labels import SEPARATOR
 from calibration.wording import counted, some
 from candor.predictions.archive import collect_archive
 from candor.predictions.collected import Collected, as_text, collect, numbers
-from candor.predictions.columns import TableColumns, find_columns
+from candor.predictions.columns import TableColumns, around_labels, find_columns
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.findings import interpret_cells
 from candor.predictions.labeled import Predictions, ReadingOptions
@@ -54,7 +54,7 @@ def _collect(
     if file.suffix.lower() == ".npz":
         return collect_archive(file, options.wishes)
     names = read_columns(file)
-    columns = find_columns(names, options.wishes, labels=options.known)
+    columns = _lists(file, find_columns(names, options.wishes, labels=options.known))
     if options.needs_labels and not columns.scores and not columns.vector and columns.label:
         labels = Counter(
             part.strip()
@@ -63,11 +63,23 @@ def _collect(
         )
         columns = find_columns(names, options.wishes, labels=labels)
         if not columns.scores and columns.confidence is None:
+            columns = around_labels(columns, labels)
+        if not columns.scores and columns.confidence is None:
             _refuse_names(file, columns, labels)
     columns = with_groups(file, columns, options.wishes) if options.needs_labels else columns
     return columns, collect(
         file, _watched(file, progress), columns, with_ids=not options.needs_labels
     )
+
+
+def _lists(file: Path, columns: TableColumns) -> TableColumns:
+    """Take predictions that are lists as the scores of all classes."""
+    if columns.scores or columns.vector or columns.predicted is None:
+        return columns
+    cells = (row.get(columns.predicted) for row in islice(read_rows(file), _SAMPLE))
+    if not any(isinstance(cell, list | dict) or str(cell)[:1] in "[{" for cell in cells if cell):
+        return columns
+    return replace(columns, vector=columns.predicted, predicted=None)
 
 
 def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> None:
@@ -90,6 +102,7 @@ def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> No
         f"labels {said} do not match the columns {', '.join(numeric)}. Correct slips in the "
         "file; if labels have other names than the columns of their classes, give --probabilities "
         f"{listed} --classes with the names of the labels in the order of these columns"
+        f"{', or --confidence if a column is about the predicted class' * bool(columns.predicted)}"
     )
 
 

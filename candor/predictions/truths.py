@@ -157,8 +157,8 @@ def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -
     if len(names) != 2:
         raise PredictionsRefused(
             f"one column of probabilities needs labels of two classes; found {len(names)} "
-            f"({', '.join(names[:6])}). With more classes, each needs a column: name them with "
-            "--probabilities"
+            f"({', '.join(names[:6])}). With more classes, each needs a column, and "
+            "each image one row: name the columns with --probabilities"
         )
     for named in (wish, column_class):
         chosen = [name for name in names if named and loose_name(name) == loose_name(named)]

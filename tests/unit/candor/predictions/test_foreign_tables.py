@@ -1,5 +1,6 @@
 """Tables as strangers have them: each equals scikit-learn and netcal, or says what to do."""
 
+import json
 import unicodedata
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
 from calibration.measured import measure_probabilities
+from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.reading import read_predictions
@@ -63,6 +65,11 @@ OF_PATIENTS = [[f"M{i // 4:04}", *row] for i, row in enumerate(by_name())]
 OF_CODES = [[f"K{i // 6:05}", *row] for i, row in enumerate(by_name())]
 SINGLE = [[float(p), int(y)] for p, y in zip(TWO[:, 1], TRUE, strict=True)]
 
+OF_FINDING = ColumnWishes(label="finding")
+ORDER = np.argsort(-P[0])  # the likeliest class of the first image is named first
+RANKS = np.argsort(ORDER)
+PIPELINE = [[{"label": NAMES[k], "score": row[k]} for k in np.argsort(-row)] for row in P]
+
 READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
     "semicolons and decimal commas": (
         "a.csv", text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
@@ -94,6 +101,20 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         "a.csv", PLAIN.replace("p_benign,", " p_benign ,\u200b", 1), {}, P, Y),
     "caret's obs": ("a.csv", text([*NAMES, "obs"], by_name()), {}, P, Y),
     "P(y=A|x)": ("a.csv", text([*(f"P(y={n}|x)" for n in NAMES), "y"], by_name()), {}, P, Y),
+    "KNIME": (
+        "a.csv", text([*(f"P (finding={n})" for n in NAMES), "finding", "Prediction (finding)"],
+                      [[*row, row[0]] for row in by_name()]), {"wishes": OF_FINDING}, P, Y),
+    "RapidMiner": (
+        "a.csv", text(["row no.", *(f"confidence({n})" for n in NAMES), "label"],
+                      [[i, *row] for i, row in enumerate(by_name())]), {}, P, Y),
+    "logarithms": ("a.csv", text([*(f"log_proba_{n}" for n in NAMES), "label"],
+                                 by_name(np.log(P))), {}, P, Y),
+    "grades in the names": (
+        "a.csv", text([*(f"BI-RADS {k}" for k in (2, 3, 4)), "truth"], by_name(names="234")),
+        {}, P, Y),
+    "a pipeline of Transformers": (
+        "a.ndjson", "\n".join(json.dumps({"predictions": PIPELINE[i], "label": NAMES[y]})
+                              for i, y in enumerate(Y)), {}, P[:, ORDER], RANKS[Y]),
     "class_1 to class_3 and numbers": (
         "a.csv", text([*(f"class_{k + 1}" for k in range(3)), "label"],
                       [[*row, int(y) + 1] for row, y in zip(P.tolist(), Y, strict=True)]),
@@ -187,6 +208,12 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
                               "row 1, .*delete the row"),
     "names over names": ("a.csv", "scores,scores,scores,truth\n" + PLAIN, "the row of names"),
     "a formula that failed": ("a.csv", PLAIN.replace("\n0.", "\n#DIV/0!0.", 1), "row 1, column"),
+    "Weka": (
+        "a.csv", text(["inst#", "actual", "predicted", "prediction"],
+                      [[i, f"{y}:a", f"{y}:a", 0.9] for i, y in enumerate(Y)]), "--confidence"),
+    "SAS": (
+        "a.csv", text(["F_TARGET", "I_TARGET", "P_TARGET0", "P_TARGET1"],
+                      [[y, y, *p] for p, y in zip(TWO.tolist(), TRUE, strict=True)]), "--label"),
     "two labels": (
         "a.csv", text([*HEADER[:3], "truth", "target"], [[*row, "x"] for row in by_name()]),
         "--label"),
