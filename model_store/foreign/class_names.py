@@ -86,6 +86,8 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
         raise ForeignModelRefused(
             f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the "
             f"model gives scores for {count}: name all of them, in the order of its scores"
+            + "; of thresholds between grades, export a probability for each grade"
+            * (len(names.names) == count + 1)
         )
     return names
 

@@ -19,9 +19,9 @@ from onnx import TensorProto
 from calibration.calibrators.temperature import softmax
 from calibration.findings.calibrator import sigmoid
 from model_store.errors import ForeignModelRefused
+from model_store.foreign.label_names import sibling_labels, zipped_labels
 from model_store.foreign.surgery import (
     ELEMENTWISE,
-    SAME_ORDER,
     behind,
     constant,
     first_input,
@@ -141,11 +141,11 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
     for value in model.graph.output:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
-            sources.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
+            sources.append(ScoreOutput(value.name, first_input(node), zipped_labels(node)))
         elif value.type.tensor_type.elem_type in (*_FLOATS, 0) and not value.type.HasField(
             "sequence_type"
         ):
-            sources.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
+            sources.append(ScoreOutput(value.name, value.name, sibling_labels(model, value.name)))
     kept = [each for each in sources if not _is_sorted(model, each.tensor)]
     if sources and not kept:
         raise ForeignModelRefused(
@@ -169,26 +169,6 @@ def _is_sorted(model: onnx.ModelProto, tensor: str) -> bool:
     return node is not None and node.op_type == "TopK"
 
 
-def _zipped_labels(node: onnx.NodeProto) -> tuple[str, ...]:
-    for attribute in node.attribute:
-        if attribute.name == "classlabels_strings" and attribute.strings:
-            return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
-        if attribute.name == "classlabels_int64s" and attribute.ints:
-            return tuple(str(each) for each in attribute.ints)
-    return ()
-
-
-def _sibling_labels(model: onnx.ModelProto, tensor: str) -> tuple[str, ...] | None:
-    """Return the class names of an ai.onnx.ml classifier that gives this tensor as its scores."""
-    made_by = producers(model.graph)
-    node = made_by.get(tensor)
-    while node is not None and node.domain != "ai.onnx.ml" and node.op_type in SAME_ORDER:
-        node = made_by.get(first_input(node))
-    if node is None or node.domain != "ai.onnx.ml":
-        return None
-    return _zipped_labels(node) or None
-
-
 def per_image(values: Array, images: int, output: str) -> Array:
     """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores."""
     shape = list(values.shape)
@@ -202,7 +182,8 @@ def per_image(values: Array, images: int, output: str) -> Array:
             if is_map
             else "several rows for each image, as of a detector"
         )
-        remedy = "; of a softmax for each finding, export the second column" * (inner[-1] == 2)
+        remedy = "; of an ensemble, export the mean of its members" * (wide == 2)
+        remedy += "; of a softmax for each finding, export the second column" * (inner[-1] == 2)
         raise ForeignModelRefused(
             f"its output {shown} is {kind}, no score for each class: Candor serves classifiers of "
             f"whole images{remedy}"

@@ -57,7 +57,25 @@ _BEGINNINGS: Final = (
     (b"ET12", 4, "an ExecuTorch program: import the model from which it was made"),
     (b"\x81\xa6params", 0, "Flax's msgpack: export the model with `jax2onnx`"),
     (b"GGUF", 0, "a language model (GGUF), no image classifier"),
+    (b"ftrt", 0, "a TensorRT engine, for one kind of GPU: import the ONNX file it was built from"),
+    (b"7767517\n", 0, "an ncnn network: import the model from which it was converted"),
     (b"tree\n", 0, "a LightGBM model: convert it with `onnxmltools.convert_lightgbm`"),
+)
+# Files of a folder, and what to do.
+_FOLDERS: Final = (
+    (
+        ("saved_model.pb",),
+        "a TensorFlow SavedModel: convert it with `python -m tf2onnx.convert --saved-model {} "
+        "--output model.onnx`",
+    ),
+    (("MLmodel",), "an MLflow model: import the file or folder in {}/data"),
+    (("Manifest.json", "Data"), "a Core ML package: import the model from which it was made"),
+    (("*.pdiparams",), "a PaddlePaddle model: convert it with `paddle2onnx`"),
+    (
+        ("model.json", "*.bin"),
+        "a TensorFlow.js model: convert it with `python -m tf2onnx.convert --tfjs {}/model.json "
+        "--output model.onnx`",
+    ),
 )
 _MARKUP: Final = re.compile(rb"\s*<")
 _OPENVINO: Final = re.compile(rb"<net[\s>]")
@@ -126,19 +144,9 @@ def content_of(path: Path) -> Content:
 
 
 def _of_folder(folder: Path) -> Content:
-    if (folder / "saved_model.pb").is_file():
-        raise ForeignModelRefused(
-            f"{folder} is a TensorFlow SavedModel: convert it with `python -m tf2onnx.convert "
-            f"--saved-model {folder} --output model.onnx`"
-        )
-    if (folder / "MLmodel").is_file():
-        raise ForeignModelRefused(
-            f"{folder} is an MLflow model: import the file or folder in {folder / 'data'}"
-        )
-    if (folder / "Manifest.json").is_file() and (folder / "Data").is_dir():
-        raise ForeignModelRefused(
-            f"{folder} is a Core ML package: import the model from which it was made"
-        )
+    for names, what in _FOLDERS:
+        if all(any(folder.glob(name)) for name in names):
+            raise ForeignModelRefused(f"{folder} is {what.format(folder)}")
     return "folder"
 
 

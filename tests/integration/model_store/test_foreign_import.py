@@ -150,16 +150,21 @@ def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_pa
     assert done["found"]["output"] == "'scores': logits, 3 classes; taken as logits"
 
 
-@pytest.mark.parametrize("place", ["labels.txt", "metadata", "index_to_name.json"])
+@pytest.mark.parametrize("place", ["labels.txt", "metadata", "the graph", "index_to_name.json"])
 def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: str) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
     if place == "labels.txt":
-        names = "0 lung\n1 heart\n2 bone\n"  # as Teachable Machine does
-        (tmp_path / "labels.txt").write_text(names)
+        lines = "0 lung\n1 heart\n2 bone\n"  # as Teachable Machine does
+        (tmp_path / "labels.txt").write_text(lines)
     elif place == "metadata":
         model = onnx.load(path)
         helper.set_model_props(model, {"names": "{0: 'lung', 1: 'heart', 2: 'bone'}"})
         onnx.save(model, path)
+    elif place == "the graph":
+        largest = helper.make_node("ArgMax", ["scores"], ["at"], axis=1)
+        named = helper.make_node("Gather", ["names", "at"], ["label"])
+        names = np.array(["lung", "heart", "bone"], dtype=object)
+        foreign_onnx(path, [*linear(), largest, named], constants={"names": names})
     else:
         with zipfile.ZipFile(tmp_path / "model.mar", "w") as archive:
             archive.write(path, "theirs.onnx")

@@ -219,6 +219,7 @@ def test_folders_of_other_tools_say_how(tmp_path: Path) -> None:
     for folder, file, named in (
         ("tensorflow", "saved_model.pb", "--saved-model"),
         ("mlflow", "MLmodel", "data"),
+        ("paddle", "inference.pdiparams", "paddle2onnx"),
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / file).write_bytes(b"")
