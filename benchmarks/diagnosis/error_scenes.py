@@ -276,6 +276,12 @@ def rollout_half_healed(w: World) -> None:
     rollout(w, of=4, ends=0.8)
 
 
+@scene(group(at("site", 2, 3), since=0.4), sites=6, n=6000)
+def half_put_right(w: World) -> None:
+    """Four sites broke together, and two were put right."""
+    w.shift((w.site < 4) & w.after(0.4) & ~((w.site < 2) & w.after(0.8)), -2.4)
+
+
 @scene(group(who=((at("site", 1),), (at("site", 6),)), since=0.4), sharpness=2.0)
 def opposite_sites(w: World) -> None:
     w.shift((w.site == 1) & w.after(0.4), -2.0)

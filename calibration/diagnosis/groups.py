@@ -43,7 +43,9 @@ class Key:
         return np.asarray(chosen[self.codes])
 
     def group(self, values: Sequence[int], within: AnswerGroup | None = None) -> AnswerGroup:
-        return AnswerGroup(self.name, tuple(self.names[value] for value in values), within)
+        names = [self.names[value] for value in values]
+        is_tag = self.name.startswith(TAG)
+        return AnswerGroup(self.name, tuple(sorted(names) if is_tag else names), within)
 
 
 def keys_of(answers: Answers) -> dict[str, Key]:

@@ -198,10 +198,23 @@ def _title(found: Diagnosis, first: Deviation | None, terms: Terms) -> str:
         return f"Alarm: {_reason(found, found.reasons[1])}"
     if state is State.LOOK and first is None:
         return f"Look: {_reason(found, found.reasons[0])}"
-    who = group_words(first.group, terms) if first is not None else ""
+    who = "" if first is None else _who(found, first, terms)
     error = "" if first is None else _error(first.inside, terms)
     reason = _reason(found, found.reasons[0]) if found.reasons else ""
     return TITLES[state].format(who=who, error=error, reason=reason, fine=terms.fine)
+
+
+def _who(found: Diagnosis, first: Deviation, terms: Terms) -> str:
+    """The main group, and how many others err alike, at other times or of other keys."""
+    also = [
+        each
+        for each in found.deviations
+        if each is not first
+        and (each.until is None) == (first.until is None)
+        and (each.inside.gap.estimate > 0) == (first.inside.gap.estimate > 0)
+    ]
+    more = f" and {counted(len(also), 'more group')}" if also else ""
+    return f"{group_words(first.group, terms)}{more}"
 
 
 def _error(inside: Figures, terms: Terms) -> str:

@@ -16,7 +16,7 @@ from benchmarks.diagnosis.grading import faults
 from benchmarks.diagnosis.scenes import SCENES
 from tests.builders.processes import Process
 
-PORTION = 5_000
+PORTION = 40_000  # probabilities in one request
 QUICK = (
     "calibrated",
     "two_of_eight_sites",
@@ -57,9 +57,9 @@ def faults_of(url: str, schema: jsonschema_rs.Validator, name: str, seed: int) -
     send(url, "/models-log", {"model": model, "version": 1, "classes": w.classes})
     if w.proxy:
         send(url, f"/models/{model}/report/sources", {"policies": {w.proxy: "proxy"}})
-    rows = list(w.rows(model, now_s))
-    for start in range(0, len(rows), PORTION):
-        send(url, "/predictions-log", rows[start : start + PORTION])
+    rows, portion = list(w.rows(model, now_s)), PORTION // len(w.classes)
+    for start in range(0, len(rows), portion):
+        send(url, "/predictions-log", rows[start : start + portion])
     if corrections := w.corrections(model):
         send(url, "/feedback", corrections)
     diagnosis = send(url, f"/models/{model}/report", None)["diagnosis"]

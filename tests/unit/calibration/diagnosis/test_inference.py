@@ -13,7 +13,7 @@ from calibration.diagnosis.inference import infer
 QUICK = """
 calibrated calm_patients_known calm_every_other_patient_known step always two_of_eight_sites
 rare_class_small opposite_sites everyone_and_one_site healed_everyone twins site_times_class
-rare_pair one_site_many_classes half_tagged rollout_half_healed
+rare_pair one_site_many_classes half_tagged half_put_right
 """
 
 

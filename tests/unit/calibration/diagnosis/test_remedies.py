@@ -67,11 +67,7 @@ def test_sites_that_broke_one_after_the_other_have_one_remedy(sites: int, reache
 
 
 def test_sites_that_were_put_right_are_left_out_of_a_remedy() -> None:
-    w = world(np.random.default_rng(3), n=8_000)
-    site = w.tag("site", 4)
-    for number, since in enumerate((0.2, 0.3, 0.4, 0.5)):
-        w.shift((site == number) & w.after(since) & ~((number < 2) & w.after(0.8)), -2.4)
-    assert infer(w.answers()).remedies[1].group.values == ("site2", "site3")
+    assert said_of("half_put_right").remedies[1].group.values == ("site2", "site3")
 
 
 def test_where_half_of_the_tags_miss_the_site_is_named_and_cured() -> None:
