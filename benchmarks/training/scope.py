@@ -278,18 +278,18 @@ def within(share: float, calibrated: int, tested: int) -> bool:
     return bool(low <= share <= high)
 
 
-def figures_of_the_rest(rows: Rows) -> str:
-    """Accuracy and ECE of a calibrated linear probe on test images: all, and those not flagged."""
+def measures_of_the_rest(rows: Rows) -> tuple[Measures, Measures]:
+    """Measures of a calibrated linear probe on test images: all, and those not flagged."""
     logits = _logits(_probe(rows["fit pooled"], rows["labels"], 0))
     temperature = fit_temperature(logits(rows["calibrate pooled"]), rows["calibrate labels"])
     answers = apply_temperature(logits(rows["test pooled"]), temperature)
     score = SummedMahalanobis.fit(rows["fit all"], rows["fit taps"].shape[1])
     kept = p_values(score(rows["calibrate all"]), score(rows["test all"])) > ALPHA
-    shown = []
-    for which in (np.ones_like(kept), kept):
-        found = Measures.from_probabilities(answers[which], rows["test labels"][which])
-        shown.append(f"{which.sum()} accuracy {percent(found.accuracy)} ECE {percent(found.ece)}")
-    return ", not flagged ".join(shown)
+    labels = rows["test labels"]
+    return (
+        Measures.from_probabilities(answers, labels),
+        Measures.from_probabilities(answers[kept], labels[kept]),
+    )
 
 
 def print_table(out: Path) -> None:
@@ -297,9 +297,8 @@ def print_table(out: Path) -> None:
     subjects = [name for name in SUBJECTS if (out / f"{name}.npz").exists()]
     by_name = {name: read_rows(out / f"{name}.npz") for name in subjects}
     by_subject = {name: flagged(by_name[name]) for name in subjects}
-    first = by_subject[subjects[0]]
     print("| score |", " | ".join(subjects), "|\n|---|" + "---|" * len(subjects))
-    for score in first:
+    for score in by_subject[subjects[0]]:
         cells = []
         for name in subjects:
             if score not in by_subject[name]:
@@ -320,12 +319,16 @@ def print_table(out: Path) -> None:
         share = by_subject[name][DEFAULT][3]
         print(f"{name}:", ", ".join(f"{kind} {percent(value)}" for kind, value in share.items()))
         shares = shares_of_splits(by_name[name])
-        inside = sum(within(*each) for each in shares)
         print(
-            f"    within the interval in {inside} of {len(shares)} splits, mean share "
-            f"{percent(float(np.mean([each[0] for each in shares])))}"
+            f"    within the interval in {sum(within(*each) for each in shares)} of {len(shares)} "
+            f"splits, mean share {percent(float(np.mean([each[0] for each in shares])))}"
         )
-        print(f"    all {figures_of_the_rest(by_name[name])}")
+        everything, rest = map(_figures, measures_of_the_rest(by_name[name]))
+        print(f"    all {everything}, not flagged {rest}")
+
+
+def _figures(found: Measures) -> str:
+    return f"accuracy {percent(found.accuracy)} ECE {percent(found.ece)}"
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from benchmarks.training.scope import (
     DEFAULT,
+    SUBJECTS,
     flagged,
     groups_of,
+    measures_of_the_rest,
     read_rows,
     shares_of_splits,
     within,
@@ -16,12 +18,11 @@ from benchmarks.training.scope import (
 )
 
 DATA = os.environ.get("CANDOR_DATA")
-NAMES = ("lite0 brain", "lite0 cells", "resnet18 chest", "small_conv pneumonia")
 
 
 @pytest.mark.nightly
 @pytest.mark.skipif(not DATA, reason="needs the folder CANDOR_DATA")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_the_promise_is_kept_and_other_images_are_flagged(tmp_path: Path, name: str) -> None:
     write_features(name, Path(DATA or ""), tmp_path)
     rows = read_rows(tmp_path / f"{name}.npz")
@@ -29,3 +30,6 @@ def test_the_promise_is_kept_and_other_images_are_flagged(tmp_path: Path, name: 
     assert found["far"] >= 0.95
     assert found["near"] >= 0.6
     assert sum(within(*each) for each in shares_of_splits(rows)) >= 17
+    everything, rest = measures_of_the_rest(rows)
+    assert rest.accuracy > everything.accuracy - 0.02
+    assert rest.ece < everything.ece + 0.02
