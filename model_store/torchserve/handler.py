@@ -27,6 +27,7 @@ from calibration.calibrators.finding_answers import calibrators_of
 from calibration.scope.verdict import (
     ALPHA,
     OutOfScopeChoice,
+    least_p,
     read_p,
     refusal_of,
     without_confidence,
@@ -103,7 +104,10 @@ class CandorHandler:
         self._calibrators = calibrators_of(self._card)
         self._spec = InputSpec(**self._card["input"])
         self._alpha, self._out = _scope_settings()
-        self._outputs = ["probabilities", *(["scope_p"] if self._card.get("scope") else [])]
+        scope = self._card.get("scope")
+        self._outputs = ["probabilities", *(["scope_p"] if scope else [])]
+        if scope and self._alpha < least_p(scope["flagged"]["n"]):
+            logger.warning("candor: no image can be doubtful: alpha is below the least p-value")
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         graph = (folder / "model.onnx").read_bytes()

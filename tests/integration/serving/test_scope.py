@@ -275,7 +275,10 @@ def test_commands_without_a_server_take_the_users_alpha(
 
 
 def test_the_object_and_torchserve_say_it(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     found = Predictor(store.read("tiny"), threads=1).classify(FAR)
     assert (found.scope, found.scope_p) == ("out", pytest.approx(1 / 1000))
@@ -292,6 +295,7 @@ def test_the_object_and_torchserve_say_it(
     assert (far["error"], far["scope_p"], statuses) == ("out_of_scope", found.scope_p, [422])
     monkeypatch.setenv("CANDOR_SCOPE_ALPHA", "0.0005")
     assert torchserve(folder)[0][1]["scope"] == "in"
+    assert "no image can be doubtful" in caplog.text
     for name, value in (("ALPHA", "1"), ("ALPHA", "x"), ("OUT", "hide")):
         with monkeypatch.context() as wrong:
             wrong.setenv(f"CANDOR_SCOPE_{name}", value)
