@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
+from calibration.diagnosis.groups import confidences
 from calibration.drift.tolerance import allowed_gap
 from calibration.wording import counted, points, signed_points
+from monitoring.diagnosis.vocabulary import OF_CLASSES, Terms
 
 _NAMED = 3  # in a row
 
@@ -101,3 +103,35 @@ def answers_there(wanted: int, there: int | None) -> str:
         return counted(wanted, "answer")
     so_far = f"all {there:,} and " if there else ""
     return f"{so_far}the next {counted(wanted - there, 'answer')}"
+
+
+def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
+    """Name the answers of a group.
+
+    >>> group_words(AnswerGroup("tag:site", ("B", "")))
+    'site B and unknown'
+    >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
+    'answers of "melanoma" at site B'
+    >>> group_words(AnswerGroup("confidence", ("0.2599-0.345", "0.345-0.4616")))
+    'answers with a confidence of 0.26 to 0.462'
+    """
+    if group.key == "all":
+        said = "all answers"
+    elif group.key == "predicted":
+        quoted = [f'"{each}"' for each in group.values]
+        said = f"answers of {listed(quoted)}"
+    elif group.key == "confidence":
+        low, high = confidences(group)
+        said = f"answers with {terms.range} of {low:.3g} to {high:.3g}"
+    elif group.key == "drawn":
+        said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
+    else:
+        values = [each or "unknown" for each in group.values or ("",)]
+        said = f"{group.key.removeprefix('tag:')} {listed(values)}"
+    return said if group.within is None else f"{said} {within_words(group.within)}"
+
+
+def within_words(group: AnswerGroup) -> str:
+    """Where the answers of a group are."""
+    said = group_words(group)
+    return f"at {said}" if group.key.startswith("tag:") else f"in {said}"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from calibration.diagnosis.facts import (
-    AnswerGroup,
     Course,
     Deviation,
     Figures,
@@ -20,7 +19,6 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
     main_deviation,
 )
-from calibration.diagnosis.groups import confidences
 from calibration.diagnosis.planner import APART
 from calibration.diagnosis.selection import DUE
 from calibration.wording import counted, percent, signed_points
@@ -46,7 +44,9 @@ from monitoring.diagnosis.phrases import (
     capital,
     day,
     gap_words,
+    group_words,
     listed,
+    within_words,
 )
 from monitoring.diagnosis.vocabulary import (
     ACCURACIES,
@@ -111,32 +111,6 @@ def words_of(found: Diagnosis) -> Words:
     )
 
 
-def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
-    """Name the answers of a group.
-
-    >>> group_words(AnswerGroup("tag:site", ("B", "")))
-    'site B and unknown'
-    >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
-    'answers of "melanoma" at site B'
-    >>> group_words(AnswerGroup("confidence", ("0.2599-0.345", "0.345-0.4616")))
-    'answers with a confidence of 0.26 to 0.462'
-    """
-    if group.key == "all":
-        said = "all answers"
-    elif group.key == "predicted":
-        quoted = [f'"{each}"' for each in group.values]
-        said = f"answers of {listed(quoted)}"
-    elif group.key == "confidence":
-        low, high = confidences(group)
-        said = f"answers with {terms.range} of {low:.3g} to {high:.3g}"
-    elif group.key == "drawn":
-        said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
-    else:
-        values = [each or "unknown" for each in group.values or ("",)]
-        said = f"{group.key.removeprefix('tag:')} {listed(values)}"
-    return said if group.within is None else f"{said} {_within(group.within)}"
-
-
 def action_words(action: Action) -> str:
     """Say what to do."""
     group = None if action.group is None else group_words(action.group)
@@ -146,7 +120,7 @@ def action_words(action: Action) -> str:
         tag="" if action.tag is None else f" of {action.tag.replace('=', ' ')}",
         since=since,
         on=f", on answers{since}" if since else "",
-        at=f"{f' {_within(action.group)}' if action.group else ''}{_on(action.since_s)}",
+        at=f"{f' {within_words(action.group)}' if action.group else ''}{_on(action.since_s)}",
         group=group or "all answers",
         of=f" of {group}" if group and group != "all answers" else "",
         labels=answers_there(action.labels, action.unlabeled),
@@ -355,11 +329,6 @@ def _sure(found: Diagnosis, first: Deviation | None) -> str:
 
 def _kind(kind: str) -> str:
     return KINDS.get(kind, kind)
-
-
-def _within(group: AnswerGroup) -> str:
-    said = group_words(group)
-    return f"at {said}" if group.key.startswith("tag:") else f"in {said}"
 
 
 def _on(at_s: float | None) -> str:

@@ -13,9 +13,9 @@ from calibration.measures.summary import MEASURES
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
 from monitoring.diagnosis.facts import Diagnosis, State
-from monitoring.diagnosis.phrases import answers_of
+from monitoring.diagnosis.phrases import answers_of, group_words
 from monitoring.diagnosis.vocabulary import Terms, terms
-from monitoring.diagnosis.words import estimate_words, group_words, words_of
+from monitoring.diagnosis.words import estimate_words, words_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns

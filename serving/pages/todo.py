@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL, CONFIDENCE, PREDICTED, confidences
 from monitoring.diagnosis.facts import Action, ActionCode, Alarm
+from monitoring.diagnosis.phrases import group_words
 from monitoring.diagnosis.vocabulary import terms
-from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words, group_words
+from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words
 from monitoring.drift.tag_settings import TAG_PREFIX
 from monitoring.http.endpoint import Viewer
 from monitoring.recalibration.subgroup import name_of
