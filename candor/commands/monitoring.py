@@ -130,22 +130,25 @@ def _of_ledger(
     gap: float | None,
 ) -> "Report | FindingsReport":
     """Read a report, and write it to `html` if that is a file."""
-    from monitoring.reports.findings import findings_report, has_findings
+    from monitoring.reports.findings import findings_report, of_one_or_all
     from monitoring.reports.page_data import read_page_data
     from monitoring.reports.report import only_model
     from serving.pages.report_document import findings_report_page, report_page
 
     with open_ledger(ledger, reading=True) as opened:
         chosen, name = window(opened.clock()), model or only_model(opened)
-        if finding is None and has_findings(opened, name, version):
-            overview = findings_report(opened, name, version=version, window=chosen)
-            page = partial(findings_report_page, overview)
-            found: Report | FindingsReport = overview
-        else:
+
+        def one() -> "tuple[Report, Callable[[], str]]":
             data = read_page_data(
                 opened, name, version=version, finding=finding, window=chosen, gap=gap
             )
-            found, page = data.report, partial(report_page, data)
+            return data.report, partial(report_page, data)
+
+        def every() -> "tuple[FindingsReport, Callable[[], str]]":
+            overview = findings_report(opened, name, version=version, window=chosen)
+            return overview, partial(findings_report_page, overview)
+
+        found, page = of_one_or_all(opened, name, version, finding, one=one, every=every)
     if html is not None:
         html.write_text(page(), encoding="utf-8")
     return found

@@ -1,14 +1,20 @@
 """`LabeledPredictions`: what was read, in one form, whatever it was read from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
+from calibration.calibrators.portable import PortableCalibrator
+from calibration.measures.metrics import top_label
+from calibration.wording import percent, some
 from candor.predictions.columns import ColumnWishes
+from candor.predictions.errors import PredictionsRefused
 
+Calibrated: TypeAlias = tuple[list[str], Iterator[list[str]]]
 ScoreKind = Literal["probabilities", "logits", "confidence"]
 CELLS_LIMIT = 60_000_000  # numbers held at once: half a gigabyte
 
@@ -84,6 +90,53 @@ class LabeledPredictions(_Read):
     confidence: FloatArray | None = None
     correct: npt.NDArray[np.bool_] | None = None
 
+    def example(self) -> Iterator[str]:
+        """Yield the first row as it was understood."""
+        if self.probabilities is not None and self.labels is not None:
+            shown = ", ".join(
+                f"{name} {percent(p)}"
+                for name, p in list(zip(self.classes, self.probabilities[0], strict=True))[:6]
+            )
+            yield f"  row {self.rows[0]:,}: {shown}; truly {self.classes[self.labels[0]]}"
+        elif self.confidence is not None and self.correct is not None:
+            yield (
+                f"  row {self.rows[0]:,}: confidence {percent(self.confidence[0])}, "
+                f"{'right' if self.correct[0] else 'wrong'}"
+            )
+
+    def calibrated(self, calibrator: PortableCalibrator) -> Calibrated:
+        """Return the header and the cells of each row, in the order of the calibrator's classes.
+
+        Raises PredictionsRefused if the calibrator is for other classes.
+        """
+        if calibrator.of == "confidence":
+            return self._confidences(calibrator)
+        if self.probabilities is None:
+            raise PredictionsRefused(
+                "the calibrator takes the probabilities of all classes; only a confidence is there"
+            )
+        names = calibrator.classes
+        if sorted(self.classes) != sorted(names):
+            raise PredictionsRefused(
+                f"the calibrator is for the classes {', '.join(names)}; the predictions are of "
+                f"{', '.join(self.classes)}: name the classes of the columns, in the order of the "
+                "columns, with --classes"
+            )
+        calibrated = calibrator(self.probabilities[:, [self.classes.index(name) for name in names]])
+        confidence, predicted = top_label(calibrated)
+        cells = (
+            [names[place], f"{sure:.6g}", *(f"{p:.6g}" for p in row)]
+            for row, place, sure in zip(calibrated, predicted, confidence, strict=True)
+        )
+        return ["predicted", "confidence", *(f"probability {name}" for name in names)], cells
+
+    def _confidences(self, calibrator: PortableCalibrator) -> Calibrated:
+        p = self.probabilities
+        confidence = self.confidence if p is None else top_label(p)[0]
+        if confidence is None:
+            raise PredictionsRefused("the calibrator takes confidences; there are none")
+        return ["confidence"], ([f"{sure:.6g}"] for sure in calibrator(confidence))
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledFindings(_Read):
@@ -98,6 +151,29 @@ class LabeledFindings(_Read):
     names: tuple[str, ...]
     probabilities: FloatArray
     labels: FloatArray | None
+
+    def example(self) -> Iterator[str]:
+        """Yield the findings, and the first row as it was understood."""
+        yield f"  findings, of which a row may have several: {some(self.names, 12)}"
+        if self.labels is not None:
+            words = {1.0: "present", 0.0: "absent"}
+            first = zip(self.names, self.probabilities[0], self.labels[0].tolist(), strict=True)
+            shown = ", ".join(
+                f"{name} {percent(p)} {words.get(y, 'unknown')}" for name, p, y in first
+            )
+            yield f"  row {self.rows[0]:,}: {shown}"
+
+    def calibrated(self, calibrator: PortableCalibrator) -> Calibrated:
+        """Return the header and the cells of each row, as that of classes does."""
+        if set(self.names) != set(calibrator.classes):
+            raise PredictionsRefused(
+                f"the calibrator is for the findings {', '.join(calibrator.classes)}; the "
+                f"probabilities are of {', '.join(self.names)}"
+            )
+        order = [self.names.index(name) for name in calibrator.classes]
+        calibrated = calibrator(self.probabilities[:, order])
+        header = [f"probability {name}" for name in calibrator.classes]
+        return header, ([f"{p:.6g}" for p in row] for row in calibrated)
 
 
 Predictions = LabeledPredictions | LabeledFindings

@@ -8,10 +8,10 @@ from calibration.examination import ClassFigures, Examination
 from calibration.findings.examination import FindingsExamination
 from calibration.findings.thresholds import ObservedRate
 from calibration.measures.reliability import reliability
-from calibration.wording import in_points, percent, percents, signed_points, some
+from calibration.wording import in_points, percent, percents, signed_points
 from candor.predictions.calibration import Calibration
 from candor.predictions.findings_calibration import FINDING_WORDS, FindingsCalibration
-from candor.predictions.labeled import LabeledFindings, Predictions
+from candor.predictions.labeled import Predictions
 from candor.predictions.sentences import calibrator_sentence, remedy_title
 from candor.terminal.recalibration import remedy_table
 from candor.terminal.tables import (
@@ -33,28 +33,7 @@ def preview_lines(read: Predictions) -> Iterator[str]:
     """Yield what was taken for what, and an example: the first row as it was understood."""
     for role, columns in read.taken:
         yield f"  {role}: {columns}"
-    if isinstance(read, LabeledFindings):
-        yield from _finding_lines(read)
-    elif read.probabilities is not None and read.labels is not None:
-        shown = ", ".join(
-            f"{name} {percent(p)}"
-            for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
-        )
-        yield f"  row {read.rows[0]:,}: {shown}; truly {read.classes[read.labels[0]]}"
-    elif read.confidence is not None and read.correct is not None:
-        yield (
-            f"  row {read.rows[0]:,}: confidence {percent(read.confidence[0])}, "
-            f"{'right' if read.correct[0] else 'wrong'}"
-        )
-
-
-def _finding_lines(read: LabeledFindings) -> Iterator[str]:
-    yield f"  findings, of which a row may have several: {some(read.names, 12)}"
-    if read.labels is not None:
-        words = {1.0: "present", 0.0: "absent"}
-        first = zip(read.names, read.probabilities[0], read.labels[0].tolist(), strict=True)
-        shown = ", ".join(f"{name} {percent(p)} {words.get(y, 'unknown')}" for name, p, y in first)
-        yield f"  row {read.rows[0]:,}: {shown}"
+    yield from read.example()
 
 
 def findings_tables(done: FindingsCalibration) -> list[RenderableType]:

@@ -9,7 +9,7 @@ from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent, percents
 from candor.terminal.tables import figure, table
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import Rate, ThresholdRule
+from model_store.bundle.finding_card import FindingCard, Rate, ThresholdRule
 from training.evaluation.evaluation import EVALUATED
 from training.evaluation.findings import FindingsEvaluation
 
@@ -66,7 +66,7 @@ def promise_table(card: Card) -> RenderableType:
             rule_text(each.rule),
             *map(_rate, (each.promise.sensitivity, each.promise.specificity, each.promise.ppv)),
         ]
-        for each in card.findings or ()
+        for each in card.asked
     ]
     split = card.calibration.reference_split
     return table(f"Present from the threshold on; promised by {split}, 95 %", ("", *PROMISED), rows)
@@ -85,7 +85,7 @@ def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
     """Return a sentence on findings whose labels do not give the threshold that was wanted."""
     without = [
         each.name
-        for each, rule in zip(card.findings or (), wanted, strict=True)
+        for each, rule in zip(card.asked, wanted, strict=True)
         if each.rule.kind != rule.kind
     ]
     if not without:
@@ -100,3 +100,34 @@ def _rate(rate: Rate | None) -> str:
     if rate is None:
         return "-"
     return f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
+
+
+def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
+    """Return the figures of an import, on images that nothing was fitted on."""
+    columns = (
+        "finding",
+        "positives",
+        "AUROC",
+        "obs./exp.",
+        "ECE",
+        "present from",
+        "sens.",
+        "spec.",
+    )
+    rows = [
+        [
+            each.name,
+            f"{each.positives} of {each.labeled}",
+            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
+            percent(each.measures.get("ece")),
+            percent(each.threshold, 2),
+            _share(each.promise.sensitivity),
+            _share(each.promise.specificity),
+        ]
+        for each in cards
+    ]
+    return table("Held out", columns, rows)
+
+
+def _share(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"

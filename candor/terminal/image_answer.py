@@ -5,11 +5,10 @@ import html
 from collections.abc import Mapping
 from typing import Any, Final
 
-from calibration.wording import percent
+from candor.terminal.predictions import short_text
 
 # Signatures of what a browser draws, by its media type
 _DRAWN: Final = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/webp": b"RIFF"}
-_SHOWN: Final = 5  # of the classes, the most probable
 
 
 class ImageAnswer(dict[str, Any]):
@@ -20,16 +19,7 @@ class ImageAnswer(dict[str, Any]):
         self._image = image
 
     def __repr__(self) -> str:
-        if "findings" in self:
-            found = self["findings"].items()
-            rows = [(name, each["probability"], each["present"]) for name, each in found]
-            return "\n".join(
-                f"{name:<24} {percent(p):>8}{'  present' * bool(present)}"
-                for name, p, present in rows
-            )
-        likely = sorted(self["probabilities"].items(), key=lambda item: -item[1])[:_SHOWN]
-        refer = "\nRefer: a person should look at this image." if self["refer"] else ""
-        return "\n".join(f"{name:<24} {percent(p):>8}" for name, p in likely) + refer
+        return short_text(self)
 
     def _repr_html_(self) -> str:
         kinds = (kind for kind, start in _DRAWN.items() if self._image.startswith(start))

@@ -1,16 +1,17 @@
 """What `candor import` made: what was found and tried, and how calibrated it is now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.wording import counted, percent, percents
-from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
-from candor.terminal.verb_result import VerbResult, card_pictures, next_step
+from calibration.wording import counted, percent
+from candor.terminal.card_parts import parts_of
+from candor.terminal.tables import figure, table
+from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard, Rate
+from model_store.bundle.finding_card import FindingCard
 from model_store.foreign.model_import import ImportedModel
 from model_store.foreign.truth import LabeledData
 
@@ -65,7 +66,7 @@ class Imported(VerbResult):
         yield next_step(card, promoted=self.promoted)
 
     def pictures(self) -> dict[str, str]:
-        return card_pictures(self.card)
+        return parts_of(self.card).pictures
 
     def as_dict(self) -> dict[str, Any]:
         done = self.done
@@ -78,7 +79,7 @@ class Imported(VerbResult):
             "measures": done.card.calibration.measures,
             "found": done.origin.found,
             "inferred": [each.model_dump() for each in done.origin.inferred],
-            "findings": [_finding(each) for each in done.card.findings or ()],
+            "findings": [_finding(each) for each in done.card.asked],
             "tried": [
                 {
                     "preprocessing": each.name,
@@ -97,56 +98,12 @@ class Imported(VerbResult):
 
 def _figures(done: ImportedModel, data: LabeledData) -> Iterator[RenderableType]:
     """What was fitted on one half of the labeled images, and measured on the other."""
-    held_out, calibration = int(data.held_out.sum()), done.card.calibration
-    fitted = (
-        f"Temperature {calibration.temperature:.3f}, fitted on {len(data.paths) - held_out} images"
-        if calibration.method == "temperature"
-        else "No temperature was fitted"
-    )
-    if (findings := done.card.findings) is not None:
-        count = sum(each.calibration.method == "temperature" for each in findings)
-        fitted = (
-            f"{count} of {len(findings)} findings calibrated, on {len(data.paths) - held_out} "
-            "images"
-        )
+    held_out, parts = int(data.held_out.sum()), parts_of(done.card)
     yield (
-        f"{fitted}; the card's figures are from the other {held_out}. Kept together: "
-        f"{data.grouped_by}."
+        f"{parts.fitted(len(data.paths) - held_out)}; the card's figures are from the other "
+        f"{held_out}. Kept together: {data.grouped_by}."
     )
-    if findings is None:
-        yield table("", MEASURES_COLUMNS, [measures_row("held out", calibration.measures)])
-    else:
-        yield _findings(findings)
-
-
-def _findings(cards: Sequence[FindingCard]) -> RenderableType:
-    columns = (
-        "finding",
-        "positives",
-        "AUROC",
-        "obs./exp.",
-        "ECE",
-        "present from",
-        "sens.",
-        "spec.",
-    )
-    rows = [
-        [
-            each.name,
-            f"{each.positives} of {each.labeled}",
-            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
-            percent(each.measures.get("ece")),
-            percent(each.threshold, 2),
-            _share(each.promise.sensitivity),
-            _share(each.promise.specificity),
-        ]
-        for each in cards
-    ]
-    return table("Held out", columns, rows)
-
-
-def _share(rate: Rate | None) -> str:
-    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
+    yield parts.held_out
 
 
 def _trials(done: ImportedModel) -> RenderableType:

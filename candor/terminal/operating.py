@@ -10,6 +10,7 @@ from calibration.wording import counted, percent, percents
 from candor.terminal.tables import figure, interval, table
 from monitoring.diagnosis.operating_words import basis_words, known_words, rate_words
 from monitoring.diagnosis.phrases import day
+from monitoring.diagnosis.vocabulary import terms
 
 _SHOWN = 12  # rows of a table
 _FEW_RATES = (1.0, 9.0, 99.0)  # of several classes
@@ -66,15 +67,15 @@ def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableTy
 
 
 def _exchange(each: NetBenefit, finding: str) -> str:
-    plural = "s" * (each.exchange != 1)
-    return f"{finding or each.of}: {each.exchange:g} false alarm{plural}{' (in use)' * each.in_use}"
+    named, plural = terms(finding).named(each.of), "s" * (each.exchange != 1)
+    return f"{named}: {each.exchange:g} false alarm{plural}{' (in use)' * each.in_use}"
 
 
 def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:
     latest: list[PeriodAuroc] = list(found.aurocs[-_SHOWN:])
     rows = [
         [
-            f"{finding or each.of}: {day(each.since_s)} to {day(each.until_s)}",
+            f"{terms(finding).named(each.of)}: {day(each.since_s)} to {day(each.until_s)}",
             figure(each.auroc.estimate),
             interval(each.auroc.lower, each.auroc.upper),
             f"{each.positives:,} of {each.n:,}",

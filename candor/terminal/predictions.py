@@ -48,6 +48,19 @@ def answer_text(answer: Answer) -> str:
     )
 
 
+def short_text(answer: Answer) -> str:
+    """Return the findings, or the most probable classes, each in a line."""
+    if "findings" in answer:
+        found = answer["findings"].items()
+        rows = [(name, each["probability"], each["present"]) for name, each in found]
+        return "\n".join(
+            f"{name:<24} {percent(p):>8}{'  present' * bool(present)}" for name, p, present in rows
+        )
+    likely = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
+    refer = "\nRefer: a person should look at this image." if answer["refer"] else ""
+    return "\n".join(f"{name:<24} {percent(p):>8}" for name, p in likely) + refer
+
+
 def _classification(answer: Answer) -> Iterator[str]:
     if answer["probabilities"] is None:
         yield f"{_named(answer)}: no confidence, refer to a person"

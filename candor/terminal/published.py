@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.wording import counted, in_points, percent
-from candor.terminal.evaluation import bound_notes, variant_table
-from candor.terminal.findings import promise_table, threshold_notes
-from candor.terminal.verb_result import VerbResult, card_pictures, next_step
+from calibration.wording import counted, in_points
+from candor.terminal.card_parts import parts_of
+from candor.terminal.evaluation import variant_table
+from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.probing import QUANTIZED_NOTE
@@ -61,14 +61,14 @@ class Exported(VerbResult):
         }
 
     def pictures(self) -> dict[str, str]:
-        return card_pictures(self.card)
+        return parts_of(self.card).pictures
 
     def parts(self) -> Iterator[RenderableType]:
         card, verified = self.card, self.done.verification
         yield f"Published {card.name} version {card.version} in {self.folder}"
         if self.perturbed:
             yield _PERTURBED.format(in_points(card.calibration.measures["signed_gap"] or 0.0))
-        yield from _notes(card, self.rules)
+        yield from parts_of(card).notes(self.rules)
         yield (
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
             f"{counted(verified.images, 'real image')}"
@@ -81,26 +81,3 @@ class Exported(VerbResult):
         if self.repository:
             yield self.repository[1]
         yield next_step(card, promoted=self.promoted)
-
-
-def _notes(card: Card, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
-    """The promises of findings; a sentence for what validation does not determine."""
-    if card.has_findings:
-        usual = rules.get("", ThresholdRule(kind="youden"))
-        wanted = [rules.get(name, usual) for name in card.classes]
-        return [promise_table(card), *threshold_notes(card, wanted)]
-    notes = bound_notes(card.calibration.temperature)
-    for each in card.variants or ():
-        notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
-    if (found := card.calibration.contradicted) is not None:
-        notes.append(
-            f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "
-            f"published with{'' if card.calibration.applies(found) else 'out'} it: NLL "
-            f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
-            f"{percent(found.ece_before)} and {percent(found.ece_after)}, on {found.images} "
-            "images. The card says so."
-        )
-    trained = card.provenance.training
-    failures = (trained and trained.shortcomings) or ()
-    notes += [f"WARNING, also on the card: {each}." for each in failures]
-    return [*notes]

@@ -80,7 +80,7 @@ def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         *remedy_table(
             shown.choice,
             unchanged="as served",
-            title=partial(title_of, of_one=bool(shown.finding)),
+            title=partial(title_of, of_one=terms(shown.finding).of_one),
         ),
         *_held_out_tables(shown),
         *note_lines(shown),

@@ -8,7 +8,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from monitoring.reports.findings import FindingsReport
+from monitoring.reports.findings import FindingsReport, kind_of_report
 from monitoring.reports.report import Report
 
 
@@ -16,7 +16,7 @@ def read_report(data: Mapping[str, Any]) -> Report | FindingsReport:
     """Return the report of a model, or those of its findings. Raises KeyError, TypeError or
     ValueError for JSON that is none, such as that of another release.
     """
-    found: Report | FindingsReport = _read(FindingsReport if "findings" in data else Report, data)
+    found: Report | FindingsReport = _read(kind_of_report(data), data)
     return found
 
 

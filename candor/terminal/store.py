@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calibration.wording import percent, percents
+from calibration.wording import percent
+from candor.terminal.card_parts import parts_of
 from candor.terminal.console import note, stdout
 from candor.terminal.tables import FigureTable, figure, table
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
 from model_store.bundle.manifest import FileEntry
 from model_store.lifecycle.canary import Canary
 from model_store.lifecycle.verification import Finding
@@ -70,13 +70,11 @@ def print_bundle(
     """Print a version in sections, for people."""
     card = bundle.card
     stdout.print(f"{card.name} version {card.version}")
-    of_classes = [] if card.has_findings else _calibration(card)
-    for name, value in (*_identity(bundle, aliases), *_origin(card), *of_classes):
+    parts = parts_of(card)
+    for name, value in (*_identity(bundle, aliases), *_origin(card), *parts.lines):
         stdout.print(f"  {name:<16} {value}")
-    if card.findings:
-        texts = ("finding", "calibrator", "chosen by")
-        stdout.print(table("Findings", MEASURED, list(measured(card.findings)), text=texts))
-        stdout.print(table("Thresholds", POINTS, list(points(card.findings)), text=texts))
+    for each in parts.tables:
+        stdout.print(each)
     stdout.print("Files")
     for file, entry in files.items():
         stdout.print(f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}")
@@ -122,35 +120,6 @@ def _origin(card: Card) -> list[tuple[str, str]]:
         ("network", f"{made.backbone}, loss {made.loss}, seed {made.seed}, {made.epochs} epochs"),
         ("source", made.git_commit or "unknown"),
     ]
-
-
-def _calibration(card: Card) -> list[tuple[str, str]]:
-    calibration, measures = card.calibration, card.calibration.measures
-    ece = (
-        f"{percent(measures.get('ece'))} "
-        f"({percents(measures.get('ece_lower'), measures.get('ece_upper'))})"
-    )
-    found = [
-        ("calibrator", f"{calibration.method}, temperature {figure(calibration.temperature)}"),
-        ("measured on", f"{calibration.sums.total:,} answers of {calibration.reference_split}"),
-        ("accuracy", percent(measures.get("accuracy"))),
-        ("ECE", f"{ece}, floor {percent(measures.get('noise_floor'))}"),
-    ]
-    if card.referral:
-        promise = (
-            f"promises accuracy {percent(card.referral.promised_accuracy)} of "
-            f"{percent(card.referral.coverage, 0)}"
-        )
-        found.append(("referral", f"below {percent(card.referral.threshold)}; {promise}"))
-    if card.conformal:
-        found.append(
-            (
-                "prediction sets",
-                f"coverage {percent(1 - card.conformal.alpha, 0)}, mean size "
-                f"{figure(card.conformal.mean_set_size)}",
-            )
-        )
-    return found + [("no longer", sentence) for sentence in card.dropped_promises or ()]
 
 
 def _said(event: StoreEvent) -> str:

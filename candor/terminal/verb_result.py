@@ -9,10 +9,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.measures.reliability import reliability
 from candor.terminal.console import TABLE_WIDTH, LiteralConsole, print_json, stdout
 from model_store.bundle.card import Card
-from model_store.bundle.diagram import diagram_file
 
 
 class VerbResult(ABC):
@@ -51,14 +49,6 @@ class VerbResult(ABC):
             for name, svg in self.pictures().items()
         )
         return f"<pre>{html.escape(repr(self))}</pre>{''.join(shown)}"
-
-
-def card_pictures(card: Card) -> dict[str, str]:
-    """Return the diagram of a bundle, which has none of findings."""
-    if card.has_findings:
-        return {}
-    calibration = card.calibration
-    return {calibration.reference_split: str(diagram_file(reliability(calibration.sums)))}
 
 
 def next_step(card: Card, *, promoted: bool) -> str:

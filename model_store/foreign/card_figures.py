@@ -34,6 +34,11 @@ class CardFigures:
     notes: tuple[str, ...] = ()
 
     @property
+    def thresholds(self) -> list[float]:
+        """Of each finding; none of exclusive classes."""
+        return [each.threshold for each in self.findings or ()]
+
+    @property
     def calibrated(self) -> bool:
         """Whether the calibrator changes anything."""
         answers = self.findings or (self,)

@@ -38,6 +38,8 @@ Kind = Literal[
 ]
 # One of the classes is right, or each is a question of its own.
 Reading = Literal["exclusive", "findings"]
+NAMED_BY: Final[dict[Reading, str]] = {"exclusive": "--classes", "findings": "--findings"}
+WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.

@@ -129,7 +129,7 @@ def import_source(
             graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
         )
         spec = spec_of(decision.preprocessing, inspection.image)
-        thresholds = [each.threshold for each in figures.findings or ()]
+        thresholds = figures.thresholds
         checked = with_scope_check(
             graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
         )

@@ -6,7 +6,7 @@ from typing import Final
 from calibration.wording import some
 from model_store.bundle.provenance import Assumption, Origin
 from model_store.foreign.class_names import ClassNames
-from model_store.foreign.class_scores import Reading
+from model_store.foreign.class_scores import WHAT, Reading
 from model_store.foreign.inspection import Inspection
 from model_store.foreign.preprocessing_decision import Decision
 from model_store.foreign.source import ForeignSource
@@ -89,7 +89,7 @@ def _found(inspection: Inspection, names: ClassNames) -> dict[str, str]:
     image, scores = inspection.image, inspection.scores
     batch = f"a fixed batch of {image.batch}" if image.batch else "any number of images"
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
-    what = "findings" if scores.reading == "findings" else "classes"
+    what = WHAT[scores.reading]
     return {
         "input": f"'{image.name}': {image.described}, {batch}; {how}",
         "output": f"'{scores.source.output}': {scores.kind}, {scores.count} {what}; "

@@ -5,7 +5,7 @@ one label where the model has findings, or the other way around: a name that is 
 not pass for a finding without a label.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, select
@@ -91,7 +91,19 @@ class Apart:
         return joined
 
 
-def take_apart(connection: Connection, items: Sequence[FeedbackItem]) -> Apart:
+def by_finding(
+    connection: Connection,
+    items: Sequence[FeedbackItem],
+    apply: Callable[[Sequence[FeedbackItem]], list[FeedbackResult]],
+) -> tuple[list[FeedbackResult], int]:
+    """Apply the labels of items; return a result for each item, and how many were refused."""
+    if not _has_findings(connection):
+        return apply(items), 0
+    apart = _take_apart(connection, items)
+    return apart.joined(apply(apart.labels)), apart.refused
+
+
+def _take_apart(connection: Connection, items: Sequence[FeedbackItem]) -> Apart:
     """Take items apart by the findings of the versions that answered them."""
     families = _families(connection)
     answered = _answered(connection, items, families)
@@ -114,7 +126,7 @@ def _of_image(item: FeedbackItem, results: Mapping[str, FeedbackResult]) -> Feed
     return first._replace(prediction_id=image_id, findings=statuses)
 
 
-def has_findings(connection: Connection) -> bool:
+def _has_findings(connection: Connection) -> bool:
     """Whether any version in the ledger has findings."""
     some = select(watched_versions.c.finding).where(watched_versions.c.finding != "")
     return connection.scalar(some.limit(1)) is not None

@@ -32,7 +32,7 @@ from monitoring.feedback.answers import (
     name_patients,
     row_id,
 )
-from monitoring.feedback.apart import has_findings, take_apart
+from monitoring.feedback.apart import by_finding
 from monitoring.feedback.items import (
     FeedbackItem,
     FeedbackResult,
@@ -133,11 +133,9 @@ class Labeling:
 
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         """Apply the items in their order; returns one result per item."""
-        if not has_findings(self._connection):
-            return self._apply(items)
-        apart = take_apart(self._connection, items)
-        self._counts.rejected[Reason.UNKNOWN_LABEL] += apart.refused
-        return apart.joined(self._apply(apart.labels))
+        results, refused = by_finding(self._connection, items, self._apply)
+        self._counts.rejected[Reason.UNKNOWN_LABEL] += refused
+        return results
 
     def _apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         latest = latest_of_requests(self._connection, items)

@@ -3,7 +3,7 @@
 They differ in what is measured, and in which remedies fit; a card says which of the two it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -81,10 +81,14 @@ def question_of(card: Card, finding: str | None) -> Card:
     if card.has_findings:
         if not finding:
             raise FindingNeeded(card.name, card.classes)
-        finding = spelled(finding, card.classes)
-        if finding not in card.classes:
-            raise FindingUnknown(finding, card.classes)
-        return card.of_finding(finding)
-    if finding:
-        raise FindingUnknown(finding, ())
+        return card.of_finding(require_known(finding, card.classes))
+    require_known(finding, ())
     return card
+
+
+def require_known(finding: str | None, findings: Sequence[str]) -> str:
+    """Return the name as the model spells it. Raises FindingUnknown for one that it has not."""
+    known = spelled(finding or "", findings)
+    if finding and known not in findings:
+        raise FindingUnknown(finding, findings)
+    return known

@@ -1,6 +1,8 @@
 """The report of a model with findings: each of them in short, the most serious first."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -10,9 +12,11 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import family
 from monitoring.ledger.watched_version import WatchedVersion
-from monitoring.reports.report import ReportSummary, calibration_report
+from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 
+One = TypeVar("One")
+Every = TypeVar("Every")
 WORST_FIRST = (
     State.ALARM,
     State.LOOK,
@@ -40,13 +44,26 @@ class FindingsReport:
     entries: tuple[VersionedEntry, ...]
 
 
-def has_findings(ledger: Ledger, model: str, version: int | None = None) -> bool:
-    """Whether a version, by default the one in production, has findings.
-
-    Raises ModelNotInLedger.
+def of_one_or_all(
+    ledger: Ledger,
+    model: str,
+    version: int | None,
+    finding: str | None,
+    *,
+    one: Callable[[], One],
+    every: Callable[[], Every],
+) -> One | Every:
+    """Return what `every` says of all findings if the version, by default the one in production,
+    has some and none is named; else what `one` says. Raises ModelNotInLedger.
     """
     with ledger.read() as connection:
-        return bool(_rows(connection, model, version)[0].finding)
+        is_one = finding or not _rows(connection, model, version)[0].finding
+    return one() if is_one else every()
+
+
+def kind_of_report(data: Mapping[str, Any]) -> type[Report | FindingsReport]:
+    """Return which of the two reports the JSON of one is."""
+    return FindingsReport if "findings" in data else Report
 
 
 def findings_report(

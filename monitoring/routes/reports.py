@@ -1,6 +1,7 @@
 """Reports on the models of the ledger, as JSON, and the data of their pages."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from anyio import to_thread
 from msgspec import Struct
@@ -12,7 +13,7 @@ from monitoring.drift.course import CourseReader
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
-from monitoring.reports.findings import FindingsReport, findings_report, has_findings
+from monitoring.reports.findings import Every, FindingsReport, One, findings_report, of_one_or_all
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.slices import Slice, Slices
@@ -57,10 +58,11 @@ class ReportRoutes:
         """One model's report, or, of a model with findings, that of one or of all."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        asked = read_finding(request) is None
-        if asked and await to_thread.run_sync(self.has_findings, model, version):
-            return await to_thread.run_sync(self.overview, model, version, window)
-        return await self._of(request)
+        finding, gap = read_finding(request), read_gap(request)
+        one = partial(self._one, model, version, finding, window, gap)
+        every = partial(self.overview, model, version, window)
+        read = partial(self.of_one_or_all, model, version, finding, one=one, every=every)
+        return await to_thread.run_sync(read)
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
@@ -120,9 +122,18 @@ class ReportRoutes:
             gap=gap,
         )
 
-    def has_findings(self, model: str, version: int | None) -> bool:
-        """Whether a version, by default the one in production, has findings."""
-        return has_findings(self._ledger, model, self._chosen(model, version))
+    def of_one_or_all(
+        self,
+        model: str,
+        version: int | None,
+        finding: str | None,
+        *,
+        one: Callable[[], One],
+        every: Callable[[], Every],
+    ) -> One | Every:
+        """As the function of this name; without a version, of the one in production."""
+        chosen = self._chosen(model, version)
+        return of_one_or_all(self._ledger, model, chosen, finding, one=one, every=every)
 
     def overview(self, model: str, version: int | None, window: str) -> FindingsReport:
         """The findings of a model, the worst first."""

@@ -35,6 +35,11 @@ class Classification:
         """Whether the model's output for the image is one."""
         return self.confidence <= 1.0
 
+    @property
+    def claims(self) -> dict[str, float]:
+        """What it says, and how probable that is."""
+        return {self.predicted: self.confidence}
+
 
 @dataclass(frozen=True, slots=True)
 class PredictedFinding:
@@ -62,6 +67,11 @@ class PredictedFindings:
     def is_number(self) -> bool:
         """Whether the model's output for the image is one."""
         return all(each.probability <= 1.0 for each in self.findings.values())
+
+    @property
+    def claims(self) -> dict[str, float]:
+        """Each finding, and how probable it is."""
+        return {name: found.probability for name, found in self.findings.items()}
 
 
 Prediction: TypeAlias = Classification | PredictedFindings

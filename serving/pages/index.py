@@ -29,7 +29,7 @@ from monitoring.reports.report import ReportSummary
 from monitoring.routes.reports import ReportRoutes
 from serving.pages.endpoints import page
 from serving.pages.formatting import calendar_day, label_path, page_path
-from serving.pages.models import REFRESH_S
+from serving.pages.model_views import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
 from serving.pages.shared_reading import SharedReading

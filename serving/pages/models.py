@@ -3,10 +3,9 @@ alarm and add a note.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlencode
 
 from anyio import to_thread
@@ -26,13 +25,10 @@ from monitoring.errors import (
     QueryInvalid,
     TagNotWatched,
 )
-from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_actor, read_viewer
+from monitoring.http.endpoint import Parameter, Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT, Text
 from monitoring.ledger.watched_version import query_of
 from monitoring.recording.recorder import Recorder
-from monitoring.reports.findings import FindingsReport
-from monitoring.reports.page_data import PageData
-from monitoring.reports.report import ReportSummary
 from monitoring.reports.span import WHOLE
 from monitoring.routes import (
     FINDING_REFUSALS,
@@ -53,105 +49,13 @@ from monitoring.routes.request import (
     read_span_of,
     read_version,
 )
-from serving.pages.answer_links import answers_address
 from serving.pages.endpoints import form, page
 from serving.pages.files import attached, safe_name
-from serving.pages.formatting import calendar_day, page_path, slices_path
-from serving.pages.overview import finding_rows
+from serving.pages.formatting import page_path
+from serving.pages.model_views import EveryPages, OnePages, PageFrame
 from serving.pages.rendering import answer_page, render
-from serving.pages.report_document import (
-    findings_report_page,
-    findings_values,
-    report_page,
-    report_values,
-)
-from serving.pages.sections import sections
 from serving.pages.tabs import Tabs
-from serving.pages.todo import Acting, todo
-
-REFRESH_S = 15
-_WINDOWS = (
-    ("all", "all labels"),
-    ("promotion", "since promotion"),
-    ("days:30", "30 days"),
-    ("last:500", "last 500 labels"),
-    ("last:100", "last 100 labels"),
-)
-
-
-@dataclass(frozen=True)
-class PageFrame:
-    """What stands around the pages of a model: where its tabs lead, and who reads them.
-
-    `acting`: whether its versions can be acted on from this process; `production`: the version that
-    answers, None if that is not known.
-    """
-
-    tabs: Tabs
-    viewer: Viewer = EVERYONE
-    acting: Acting = Acting.HERE
-    production: int | None = None
-
-    def around(self, report: ReportSummary, here: str) -> dict[str, Any]:
-        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves."""
-        return {
-            "tabs": self.tabs.of(report.model, self.viewer, here, query=report.query),
-            "viewer": self.viewer,
-            "acting": self.acting,
-            "production": self.production,
-            "refresh_s": REFRESH_S,
-        }
-
-
-PLAIN: Final = PageFrame(Tabs())
-
-
-def model_page(data: PageData, frame: PageFrame = PLAIN, *, unfolded: bool = False) -> str:
-    """Render the overview. `unfolded`: with the figures, whose window and days were asked for."""
-    return render(
-        "model.html",
-        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
-        **frame.around(data.report, "Overview"),
-        todo=todo(data.report, frame.viewer, frame.acting),
-        windows=_WINDOWS,
-        unfolded=unfolded,
-        planned=data.gap,
-    )
-
-
-def find_answers(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
-    """How the page finds the answers behind its figures, if the filter of answers can say which."""
-    if not viewer.may("feedback") or data.report.window.startswith("last:"):
-        return None
-    since = "" if data.since_day is None else calendar_day(data.since_day)
-    return partial(answers_address, data.report, since=since)
-
-
-def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
-    """Render the figures by class and tag."""
-    around = frame.around(data.report, "Slices")
-    return render(
-        "slices.html",
-        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
-        **around,
-        todo=todo(data.report, frame.viewer, frame.acting),
-    )
-
-
-def findings_page(overview: FindingsReport, frame: PageFrame = PLAIN) -> str:
-    """Render the findings of a model, as `model_page` renders one of them."""
-    return render(
-        "findings.html",
-        **finding_rows(overview),
-        **_around_findings(overview, frame, "Overview"),
-        linked=True,
-    )
-
-
-def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
-    query = urlencode({"version": overview.version})
-    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query)
-    return frame.around(overview.findings[0], here) | {"tabs": tabs}
+from serving.pages.todo import Acting
 
 
 class AcknowledgeForm(Struct, frozen=True):
@@ -194,37 +98,21 @@ class ModelPages:
     async def page(self, request: Request) -> Response:
         """The overview, of a model with findings their table."""
         unfolded = "window" in request.query_params or read_span_of(request) != WHOLE
-        found, frame = await self._read(request)
-        if isinstance(found, FindingsReport):
-            return answer_page(findings_page(found, frame))
-        return answer_page(model_page(found, frame, unfolded=unfolded))
+        return answer_page((await self._read(request)).page(unfolded=unfolded))
 
     async def slices(self, request: Request) -> Response:
         """The figures by class and tag; of findings, to those of the most serious one."""
-        found, frame = await self._read(request)
-        if isinstance(found, FindingsReport):
-            query = {**request.query_params, "finding": found.findings[0].finding}
-            address = f"{slices_path(found.model)}?{urlencode(query)}"
-            return RedirectResponse(address, status_code=303)
-        return answer_page(slices_page(found, frame))
+        return (await self._read(request)).slices(request.query_params)
 
     async def report(self, request: Request) -> Response:
         """The report, to be printed or filed."""
-        found, frame = await self._read(request)
-        if isinstance(found, FindingsReport):
-            values = findings_values(found) | _around_findings(found, frame, "Report")
-        else:
-            values = report_values(found) | frame.around(found.report, "Report")
-        return answer_page(render("filed.html", **values, opened_by=frame.viewer.name))
+        found = await self._read(request)
+        return answer_page(render("filed.html", **found.report(), opened_by=found.who))
 
     async def report_file(self, request: Request) -> Response:
-        found, frame = await self._read(request)
-        who = frame.viewer.name
-        if isinstance(found, FindingsReport):
-            name, content = found.model, findings_report_page(found, opened_by=who)
-        else:
-            name, content = found.report.title, report_page(found, opened_by=who)
-        return attached(f"{safe_name(name)}-report.html", content, "text/html; charset=utf-8")
+        found = await self._read(request)
+        name = f"{safe_name(found.title)}-report.html"
+        return attached(name, found.file(), "text/html; charset=utf-8")
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge alarms from the form of a model's page, then show the overview again."""
@@ -250,18 +138,23 @@ class ModelPages:
         row = await asyncio.wrap_future(noted)
         return _back(row.model, row.version, row.finding)
 
-    async def _read(self, request: Request) -> tuple[PageData | FindingsReport, PageFrame]:
-        """The data that a query asks for."""
+    async def _read(self, request: Request) -> OnePages | EveryPages:
+        """The pages that a query asks for."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
         finding, span, gap = read_finding(request), read_span_of(request), read_gap(request)
         frame = await to_thread.run_sync(self._frame, model, read_viewer(request))
         reports = self._reports
-        if finding is None and await to_thread.run_sync(reports.has_findings, model, version):
-            return await to_thread.run_sync(reports.overview, model, version, window), frame
-        read = partial(reports.page_data, gap=gap)
-        data = await to_thread.run_sync(read, model, version, finding, window, span)
-        return data, frame
+
+        def one() -> OnePages:
+            data = reports.page_data(model, version, finding, window, span, gap)
+            return OnePages(data, frame)
+
+        def every() -> EveryPages:
+            return EveryPages(reports.overview(model, version, window), frame)
+
+        read = partial(reports.of_one_or_all, model, version, finding, one=one, every=every)
+        return await to_thread.run_sync(read)
 
     def _frame(self, model: str, viewer: Viewer) -> PageFrame:
         stored = self._tabs.stored()

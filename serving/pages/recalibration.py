@@ -15,13 +15,11 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from calibration.findings.labels import spelled
 from model_store.errors import ModelStoreError, TagsInvalid
 from model_store.store.alias import WHY_LIMIT
 from model_store.store.store import Store
 from monitoring.errors import (
     FindingNeeded,
-    FindingUnknown,
     FormInvalid,
     QueryInvalid,
     RecalibrationHarms,
@@ -31,6 +29,7 @@ from monitoring.errors import (
 from monitoring.http.endpoint import Parameter, Viewer, read_viewer, wants_page
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.watched_version import title_of
 from monitoring.recalibration import (
     AnswerFilter,
     Recalibration,
@@ -38,6 +37,7 @@ from monitoring.recalibration import (
     read_group,
     recalibrate,
 )
+from monitoring.recalibration.claims import require_known
 from monitoring.recalibration.draft import require_fair_labels
 from monitoring.recalibration.publication import publish_draft
 from monitoring.recalibration.subgroup import name_of
@@ -212,15 +212,15 @@ class RecalibrationRoutes:
         if wanted.version is not None:
             require_version(self.store, name, wanted.version)
         page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted}
+        page |= {"title": title_of(name, wanted.finding)}
         page |= {"tabs": self.tabs.of(name, viewer, "Versions")}
         page |= {"asked": asked, "reason": reason, "refused": "", "unfair": ""}
-        page |= dict.fromkeys(("production", "findings", "drafted", "shown"))
+        page |= dict.fromkeys(("production", "drafted", "shown")) | {"findings": ()}
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
             page["production"] = self.store.production(name)
             page["findings"] = findings = self._findings(name, wanted.version)
-            if wanted.finding and spelled(wanted.finding, findings) not in findings:
-                raise FindingUnknown(wanted.finding, findings)
+            require_known(wanted.finding, findings)
             if asked:
                 page |= self._preview(name, wanted)
         except (RecalibrationRefused, FindingNeeded, ModelStoreError, OSError) as error:

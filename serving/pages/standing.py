@@ -13,7 +13,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import load
 from monitoring.ledger.watched_version import named
 from monitoring.reports.findings import findings_report
-from serving.inference.prediction import Classification, Prediction
+from serving.inference.prediction import Prediction
 from serving.inference.served_version import ServedVersion
 from serving.pages.sections import TONES
 
@@ -63,13 +63,9 @@ def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
 def _read_records(
     ledger: Ledger, served: ServedVersion, answer: Prediction
 ) -> dict[str, AnswerRecord]:
-    if isinstance(answer, Classification):
-        said = {answer.predicted: answer.confidence}
-    else:
-        said = {name: found.probability for name, found in answer.findings.items()}
     with ledger.read() as connection:
         rows = load(connection, served.watched_version_ids)
         return {
             name: find_answer_record(connection, row, predicted=name, confidence=confidence)
-            for row, (name, confidence) in zip(rows, said.items(), strict=True)
+            for row, (name, confidence) in zip(rows, answer.claims.items(), strict=True)
         }

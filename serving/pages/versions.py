@@ -27,7 +27,7 @@ from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 from serving.pages.comparison import VersionComparison, compare_versions
 from serving.pages.endpoints import form, page
 from serving.pages.formatting import versions_path
-from serving.pages.models import REFRESH_S
+from serving.pages.model_views import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
 from serving.pages.tabs import Tabs

@@ -34,10 +34,8 @@ from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
 from training.datasets import Dataset, Split, write_report
 from training.errors import BadWeights, OutOfMemory
-from training.evaluation.evaluation import Evaluation, write_evaluation
-from training.evaluation.finding_plots import write_finding_plots
+from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
-from training.evaluation.plots import write_plots
 from training.fitting.history import Epoch, write_history
 from training.losses import strength
 from training.networks.backbones import require_backbone, weights_digest
@@ -51,6 +49,7 @@ from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
+from training.runs.task import task_of
 from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
@@ -298,13 +297,9 @@ def _write(
     write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
     plots, evaluation = folder / "plots", result.evaluation
-    if isinstance(evaluation, FindingsEvaluation):
-        evaluation.write(folder)
-        if pictures:
-            write_finding_plots(plots, evaluation, result.history, title=title)
-    else:
-        write_evaluation(folder, evaluation)
-        if pictures:
-            write_plots(plots, evaluation, result.history, title=title)
+    task = task_of(dataset)
+    task.write(folder, evaluation)
+    if pictures:
+        task.plot(plots, evaluation, result.history, title=title)
     if board:
         board.move(folder / "tensorboard")

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictions, evaluate
+from training.evaluation.evaluation import (
+    EvaluatedSplit,
+    Evaluation,
+    Predictions,
+    evaluate,
+    write_evaluation,
+)
+from training.evaluation.finding_plots import write_finding_plots
 from training.evaluation.findings import FindingsEvaluation, evaluate_findings
+from training.evaluation.plots import write_plots
 from training.losses import (
     LossSettings,
     Objective,
@@ -30,6 +39,7 @@ class Task:
         mean: the logits (N, K) of several heads, (M, N, K).
         shift: what has to be added to logits (K,) trained with weights; None: nothing.
         evaluate: the evaluation of the predictions of each split.
+        write, plot: put it, and its plots, into a folder.
     """
 
     weights: Callable[[Tensor, int], Tensor]
@@ -39,6 +49,8 @@ class Task:
     evaluate: Callable[
         [Sequence[str], Mapping[EvaluatedSplit, Predictions]], Evaluation | FindingsEvaluation
     ]
+    write: Callable[[Path, Any], None]
+    plot: Callable[..., None]
 
 
 def _shift(weights: Tensor) -> Tensor:
@@ -58,6 +70,8 @@ OF_CLASSES: Final = Task(
     mean_answer,
     lambda _weights: None,
     lambda _names, predictions: evaluate(predictions),
+    write_evaluation,
+    write_plots,
 )
 OF_FINDINGS: Final = Task(
     lambda labels, _count: finding_weights(labels),
@@ -65,6 +79,8 @@ OF_FINDINGS: Final = Task(
     mean_odds,
     _shift,
     evaluate_findings,
+    lambda folder, evaluation: evaluation.write(folder),
+    write_finding_plots,
 )
 
 

@@ -14,7 +14,7 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import QueryInvalid
 from monitoring.reports.page_data import PageData, read_page_data
 from serving.pages.downloads import DRAWINGS, TABLES, make_download
-from serving.pages.models import model_page, slices_page
+from serving.pages.model_views import model_page, slices_page
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.integration.monitoring.test_pages import Checker

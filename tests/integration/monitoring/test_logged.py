@@ -20,7 +20,7 @@ from monitoring.maintenance.retention import prune
 from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
 from serving.pages.error_pages import ERROR_HANDLERS
-from serving.pages.models import model_page
+from serving.pages.model_views import model_page
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.asgi import client_in_loop
 from tests.builders.monitored import (

@@ -1,0 +1,157 @@
+"""What is shown of a card of exclusive classes, and of one with findings; chosen once, here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from rich.console import RenderableType
+
+from calibration.measures.reliability import reliability
+from calibration.wording import percent, percents
+from candor.terminal.evaluation import bound_notes
+from candor.terminal.findings import held_out_table, promise_table, threshold_notes
+from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
+from model_store.bundle.card import Card
+from model_store.bundle.diagram import diagram_file
+from model_store.bundle.finding_card import ThresholdRule
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
+
+
+class CardParts(ABC):
+    """The parts of what is printed that differ."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    @property
+    @abstractmethod
+    def lines(self) -> list[tuple[str, str]]:
+        """Return names and values about its calibration."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> list[RenderableType]:
+        """Return the figures of each answer."""
+
+    @property
+    @abstractmethod
+    def pictures(self) -> dict[str, str]:
+        """Return diagrams as SVG files, by what they show."""
+
+    @property
+    @abstractmethod
+    def held_out(self) -> RenderableType:
+        """Return the figures of an import, on images that nothing was fitted on."""
+
+    @abstractmethod
+    def fitted(self, images: int) -> str:
+        """Say what an import fitted on so many images."""
+
+    @abstractmethod
+    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
+        """Return what was promised, and a sentence for what validation does not determine."""
+
+
+class ClassesParts(CardParts):
+    """Of exclusive classes."""
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        card, calibration = self.card, self.card.calibration
+        measures = calibration.measures
+        ece = (
+            f"{percent(measures.get('ece'))} "
+            f"({percents(measures.get('ece_lower'), measures.get('ece_upper'))})"
+        )
+        found = [
+            ("calibrator", f"{calibration.method}, temperature {figure(calibration.temperature)}"),
+            ("measured on", f"{calibration.sums.total:,} answers of {calibration.reference_split}"),
+            ("accuracy", percent(measures.get("accuracy"))),
+            ("ECE", f"{ece}, floor {percent(measures.get('noise_floor'))}"),
+        ]
+        if card.referral:
+            promise = (
+                f"promises accuracy {percent(card.referral.promised_accuracy)} of "
+                f"{percent(card.referral.coverage, 0)}"
+            )
+            found.append(("referral", f"below {percent(card.referral.threshold)}; {promise}"))
+        if card.conformal:
+            coverage = percent(1 - card.conformal.alpha, 0)
+            size = f"mean size {figure(card.conformal.mean_set_size)}"
+            found.append(("prediction sets", f"coverage {coverage}, {size}"))
+        return found + [("no longer", sentence) for sentence in card.dropped_promises or ()]
+
+    @property
+    def tables(self) -> list[RenderableType]:
+        return []
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        calibration = self.card.calibration
+        return {calibration.reference_split: str(diagram_file(reliability(calibration.sums)))}
+
+    @property
+    def held_out(self) -> RenderableType:
+        return table(
+            "", MEASURES_COLUMNS, [measures_row("held out", self.card.calibration.measures)]
+        )
+
+    def fitted(self, images: int) -> str:
+        if self.card.calibration.method != "temperature":
+            return "No temperature was fitted"
+        return f"Temperature {self.card.calibration.temperature:.3f}, fitted on {images} images"
+
+    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
+        card = self.card
+        notes = bound_notes(card.calibration.temperature)
+        for each in card.variants or ():
+            name = f"temperature of {each.precision}"
+            notes += bound_notes(each.calibration.temperature, name=name)
+        if (found := card.calibration.contradicted) is not None:
+            notes.append(
+                f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "
+                f"published with{'' if card.calibration.applies(found) else 'out'} it: NLL "
+                f"{found.nll_before:.3f} without it, {found.nll_after:.3f} with it, ECE "
+                f"{percent(found.ece_before)} and {percent(found.ece_after)}, on {found.images} "
+                "images. The card says so."
+            )
+        trained = card.provenance.training
+        failures = (trained and trained.shortcomings) or ()
+        return [*notes, *(f"WARNING, also on the card: {each}." for each in failures)]
+
+
+class FindingsParts(CardParts):
+    """Of findings, which have no diagram."""
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        return []
+
+    @property
+    def tables(self) -> list[RenderableType]:
+        asked, texts = self.card.asked, ("finding", "calibrator", "chosen by")
+        return [
+            table("Findings", MEASURED, list(measured(asked)), text=texts),
+            table("Thresholds", POINTS, list(points(asked)), text=texts),
+        ]
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def held_out(self) -> RenderableType:
+        return held_out_table(self.card.asked)
+
+    def fitted(self, images: int) -> str:
+        asked = self.card.asked
+        count = sum(each.calibration.method == "temperature" for each in asked)
+        return f"{count} of {len(asked)} findings calibrated, on {images} images"
+
+    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
+        usual = rules.get("", ThresholdRule(kind="youden"))
+        wanted = [rules.get(name, usual) for name in self.card.classes]
+        return [promise_table(self.card), *threshold_notes(self.card, wanted)]
+
+
+def parts_of(card: Card) -> CardParts:
+    return (FindingsParts if card.has_findings else ClassesParts)(card)

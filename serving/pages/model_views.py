@@ -1,0 +1,175 @@
+"""What the pages of a model show: of exclusive classes or one finding, or of all its findings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.responses import RedirectResponse, Response
+
+from monitoring.http.endpoint import EVERYONE, Viewer
+from monitoring.reports.findings import FindingsReport
+from monitoring.reports.page_data import PageData
+from monitoring.reports.report import ReportSummary
+from serving.pages.answer_links import answers_address
+from serving.pages.formatting import calendar_day, slices_path
+from serving.pages.overview import finding_rows
+from serving.pages.rendering import answer_page, render
+from serving.pages.report_document import (
+    findings_report_page,
+    findings_values,
+    report_page,
+    report_values,
+)
+from serving.pages.sections import sections
+from serving.pages.tabs import Tabs
+from serving.pages.todo import Acting, todo
+
+REFRESH_S = 15
+_WINDOWS = (
+    ("all", "all labels"),
+    ("promotion", "since promotion"),
+    ("days:30", "30 days"),
+    ("last:500", "last 500 labels"),
+    ("last:100", "last 100 labels"),
+)
+
+
+@dataclass(frozen=True)
+class PageFrame:
+    """What stands around the pages of a model: where its tabs lead, and who reads them.
+
+    `acting`: whether its versions can be acted on from this process; `production`: the version that
+    answers, None if that is not known.
+    """
+
+    tabs: Tabs
+    viewer: Viewer = EVERYONE
+    acting: Acting = Acting.HERE
+    production: int | None = None
+
+    def around(self, report: ReportSummary, here: str) -> dict[str, Any]:
+        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves."""
+        return {
+            "tabs": self.tabs.of(report.model, self.viewer, here, query=report.query),
+            "viewer": self.viewer,
+            "acting": self.acting,
+            "production": self.production,
+            "refresh_s": REFRESH_S,
+        }
+
+
+PLAIN: Final = PageFrame(Tabs())
+
+
+def model_page(data: PageData, frame: PageFrame = PLAIN, *, unfolded: bool = False) -> str:
+    """Render the overview. `unfolded`: with the figures, whose window and days were asked for."""
+    return render(
+        "model.html",
+        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **frame.around(data.report, "Overview"),
+        todo=todo(data.report, frame.viewer, frame.acting),
+        windows=_WINDOWS,
+        unfolded=unfolded,
+        planned=data.gap,
+    )
+
+
+def find_answers(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
+    """How the page finds the answers behind its figures, if the filter of answers can say which."""
+    if not viewer.may("feedback") or data.report.window.startswith("last:"):
+        return None
+    since = "" if data.since_day is None else calendar_day(data.since_day)
+    return partial(answers_address, data.report, since=since)
+
+
+def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
+    """Render the figures by class and tag."""
+    around = frame.around(data.report, "Slices")
+    return render(
+        "slices.html",
+        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **around,
+        todo=todo(data.report, frame.viewer, frame.acting),
+    )
+
+
+def findings_page(overview: FindingsReport, frame: PageFrame = PLAIN) -> str:
+    """Render the findings of a model, as `model_page` renders one of them."""
+    return render(
+        "findings.html",
+        **finding_rows(overview),
+        **_around_findings(overview, frame, "Overview"),
+        linked=True,
+    )
+
+
+def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
+    query = urlencode({"version": overview.version})
+    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query)
+    return frame.around(overview.findings[0], here) | {"tabs": tabs}
+
+
+@dataclass(frozen=True)
+class OnePages:
+    """The pages of a model with exclusive classes, or of a finding."""
+
+    data: PageData
+    frame: PageFrame
+
+    @property
+    def who(self) -> str:
+        """Who looks."""
+        return self.frame.viewer.name
+
+    @property
+    def title(self) -> str:
+        return self.data.report.title
+
+    def page(self, *, unfolded: bool) -> str:
+        return model_page(self.data, self.frame, unfolded=unfolded)
+
+    def slices(self, _query: Mapping[str, str]) -> Response:
+        return answer_page(slices_page(self.data, self.frame))
+
+    def report(self) -> dict[str, Any]:
+        report, paper = self.data.report, "sections/paper.html.jinja"
+        filed = {"of": report, "asked": report.named, "paper": paper}
+        return report_values(self.data) | self.frame.around(report, "Report") | filed
+
+    def file(self) -> str:
+        return report_page(self.data, opened_by=self.who)
+
+
+@dataclass(frozen=True)
+class EveryPages:
+    """The same of all findings of a model: a table of them; slices are those of the worst one."""
+
+    overview: FindingsReport
+    frame: PageFrame
+
+    @property
+    def who(self) -> str:
+        """Who looks."""
+        return self.frame.viewer.name
+
+    @property
+    def title(self) -> str:
+        return self.overview.model
+
+    def page(self, *, unfolded: bool) -> str:
+        return findings_page(self.overview, self.frame)
+
+    def slices(self, query: Mapping[str, str]) -> Response:
+        asked = {**query, "finding": self.overview.findings[0].finding}
+        address = f"{slices_path(self.overview.model)}?{urlencode(asked)}"
+        return RedirectResponse(address, status_code=303)
+
+    def report(self) -> dict[str, Any]:
+        found, paper = self.overview, "sections/findings_paper.html.jinja"
+        filed = {"of": found.findings[0], "asked": {"version": found.version}, "paper": paper}
+        return findings_values(found) | _around_findings(found, self.frame, "Report") | filed
+
+    def file(self) -> str:
+        return findings_report_page(self.overview, opened_by=self.who)
