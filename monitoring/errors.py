@@ -188,7 +188,7 @@ class FindingUnknown(MonitoringError, ValueError):
     def __init__(self, finding: str, findings: Sequence[str]) -> None:
         self.finding, self.findings = finding, findings
         shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
-        known = f"expected one of: {shown}" if findings else "it has exclusive classes, no findings"
+        known = f"expected one of: {shown or 'none, since its classes are exclusive'}"
         super().__init__(f"{brief(finding)} is no finding of this model; {known}.")
 
 

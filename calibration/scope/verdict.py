@@ -39,11 +39,9 @@ def scope_of(p: float, images: int, alpha: float = ALPHA) -> Scope:
 
 def without_confidence(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer with null in place of what it claims; a person should look at the image."""
-    if "findings" in answer:
-        return answer | {"findings": None}
-    claims = dict.fromkeys(("predicted", "confidence", "probabilities"))
+    instead = dict.fromkeys(("predicted", "confidence", "probabilities", "findings"))
     kept = {name: value for name, value in answer.items() if name != "prediction_set"}
-    return kept | claims | {"refer": True}
+    return {name: (instead | {"refer": True}).get(name, value) for name, value in kept.items()}
 
 
 def refusal_of(p: float) -> str:

@@ -180,8 +180,7 @@ def _window(window: str | None, since: str | None, now_ns: int) -> str:
 
 def _has_alarm(found: "Report | FindingsReport") -> bool:
     """Whether the drift alarm is active, of any finding."""
-    every = found.findings if hasattr(found, "findings") else (found,)
-    return any(each.drift is not None and each.drift.active for each in every)
+    return any(each.drift is not None and each.drift.active for each in found.reports)
 
 
 def _report_every(

@@ -1,6 +1,5 @@
 """What is shown of a card of exclusive classes, and of one with findings; chosen once, here."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from rich.console import RenderableType
@@ -16,46 +15,15 @@ from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
 
 
-class CardParts(ABC):
-    """The parts of what is printed that differ."""
+class CardParts:
+    """The parts of what is printed that differ: of exclusive classes."""
 
     def __init__(self, card: Card) -> None:
         self.card = card
 
     @property
-    @abstractmethod
     def lines(self) -> list[tuple[str, str]]:
-        """Return names and values about its calibration."""
-
-    @property
-    @abstractmethod
-    def tables(self) -> list[RenderableType]:
-        """Return the figures of each answer."""
-
-    @property
-    @abstractmethod
-    def pictures(self) -> dict[str, str]:
-        """Return diagrams as SVG files, by what they show."""
-
-    @property
-    @abstractmethod
-    def held_out(self) -> RenderableType:
-        """Return the figures of an import, on images that nothing was fitted on."""
-
-    @abstractmethod
-    def fitted(self, images: int) -> str:
-        """Say what an import fitted on so many images."""
-
-    @abstractmethod
-    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
-        """Return what was promised, and a sentence for what validation does not determine."""
-
-
-class ClassesParts(CardParts):
-    """Of exclusive classes."""
-
-    @property
-    def lines(self) -> list[tuple[str, str]]:
+        """Names and values about its calibration."""
         card, calibration = self.card, self.card.calibration
         measures = calibration.measures
         ece = (
@@ -82,10 +50,12 @@ class ClassesParts(CardParts):
 
     @property
     def tables(self) -> list[RenderableType]:
+        """The figures of each answer."""
         return []
 
     @property
     def pictures(self) -> dict[str, str]:
+        """Diagrams as SVG files, by what they show."""
         calibration = self.card.calibration
         return {calibration.reference_split: str(diagram_file(reliability(calibration.sums)))}
 
@@ -96,11 +66,13 @@ class ClassesParts(CardParts):
         )
 
     def fitted(self, images: int) -> str:
+        """Say what an import fitted on so many images."""
         if self.card.calibration.method != "temperature":
             return "No temperature was fitted"
         return f"Temperature {self.card.calibration.temperature:.3f}, fitted on {images} images"
 
     def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
+        """What was promised, and a sentence for what validation does not determine."""
         card = self.card
         notes = bound_notes(card.calibration.temperature)
         for each in card.variants or ():
@@ -154,4 +126,4 @@ class FindingsParts(CardParts):
 
 
 def parts_of(card: Card) -> CardParts:
-    return (FindingsParts if card.has_findings else ClassesParts)(card)
+    return (FindingsParts if card.has_findings else CardParts)(card)

@@ -1,7 +1,8 @@
 """The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Final, NamedTuple
 
 from calibration.measures.confusion import recall_intervals
 from calibration.measures.summary import Measures
@@ -29,11 +30,7 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    body = (_calibration, _caveats, _subgroups, _classes)
-    parts = (
-        *(_head, _origin, *((_findings, _caveats) if card.has_findings else body)),
-        *(_promises, _scope, _variants),
-    )
+    parts = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope, _variants)
     return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
@@ -41,16 +38,15 @@ def _head(card: Card) -> Iterator[str]:
     shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
     yield f"# {_text(card.name)}, version {card.version}\n"
     names = ", ".join(_text(name) for name in card.classes)
-    kind = "findings, of which several may be present" if card.has_findings else "classes"
-    yield f"An image classifier for {len(card.classes)} {kind}: {names}.\n"
+    kind, lacking = _KINDS[card.kind], card.uncalibrated
+    yield f"An image classifier for {len(card.classes)} {kind.several}: {names}.\n"
     yield (
         f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
         f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
     )
-    one, lacking = "finding" if card.has_findings else "class", card.uncalibrated
-    what = f"a calibrated probability for each {one}"
+    what = f"a calibrated probability for each {kind.one}"
     if len(lacking) == len(card.classes):
-        what = f"a probability for each {one}, **not calibrated**"
+        what = f"a probability for each {kind.one}, **not calibrated**"
     elif lacking:
         what += f", but **not calibrated** for {', '.join(map(_text, lacking))}"
     yield f"- **Output**: {what}; normalization and calibrator are in the graph."
@@ -177,7 +173,7 @@ def _referred(own: Referral | None, whole: Referral | None) -> str:
 
 
 def _findings(card: Card) -> Iterator[str]:
-    found, reference = card.findings or (), card.calibration
+    found, reference = card.asked, card.calibration
     yield "## How calibrated each finding is\n"
     yield f"Reference: {_text(reference.reference_split)}. The diagram pools all findings.\n"
     if not reference.sums.total:
@@ -283,8 +279,7 @@ def _scope(card: Card) -> Iterator[str]:
     if scope.by_class:
         shares = scope.by_class.items()
         rows = ((_text(name), f"{each.n:,}", _between(each)) for name, each in shares)
-        named = "finding present" if card.has_findings else "predicted class"
-        yield from _table((named, "images", "share flagged"), rows)
+        yield from _table((_KINDS[card.kind].answer, "images", "share flagged"), rows)
 
 
 def _between(share: FlaggedShare) -> str:
@@ -336,3 +331,23 @@ def _text(text: str) -> str:
     """
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{each}" if each in "\\`*_[]|#" else each for each in plain)
+
+
+class _Kind(NamedTuple):
+    """Words for classes or findings, and sections of their own."""
+
+    one: str
+    several: str
+    answer: str
+    body: tuple[Callable[[Card], Iterator[str]], ...]
+
+
+_KINDS: Final = {
+    "classes": _Kind(
+        *("class", "classes", "predicted class"), (_calibration, _caveats, _subgroups, _classes)
+    ),
+    "findings": _Kind(
+        *("finding", "findings, of which several may be present", "finding present"),
+        (_findings, _caveats),
+    ),
+}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from unicodedata import normalize
 
 import numpy as np
@@ -46,11 +46,16 @@ class LabeledImages:
     held_out: npt.NDArray[np.bool_]
     fingerprint: str
     grouped_by: str
+    shows: ClassVar = "the labeled images have one class each"
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
         """The classes that have a folder, in alphabetical order."""
         return tuple(sorted(set(self.labels)))
+
+    def named(self, at: int) -> str:
+        """Return the label of an image in words."""
+        return self.labels[at]
 
     def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return labels as places in `classes`. Raises LabeledFolderRefused for another folder."""
@@ -71,6 +76,10 @@ class UnlabeledImages:
 
     paths: tuple[Path, ...]
     held_out: npt.NDArray[np.bool_]
+
+    def named(self, _at: int) -> str:
+        """Return the label of an image in words, which is not known."""
+        return ""
 
 
 def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> LabeledImages:

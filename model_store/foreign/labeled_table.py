@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from unicodedata import normalize
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from calibration.grouping import find_groups
 from calibration.sampling import grouped_parts, joined
+from model_store.bundle.scope_neighbors import named_findings
 from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.labeled_folder import MIN_IMAGES, image_groups
@@ -53,6 +54,11 @@ class FindingImages:
     groups: npt.NDArray[np.int64]
     fingerprint: str
     grouped_by: str
+    shows: ClassVar = "the table of labels has a column for each finding"
+
+    def named(self, at: int) -> str:
+        """Return the findings of an image in words."""
+        return named_findings(self.columns, self.cells[at])
 
     def labels(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return labels (N, K) of the findings `names`; one without a column is unknown.

@@ -8,9 +8,10 @@ from model_store.bundle.provenance import Assumption, Origin
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.class_scores import WHAT, Reading
 from model_store.foreign.inspection import Inspection
+from model_store.foreign.labeled_folder import LabeledImages
 from model_store.foreign.preprocessing_decision import Decision
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import LabeledData, reading_of
+from model_store.foreign.truth import LabeledData
 
 SHOWN: Final = 8  # names in a sentence
 _READINGS: Final[dict[Reading, tuple[str, str]]] = {
@@ -60,10 +61,7 @@ def of_scores(
     scores, labeled = inspection.scores, data is not None
     if not scores.shown_by and reading is None:
         taken, instead = _READINGS[scores.reading]
-        by_labels = "the labeled images have one class each"
-        if reading_of(data) == "findings":
-            by_labels = "the table of labels has a column for each finding"
-        why = source.reading_from or by_labels
+        why = source.reading_from or (data or LabeledImages).shows
         yield Assumption(about="scores", taken=taken, why=why, instead=instead, tested=False)
     if scores.kind.startswith("binary"):
         number = "logit" if scores.kind == "binary logit" else "probability"

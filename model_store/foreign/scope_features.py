@@ -20,12 +20,11 @@ from model_store.bundle.graph_part import GraphPart
 from model_store.bundle.scope_card import ScopeCard
 from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
-from model_store.bundle.scope_neighbors import ReferenceImages, ScopeNeighbors, named_findings
+from model_store.bundle.scope_neighbors import ReferenceImages, ScopeNeighbors
 from model_store.bundle.scope_statistics import statistics
 from model_store.bundle.scope_taps import chosen_taps
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import UnlabeledImages, decoded
-from model_store.foreign.labeled_table import FindingImages
 from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
@@ -112,15 +111,7 @@ def with_scope_check(
 def _reference_images(data: LabeledData | UnlabeledImages, numbers: list[int]) -> ReferenceImages:
     """What is known of images; without labels, their label is empty."""
     digests = [hashlib.sha256(data.paths[at].read_bytes()).hexdigest() for at in numbers]
-    return ReferenceImages(np.array(digests), np.array([_label(data, at) for at in numbers]))
-
-
-def _label(data: LabeledData | UnlabeledImages, at: int) -> str:
-    if isinstance(data, UnlabeledImages):
-        return ""
-    if isinstance(data, FindingImages):
-        return named_findings(data.columns, data.cells[at])
-    return data.labels[at]
+    return ReferenceImages(np.array(digests), np.array([data.named(at) for at in numbers]))
 
 
 def _seen(

@@ -7,6 +7,7 @@ same since opset 7.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import onnx
@@ -82,16 +83,28 @@ def wrap(core: LogitsGraph, preprocessing: Preprocessing, names: Sequence[str]) 
     graph = model.graph
     insert(graph, 0, preprocessing.part(INPUT, NATIVE, core.image))
     after = GraphPart("candor/cooled_")
-    if core.scores.reading == "findings":
-        graph.initializer.extend(findings_end(after, LOGITS, core.scores.count))
-        name_findings(model, names)
-    else:
-        after.add("Softmax", after.add("Div", LOGITS, TEMPERATURE), axis=1, output=OUTPUT)
-        graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), TEMPERATURE))
+    graph.initializer.extend(_ENDS[core.scores.reading](after, model, names))
     insert(graph, len(graph.node), after)
     shape = (core.image.channels, *preprocessing.decoded_size(core.image))
     _declare(graph, (INPUT, TensorProto.UINT8, shape), (OUTPUT, core.scores.count))
     return bytes(model.SerializeToString())
+
+
+def _end_of_classes(
+    part: GraphPart, _model: onnx.ModelProto, _names: Sequence[str]
+) -> list[onnx.TensorProto]:
+    part.add("Softmax", part.add("Div", LOGITS, TEMPERATURE), axis=1, output=OUTPUT)
+    return [numpy_helper.from_array(np.ones(1, np.float32), TEMPERATURE)]
+
+
+def _end_of_findings(
+    part: GraphPart, model: onnx.ModelProto, names: Sequence[str]
+) -> list[onnx.TensorProto]:
+    name_findings(model, names)
+    return findings_end(part, LOGITS, len(names))
+
+
+_ENDS: Final = {"exclusive": _end_of_classes, "findings": _end_of_findings}
 
 
 def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:

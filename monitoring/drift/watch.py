@@ -11,9 +11,8 @@ states bit for bit.
 """
 
 import json
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -119,20 +118,7 @@ def _of_version(
 ) -> DriftSettings:
     """Return the settings of the watch of a version, or of one of its findings."""
     (row,) = versions.load(connection, [watched_version_id])
-    if row.finding:
-        part = 1 / versions.count_findings(connection, row)
-        tolerance = max(settings.tolerance, _standard_error(row.finding_card))
-        settings = replace(settings, class_wise=False, class_count=0, part=part)
-        return replace(settings, flat=True, tolerance=min(tolerance, 1.0))
-    class_count = len(row.classes) if settings.class_wise else 0
-    return replace(settings, class_count=class_count, part=1.0, flat=False)
-
-
-def _standard_error(finding: Mapping[str, Any]) -> float:
-    """Return that of the log-odds of a share of positives; 0 without a reference."""
-    positives = finding.get("positives", 0)
-    negatives = finding.get("labeled", 0) - positives
-    return math.sqrt(1 / positives + 1 / negatives) if positives and negatives else 0.0
+    return row.watch_settings(settings, family=versions.count_findings(connection, row))
 
 
 def load(connection: Connection, watched_version_id: int, name: str = EVERYTHING) -> Watched | None:

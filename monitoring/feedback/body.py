@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
-from monitoring.feedback.presence import LookedFor, Presence, read_findings
+from monitoring.feedback.presence import LookedFor, Presence, read_labels
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Moment, Text, Uuid
 from monitoring.http.json_body import JsonReader
@@ -87,9 +87,9 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
             )
         for name in ("label", "looked_for", "model", "request_id", "source", "reader"):
             check_storable(name, getattr(self, name))
-        findings = read_findings(self.label, self.labels, self.looked_for)
+        label, findings = read_labels(self.label, self.labels, self.looked_for)
         return FeedbackItem(
-            "" if findings is not None else self.label or "",
+            label,
             None if self.prediction_id is None else read_uuid("prediction_id", self.prediction_id),
             self.model,
             self.request_id,
@@ -119,11 +119,10 @@ class LabelResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def of(cls, result: FeedbackResult) -> "LabelResult":
         """The result as it is sent."""
         prediction_id = UUID(bytes=result.prediction_id) if result.prediction_id else None
-        findings = None if result.findings is None else dict(result.findings)
         return cls(
             status=result.status,
             prediction_id=prediction_id,
-            findings=findings,
+            findings=result.findings,
             detail=result.detail,
         )
 

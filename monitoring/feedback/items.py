@@ -104,7 +104,7 @@ class FeedbackResult(NamedTuple):
     reason: Reason | None = None
     detail: str | None = None
     cause: type[MonitoringError] | None = None
-    findings: Mapping[str, FeedbackStatus] | None = None
+    findings: dict[str, FeedbackStatus] | None = None
 
 
 @dataclass

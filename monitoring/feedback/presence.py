@@ -34,19 +34,19 @@ _WORDS: Final = {
 }
 
 
-def read_findings(
+def read_labels(
     label: str | None, labels: Mapping[str, Presence] | None, looked_for: str | None
-) -> dict[str, str] | None:
-    """Return "present", "absent" or "uncertain" by finding; None if `label` is that of a class.
+) -> tuple[str, dict[str, str] | None]:
+    """Return a class and None, or '' and "present", "absent" or "uncertain" by finding.
 
     Raises FeedbackInvalid.
 
-    >>> read_findings(None, {"Edema": 1, "Mass": "0", "Nodule": None, "Hernia": -1}, None)
-    {'Edema': 'present', 'Mass': 'absent', 'Hernia': 'uncertain'}
-    >>> read_findings("Edema|Mass", None, "*")
-    {'Edema': 'present', 'Mass': 'present', '*': 'absent'}
-    >>> read_findings("Edema", None, " ")  # nobody said what was looked for
-    {}
+    >>> read_labels(None, {"Edema": 1, "Mass": "0", "Nodule": None, "Hernia": -1}, None)
+    ('', {'Edema': 'present', 'Mass': 'absent', 'Hernia': 'uncertain'})
+    >>> read_labels("Edema|Mass", None, "*")
+    ('', {'Edema': 'present', 'Mass': 'present', '*': 'absent'})
+    >>> read_labels("Edema", None, " ")  # nobody said what was looked for
+    ('', {})
     """
     if labels is not None:
         if label is not None or looked_for is not None:
@@ -58,10 +58,10 @@ def read_findings(
     elif label is None:
         raise FeedbackInvalid("Give 'label', or 'labels' of findings.")
     else:
-        return None
+        return label, None
     if len(found) > FINDINGS_LIMIT:
         raise FeedbackInvalid(f"An item labels at most {FINDINGS_LIMIT:,} findings.")
-    return found
+    return "", found
 
 
 def _read(name: str, value: Presence) -> str | None:

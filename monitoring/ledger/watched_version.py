@@ -6,17 +6,18 @@ is asked of it. An answer has `predicted`, `confidence` and `probabilities` as t
 """
 
 import json
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Row, and_, case, not_, or_
 
 from calibration.bins import BinSums
+from calibration.drift.state import DriftSettings
 from calibration.findings.labels import spelled
 from calibration.operating.facts import Promise, RateName
 from calibration.operating.rates import promised
@@ -29,7 +30,7 @@ PREDICTED: Final = "predicted:"  # begins the slice of a predicted class
 
 
 @dataclass(frozen=True)
-class WatchedVersion(ABC):
+class WatchedVersion:
     """A bundle in the ledger, or one finding of it. `card_json`: its card, which is parsed when it
     is asked for; `bundle_digest`: of its manifest; `finding`: '' for exclusive classes.
     """
@@ -94,99 +95,56 @@ class WatchedVersion(ABC):
         """
         return self.class_index.get(spelled(label, self.class_index))
 
-    @property
-    @abstractmethod
-    def declared(self) -> tuple[str, ...]:
-        """What a declaration of the model names for the row."""
+    # Whether sums of right claims tell wrong answers; of a finding, they tell presence.
+    counts_errors: ClassVar = True
 
     @property
-    @abstractmethod
     def finding_card(self) -> dict[str, Any]:
         """What the card says of its finding, as `FindingCard`; empty for exclusive classes."""
-
-    @property
-    @abstractmethod
-    def promises(self) -> dict[tuple[RateName, str], Promise]:
-        """What the card promises at its thresholds, by rate and class."""
-
-    @property
-    @abstractmethod
-    def counts_errors(self) -> bool:
-        """Whether sums of right claims tell wrong answers; of a finding, they tell presence."""
-
-    @abstractmethod
-    def said(self, predicted: int, confidence: float) -> tuple[int, float]:
-        """Return what an answer says, and its probability: of a finding, by the threshold."""
-
-    @abstractmethod
-    def says(self, number: int) -> ColumnElement[bool]:
-        """Return whether an answer names the class of this number, as a condition."""
-
-    @abstractmethod
-    def contradicted(self, wrong: bool) -> ColumnElement[bool]:
-        """Return whether the label of an answer contradicts it, as a condition."""
-
-    @abstractmethod
-    def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the probability of what is more probable."""
-
-    @abstractmethod
-    def probabilities(self, answer: Any) -> npt.NDArray[Any]:
-        """Return the probabilities of an answer, (K,), empty if they are not known."""
-
-    @abstractmethod
-    def all_probabilities(
-        self, columns: Mapping[str, Sequence[Any]]
-    ) -> npt.NDArray[np.float64] | None:
-        """Return the probabilities of answers, (N, K); None if one has not all."""
-
-    @abstractmethod
-    def slices_of(self, predicted: str) -> tuple[str, ...]:
-        """Return the slices that count an answer of a class for what it claims."""
-
-    @abstractmethod
-    def claim_of(self, name: str) -> str | None:
-        """Return what all answers of a slice claim, if it is the widest one; else None."""
-
-
-class WatchedClasses(WatchedVersion):
-    """Of exclusive classes: an answer claims that its class is right."""
-
-    counts_errors = True
-
-    @property
-    def finding_card(self) -> dict[str, Any]:
         return {}
 
     @property
     def declared(self) -> tuple[str, ...]:
+        """What a declaration of the model names for the row."""
         return self.classes
 
     @property
     def promises(self) -> dict[tuple[RateName, str], Promise]:
+        """What the card promises at its thresholds, by rate and class."""
         confusion = self.card["calibration"].get("confusion")
         return {} if confusion is None else promised(confusion, self.classes)
 
+    def watch_settings(self, settings: DriftSettings, *, family: int) -> DriftSettings:
+        """Return those of its watch; `family`: how many findings share its false alarms."""
+        class_count = len(self.classes) if settings.class_wise else 0
+        return replace(settings, class_count=class_count, part=1.0, flat=False)
+
     def said(self, predicted: int, confidence: float) -> tuple[int, float]:
+        """Return what an answer says, and its probability: of a finding, by the threshold."""
         return predicted, confidence
 
     def says(self, number: int) -> ColumnElement[bool]:
+        """Return the condition that an answer says the class of this number."""
         said: ColumnElement[bool] = prediction.c.predicted == number
         return said
 
     def contradicted(self, wrong: bool) -> ColumnElement[bool]:
+        """Return the condition that the label contradicts what an answer says, or not."""
         label, said = label_current.c.label, prediction.c.predicted
         return label != said if wrong else label == said
 
     def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the probability of what is more probable."""
         return confidence
 
     def probabilities(self, answer: Any) -> npt.NDArray[Any]:
+        """Return those of an answer, (K,), empty if they are not known."""
         return np.frombuffer(answer.probabilities, dtype="<f4")
 
     def all_probabilities(
         self, columns: Mapping[str, Sequence[Any]]
     ) -> npt.NDArray[np.float64] | None:
+        """Return those of answers, (N, K); None if one has not all."""
         blobs, classes = columns["probabilities"], len(self.classes)
         if not {*map(len, blobs)} <= {4 * classes}:
             return None
@@ -194,9 +152,11 @@ class WatchedClasses(WatchedVersion):
         return flat.reshape(len(blobs), classes).astype(np.float64)
 
     def slices_of(self, predicted: str) -> tuple[str, ...]:
+        """Return the slices that count an answer of a class for what it claims."""
         return (f"{PREDICTED}{predicted}",)
 
     def claim_of(self, name: str) -> str | None:
+        """Return what all answers of a slice claim; None if it is not one of claims."""
         return name.removeprefix(PREDICTED) if name.startswith(PREDICTED) else None
 
 
@@ -229,6 +189,18 @@ class WatchedFinding(WatchedVersion):
             for name in RateName
             if (rate := given.get(name.value))
         }
+
+    def watch_settings(self, settings: DriftSettings, *, family: int) -> DriftSettings:
+        tolerance = min(max(settings.tolerance, self._standard_error), 1.0)
+        settings = replace(settings, class_wise=False, class_count=0, part=1 / family)
+        return replace(settings, flat=True, tolerance=tolerance)
+
+    @property
+    def _standard_error(self) -> float:
+        """That of the log-odds of the share of positives; 0 without a reference."""
+        positives = self.finding_card.get("positives", 0)
+        negatives = self.finding_card.get("labeled", 0) - positives
+        return math.sqrt(1 / positives + 1 / negatives) if positives and negatives else 0.0
 
     def said(self, predicted: int, confidence: float) -> tuple[int, float]:
         if confidence < self.finding_card["threshold"]:
@@ -264,7 +236,7 @@ class WatchedFinding(WatchedVersion):
 
 def watched_version(row: Row[Any]) -> WatchedVersion:
     """Return a row of the table, whose columns are in the same order."""
-    kind = WatchedFinding if row.finding else WatchedClasses
+    kind = WatchedFinding if row.finding else WatchedVersion
     return kind(*tuple(row))
 
 

@@ -18,12 +18,10 @@ from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_patient, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
-from monitoring.feedback.presence import LookedFor, Presence, read_findings
+from monitoring.feedback.presence import LookedFor, Presence, read_labels
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
 from monitoring.http.json_body import JsonReader
-from monitoring.ledger.predictions import time_of_id
-from monitoring.ledger.schema import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
 
@@ -125,13 +123,13 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             observed_at_ns=read_time_ns("observed_at", self.observed_at),
             reader=check_storable("reader", self.reader),
         )
-        _require(item)
+        item.require()
         return item
 
     def _labels(self) -> dict[str, str] | None:
         if self.labels is None and self.looked_for is None:
             return None
-        return read_findings(self.label, self.labels, self.looked_for)
+        return read_labels(self.label, self.labels, self.looked_for)[1]
 
 
 class LoggedPredictionResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,25 +166,6 @@ class LoggedPredictionsRejected(ErrorBody, frozen=True):
 def rejection(detail: str) -> LoggedResult:
     """The result of a prediction that cannot be read."""
     return rejected(PredictionInvalid, detail)
-
-
-def _require(item: LoggedItem) -> None:
-    if not item.model:
-        raise PredictionInvalid("Field 'model' is missing; name it in the item or as ?model=NAME.")
-    if item.prediction_id is None and item.request_id is None:
-        raise PredictionInvalid(
-            "Give each answer an id: 'request_id' (any text of yours), or a UUIDv7 'prediction_id'."
-        )
-    if item.findings is not None or item.finding:
-        return
-    if item.probabilities is None and (item.predicted is None or item.confidence is None):
-        raise PredictionInvalid("Give 'probabilities', or 'predicted' (a class) and 'confidence'.")
-    if item.prediction_id is None or item.served_at_ns is None:
-        return
-    if abs(item.served_at_ns - time_of_id(item.prediction_id)) > DAY_NS:
-        raise PredictionInvalid(
-            "Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'."
-        )
 
 
 def _read_uuid7(name: str, value: str | None) -> bytes | None:

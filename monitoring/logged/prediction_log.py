@@ -5,47 +5,32 @@ time it names. Its key is a UUIDv7, because retention deletes ranges of keys: th
 one made of the time served and a hash.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.findings.labels import spelled
-from calibration.wording import counted
 from monitoring.errors import (
-    FindingNeeded,
-    FindingUnknown,
     LabelUnknown,
     ModelNotInLedger,
     ModelServed,
+    MonitoringError,
     PredictionDiffers,
     PredictionInvalid,
-    brief,
 )
 from monitoring.feedback.answers import find
-from monitoring.feedback.items import NO_FINDING, OTHERS
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.statement import in_lists
 from monitoring.ledger.versions import of_model
-from monitoring.ledger.watched_version import PRESENT, WatchedVersion
-from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
+from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, read_answer, rejected
 from monitoring.patient_id import PatientKey
 
 AHEAD_NS = DAY_NS  # how far the clock of a client may be ahead
-_ROUNDING = 1e-4  # of a confidence against its probability
 _SAME = 1e-6
-
-
-class _ReadAnswer(NamedTuple):
-    """A prediction as stored; `probabilities` is empty if only the largest is known."""
-
-    predicted: int
-    confidence: float
-    probabilities: bytes
 
 
 class _RecordedAnswer(NamedTuple):
@@ -84,22 +69,10 @@ class PredictionLog:
             if row.is_logged and item.version in (None, row.version)
         ]
         known = [row.finding for row in rows if rows and row.version == rows[0].version]
-        if item.findings is None and not item.finding and known and "" not in known:
-            return rejected(FindingNeeded, str(FindingNeeded(item.model, known)))
-        if item.findings is not None and item.label is not None and item.labels is None:
-            return rejected(FindingNeeded, str(FindingNeeded(item.model, known, label=True)))
-        item = _spelled(item, known)
-        named = [*(item.findings or ()), *(item.labels or ()), item.finding]
-        for name in named:
-            if name and name not in known and name not in (OTHERS, NO_FINDING) and known:
-                found = [each for each in known if each]
-                return rejected(FindingUnknown, str(FindingUnknown(name, found)))
-        if item.findings is not None and (missing := {*known} - {*item.findings}):
-            return rejected(
-                PredictionInvalid,
-                f"'findings' lacks {brief(min(missing))}; give each of the model.",
-            )
-        return item.apart(known)
+        try:
+            return item.checked(known).apart(known)
+        except MonitoringError as error:
+            return rejected(type(error), str(error))
 
     def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
         """Check the items, one result each; new predictions go to `rows`."""
@@ -177,7 +150,7 @@ class PredictionLog:
         if item.label is not None and row.label_index(item.label) is None:
             return rejected(LabelUnknown, str(LabelUnknown(item.label, row.classes)))
         try:
-            said = _read_answer(item, row)
+            said = read_answer(item, row)
         except PredictionInvalid as error:
             return rejected(PredictionInvalid, str(error))
         key, served_at_ns = self._key(item, row), self._served_at_ns(item)
@@ -220,57 +193,6 @@ def make_key(served_at_ns: int, watched_version_id: int, request_id: str) -> byt
     )
 
 
-def _read_answer(item: LoggedItem, row: WatchedVersion) -> _ReadAnswer:
-    """Read a prediction of a declared version. Raises PredictionInvalid."""
-    if row.finding:
-        if item.confidence is None:
-            raise PredictionInvalid("Give 'confidence', the probability that the finding is there.")
-        return _ReadAnswer(PRESENT, item.confidence, b"")
-    predicted = None if item.predicted is None else row.class_index.get(item.predicted)
-    if item.predicted is not None and predicted is None:
-        raise PredictionInvalid(f"Field 'predicted': {LabelUnknown(item.predicted, row.classes)}")
-    if item.probabilities is None:
-        if predicted is None or item.confidence is None:
-            raise PredictionInvalid("Give 'probabilities', or 'predicted' and 'confidence'.")
-        return _ReadAnswer(
-            predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes))
-        )
-    probabilities = _in_order(item.probabilities, row)
-    top = int(probabilities.argmax()) if predicted is None else predicted
-    largest = float(probabilities.max())
-    confidence = largest if item.confidence is None else item.confidence
-    if probabilities[top] < largest or abs(confidence - largest) > _ROUNDING:
-        raise PredictionInvalid(
-            "'predicted' and 'confidence' are to be the class of the largest probability, and that."
-        )
-    return _ReadAnswer(top, confidence, probabilities.astype("<f4").tobytes())
-
-
-def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
-    """Both probabilities of a binary model; empty for more classes."""
-    if classes != 2:
-        return b""
-    probabilities = np.full(2, 1 - confidence, dtype="<f4")
-    probabilities[predicted] = confidence
-    return probabilities.tobytes()
-
-
-def _in_order(said: Mapping[str, float] | tuple[float, ...], row: WatchedVersion) -> np.ndarray:
-    if isinstance(said, tuple):
-        if len(said) != len(row.classes):
-            raise PredictionInvalid(
-                f"Got {counted(len(said), 'probability')}; the model has "
-                f"{counted(len(row.classes), 'class')}."
-            )
-        return np.array(said)
-    for name in said.keys() ^ row.class_index.keys():
-        raise PredictionInvalid(
-            f"'probabilities' needs each class of the model once: {brief(name)} is too much or "
-            "missing."
-        )
-    return np.array([said[name] for name in row.classes])
-
-
 def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> LoggedResult:
     if known[:2] == said[:2] and abs(known.confidence - said.confidence) <= _SAME:
         return LoggedResult(LoggedStatus.UNCHANGED, key)
@@ -278,10 +200,3 @@ def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> Logge
         PredictionDiffers,
         "The ledger has an answer of this id that says something else; an answer is never changed.",
     )
-
-
-def _spelled(item: LoggedItem, known: Sequence[str]) -> LoggedItem:
-    """The item with findings as the model spells them."""
-    findings = item.findings and {spelled(name, known): p for name, p in item.findings.items()}
-    labels = item.labels and {spelled(name, known): said for name, said in item.labels.items()}
-    return item._replace(findings=findings, labels=labels, finding=spelled(item.finding, known))

@@ -20,7 +20,7 @@ from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 from monitoring.ledger.watched_version import WatchedVersion
-from monitoring.recalibration.claims import CLASSES, Claim, claim_of
+from monitoring.recalibration.claims import CLASSES, MeasuredClaim, claim_of
 from monitoring.recalibration.subgroup import belongs, served_in
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
@@ -105,7 +105,7 @@ class LabeledAnswers:
     coverage: float = math.nan
     until_feedback_id: int = 0
     aside: int = 0
-    claim: Claim = CLASSES
+    claim: MeasuredClaim = CLASSES
 
     @property
     def are_fair(self) -> bool:

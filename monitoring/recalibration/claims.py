@@ -33,7 +33,7 @@ def of_presence(probabilities: FloatArray, labels: IntArray) -> tuple[FloatArray
 
 
 @dataclass(frozen=True)
-class Claim:
+class MeasuredClaim:
     """What is measured.
 
     Attributes:
@@ -55,14 +55,14 @@ class Claim:
     unfit: Mapping[str, str] = field(default_factory=dict)
 
 
-CLASSES: Final = Claim()
+CLASSES: Final = MeasuredClaim()
 
 
-def claim_of(question: Card) -> Claim:
+def claim_of(question: Card) -> MeasuredClaim:
     """Return the claim of a card of `question_of`."""
     if question.finding is None:
         return CLASSES
-    return Claim(
+    return MeasuredClaim(
         question.finding,
         of_presence,
         Measures.of_presence,

@@ -23,7 +23,7 @@ from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
-from monitoring.recalibration.claims import CLASSES, Claim
+from monitoring.recalibration.claims import CLASSES, MeasuredClaim
 from monitoring.recalibration.representative import UnevenLabels
 from monitoring.recalibration.subgroup import name_of
 
@@ -95,7 +95,7 @@ class Proposal:
     aside: int = 0
     effects: tuple[GroupEffect, ...] = ()
     group: AnswerGroup | None = None
-    claim: Claim = CLASSES
+    claim: MeasuredClaim = CLASSES
 
     @property
     def harmed(self) -> list[GroupEffect]:

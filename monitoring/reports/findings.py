@@ -43,6 +43,11 @@ class FindingsReport:
     findings: tuple[ReportSummary, ...]
     entries: tuple[VersionedEntry, ...]
 
+    @property
+    def reports(self) -> tuple[ReportSummary, ...]:
+        """What it consists of."""
+        return self.findings
+
 
 def of_one_or_all(
     ledger: Ledger,

@@ -30,7 +30,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
-from monitoring.ledger.watched_version import WatchedVersion, query_of, title_of
+from monitoring.ledger.watched_version import WatchedVersion, named, query_of, title_of
 from monitoring.reports.probability_scores import with_scores
 from monitoring.reports.scope import DoubtfulAnswers, find_doubtful
 from monitoring.reports.slices import Slices, measure_slices
@@ -103,6 +103,18 @@ class ReportSummary:
     def title(self) -> str:
         """What the report is about: the model, and the finding if it is about one."""
         return title_of(self.model, self.finding)
+
+    @property
+    def suffix(self) -> str:
+        """What follows the address of the model's page where the newest version is meant, but
+        a finding has to be named.
+        """
+        return f"?{self.query}" if named(self.finding) else ""
+
+    @property
+    def reports(self) -> "tuple[ReportSummary, ...]":
+        """What it consists of: itself."""
+        return (self,)
 
     @property
     def named(self) -> dict[str, str]:

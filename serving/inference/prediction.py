@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Classification:
     calibrator: str | None = None
     scope: Scope | None = None
     scope_p: float | None = None
+    findings: ClassVar["dict[str, PredictedFinding]"] = {}
 
     @property
     def is_number(self) -> bool:

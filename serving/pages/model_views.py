@@ -119,11 +119,6 @@ class OnePages:
     frame: PageFrame
 
     @property
-    def who(self) -> str:
-        """Who looks."""
-        return self.frame.viewer.name
-
-    @property
     def title(self) -> str:
         return self.data.report.title
 
@@ -139,7 +134,7 @@ class OnePages:
         return report_values(self.data) | self.frame.around(report, "Report") | filed
 
     def file(self) -> str:
-        return report_page(self.data, opened_by=self.who)
+        return report_page(self.data, opened_by=self.frame.viewer.name)
 
 
 @dataclass(frozen=True)
@@ -148,11 +143,6 @@ class EveryPages:
 
     overview: FindingsReport
     frame: PageFrame
-
-    @property
-    def who(self) -> str:
-        """Who looks."""
-        return self.frame.viewer.name
 
     @property
     def title(self) -> str:
@@ -172,4 +162,4 @@ class EveryPages:
         return findings_values(found) | _around_findings(found, self.frame, "Report") | filed
 
     def file(self) -> str:
-        return findings_report_page(self.overview, opened_by=self.who)
+        return findings_report_page(self.overview, opened_by=self.frame.viewer.name)

@@ -107,7 +107,9 @@ class ModelPages:
     async def report(self, request: Request) -> Response:
         """The report, to be printed or filed."""
         found = await self._read(request)
-        return answer_page(render("filed.html", **found.report(), opened_by=found.who))
+        return answer_page(
+            render("filed.html", **found.report(), opened_by=found.frame.viewer.name)
+        )
 
     async def report_file(self, request: Request) -> Response:
         found = await self._read(request)

@@ -23,7 +23,6 @@ from serving.inference.heat_map import HeatMap
 from serving.inference.prediction import (
     Classification,
     PredictedFinding,
-    PredictedFindings,
     Prediction,
 )
 from serving.pages.formatting import SCOPE_WORDS
@@ -117,9 +116,7 @@ class TriedImage:
     @property
     def findings(self) -> list[tuple[str, PredictedFinding]]:
         """The answers of findings: those present first, then by probability."""
-        if not isinstance(self.answer, PredictedFindings):
-            return []
-        found = self.answer.findings.items()
+        found = self.answer.findings.items() if self.answer else ()
         return sorted(found, key=lambda pair: (not pair[1].present, -pair[1].probability))
 
     @property

@@ -5,7 +5,7 @@ Edema`, so that labels, whose columns have the bare names, fit beside them.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from model_store.bundle.card import Card
 
@@ -25,18 +25,26 @@ def cells(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def columns_of(card: Card) -> dict[str, str]:
     """The columns of a card's answers, each with the name of its type in Arrow."""
-    if card.findings is None:
-        known = {"confidence": "float32", "refer": "bool", "prediction_set": "list"}
-        same = {name: known.get(name, "string") for name in OF_CLASSES}
-        same |= OF_SCOPE if card.scope else {}
-        return same | {column("probability", name): "float32" for name in card.classes}
-    kinds = {"calibrator": "string"} | (OF_SCOPE if card.scope else {})
-    for each in card.findings:
-        kinds |= {column("probability", each.name): "float32", column("present", each.name): "bool"}
+    same, own = _COLUMNS[card.kind](card)
+    return same | (OF_SCOPE if card.scope else {}) | own
+
+
+def _columns_of_classes(card: Card) -> tuple[dict[str, str], dict[str, str]]:
+    known = {"confidence": "float32", "refer": "bool", "prediction_set": "list"}
+    same = {name: known.get(name, "string") for name in OF_CLASSES}
+    return same, {column("probability", name): "float32" for name in card.classes}
+
+
+def _columns_of_findings(card: Card) -> tuple[dict[str, str], dict[str, str]]:
+    own: dict[str, str] = {}
+    for each in card.asked:
+        own |= {column("probability", each.name): "float32", column("present", each.name): "bool"}
         if each.conformal is not None:
-            kinds[column("refer", each.name)] = "bool"
-            kinds[column("prediction_set", each.name)] = "list"
-    return kinds
+            own |= {column("refer", each.name): "bool", column("prediction_set", each.name): "list"}
+    return {"calibrator": "string"}, own
+
+
+_COLUMNS: Final = {"classes": _columns_of_classes, "findings": _columns_of_findings}
 
 
 def column(what: str, name: str) -> str:

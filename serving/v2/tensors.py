@@ -111,7 +111,7 @@ def outputs_of(card: Card) -> dict[str, Output]:
         "probabilities": Output("FP32", count, lambda result: result.probabilities),
         "prediction_id": Output("BYTES", None, lambda result: result.prediction_id),
     }
-    said = _of_findings(card) if card.has_findings else _of_classes(card)
+    said = _OUTPUTS[card.kind](card)
     if not any(each.calibration.subgroups for each in card.answers):
         del said["calibrator"]
     return same | said | (_OF_SCOPE if card.scope else {})
@@ -120,9 +120,8 @@ def outputs_of(card: Card) -> dict[str, Output]:
 def properties_of(card: Card) -> dict[str, str]:
     """What the columns of `probabilities` are. The values are texts, as gRPC has them."""
     named = {"kind": card.kind, "classes": json.dumps(card.classes)}
-    if not card.has_findings:
-        return named
-    return named | {"thresholds": json.dumps([each.threshold for each in card.asked])}
+    thresholds = [each.threshold for each in card.asked]
+    return named | ({"thresholds": json.dumps(thresholds)} if thresholds else {})
 
 
 def _of_classes(card: Card) -> dict[str, Output]:
@@ -151,6 +150,9 @@ def _of_findings(card: Card) -> dict[str, Output]:
         "present": Output("BYTES", count, present),
         "calibrator": Output("BYTES", count, chosen),
     }
+
+
+_OUTPUTS: Final = {"classes": _of_classes, "findings": _of_findings}
 
 
 def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:

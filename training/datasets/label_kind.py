@@ -28,6 +28,8 @@ class LabelKind:
         questions: names of answers, the places of images whose answer is known, and their answers.
         fewest: images of a class in validation or test, below which little can be measured.
         too_few: a note on those, of `small` and `fewest`.
+        imbalance: how many times as many images the largest class has, of counts.
+        folded_head: the head that suits folds.
         advice: what else can be done about a class without any image.
     """
 
@@ -38,6 +40,8 @@ class LabelKind:
     questions: Callable[[Sequence[str], NDArray[Any]], Iterator[Question]]
     fewest: int
     too_few: str
+    imbalance: Callable[[Sequence[int]], float]
+    folded_head: Literal["blend", "pooled"]
     advice: str = ""
 
 
@@ -61,6 +65,8 @@ CLASSES: Final = LabelKind(
     fewest=5,
     too_few="classes too small for their splits: {small}; so few can hardly be learned or "
     "measured, so add images or merge classes",
+    imbalance=lambda counts: max(counts) / max(min(counts), 1),
+    folded_head="blend",
 )
 FINDINGS: Final = LabelKind(
     "findings",
@@ -71,5 +77,7 @@ FINDINGS: Final = LabelKind(
     fewest=FEWEST_POSITIVES,
     too_few="findings with few positives: {small}; with fewer than {fewest} in validation a "
     "finding is not calibrated, and its intervals are wide",
+    imbalance=lambda _counts: 1.0,  # findings do not take images from each other
+    folded_head="pooled",
     advice=", or name others with --findings",
 )

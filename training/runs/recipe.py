@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
 from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
-from training.datasets.dataset import Labels
 from training.errors import TrainingDiverged
 from training.evaluation.calibrators import CautiousTemperature
 from training.evaluation.evaluation import Predictions
@@ -100,9 +99,7 @@ class _Rules:
     @property
     def imbalance(self) -> float:
         """Of exclusive classes; findings do not take images from each other."""
-        if self.dataset.has_findings:
-            return 1.0
-        return max(self.counts) / max(min(self.counts), 1)
+        return self.dataset.kind.imbalance(self.counts)
 
     @property
     def searches(self) -> bool:
@@ -136,8 +133,8 @@ class _Rules:
         rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
         trained: list[dict[str, Any]] = []
         if images <= MANY:
-            blends = self.folded and not self.dataset.has_findings
-            head = {"head": "blend" if blends else "pooled", "heads": POOLED_HEADS}
+            kind = self.dataset.kind.folded_head if self.folded else "pooled"
+            head = {"head": kind, "heads": POOLED_HEADS}
             trained += [head | {"learning_rate": rate} for rate in rates]
         if images >= FEW:
             trained.append({"head": "paper"})
@@ -261,10 +258,14 @@ def _score(
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
-    known = session.predictions(network, examples, "val")
+    known, dataset = session.predictions(network, examples, "val"), session.dataset
+    return _SCORES[dataset.kind.name](dataset.classes, known, choices)
+
+
+def _class_score(
+    classes: Sequence[str], known: Predictions, choices: dict[str, str | float]
+) -> CandidateScore:
     logits, labels = known.logits, known.labels
-    if session.dataset.has_findings:
-        return _findings_score(logits, labels, choices)
     probabilities = CautiousTemperature.fit(logits, labels, known.groups)(logits)
     predicted = probabilities.argmax(axis=1)
     recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
@@ -273,17 +274,15 @@ def _score(
         val_nll=float(log_loss(probabilities, labels).mean()),
         val_accuracy=float((predicted == labels).mean()),
         val_mean_recall=float(np.mean(recall)) if recall else None,
-        unanswered=_unanswered(session.dataset.classes, labels, predicted),
+        unanswered=_unanswered(classes, labels, predicted),
     )
 
 
 def _findings_score(
-    logits: NDArray[np.float32], labels: Labels, choices: dict[str, str | float]
+    names: Sequence[str], predicted: Predictions, choices: dict[str, str | float]
 ) -> CandidateScore:
     """The score over all known labels, after the calibrator of each finding."""
-    evaluation = evaluate_findings(
-        [str(k) for k in range(labels.shape[1])], {"val": Predictions(logits, labels)}
-    )
+    evaluation, labels = evaluate_findings(names, {"val": predicted}), predicted.labels
     known, p = ~np.isnan(labels), evaluation.probabilities("val", "calibrated")
     own = np.maximum(np.where(labels == 1, p, 1 - p), np.finfo(float).tiny)
     return CandidateScore(
@@ -291,6 +290,9 @@ def _findings_score(
         val_nll=float(-np.log(own[known]).mean()),
         val_accuracy=float(((p >= 0.5) == (labels == 1))[known].mean()),
     )
+
+
+_SCORES: Final = {"classes": _class_score, "findings": _findings_score}
 
 
 def _unanswered(

@@ -30,7 +30,7 @@ from training.networks.heads import mean_answer, mean_odds
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What training, from losses to the evaluation, does with labels of a kind.
 
     Attributes:
@@ -64,7 +64,7 @@ def _shift(weights: Tensor) -> Tensor:
     return torch.where(known, absent / present, 1.0).log()
 
 
-OF_CLASSES: Final = Task(
+OF_CLASSES: Final = TrainingTask(
     balanced_weights,
     build_objective,
     mean_answer,
@@ -73,7 +73,7 @@ OF_CLASSES: Final = Task(
     write_evaluation,
     write_plots,
 )
-OF_FINDINGS: Final = Task(
+OF_FINDINGS: Final = TrainingTask(
     lambda labels, _count: finding_weights(labels),
     build_findings_objective,
     mean_odds,
@@ -84,6 +84,6 @@ OF_FINDINGS: Final = Task(
 )
 
 
-def task_of(described: Any) -> Task:
+def task_of(described: Any) -> TrainingTask:
     """Return the task of a data set, or of the record of a run."""
     return OF_FINDINGS if described.has_findings else OF_CLASSES

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, Operational
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitoring.errors import ModelNotInLedger, SpoolFull
-from monitoring.ledger.watched_version import WatchedClasses
+from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording import outage
 from monitoring.recording.fallback import REFUSED_PAUSE_S, Fallback, is_away
@@ -21,7 +21,7 @@ from tests.builders.answers import make_row
 from tests.builders.processes import PATIENCE_S
 
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
-ROW = WatchedClasses(1, "pneumonia", 1, "0" * 64, "", '{"classes": ["a"]}', 0, None)
+ROW = WatchedVersion(1, "pneumonia", 1, "0" * 64, "", '{"classes": ["a"]}', 0, None)
 
 
 class Bench:
