@@ -6,9 +6,7 @@ page.  Each error carries a sentence that says what was sent, what was expected 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
-
-_Error = TypeVar("_Error", bound=BaseException)
+from typing import Any
 
 
 class MonitoringError(Exception):
@@ -242,12 +240,10 @@ class ModelNeeded(MonitoringError, LookupError):
 
     def __init__(self, models: list[str]) -> None:
         self.models = models
-        known = (
-            f"several models ({', '.join(models[:10])}); name one"
-            if models
-            else "no model yet; serve one first"
+        known = f"several models ({', '.join(models[:10])}); name one"
+        super().__init__(
+            f"The ledger knows {known if models else 'no model yet; serve one first'}."
         )
-        super().__init__(f"The ledger knows {known}.")
 
 
 class QueryInvalid(MonitoringError, ValueError):
@@ -281,16 +277,8 @@ class LedgerReadOnly(LedgerError):
     """A ledger that can be read, but not written as this process needs to."""
 
 
-class ExportRefused(MonitoringError, ValueError):
-    """A file to which a ledger cannot be exported."""
-
-
-class BackupRefused(MonitoringError, ValueError):
-    """A ledger that cannot be copied, or a target that cannot hold the copy."""
-
-
-class RestoreRefused(MonitoringError, ValueError):
-    """A backup that cannot be put in the place of a ledger."""
+class LedgerCopyRefused(MonitoringError, ValueError):
+    """A ledger that cannot be exported, copied or put back, or a target that cannot hold it."""
 
 
 class NotRegistered(MonitoringError, LookupError):
@@ -343,15 +331,6 @@ class RecalibrationHarms(RecalibrationRefused):
     """A remedy that makes subgroups worse, and that nobody has accepted."""
 
 
-def brief(text: str, *, limit: int = 60) -> str:
-    """Quote `text` for an error sentence, cut to `limit` so that a caller cannot fill a log.
-
-    >>> brief("Œdème\\n"), brief("a" * 100, limit=4)
-    ("'Œdème\\\\n'", "'aaaa...'")
-    """
-    return repr(text if len(text) <= limit else text[:limit] + "...")
-
-
 class ClockDoubtful(MonitoringError, RuntimeError):
     """The clock moved so far that nothing is deleted by it."""
 
@@ -362,19 +341,10 @@ class ClockDoubtful(MonitoringError, RuntimeError):
         )
 
 
-def clear_tracebacks(error: _Error) -> _Error:
-    """Drop the tracebacks of `error` and of those that led to it, and return it.
+def brief(text: str, *, limit: int = 60) -> str:
+    """Quote `text` for an error sentence, cut to `limit` so that a caller cannot fill a log.
 
-    A frame that raised may hold the error by name. Then error, traceback and frame are a cycle, and
-    the body on which the frame was working stays in memory until the next full collection of
-    garbage.
+    >>> brief("Œdème\\n"), brief("a" * 100, limit=4)
+    ("'Œdème\\\\n'", "'aaaa...'")
     """
-    known: list[BaseException] = [error]
-    for each in known:
-        each.__traceback__ = None
-        known += [
-            other
-            for other in (each.__cause__, each.__context__)
-            if other is not None and other not in known
-        ]
-    return error
+    return repr(text if len(text) <= limit else text[:limit] + "...")

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from model_store import errors as store
 from monitoring import errors as monitoring
+from monitoring.http.json_body import clear_tracebacks
 from serving import errors as serving
 
 Rows = dict[type[Exception], tuple[int, str]]
@@ -176,7 +177,7 @@ def error_answer(error: BaseException) -> ErrorAnswer:
     kind = _row_of(error.cause if isinstance(error, monitoring.ItemsRejected) else type(error))
     if kind is None:
         return INTERNAL
-    monitoring.clear_tracebacks(error)
+    clear_tracebacks(error)
     status, code = ERRORS[kind]
     if isinstance(error, monitoring.ItemsRejected) and error.results is not None:
         return ErrorAnswer(422, code, str(error), extra={"results": error.results})

@@ -303,8 +303,9 @@ def _cause(rival: Rival) -> str:
     named = CAUSES[rival.cause].format(who=who, **words)
     cause = KINDS[DUE] if rival.needs_kind == DUE else named
     said = STATUSES[rival.status].format(cause=cause)
-    is_open = rival.status is RivalStatus.POSSIBLE and rival.needs
-    return f"{said} {rival.needs:,} {_kind(rival.needs_kind)} would tell." if is_open else said
+    if rival.status is not RivalStatus.POSSIBLE or not rival.needs:
+        return said
+    return f"{said} {rival.needs:,} {KINDS.get(rival.needs_kind, rival.needs_kind)} would tell."
 
 
 def _sign(sign: EarlySign) -> str:
@@ -325,10 +326,6 @@ def _sure(found: Diagnosis, first: Deviation | None) -> str:
     others = "" if first is None else listed([group_words(each) for each in first.others])
     others = f"it may be {others}" if others else "another group is nearly as likely"
     return CERTAINTIES[found.certainty].format(others=others)
-
-
-def _kind(kind: str) -> str:
-    return KINDS.get(kind, kind)
 
 
 def _on(at_s: float | None) -> str:

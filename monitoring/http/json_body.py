@@ -17,9 +17,10 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from monitoring.errors import BodyNotJson, brief, clear_tracebacks
+from monitoring.errors import BodyNotJson, brief
 
 Kind = TypeVar("Kind")
+_Error = TypeVar("_Error", bound=BaseException)
 
 VALUES_LIMIT: Final = 500_000
 CONTAINERS_LIMIT: Final = 50_000  # lists and objects, which cost much more than numbers
@@ -197,3 +198,21 @@ def _number_of_numpy(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise NotImplementedError  # msgspec's way to say that the hook does not know this type
+
+
+def clear_tracebacks(error: _Error) -> _Error:
+    """Drop the tracebacks of `error` and of those that led to it, and return it.
+
+    A frame that raised may hold the error by name. Then error, traceback and frame are a cycle, and
+    the body on which the frame was working stays in memory until the next full collection of
+    garbage.
+    """
+    known: list[BaseException] = [error]
+    for each in known:
+        each.__traceback__ = None
+        known += [
+            other
+            for other in (each.__cause__, each.__context__)
+            if other is not None and other not in known
+        ]
+    return error

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitoring.errors import BackupRefused, LedgerError, RestoreRefused
+from monitoring.errors import LedgerCopyRefused, LedgerError
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import read_url
 from monitoring.ledger.dialects.sqlite import FileClaim
@@ -29,31 +29,37 @@ _WITH_LOGS = ("", "-wal", "-shm")
 def backup(ledger: Ledger, file: Path) -> int:
     """Copy the ledger to `file`; return its size in bytes.
 
-    Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the
-    copy is damaged.
+    Raises LedgerCopyRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or
+    the copy is damaged.
     """
     source = ledger.file
     if source is None:
-        raise BackupRefused(
+        raise LedgerCopyRefused(
             f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases."
         )
     if file.exists():
-        raise BackupRefused(f"{file} exists already; give another name.")
+        raise LedgerCopyRefused(f"{file} exists already; give another name.")
     for log in (_beside(file, "-wal"), _beside(file, "-journal")):
         if log.exists():
-            raise BackupRefused(
+            raise LedgerCopyRefused(
                 f"{log} is left of another database, and SQLite would write it into the copy; "
                 "delete it, or give another name."
             )
     if not file.parent.is_dir():
-        raise BackupRefused(f"There is no folder {file.parent}; make it first, or name another.")
+        raise LedgerCopyRefused(
+            f"There is no folder {file.parent}; make it first, or name another."
+        )
     with _draft(file) as draft:
         try:
             damage = _copy(source, draft)
         except sqlite3.Error as error:
-            raise BackupRefused(f"{source} cannot be copied to {file.parent} ({error}).") from None
+            raise LedgerCopyRefused(
+                f"{source} cannot be copied to {file.parent} ({error})."
+            ) from None
         if damage:
-            raise BackupRefused(f"The copy of {source} is damaged ({damage}); the ledger may be.")
+            raise LedgerCopyRefused(
+                f"The copy of {source} is damaged ({damage}); the ledger may be."
+            )
         draft.replace(file)
     return file.stat().st_size
 
@@ -86,27 +92,27 @@ def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
 
     With `replace` a ledger that is there already is kept beside it, under the first free name
     `LEDGER.replaced-N`. So is the log of a ledger whose file is gone: SQLite would write it into
-    the new one. Raises RestoreRefused if the ledger is in PostgreSQL, a process uses it, it exists
-    without `replace`, or the copy is none, or has another schema. Then nothing has changed.
+    the new one. Raises LedgerCopyRefused if the ledger is in PostgreSQL, a process uses it, it
+    exists without `replace`, or the copy is none, or has another schema. Then nothing has changed.
     """
     dialect, address = read_url(url)
     file = dialect.file(address)
     if file is None:
-        raise RestoreRefused(
+        raise LedgerCopyRefused(
             f"{dialect.title(address)} is not a file; use pg_restore or psql, into an empty "
             "database."
         )
     if not copy.is_file():
-        raise RestoreRefused(
+        raise LedgerCopyRefused(
             f"There is no file {copy}; give one that `candor ledger backup` wrote."
         )
     if file.exists() and not replace:
-        raise RestoreRefused(
+        raise LedgerCopyRefused(
             f"The ledger {file} exists; --replace keeps it beside, and puts {copy} in its place."
         )
     with closing(FileClaim(_beside(file, ".lead"))) as claim, _draft(file) as draft:
         if not claim.held():
-            raise RestoreRefused(
+            raise LedgerCopyRefused(
                 f"A server or monitor uses the ledger {file}; stop all of them first."
             )
         answers, labels, last_ns = _copy_ledger(copy, draft)
@@ -150,7 +156,7 @@ def _copy_ledger(copy: Path, draft: Path) -> tuple[int, int, int | None]:
     )
     try:
         if damage := _copy(copy, draft):
-            raise RestoreRefused(f"{copy} is damaged ({damage}); give another backup.")
+            raise LedgerCopyRefused(f"{copy} is damaged ({damage}); give another backup.")
         with (
             Ledger(f"sqlite:///{draft}", create=False, writable=False) as ledger,
             ledger.read() as connection,
@@ -158,7 +164,7 @@ def _copy_ledger(copy: Path, draft: Path) -> tuple[int, int, int | None]:
             answers, labels, last_ns = connection.execute(select(*counts)).one()
     except (sqlite3.Error, LedgerError) as error:
         why = str(error).replace(str(draft), str(copy))
-        raise RestoreRefused(
+        raise LedgerCopyRefused(
             f"{copy} is no ledger that `candor ledger backup` wrote: {why}"
         ) from None
     return answers, labels, last_ns

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, case, func, select
 
 from model_store.csv_cells import CsvTable
 from model_store.installation import install_command
-from monitoring.errors import ExportRefused, ModelNotInLedger
+from monitoring.errors import LedgerCopyRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id
@@ -63,8 +63,8 @@ def export(
     would execute (model_store.csv_cells). `label`, `source`, `reader` and `observed_at` are of the
     latest label that counts as truth, `labeled_at` is of the first.
 
-    Raises ExportRefused for another suffix, or without pyarrow; ModelNotInLedger if `model` is not
-    in the ledger.
+    Raises LedgerCopyRefused for another suffix, or without pyarrow; ModelNotInLedger if `model` is
+    not in the ledger.
     """
     draft = file.with_name(f".{file.name}.part")
     try:
@@ -167,7 +167,7 @@ def _opened(file: Path, draft: Path) -> Iterator[_Write]:
         with _parquet(draft) as write:
             yield write
     else:
-        raise ExportRefused(f"The file's name must end in .parquet or .csv; got {file.name}.")
+        raise LedgerCopyRefused(f"The file's name must end in .parquet or .csv; got {file.name}.")
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +185,7 @@ def _parquet(draft: Path) -> Iterator[_Write]:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         how = f"write to a .csv, or install it with: {install_command('parquet')}"
-        raise ExportRefused(f"Parquet needs pyarrow; {how}") from error
+        raise LedgerCopyRefused(f"Parquet needs pyarrow; {how}") from error
     moment, text = pa.timestamp("us", tz="UTC"), pa.string()
     kinds = dict.fromkeys(COLUMNS, text)
     kinds |= {

@@ -9,7 +9,7 @@ import pytest
 
 from calibration.drift.state import DriftSettings
 from monitoring.drift import watch
-from monitoring.errors import BackupRefused, ExportRefused, ModelNotInLedger
+from monitoring.errors import LedgerCopyRefused, ModelNotInLedger
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.maintenance.backup import backup
@@ -286,7 +286,7 @@ def test_export_to_csv_and_parquet_says_the_same(full: MonitoredModel, tmp_path:
     assert export(full.ledger, tmp_path / "none.csv", model="retina") == 0
     with pytest.raises(ModelNotInLedger):
         export(full.ledger, tmp_path / "out.csv", model="nowhere")
-    with pytest.raises(ExportRefused):
+    with pytest.raises(LedgerCopyRefused):
         export(full.ledger, tmp_path / "out.xlsx")
     assert not list(tmp_path.glob("*out*"))  # nothing is left behind
 
@@ -313,11 +313,11 @@ def test_a_backup_is_one_whole_ledger(tmp_path: Path, clock: Clock) -> None:
         assert size_bytes == (tmp_path / "copy.db").stat().st_size
         for suffix in ("-wal", "-journal"):  # SQLite would write it into the copy
             (tmp_path / f"other.db{suffix}").touch()
-            with pytest.raises(BackupRefused):
+            with pytest.raises(LedgerCopyRefused):
                 backup(monitored.ledger, tmp_path / "other.db")
             (tmp_path / f"other.db{suffix}").unlink()
         for file in (tmp_path / "copy.db", tmp_path / "nowhere" / "c.db", Path("/proc/copy.db")):
-            with pytest.raises(BackupRefused):
+            with pytest.raises(LedgerCopyRefused):
                 backup(monitored.ledger, file)
     assert not list(tmp_path.glob("*.part*"))
     with MonitoredModel(tmp_path / "copy.db", clock) as again:
@@ -329,5 +329,5 @@ def test_a_backup_of_postgresql_is_left_to_its_own_tools(
     monitored: MonitoredModel, tmp_path: Path
 ) -> None:
     if monitored.ledger.file is None:
-        with pytest.raises(BackupRefused):
+        with pytest.raises(LedgerCopyRefused):
             backup(monitored.ledger, tmp_path / "copy.db")
