@@ -115,3 +115,4 @@ def test_import_writes_percent(tmp_path: Path) -> None:
     text, data = run(*given, "--name", "one"), run(*given, "--name", "two", "--json")
     assert strays(text, json.loads(data)) == set()
     assert text.count(" %") > 2
+    assert text.replace("\n", "").isprintable()  # no bar is drawn where there is no terminal

@@ -76,7 +76,7 @@ def damaged(
 
 @pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(FILES))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_every_change_of_bits_or_length_is_refused(
     data: st.DataObject, name: str, sound: dict[str, bytes], damaged: Callable[[str, bytes], Path]
 ) -> None:
