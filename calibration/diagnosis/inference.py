@@ -210,13 +210,21 @@ def _since(each: Deviation) -> float | None:
 
 
 def _alike(deviations: list[Deviation]) -> list[list[Deviation]]:
-    """Those of groups, apart by key and direction: one calibrator cures what erred alike."""
-    found: dict[object, list[Deviation]] = {}
+    """Those of groups, together where one calibrator can cure them."""
+    found: list[list[Deviation]] = []
     for each in deviations:
-        group, is_over = named(each.group), each.inside.gap.estimate > 0
-        if group.values:
-            found.setdefault(group if group.within else (group.key, is_over), []).append(each)
-    return list(found.values())
+        if named(each.group).values:
+            same = next((alike for alike in found if _are_alike(alike[0], each)), None)
+            found.append([each]) if same is None else same.append(each)
+    return found
+
+
+def _are_alike(one: Deviation, other: Deviation) -> bool:
+    """Whether two groups of one key have gaps of one sign, neither over twice the other."""
+    gap, of_other = one.inside.gap.estimate, other.inside.gap.estimate
+    is_part = one.group.within is not None or other.group.within is not None
+    is_near = 2 * gap * of_other >= max(gap**2, of_other**2)
+    return one.group.key == other.group.key and not is_part and is_near
 
 
 def _together(served: Answers, alike: list[Deviation]) -> Treated:
