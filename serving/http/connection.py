@@ -32,11 +32,10 @@ from serving.http.parsing_turns import HeldFlow, parsing_turns
 from serving.http.request_log import REQUEST_ID, log_request, new_request_id
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # and of what stands in a body in chunks between its bytes
-# of a body whose request is answered already, read so that the client can read the answer too
-MAX_DISCARDED_BYTES: Final = 256 * 2**20
 MAX_HEADERS: Final = 200
 PART_BYTES: Final = 2048  # of what may hold an event in each six bytes
 EVENTS: Final = 128  # headers and parts of a body that a connection may have parsed in one go
+# of a head, and of what is left of a body after its answer, which the client shall read too
 HEAD_TIMEOUT_S: Final = 10.0
 # for which a client may read the last answer: TLS would decrypt what it sends meanwhile for 30 s
 LINGER_S: Final = 1.0
@@ -63,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._turns = parsing_turns(self.loop)
         self._unparsed = memoryview(b"")
         self._waits_for_turn = self._in_body = self._passing_over = False
-        self._events = self._body_left = self._framing_bytes = self._discarded_bytes = 0
+        self._events = self._body_left = self._framing_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._fast_path: FastPath | None = None
         if len(self.connections) > MAX_CONNECTIONS:
@@ -112,7 +111,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             if self.transport.get_extra_info("ssl_object") is not None:
                 self._timer = self.loop.call_later(LINGER_S, self._hang_up)
-        elif self._unparsed and not self._waits_for_turn:
+            return
+        if self._in_body:
+            self._timer = self.loop.call_later(self.head_timeout_s, self.transport.abort)
+        if self._unparsed and not self._waits_for_turn:
             self._wait_for_turn()
 
     def _hang_up(self) -> None:
@@ -155,14 +157,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._framing_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge("the head or what frames the body is over 64 KiB."))
             return
-        if not self._in_body:
-            if self._timer is None:
-                self._expect_head()
-        elif self.cycle.response_complete:
-            self._discarded_bytes += len(part)
-            if self._discarded_bytes > MAX_DISCARDED_BYTES:
-                self.transport.close()
-                return
+        if not self._in_body and self._timer is None:
+            self._expect_head()
         self._feed(part)
 
     def _feed(self, data: bytes) -> None:
@@ -220,7 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
         check_head(headers, given, self.parser.get_http_version(), self.url)
         if self.parser.should_upgrade():
             return
-        self._framing_bytes = self._discarded_bytes = 0
+        self._framing_bytes = 0
         self._in_body = True
         if b"content-length" in headers:
             self._body_left = int(self.headers[headers.index(b"content-length")][1])
@@ -274,6 +270,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The end of the body."""
         if self.parser.should_upgrade():
             return
+        self._head_done()
         self._in_body = False
         self._framing_bytes = 0
         super().on_message_complete()

@@ -82,12 +82,23 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + image
 
 
+ANSWERED = b"POST /nowhere HTTP/1.1\r\nHost: a\r\n"  # before its body has come
+
+
 def test_slow_heads_and_silent_connections_end_and_others_are_answered(hasty: Abused) -> None:
-    with hasty.connect() as slow, hasty.connect() as silent:
-        slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
+    ends = {
+        b"POST /predictions/tiny HTTP/1.1\r\nHost:": b"HTTP/1.1 408 ",
+        ANSWERED + b"Content-Length: 60000000\r\n\r\na": b"HTTP/1.1 404 ",
+        ANSWERED + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n": b"HTTP/1.1 404 ",
+        b"": b"",
+    }
+    with contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(hasty.connect()) for _ in ends]
+        for connection, sent in zip(connections, ends, strict=True):
+            connection.sendall(sent)
         assert hasty.answers(png())
-        assert read_all(slow).startswith(b"HTTP/1.1 408 ")
-        assert read_all(silent) == b""
+        for connection, answer in zip(connections, ends.values(), strict=True):
+            assert read_all(connection)[: len(answer) or None] == answer
     assert hasty.answers(png())
 
 
