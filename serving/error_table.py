@@ -6,7 +6,9 @@ gRPC all read it. docs/reference/errors.md is generated from it.
 
 import json
 import logging
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from model_store import errors as store
 from monitoring import errors as monitoring
 from monitoring.http.json_body import clear_tracebacks
 from serving import errors as serving
+from serving.paced_lines import PacedLines
 
 Rows = dict[type[Exception], tuple[int, str]]
 
@@ -196,19 +199,24 @@ def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     return () if wait_s is None else ((b"retry-after", str(wait_s).encode()),)
 
 
-def log_error(path: str, answer: ErrorAnswer, error: Exception, *, count: int = 1) -> None:
+_refusals: Final = defaultdict[str, PacedLines](partial(PacedLines, logger, "request refused"))
+
+
+def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
     """Log an error with its answer in one line, with a traceback only if the server is at fault.
 
-    `count`: how many like it the line stands for.
+    Of refusals for one reason there are ten lines a second, and one counts the others. Call it on
+    the event loop.
     """
     fields = {
         "path": path[:200],
         "status": answer.status,
         "error": answer.code,
         "detail": answer.detail,
-    } | ({"count": count} if count > 1 else {})
+    }
     if answer is INTERNAL:
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
+    elif answer.status >= 500:
+        logger.warning("request refused", extra={"fields": fields})
     else:
-        level = logging.WARNING if answer.status >= 500 else logging.INFO
-        logger.log(level, "request refused", extra={"fields": fields})
+        _refusals[answer.code].write(fields)

@@ -1,6 +1,4 @@
-"""Paces the requests that access control refuses, and writes a line a second about them: tokens can
-be guessed by the thousand.
-"""
+"""Paces the requests that access control refuses: tokens can be guessed by the thousand."""
 
 import asyncio
 import time
@@ -20,13 +18,10 @@ class AccessRefusals:
 
     def __init__(self) -> None:
         self._due_s: dict[str, float] = {}  # by address: when its next refusal is due
-        self._last: tuple[str, ServingError] | None = None
-        self._unlogged = 0
-        self._logged_s = 0.0
 
     async def pace(self, address: str, path: str, error: ServingError) -> bool:
         """Wait until the address may have its refusal. False: close, too many of it wait."""
-        self._log(path, error)
+        log_error(path, error_answer(error), error)
         wait_s = self._wait_s(address, time.monotonic())
         if wait_s > WAIT_S:
             return False
@@ -42,16 +37,3 @@ class AccessRefusals:
         if wait_s <= WAIT_S:
             self._due_s[address] = due_s + INTERVAL_S
         return wait_s
-
-    def _log(self, path: str, error: ServingError) -> None:
-        self._unlogged += 1
-        self._last = path, error
-        if self._unlogged == 1:
-            now_s = time.monotonic()
-            asyncio.get_running_loop().call_later(max(self._logged_s + 1 - now_s, 0), self._tell)
-
-    def _tell(self) -> None:
-        if self._last is not None:
-            path, error = self._last
-            log_error(path, error_answer(error), error, count=self._unlogged)
-        self._last, self._unlogged, self._logged_s = None, 0, time.monotonic()

@@ -44,7 +44,7 @@ def with_middlewares(
             allow_headers=sorted(_HEADERS.union(*(each.headers for each in endpoints))),
         )
     if settings.log_requests:
-        app = RequestLog(app, traces=settings.traces)
+        app = RequestLog(app, access=access, traces=settings.traces)
     if settings.traces:
         app = _traced(app)
     return app

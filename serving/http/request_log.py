@@ -1,7 +1,8 @@
 """One line in the log for each request (CANDOR_LOG_REQUESTS): who asked what, and what came of it.
 
 Health checks and /metrics have none. A request without an id of its own gets one, which the answer
-carries in X-Request-Id too.
+carries in X-Request-Id too. Where there are tokens, requests without one share ten lines a second,
+of which one counts what has none: the disk is not theirs to fill.
 """
 
 import logging
@@ -13,11 +14,14 @@ import uuid_utils
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitoring.http.fields import ID_LIMIT
+from serving.http.auth import AccessControl
+from serving.paced_lines import PacedLines
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID: Final = b"x-request-id"
 _UNLOGGED: Final = frozenset({"/healthz", "/readyz", "/ping", "/metrics"})
+_unnamed: Final = PacedLines(logger, "request")
 _GONE: Final = 499  # as nginx has it; nobody reads the answer
 
 
@@ -28,8 +32,8 @@ class RequestLog:
     `error`, the code of a refusal.
     """
 
-    def __init__(self, app: ASGIApp, *, traces: bool) -> None:
-        self._app, self._traces = app, traces
+    def __init__(self, app: ASGIApp, *, access: AccessControl, traces: bool) -> None:
+        self._app, self._access, self._traces = app, access, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _UNLOGGED:
@@ -59,6 +63,7 @@ class RequestLog:
             log_request(
                 *(shown, scope["method"], scope["path"], status, started_s),
                 state,
+                is_named=self._access.is_open or "viewer" in state,
                 trace_id=_trace_id() if self._traces else None,
             )
 
@@ -76,9 +81,13 @@ def log_request(
     started_s: float,
     state: Mapping[str, Any],
     *,
+    is_named: bool = False,
     trace_id: str | None = None,
 ) -> None:
-    """Log a request that began at `started_s` (perf_counter). See RequestLog for `state`."""
+    """Log a request that began at `started_s` (perf_counter). See RequestLog for `state`.
+
+    `is_named`: it needed no token or had one, so that it has a line of its own.
+    """
     viewer, served = state.get("viewer"), state.get("served")
     fields = {
         "request_id": identity[:ID_LIMIT],
@@ -92,7 +101,11 @@ def log_request(
         "outcome": state.get("error") or _outcome(status),
         "trace_id": trace_id,
     }
-    logger.info("request", extra={"fields": fields})
+
+    if is_named:
+        logger.info("request", extra={"fields": fields})
+    else:
+        _unnamed.write(fields)
 
 
 def _outcome(status: int) -> str:

@@ -13,7 +13,7 @@ from model_store import kernel
 LOOK_S: Final = 2.0
 LOOKS: Final = 5
 GROWTH_BYTES: Final = 16 * 2**20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _LARGEST_MMAP_THRESHOLD: Final = 32 * 2**20  # that glibc accepts
 _NEVER: Final = 2**30
 
@@ -23,12 +23,14 @@ def keep_freed_memory() -> None:
     changes.
 
     By itself, glibc gives the memory of each large body back and gets it again for the next one,
-    page by page, which takes longer than to read the body.
+    page by page, which takes longer than to read the body. Threads share its memory, because it
+    returns none of what a thread freed last in memory of its own.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if choose is not None:
         choose(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         choose(_M_TRIM_THRESHOLD, _NEVER)
+        choose(_M_ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:

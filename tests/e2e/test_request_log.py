@@ -63,8 +63,12 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
             sign_in = b"POST /sign-in HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\n"
             leaving.sendall(sign_in + b"Content-Length: 9\r\n\r\n")
         wait_until(lambda: '"request_id": "i"' in process.log())
+        flood_without_token(found[1], 300)
+        wait_until(lambda: counted("request", process) == 300)
+        wait_until(lambda: counted("request refused", process) == 300)
     assert process.end() == 0
     lines = {line["request_id"]: line for line in logged(process.log())}
+    lines.pop("j")
     names = ("token", "model", "version", "outcome", "status")
     assert {key: tuple(line[name] for name in names) for key, line in lines.items()} == {
         "a": ("ward-3", "tiny", 1, "answered", 200),
@@ -79,6 +83,7 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         "i": (None, None, None, "client_gone", 499),
     }
     assert '"level": "error"' not in process.log()
+    assert len(about_flood("request", process) + about_flood("request refused", process)) < 200
     assert lines["a"]["duration_ms"] > 0
     spans = [span for span in printed(process.log()) if "candor.model" in span["attributes"]]
     of_first = [span for span in spans if span["context"]["trace_id"][2:] == lines["a"]["trace_id"]]
@@ -102,9 +107,29 @@ def refused_id(url: str, sent: bytes) -> str:
     return re.search(rb"\r\nx-request-id: (.*?)\r\n", answer)[1].decode()
 
 
-def logged(text: str) -> list[dict[str, Any]]:
+def flood_without_token(url: str, count: int) -> None:
+    """So many requests for a file of the pages that is not there."""
+    request = b"GET /static/j HTTP/1.1\r\nHost: a\r\nX-Request-Id: j\r\n"
+    with connected(url) as connection:
+        connection.sendall(
+            (request + b"\r\n") * (count - 1) + request + b"Connection: close\r\n\r\n"
+        )
+        while connection.recv(65536):
+            pass
+
+
+def about_flood(message: str, process: Process) -> list[dict[str, Any]]:
+    return [line for line in logged(process.log(), message) if line["path"] == "/static/j"]
+
+
+def counted(message: str, process: Process) -> int:
+    """How many requests the lines stand for."""
+    return sum(line.get("count", 1) for line in about_flood(message, process))
+
+
+def logged(text: str, message: str = "request") -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
-    return [line for line in lines if line["message"] == "request"]
+    return [line for line in lines if line["message"] == message]
 
 
 def printed(text: str) -> list[dict[str, Any]]:

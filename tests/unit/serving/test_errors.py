@@ -1,6 +1,8 @@
 """The table that turns errors into status, code and sentence."""
 
+import asyncio
 import json
+import logging
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -25,6 +27,7 @@ from serving.error_table import (
     log_error,
 )
 from serving.errors import ModelNotLoaded, Overloaded, Unauthorized, VersionNotLoaded
+from serving.paced_lines import LINES, PacedLines
 
 
 def test_the_most_special_class_decides() -> None:
@@ -87,3 +90,21 @@ def test_what_the_server_could_not_answer_is_logged_above_info(
     caplog.set_level("INFO")
     log_error("/predictions/tiny", error_answer(error), error)
     assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_refusals_without_end_are_ten_lines_a_second_and_one_that_counts_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    lines = PacedLines(logging.getLogger(__name__), "refused")
+
+    async def refuse() -> None:
+        for number in range(25):
+            lines.write({"number": number})
+        assert len(caplog.records) == LINES
+        lines._begun_s -= 1
+        lines.write({"number": 25})
+
+    asyncio.run(refuse())
+    last = [record.fields for record in caplog.records][LINES:]
+    assert last == [{"number": 24, "count": 15}, {"number": 25}]
