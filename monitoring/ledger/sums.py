@@ -8,10 +8,11 @@ totals.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, cast, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Select, bindparam, cast, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total
@@ -37,8 +38,8 @@ def read_sums(
     since_day: int | None = None,
 ) -> LedgerSums:
     """Return the sums of a version or of one slice; `since_day` counts from 1970."""
-    wanted, name = _wanted(connection, watched_version_id, since_day)
-    return as_sums(row._asdict() for row in connection.execute(wanted.where(name == slice)))
+    rows = _rows(connection, watched_version_id, since_day, one=True, slice=slice)
+    return as_sums(row._asdict() for row in rows)
 
 
 def read_slices(
@@ -49,9 +50,8 @@ def read_slices(
     besides: Sequence[str] = (),
 ) -> dict[str, LedgerSums]:
     """Return the sums of every slice ('': everything) but `besides` and doubtful images."""
-    wanted, name = _wanted(connection, watched_version_id, since_day)
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(wanted.where(name.not_in(besides), ~name.startswith(DOUBTFUL))):
+    for row in _rows(connection, watched_version_id, since_day, one=False, besides=besides):
         by_slice[row.slice].append(row._asdict())
     return {name: as_sums(rows) for name, rows in sorted(by_slice.items())}
 
@@ -68,22 +68,40 @@ def as_sums(rows: Iterable[dict[str, Any]]) -> LedgerSums:
     )
 
 
-def _wanted(
-    connection: Connection, watched_version_id: int, since_day: int | None
-) -> tuple[Select[Any], ColumnElement[str]]:
-    """Select (slice, bin, seven sums) of a version; return also the column of the slice."""
+def _rows(
+    connection: Connection,
+    watched_version_id: int,
+    since_day: int | None,
+    *,
+    one: bool,
+    **which: Any,
+) -> CursorResult[Any]:
     from_start = since_day is None or not _answered_before(
         connection, watched_version_id, since_day
     )
-    table = bin_total if from_start else bin_day
-    columns = table.c
+    asked = which | {"key": watched_version_id}
+    asked |= {} if from_start else {"since_day": since_day}
+    return connection.execute(_statement(from_start, one), asked)
+
+
+@cache
+def _statement(from_start: bool, one: bool) -> Select[Any]:
+    """Select (slice, bin, seven sums) of a version: of one slice, or of all but some. It is built
+    once, which takes longer than SQLite needs to run it.
+    """
+    columns = (bin_total if from_start else bin_day).c
     sums = [
         _as_number(summed(columns[sum_.name]), sum_, in_units=from_start).label(sum_.name)
         for sum_ in DAYS.sums
     ]
     wanted = select(columns.slice, columns.bin, *sums).group_by(columns.slice, columns.bin)
-    wanted = wanted.where(columns.watched_version_id == watched_version_id)
-    return (wanted if from_start else wanted.where(columns.day >= since_day)), columns.slice
+    wanted = wanted.where(columns.watched_version_id == bindparam("key"))
+    if not from_start:
+        wanted = wanted.where(columns.day >= bindparam("since_day"))
+    if one:
+        return wanted.where(columns.slice == bindparam("slice"))
+    besides = columns.slice.not_in(bindparam("besides", expanding=True))
+    return wanted.where(besides, ~columns.slice.startswith(DOUBTFUL))
 
 
 def _answered_before(connection: Connection, watched_version_id: int, day: int) -> bool:

@@ -117,7 +117,14 @@ def of_model(
     wanted = (
         select(watched_versions).where(watched_versions.c.model == model).order_by(*newest_first)
     )
-    rows = [watched_version(row) for row in connection.execute(wanted)]
+    if finding is not None:
+        wanted = wanted.where(watched_versions.c.finding == finding)
+    return [watched_version(row) for row in connection.execute(wanted)]
+
+
+def of_finding(connection: Connection, model: str, finding: str | None) -> list[WatchedVersion]:
+    """Return the same of a finding as a person spells it, or of all."""
+    rows = of_model(connection, model)
     meant = finding and spelled(finding, [row.finding for row in rows])
     return [row for row in rows if meant in (None, row.finding)]
 

@@ -12,7 +12,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import family
 from monitoring.ledger.watched_version import WatchedVersion
-from monitoring.reports.report import Report, ReportSummary, calibration_report
+from monitoring.reports.report import Report, ReportSummary, report_on
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 
 One = TypeVar("One")
@@ -86,12 +86,7 @@ def findings_report(
             connection, first.watched_version_id, now_ns=now_ns
         )
         entries = read_timeline(connection, model, since_day=since_day)
-    reports = [
-        calibration_report(
-            ledger, model, version=row.version, finding=row.finding, window=window, slices=False
-        ).summary()
-        for row in rows
-    ]
+    reports = [_summary(ledger, row, window) for row in rows]
     return FindingsReport(
         model,
         first.version,
@@ -101,6 +96,11 @@ def findings_report(
         tuple(sorted(reports, key=seriousness)),
         tuple(entries),
     )
+
+
+def _summary(ledger: Ledger, row: WatchedVersion, window: str) -> ReportSummary:
+    with ledger.read() as connection:
+        return report_on(ledger, connection, row, window=window, slices=False).summary()
 
 
 def _rows(connection: Connection, model: str, version: int | None) -> list[WatchedVersion]:

@@ -185,58 +185,70 @@ def calibration_report(
     Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for
     an invalid window. Raises FindingNeeded for a model with findings, and FindingUnknown.
     """
-    asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:
-        if version is None:
-            version = promoted_version(connection, model)
-        row = choose(connection, model, version, finding)
-        key = row.watched_version_id
-        versions = {other.version for other in of_model(connection, model, finding=row.finding)}
-        seen = window_sums(connection, key, asked, now_ns=now_ns)
-        history = events.read_all(connection, key)
-        whole = [event for event in history if not event.name]  # not of a tag
-        drift = find_drift(connection, key, whole)
-        deciding = find_deciding(connection, row, asked, seen)
-        diagnosis = diagnose(ledger, connection, row, now_ns=now_ns, gap=gap)
-        measures = Measures.from_sums(deciding.labeled)
-        if slices:
-            measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)
-        served, labeled = int(seen.served.served.sum()), seen.served.labeled.total
-        return Report(
-            model=row.model,
-            version=row.version,
-            finding=row.finding,
-            versions=tuple(sorted(versions)),
-            window=window,
-            generated_at_ns=now_ns,
-            temperature=row.card["calibration"]["temperature"],
+        chosen = promoted_version(connection, model) if version is None else version
+        row = choose(connection, model, chosen, finding)
+        return report_on(ledger, connection, row, window=window, slices=slices, gap=gap)
+
+
+def report_on(
+    ledger: Ledger,
+    connection: Connection,
+    row: WatchedVersion,
+    *,
+    window: str = ALL,
+    slices: bool = True,
+    gap: float | None = None,
+) -> Report:
+    """Report on a version, or a finding of it, as `calibration_report` does."""
+    asked, now_ns = read_window(window), ledger.clock()
+    key = row.watched_version_id
+    versions = {other.version for other in of_model(connection, row.model, finding=row.finding)}
+    seen = window_sums(connection, key, asked, now_ns=now_ns)
+    history = events.read_all(connection, key)
+    whole = [event for event in history if not event.name]  # not of a tag
+    drift = find_drift(connection, key, whole)
+    deciding = find_deciding(connection, row, asked, seen)
+    diagnosis = diagnose(ledger, connection, row, now_ns=now_ns, gap=gap)
+    measures = Measures.from_sums(deciding.labeled)
+    if slices:
+        measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)
+    served, labeled = int(seen.served.served.sum()), seen.served.labeled.total
+    return Report(
+        model=row.model,
+        version=row.version,
+        finding=row.finding,
+        versions=tuple(sorted(versions)),
+        window=window,
+        generated_at_ns=now_ns,
+        temperature=row.card["calibration"]["temperature"],
+        diagnosis=diagnosis,
+        audited=deciding.audited,
+        measures=measures,
+        reference=row.card["calibration"]["measures"],
+        expected_accuracy=float(seen.served.served_confidence.sum()) / served
+        if served
+        else math.nan,
+        expected_performance=find_expected_performance(
+            connection,
+            row,
+            since_day=seen.since_day,
             diagnosis=diagnosis,
-            audited=deciding.audited,
-            measures=measures,
-            reference=row.card["calibration"]["measures"],
-            expected_accuracy=float(seen.served.served_confidence.sum()) / served
-            if served
-            else math.nan,
-            expected_performance=find_expected_performance(
-                connection,
-                row,
-                since_day=seen.since_day,
-                diagnosis=diagnosis,
-                audit=deciding.audited,
-            ),
-            coverage=Coverage(served, labeled, labeled / served if served else math.nan),
-            delay=_delay(connection, key),
-            drift=drift,
-            calm_evidence=calm_evidence(drift) if drift else None,
-            tag_watches=find_tag_watches(connection, key, history),
-            slices=measure_slices(deciding.slices) if slices else None,
-            history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
-            bins=tuple(reliability(deciding.labeled)),
-            class_bins=_class_bins(row, deciding) if slices else (),
-            doubtful=find_doubtful(connection, row, since_day=seen.since_day, now_ns=now_ns)
-            if slices
-            else None,
-        )
+            audit=deciding.audited,
+        ),
+        coverage=Coverage(served, labeled, labeled / served if served else math.nan),
+        delay=_delay(connection, key),
+        drift=drift,
+        calm_evidence=calm_evidence(drift) if drift else None,
+        tag_watches=find_tag_watches(connection, key, history),
+        slices=measure_slices(deciding.slices) if slices else None,
+        history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
+        bins=tuple(reliability(deciding.labeled)),
+        class_bins=_class_bins(row, deciding) if slices else (),
+        doubtful=find_doubtful(connection, row, since_day=seen.since_day, now_ns=now_ns)
+        if slices
+        else None,
+    )
 
 
 def compare_live_versions(

@@ -32,7 +32,7 @@ from monitoring.drift.events import (
 from monitoring.drift.tag_settings import tag_of
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.slices import DOUBTFUL
-from monitoring.ledger.versions import choose, of_model
+from monitoring.ledger.versions import choose, of_finding
 from monitoring.reports.recalibrations import BEGUN, describe_recalibration
 
 LIMIT = 1_000
@@ -76,7 +76,7 @@ def read_timeline(
 
     Raises ModelNotInLedger.
     """
-    known = of_model(connection, model, finding=finding)
+    known = of_finding(connection, model, finding)
     rows = [row for row in known if version in (None, row.version)]
     if not rows:
         choose(connection, model, version, finding)  # which says what there is
