@@ -37,7 +37,7 @@ demo: $(VENV)/.installed         ## run the whole cycle on real images (passes o
 check: lint           ## lint, then the quick unit and contract tests: a minute on two cores
 	$(PYTEST) -n 2 --hypothesis-profile quick -m "not slow and not nightly" tests/unit tests/contract
 
-test: $(VENV)/.installed-dev     ## all tests but the nightly ones: twelve minutes on two cores
+test: $(VENV)/.installed-dev     ## all tests but the nightly ones: a quarter of an hour on two cores
 	$(PYTEST) $(IN_PARALLEL) -m "not nightly" --durations=40 $(TEST_ARGS)
 
 coverage: $(VENV)/.installed-dev   ## all tests, the nightly ones too, with the floors of branch coverage
