@@ -40,6 +40,7 @@ HEAD_TIMEOUT_S: Final = 10.0
 # for which a client may read the last answer: TLS would decrypt what it sends meanwhile for 30 s
 LINGER_S: Final = 1.0
 BUFFER_BYTES: Final = 64 * 1024  # TLS would keep several times as much for each connection
+UNREAD_S: Final = 75.0  # for which a client may read nothing of its answers
 MAX_CONNECTIONS: Final = 16_384
 _MALFORMED: Final = "this is not a valid HTTP/1.1 request."
 _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
@@ -48,14 +49,14 @@ _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Head too long: 431; head too slow: 408. Both close the connection."""
 
-    head_timeout_s = HEAD_TIMEOUT_S
+    head_timeout_s, unread_s = HEAD_TIMEOUT_S, UNREAD_S
     logs_requests = False
     flow: HeldFlow
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, unless there are too many; start its first head's timeout."""
         super().connection_made(transport)
-        self.flow = HeldFlow(transport)
+        self.flow = HeldFlow(transport, self.unread_s)
         if transport.get_extra_info("ssl_object") is not None:
             transport.set_write_buffer_limits(BUFFER_BYTES)
             transport.set_read_buffer_limits(BUFFER_BYTES)  # type: ignore[attr-defined]  # uvloop's

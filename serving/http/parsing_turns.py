@@ -24,9 +24,26 @@ class Parsing(Protocol):
 
 
 class HeldFlow(FlowControl):
-    """uvicorn's flow control, which reads nothing while it is held, whoever resumes it."""
+    """uvicorn's flow control, which reads nothing while it is held, whoever resumes it. It ends the
+    connection of a client that reads nothing of its answers for `unread_s`.
+    """
 
     held = False
+
+    def __init__(self, transport: asyncio.Transport, unread_s: float) -> None:
+        super().__init__(transport)
+        self._unread_s = unread_s
+        self._unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        abort = self._transport.abort
+        self._unread = asyncio.get_running_loop().call_later(self._unread_s, abort)
+
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+        super().resume_writing()
 
     def hold(self, held: bool) -> None:
         """Read nothing from now on, or go on."""

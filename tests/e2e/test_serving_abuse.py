@@ -15,14 +15,14 @@ from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
 SERVE = (
-    "from serving.http.connection import BoundedProtocol; BoundedProtocol.head_timeout_s = {}; "
+    "from serving.http.connection import BoundedProtocol as P; P.head_timeout_s = P.unread_s = {}; "
     "from serving.process.server import serve; from serving.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )
 
 
 class Abused(Server):
-    """A server that waits for heads as long as tests do, and raw connections to it."""
+    """A server that waits for clients as long as tests do, and raw connections to it."""
 
     code = SERVE.format(PATIENCE_S)
 
@@ -44,7 +44,7 @@ class Abused(Server):
 
 
 class Hasty(Abused):
-    """A server whose heads time out after two seconds."""
+    """A server that waits for heads, and for who reads, for two seconds."""
 
     code = SERVE.format(2.0)
 
@@ -85,7 +85,9 @@ def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
 ANSWERED = b"POST /nowhere HTTP/1.1\r\nHost: a\r\n"  # before its body has come
 
 
-def test_slow_heads_and_silent_connections_end_and_others_are_answered(hasty: Abused) -> None:
+def test_clients_that_neither_send_nor_read_are_let_go_and_others_are_answered(
+    hasty: Abused,
+) -> None:
     ends = {
         b"POST /predictions/tiny HTTP/1.1\r\nHost:": b"HTTP/1.1 408 ",
         ANSWERED + b"Content-Length: 60000000\r\n\r\na": b"HTTP/1.1 404 ",
@@ -96,6 +98,8 @@ def test_slow_heads_and_silent_connections_end_and_others_are_answered(hasty: Ab
         connections = [opened.enter_context(hasty.connect()) for _ in ends]
         for connection, sent in zip(connections, ends, strict=True):
             connection.sendall(sent)
+        with hasty.connect() as unread, pytest.raises(ConnectionError):
+            unread.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 500_000)
         assert hasty.answers(png())
         for connection, answer in zip(connections, ends.values(), strict=True):
             assert read_all(connection)[: len(answer) or None] == answer
