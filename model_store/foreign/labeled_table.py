@@ -54,6 +54,7 @@ class FindingImages:
     groups: npt.NDArray[np.int64]
     fingerprint: str
     grouped_by: str
+    folders: ClassVar[tuple[str, ...]] = ()
     shows: ClassVar = "the table of labels has a column for each finding"
 
     def named(self, at: int) -> str:

@@ -17,7 +17,6 @@ from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
 from model_store.foreign.labeled_folder import (
-    LabeledImages,
     UnlabeledImages,
     common_size,
     decoded,
@@ -175,7 +174,7 @@ def _inspected(
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=source.size)
     reading = choices.reading or source.reading or reading_of(data)
-    folders = len(data.folders) if isinstance(data, LabeledImages) else 0
+    folders = len(data.folders) if data else 0
     wishes = ModelWishes(given, choices.outputs, names, folders, reading)
     try:
         return inspect_model(source.model, wishes, sandbox)

@@ -10,7 +10,7 @@ from model_store.foreign.class_scores import ask_reading
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection
-from model_store.foreign.labeled_folder import LabeledImages, highest_value
+from model_store.foreign.labeled_folder import highest_value
 from model_store.foreign.preprocessing_choice import Progress, Run
 from model_store.foreign.preprocessing_decision import Decision, PreprocessingWishes, decide
 from model_store.foreign.source import ForeignSource
@@ -99,6 +99,6 @@ def _named(
         scores.count,
         labels=scores.source.labels,
         beside=source.beside,
-        folders=data.folders if isinstance(data, LabeledImages) else (),
+        folders=data.folders if data else (),
         reading=scores.reading,
     )

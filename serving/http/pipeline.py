@@ -31,7 +31,7 @@ from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
 from serving.inference.heat_map import HeatMap
 from serving.inference.metrics import ServingMetrics
-from serving.inference.prediction import Classification, Prediction
+from serving.inference.prediction import Prediction
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
@@ -159,9 +159,9 @@ class InferencePipeline:
         if explain is None:
             return prediction, None
         async with self._occluder.place(served.card, served.folder) as draw:
-            if column is None and isinstance(prediction, Classification):
-                column = served.card.classes.index(prediction.predicted)
-            return prediction, await draw(image, column or 0, tags)
+            if column is None:  # that of the predicted class
+                column = served.card.classes.index(next(iter(prediction.claims)))
+            return prediction, await draw(image, column, tags)
 
     async def answer_many(
         self,
