@@ -82,7 +82,7 @@ def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Pat
     config = TrainConfig(
         loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32
     )
-    run = train(config, dataset, tmp_path / "run")
+    run = train(config, dataset, tmp_path / "run", pictures=False)
     described = json.loads((run.folder / "data.json").read_text())
     assert described["layout"] == "csv"
     assert (run.folder / "excluded.csv").read_text().count("ID_6431af929") == 1

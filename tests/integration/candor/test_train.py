@@ -66,6 +66,12 @@ PROCESSES = "engine nproc nnodes node_rank master"
 NO_CHOICES = {*f"context data from_card recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take longer than these trainings; the tests of training look at them."""
+    monkeypatch.setattr("training.evaluation.plots.save", lambda *_: None)
+
+
 def test_choices_and_options_are_the_same() -> None:
     assert set(CHOICES) == set(TrainConfig.model_fields)
     options = set(inspect.signature(train).parameters)

@@ -139,7 +139,8 @@ def test_few_positives_are_not_calibrated_and_said(
     labels[there[10:], 2] = np.nan
     splits = dict(dataset.splits)
     splits["val"] = replace(splits["val"], labels=labels)
-    found = train(config(epochs=2), replace(dataset, splits=splits), tmp_path / "few")
+    few = replace(dataset, splits=splits)
+    found = train(config(epochs=2), few, tmp_path / "few", pictures=False)
     assert [each.fitted for each in evaluated(found).calibrators] == [True, True, False]
 
 
