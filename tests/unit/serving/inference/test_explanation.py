@@ -54,6 +54,8 @@ def test_a_full_queue_is_told_and_empties(
             return super().predict(images)
 
     monkeypatch.setattr("serving.inference.explanation.Predictor", lambda *_, **__: Slow())
+    # At the lowest priority it takes half a minute beside other tests.
+    monkeypatch.setattr("serving.inference.explanation.lower_priority", lambda: None)
     card = build_card()
     monkeypatch.setattr(
         "serving.inference.explanation.read_bundle", lambda folder: Bundle(folder, card, b"", "")
