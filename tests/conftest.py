@@ -51,6 +51,14 @@ def data_folder() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """The module's trainings draw no plots, which takes longer than they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.evaluation.plots.save", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """A PostgreSQL server of our own, where the machine has the programs."""

@@ -86,10 +86,8 @@ def test_calibrate_writes_percent(tmp_path: Path) -> None:
     assert text.count(" %") > 10
 
 
-def test_train_export_and_predict_write_percent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.evaluation.plots.save", lambda *_: None)  # takes longer than this
+@pytest.mark.usefixtures("undrawn")
+def test_train_export_and_predict_write_percent(tmp_path: Path) -> None:
     data, store = labeled_folder(tmp_path / "data", images=24, size=24), tmp_path / "store"
     for name, other in zip("abc", "bca", strict=True):  # or no temperature would be found
         for image in sorted((data / name).glob("p*.png"))[::6]:

@@ -19,6 +19,7 @@ from tests.builders.processes import candor_here
 from training.losses import LOSSES
 from training.runs.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 invoke = partial(candor_here, env={"COLUMNS": "200"})
 
 CHOICES: dict[str, tuple[list[str], object]] = {
@@ -64,12 +65,6 @@ READING = (
 OUTPUT = "out restart tensorboard list_losses json_out"
 PROCESSES = "engine nproc nnodes node_rank master"
 NO_CHOICES = {*f"context data from_card recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots take longer than these trainings; the tests of training look at them."""
-    monkeypatch.setattr("training.evaluation.plots.save", lambda *_: None)
 
 
 def test_choices_and_options_are_the_same() -> None:

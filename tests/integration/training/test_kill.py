@@ -78,6 +78,7 @@ main()
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_resumes_bitwise(uninterrupted: RunResult, tmp_path: Path) -> None:
     """It is killed when the second snapshot is written, but not yet in its place."""
     out = tmp_path / "run"

@@ -22,6 +22,7 @@ CHOICES = shlex.split(
     "--loss focal+dca --option gamma=2 --augment light --image-size 16 --resize crop --seed 5 "
     "--recipe fixed --device cpu"
 )
+pytestmark = pytest.mark.usefixtures("undrawn")
 WRITTEN = ("checkpoint.safetensors", "config.json", "history.csv", "metrics.json")
 
 
