@@ -159,8 +159,8 @@ Augment = Annotated[
 HeadName = Annotated[
     str | None,
     network(
-        "paper; pooled: one hidden layer on the mean of the features; blend: the mean of two of "
-        "these and of two logistic regressions (paper; auto: by the number of images).",
+        "paper; pooled: one hidden layer on the mean of the features; blend: the mean of one "
+        "of these and of two logistic regressions (paper; auto: by the number of images).",
         "--head",
         hidden=True,
     ),

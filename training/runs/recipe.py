@@ -169,7 +169,7 @@ class _Rules:
             )
         if candidates[0].head == "blend" and "head" not in self.given:
             yield (
-                "each network is a mean of four heads, two of which give all classes the same "
+                "each network is a mean of three heads, two of which give all classes the same "
                 "weight, so that rare ones are found"
             )
         if "select" not in self.given:

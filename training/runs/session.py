@@ -195,6 +195,7 @@ class TrainingSession:
             before, train, val = len(probed), examples["train"], examples["val"]
             if folds is not None:
                 train, val = divided(train, folds[number])
+            session = self
             if isinstance(part, BlendedHead):
                 with _threads(HEAD_THREADS):
                     features, labels = train.batch(np.arange(len(train)))
@@ -202,13 +203,9 @@ class TrainingSession:
                     weights = balanced_weights(labels, part.linear.out_features)
                     fit_logistic(part.balanced_linear, features, labels, weights)
                 balanced = self.config.model_copy(update={"class_weights": "balanced"})
-                further = number + self.config.heads  # its epochs are those of one more head
-                history += replace(self, config=balanced)._fit_part(
-                    further, part.balanced, train, val, "head", snapshot=snapshot, watch=watch
-                )
-                part = part.natural
+                session, part = replace(self, config=balanced), part.pooled
             counting = _counting_on(before, watch)
-            fitted = self._fit_part(
+            fitted = session._fit_part(
                 number, part, train, val, "head", snapshot=snapshot, watch=counting
             )
             history += [*probed, *(_later(epoch, before) for epoch in fitted)]
@@ -229,7 +226,7 @@ class TrainingSession:
         snapshot: Callable[[str], Path] | None,
         watch: Callable[[Epoch], None] | None,
     ) -> list[Epoch]:
-        count = self.config.heads * (2 if self.config.head == "blend" else 1)
+        count = self.config.heads
         with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
             return fit(
                 part,
