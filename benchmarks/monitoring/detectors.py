@@ -2,7 +2,7 @@
 alarm.
 
 Ours, the common ones (a windowed ECE against a threshold, Page's CUSUM), and those of river with
-their defaults, on the answers' errors or on confidence minus correctness, whichever suits them.
+their defaults, on confidence minus correctness.
 """
 
 import math
@@ -64,24 +64,14 @@ def cusum(*, shift: float = 0.4, threshold: float = math.log(ARL)) -> Alarm:
     return alarm
 
 
-def of_river(build: Callable[[], object], *, on: Callable[[Labels], FloatArray]) -> Alarm:
-    """A detector of river on a stream of numbers."""
+def of_river(build: Callable[[], object]) -> Alarm:
+    """A detector of river on confidence minus correctness; 0 on average for a calibrated model."""
 
     def alarm(seen: Labels) -> int | None:
         detector: object = build()
-        return _walk(detector, on(seen).tolist())
+        return _walk(detector, (seen.confidence - seen.correct).tolist())
 
     return alarm
-
-
-def gaps(seen: Labels) -> FloatArray:
-    """Confidence minus correctness; 0 on average for a calibrated model."""
-    return seen.confidence - seen.correct
-
-
-def errors(seen: Labels) -> FloatArray:
-    """1 for a wrong answer, which detectors of falling accuracy expect."""
-    return (~seen.correct).astype(np.float64)
 
 
 def _walk(detector: object, values: Iterable[float]) -> int | None:
@@ -100,17 +90,11 @@ def published() -> dict[str, tuple[Alarm, int]]:
     """The detectors of river, if installed, each with the streams that it is fast enough for."""
     try:
         from river import drift
-        from river.drift import binary
     except ImportError:
         return {}
     return {
-        "river PageHinkley(50), gap": (
-            of_river(lambda: drift.PageHinkley(threshold=50), on=gaps),
-            200,
-        ),
-        "river ADWIN, gap": (of_river(drift.ADWIN, on=gaps), 40),
-        "river DDM, errors": (of_river(binary.DDM, on=errors), 100),
-        "river HDDM_A, errors": (of_river(binary.HDDM_A, on=errors), 100),
+        "river PageHinkley(50), gap": (of_river(lambda: drift.PageHinkley(threshold=50)), 200),
+        "river ADWIN, gap": (of_river(drift.ADWIN), 40),
     }
 
 
