@@ -38,8 +38,12 @@ KEEP_ALIVE_S: Final = 75  # as long as a single server keeps an idle connection
 REQUESTS_PER_REPLICA: Final = 16_384
 HEALTH_CHECK_S: Final = 5.0
 TRIES: Final = 3  # to start a replica
-# Read by Ray's proxies: their middleware.
-FRONT: Final = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.cluster.front.middlewares"}
+# Read by Ray's proxies, their middleware, and by what starts them: Ray kills a proxy that is not
+# ready after 5 s, the time that a busy machine takes to start Python.
+PROXIES: Final = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.cluster.front.middlewares",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+}
 
 
 def serve(settings: Settings) -> int:
@@ -51,7 +55,7 @@ def serve(settings: Settings) -> int:
     check(settings)
     prepare(settings)
     stopped = _stop_on_signals()
-    with joined(settings, FRONT) as ray:
+    with joined(settings, PROXIES) as ray:
         from ray import serve as ray_serve
 
         place = _start_proxies(ray, ray_serve, settings)
@@ -108,7 +112,7 @@ def _stop_on_signals() -> threading.Event:
 def _start_proxies(ray: Any, ray_serve: Any, settings: Settings) -> str:
     """Start Ray's proxies on every node that has a replica; returns the address.
 
-    Raises ListenError, or ClusterError if proxies run at another address.
+    Raises ListenError, or ClusterError if proxies run at another address or do not start.
     """
     running, tls = _running_port(ray), tls_files(settings)
     if running is None:
@@ -124,10 +128,13 @@ def _start_proxies(ray: Any, ray_serve: Any, settings: Settings) -> str:
         )
     certificate, key = map(str, tls) if tls else (None, None)
     options = {"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S}
-    ray_serve.start(
-        proxy_location="EveryNode",
-        http_options=options | {"ssl_certfile": certificate, "ssl_keyfile": key},
-    )
+    try:
+        ray_serve.start(
+            proxy_location="EveryNode",
+            http_options=options | {"ssl_certfile": certificate, "ssl_keyfile": key},
+        )
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        raise ClusterError(f"Ray's proxies do not start: {error}") from error
     return place
 
 

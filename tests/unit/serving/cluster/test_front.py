@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.cluster.engine import FRONT
+from serving.cluster.engine import PROXIES
 from serving.cluster.front import FrontMiddleware, middlewares, unmarked
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +101,6 @@ def test_a_request_that_bypassed_the_front_is_recognized() -> None:
 
 
 def test_ray_finds_the_middleware_by_name() -> None:
-    module, _, name = FRONT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
+    module, _, name = PROXIES["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
     assert (module, name) == (middlewares.__module__, middlewares.__name__)
     assert [each.cls for each in middlewares()] == [FrontMiddleware]
