@@ -16,7 +16,7 @@ _SHOWN = 12  # rows of a table
 _FEW_RATES = (1.0, 9.0, 99.0)  # of several classes
 _NOTE = (
     "Per answer; flagging nobody is 0. Moved: with the best threshold for true probabilities at "
-    "that rate. Intervals of rates and net benefit hold at every look."
+    "that rate. Labels that may have been chosen by outcome give net benefit no interval."
 )
 
 

@@ -112,8 +112,8 @@ def _notes(done: Recalibration) -> Iterator[str]:
     if proposal.aside:
         yield (
             f"it rests on {counted(proposal.labels, 'truth')}; "
-            f"{counted(proposal.aside, 'label')} of proxies, second readers and ignored sources "
-            "were not used"
+            f"{counted(proposal.aside, 'label')} of proxies, second readers and ignored sources, "
+            "or that say uncertain, were not used"
         )
     if proposal.choice.better is not None:
         yield (

@@ -149,6 +149,8 @@ def _notes(found: FindingLabels, options: LoadedFrom, *, listed: bool) -> tuple[
     notes = [f"{counted(len(found.names), 'finding')}: {some(found.names, SHOWN)}{others}"]
     if not listed and (unknown := float(np.isnan(found.labels).mean())):
         notes.append(f"{unknown:.1%} of the labels are blank: unknown, not negative")
+    if listed and (blank := int(np.isnan(found.labels).all(axis=1).sum())):
+        notes.append(f"{counted(blank, 'list')} left blank: unknown; 'No Finding' says none")
     if uncertain := int((found.labels == UNCERTAIN).sum()):
         notes.append(
             f"{counted(uncertain, 'uncertain label')} (-1) taken as {options.uncertain} "

@@ -57,7 +57,13 @@ def test_lists_are_asked_about_and_then_read(tmp_path: Path) -> None:
     found = sum(np.array(counts) for counts in dataset.counts.values())
     expected = dict(zip(NAMES, labels.sum(axis=0), strict=True))
     assert dict(zip(dataset.classes, found, strict=True)) == expected
-    text = path.read_text().replace(NAMES[0], "Ede\u0300me")
+    assert not any("left blank" in note for note in dataset.notes)
+    text = path.read_text()
+    path.write_text(text.replace("No Finding", ""))
+    notes = load_dataset(path, findings="*").notes
+    blank = text.count("No Finding")
+    assert f"{blank} lists left blank: unknown; 'No Finding' says none" in notes
+    text = text.replace(NAMES[0], "Ede\u0300me")
     path.write_text(text, encoding="utf-8")  # as a Mac writes it
     assert load_dataset(path, findings="Ed\u00e8me|seven|nought").classes[0] == "Ed\u00e8me"
     with pytest.raises(BadDataset, match="not among the findings"):
