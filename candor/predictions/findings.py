@@ -69,7 +69,7 @@ def find_findings(
 def _labels(found: Collected, options: ReadingOptions) -> FindingLabels | None:
     """Labels of findings, with UNCERTAIN; None if they are names of classes."""
     if found.one_hot is not None:
-        return FindingLabels(found.one_hot_names, found.one_hot)
+        return _of_columns(found, found.one_hot, options.findings)
     texts = [_canonical(text, found.score_names) for text in found.classes.names]
     listed = found.labels is not None and any(SEPARATOR in text for text in texts)
     if found.labels is None or options.exclusive:
@@ -77,6 +77,21 @@ def _labels(found: Collected, options: ReadingOptions) -> FindingLabels | None:
     if not listed and options.findings is None and found.looked_for is None:
         return None
     return _from_lists(found, found.labels, texts, options)
+
+
+def _of_columns(found: Collected, labels: FloatArray, sought: str | None) -> FindingLabels:
+    names, width = found.one_hot_names, labels.shape[1]
+    if names == tuple(map(str, range(width))) and len(found.score_names) == width:
+        names = found.score_names
+    if sought in (None, "*"):
+        return FindingLabels(names, labels)
+    chosen = _canonical(str(sought), names).split(SEPARATOR)
+    if unknown := [name for name in chosen if name not in names]:
+        raise PredictionsRefused(
+            f"{unknown[0]!r} has no column of labels; they are of {some(names, 12)} "
+            "(--classes names them)"
+        )
+    return FindingLabels(tuple(chosen), labels[:, [names.index(name) for name in chosen]])
 
 
 def _from_lists(

@@ -253,3 +253,12 @@ def test_what_lists_spell_otherwise_is_not_absent(
     table = written(tmp_path / "a.csv", [*(f"p_{name}" for name in NAMES), "label"], cells)
     with pytest.raises(PredictionsRefused, match=said):
         read(table, findings="*")
+
+
+def test_named_findings_choose_columns_and_a_slip_is_refused() -> None:
+    found = candor.measure(P, Y, classes=NAMES, findings="Nodule|Edema")
+    assert sorted(found.findings) == ["Edema", "Nodule"]
+    assert found.findings["Edema"].auroc == pytest.approx(roc_auc_score(Y[:, 0], P[:, 0]))
+    for names, slip in ((NAMES, "Edema|Mas"), (None, "Edema|Mass|Nodule")):
+        with pytest.raises(PredictionsRefused, match="has no column of labels; they are of"):
+            candor.measure(P, Y, classes=names, findings=slip)
