@@ -178,6 +178,11 @@ class Card(OpenRecord):
         return None if self.has_findings else self.calibration.temperature
 
     @property
+    def accuracy(self) -> float | None:
+        """That of the one answer; None with findings, whose reference has the share present."""
+        return None if self.has_findings else self.calibration.measures.get("accuracy")
+
+    @property
     def method(self) -> str | None:
         """How its calibrator was fitted; None with findings."""
         return None if self.has_findings else self.calibration.method

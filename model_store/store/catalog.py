@@ -56,7 +56,7 @@ def _entry(store: Store, name: str, version: int) -> CatalogEntry:
         loss=card.provenance.loss,
         temperature=card.temperature,
         reference=card.calibration.reference_split,
-        accuracy=figures.get("accuracy"),
+        accuracy=card.accuracy,
         ece=figures.get("ece"),
         noise_floor=figures.get("noise_floor"),
     )

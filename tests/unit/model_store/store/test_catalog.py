@@ -1,11 +1,13 @@
 """The list of what a store holds: one entry a version, also for those whose card cannot be read."""
 
 from functools import partial
+from pathlib import Path
 
 from model_store.bundle.bundle import CARD_FILE
 from model_store.store.catalog import catalog
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
+from tests.builders.findings import publish_findings
 
 
 def test_each_version_is_listed_with_its_cards_figures(tiny_store: Store) -> None:
@@ -25,6 +27,13 @@ def test_each_version_is_listed_with_its_cards_figures(tiny_store: Store) -> Non
         measures[key] for key in ("accuracy", "ece", "noise_floor")
     )
     assert first.problem is None
+
+
+def test_the_share_present_of_findings_is_not_listed_as_accuracy(tmp_path: Path) -> None:
+    store = publish_findings(tmp_path)
+    (entry,) = catalog(store)
+    assert entry.ece is not None
+    assert (entry.accuracy, entry.temperature) == (None, None)
 
 
 def test_a_card_that_cannot_be_read_is_listed_with_the_reason(tiny_store: Store) -> None:
