@@ -30,7 +30,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
 @pytest.fixture(scope="module")
 def models(volumes: dict[Path, str]) -> Path:
     """A store with the model that the container has trained on the digits, and exported."""
-    run("training", "train", "digits", "--epochs", "3", volumes=volumes)
+    run("training", "train", "digits", "--epochs", "20", volumes=volumes)
     words = ["export", "runs/digits-dca-seed-0", "--name", "digits", "--anyway", "--promote"]
     exported = run("training", *words, volumes=volumes)
     assert "digits" in exported.stdout

@@ -13,6 +13,7 @@ from tests.builders.containers import BUILT, configuration, run
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {"grpc", "open_inference", "opentelemetry"}
+WITHOUT_LEDGER = ("torchserve", "training")
 
 pytestmark = [
     pytest.mark.nightly,
@@ -74,6 +75,7 @@ def test_all_of_candor_is_there_and_compiled(target: str) -> None:
     found = python(target, IMPORT_ALL.replace("ROOMS", repr(rooms)))
     assert set(found["missing"].values()) <= {
         *(() if target == "training" else TRAINING_PACKAGES),
+        *(("psycopg",) if target in WITHOUT_LEDGER else ()),
         *OPTIONAL,
     }
     assert found["compiled"] >= 0.99 * found["of"] > 500
