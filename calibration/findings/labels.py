@@ -120,7 +120,8 @@ def from_columns(columns: Mapping[str, Sequence[str]]) -> FindingLabels:
 def from_lists(
     cells: Sequence[str], looked_for: Sequence[str] | str, names: Sequence[str] | None = None
 ) -> FindingLabels:
-    """Read lists (N,) such as `Edema|Mass`; a blank list is unknown, "No Finding" is empty.
+    """Read lists (N,) such as `Edema|Mass`; "No Finding" is empty, and so is a blank one
+    where its own row says what was looked for; else a blank list is unknown.
 
     Args:
         cells: the lists.
@@ -150,7 +151,7 @@ def from_lists(
                 f"{text!r} has {outside[0]!r}, which is not among the findings looked for "
                 f"({sought[row] or 'none'})"
             )
-        if text.strip():
+        if text.strip() or (wanted and not isinstance(looked_for, str)):
             known = [ALL in wanted or name in wanted for name in plain]
             labels[row, known] = 0.0
             labels[row, [name in there for name in plain]] = 1.0

@@ -197,7 +197,9 @@ def _estimate(shown: Stretch) -> IntervalEstimate:
 
 
 def _unless_lower(rate: IntervalEstimate, promise: Promise | None) -> RateStanding:
-    is_close = promise is not None and 0 < _at_odds(promise.lower) <= rate.lower
+    if promise is None or rate.upper < promise.lower:  # below it, though no alarm is sure of it
+        return RateStanding.UNKNOWN
+    is_close = 0 < _at_odds(promise.lower) <= rate.lower
     return RateStanding.AS_PROMISED if is_close else RateStanding.UNKNOWN
 
 

@@ -112,10 +112,6 @@ def _from_lists(
     cells = [texts[code] if code >= 0 else "" for code in labels]
     if isinstance(sought, str):
         sought = _canonical(sought, found.score_names)
-    else:  # a row that names what was looked for, and nothing that is there, has none of it
-        cells = [
-            cell or ("No Finding" if each else "") for cell, each in zip(cells, sought, strict=True)
-        ]
     try:
         return from_lists(cells, sought, found.score_names)
     except ValueError as error:

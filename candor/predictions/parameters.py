@@ -18,7 +18,10 @@ _IN_PYTHON: Final = (
         r"--positive names the other class",
         "`classes` in another order takes it as that of the other",
     ),
-    (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
+    (
+        r"each needs a column, and each image one row: name the columns with --probabilities",
+        "give an array of shape (N, K)",
+    ),
     (r"--findings '([^']+)'", r"findings='\1'"),
     (r"need --exclusive|give --exclusive", "need exclusive=True"),
     (r"no --exclusive classes", "no exclusive classes"),

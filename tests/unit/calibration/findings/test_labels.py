@@ -24,6 +24,8 @@ def test_one_hot_classes_are_recognized() -> None:
 def test_a_list_says_nothing_of_what_was_not_looked_for() -> None:
     found = from_lists(["Edema", "No Finding"], ["Edema|Mass", "Mass"], ["Mass", "Edema"])
     np.testing.assert_array_equal(found.labels, [[0, 1], [0, np.nan]])
+    found = from_lists(["Edema", "", ""], ["Edema|Mass", "Mass", ""])  # looked for, not found
+    np.testing.assert_array_equal(found.labels, [[1, 0], [np.nan, 0], [np.nan, np.nan]])
     nfc, nfd = "Ed\u00e8me", "Ede\u0300me"
     for names in ([nfc], [nfd]):
         found = from_lists([f"{nfd}|Mass", "No Finding"], "*", names)

@@ -242,3 +242,11 @@ def test_as_many_positives_as_planned_show_a_fall_to_half_the_odds() -> None:
         found += rate.standing is RateStanding.LOWER
     assert found >= 0.85 * streams
     assert needed < 400
+
+
+def test_a_rate_wholly_below_its_promise_is_never_as_promised() -> None:
+    """Though no alarm is sure of it: that one looks at all rates and beginnings."""
+    said = np.arange(900) % 5 > 0  # four of five, evenly, where .85 to .94 are promised
+    rate = of_all(judged(answers(said, np.ones(900, bool))))
+    assert PROMISE[SENSITIVITY, "present"].lower > rate.rate.upper
+    assert rate.standing is RateStanding.UNKNOWN
