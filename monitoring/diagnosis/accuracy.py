@@ -5,6 +5,8 @@ Their error of 5 % is shared out: a quarter to the reference, three eighths to a
 eighths to the labels of answers served since day j of the version, 1 / (j (j + 1)) of it each. The
 latter find a drop that a long good time before would hide. Where not nearly all answers have a
 label, a difference must also show at the weights of the answers served, by class and confidence.
+
+Images of a patient are right or wrong together, so labels are worth fewer independent ones.
 """
 
 import math
@@ -45,13 +47,18 @@ class LabeledDay(NamedTuple):
     served: int
 
 
-def find_accuracy(connection: Connection, row: WatchedVersion, coverage: LabelCoverage) -> Accuracy:
-    """Compare a version's labels with its reference: those of an audit, if they are enough."""
+def find_accuracy(
+    connection: Connection, row: WatchedVersion, coverage: LabelCoverage, *, worth: float
+) -> Accuracy:
+    """Compare a version's labels with its reference: those of an audit, if they are enough.
+
+    `worth`: how many independent labels one is worth, in (0, 1].
+    """
     audited = labeled_days(connection, row.watched_version_id, AUDIT)
     audit = sum(each.n for each in audited) >= ENOUGH
     name = AUDIT if audit else EVERYTHING
     days = audited if audit else labeled_days(connection, row.watched_version_id, name)
-    answer, stretch = judge(days, row.reference)
+    answer, stretch = judge(days, row.reference, worth=worth)
     sums = read_sums(connection, row.watched_version_id, slice=name, since_day=stretch.day)
     is_chosen = (coverage.audit if audit else coverage.whole).missing > FEW_MISSING
     changed = answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
@@ -59,13 +66,18 @@ def find_accuracy(connection: Connection, row: WatchedVersion, coverage: LabelCo
         by_class = _by_class(connection, row, stretch.day)
         if not _shows_as_served(by_class, sums, row.reference, answer):
             answer = AccuracyAnswer.UNKNOWN
-    return _described(answer, stretch, sums.labeled, row.reference, audit, is_chosen)
+    return _described(answer, stretch, sums.labeled, row.reference, worth, audit, is_chosen)
 
 
-def judge(days: Sequence[LabeledDay], reference: BinSums) -> tuple[AccuracyAnswer, Stretch]:
-    """Answer from the labels of each day, oldest first, and say on which of them."""
+def judge(
+    days: Sequence[LabeledDay], reference: BinSums, *, worth: float = 1.0
+) -> tuple[AccuracyAnswer, Stretch]:
+    """Answer from the labels of each day, oldest first, and say on which of them.
+
+    The stretch counts what labels are worth.
+    """
     before = _before(reference)
-    counts = [DayCount(each.day, each.n, each.correct) for each in days]
+    counts = [DayCount(each.day, each.n * worth, each.correct * worth) for each in days]
     first_day = days[0].day if days else 0
     found = list(stretches(counts, alpha=_OF_LABELS, first_day=first_day))
     whole = found[0]
@@ -89,6 +101,7 @@ def _described(
     stretch: Stretch,
     labeled: BinSums,
     reference: BinSums,
+    worth: float,
     audit: bool,
     is_chosen: bool,
 ) -> Accuracy:
@@ -98,10 +111,11 @@ def _described(
     then = metrics.accuracy(reference)
     cases = metrics.mean_confidence(labeled) - metrics.mean_confidence(reference)
     error = metrics.signed_gap(reference) - metrics.signed_gap(labeled)
-    spread = metrics.signed_gap_variance(labeled) + metrics.signed_gap_variance(reference)
+    variances = (confidence_variance, metrics.signed_gap_variance)
+    of_cases, of_error = (each(labeled) / worth + each(reference) for each in variances)
     return Accuracy(
         answer=answer,
-        n=int(stretch.n),
+        n=round(stretch.n / worth),
         live=live,
         since_s=None if stretch.day is None else stretch.day * _DAY_S,
         reference_n=reference.total,
@@ -109,8 +123,8 @@ def _described(
         difference=IntervalEstimate(
             live - then, now.lower - before.upper, now.upper - before.lower
         ),
-        from_cases=_normal(cases, confidence_variance(labeled) + confidence_variance(reference)),
-        from_error=_normal(error, spread),
+        from_cases=_normal(cases, of_cases),
+        from_error=_normal(error, of_error),
         odds_limit=ODDS,
         audit=audit,
         is_chosen=is_chosen,

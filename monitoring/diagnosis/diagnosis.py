@@ -60,7 +60,7 @@ def diagnose(
         now_s=now_s,
     )
     state, reasons = decide(found)
-    accuracy = find_accuracy(connection, row, coverage)
+    accuracy = find_accuracy(connection, row, coverage, worth=inferred.worth)
     return Diagnosis(
         model=row.model,
         version=row.version,

@@ -1,7 +1,8 @@
 """Two versions compared as like with like: on days on which both have labels, of the same kind.
 
 A card's validation beside another version's live labels, or labels of other months, compare cases
-and not versions.
+and not versions. Images of a patient are right or wrong together, so intervals take labels for the
+fewer independent ones that they are worth.
 """
 
 import math
@@ -20,7 +21,9 @@ from calibration.measures.metrics import Z95
 from calibration.wording import counted
 from monitoring.diagnosis.accuracy import confidence_variance
 from monitoring.diagnosis.phrases import answers_in_slice, listed
+from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.vocabulary import COMPARED, INCOMPARABLE, WORSE
+from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_days
 from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.slices import AUDIT
@@ -66,14 +69,16 @@ class LiveComparison:
 
 
 def compare_live(
-    connection: Connection, first: WatchedVersion, second: WatchedVersion
+    ledger: Ledger, connection: Connection, first: WatchedVersion, second: WatchedVersion
 ) -> LiveComparison | None:
     """Compare two versions; None if they have too few labels of the same kind on the same days."""
+    worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
     for name in (AUDIT, EVERYTHING):
         days, *sums = _on_same_days(connection, first, second, name)
         if min(each.total for each in sums) >= FEWEST:
             numbers = (first.version, second.version, days, name == AUDIT)
-            return replace(_compared(*numbers, *sums), worse=_worse(connection, first, second))
+            worse = _worse(connection, first, second, worth)
+            return replace(_compared(*numbers, *sums, worth=worth), worse=worse)
     return None
 
 
@@ -92,7 +97,7 @@ def _on_same_days(
 
 
 def _worse(
-    connection: Connection, first: WatchedVersion, second: WatchedVersion
+    connection: Connection, first: WatchedVersion, second: WatchedVersion, worth: list[float]
 ) -> tuple[WorseSlice, ...]:
     """By all labels, drawn or not."""
     slices = [read_slices(connection, each.watched_version_id) for each in (first, second)]
@@ -107,16 +112,18 @@ def _worse(
         name: pair for name, pair in pairs.items() if min(each.total for each in pair) >= FEWEST
     }
     critical = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
-    found = [WorseSlice(name, _difference(*pair, critical)) for name, pair in judged.items()]
+    found = [WorseSlice(name, _difference(*pair, worth, critical)) for name, pair in judged.items()]
     return tuple(
         sorted((x for x in found if x.accuracy.upper < 0), key=lambda x: x.accuracy.estimate)
     )
 
 
-def _difference(one: BinSums, other: BinSums, critical: float) -> IntervalEstimate:
+def _difference(
+    one: BinSums, other: BinSums, worth: list[float], critical: float
+) -> IntervalEstimate:
     """Accuracy of the second minus that of the first, `critical` standard errors to each side."""
     shares = [metrics.accuracy(each) for each in (one, other)]
-    return _interval(shares, [_of_share(each) for each in (one, other)], critical)
+    return _interval(shares, [_of_share(each) for each in (one, other)], worth, critical)
 
 
 def comparison_words(found: LiveComparison | None) -> str:
@@ -144,7 +151,14 @@ def _slice(name: str) -> str:
 
 
 def _compared(
-    first: int, second: int, days: int, audit: bool, one: BinSums, other: BinSums
+    first: int,
+    second: int,
+    days: int,
+    audit: bool,
+    one: BinSums,
+    other: BinSums,
+    *,
+    worth: list[float],
 ) -> LiveComparison:
     means = [metrics.mean_confidence(each) for each in (one, other)]
     gaps = [metrics.signed_gap(each) for each in (one, other)]
@@ -155,16 +169,17 @@ def _compared(
         audit,
         one.total,
         other.total,
-        _difference(one, other, Z95),
-        _interval(means, [confidence_variance(each) for each in (one, other)]),
-        _interval(gaps, [metrics.signed_gap_variance(each) for each in (one, other)]),
+        _difference(one, other, worth, Z95),
+        _interval(means, [confidence_variance(each) for each in (one, other)], worth),
+        _interval(gaps, [metrics.signed_gap_variance(each) for each in (one, other)], worth),
     )
 
 
 def _interval(
-    values: list[float], variances: list[float], critical: float = Z95
+    values: list[float], variances: list[float], worth: list[float], critical: float = Z95
 ) -> IntervalEstimate:
-    difference, half = values[1] - values[0], critical * math.sqrt(sum(variances))
+    variance = sum(each / own for each, own in zip(variances, worth, strict=True))
+    difference, half = values[1] - values[0], critical * math.sqrt(variance)
     return IntervalEstimate(difference, difference - half, difference + half)
 
 

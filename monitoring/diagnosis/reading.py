@@ -62,8 +62,10 @@ class Inferred:
     """What rests on single answers, and when they came.
 
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
-    `suspected`: repeated patients that no answer names. `affected`: by day of service, the answers
-    of the group that the main deviation names, all of them without one; `others`: the rest.
+    `suspected`: repeated patients that no answer names. `worth`: how many independent labels one is
+    worth if images of a patient are right or wrong together, in (0, 1]. `affected`: by day of
+    service, the answers of the group that the main deviation names, all of them without one;
+    `others`: the rest.
     `on_current_labels`: evidence of active alarms whose labels were corrected, by slice.
     """
 
@@ -72,6 +74,7 @@ class Inferred:
     affected: tuple[Days, ...]
     others: tuple[Days, ...]
     suspected: SuspectedPatients | None
+    worth: float
     rhythm: Rhythm
     labels_until_s: float
     last_label_s: float
@@ -165,6 +168,7 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
         _by_day(answers, inside),
         _by_day(answers, ~inside),
         suspected,
+        _worth(answers, labeled, suspected),
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
@@ -184,6 +188,17 @@ def _suspected(
 ) -> SuspectedPatients | None:
     ids = [request_ids[each] for each in rows.tolist()]
     return suspect(ids, answers.confidence[rows], answers.correct[rows])
+
+
+def _worth(answers: Answers, labeled: IntArray, suspected: SuspectedPatients | None) -> float:
+    """As the sums of labels have it, which cannot let a patient count once: of m images, 1 / m."""
+    if suspected is not None:
+        return 1 / suspected.design_effect
+    if answers.patient is None or not len(labeled):
+        return 1.0
+    patient = answers.patient[labeled]
+    images = np.bincount(patient[patient >= 0], minlength=1)
+    return float(1 / np.where(patient >= 0, images[patient], 1).mean())
 
 
 def _by_day(answers: Answers, chosen: BoolArray) -> tuple[Days, ...]:

@@ -260,7 +260,7 @@ def compare_live_versions(
     """
     with ledger.read() as connection:
         rows = (choose(connection, model, version) for version in (first, second))
-        return compare_live(connection, *rows)
+        return compare_live(ledger, connection, *rows)
 
 
 def _class_bins(row: WatchedVersion, deciding: Deciding) -> tuple[ClassBins, ...]:

@@ -6,24 +6,35 @@ from pathlib import Path
 import pytest
 
 from monitoring.diagnosis.live_comparison import comparison_words
-from monitoring.reports.report import compare_live_versions
+from monitoring.reports.report import calibration_report, compare_live_versions
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.scenes import card
 
 
 def fill(
-    monitored: MonitoredModel, version: int, start: int, day: int, *, wrong: int, site: str = "A"
+    monitored: MonitoredModel,
+    version: int,
+    start: int,
+    day: int,
+    *,
+    wrong: int,
+    site: str = "A",
+    alike: int = 1,
 ) -> None:
-    """100 answers of confidence .8 on a day, every `wrong`-th wrong."""
+    """100 answers of confidence .8 on a day, every `wrong`-th wrong, or of patients with so many
+    alike images the images of every `wrong`-th.
+    """
     at_ns = NOW_NS + day * DAY_NS
     tags = json.dumps({"site": site})
     rows = [
         make_row(start + i, watched_version_id=version, confidence=0.8, served_at_ns=at_ns)
         for i in range(100)
     ]
-    rows = [row._replace(tags=tags) for row in rows]
+    patient = [None if alike == 1 else start + i // alike for i in range(100)]
+    rows = [row._replace(tags=tags, patient=p) for row, p in zip(rows, patient, strict=True)]
     monitored.serve(*rows)
-    labels = (CLASSES[int(i % wrong > 0)] for i in range(100))
+    labels = (CLASSES[int(i // alike % wrong > 0)] for i in range(100))
     monitored.label(*(label(start + i, name, at_ns=at_ns) for i, name in enumerate(labels)))
 
 
@@ -62,3 +73,24 @@ def test_a_version_that_is_better_in_sum_is_said_to_be_worse_at_one_site(
     assert worse.accuracy.estimate == pytest.approx(-0.24)
     assert worse.accuracy.upper < 0
     assert "site=B" in comparison_words(found)
+
+
+@pytest.mark.parametrize(("alike", "answer"), [(1, "lower"), (10, "unknown")])
+def test_images_of_a_patient_are_not_taken_for_independent_labels(
+    alike: int, answer: str, tmp_path: Path, clock: Clock
+) -> None:
+    """Every second of 40 patients, or of 400, is wrong on a day, and with another version every
+    fourth.
+    """
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=card()) as monitored:
+        first = monitored.watched_version_id
+        (second,) = monitored.recorder.register(card().model_copy(update={"version": 2}))
+        for start in range(0, 400, 100):
+            fill(monitored, first, start, 0, wrong=2, alike=alike)
+            fill(monitored, second, 1_000 + start, 0, wrong=4, alike=alike)
+        compared = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
+        report = calibration_report(monitored.ledger, "pneumonia", version=1)
+    assert compared is not None
+    assert (compared.accuracy.lower > 0) == (alike == 1)
+    assert report.diagnosis.accuracy.answer == answer
+    assert report.diagnosis.accuracy.n == 400
