@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from calibration.diagnosis.facts import (
+    AnswerGroup,
     Course,
     Deviation,
     Figures,
@@ -112,7 +113,13 @@ def words_of(found: Diagnosis) -> Words:
 
 
 def action_words(action: Action) -> str:
-    """Say what to do."""
+    """Say what to do.
+
+    >>> action_words(Action(ActionCode.LABEL, labels=9, group=AnswerGroup("predicted", ("mass",))))
+    'Label 9 answers of "mass".'
+    >>> action_words(Action(ActionCode.LABEL, labels=9, group=AnswerGroup("tag:site", ("B",))))
+    'Label 9 answers of site B.'
+    """
     group = None if action.group is None else group_words(action.group)
     since = "" if action.since_s is None else f" served since {day(action.since_s)}"
     since = " whose labels are due" if action.kind == DUE else since
@@ -122,13 +129,19 @@ def action_words(action: Action) -> str:
         on=f", on answers{since}" if since else "",
         at=f"{f' {within_words(action.group)}' if action.group else ''}{_on(action.since_s)}",
         group=group or "all answers",
-        of=f" of {group}" if group and group != "all answers" else "",
+        of=_of(action.group),
         labels=answers_there(action.labels, action.unlabeled),
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )
     elsewhere = "; do so where the model is served, and log its answers as a new version."
     return said.rstrip(".") + elsewhere if action.elsewhere else said
+
+
+def _of(group: AnswerGroup | None) -> str:
+    """Which of some answers are meant."""
+    said = "all answers" if group is None else group_words(group)
+    return "" if said == "all answers" else f" of {said}".replace(" of answers", "", 1)
 
 
 def accuracy_words(found: Accuracy, terms: Terms = OF_CLASSES) -> str:
