@@ -149,10 +149,12 @@ def find_expected_performance(
     since_day: int | None,
     diagnosis: Diagnosis,
     audit: bool,
+    worth: float,
 ) -> ExpectedPerformance:
     """Estimate the performance over a window's days.
 
-    `audit`: whether the labels of the audit alone count.
+    `audit`: whether the labels of the audit alone count. `worth`: how many independent labels one
+    is worth, in (0, 1].
     """
     sums = read_class_sums(connection, row, since_day=since_day)
     if not sums.served.total.any():
@@ -164,7 +166,7 @@ def find_expected_performance(
         correction = ever.audited if audit else ever.labeled
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)
-    checked, labels = tuple(_checked(row, labeled, reference)), int(labeled.counts.sum())
+    checked, labels = tuple(_checked(row, labeled, reference, worth)), int(labeled.counts.sum())
     status = _status(checked, labels, diagnosis)
     if status is EstimateStatus.INPUT_CHANGED:
         alone = _without_intervals(alone)
@@ -231,7 +233,7 @@ def _described(
 
 
 def _checked(
-    row: WatchedVersion, labeled: LabeledSums, reference: FloatArray | None
+    row: WatchedVersion, labeled: LabeledSums, reference: FloatArray | None, worth: float
 ) -> Iterator[ComparedRate]:
     n = labeled.counts.sum()
     if not n:
@@ -244,14 +246,15 @@ def _checked(
     shown = [float(labeled.counts.trace() / n), *(rate for pair in by_class for rate in pair)]
     limit = NormalDist().inv_cdf(1 - LEVEL / (2 * len(shown)))
     for (key, rate), value in zip(expected.items(), shown, strict=True):
-        yield ComparedRate(*key, rate, value, _is_contradicted(rate, value, limit))
+        yield ComparedRate(*key, rate, value, _is_contradicted(rate, value, limit, worth))
 
 
-def _is_contradicted(rate: RateEstimate, shown: float, limit: float) -> bool:
+def _is_contradicted(rate: RateEstimate, shown: float, limit: float, worth: float) -> bool:
     if not (math.isfinite(rate.value) and math.isfinite(shown)):
         return False
     cases = [rate.n * (1 - min(rate.value, shown)), rate.n * max(rate.value, shown)]
-    return min(cases) >= _FEW_CASES and abs(shown - rate.value) > limit * rate.deviation
+    error = rate.deviation / math.sqrt(worth)
+    return worth * min(cases) >= _FEW_CASES and abs(shown - rate.value) > limit * error
 
 
 def _status(checked: tuple[ComparedRate, ...], labels: int, diagnosis: Diagnosis) -> EstimateStatus:

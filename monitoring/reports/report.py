@@ -22,6 +22,7 @@ from monitoring.diagnosis.diagnosis import diagnose
 from monitoring.diagnosis.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
+from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.windows import ALL, read_window, window_sums
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
@@ -235,6 +236,7 @@ def report_on(
             since_day=seen.since_day,
             diagnosis=diagnosis,
             audit=deciding.audited,
+            worth=read_inferred(ledger, connection, row).worth,
         ),
         coverage=Coverage(served, labeled, labeled / served if served else math.nan),
         delay=_delay(connection, key),

@@ -90,7 +90,11 @@ def test_images_of_a_patient_are_not_taken_for_independent_labels(
             fill(monitored, second, 1_000 + start, 0, wrong=4, alike=alike)
         compared = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
         report = calibration_report(monitored.ledger, "pneumonia", version=1)
+        other = calibration_report(monitored.ledger, "pneumonia", version=2)
     assert compared is not None
     assert (compared.accuracy.lower > 0) == (alike == 1)
     assert report.diagnosis.accuracy.answer == answer
     assert report.diagnosis.accuracy.n == 400
+    rates = other.expected_performance.checked
+    assert rates
+    assert alike == 1 or not any(each.contradicted for each in rates)
