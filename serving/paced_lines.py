@@ -16,6 +16,7 @@ class PacedLines:
         self._logger, self._message = logger, message
         self._begun_s, self._written = -math.inf, 0
         self._held, self._last = 0, dict[str, Any]()
+        _paced.append(self)
 
     def write(self, fields: dict[str, Any]) -> None:
         """Write a line, or count it in one that follows within a second."""
@@ -30,6 +31,11 @@ class PacedLines:
         if self._held == 1:
             asyncio.get_running_loop().call_later(wait_s, self._begin)
 
+    def flush(self) -> None:
+        """Write the line that counts others now, and begin anew: the server ends."""
+        self._begin()
+        self._begun_s = -math.inf
+
     def _begin(self) -> None:
         """A second begins."""
         self._begun_s, self._written = time.monotonic(), 0
@@ -40,3 +46,12 @@ class PacedLines:
     def _log(self, fields: dict[str, Any]) -> None:
         self._written += 1
         self._logger.info(self._message, extra={"fields": fields})
+
+
+_paced: Final = list[PacedLines]()
+
+
+def flush_lines() -> None:
+    """Write what lines of this process still count, before it ends."""
+    for lines in _paced:
+        lines.flush()

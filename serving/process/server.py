@@ -39,6 +39,7 @@ from serving.inference.predictor import Predictor, open_predictor, served_varian
 from serving.inference.run_watch import MEMORY, RUNS
 from serving.inference.scope import ScopePolicy
 from serving.inference.served_version import ServedVersion
+from serving.paced_lines import flush_lines
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.pages.error_pages import send_error
 from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
@@ -221,6 +222,7 @@ class Service:
             served.retire()
         ended = [served.join(JOIN_S) for served in loaded]
         self.still_infers = not all(ended)
+        flush_lines()
 
     def ready(self) -> bool:
         """Whether a model is loaded, requests are accepted and answers can be recorded."""
