@@ -67,6 +67,7 @@ class StoreWatcher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
+        self.has_scanned = False  # everything in production was loaded or refused
         self._trouble: str | None = None  # why the last scan failed
         self._nothing_serves = False  # as of the last scan
         # By model, why the record of its canary cannot be read.
@@ -116,6 +117,7 @@ class StoreWatcher:
             self._metrics.served.labels(name).set(self._served(name))
             refusal = self.refused.get(name)
             self._metrics.refused.labels(name).set((refusal and refusal.version) or 0)
+        self.has_scanned = True
         self._log_if_nothing_serves()
         if not self._store.storage.is_away:
             self._metrics.store_scanned.set(time.time())

@@ -60,19 +60,16 @@ class ServerRoutes:
         loaded: LoadedModels,
         refused: Callable[[], Mapping[str, Refusal]],
         doubts: Callable[[], dict[str, str]],
-        draining: Callable[[], bool],
-        withholds: Callable[[], bool],
-        ready: Callable[[], bool],
+        unready: Callable[[], str],
     ) -> None:
-        self._loaded, self._refused, self._ready = loaded, refused, ready
-        self._doubts = doubts
-        self._draining, self._withholds = draining, withholds
+        self._loaded, self._refused, self._doubts = loaded, refused, doubts
+        self._unready = unready
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
-        if self._ready():
-            return PingStatus("Healthy")
-        return as_json(PingStatus("Unhealthy"), status=NOT_READY)
+        if self._unready():
+            return as_json(PingStatus("Unhealthy"), status=NOT_READY)
+        return PingStatus("Healthy")
 
     async def healthz(self, _: Request) -> Alive:
         """Liveness."""
@@ -80,12 +77,7 @@ class ServerRoutes:
 
     async def readyz(self, _: Request) -> Ready | Response:
         """Readiness, with the bundles that could not be loaded."""
-        if not self._ready():
-            reason = "no model is loaded."
-            if self._withholds():
-                reason = "the ledger cannot be written, so predictions are withheld."
-            if self._draining():
-                reason = "the server is shutting down."
+        if reason := self._unready():
             body = NotReadyBody("not_ready", reason, self._refused_bundles())
             return as_json(body, status=NOT_READY)
         return Ready(self._production(), self._refused_bundles(), self._doubts())

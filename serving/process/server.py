@@ -224,10 +224,15 @@ class Service:
         self.still_infers = not all(ended)
         flush_lines()
 
-    def ready(self) -> bool:
-        """Whether a model is loaded, requests are accepted and answers can be recorded."""
-        draining = self.prediction_app.draining
-        return bool(self.models.by_name()) and not draining and not self.withholds
+    def unready(self) -> str:
+        """Why requests should go to another server; empty if this one is ready."""
+        if self.prediction_app.draining:
+            return "the server is shutting down."
+        if self.withholds:
+            return "the ledger cannot be written, so predictions are withheld."
+        if not self.watcher.has_scanned:
+            return "the models of the store are still being loaded."
+        return "" if self.models.by_name() else "no model is loaded."
 
     @property
     def withholds(self) -> bool:
@@ -295,15 +300,13 @@ class Service:
             loaded=self.models,
             refused=lambda: dict(self.watcher.refused),
             doubts=lambda: self.watcher.doubts,
-            draining=lambda: self.prediction_app.draining,
-            withholds=lambda: self.withholds,
-            ready=self.ready,
+            unready=self.unready,
         )
         v2 = ProtocolRoutes(
             self.v2,
             settings=self._settings,
             metrics=self._metrics,
-            ready=self.ready,
+            ready=lambda: not self.unready(),
             bodies=self._bodies,
         )
         rest = build_router(routes, [*mounted, *bind(V2_ENDPOINTS, v2)])

@@ -10,9 +10,11 @@ import json
 import time
 import zlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -32,7 +34,7 @@ from serving.errors import ModelUnusable
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor
-from serving.process.server import ENDPOINTS
+from serving.process.server import ENDPOINTS, Service
 from tests.builders.bundles import build_bundle, encode, jpeg, png
 from tests.builders.services import Running, refusal, running
 
@@ -370,6 +372,29 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     page = (await get("/")).text
     assert 'href="/models/tiny/report/page"' in page
     assert 'href="/try/tiny"' in page
+
+
+async def test_it_is_ready_when_every_model_of_the_store_is_loaded(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_store.publish("zebra", partial(build_bundle, name="zebra"))
+    tiny_store.promote("zebra", 1)
+    loop, load, meanwhile = asyncio.get_running_loop(), Service._load, []
+
+    async def ask(service: Service) -> httpx.Response:
+        transport = httpx.ASGITransport(service.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
+            return await client.get("/readyz")
+
+    def loading(service: Service, model: str, version: int) -> Any:
+        meanwhile.append(asyncio.run_coroutine_threadsafe(ask(service), loop).result())
+        return load(service, model, version)
+
+    monkeypatch.setattr(Service, "_load", loading)
+    async with running(tiny_store, tmp_path) as server:
+        assert (await server.client.get("/readyz")).json()["models"] == {"tiny": 1, "zebra": 1}
+    assert [each.status_code for each in meanwhile] == [503, 503]
+    assert "still being loaded" in meanwhile[1].text
 
 
 async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running) -> None:
