@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
+from calibration.diagnosis.groups import ALL
+
+ENOUGH_CASES = 20  # of a tag, from which its rate is shown though it is not lower
 
 
 class RateName(StrEnum):
@@ -106,7 +109,7 @@ class OperatingPoints:
         is_chosen: whether labels may have been chosen by outcome.
         chance: largest probability that any rate is ever called lower although none is below the
             card's interval; over all findings of a version.
-        rates: those that are lower first, then of all answers, then by tag.
+        rates: those that are lower first, then of all answers, then by tag, the lowest first.
         net_benefits: by class, exchange rates ascending.
         aurocs: by class, periods ascending, with equally many of the rarer outcome.
         auroc_promised: by class, what the card says; those that it has.
@@ -125,3 +128,12 @@ class OperatingPoints:
     def lower(self) -> tuple[LiveRate, ...]:
         """The rates that are lower than promised."""
         return tuple(each for each in self.rates if each.standing is RateStanding.LOWER)
+
+    @property
+    def shown(self) -> tuple[LiveRate, ...]:
+        """The rates of all answers, those that are lower, and those of a tag with enough cases."""
+        return tuple(
+            each
+            for each in self.rates
+            if each.group.key == ALL or each.n >= ENOUGH_CASES or each in self.lower
+        )

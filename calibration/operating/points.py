@@ -54,8 +54,9 @@ def operating_points(
     )
 
 
-def _order(rate: LiveRate) -> tuple[bool, float]:
-    """The farthest below its promise first."""
-    if rate.standing is RateStanding.LOWER and rate.promise is not None:
-        return False, rate.rate.upper - rate.promise.lower
-    return True, float(rate.group.key != ALL)
+def _order(rate: LiveRate) -> tuple[int, float]:
+    """Those that are lower, all answers, then tags; the farthest below its promise first."""
+    place = 0 if rate.standing is RateStanding.LOWER else 1 + (rate.group.key != ALL)
+    if rate.promise is None or place == 1:
+        return place, 0.0
+    return place, rate.rate.upper - rate.promise.lower

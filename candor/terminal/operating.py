@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
 from calibration.wording import counted, percent, percents
 from candor.terminal.tables import figure, interval, table
@@ -24,7 +23,7 @@ def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableTyp
     """Return the tables of a version, or of one finding of it; none without labels."""
     if not found.labels:
         return []
-    rates = [each for each in found.rates if each.group.key == ALL or each in found.lower]
+    rates = found.shown
     rows = [_rate(each, finding) for each in rates[:_SHOWN]]
     columns = ("", "now", "at every look", "promised", "n", "")
     parts: list[RenderableType] = [

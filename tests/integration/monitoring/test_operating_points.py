@@ -30,7 +30,7 @@ from tests.builders.answers import (
     prediction_id,
 )
 from tests.builders.findings import findings_card
-from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.monitored import Clock, MonitoredModel, page_client_of
 from tests.builders.processes import candor_here
 
 SENSITIVITY, SPECIFICITY, PPV = RateName
@@ -214,13 +214,24 @@ def test_calibrated_and_blind_is_worth_a_look(ledger_url: str, clock: Clock) -> 
         assert diagnosis.actions[0].code is ActionCode.FIND_CAUSE
 
 
-def test_the_terminal_prints_rates_net_benefit_and_auroc(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.anyio
+async def test_page_and_terminal_show_rates_net_benefit_and_auroc(
+    tmp_path: Path, clock: Clock
+) -> None:
     path = tmp_path / "ledger.db"
-    with MonitoredModel(path, clock, card=promising_card()) as monitored:
+    tags = TagSettings(("site",))
+    with MonitoredModel(path, clock, tags=tags, card=promising_card()) as monitored:
         answer(monitored, 0, 60, 30, site="B")
+        answer(monitored, 1_000, 60, 6, site="A")
+        answer(monitored, 2_000, 15, 2, site="C")
+        async with page_client_of(monitored, tmp_path) as client:
+            page = (await client.get("/models/pneumonia/report/page")).text
+    assert "<td>sensitivity of pneumonia at site A</td>" in page
+    assert "<td>sensitivity of pneumonia at site C</td>" not in page  # 15 cases say little
     arguments = ["report", "--ledger", f"sqlite:///{path}"]
     printed = candor_here(*arguments).output
-    assert "sensitivity of pneumonia" in printed
+    assert "sensitivity of pneumonia at site A" in printed
+    assert "of pneumonia at site C" not in printed
     assert "88.0 to 91.8 %" in printed  # the promise: Clopper and Pearson of 900 of 1,000
     assert "Net benefit" in printed
     assert "AUROC over time" in printed
