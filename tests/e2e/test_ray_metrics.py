@@ -49,7 +49,10 @@ def test_prometheus_finds_every_replica(
     ray_nodes: RayNodes, server: RayServer, tmp_path: Path
 ) -> None:
     def targets() -> list[str]:
-        answer = httpx.get(f"{server.url}/metrics/targets", headers=OWN)
+        try:
+            answer = httpx.get(f"{server.url}/metrics/targets", headers=OWN)
+        except httpx.ReadError:  # cut with the replica that was lost: one of REPEATABLE
+            return []
         return [] if answer.status_code == 503 else list(answer.json()[0]["targets"])
 
     wait_until(lambda: len(targets()) == 3, "the addresses of three replicas")
