@@ -17,6 +17,16 @@ class IntervalEstimate:
     lower: float
     upper: float
 
+    @property
+    def in_points(self) -> str:
+        """A difference of shares, in words.
+
+        >>> IntervalEstimate(0.012, -0.003, 0.027).in_points
+        '+1.2 points (-0.3 to +2.7)'
+        """
+        estimate, lower, upper = (100 * each for each in (self.estimate, self.lower, self.upper))
+        return f"{estimate:+.1f} points ({lower:+.1f} to {upper:+.1f})"
+
 
 @dataclass(frozen=True)
 class Figures:

@@ -24,7 +24,8 @@ from calibration.bins import FloatArray
 from calibration.measures.metrics import Interval
 
 _STEPS = 40  # bisections; each halves the error
-_ROUNDS, _CANDIDATES = 4, 65  # each round divides the error by 64
+_ROUNDS = 4  # each divides the error by 64
+_CANDIDATES = np.linspace(0.0, 1.0, 65)[:, None]  # of the way inward
 _ROUNDED = 1 + 1e-8  # the sums of a ledger are rounded
 _BETS = np.geomspace(0.005, 0.9, 12)  # sizes of the bets on a gap, equal shares of the capital
 
@@ -174,16 +175,13 @@ def _check(n: float, alpha: float, correct: float = 0) -> None:
 
 def _accuracy_capital(n: float, correct: float, p: FloatArray) -> FloatArray:
     """Log of the capital of the candidate shares p, shape (M,)."""
-    wrong = n - correct
-    mixture = math.lgamma(correct + 1) + math.lgamma(wrong + 1) - math.lgamma(n + 2)
-    return np.asarray(mixture - _xlog(correct, p) - _xlog(wrong, 1 - p))
-
-
-def _xlog(count: float, share: FloatArray) -> FloatArray:
-    if not count:
-        return np.zeros_like(share)
+    wrong, likelihood = n - correct, np.zeros_like(p)
     with np.errstate(divide="ignore"):
-        return np.asarray(count * np.log(share))
+        for count, share in ((correct, p), (wrong, 1 - p)):
+            if count:
+                likelihood += count * np.log(share)
+    mixture = math.lgamma(correct + 1) + math.lgamma(wrong + 1) - math.lgamma(n + 2)
+    return np.asarray(mixture - likelihood)
 
 
 def _gap_capital(m: FloatArray, *, n: int, gap: FloatArray, squared: FloatArray) -> FloatArray:
@@ -210,7 +208,7 @@ def _outermost(
     """
     each = np.arange(len(inside))
     for _ in range(_ROUNDS):
-        candidates = np.linspace(outside, inside, _CANDIDATES)  # (M, E)
+        candidates = outside + _CANDIDATES * (inside - outside)  # (M, E)
         below = capital(candidates) < most
         below[-1] = True
         at = below.argmax(axis=0)

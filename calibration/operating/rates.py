@@ -116,7 +116,7 @@ class _Stream:
 
     Attributes:
         rows: (n,) their places in the group.
-        right: (n,) outcomes; `weight`: what each is worth; `day`: when it was served.
+        right: (n,) outcomes; `weight`: what each is worth; `day`: when it was served, ascending.
         labels: of the group, also of answers that do not tell the rate.
     """
 
@@ -141,10 +141,14 @@ class _Stream:
             self.weight[known] = 1 / np.bincount(of_rows[known])[of_rows[known]]
 
     def days(self) -> list[DayCount]:
-        days, place = np.unique(self.day, return_inverse=True)
-        n, right = (np.bincount(place, w) for w in (self.weight, self.weight * self.right))
-        counts = zip(days.tolist(), n.tolist(), right.tolist(), strict=True)
+        first = np.flatnonzero(np.diff(self.day, prepend=-1))
+        n, right = (np.add.reduceat(w, first) for w in (self.weight, self.weight * self.right))
+        counts = zip(self.day[first].tolist(), n.tolist(), right.tolist(), strict=True)
         return [DayCount(*each) for each in counts]
+
+    def since(self, day: int | None) -> Stretch:
+        n, right = (w[self.day >= (day or 0)] for w in (self.weight, self.weight * self.right))
+        return Stretch(day, float(n.sum()), float(right.sum()), ALPHA)
 
     def as_served(self, since_day: int | None) -> float:
         """The rate at the weights of the answers served since a day; NaN if not known."""
@@ -158,15 +162,15 @@ def _judged(
     stream: _Stream, group: AnswerGroup, basis: RateBasis, alpha: float, is_chosen: bool
 ) -> LiveRate:
     promise, since_day = basis.promises.get((stream.name, stream.claim.of)), basis.since_day
-    days = stream.days()
     fall = None
     if promise is not None:
+        days = stream.days()
         found = stretches(days, alpha=alpha, first_day=basis.first_day, since_day=since_day)
         fall = surest(list(found), promise.lower, below=True)
         if fall is not None and is_chosen and not stream.as_served(fall.day) < promise.lower:
             fall = None
     shown_day = fall.day if fall is not None else since_day
-    shown = fall or _since(days, shown_day)
+    shown = fall or stream.since(shown_day)
     rate = _estimate(shown)
     standing = RateStanding.LOWER if fall is not None else _unless_lower(rate, promise)
     more = _more(promise, alpha, shown) if standing is RateStanding.UNKNOWN else 0
@@ -183,11 +187,6 @@ def _judged(
         more=more,
         more_labels=math.ceil(more / _share_of_cases(stream, promise, basis)),
     )
-
-
-def _since(days: list[DayCount], day: int | None) -> Stretch:
-    kept = [each for each in days if day is None or each.day >= day]
-    return Stretch(day, sum(each.n for each in kept), sum(each.right for each in kept), ALPHA)
 
 
 def _estimate(shown: Stretch) -> IntervalEstimate:

@@ -20,6 +20,7 @@ from candor.commands.options import (
 from candor.terminal.console import print_json, stdout
 
 if TYPE_CHECKING:
+    from monitoring.diagnosis.live_comparison import LiveComparison
     from monitoring.reports.report import Report
 
 DEFAULT_SHARE = 0.05
@@ -75,12 +76,15 @@ def status(
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Compare canary and production: answers, labels, accuracy and calibration of each.
+    """Compare canary and production: answers and labels of each, and how accuracy and calibration
+    differ on days on which both have labels.
 
     Example: candor canary status chest
     """
     from candor.terminal.canary import canary_sentence, comparison_table
     from model_store.lifecycle.canary import read_canary
+    from monitoring.diagnosis.live_comparison import comparison_words
+    from monitoring.http.json_body import plain
 
     opened = open_store(store)
     canary, production = read_canary(opened, model), opened.production(model)
@@ -90,9 +94,12 @@ def status(
         for role, version in versions.items()
         if version is not None
     }
+    is_pair = len(set(versions.values())) == 2 and all(reports.get(each) for each in versions)
+    compared = _compared(model, versions, ledger) if is_pair else None
     if json_out:
         found = {role: report and report.as_dict() for role, report in reports.items()}
-        print_json({"canary": canary.model_dump(mode="json") if canary else None, "reports": found})
+        told = canary.model_dump(mode="json") if canary else None
+        print_json({"canary": told, "reports": found, "comparison": plain(compared)})
         return
     if canary is None:
         stdout.print(f"{model} has no canary. `candor canary start {model} VERSION` starts one.")
@@ -101,8 +108,8 @@ def status(
     if versions["canary"] is not None and versions["canary"] == production:
         del versions["canary"]  # it was promoted: the same row twice compares nothing
     stdout.print(comparison_table(versions, reports))
-    if len(versions) == 2 and None not in versions.values() and all(reports.values()):
-        stdout.print(_compared(model, versions, ledger))
+    if is_pair:
+        stdout.print(comparison_words(compared))
 
 
 @app.command()
@@ -176,14 +183,15 @@ def labels_of(model: str, version: int, ledger: str | None) -> int:
     return 0 if found is None else found.coverage.labeled
 
 
-def _compared(model: str, versions: dict[str, int | None], ledger: str | None) -> str:
-    """Say how the canary differs live from production."""
-    from monitoring.diagnosis.live_comparison import comparison_words
+def _compared(
+    model: str, versions: dict[str, int | None], ledger: str | None
+) -> "LiveComparison | None":
+    """Return how the canary differs live from production; None if that cannot be said."""
     from monitoring.reports.report import compare_live_versions
 
     numbers = [number for number in versions.values() if number is not None]
     with open_ledger(ledger, reading=True) as opened:
-        return comparison_words(compare_live_versions(opened, model, *numbers))
+        return compare_live_versions(opened, model, *numbers)
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":

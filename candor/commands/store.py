@@ -158,10 +158,15 @@ def diff(
 ) -> None:
     """Show every field of the cards, and every file, in which two versions differ.
 
+    Cards that were measured on the same images are compared, with 95 % intervals. Of others, the
+    figures are not shown beside each other.
+
     Example: candor models diff chest 1 production
     """
     from candor.terminal.store import difference_table
     from model_store.bundle.bundle import difference
+    from model_store.bundle.card_comparison import MEASURED, compare_cards
+    from monitoring.diagnosis.live_comparison import card_comparison_words
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
         raise typer.BadParameter(
@@ -169,11 +174,17 @@ def diff(
         )
     first, second = words if len(words) == 2 else (f"{words[0]}/{each}" for each in words[1:])
     opened = open_store(store)
-    found = difference(find_bundle(opened, first), find_bundle(opened, second))
+    bundles = [find_bundle(opened, each) for each in (first, second)]
+    compared = compare_cards(*(each.card for each in bundles))
+    found = [
+        each for each in difference(*bundles) if compared or not each.field.startswith(MEASURED)
+    ]
     if json_out:
-        print_json([each._asdict() for each in found])
+        cards = None if compared is None else dataclasses.asdict(compared)
+        print_json({"cards": cards, "differences": [each._asdict() for each in found]})
     elif found:
         stdout.print(difference_table(first, second, found))
+        stdout.print(card_comparison_words(compared))
     else:
         stdout.print(f"{first} and {second} are the same in every byte.")
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from calibration.wording import percent
 from candor.terminal.tables import FigureTable, table
 from model_store.lifecycle.canary import Canary
 from monitoring.reports.report import Report
 
-COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "detector")
+COLUMNS = ("", "version", "answers", "labels", "detector")
 
 
 def canary_sentence(canary: Canary) -> str:
@@ -41,16 +40,13 @@ def comparison_table(
 
 def _row(role: str, version: int | None, report: Report | None) -> list[str]:
     if version is None or report is None:
-        return [role, "-" if version is None else str(version), "0", "0", "-", "-", "-", "-"]
-    measures, coverage = report.measures, report.coverage
+        return [role, "-" if version is None else str(version), "0", "0", "-"]
+    coverage = report.coverage
     alarm = "alarm" if report.drift and report.drift.active else "quiet"
     return [
         role,
         str(version),
         str(coverage.served),
         str(coverage.labeled),
-        percent(measures.accuracy),
-        percent(measures.ece),
-        percent(measures.noise_floor),
         alarm,
     ]

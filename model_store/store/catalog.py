@@ -5,6 +5,7 @@ from datetime import datetime
 
 from model_store.bundle.bundle import CARD_FILE, parse_card
 from model_store.bundle.card import Card
+from model_store.bundle.card_comparison import CardComparison, compare_cards
 from model_store.bundle.manifest import read_file, read_manifest
 from model_store.errors import BundleError, ModelStoreError
 from model_store.store.alias import PRODUCTION
@@ -13,7 +14,11 @@ from model_store.store.store import Store
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One version of one model. Without a readable card only `problem` says why."""
+    """One version of one model. Without a readable card only `problem` says why.
+
+    `against_production`: its card minus that of the version in production; None of that version
+    itself, and where other images measured the cards.
+    """
 
     name: str
     version: int
@@ -27,6 +32,7 @@ class CatalogEntry:
     accuracy: float | None = None
     ece: float | None = None
     noise_floor: float | None = None
+    against_production: CardComparison | None = None
     problem: str | None = None
 
 
@@ -37,17 +43,21 @@ def catalog(store: Store) -> list[CatalogEntry]:
 
 def catalog_of(store: Store, name: str) -> list[CatalogEntry]:
     """Return an entry per version of one model, sorted by version."""
-    return [_entry(store, name, version) for version in store.versions(name)]
+    aliases = {alias: each.version for alias, each in store.aliases(name).items()}
+    cards = {version: _card_or_problem(store, name, version) for version in store.versions(name)}
+    production = aliases.get(PRODUCTION)
+    entries = []
+    for version, card in cards.items():
+        own = tuple(alias for alias, of in aliases.items() if of == version)
+        entry = CatalogEntry(name, version, version == production, own)
+        base = None if production in (None, version) else cards.get(production)
+        entries.append(_filled(entry, card, base if isinstance(base, Card) else None))
+    return entries
 
 
-def _entry(store: Store, name: str, version: int) -> CatalogEntry:
-    aliases = tuple(alias for alias, each in store.aliases(name).items() if each.version == version)
-    entry = CatalogEntry(name, version, PRODUCTION in aliases, aliases)
-    try:
-        card = _card(store, name, version)
-    except ModelStoreError as error:
-        reason = error.reason if isinstance(error, BundleError) else str(error)
-        return replace(entry, problem=reason)
+def _filled(entry: CatalogEntry, card: Card | str, production: Card | None) -> CatalogEntry:
+    if isinstance(card, str):
+        return replace(entry, problem=card)
     figures = card.calibration.measures
     return replace(
         entry,
@@ -59,7 +69,16 @@ def _entry(store: Store, name: str, version: int) -> CatalogEntry:
         accuracy=card.accuracy,
         ece=figures.get("ece"),
         noise_floor=figures.get("noise_floor"),
+        against_production=None if production is None else compare_cards(production, card),
     )
+
+
+def _card_or_problem(store: Store, name: str, version: int) -> Card | str:
+    """The card, or why it cannot be read."""
+    try:
+        return _card(store, name, version)
+    except ModelStoreError as error:
+        return error.reason if isinstance(error, BundleError) else str(error)
 
 
 def _card(store: Store, name: str, version: int) -> Card:

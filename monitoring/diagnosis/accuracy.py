@@ -17,6 +17,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
+from calibration.diagnosis.comparison import confidence_difference, gap_difference
 from calibration.diagnosis.facts import IntervalEstimate
 from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
 from calibration.intervals.stretches import DayCount, Stretch, stretches, surest
@@ -109,10 +110,6 @@ def _described(
     now = accuracy_sequence(stretch.n, stretch.right, alpha=stretch.alpha)
     live = stretch.right / stretch.n if stretch.n else math.nan
     then = metrics.accuracy(reference)
-    cases = metrics.mean_confidence(labeled) - metrics.mean_confidence(reference)
-    error = metrics.signed_gap(reference) - metrics.signed_gap(labeled)
-    variances = (confidence_variance, metrics.signed_gap_variance)
-    of_cases, of_error = (each(labeled) / worth + each(reference) for each in variances)
     return Accuracy(
         answer=answer,
         n=round(stretch.n / worth),
@@ -123,8 +120,8 @@ def _described(
         difference=IntervalEstimate(
             live - then, now.lower - before.upper, now.upper - before.lower
         ),
-        from_cases=_normal(cases, of_cases),
-        from_error=_normal(error, of_error),
+        from_cases=confidence_difference((reference, labeled), worth=(1.0, worth)),
+        from_error=gap_difference((labeled, reference), worth=(worth, 1.0)),
         odds_limit=ODDS,
         audit=audit,
         is_chosen=is_chosen,
@@ -196,21 +193,6 @@ def labeled_days(connection: Connection, watched_version_id: int, name: str) -> 
 def _before(reference: BinSums) -> metrics.Interval:
     correct = float(reference.correct.sum())
     return share_interval(reference.total, correct, alpha=_OF_REFERENCE)
-
-
-def _normal(value: float, variance: float) -> IntervalEstimate:
-    half = Z95 * math.sqrt(variance)
-    return IntervalEstimate(value, value - half, value + half)
-
-
-def confidence_variance(sums: BinSums) -> float:
-    """Variance of the mean confidence: between bins, and of a uniform within one."""
-    if not sums.total:
-        return math.nan
-    means = sums.confidence / np.maximum(sums.n, 1)
-    mean = float(sums.confidence.sum()) / sums.total
-    between = float((sums.n * (means - mean) ** 2).sum()) / sums.total
-    return (between + 1 / (12 * len(sums.n) ** 2)) / sums.total
 
 
 def _logit(share: float) -> float:

@@ -8,11 +8,12 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
+from calibration.scope.verdict import ALPHA
 from monitoring.drift.current_evidence import CurrentLabels
-from monitoring.ledger.slices import OTHER, is_doubtful
+from monitoring.ledger.slices import OTHER
 from monitoring.ledger.watched_version import WatchedVersion
 
-Columns = dict[str, list[Any]]  # of answers, oldest first, by name
+Columns = dict[str, list[Any]]  # of answers, by name
 
 
 def current_labels(columns: Columns, answers: Answers) -> CurrentLabels:
@@ -47,8 +48,8 @@ def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[s
     )
 
 
-def seconds(times_ns: Sequence[int]) -> FloatArray:
-    """Times in seconds, from nanoseconds."""
+def seconds(times_ns: Sequence[int | None]) -> FloatArray:
+    """Times in seconds, from nanoseconds; NaN for None."""
     return np.array(times_ns, dtype=np.float64) / 1e9
 
 
@@ -58,9 +59,9 @@ def _codes(values: Sequence[int | None]) -> IntArray:
 
 def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
     """Codes of values in the order of their first appearance; -1 for None."""
-    numbers: dict[Any, int] = {}
-    codes = [-1 if each is None else numbers.setdefault(each, len(numbers)) for each in values]
-    return np.array(codes, dtype=np.int64), list(numbers)
+    distinct = [each for each in dict.fromkeys(values) if each is not None]
+    numbers = {None: -1} | {each: number for number, each in enumerate(distinct)}
+    return np.fromiter(map(numbers.__getitem__, values), np.int64, len(values)), distinct
 
 
 def _tags(texts: Sequence[str | None], values: Mapping[str, set[str]]) -> dict[str, Tag]:
@@ -86,13 +87,13 @@ def _patients(values: Sequence[Any]) -> IntArray | None:
 
 
 def _drawn(shares: Sequence[float | None]) -> "np.ndarray | None":
-    drawn = np.array([each is not None for each in shares], dtype=np.bool_)
+    drawn = ~np.isnan(np.array(shares, dtype=np.float64))
     return drawn if drawn.any() else None
 
 
 def _doubtful(values: Sequence[float | None]) -> BoolArray | None:
-    known = any(each is not None for each in values)
-    return np.array([is_doubtful(each) for each in values], dtype=np.bool_) if known else None
+    scope_p = np.array(values, dtype=np.float64)
+    return None if np.isnan(scope_p).all() else scope_p <= ALPHA
 
 
 def _class_shares(row: WatchedVersion) -> FloatArray | None:

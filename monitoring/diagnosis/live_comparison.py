@@ -5,7 +5,6 @@ and not versions. Images of a patient are right or wrong together, so intervals 
 fewer independent ones that they are worth.
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -15,14 +14,23 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from calibration.bins import BinSums
+from calibration.diagnosis.comparison import (
+    accuracy_difference,
+    confidence_difference,
+    gap_difference,
+)
 from calibration.diagnosis.facts import IntervalEstimate
-from calibration.measures import metrics
-from calibration.measures.metrics import Z95
 from calibration.wording import counted
-from monitoring.diagnosis.accuracy import confidence_variance
+from model_store.bundle.card_comparison import CardComparison
 from monitoring.diagnosis.phrases import answers_in_slice, listed
 from monitoring.diagnosis.reading import read_inferred
-from monitoring.diagnosis.vocabulary import COMPARED, INCOMPARABLE, WORSE
+from monitoring.diagnosis.vocabulary import (
+    CARDS_COMPARED,
+    CARDS_INCOMPARABLE,
+    COMPARED,
+    INCOMPARABLE,
+    WORSE,
+)
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_days
 from monitoring.ledger.schema import EVERYTHING
@@ -112,18 +120,13 @@ def _worse(
         name: pair for name, pair in pairs.items() if min(each.total for each in pair) >= FEWEST
     }
     critical = NormalDist().inv_cdf(1 - 0.05 / (2 * max(len(judged), 1)))
-    found = [WorseSlice(name, _difference(*pair, worth, critical)) for name, pair in judged.items()]
+    found = [
+        WorseSlice(name, accuracy_difference(pair, worth=worth, critical=critical))
+        for name, pair in judged.items()
+    ]
     return tuple(
         sorted((x for x in found if x.accuracy.upper < 0), key=lambda x: x.accuracy.estimate)
     )
-
-
-def _difference(
-    one: BinSums, other: BinSums, worth: list[float], critical: float
-) -> IntervalEstimate:
-    """Accuracy of the second minus that of the first, `critical` standard errors to each side."""
-    shares = [metrics.accuracy(each) for each in (one, other)]
-    return _interval(shares, [_of_share(each) for each in (one, other)], worth, critical)
 
 
 def comparison_words(found: LiveComparison | None) -> str:
@@ -135,14 +138,28 @@ def comparison_words(found: LiveComparison | None) -> str:
         labels=f"{found.n_second:,} and {found.n_first:,}",
         second=found.second,
         first=found.first,
-        accuracy=_points(found.accuracy),
+        accuracy=found.accuracy.in_points,
         cases=f"{100 * found.from_cases.estimate:+.1f}",
-        gap=_points(found.gap),
+        gap=found.gap.in_points,
     )
     if not found.worse:
         return said
-    named = [f"{_slice(each.name)}: {_points(each.accuracy)}" for each in found.worse[:_NAMED]]
+    named = [f"{_slice(each.name)}: {each.accuracy.in_points}" for each in found.worse[:_NAMED]]
     return f"{said} {WORSE.format(second=found.second, slices=listed(named))}"
+
+
+def card_comparison_words(found: CardComparison | None) -> str:
+    """Say how the second card differs from the first."""
+    if found is None:
+        return CARDS_INCOMPARABLE
+    if found.accuracy is None:
+        figures = f"probability minus presence {found.gap.in_points}"
+    else:
+        gap, accuracy = found.gap.in_points, found.accuracy.in_points
+        figures = f"accuracy {accuracy}; confidence minus accuracy {gap}"
+    figures = f"{figures}; ECE {found.ece.in_points}"
+    n = counted(found.n, "answer")
+    return CARDS_COMPARED.format(n=n, second=found.second, first=found.first, figures=figures)
 
 
 def _slice(name: str) -> str:
@@ -160,8 +177,7 @@ def _compared(
     *,
     worth: list[float],
 ) -> LiveComparison:
-    means = [metrics.mean_confidence(each) for each in (one, other)]
-    gaps = [metrics.signed_gap(each) for each in (one, other)]
+    both = (one, other)
     return LiveComparison(
         first,
         second,
@@ -169,26 +185,7 @@ def _compared(
         audit,
         one.total,
         other.total,
-        _difference(one, other, worth, Z95),
-        _interval(means, [confidence_variance(each) for each in (one, other)], worth),
-        _interval(gaps, [metrics.signed_gap_variance(each) for each in (one, other)], worth),
+        accuracy_difference(both, worth=worth),
+        confidence_difference(both, worth=worth),
+        gap_difference(both, worth=worth),
     )
-
-
-def _interval(
-    values: list[float], variances: list[float], worth: list[float], critical: float = Z95
-) -> IntervalEstimate:
-    variance = sum(each / own for each, own in zip(variances, worth, strict=True))
-    difference, half = values[1] - values[0], critical * math.sqrt(variance)
-    return IntervalEstimate(difference, difference - half, difference + half)
-
-
-def _of_share(sums: BinSums) -> float:
-    """Variance of a share; a right and a wrong answer are added, so 100 % is not certain."""
-    share = (float(sums.correct.sum()) + 1) / (sums.total + 2)
-    return share * (1 - share) / sums.total
-
-
-def _points(found: IntervalEstimate) -> str:
-    estimate, lower, upper = (100 * each for each in (found.estimate, found.lower, found.upper))
-    return f"{estimate:+.1f} points ({lower:+.1f} to {upper:+.1f})"

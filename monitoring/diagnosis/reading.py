@@ -54,6 +54,7 @@ _ANSWER = (
     *("tags", "patient", "audit", "request_id", "scope_p"),
 )
 _LABEL = ("label", "correct", "first", "source", "received_at_ns", "first_id", "bet")
+_BESIDE = ("request_id", "received_at_ns", "first_id", "bet")  # no part of `Answers`
 _DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's
 
 
@@ -134,29 +135,30 @@ def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> t
 
 
 def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:
-    """Answers of a version, as columns and as arrays, and the days on which any were served."""
+    """What stands beside answers, these as arrays, and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
     columns: Columns = {name: [] for name in (*_ANSWER, *_LABEL)}
     for wanted in (_labeled(row.watched_version_id), _unlabeled(row.watched_version_id, days)):
         for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
-            for name, values in zip(columns, zip(*rows, strict=True), strict=True):
-                columns[name].extend(values)
+            for column, values in zip(columns.values(), zip(*rows, strict=True), strict=True):
+                column.extend(values)
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
-    columns = {k: np.array(each, dtype=object)[order].tolist() for k, each in columns.items()}
-    answers = as_answers(row, columns, admitted(connection, row.model))
-    return columns, replace(answers, unread=_unread(connection, row, answers)), days
+    answers = as_answers(row, columns, admitted(connection, row.model)).rows(order)
+    places = order.tolist()
+    beside = {name: list(map(columns[name].__getitem__, places)) for name in _BESIDE}
+    return beside, replace(answers, unread=_unread(connection, row, answers)), days
 
 
 def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> Inferred:
-    columns, answers, days = _read(connection, row)
+    beside, answers, days = _read(connection, row)
     labeled = np.flatnonzero(answers.correct >= 0)
     served_s = answers.served_s[labeled]
-    received_s = seconds([each for each in columns["received_at_ns"] if each is not None])
+    received_s = seconds(beside["received_at_ns"])[labeled]
     suspected = None
     if answers.patient is None:
-        suspected = _suspected(columns["request_id"], answers, labeled[-LATEST:])
+        suspected = _suspected(beside["request_id"], answers, labeled[-LATEST:])
     if suspected and suspected.by == "request_ids" and suspected.design_effect >= _DEPENDENT:
-        groups = groups_of(columns["request_id"])
+        groups = groups_of(beside["request_id"])
         inference = _unconfirmed(infer(replace(answers, patient=groups)))
     else:
         inference = infer(answers)
@@ -172,14 +174,14 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
-        _on_current_labels(connection, row, columns, answers) if corrected else {},
+        _on_current_labels(connection, row, beside, answers) if corrected else {},
     )
 
 
 def _on_current_labels(
-    connection: Connection, row: WatchedVersion, columns: Columns, answers: Answers
+    connection: Connection, row: WatchedVersion, beside: Columns, answers: Answers
 ) -> dict[str, CurrentEvidence]:
-    labels = current_labels(columns, answers)
+    labels = current_labels(beside, answers)
     return read_current_evidence(connection, row.watched_version_id, labels)
 
 
@@ -255,14 +257,14 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
     first, last = (first_id(int(each * 1e9)) for each in (first, last))
     scanned = (
-        select(prediction)
+        select(key, prediction.c.watched_version_id)
         .where(key.between(first, last))
         .order_by(key.desc())
         .limit(SCANNED)
         .subquery()
     )
     latest = (
-        select(scanned)
+        select(scanned.c.prediction_id)
         .where(scanned.c.watched_version_id == watched_version_id)
         .order_by(scanned.c.prediction_id.desc())
         .limit(2 * LIMIT)
@@ -270,10 +272,10 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     )
     nothing = [null().label(name) for name in _LABEL]
     return (
-        select(*_answer(latest.c), *nothing)
-        .select_from(
-            latest.outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
-        )
+        select(*_answer(prediction.c), *nothing)
+        .select_from(latest)
+        .outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
+        .join(prediction, key == latest.c.prediction_id)
         .where(current.prediction_id.is_(None))
         .order_by(latest.c.prediction_id.desc())
         .limit(LIMIT)

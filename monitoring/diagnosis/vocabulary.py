@@ -256,3 +256,10 @@ WORSE: Final = "Version {second} is less accurate on {slices}."
 INCOMPARABLE: Final = (
     "Not compared: the two have fewer than {fewest} labels of the same kind on the same days."
 )
+CARDS_COMPARED: Final = (
+    "On the {n} on which both cards were measured, version {second} minus version {first}: "
+    "{figures}."
+)
+CARDS_INCOMPARABLE: Final = (
+    "The cards were measured on different images, so their figures do not compare the versions."
+)

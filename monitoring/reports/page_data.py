@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
+from monitoring.diagnosis.live_comparison import LiveComparison
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.drift.course import CourseReader, EvidenceCourse
@@ -16,12 +18,21 @@ from monitoring.ledger.days import Days, read_days
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.versions import choose
-from monitoring.reports.report import Report, calibration_report
+from monitoring.reports.report import Report, calibration_report, compare_live_versions
 from monitoring.reports.span import WHOLE, Span
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 
 _OTHER_VERSIONS = 5  # the newest, beside the one reported on
 _EPOCH = date(1970, 1, 1)
+
+
+class OtherVersion(NamedTuple):
+    """A version over the same window, without slices; `compared`: it minus the version that the
+    page is about, None if it is that or too few labels compare them.
+    """
+
+    report: Report
+    compared: LiveComparison | None
 
 
 @dataclass(frozen=True)
@@ -34,8 +45,7 @@ class PageData:
         days: this version's days in the window and the span, with audited answers alone where the
             audit decides.
         entries: the model's history in the window, all versions, newest last.
-        versions: reports of this version and the newest others over the same window, newest first,
-            without slices.
+        versions: this version and the newest others, newest first.
         affected, others: the days in the window and the span, of the answers that the diagnosis
             names (all without an error) and of the rest; only answers that the ledger still has.
         span: the days that charts over time show.
@@ -51,7 +61,7 @@ class PageData:
     affected: tuple[Days, ...]
     others: tuple[Days, ...]
     entries: tuple[VersionedEntry, ...]
-    versions: tuple[Report, ...]
+    versions: tuple[OtherVersion, ...]
     span: Span
     extent: tuple[int, int] | None
     course: EvidenceCourse | None
@@ -95,12 +105,7 @@ def read_page_data(
         number for number in sorted(report.versions, reverse=True) if number != report.version
     ][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
-    versions = [
-        calibration_report(
-            ledger, model, version=number, finding=finding, window=window, slices=False
-        )
-        for number in chosen
-    ]
+    versions = [_beside(ledger, report, number, finding) for number in chosen]
 
     def shown(found: Sequence[Days]) -> tuple[Days, ...]:
         first = since_day or 0
@@ -119,6 +124,17 @@ def read_page_data(
         course.between(span.first, span.last) if course is not None else None,
         gap,
     )
+
+
+def _beside(ledger: Ledger, shown: Report, version: int, finding: str | None) -> OtherVersion:
+    model = shown.model
+    report = calibration_report(
+        ledger, model, version=version, finding=finding, window=shown.window, slices=False
+    )
+    if version == shown.version:
+        return OtherVersion(report, None)
+    compared = compare_live_versions(ledger, model, shown.version, version, finding=finding)
+    return OtherVersion(report, compared)
 
 
 def _extent(days: Sequence[Days], course: EvidenceCourse | None) -> tuple[int, int] | None:

@@ -254,14 +254,14 @@ def report_on(
 
 
 def compare_live_versions(
-    ledger: Ledger, model: str, first: int, second: int
+    ledger: Ledger, model: str, first: int, second: int, *, finding: str | None = None
 ) -> LiveComparison | None:
     """Compare two versions live; None if their labels cannot be compared.
 
     Raises ModelNotInLedger.
     """
     with ledger.read() as connection:
-        rows = (choose(connection, model, version) for version in (first, second))
+        rows = (choose(connection, model, version, finding) for version in (first, second))
         return compare_live(ledger, connection, *rows)
 
 

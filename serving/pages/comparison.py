@@ -9,15 +9,15 @@ from typing import Any, Final, NamedTuple
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import MEASURES
 from model_store.bundle.bundle import Bundle, BundleDifference, difference
+from model_store.bundle.card_comparison import MEASURED, compare_cards
 from model_store.bundle.diagram import DiagramScale, scale_of
+from monitoring.diagnosis.live_comparison import card_comparison_words
 from serving.pages.files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from serving.pages.formatting import counted_labels
 
 _LONGEST: Final = 44  # characters of a value that differs
 _MOST_VALUES: Final = 12  # of a list that is printed
-# Shown in another way.
-_CALIBRATION: Final = ("bins", "measures.", "reference_split")
-_DRAWN: Final = ("version", *(f"calibration.{name}" for name in _CALIBRATION))
+_DRAWN: Final = ("version", *MEASURED, "calibration.reference_split")  # shown in another way
 
 
 class ComparedMeasure(NamedTuple):
@@ -33,7 +33,8 @@ class VersionComparison(NamedTuple):
 
     Attributes:
         same: whether they are the same in every byte.
-        alike: whether both cards were measured on the same data; only then do they compare.
+        cards: how the second card differs from the first, or why that cannot be said: then there
+            are no diagrams and no measures.
         diagrams: of the reference data of each card.
         measures: those of both cards.
         fields: what else differs: its name and both values.
@@ -43,7 +44,7 @@ class VersionComparison(NamedTuple):
     """
 
     same: bool
-    alike: bool
+    cards: str
     diagrams: list[FiledDiagram]
     measures: list[ComparedMeasure]
     fields: list[tuple[str, str, str]]
@@ -54,7 +55,7 @@ class VersionComparison(NamedTuple):
 
 def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     """Compare two bundles of a model."""
-    differences = difference(first, second)
+    differences, cards = difference(first, second), compare_cards(first.card, second.card)
     files = [each.field for each in differences if each.field.startswith("file ")]
     fields = [each for each in differences if not each.field.startswith(("file ", *_DRAWN))]
     matrices = [each for each in fields if _is_matrix(each.first) or _is_matrix(each.second)]
@@ -62,14 +63,13 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     shown = [_row(each) for each in fields if each not in matrices]
     return VersionComparison(
         same=not differences,
-        alike=_reference(first) == _reference(second)
-        and first.card.provenance.fingerprint == second.card.provenance.fingerprint,
-        diagrams=[_diagram(each, scale) for each in (first, second)],
-        measures=list(_measures(first, second)),
+        cards=card_comparison_words(cards),
+        diagrams=[_diagram(each, scale) for each in (first, second) if cards is not None],
+        measures=list(_measures(first, second, alike=cards is not None)),
         fields=shown,
         matrices=[each.field for each in matrices],
         files=[each.removeprefix("file ") for each in files],
-        table=_table(first, second, shown),
+        table=_table(first, second, shown, alike=cards is not None),
     )
 
 
@@ -82,11 +82,15 @@ def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
     )
 
 
-def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
+def _table(
+    first: Bundle, second: Bundle, fields: list[tuple[str, str, str]], *, alike: bool
+) -> HeldFile:
     """The figures of both cards, unrounded, and the fields that differ."""
     one, other = (bundle.card.calibration.measures for bundle in (first, second))
     measures = [
-        (each.name, one.get(each.name), other.get(each.name)) for each in MEASURES if each.page
+        (each.name, one.get(each.name), other.get(each.name))
+        for each in MEASURES
+        if each.page and alike
     ]
     name = f"{first.card.name}-{first.card.version}-{second.card.version}"
     return held_csv(
@@ -94,11 +98,11 @@ def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) ->
     )
 
 
-def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
+def _measures(first: Bundle, second: Bundle, *, alike: bool) -> Iterator[ComparedMeasure]:
     cards = [bundle.card.calibration.measures for bundle in (first, second)]
     yield ComparedMeasure("measured on", *map(_reference, (first, second)))
     for each in MEASURES:
-        if each.page:
+        if each.page and alike:
             yield ComparedMeasure(each.title, *(each.shown(card.get(each.name)) for card in cards))
 
 

@@ -211,9 +211,12 @@ TABLES: Final[Mapping[str, MakeTable]] = {
     "expected-answers": _expected_answers,
     "versions": _columns(
         lambda data: data.versions,
-        *("version", "state=diagnosis.state.value", "answers=coverage.served"),
-        *("labels=measures.n", "accuracy=measures.accuracy", "signed_gap=measures.signed_gap"),
-        *("ece=measures.ece", "noise_floor=measures.noise_floor"),
+        *("version=report.version", "state=report.diagnosis.state.value"),
+        *("answers=report.coverage.served", "labels=report.measures.n"),
+        *("same_days=compared.days", "accuracy_difference=compared.accuracy.estimate"),
+        *("accuracy_lower=compared.accuracy.lower", "accuracy_upper=compared.accuracy.upper"),
+        *("gap_difference=compared.gap.estimate", "gap_lower=compared.gap.lower"),
+        "gap_upper=compared.gap.upper",
     ),
     "history": _history,
 }

@@ -13,6 +13,7 @@ from calibration.measures.summary import MEASURES
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.detectors import Drift
 from monitoring.diagnosis.facts import Diagnosis, State
+from monitoring.diagnosis.live_comparison import comparison_words
 from monitoring.diagnosis.phrases import answers_of, group_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
@@ -149,6 +150,7 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "report": report,
         "said": said,
         "versions": data.versions,
+        "incomparable": comparison_words(None),
         "entries": data.entries,
         "words": words_of(report.diagnosis),
         "words_of": words_of,

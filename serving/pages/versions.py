@@ -16,6 +16,7 @@ from model_store.lifecycle.changes import rollback_target
 from model_store.store.catalog import CatalogEntry, catalog_of
 from model_store.store.history import StoreEvent, read_events
 from model_store.store.store import Store
+from monitoring.diagnosis.live_comparison import card_comparison_words
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import BundleReplaced, QueryInvalid
 from monitoring.http.endpoint import Parameter, Viewer, read_viewer
@@ -147,6 +148,7 @@ class VersionRoutes:
             first=query.get("first"),
             second=query.get("second"),
             words_of=words_of,
+            card_comparison_words=card_comparison_words,
             tones=TONES,
             back=self._rollback_target(name),
             compared=self._compare(name, query),

@@ -79,6 +79,7 @@ async def test_two_versions_are_compared(server: Running) -> None:
     assert "squared_error" not in page  # tables of numbers are drawn
     assert page.count('aria-label="Reliability diagram of the reference of version') == 2
     assert '<th scope="row">Accuracy</th>' in page
+    assert re.search(r"version 2 minus version 1: accuracy \S+ points \(\S+ to \S+\);", page)
     assert "the same in every byte" in await server.page(f"{VERSIONS}?first=1&second=1", READER)
     for second, status in (("x", 422), ("9", 404), ("99999999999999", 422)):
         query = f"first=1&second={second}"
@@ -207,11 +208,11 @@ async def test_versions_beside_each_other_are_drawn_on_one_scale(
 
     def sure(folder: Path, version: int) -> None:
         card = build_card(version=version)
-        probabilities, truths = np.tile([0.95, 0.05], (40, 1)), np.repeat([0, 1], [38, 2])
+        probabilities, truths = np.tile([0.95, 0.05], (500, 1)), np.repeat([0, 1], [475, 25])
         calibration = CalibrationCard.from_reference(
             temperature=card.calibration.temperature,
             split="val",
-            sums=BinSums.from_predictions([0.95] * 40, [True] * 38 + [False] * 2),
+            sums=BinSums.from_predictions([0.95] * 500, [True] * 475 + [False] * 25),
             measures=Measures.from_probabilities(probabilities, truths),
         )
         card = card.model_copy(update={"calibration": calibration})

@@ -37,6 +37,15 @@ def test_an_error_that_came_back_is_dated_from_then(seed: int) -> None:
     assert [each.until is None for each in found].count(False) == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_error_of_the_first_label_was_probably_always_there(seed: int) -> None:
+    w = world(np.random.default_rng(seed), n=400)
+    w.shift(np.ones(w.n, bool), -1.2)
+    (found,) = infer(w.answers()).deviations
+    assert found.since.earliest is None
+    assert found.since.always > 0.5
+
+
 @pytest.mark.parametrize(("sites", "second"), [(6, 2.4), (6, -2.4), (2, -2.4)])
 def test_sites_that_broke_at_different_times_have_a_date_each(sites: int, second: float) -> None:
     """All of them, too: that is not one error of everybody."""
