@@ -56,12 +56,25 @@ def open_page(
     assert faults == []
 
 
-def assert_accessible(page: Page, name: str = "") -> None:
-    """No rule of axe is broken in light colors, nor that of contrast in dark ones."""
-    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+def assert_usable(page: Page, name: str = "") -> None:
+    """No rule of axe is broken on a wide page in light colors and on a narrow one in dark ones,
+    and the page is no wider than its screen; on a wide one, it is at most two screens high.
+    """
+    for width, scheme in ((1280, "light"), (320, "dark")):
         page.emulate_media(color_scheme=scheme)
-        found = Axe().run(page, options={"resultTypes": ["violations"]} | rules)
+        assert_fits(page, width, 1_800 if width > 1_000 else None, name)
+        found = Axe().run(page, options={"resultTypes": ["violations"]})
         assert found.violations_count == 0, f"{name} {scheme}\n{found.generate_report()}"
+
+
+def assert_fits(page: Page, width: int, most: int | None, name: str = "") -> None:
+    """The page is no wider than a screen of `width` and no higher than `most` pixels."""
+    page.set_viewport_size({"width": width, "height": 900})
+    high, wide = (
+        page.evaluate(f"document.documentElement.scroll{side}") for side in ("Height", "Width")
+    )
+    assert wide <= width, name
+    assert most is None or high <= most, name
 
 
 def sign_in(page: Page, server: Process, token: str) -> None:

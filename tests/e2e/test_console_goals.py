@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.builders.browser import assert_accessible, open_page
+from tests.builders.browser import assert_fits, assert_usable, open_page
 from tests.builders.hospitals import BROKEN, MODEL, fill_hospitals, stock_hospitals
 from tests.builders.processes import Process
 
@@ -126,22 +126,16 @@ def test_models_are_searched_narrowed_and_sorted_by_the_address(
             assert part in page.url
 
 
-@pytest.mark.parametrize("width", [390, 1280, 2560])
 def test_every_page_is_two_screens_light_and_accessible(
-    hospitals: Process, browser: Browser, width: int
+    hospitals: Process, browser: Browser
 ) -> None:
-    with open_page(browser, width=width) as page:
+    with open_page(browser, width=1280) as page:
         for name, path in PAGES.items():
             answered = page.goto(hospitals.url + path)
             assert len(answered.body()) <= 300_000, name
-            high, wide = (
-                page.evaluate(f"document.documentElement.scroll{side}")
-                for side in ("Height", "Width")
-            )
-            assert wide <= width, name
-            assert high <= 2 * (PHONE if width < 800 else SCREEN), name
-            if width < 2560:  # as at 1280
-                assert_accessible(page, name)
+            assert_usable(page, name)
+            assert_fits(page, 390, 2 * PHONE, name)
+            assert_fits(page, 2560, 2 * SCREEN, name)
 
 
 def test_a_note_is_a_mark_on_the_chart_and_stands_in_the_report(
