@@ -12,6 +12,13 @@ from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
+SCRIPT = pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(True, id="with script"),
+        pytest.param(False, id="without script", marks=pytest.mark.nightly),
+    ],
+)
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
 
@@ -22,7 +29,7 @@ def press(page: Page, name: str, why: str) -> None:
     form.get_by_role("button", name=name).click()
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+@SCRIPT
 def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
     start: Start, tiny_store: Store, browser: Browser, script: bool
 ) -> None:
@@ -154,7 +161,7 @@ def labeled(start_shared: Start, published_once: Store) -> Server:
     return server
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+@SCRIPT
 def test_charts_and_tables_are_downloaded_by_links(
     labeled: Server, browser: Browser, script: bool
 ) -> None:

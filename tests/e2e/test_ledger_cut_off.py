@@ -13,7 +13,8 @@ from tests.builders.hosts import Hosts
 from tests.builders.postgres import Cluster
 from tests.builders.processes import wait_until
 
-pytestmark = [pytest.mark.parametrize("host_count", [1])]
+# twelve seconds; test_postgres.py asks PostgreSQL what it was told
+pytestmark = [pytest.mark.nightly, pytest.mark.parametrize("host_count", [1])]
 HOLDER = """
 import sys, time
 from monitoring.ledger.database import Ledger

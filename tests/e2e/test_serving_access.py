@@ -28,8 +28,8 @@ def test_a_session_that_was_ended_opens_no_server_of_its_ledger(
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     second = Server(tiny_store.root, tmp_path / "second", ledger=ledger, **SETTINGS).await_ready()
     cookies = []
-    for _ in range(2):
-        time.sleep(1)  # else both were one session
+    for pause_s in (0, 1):  # else both were one session
+        time.sleep(pause_s)
         entered = httpx.post(f"{first.url}/sign-in", data={"token": TOKEN})
         cookies.append(entered.headers["set-cookie"].partition(";")[0])
     stays, ends = cookies
@@ -61,7 +61,7 @@ def test_wrong_tokens_are_refused_at_a_pace_and_counted_in_the_log(
 
     began_s = time.monotonic()
     with Load(server, guess, threads=8):
-        wait_until(lambda: len(codes) >= 40)
+        wait_until(lambda: len(codes) >= 26)
         assert server.predict(png(), authorization=f"Bearer {TOKEN}").status_code == 200
     took_s = time.monotonic() - began_s
     server.stop()
@@ -69,4 +69,4 @@ def test_wrong_tokens_are_refused_at_a_pace_and_counted_in_the_log(
     assert len(codes) <= 10 + 10 * took_s + 1  # 10 at once, and 10 a second
     lines = [json.loads(line) for line in server.log().splitlines()]
     told = [line for line in lines if line["message"] == "request refused"]
-    assert sum(line.get("count", 1) for line in told) >= 40
+    assert sum(line.get("count", 1) for line in told) >= 26

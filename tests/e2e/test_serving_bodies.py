@@ -77,7 +77,10 @@ def mammogram() -> bytes:
     return dicom(np.random.default_rng(1).integers(0, 4096, (4096, 3328)).astype(np.uint16))
 
 
-@pytest.mark.parametrize(("make", "count"), [(radiograph, 64), (mammogram, 16)])
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [(mammogram, 16), pytest.param(radiograph, 64, marks=pytest.mark.nightly)],
+)
 def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
     tiny_store: Store, tmp_path: Path, make: Callable[[], bytes], count: int
 ) -> None:

@@ -22,7 +22,7 @@ from tests.builders.servers import Start, slow_onnx
 from tests.builders.tensors import infer_request
 
 
-@pytest.mark.parametrize("mode", ["share", "shadow"])
+@pytest.mark.parametrize("mode", ["shadow", pytest.param("share", marks=pytest.mark.nightly)])
 def test_all_32_are_answered_whatever_way_they_came(
     start: Start, slow_store: Store, tmp_path: Path, mode: Any
 ) -> None:

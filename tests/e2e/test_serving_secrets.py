@@ -112,7 +112,7 @@ def provoke(process: Running) -> None:
     raw.close()
 
 
-@pytest.mark.parametrize("kind", ["serve", "monitor"])
+@pytest.mark.parametrize("kind", ["serve", pytest.param("monitor", marks=pytest.mark.nightly)])
 def test_nothing_that_a_running_process_gives_out_shows_a_secret(
     kind: str, postgres: Cluster, tiny_store: Store, tmp_path: Path
 ) -> None:
