@@ -11,8 +11,6 @@ for every training seed.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, rotate
-from sklearn.datasets import load_digits
 
 from calibration.sampling import stratified_parts
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
@@ -45,6 +43,8 @@ def read_digits() -> Dataset:
 
 def digit_levels() -> dict[SplitName, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """The digits as they are: gray levels of 0 to 16, (N, 8, 8), and labels, (N,), by split."""
+    from sklearn.datasets import load_digits  # a second to import, for these digits alone
+
     bunch = load_digits()
     levels = np.asarray(bunch.images, np.uint8)
     labels = np.asarray(bunch.target, np.int64)
@@ -55,6 +55,8 @@ def digit_levels() -> dict[SplitName, tuple[NDArray[np.uint8], NDArray[np.int64]
 
 def corrupted(pixels: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
     """Rotated, blurred, flattened and noisy copies of gray images, uint8 (N, H, W)."""
+    from scipy.ndimage import gaussian_filter, rotate
+
     generator = np.random.default_rng(seed)
     angles = generator.uniform(-TURN, TURN, size=len(pixels))
     turned = [

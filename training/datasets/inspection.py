@@ -24,8 +24,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
+from calibration.measures.ranking import auroc
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
 from model_store.image.frames import Frames
@@ -259,7 +259,7 @@ def _by_length(
 ) -> str | None:
     if min(own.sum(), (~own).sum()) < FEW:
         return None
-    area = roc_auc_score(own, values)
+    area = auroc(values, own)
     if max(area, 1 - area) < SEPARATED:
         return None
     return f"its images are {large if area > 0.5 else small} than the others"

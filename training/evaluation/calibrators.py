@@ -1,9 +1,9 @@
 """Isotonic regression beside the calibrators of `calibration`, and answers as a calibrator gives
 them that has not seen their labels.
 
-scikit-learn fits isotonic regression, the best monotone map of each class's probability (Zadrozny
-and Elkan 2002); with several classes, each is fitted against the rest. It may change the predicted
-class. It can return 0 or 1, so a single surprise costs hundreds of nats; compare it by Brier score.
+Isotonic regression is the best monotone map of each class's probability (Zadrozny and Elkan 2002);
+with several classes, each is fitted against the rest. It may change the predicted class. It can
+return 0 or 1, so a single surprise costs hundreds of nats; compare it by Brier score.
 
 The calibrator in the graph is fitted on all validation images. Promises about its answers must not
 be fitted on the same labels, because it fits them better than new ones. So each tenth gets the
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from calibration.calibrators.one_vs_rest import apply_each, fit_each
 from calibration.calibrators.protocol import CALIBRATORS, Calibrator
@@ -47,10 +47,11 @@ class MonotoneMap:
         >>> MonotoneMap.fit(np.array([0.1, 0.2, 0.3]), np.array([False, True, False])).y
         (0.0, 0.5, 0.5)
         """
-        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
-            p, truth.astype(np.float64)
-        )
-        return cls(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+        x, place, count = np.unique(p, return_inverse=True, return_counts=True)
+        y = isotonic_regression(np.bincount(place, truth) / count, weights=count).x
+        rises = np.append(True, y[1:] != y[:-1])
+        corner = rises | np.append(rises[1:], True)  # inside a level nothing has to be kept
+        return cls(tuple(x[corner].tolist()), tuple(y[corner].tolist()))
 
     def __call__(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.interp(p, self.x, self.y))

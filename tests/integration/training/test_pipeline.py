@@ -140,6 +140,7 @@ class TestRunFolder:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("traced_once")
 class TestExport:
     def test_the_bundle_gives_the_calibrated_probabilities_of_the_run(
         self, run: RunResult, store: Store, exported: exporting.ExportedModel, dataset: Dataset

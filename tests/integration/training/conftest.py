@@ -1,0 +1,39 @@
+"""Exports of the same weights share what torch does for them."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+from training.runs import onnx_graph
+
+
+@pytest.fixture(scope="package", autouse=True)
+def operators_once() -> Iterator[None]:
+    """torch reads the list of all operators for each export, which takes half of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib))
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """A module whose tests export the same weights again: torch traces them for the first."""
+    traced: dict[Any, bytes] = {}
+    trace = onnx_graph._exported
+
+    def once(module: nn.Module, images: Any, outputs: Sequence[str]) -> bytes:
+        weights = [each.numpy().tobytes() for each in module.state_dict().values()]
+        key = (str(module), *outputs, images.tobytes(), *weights)
+        if key not in traced:
+            traced[key] = trace(module, images, outputs)
+        return traced[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "_exported", once)
+        yield
