@@ -7,9 +7,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progre
 EDITABLE := --config-settings editable_mode=compat -e
 DEMO_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -q
-# Tests wait for deadlines, disks and other processes, so there is one more of them than cores, up to four.
 # Which tests share a process: tests/builders/scheduling.py.
-IN_PARALLEL := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
+IN_PARALLEL := -n auto --maxprocesses 4
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
 LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \

@@ -5,58 +5,34 @@ maps its columns here, by name, and says what it took each for. What a name leav
 with the option that settles it.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Final, Literal
-from unicodedata import normalize
 
 from calibration.findings.labels import LOOKED_FOR
 from calibration.grouping import group_column
 from calibration.wording import some
+from candor.predictions.column_names import (
+    CONFIDENCE,
+    CORRECT,
+    IDS,
+    JOINED,
+    LABEL,
+    LOGITS,
+    NUMBERED,
+    ONE_HOT,
+    PREDICTED,
+    PREFIXED,
+    SINGLE,
+    SUFFIXED,
+    VECTOR,
+    plain_name,
+)
 from candor.predictions.errors import ColumnsUnclear
 
-LABEL: Final = (
-    "label labels true_label true_class truth true ground_truth gt gold target targets y y_true "
-    "ytrue actual class class_name class_id label_name label_id gt_label gt_class obs observed "
-    "diagnosis reference finding_labels findings"
-)
-PREDICTED: Final = (
-    "predicted prediction predictions pred preds y_pred ypred predicted_label predicted_class "
-    "prediction_label pred_label pred_class"
-)
-CONFIDENCE: Final = "confidence conf max_prob max_probability top_probability certainty"
-CORRECT: Final = "correct is_correct right is_right hit"
-SINGLE: Final = (
-    "p prob proba probability y_prob y_proba y_score score positive_probability prob_positive"
-)
-VECTOR: Final = "probabilities probs logits scores softmax"
 NO_GROUP: Final = "none"
-FILES: Final = (
-    "file filename file_name filepath file_path image image_id image_file image_path path"
-)
-ROW_IDS: Final = ("id", "prediction_id", "request_id", "uid", "uuid")
-IDS: Final = f"{FILES} {' '.join(ROW_IDS)} index idx row unnamed_0"
-
-_KINDS: Final = {"logit": "logits", "logits": "logits"}
-_SCORE: Final = (
-    r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|"
-    r"predictions?|pr?"
-)
-_PREFIXED: Final = re.compile(  # also .pred_A, p(A), P(y = A | x)
-    rf"\.?(?P<kind>{_SCORE})[ _.:\-\[(]+(\w+\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
-    re.IGNORECASE,
-)
-_JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
-_NUMBERED: Final = re.compile(r"(class[ _.\-]*)?\d+", re.IGNORECASE)
-_SUFFIXED: Final = re.compile(rf"(?P<name>.+?)[ _.:\-]+(?P<kind>{_SCORE})", re.IGNORECASE)
-_TRUTH: Final = r"true_label|y_true|labels?|true|truth|targets?|gt|one_?hot|ground_?truth"
-_ONE_HOT: Final = (
-    re.compile(rf"(?:{_TRUTH})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.I),
-    re.compile(rf"(?P<name>.+?)[ _.:\-\[(]+(?:{_TRUTH})[\])]?", re.I),
-)
 
 Kind = Literal["probabilities", "logits"]
 
@@ -264,7 +240,7 @@ def _scores(
         kind, found = families[0]
         return None, found, wishes.kind or kind
     named = tuple(ClassColumn(name, name) for name in left if (plain_name(name) or name) in labels)
-    numbered = tuple(ClassColumn(name, name) for name in left if _NUMBERED.fullmatch(name))
+    numbered = tuple(ClassColumn(name, name) for name in left if NUMBERED.fullmatch(name))
     if len(named) > 1 or len(numbered) > 1:
         return None, named if len(named) > 1 else numbered, wishes.kind
     single = [ClassColumn(name, "") for name in left if plain_name(name) in SINGLE.split()]
@@ -282,13 +258,13 @@ def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn,
     """Columns that share a prefix or suffix such as `p_`; probabilities before logits."""
     families: dict[str, list[ClassColumn]] = {}
     for name in (each for each in left if plain_name(each) not in (*IDS.split(), *SINGLE.split())):
-        found = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
+        found = PREFIXED.fullmatch(name) or JOINED.fullmatch(name) or SUFFIXED.fullmatch(name)
         if found:
             families.setdefault(found["kind"].casefold(), []).append(
                 ClassColumn(name, found["name"].strip())
             )
-    ordered = sorted(families.items(), key=lambda pair: (pair[0] in _KINDS, -len(pair[1])))
-    return [("logits" if kind in _KINDS else None, tuple(columns)) for kind, columns in ordered]
+    ordered = sorted(families.items(), key=lambda pair: (pair[0] in LOGITS, -len(pair[1])))
+    return [("logits" if kind in LOGITS else None, tuple(columns)) for kind, columns in ordered]
 
 
 def _require_one_family(families: Sequence[tuple[Kind | None, Sequence[ClassColumn]]]) -> None:
@@ -324,7 +300,7 @@ def _wished(
 
 def _class_of(name: str, chosen: Sequence[str]) -> str:
     """The class that a column's name names; empty for a single column that names none."""
-    match = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
+    match = PREFIXED.fullmatch(name) or JOINED.fullmatch(name) or SUFFIXED.fullmatch(name)
     if match:
         return match["name"].strip()
     return name if len(chosen) > 1 else ""
@@ -347,21 +323,11 @@ def _truths(
 
 def _one_hot(left: Sequence[str]) -> tuple[ClassColumn, ...]:
     found = [
-        (name, next((match for each in _ONE_HOT if (match := each.fullmatch(name))), None))
+        (name, next((match for each in ONE_HOT if (match := each.fullmatch(name))), None))
         for name in left
     ]
     columns = tuple(ClassColumn(name, match["name"].strip()) for name, match in found if match)
     return columns if len(columns) > 1 else ()
-
-
-def plain_name(name: str) -> str:
-    """A name without case and marks between words.
-
-    >>> plain_name(" True Label")
-    'true_label'
-    """
-    composed = normalize("NFC", name.casefold())  # a Mac decomposes accents
-    return re.sub(r"[\W_]+", "_", composed).strip("_")
 
 
 def _listed(names: Sequence[str]) -> str:

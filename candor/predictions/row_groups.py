@@ -11,14 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from calibration.grouping import find_groups, prefix_pattern, repeats
-from candor.predictions.columns import (
-    FILES,
-    NO_GROUP,
-    ROW_IDS,
-    ColumnWishes,
-    TableColumns,
-    plain_name,
-)
+from candor.predictions.column_names import FILES, ROW_IDS, plain_name
+from candor.predictions.columns import NO_GROUP, ColumnWishes, TableColumns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.tables import read_rows
 

@@ -1,6 +1,6 @@
 """The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -152,18 +152,14 @@ def _subgroups(card: Card) -> Iterator[str]:
             f"{each.temperature:.3g}",
             "no" if each.class_bias is None else "yes",
             f"{each.labels:,} + {each.held_out:,}",
-            _signed(each.before),
-            _signed(each.after),
+            in_points(each.before.get("signed_gap")),
+            in_points(each.after.get("signed_gap")),
             _referred(each.referral, card.referral),
         )
         for each in known
     )
     heads = ("tag", "temperature", "class bias", "labels: fitted + held out")
     yield from _table((*heads, "gap before", "gap after", "referred below"), rows)
-
-
-def _signed(measures: Mapping[str, float | None]) -> str:
-    return in_points(measures.get("signed_gap"))
 
 
 def _referred(own: Referral | None, whole: Referral | None) -> str:

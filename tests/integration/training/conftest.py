@@ -14,10 +14,9 @@ from training.runs import onnx_graph
 @pytest.fixture(scope="package", autouse=True)
 def operators_once() -> Iterator[None]:
     """torch reads the list of all operators for each export, which takes half of a small one."""
+    operators = cache(ONNXRegistry.from_torchlib)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib))
-        )
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(operators))
         yield
 
 
