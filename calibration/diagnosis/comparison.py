@@ -1,7 +1,7 @@
 """Two versions' labeled answers compared: second minus first, with 95 % intervals.
 
-Answers of the two are taken for independent. Of the same images, which are easy or hard for both,
-the true interval is narrower.
+Sums take the answers of the two for independent. Of the same images, which are easy or hard for
+both, differences image by image give a narrower interval.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from calibration.bins import BinSums
+from calibration.bins import BinSums, FloatArray
 from calibration.diagnosis.facts import IntervalEstimate
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
@@ -31,6 +31,18 @@ def accuracy_difference(
     (-0.3, -0.426, -0.174)
     """
     return _difference(metrics.accuracy, _share_variance, both, worth, critical)
+
+
+def paired_difference(differences: FloatArray, *, worth: float) -> IntervalEstimate:
+    """Return the mean of differences (n,) of two answers to one image, in [-1, 1].
+
+    One of each extreme is added to the variance, so that no difference in all of them is not
+    certain.
+    """
+    n, mean = len(differences), float(differences.mean())
+    variance = (float((differences**2).sum()) + 2) / (n + 2) - mean**2
+    half = Z95 * math.sqrt(variance / (n * worth))
+    return IntervalEstimate(mean, mean - half, mean + half)
 
 
 def gap_difference(both: Sequence[BinSums], *, worth: Sequence[float] = _WHOLE) -> IntervalEstimate:

@@ -1,4 +1,5 @@
-"""Two versions compared as like with like: on days on which both have labels, of the same kind.
+"""Two versions compared as like with like: on images that both answered, one as the other's shadow,
+or else on days on which both have labels, of the same kind.
 
 A card's validation beside another version's live labels, or labels of other months, compare cases
 and not versions. Images of a patient are right or wrong together, so intervals take labels for the
@@ -11,31 +12,35 @@ from operator import add
 from statistics import NormalDist
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+import numpy as np
+from sqlalchemy import Connection, select
 
-from calibration.bins import BinSums
+from calibration.bins import BinSums, FloatArray
 from calibration.diagnosis.comparison import (
     accuracy_difference,
     confidence_difference,
     gap_difference,
+    paired_difference,
 )
 from calibration.diagnosis.facts import IntervalEstimate
 from calibration.wording import counted
 from model_store.bundle.card_comparison import CardComparison
 from monitoring.diagnosis.phrases import answers_in_slice, listed
-from monitoring.diagnosis.reading import read_inferred
+from monitoring.diagnosis.reading import LIMIT, read_inferred
 from monitoring.diagnosis.vocabulary import (
     CARDS_COMPARED,
     CARDS_INCOMPARABLE,
     COMPARED,
     INCOMPARABLE,
+    PAIRED,
     WORSE,
 )
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_days
-from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.schema import EVERYTHING, label_current
 from monitoring.ledger.slices import AUDIT
 from monitoring.ledger.sums import read_slices
+from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.watched_version import WatchedVersion
 
 FEWEST = 30  # labels of each version
@@ -56,7 +61,8 @@ class LiveComparison:
     Attributes:
         days: on which both have labels.
         audit: whether only labels of answers drawn at random count, of both.
-        n_first, n_second: labels on these days.
+        paired: whether the labels are of the same images, because one was the other's shadow.
+        n_first, n_second: labels on these days, or of these images.
         accuracy: difference of the shares of right answers.
         from_cases: the part that other cases explain, which change confidence as well.
         gap: difference of confidence minus accuracy.
@@ -68,6 +74,7 @@ class LiveComparison:
     second: int
     days: int
     audit: bool
+    paired: bool
     n_first: int
     n_second: int
     accuracy: IntervalEstimate
@@ -81,6 +88,11 @@ def compare_live(
 ) -> LiveComparison | None:
     """Compare two versions; None if they have too few labels of the same kind on the same days."""
     worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
+    pairs = _pairs(connection, first, second) if has_shadows(connection) else np.empty((0, 4))
+    if len(pairs) >= FEWEST:
+        days = _on_same_days(connection, first, second, EVERYTHING)[0]
+        found = _of_pairs(first.version, second.version, days, pairs, worth=min(worth))
+        return replace(found, worse=_worse(connection, first, second, worth))
     for name in (AUDIT, EVERYTHING):
         days, *sums = _on_same_days(connection, first, second, name)
         if min(each.total for each in sums) >= FEWEST:
@@ -102,6 +114,44 @@ def _on_same_days(
     days = by_day[0].keys() & by_day[1].keys()
     one, other = (reduce(add, (each[day] for day in days), BinSums.zeros()) for each in by_day)
     return len(days), one, other
+
+
+def _pairs(connection: Connection, first: WatchedVersion, second: WatchedVersion) -> FloatArray:
+    """Confidence and outcome of both versions, (n, 4), for the latest images that both answered."""
+    columns = label_current.c
+    one, other = (
+        {
+            key: answer
+            for key, *answer in connection.execute(
+                select(columns.prediction_id, columns.confidence, columns.correct)
+                .where(columns.watched_version_id == each.watched_version_id)
+                .order_by(columns.first_feedback_id.desc())
+                .limit(LIMIT)
+            )
+        }
+        for each in (first, second)
+    )
+    pairs = [(*one[key], *other[shadow_id(key)]) for key in one if shadow_id(key) in other]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 4)
+
+
+def _of_pairs(
+    first: int, second: int, days: int, pairs: FloatArray, *, worth: float
+) -> LiveComparison:
+    p_first, right_first, p_second, right_second = pairs.T
+    accuracy = right_second - right_first
+    return LiveComparison(
+        first,
+        second,
+        days,
+        False,
+        True,
+        len(pairs),
+        len(pairs),
+        paired_difference(accuracy, worth=worth),
+        IntervalEstimate(0.0, 0.0, 0.0),
+        paired_difference(p_second - p_first - accuracy, worth=worth),
+    )
 
 
 def _worse(
@@ -133,9 +183,10 @@ def comparison_words(found: LiveComparison | None) -> str:
     """Say how the second version differs from the first."""
     if found is None:
         return INCOMPARABLE.format(fewest=FEWEST)
-    said = COMPARED.format(
+    labels = f"{found.n_second:,} and {found.n_first:,}"
+    said = (PAIRED if found.paired else COMPARED).format(
         days=counted(found.days, "day"),
-        labels=f"{found.n_second:,} and {found.n_first:,}",
+        labels=counted(found.n_first, "image") if found.paired else labels,
         second=found.second,
         first=found.first,
         accuracy=found.accuracy.in_points,
@@ -183,6 +234,7 @@ def _compared(
         second,
         days,
         audit,
+        False,
         one.total,
         other.total,
         accuracy_difference(both, worth=worth),

@@ -252,6 +252,10 @@ COMPARED: Final = (
     "On the {days} on which both have labels ({labels}), version {second} minus version {first}: "
     "accuracy {accuracy}, of which other cases explain {cases}; confidence minus accuracy {gap}."
 )
+PAIRED: Final = (
+    "On the {labels} that both answered and that have a label, version {second} minus version "
+    "{first}: accuracy {accuracy}; confidence minus accuracy {gap}."
+)
 WORSE: Final = "Version {second} is less accurate on {slices}."
 INCOMPARABLE: Final = (
     "Not compared: the two have fewer than {fewest} labels of the same kind on the same days."

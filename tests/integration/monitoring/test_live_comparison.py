@@ -56,6 +56,31 @@ def test_only_days_on_which_both_have_labels_count(tmp_path: Path, clock: Clock)
     assert comparison_words(None) != comparison_words(found)
 
 
+def test_a_shadow_is_compared_image_by_image(tmp_path: Path, clock: Clock) -> None:
+    """Of 100 images 20 are hard for both versions, and 10 for the first alone."""
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        (second,) = monitored.recorder.register(make_card(version=2))
+        monitored.recorder.shadow(second).result()
+        for version, last_bit in ((monitored.watched_version_id, 0), (second, 1)):
+            wrong = 30 if version != second else 20
+            numbers = [2 * i + last_bit for i in range(100)]
+            monitored.serve(
+                *(
+                    make_row(
+                        n, watched_version_id=version, confidence=0.8, predicted=int(i >= wrong)
+                    )
+                    for i, n in enumerate(numbers)
+                )
+            )
+        monitored.label(*(label(2 * i, CLASSES[1]) for i in range(100)))
+        found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2)
+    assert (found.paired, found.n_first, found.n_second) == (True, 100, 100)
+    assert found.accuracy.estimate == pytest.approx(0.1)
+    assert found.gap.estimate == pytest.approx(-0.1)
+    assert found.accuracy.lower > 0  # as independent answers: -0.02 to 0.22
+    assert "100 images" in comparison_words(found)
+
+
 def test_a_version_that_is_better_in_sum_is_said_to_be_worse_at_one_site(
     tmp_path: Path, clock: Clock
 ) -> None:
