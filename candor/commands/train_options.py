@@ -160,7 +160,7 @@ HeadName = Annotated[
     str | None,
     network(
         "paper; pooled: one hidden layer on the mean of the features; blend: the mean of one "
-        "of these and of two logistic regressions (paper; auto: by the number of images).",
+        "of these and of a logistic regression (paper; auto: by the number of images).",
         "--head",
         hidden=True,
     ),

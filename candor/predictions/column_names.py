@@ -30,8 +30,9 @@ _SCORE: Final = (
     r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|"
     r"predictions?|pr?"
 )
-PREFIXED: Final = re.compile(  # also .pred_A, p(A), P(y = A | x)
-    rf"\.?(?P<kind>{_SCORE})[ _.:\-\[(]+(\w+\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
+PREFIXED: Final = re.compile(  # also .pred_A, p(A), P(y = A | x), prediction_score_A
+    rf"\.?(pred(iction)?[ _.])?(?P<kind>{_SCORE})[ _.:\-\[(]+"
+    r"(\w+\s*=\s*)?(?P<name>.+?)(\s*\|\s*x)?[\])]?",
     re.IGNORECASE,
 )
 JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)

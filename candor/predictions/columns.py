@@ -182,9 +182,11 @@ def around_labels(columns: TableColumns, labels: Iterable[str]) -> TableColumns:
             if name := classes.get("_".join(words[start:end])):
                 around = (*words[:start], "", *words[end:])
                 alike.setdefault(around, []).append(ClassColumn(column, name))
-    around, scores = max(alike.items(), key=lambda pair: len(pair[1]), default=((), []))
+    around = max(alike, key=lambda each: len(alike[each]), default=())
+    scores = alike.pop(around, [])
     if len(scores) < 2:
         return columns
+    _require_one_family([(None, scores), *((None, others) for others in alike.values())])
     kind: Kind = "logits" if {"log", "logit", "logits"} & {*around} else "probabilities"
     taken = {each.column for each in scores}
     unused = tuple(name for name in columns.unused if name not in taken)

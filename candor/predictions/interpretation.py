@@ -21,6 +21,8 @@ from candor.predictions.truths import (
     suspicious_truths,
 )
 
+ENOUGH_ROWS = 20  # to tell an order of columns from chance
+
 
 def interpret(
     found: Collected, columns: TableColumns, options: ReadingOptions
@@ -55,6 +57,8 @@ def _of_scores(
     else:
         classes, said = _class_names(found, options)
         read = interpret_scores(scores, rows, kind=kind, normalize=options.normalize)
+        if options.classes is None:
+            _refuse_ranks(read.probabilities, classes)
     labels = None
     if codes is not None:
         labels, about = match_labels(
@@ -70,6 +74,17 @@ def _of_scores(
         left_out=left_out,
         **identity(found, columns, kept),
     )
+
+
+def _refuse_ranks(probabilities: FloatArray, columns: Sequence[str]) -> None:
+    """Refuse columns that fall from left to right in every row, as of the likeliest classes."""
+    rows, count = probabilities.shape
+    if rows >= ENOUGH_ROWS and count > 2 and (np.diff(probabilities, axis=1) <= 0).all():
+        raise PredictionsRefused(
+            f"the columns of {', '.join(columns[:6])} fall from left to right in every row, as "
+            "those of the first, second and third guess do: give one column per class; if they "
+            "are classes, name them with --classes"
+        )
 
 
 def _require_names(classes: Sequence[str]) -> None:

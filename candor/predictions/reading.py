@@ -55,7 +55,7 @@ def _collect(
         return collect_archive(file, options.wishes)
     names = read_columns(file)
     columns = _lists(file, find_columns(names, options.wishes, labels=options.known))
-    if options.needs_labels and not columns.scores and not columns.vector and columns.label:
+    if options.needs_labels and len(columns.scores) < 2 and not columns.vector and columns.label:
         labels = Counter(
             part.strip()
             for row in read_rows(file)

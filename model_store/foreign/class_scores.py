@@ -47,6 +47,7 @@ CUT_DIFFERENCE: Final = 5e-4
 # What ends in one of these gives any number, even if those for the probe images are in [0, 1].
 _PRODUCTS: Final = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"})
 _CONVOLUTIONS: Final = frozenset({"Conv", "ConvInteger", "QLinearConv"})
+_NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
 LINEAR: Final = _PRODUCTS | _CONVOLUTIONS | {"Add", "GlobalAveragePool"}
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
 MANY: Final = 250  # characters of names that a question repeats
@@ -221,9 +222,12 @@ def read_scores(
         )
     ends, before = _ending(model, source)
     count, shares = scores.shape[1], _in_range(scores)
+    made_by = {_operator(model, tensor) for tensor in source.heads or (source.tensor,)}
     if not shares:
         _refuse_scaled(source, scores)
-    bounded = shares and not _gives_any_number(model, source)
+        if scores.min() >= 0:
+            _refuse_evidence(source, made_by & _NEVER_NEGATIVE)
+    bounded = shares and not made_by & LINEAR
     if count > 1 and (shown := _sums_to_one(scores, shares=shares, ends=ends)):
         if reading == "findings":
             raise ForeignModelRefused(
@@ -276,18 +280,25 @@ def _in_range(scores: npt.NDArray[np.float64]) -> bool:
     return bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
 
 
-def _gives_any_number(model: onnx.ModelProto, source: ScoreOutput) -> bool:
-    """Whether the scores are sums of products, shifted or scaled by constants at most."""
-    for tensor in source.heads or (source.tensor,):
-        node = behind(model, tensor)
-        while node is not None and node.op_type in ELEMENTWISE:
-            moved = [each for each in node.input if constant(model, each) is None]
-            if len(moved) != 1:
-                break
-            node = behind(model, moved[0])
-        if node is not None and node.op_type in LINEAR:
-            return True
-    return False
+def _operator(model: onnx.ModelProto, tensor: str) -> str:
+    """The operator that makes `tensor`, before constants shift or scale it; "" if none does."""
+    node = behind(model, tensor)
+    while node is not None and node.op_type in ELEMENTWISE:
+        moved = [each for each in node.input if constant(model, each) is None]
+        if len(moved) != 1:
+            break
+        node = behind(model, moved[0])
+    return "" if node is None else node.op_type
+
+
+def _refuse_evidence(source: ScoreOutput, operators: set[str]) -> None:
+    """Refuse numbers that a softmax or a division by their sum could make probabilities."""
+    if operators:
+        raise ForeignModelRefused(
+            f"its output '{source.output}' ends in {', '.join(sorted(operators))}: numbers that "
+            "are never negative are logits in one model and evidence, to be divided by its sum, in "
+            "another: export the probabilities"
+        )
 
 
 def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, ends: str | None) -> str:

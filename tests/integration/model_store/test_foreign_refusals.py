@@ -177,6 +177,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "model.eval()",
     ),
     "multi-label": (model(*linear("Sigmoid")), "--exclusive"),
+    "evidence": (model(*linear("Relu")), "export the probabilities"),
     "several inputs": (lambda path: _with_second_input(path), "'pixels', 'age'"),
     "labels only": (lambda path: _labels_only(path), "'label'"),
     "no image": (model(*POOLED, shape=("N", 7, SIDE, SIDE)), "export it for [N, 1, H, W]"),

@@ -125,6 +125,13 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         {}, P, Y),
     "empty columns and rows of Excel": (
         "a.csv", PLAIN.replace("\n", ",,\n") + ",,,,,\n" * 3, {}, P, Y),
+    "PyCaret": (
+        "a.csv", text(["finding", "prediction_label", *(f"prediction_score_{n}" for n in NAMES)],
+                      [[row[3], row[3], *row[:3]] for row in by_name()]),
+        {"wishes": OF_FINDING}, P, Y),
+    "AutoGluon": (
+        "a.csv", text([*NAMES, "diagnosis_pred", "diagnosis"],
+                      [[*row, row[3]] for row in by_name()]), {}, P, Y),
     "columns in another order than the names": (
         "a.csv",
         text(["label", *(f"p_{NAMES[k]}" for k in (2, 0, 1))],
@@ -194,6 +201,13 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "probabilities before and after": (
         "a.csv", text([*(f"prob_{n}" for n in NAMES), *HEADER],
                       [[*row[:3], *row] for row in by_name()]), "--probabilities"),
+    "two models": (
+        "a.csv", text([*(f"{m}_{n}" for m in ("resnet", "vit") for n in NAMES), "label"],
+                      [[*row[:3], *row] for row in by_name()]), "could each be"),
+    "the likeliest classes": (
+        "a.csv", text([f"top{k}_score" for k in (1, 2, 3)] + ["label"],
+                      [[*sorted(row, reverse=True), y] for row, y in zip(P, Y, strict=True)]),
+        "one column per class"),
     "labels of 1 and 2 for one column": (
         "a.csv", text(["prob", "label"], [[p, y + 1] for p, y in SINGLE]), "--positive"),
     "a class called as missing labels": (
