@@ -24,6 +24,7 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 STRENGTHS = (1.0, 1e-2)  # C of scikit-learn, of which 1 is its default
 SMALLEST = 1e-9  # probability of a class that is not in train
+DRAWS = 200  # of the bootstrap
 
 
 class Achieved(NamedTuple):
@@ -35,6 +36,11 @@ class Achieved(NamedTuple):
     ece: float
     ece_z: float
     errors: tuple[float, float, float]
+
+    def leads(self, over: tuple[float, float, float]) -> NDArray[np.float64]:
+        """How much better each measure is than `over`, in standard errors, (3,)."""
+        found = self.accuracy - over[0], self.balanced_accuracy - over[1], over[2] - self.nll
+        return np.array(found) / np.maximum(self.errors, SMALLEST)
 
 
 def achieved(probabilities: NDArray[np.float64], labels: Labels) -> Achieved:
@@ -63,15 +69,15 @@ def achieved(probabilities: NDArray[np.float64], labels: Labels) -> Achieved:
 
 def regressions(
     train: tuple[Features, Labels], test: tuple[Features, Labels], *, classes: int
-) -> list[Achieved]:
-    """Fit each regression on features (N, C) and labels (N,), and measure it on test."""
+) -> list[NDArray[np.float64]]:
+    """Fit each regression on features (N, C) and labels (N,); return its probabilities of test."""
     found = []
     for candidate in candidates():
         # All components: a rotation, with fewer dimensions than features where images are few.
         model = make_pipeline(StandardScaler(), PCA(), candidate).fit(*train)
         probabilities = np.full((len(test[1]), classes), SMALLEST)
         probabilities[:, model.classes_] = np.maximum(model.predict_proba(test[0]), SMALLEST)
-        found.append(achieved(probabilities, test[1]))
+        found.append(probabilities)
     return found
 
 
@@ -82,8 +88,25 @@ def candidates() -> Iterator[Any]:
             yield LogisticRegression(C=strength, class_weight=weights, max_iter=1000)
 
 
-def best(found: list[Achieved]) -> tuple[float, float, float]:
+def behind_by_chance(
+    ours: NDArray[np.float64], theirs: list[NDArray[np.float64]], labels: Labels
+) -> NDArray[np.float64]:
+    """The probability (3,) that each measure is behind by more than one standard error on test
+    images drawn anew, if on these it were equal to the best regression's (bootstrap).
+    """
+    shift = achieved(ours, labels).leads(best(theirs, labels))
+    generator, behind = np.random.default_rng(0), np.zeros(3)
+    for _ in range(DRAWS):
+        drawn = generator.integers(len(labels), size=len(labels))
+        known = labels[drawn]
+        leads = achieved(ours[drawn], known).leads(best([p[drawn] for p in theirs], known))
+        behind += leads - shift < -1
+    return behind / DRAWS
+
+
+def best(theirs: list[NDArray[np.float64]], labels: Labels) -> tuple[float, float, float]:
     """The best accuracy, balanced accuracy and NLL, each of another regression if need be."""
+    found = [achieved(probabilities, labels) for probabilities in theirs]
     return (
         max(each.accuracy for each in found),
         max(each.balanced_accuracy for each in found),

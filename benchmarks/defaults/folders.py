@@ -2,8 +2,8 @@
 color, many classes of unequal size.
 
 The images come from scikit-image (extra `bench`), scikit-learn and the data sets below
-`CANDOR_DATA`. Every folder is the same each time it is written. Where there are images enough for a
-large test split, the folder has it. Otherwise Candor draws it.
+`CANDOR_DATA`. A seed draws which. Where there are images enough for a large test split, the folder
+has it. Otherwise Candor draws it.
 """
 
 import shutil
@@ -33,14 +33,14 @@ TEXTURES = {
 }
 
 
-def rare(folder: Path, data: Path) -> None:
+def rare(folder: Path, data: Path, seed: int) -> None:
     """348 gray radiographs of 256 pixels: 230 without findings, 115 pneumonia, three covid."""
     for name, count in (("no_findings", 230), ("pneumonia", 115), ("covid-19", 3)):
-        for path in radiographs(data, name)[:count]:
+        for path in radiographs(data, name, seed)[:count]:
             _save(folder / name / path.name, np.asarray(Image.open(path)))
 
 
-def stain(folder: Path, data: Path) -> None:
+def stain(folder: Path, data: Path, seed: int) -> None:
     """441 color tiles of 24 pixels as PNG, in three classes by how strongly a tissue section is
     stained.
 
@@ -58,7 +58,7 @@ def stain(folder: Path, data: Path) -> None:
         _save(folder / name / f"{number}.png", tile)
 
 
-def textures(folder: Path, data: Path) -> None:
+def textures(folder: Path, data: Path, seed: int) -> None:
     """977 gray tiles of 32 pixels as PNG, in twelve classes of 200 to 12."""
     from skimage import data as photographs
 
@@ -66,49 +66,49 @@ def textures(folder: Path, data: Path) -> None:
         image = getattr(photographs, name)()
         gray = np.asarray(Image.fromarray(image).convert("L"))
         found = tiles(gray, TILE)
-        chosen = np.random.default_rng(0).permutation(len(found))[:count]
+        chosen = np.random.default_rng(seed).permutation(len(found))[:count]
         for number in sorted(chosen):
             _save(folder / name / f"{number}.png", found[number])
 
 
-def blood(folder: Path, data: Path) -> None:
+def blood(folder: Path, data: Path, seed: int) -> None:
     """351 white blood cells of BCCD in five classes; three are of the smallest."""
     _copy(folder, data / "small" / "bccd")
 
 
-def brain(folder: Path, data: Path) -> None:
+def brain(folder: Path, data: Path, seed: int) -> None:
     """253 slices of brain MRI, with a tumor or without, some of them the same."""
     _copy(folder, data / "small" / "brain")
 
 
-def unequal(folder: Path, data: Path) -> None:
+def unequal(folder: Path, data: Path, seed: int) -> None:
     """Chest radiographs: 200 to train on, 25 of them with covid; the others are test."""
     for name, count in (("no_findings", 90), ("pneumonia", 85), ("covid-19", 25)):
-        for number, path in enumerate(_mixed(radiographs(data, name))):
+        for number, path in enumerate(radiographs(data, name, seed)):
             split = "train" if number < count else "test"
             _save(folder / split / name / path.name, np.asarray(Image.open(path)))
 
 
-def few(folder: Path, data: Path) -> None:
+def few(folder: Path, data: Path, seed: int) -> None:
     """PneumoniaMNIST, 60 to train on and 300 to test."""
-    _pneumonia(folder, data, train=(20, 40), test=(100, 200))
+    _pneumonia(folder, data, seed, train=(20, 40), test=(100, 200))
 
 
-def pneumonia(folder: Path, data: Path) -> None:
+def pneumonia(folder: Path, data: Path, seed: int) -> None:
     """PneumoniaMNIST, 300 to train on and 300 to test."""
-    _pneumonia(folder, data, train=(78, 222), test=(78, 222))
+    _pneumonia(folder, data, seed, train=(78, 222), test=(78, 222))
 
 
-def healthy(folder: Path, data: Path) -> None:
+def healthy(folder: Path, data: Path, seed: int) -> None:
     """PneumoniaMNIST, 400 to train on, of which 24 are normal, and 400 to test."""
-    _pneumonia(folder, data, train=(24, 376), test=(24, 376))
+    _pneumonia(folder, data, seed, train=(24, 376), test=(24, 376))
 
 
-def noisy_digits(folder: Path, data: Path) -> None:
+def noisy_digits(folder: Path, data: Path, seed: int) -> None:
     """Digits under noise, 293 to train on in ten classes of 90 to 4, and 396 to test."""
     from sklearn.datasets import load_digits
 
-    digits, generator = load_digits(), np.random.default_rng(8)
+    digits, generator = load_digits(), np.random.default_rng(seed)
     noise = generator.normal(0, 45, digits.images.shape)
     pixels = (digits.images * 12 + noise).clip(0, 255).astype(np.uint8)
     for label, count in enumerate((90, 60, 45, 30, 22, 16, 12, 8, 6, 4)):
@@ -121,7 +121,7 @@ def noisy_digits(folder: Path, data: Path) -> None:
 
 GROUP_PATTERNS = {"blood": "^(.+?)__", "brain": "^(.+?)__"}
 
-FOLDERS: dict[str, Callable[[Path, Path], None]] = {
+FOLDERS: dict[str, Callable[[Path, Path, int], None]] = {
     "rare": rare,
     "stain": stain,
     "textures": textures,
@@ -135,9 +135,10 @@ FOLDERS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def radiographs(data: Path, name: str) -> list[Path]:
-    """The images of a class of chest_xray3, sorted."""
-    return sorted((data / "chest_xray3").glob(f"*/{name}/*.jpg"), key=lambda path: path.name)
+def radiographs(data: Path, name: str, seed: int) -> list[Path]:
+    """The images of a class of chest_xray3, mixed."""
+    paths = sorted((data / "chest_xray3").glob(f"*/{name}/*.jpg"), key=lambda path: path.name)
+    return [paths[place] for place in np.random.default_rng(seed).permutation(len(paths))]
 
 
 def tiles(image: Pixels, side: int) -> list[Pixels]:
@@ -159,13 +160,11 @@ def _copy(folder: Path, source: Path) -> None:
     shutil.copytree(source, folder)
 
 
-def _mixed(paths: list[Path]) -> list[Path]:
-    return [paths[place] for place in np.random.default_rng(0).permutation(len(paths))]
-
-
-def _pneumonia(folder: Path, data: Path, *, train: tuple[int, int], test: tuple[int, int]) -> None:
+def _pneumonia(
+    folder: Path, data: Path, seed: int, *, train: tuple[int, int], test: tuple[int, int]
+) -> None:
     """Images of the training split, so many of each class, without the shift of its test split."""
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(seed)
     with np.load(data / "pneumoniamnist.npz") as arrays:
         images, labels = arrays["train_images"], arrays["train_labels"][:, 0]
     for label, name in enumerate(("normal", "pneumonia")):

@@ -1,19 +1,19 @@
 """Logistic regression on the features of a few hundred images, for the linear part of a head.
 
-Features are standardized, and half the squared norm of the weights is added to the loss, as
-scikit-learn does with C=1.
+Features are standardized, classes have balanced weights, and half the squared norm of the weights
+is added to the loss, as scikit-learn does with C=1.
 """
 
 import torch
 from torch import Tensor, nn
 
+from training.losses import balanced_weights
+
 STEPS = 200  # of L-BFGS, at most
 
 
-def fit_logistic(
-    linear: nn.Linear, features: Tensor, labels: Tensor, class_weights: Tensor | None
-) -> None:
-    """Fit `linear` in place to features (N, D, 1, 1) and labels (N,); class weights (K,) or none.
+def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
+    """Fit `linear` in place to features (N, D, 1, 1) and labels (N,).
 
     A class without images is left with a probability near 0.
     """
@@ -25,7 +25,7 @@ def fit_logistic(
     coordinates = left * length
     weight = torch.zeros(linear.out_features, len(length), dtype=x.dtype, requires_grad=True)
     bias = torch.zeros(linear.out_features, dtype=x.dtype, requires_grad=True)
-    weights = None if class_weights is None else class_weights.double()
+    weights = balanced_weights(labels, linear.out_features).double()
     loss = nn.CrossEntropyLoss(weight=weights, reduction="sum")
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 

@@ -1,4 +1,4 @@
-"""Heads: the paper's, a pooled one for few images, one blended of three, and several as one.
+"""Heads: the paper's, a pooled one for few images, one blended of two, and several as one.
 
 Source of the paper's: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the
 paper is silent. Several heads on one frozen backbone cost little when served.
@@ -108,23 +108,20 @@ class HeadEnsemble(nn.Module):
 
 
 class BlendedHead(nn.Module):
-    """Three heads whose probabilities are averaged, for few images: (N, C, h, w) -> (N, K).
+    """Two heads whose probabilities are averaged, for few images: (N, C, h, w) -> (N, K).
 
-    One is pooled, two are logistic regressions (`training.fitting.logistic`). One regression has
-    the class weights of the run, the others balanced ones, which find rare classes that it misses.
-    The mean is less sure where one of them is wrong.
+    One is pooled, one a logistic regression (`training.fitting.logistic`), both with balanced class
+    weights, which find rare classes. The mean is less sure where one of them is wrong.
     """
 
     def __init__(self, shape: tuple[int, ...], *, class_count: int, dropout: float) -> None:
         super().__init__()
         self.pooled = PooledHead(shape, class_count=class_count, dropout=dropout)
         self.linear = nn.Linear(shape[0], class_count)
-        self.balanced_linear = nn.Linear(shape[0], class_count)
 
     def forward(self, features: Tensor) -> Tensor:
-        mean = features.mean(dim=(2, 3))
-        linear = [self.linear(mean), self.balanced_linear(mean)]
-        return mean_answer(torch.stack([self.pooled(features), *linear]))
+        linear = self.linear(features.mean(dim=(2, 3)))
+        return mean_answer(torch.stack([self.pooled(features), linear]))
 
 
 def mean_answer(logits: Tensor) -> Tensor:

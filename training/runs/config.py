@@ -114,8 +114,8 @@ class TrainConfig(BaseModel):
         HeadKind,
         Field(
             description="paper; pooled: the mean of the feature map and one hidden layer, for few "
-            "images; blend: this with balanced class weights, averaged with two logistic "
-            "regressions, for folds"
+            "images; blend: this, averaged with a logistic regression, both with balanced class "
+            "weights, for folds"
         ),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4

@@ -10,7 +10,7 @@ a fit with snapshots of its own, so an interrupted search resumes like any run, 
 candidate has the lowest cross-entropy on validation after a temperature fitted there. That measure
 does not jump by whole images, as accuracy does, and does not depend on the loss that was minimized.
 Where every image validates once, cross-entropy hardly sees rare classes. There, each network is a
-mean of heads with and without balanced class weights (`BlendedHead`).
+mean of two heads with balanced class weights (`BlendedHead`).
 """
 
 import math
@@ -169,8 +169,8 @@ class _Rules:
             )
         if candidates[0].head == "blend" and "head" not in self.given:
             yield (
-                "each network is a mean of three heads, two of which give all classes the same "
-                "weight, so that rare ones are found"
+                "each network is a mean of two heads that give all classes the same weight, so "
+                "that rare ones are found"
             )
         if "select" not in self.given:
             yield "the epoch with the lowest cross-entropy on validation is kept"

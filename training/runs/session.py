@@ -30,7 +30,7 @@ from training.fitting.fit import fit
 from training.fitting.history import Epoch
 from training.fitting.logistic import fit_logistic
 from training.fitting.snapshot import SnapshotFile
-from training.losses import Objective, balanced_weights
+from training.losses import Objective
 from training.networks.backbones import Weights
 from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
 from training.networks.heads import BlendedHead
@@ -199,9 +199,7 @@ class TrainingSession:
             if isinstance(part, BlendedHead):
                 with _threads(HEAD_THREADS):
                     features, labels = train.batch(np.arange(len(train)))
-                    fit_logistic(part.linear, features, labels, self.class_weights())
-                    weights = balanced_weights(labels, part.linear.out_features)
-                    fit_logistic(part.balanced_linear, features, labels, weights)
+                    fit_logistic(part.linear, features, labels)
                 balanced = self.config.model_copy(update={"class_weights": "balanced"})
                 session, part = replace(self, config=balanced), part.pooled
             counting = _counting_on(before, watch)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
-from benchmarks.defaults.by_hand import achieved, best, candidates, regressions
+from benchmarks.defaults.by_hand import (
+    achieved,
+    behind_by_chance,
+    best,
+    candidates,
+    regressions,
+)
 from benchmarks.defaults.folders import tiles
 
 
@@ -14,7 +20,7 @@ def test_the_person_finds_a_head_for_features_that_a_line_separates() -> None:
     features = 2.0 * np.eye(5)[labels] + generator.normal(scale=0.3, size=(60, 5))
     train, test = (features[::2].astype(np.float32), features[1::2].astype(np.float32))
     found = regressions((train, labels[::2]), (test, labels[1::2]), classes=3)
-    assert best(found)[:2] == (1.0, 1.0)
+    assert best(found, labels[1::2])[:2] == (1.0, 1.0)
     assert len(found) == len(list(candidates())) == 4
 
 
@@ -23,7 +29,7 @@ def test_a_class_that_only_test_has_is_no_error() -> None:
     features = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     known, all_three = np.arange(20) % 2, np.arange(20) % 3
     found = regressions((features, known), (features, all_three), classes=3)
-    assert all(0 <= each.accuracy <= 1 for each in found)
+    assert all(np.allclose(each.sum(axis=1), 1) for each in found)
 
 
 def test_measures_are_scikit_learns() -> None:
@@ -38,6 +44,15 @@ def test_measures_are_scikit_learns() -> None:
     assert achieved(p, whole).balanced_accuracy == pytest.approx(
         balanced_accuracy_score(whole, predicted)
     )
+
+
+def test_equal_methods_are_behind_by_chance_unless_they_err_together() -> None:
+    generator = np.random.default_rng(0)
+    ours, other = generator.dirichlet(np.ones(2), size=(2, 200))
+    labels = (generator.random(200) < (ours + other)[:, 1] / 2).astype(np.int64)
+    assert behind_by_chance(ours, [ours], labels).tolist() == [0, 0, 0]
+    found = behind_by_chance(ours, [other], labels)
+    assert ((found > 0.1) & (found < 0.35)).all()
 
 
 def test_tiles_leave_no_rest() -> None:

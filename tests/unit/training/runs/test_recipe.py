@@ -60,7 +60,7 @@ def test_where_images_are_few_a_regression_is_blended_in() -> None:
         plan = automatic(replace(few, splits=splits))
         assert {(each.head, each.heads) for each in plan.candidates} == {("blend", 5)}
         assert {each.class_weights for each in plan.candidates} == {"natural"}
-        assert any("three heads" in reason for reason in plan.reasons)
+        assert any("two heads" in reason for reason in plan.reasons)
 
 
 def test_what_the_user_chose_is_in_every_candidate() -> None:
