@@ -29,11 +29,11 @@ from candor.import_conflicts import require_own_packages_for
 if TYPE_CHECKING:
     from calibration.calibrators.temperature import apply_temperature as apply_temperature
     from calibration.calibrators.temperature import fit_temperature as fit_temperature
+    from calibration.findings.measures import FindingsMeasures as FindingsMeasures
     from calibration.measures.summary import Measures as Measures
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.calibration import calibrate as calibrate
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
-    from candor.predictions.findings_calibration import FindingsMeasures as FindingsMeasures
     from candor.predictions.measurement import measure as measure
     from candor.verbs import Refused as Refused
     from candor.verbs import export as export
@@ -62,10 +62,11 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
+    "calibration.findings.measures": ("FindingsMeasures",),
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
     "candor.predictions.calibration": ("Calibration", "calibrate"),
-    "candor.predictions.findings_calibration": ("FindingsCalibration", "FindingsMeasures"),
+    "candor.predictions.findings_calibration": ("FindingsCalibration",),
     "candor.predictions.measurement": ("measure",),
     "candor.verbs": (
         *("Refused", "export", "import_model", "promote", "recalibrate", "report"),

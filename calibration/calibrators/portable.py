@@ -7,9 +7,9 @@ JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,31 @@ FORMAT = "candor-calibrator/1"
 CONFIDENCE_CLASSES = ("wrong", "right")
 
 Subject = Literal["probabilities", "confidence", "findings"]
+
+
+class _Scale(NamedTuple):
+    """Whether columns add up to 1: how many there are at least, their share of logits, and scores
+    from probabilities not below the smallest, and back.
+    """
+
+    least: int
+    shares: Callable[[FloatArray], FloatArray]
+    scores: Callable[[FloatArray, float], FloatArray]
+    back: Callable[[FloatArray], FloatArray]
+    looked_for: str | None = None  # as `--findings` has it
+
+
+def _normalized(scores: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(scores - log_sum_exp(scores)[:, np.newaxis]))
+
+
+_TOGETHER: Final = _Scale(2, softmax, lambda p, least: np.log(np.maximum(p, least)), _normalized)
+_APART: Final = _Scale(1, sigmoid, lambda p, least: logit(p, smallest=least), sigmoid, "*")
+_SCALES: Final[Mapping[Subject, _Scale]] = {
+    "probabilities": _TOGETHER,
+    "confidence": _TOGETHER,
+    "findings": _APART,
+}
 
 
 class CalibratorInvalid(ValueError):
@@ -53,6 +78,15 @@ class PortableCalibrator:
     smallest: float = SMALLEST
     of: Subject = "probabilities"
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def _scale(self) -> _Scale:
+        return _SCALES[self.of]
+
+    @property
+    def looked_for(self) -> str | None:
+        """What was looked for in each row, as `--findings` has it; None of classes."""
+        return self._scale.looked_for
 
     @classmethod
     def identity(
@@ -93,16 +127,13 @@ class PortableCalibrator:
         z = np.asarray(logits, dtype=np.float64)
         if z.size and not np.isfinite(z).all():
             raise CalibratorInvalid("logits must be finite; got infinity or NaN")
-        return self(sigmoid(z) if self.of == "findings" else softmax(z))
+        return self(self._scale.shares(z))
 
     def _calibrate(self, p: FloatArray) -> FloatArray:
         if self.method == "none":
             return p
         weight, bias = np.array(self.weight), np.array(self.bias)
-        if self.of == "findings":
-            return sigmoid(logit(p, smallest=self.smallest) * weight + bias)
-        scores = np.log(np.maximum(p, self.smallest)) * weight + bias
-        return np.asarray(np.exp(scores - log_sum_exp(scores)[:, np.newaxis]))
+        return self._scale.back(self._scale.scores(p, self.smallest) * weight + bias)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data of the format `candor-calibrator/1`."""
@@ -147,10 +178,10 @@ class PortableCalibrator:
 
     @classmethod
     def _of(cls, data: Mapping[str, Any]) -> Self:
-        classes, of = data.get("classes"), data.get("of")
-        if of not in get_args(Subject):
-            raise CalibratorInvalid(f'"of" must be one of {", ".join(get_args(Subject))}')
-        least = 1 if of == "findings" else 2
+        classes, of = data.get("classes"), cast(Subject, data.get("of"))
+        if of not in _SCALES:
+            raise CalibratorInvalid(f'"of" must be one of {", ".join(_SCALES)}')
+        least = _SCALES[of].least
         if (
             not isinstance(classes, list)
             or len(classes) < least
@@ -170,7 +201,7 @@ class PortableCalibrator:
         about = data.get("about")
         return cls(
             data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest,
-            cast(Subject, of),
+            of,
             about if isinstance(about, dict) else {},
         )  # fmt: skip
 

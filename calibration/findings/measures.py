@@ -10,6 +10,7 @@ performance".
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -157,3 +158,20 @@ def _ratio_interval(ratio: float, observed: int, n: int) -> Interval:
         return Interval(math.nan, math.nan)
     factor = math.exp(Z95 * math.sqrt((1 - observed / n) / observed))
     return Interval(ratio / factor, ratio * factor)
+
+
+@dataclass(frozen=True)
+class FindingsMeasures:
+    """The measures of each finding by its name, and `macro`, their means."""
+
+    findings: dict[str, FindingMeasures]
+
+    @property
+    def macro(self) -> dict[str, float | None]:
+        """Means over the findings for which a measure is defined."""
+        return macro([*self.findings.values()])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        found = {name: each.as_dict() for name, each in self.findings.items()}
+        return {"findings": found, "macro": self.macro}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray, IntArray
+from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import BoolArray, known_answers
 from calibration.intervals.confidence_sequence import share_interval
 from calibration.measures.ranking import steps_down
@@ -29,12 +30,13 @@ def choose_threshold(
     kind: ThresholdKind = "half",
     value: float | None = None,
 ) -> float | None:
-    """Return a threshold in [0, 1], or None if these labels do not determine it.
+    """Return a threshold in [0, 1], or None if these labels are too few to choose it.
 
     "half" is 0.5. "youden" has the largest sensitivity + specificity. "sensitivity" is the highest
     threshold that finds the share `value` of the positives, "specificity" the lowest that clears
     the share `value` of the negatives. With "cost" a missed finding costs `value` times a false
     alarm: 1 / (1 + value), the best one for true probabilities (Elkan 2001), without any labels.
+    The others take as many positives or negatives as a calibrator, "youden" of both.
 
     Args:
         probability: (N,) of presence.
@@ -45,7 +47,7 @@ def choose_threshold(
     Raises:
         ValueError: a value that does not fit the kind; as `known_answers`.
 
-    >>> p, y = [0, 0.25, 0.5, 0.75], [0, 1, 0, 1]
+    >>> p, y = [0, 0.25, 0.5, 0.75] * 10, [0, 1, 0, 1] * 10
     >>> choose_threshold(p, y, kind="sensitivity", value=1.0)
     0.125
     >>> choose_threshold(p, y, kind="specificity", value=1.0)
@@ -79,7 +81,8 @@ def check_rule(kind: str, value: float | None) -> ThresholdKind:
 def _of_labels(p: FloatArray, y: BoolArray, kind: ThresholdKind, value: float) -> float | None:
     positives = int(y.sum())
     negatives = len(y) - positives
-    if (kind != "specificity" and not positives) or (kind != "sensitivity" and not negatives):
+    telling = {"sensitivity": positives, "specificity": negatives}
+    if telling.get(kind, min(positives, negatives)) < FEWEST_POSITIVES:
         return None
     levels, hits, false_alarms = _curve(p, y)
     if kind == "sensitivity":

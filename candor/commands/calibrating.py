@@ -124,15 +124,10 @@ def calibrate(
     new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
     """
     from calibration.calibrators.portable import PortableCalibrator
-    from candor.predictions.calibration import Calibration, examine_predictions
     from candor.predictions.columns import ColumnWishes
-    from candor.predictions.findings_calibration import (
-        FindingsCalibration,
-        examine_labeled_findings,
-    )
-    from candor.predictions.labeled import LabeledFindings, ReadingOptions
+    from candor.predictions.labeled import Examining, ReadingOptions
     from candor.predictions.reading import read_predictions
-    from candor.terminal.calibration import calibration_tables, findings_tables, preview_lines
+    from candor.terminal.calibration import examined_tables, preview_lines
     from candor.terminal.progress import bars
     from monitoring.http.json_body import plain
 
@@ -156,7 +151,7 @@ def calibrate(
         positive=positive,
         normalize=normalize,
         needs_labels=calibrator is None,
-        findings="*" if calibrator is not None and calibrator.of == "findings" else findings,
+        findings=(calibrator and calibrator.looked_for) or findings,
         exclusive=exclusive,
         known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
     )
@@ -168,18 +163,16 @@ def calibrate(
     if calibrator is not None and to is not None:
         _apply(read, calibrator, to)
         return
-    title = f"Calibration of {file.name}"
-    done: Calibration | FindingsCalibration
-    if isinstance(read, LabeledFindings):
-        done = examine_labeled_findings(read, title=title, rule=threshold_rule(threshold))
-        parts = findings_tables(done)
-    else:
-        done = examine_predictions(read, title=title, allow_label_changes=allow_label_changes)
-        parts = calibration_tables(done)
+    how = Examining(
+        title=f"Calibration of {file.name}",
+        allow_label_changes=allow_label_changes,
+        rule=threshold_rule(threshold),
+    )
+    done = read.examined(how)
     if json_out:
         print_json(plain(done.as_dict()))
     else:
-        for part in parts:
+        for part in examined_tables(done):
             stdout.print(part)
     _write(done, out, html)
 
@@ -188,7 +181,6 @@ def _write(done: "Calibration | FindingsCalibration", out: Path | None, html: Pa
     """Write what was asked for, and say where."""
     import json
 
-    from candor.predictions.calibration import Calibration
     from monitoring.http.json_body import plain
 
     if html is not None:
@@ -197,8 +189,7 @@ def _write(done: "Calibration | FindingsCalibration", out: Path | None, html: Pa
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    if isinstance(done, Calibration):
-        done.plot().save(out / "reliability.svg")
+    done.save_pictures(out)
     (out / "report.html").write_text(done.page(), encoding="utf-8")
     figures = json.dumps(plain(done.as_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(f"{figures}\n", encoding="utf-8")

@@ -14,7 +14,6 @@ from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.evaluation.evaluation import EVALUATED, Method
-from training.evaluation.findings import require_classes
 from training.networks.backbones import find_weights
 from training.progress import Progress
 from training.runs.config import TrainConfig, offline_config
@@ -84,7 +83,7 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
         rows, figures = [], {}
         for loss, title, run in (("ce", "cross-entropy", runs.ce), ("dca", "DCA", runs.dca)):
             for method, suffix in CALIBRATORS.items():
-                evaluation = require_classes(run.evaluation)
+                evaluation = run.evaluation.of_classes
                 measures = evaluation.measures[split][method].as_dict()
                 temperature = evaluation.temperature if method == "temperature" else 1.0
                 rows.append([*measures_row(f"{title}{suffix}", measures), figure(temperature)])

@@ -1,6 +1,6 @@
 """`Calibration`: labeled predictions, examined, for Python and for `candor calibrate`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -16,8 +16,8 @@ from calibration.measures.summary import Measures
 from candor.predictions.arrays import Reading, as_array, read_arrays
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
-from candor.predictions.findings_calibration import FindingsCalibration, examine_labeled_findings
-from candor.predictions.labeled import LabeledFindings, LabeledPredictions
+from candor.predictions.findings_calibration import FindingsCalibration
+from candor.predictions.labeled import Examining, LabeledPredictions
 from candor.predictions.parameters import in_python
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 
@@ -90,6 +90,9 @@ class Calibration(Examined[Examination, LabeledPredictions]):
         chosen = self.effect.after if calibrated and self.effect else self.examination.given
         return ReliabilityPlot(str(diagram_file(reliability(chosen.sums))))
 
+    def save_pictures(self, folder: Path) -> None:
+        self.plot().save(folder / "reliability.svg")
+
     def page(self) -> str:
         """Return the report as an HTML file without scripts."""
         from serving.pages.calibration_page import calibration_page
@@ -132,15 +135,7 @@ class Calibration(Examined[Examination, LabeledPredictions]):
         return str(calibration_fragment(self.examination, self.text()))
 
 
-def examine_predictions(
-    predictions: LabeledPredictions,
-    *,
-    title: str,
-    allow_label_changes: bool = False,
-    seed: int = 0,
-    bins: int = BIN_COUNT,
-    worded: Callable[[str], str] = str,
-) -> Calibration:
+def examine_predictions(predictions: LabeledPredictions, how: Examining) -> Calibration:
     """Examine what was read. Raises PredictionsRefused if it has no labels."""
     if predictions.probabilities is not None and predictions.labels is not None:
         found = examine(
@@ -148,21 +143,21 @@ def examine_predictions(
             predictions.labels,
             classes=predictions.classes,
             groups=predictions.groups,
-            allow_label_changes=allow_label_changes,
-            seed=seed,
-            bin_count=bins,
+            allow_label_changes=how.allow_label_changes,
+            seed=how.seed,
+            bin_count=how.bins,
         )
     elif predictions.confidence is not None and predictions.correct is not None:
         found = examine_confidence(
             predictions.confidence,
             predictions.correct,
             groups=predictions.groups,
-            seed=seed,
-            bin_count=bins,
+            seed=how.seed,
+            bin_count=how.bins,
         )
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
-    return Calibration(found, predictions, title=title, worded=worded)
+    return Calibration(found, predictions, title=how.title, worded=how.worded)
 
 
 class _Fitting(Reading, total=False):
@@ -246,17 +241,14 @@ def calibrate(
         exclusive=exclusive,
         bins=bins,
     )
-    if isinstance(predictions, LabeledFindings):
-        return examine_labeled_findings(
-            predictions, title="Calibration", bins=bins, seed=seed, worded=in_python
+    return predictions.examined(
+        Examining(
+            title="Calibration",
+            allow_label_changes=allow_label_changes,
+            seed=seed,
+            bins=bins,
+            worded=in_python,
         )
-    return examine_predictions(
-        predictions,
-        title="Calibration",
-        allow_label_changes=allow_label_changes,
-        seed=seed,
-        bins=bins,
-        worded=in_python,
     )
 
 

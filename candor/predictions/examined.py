@@ -79,6 +79,9 @@ class Examined(ABC, Generic[_Found, _Read]):
         else:
             raise ValueError(f"a calibrator is saved as .json or .onnx; got {file}")
 
+    def save_pictures(self, folder: Path) -> None:
+        """Write diagrams, if there are any."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""
         return {

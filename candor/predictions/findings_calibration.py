@@ -1,29 +1,28 @@
 """`FindingsCalibration`: labeled findings, examined, for Python and for `candor calibrate`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, FloatArray
+from calibration.bins import FloatArray
+from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.examination import (
-    HALF,
     FindingExamination,
     FindingsExamination,
-    Rule,
     examine_findings,
 )
-from calibration.findings.measures import FindingMeasures, macro
+from calibration.findings.measures import FindingsMeasures
 from calibration.measured import Standing
 from calibration.measures.reliability import reliability
 from calibration.wording import counted, some
 from candor.predictions.arrays import as_array
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
-from candor.predictions.labeled import LabeledFindings
+from candor.predictions.labeled import Examining, LabeledFindings
 
 if TYPE_CHECKING:
     from serving.pages.calibration_findings import FindingsText
@@ -36,23 +35,6 @@ FINDING_WORDS: Final = {
     Standing.NOT_SHOWN: "no miscalibration shown",
 }
 _SHOWN: Final = 12
-
-
-@dataclass(frozen=True)
-class FindingsMeasures:
-    """The measures of each finding by its name, and `macro`, their means."""
-
-    findings: dict[str, FindingMeasures]
-
-    @property
-    def macro(self) -> dict[str, float | None]:
-        """Means over the findings for which a measure is defined."""
-        return macro([*self.findings.values()])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        found = {name: each.as_dict() for name, each in self.findings.items()}
-        return {"findings": found, "macro": self.macro}
 
 
 class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
@@ -121,15 +103,7 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
         return str(findings_fragment(self.examination, self.text()))
 
 
-def examine_labeled_findings(
-    predictions: LabeledFindings,
-    *,
-    title: str,
-    rule: Rule = HALF,
-    bins: int = BIN_COUNT,
-    seed: int = 0,
-    worded: Callable[[str], str] = str,
-) -> FindingsCalibration:
+def examine_labeled_findings(predictions: LabeledFindings, how: Examining) -> FindingsCalibration:
     """Examine what was read. Raises PredictionsRefused if it has no labels."""
     if predictions.labels is None:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
@@ -138,11 +112,11 @@ def examine_labeled_findings(
         predictions.labels,
         names=predictions.names,
         groups=predictions.groups,
-        rule=rule,
-        bin_count=bins,
-        seed=seed,
+        rule=how.rule,
+        bin_count=how.bins,
+        seed=how.seed,
     )
-    return FindingsCalibration(found, predictions, title=title, worded=worded)
+    return FindingsCalibration(found, predictions, title=how.title, worded=how.worded)
 
 
 def _notes(found: FindingsExamination) -> Iterator[str]:
@@ -160,7 +134,10 @@ def _notes(found: FindingsExamination) -> Iterator[str]:
         )
     undetermined = [each.name for each in found.findings if each.point is None]
     if undetermined:
-        yield f"No threshold, for want of positives or negatives: {some(undetermined, _SHOWN)}."
+        yield (
+            f"No threshold for {some(undetermined, _SHOWN)}: there are fewer than "
+            f"{FEWEST_POSITIVES} positives or negatives."
+        )
     yield (
         f"Rows of one group are kept together in fits and in intervals of rates "
         f"({counted(found.groups, 'group')})."

@@ -1,18 +1,26 @@
 """`LabeledPredictions`: what was read, in one form, whatever it was read from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray, IntArray
+from calibration.bins import BIN_COUNT, FloatArray, IntArray
 from calibration.calibrators.portable import PortableCalibrator
+from calibration.findings.examination import HALF, Rule
+from calibration.findings.measures import FindingsMeasures, measure_findings
+from calibration.measured import measure_probabilities
 from calibration.measures.metrics import top_label
+from calibration.measures.summary import Measures
 from calibration.wording import percent, some
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
+
+if TYPE_CHECKING:
+    from candor.predictions.calibration import Calibration
+    from candor.predictions.findings_calibration import FindingsCalibration
 
 Calibrated: TypeAlias = tuple[list[str], Iterator[list[str]]]
 ScoreKind = Literal["probabilities", "logits", "confidence"]
@@ -46,6 +54,27 @@ class ReadingOptions:
     findings: str | None = None
     exclusive: bool = False
     known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examining:
+    """How predictions are examined.
+
+    Attributes:
+        title: names them.
+        allow_label_changes: consider calibrators that may change the predicted class.
+        rule: how the threshold of each finding is chosen.
+        seed: of the split into fitting and judging rows.
+        bins: of confidence.
+        worded: makes notes speak of options, or of parameters in Python.
+    """
+
+    title: str
+    allow_label_changes: bool = False
+    rule: Rule = HALF
+    seed: int = 0
+    bins: int = BIN_COUNT
+    worded: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +118,20 @@ class LabeledPredictions(_Read):
     labels: IntArray | None = None
     confidence: FloatArray | None = None
     correct: npt.NDArray[np.bool_] | None = None
+
+    def measured(self, bins: int) -> Measures:
+        """Return every measure. The predictions have labels."""
+        assert self.probabilities is not None
+        assert self.labels is not None
+        return measure_probabilities(
+            self.probabilities, self.labels, self.groups, bin_count=bins
+        ).measures
+
+    def examined(self, how: Examining) -> "Calibration":
+        """Examine them. Raises PredictionsRefused if they have no labels."""
+        from candor.predictions.calibration import examine_predictions
+
+        return examine_predictions(self, how)
 
     def example(self) -> Iterator[str]:
         """Yield the first row as it was understood."""
@@ -151,6 +194,18 @@ class LabeledFindings(_Read):
     names: tuple[str, ...]
     probabilities: FloatArray
     labels: FloatArray | None
+
+    def measured(self, bins: int) -> FindingsMeasures:
+        """As that of classes."""
+        assert self.labels is not None
+        found = measure_findings(self.probabilities, self.labels, bin_count=bins)
+        return FindingsMeasures(dict(zip(self.names, found, strict=True)))
+
+    def examined(self, how: Examining) -> "FindingsCalibration":
+        """As that of classes."""
+        from candor.predictions.findings_calibration import examine_labeled_findings
+
+        return examine_labeled_findings(self, how)
 
     def example(self) -> Iterator[str]:
         """Yield the findings, and the first row as it was understood."""

@@ -8,12 +8,9 @@ from typing import Any, Unpack, overload
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT
-from calibration.findings.measures import measure_findings
-from calibration.measured import measure_probabilities
+from calibration.findings.measures import FindingsMeasures
 from calibration.measures.summary import Measures
 from candor.predictions.arrays import Reading, read_arrays
-from candor.predictions.findings_calibration import FindingsMeasures
-from candor.predictions.labeled import LabeledFindings
 
 
 @overload
@@ -78,11 +75,4 @@ def measure(
     )
     for sentence in read.left_out:
         warnings.warn(sentence, stacklevel=2)
-    assert read.labels is not None
-    if isinstance(read, LabeledFindings):
-        found = measure_findings(read.probabilities, read.labels, bin_count=bins)
-        return FindingsMeasures(dict(zip(read.names, found, strict=True)))
-    assert read.probabilities is not None
-    return measure_probabilities(
-        read.probabilities, read.labels, read.groups, bin_count=bins
-    ).measures
+    return read.measured(bins)

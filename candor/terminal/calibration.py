@@ -36,7 +36,12 @@ def preview_lines(read: Predictions) -> Iterator[str]:
     yield from read.example()
 
 
-def findings_tables(done: FindingsCalibration) -> list[RenderableType]:
+def examined_tables(done: Calibration | FindingsCalibration) -> list[RenderableType]:
+    """Return the parts in the order in which they are printed."""
+    return _tables(done) if isinstance(done, Calibration) else _findings_tables(done)
+
+
+def _findings_tables(done: FindingsCalibration) -> list[RenderableType]:
     """Return what is printed of findings: measures, calibrators, thresholds, notes."""
     found = done.examination
     rows = [
@@ -85,8 +90,7 @@ def _rate(rate: ObservedRate | None) -> str:
     return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
 
 
-def calibration_tables(done: Calibration) -> list[RenderableType]:
-    """Return the parts in the order in which they are printed."""
+def _tables(done: Calibration) -> list[RenderableType]:
     found = done.examination
     remedies = _remedies(found)
     return [

@@ -1,18 +1,24 @@
-"""What is shown of a card of exclusive classes, and of one with findings; chosen once, here."""
+"""What is shown of a card or a run of exclusive classes, and of findings; chosen once, here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
 from calibration.measures.reliability import reliability
 from calibration.wording import percent, percents
-from candor.terminal.evaluation import bound_notes
-from candor.terminal.findings import held_out_table, promise_table, threshold_notes
+from candor.terminal.evaluation import bound_notes, class_tables
+from candor.terminal.findings import findings_tables, held_out_table, promise_table, threshold_notes
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.finding_card import ThresholdRule
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, points
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.findings import FindingsEvaluation
+
+if TYPE_CHECKING:
+    from training.runs.config import RunRecord
 
 
 class CardParts:
@@ -104,6 +110,7 @@ class FindingsParts(CardParts):
         return [
             table("Findings", MEASURED, list(measured(asked)), text=texts),
             table("Thresholds", POINTS, list(points(asked)), text=texts),
+            *notes(asked),
         ]
 
     @property
@@ -127,3 +134,12 @@ class FindingsParts(CardParts):
 
 def parts_of(card: Card) -> CardParts:
     return (FindingsParts if card.has_findings else CardParts)(card)
+
+
+def evaluated(
+    evaluation: Evaluation | FindingsEvaluation, record: "RunRecord"
+) -> Iterable[RenderableType]:
+    """Return the measures of a run."""
+    if isinstance(evaluation, FindingsEvaluation):
+        return findings_tables(evaluation)
+    return class_tables(evaluation, record)

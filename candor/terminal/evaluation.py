@@ -1,14 +1,16 @@
 """Measures of a run and of a precision, as tables: for `candor train` and `candor export`."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
-from calibration.wording import percent
+from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
+from calibration.wording import counted, in_points, percent, percents, signed_points
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row, table
 from model_store.bundle.card import Card
+from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
     EVALUATED,
     FITTED_ON,
@@ -18,6 +20,10 @@ from training.evaluation.evaluation import (
     Method,
     temperature_of,
 )
+from training.evaluation.usefulness import constant_answer
+
+if TYPE_CHECKING:
+    from training.runs.config import RunRecord
 
 # what candor export can put into a graph
 TEMPERATURES: dict[Method, str] = {
@@ -26,6 +32,8 @@ TEMPERATURES: dict[Method, str] = {
 }
 # what candor export can put into a graph
 SHOWN: tuple[Method, ...] = ("uncalibrated", *TEMPERATURES)
+COLUMNS = 10  # classes whose answers get a column each
+HEADER = 14  # characters of a class name above a column
 LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
 
 
@@ -45,6 +53,14 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
         _referral(promises["referral"]),
         _prediction_sets(promises["conformal"]),
     ]
+
+
+def class_tables(evaluation: Evaluation, record: "RunRecord") -> Iterator[RenderableType]:
+    """Yield the measures of a run, its answers by class, and what balanced weights cost."""
+    yield from (*evaluation_tables(evaluation), "")
+    yield from answer_tables(evaluation, record.classes)
+    if record.config.class_weights == "balanced":
+        yield price_sentence(evaluation, record.counts["train"])
 
 
 def temperature_notes(evaluation: Evaluation) -> list[str]:
@@ -140,3 +156,76 @@ def _measured(card: Card) -> list[str]:
         percent(measures.get("ece"), 2),
         figure(card.calibration.temperature),
     ]
+
+
+def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
+    """Return answers by true class on test, and the comparison with a constant answer.
+
+    Of more than ten classes only those with the lowest recall are shown.
+    """
+    confusion = evaluation.confusion("test", "temperature")
+    rows: list[tuple[float | None, list[str]]] = []
+    known = zip(classes, confusion.tolist(), recalls(confusion), strict=True)
+    for (name, counts, recall), ends in zip(known, recall_intervals(confusion), strict=True):
+        shown = (
+            [str(count) for count in counts]
+            if len(classes) <= COLUMNS
+            else [_mistakes(counts, name, classes)]
+        )
+        rows.append((recall, [name, str(sum(counts)), percent(recall), percents(*ends), *shown]))
+    answered = (
+        [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
+    )
+    title = (
+        "Answers on test by true class (recall is the share of its images that got its answer; "
+        f"unknown below {KNOWN_IMAGES} images)"
+    )
+    if len(rows) > COLUMNS:
+        rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
+        title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
+    shown_rows = [row for _, row in rows]
+    return [
+        table(title, ("", "images", "recall", "95 % interval", *answered), shown_rows),
+        _comparison(evaluation, classes),
+    ]
+
+
+def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
+    constant = constant_answer(evaluation, "test", "temperature")
+    unproven = (
+        f", so these {counted(constant.images, 'image')} "
+        f"{'does' if constant.images == 1 else 'do'} not show that the model is better"
+        if constant.lead > 0 >= constant.lead_lower
+        else ""
+    )
+    return (
+        f"Accuracy on test {percent(constant.accuracy + constant.lead)}; always answering "
+        f"{classes[constant.label]!r} would be right on {percent(constant.accuracy)}. Difference "
+        f"{in_points(constant.lead)} (95 % interval {signed_points(constant.lead_lower)} to "
+        f"{signed_points(constant.lead_upper)}){unproven}."
+    )
+
+
+def _mistakes(counts: Sequence[int], name: str, classes: Sequence[str]) -> str:
+    """Return the wrong answer that a class got most often.
+
+    >>> _mistakes([5, 1, 2], "a", ("a", "b", "c")), _mistakes([5, 0, 0], "a", ("a", "b", "c"))
+    ('c (2)', '-')
+    """
+    wrong = [(count, other) for other, count in zip(classes, counts, strict=True) if other != name]
+    count, other = max(wrong, key=lambda each: each[0])
+    return f"{other} ({count})" if count else "-"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= HEADER else f"{name[: HEADER - 1]}…"
+
+
+def price_sentence(evaluation: Evaluation, counts: Sequence[int]) -> str:
+    """Return what balanced class weights give and cost on validation."""
+    balanced, corrected = balanced_price(evaluation, counts)
+    return (
+        f"Balanced class weights answer as if all classes were equally frequent. On validation: "
+        f"{balanced}. Corrected to the frequencies in the data: {corrected}. If the second suits "
+        "you better, train with --class-weights natural."
+    )

@@ -6,15 +6,15 @@ from rich.console import RenderableType
 
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
-from calibration.wording import percent, percents
+from calibration.wording import percent
 from candor.terminal.tables import figure, table
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard, Rate, ThresholdRule
+from model_store.bundle.finding_card import FindingCard, ThresholdRule
+from model_store.bundle.findings_table import POINTS, points, rate_text
 from training.evaluation.evaluation import EVALUATED
 from training.evaluation.findings import FindingsEvaluation
 
 MEASURED = ("labeled", "positives", "AUROC", "AUPRC", "ECE", "floor", "O/E")
-PROMISED = ("threshold", "chosen by", "sensitivity", "specificity", "PPV")
 
 
 def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
@@ -59,26 +59,10 @@ def _uncalibrated(evaluation: FindingsEvaluation) -> list[str]:
 
 def promise_table(card: Card) -> RenderableType:
     """Return the thresholds of a card with findings, and what they promise."""
-    rows = [
-        [
-            each.name,
-            percent(each.threshold, 2),
-            rule_text(each.rule),
-            *map(_rate, (each.promise.sensitivity, each.promise.specificity, each.promise.ppv)),
-        ]
-        for each in card.asked
-    ]
+    rows = [row[:-1] for row in points(card.asked)]
     split = card.calibration.reference_split
-    return table(f"Present from the threshold on; promised by {split}, 95 %", ("", *PROMISED), rows)
-
-
-def rule_text(rule: ThresholdRule) -> str:
-    """A rule as `--threshold` takes it.
-
-    >>> rule_text(ThresholdRule(kind="sensitivity", value=0.9)), rule_text(ThresholdRule())
-    ('sensitivity=0.9', 'half')
-    """
-    return rule.kind if rule.value is None else f"{rule.kind}={rule.value:g}"
+    title = f"Present from the threshold on; promised by {split}, 95 %"
+    return table(title, ("", *POINTS[1:-1]), rows)
 
 
 def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
@@ -91,15 +75,9 @@ def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
     if not without:
         return []
     return [
-        f"{', '.join(without)}: present from 50 % on, since validation has no image to choose a "
-        "threshold by."
+        f"No threshold was chosen for {', '.join(without)}: present from 50 % on. Validation has "
+        f"fewer than {FEWEST_POSITIVES} images with the finding, or as few without it."
     ]
-
-
-def _rate(rate: Rate | None) -> str:
-    if rate is None:
-        return "-"
-    return f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"
 
 
 def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
@@ -121,13 +99,9 @@ def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
             *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
             percent(each.measures.get("ece")),
             percent(each.threshold, 2),
-            _share(each.promise.sensitivity),
-            _share(each.promise.specificity),
+            rate_text(each.promise.sensitivity),
+            rate_text(each.promise.specificity),
         ]
         for each in cards
     ]
     return table("Held out", columns, rows)
-
-
-def _share(rate: Rate | None) -> str:
-    return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"

@@ -4,27 +4,23 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.measures.reliability import reliability
-from calibration.wording import counted, in_points, percent, percents, signed_points
-from candor.terminal.evaluation import evaluation_tables
-from candor.terminal.findings import findings_tables
-from candor.terminal.tables import figure, table
+from calibration.wording import counted, percent
+from candor.terminal.card_parts import evaluated
+from candor.terminal.tables import figure
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
-from training.evaluation.caveats import Contradiction, balanced_price, contradiction
-from training.evaluation.evaluation import EVALUATED, Evaluation, Method
-from training.evaluation.findings import FindingsEvaluation, findings_shortcomings
-from training.evaluation.usefulness import beats_constant, constant_answer, shortcomings
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.findings import FindingsEvaluation
 from training.runs.config import CandidateScore, RecipeRecord
 from training.runs.repetition import Repetition
 from training.runs.run import RunResult
+from training.runs.task import Judgment
 
 
 @dataclass(repr=False, eq=False)
@@ -50,87 +46,55 @@ class Trained(VerbResult):
         return str(self.folder)
 
     @property
+    def judgment(self) -> Judgment:
+        """What test says of its use."""
+        return self.result.judgment
+
+    @property
     def evaluation(self) -> Evaluation | FindingsEvaluation:
         """The predictions of validation and test, and their measures."""
         return self.result.evaluation
 
-    @cached_property
-    def shortcomings(self) -> list[str]:
-        """Where the model fails on test; empty if it does not."""
-        if isinstance(self.evaluation, FindingsEvaluation):
-            return findings_shortcomings(self.evaluation)
-        record = self.result.record
-        balanced = record.config.class_weights == "balanced"
-        return shortcomings(
-            self.evaluation, record.classes, method="temperature", balanced=balanced
-        )
-
-    @cached_property
-    def refused(self) -> bool:
-        """Whether `candor export` refuses it: it beats no constant answer."""
-        evaluation = self.evaluation
-        if isinstance(evaluation, FindingsEvaluation):
-            return bool(self.shortcomings)
-        exported: Method = "uncalibrated" if self.contradiction else "temperature"
-        return bool(self.shortcomings) and not beats_constant(evaluation, exported)
-
-    @cached_property
-    def contradiction(self) -> Contradiction | None:
-        """How test contradicts the temperature, if it does."""
-        if isinstance(self.evaluation, FindingsEvaluation):
-            return None
-        return contradiction(self.evaluation, "temperature")
-
     def as_dict(self) -> dict[str, Any]:
         return {
             "run": str(self.folder),
-            "shortcomings": self.shortcomings,
-            "refused": self.refused,
-            "contradiction": self.contradiction and dataclasses.asdict(self.contradiction),
+            **dataclasses.asdict(self.judgment),
             **({"repeats": self.repetition.repeats(self.folder)} if self.repetition else {}),
             **self.evaluation.as_dict(),
         }
 
     def pictures(self) -> dict[str, str]:
-        if isinstance(self.evaluation, FindingsEvaluation):
-            return {}
         return {
-            f"{split}, calibrated": str(
-                diagram_file(reliability(self.evaluation.sums(split, "temperature")))
-            )
-            for split in EVALUATED
+            f"{split}, calibrated": str(diagram_file(reliability(sums)))
+            for split, sums in self.evaluation.calibrated_sums.items()
         }
 
     def parts(self) -> Iterator[RenderableType]:
-        record, evaluation = self.result.record, self.evaluation
+        record = self.result.record
         yield f"{self.data_note}\n"
         if record.recipe is not None and record.recipe.candidates:
             yield recipe_sentence(record.recipe)
             yield ""
-        if isinstance(evaluation, FindingsEvaluation):
-            yield from findings_tables(evaluation)
-        else:
-            yield from (*evaluation_tables(evaluation), "")
-            yield from answer_tables(evaluation, record.classes)
-            if record.config.class_weights == "balanced":
-                yield price_sentence(evaluation, record.counts["train"])
+        yield from evaluated(self.evaluation, record)
         if self.repetition:
             yield _REPEATED if self.repetition.repeats(self.folder) else _NOT_REPEATED
         yield f"\nRun folder: {self.folder} (plots/, all measures in metrics.json)"
         yield from self._advice()
 
     def _advice(self) -> Iterator[str]:
-        if self.refused:
+        judgment = self.judgment
+        if judgment.refused:
             yield (
                 "\nWARNING: this model is of no use as it is, and `candor export` refuses it "
                 "without --anyway:"
             )
-        elif self.shortcomings:
+        elif judgment.shortcomings:
             yield "\nWARNING: this model beats a constant answer, but:"
-        yield from (f"- {each}" for each in self.shortcomings)
-        if self.contradiction:
-            yield f"\nWARNING: `candor export` leaves out the temperature: {self.contradiction}."
-        if not self.refused:
+        yield from (f"- {each}" for each in judgment.shortcomings)
+        if judgment.contradiction:
+            left_out = f"leaves out the temperature: {judgment.contradiction}"
+            yield f"\nWARNING: `candor export` {left_out}."
+        if not judgment.refused:
             yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
 
 
@@ -140,82 +104,6 @@ _NOT_REPEATED = (
     "The choices and the data are the card's, but the weights are not equal to the bit: other "
     "libraries, another processor or number of threads add in another order."
 )
-
-COLUMNS = 10  # classes whose answers get a column each
-HEADER = 14  # characters of a class name above a column
-
-
-def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
-    """Return answers by true class on test, and the comparison with a constant answer.
-
-    Of more than ten classes only those with the lowest recall are shown.
-    """
-    confusion = evaluation.confusion("test", "temperature")
-    rows: list[tuple[float | None, list[str]]] = []
-    known = zip(classes, confusion.tolist(), recalls(confusion), strict=True)
-    for (name, counts, recall), ends in zip(known, recall_intervals(confusion), strict=True):
-        shown = (
-            [str(count) for count in counts]
-            if len(classes) <= COLUMNS
-            else [_mistakes(counts, name, classes)]
-        )
-        rows.append((recall, [name, str(sum(counts)), percent(recall), percents(*ends), *shown]))
-    answered = (
-        [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
-    )
-    title = (
-        "Answers on test by true class (recall is the share of its images that got its answer; "
-        f"unknown below {KNOWN_IMAGES} images)"
-    )
-    if len(rows) > COLUMNS:
-        rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
-        title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
-    shown_rows = [row for _, row in rows]
-    return [
-        table(title, ("", "images", "recall", "95 % interval", *answered), shown_rows),
-        _comparison(evaluation, classes),
-    ]
-
-
-def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
-    constant = constant_answer(evaluation, "test", "temperature")
-    unproven = (
-        f", so these {counted(constant.images, 'image')} "
-        f"{'does' if constant.images == 1 else 'do'} not show that the model is better"
-        if constant.lead > 0 >= constant.lead_lower
-        else ""
-    )
-    return (
-        f"Accuracy on test {percent(constant.accuracy + constant.lead)}; always answering "
-        f"{classes[constant.label]!r} would be right on {percent(constant.accuracy)}. Difference "
-        f"{in_points(constant.lead)} (95 % interval {signed_points(constant.lead_lower)} to "
-        f"{signed_points(constant.lead_upper)}){unproven}."
-    )
-
-
-def _mistakes(counts: Sequence[int], name: str, classes: Sequence[str]) -> str:
-    """Return the wrong answer that a class got most often.
-
-    >>> _mistakes([5, 1, 2], "a", ("a", "b", "c")), _mistakes([5, 0, 0], "a", ("a", "b", "c"))
-    ('c (2)', '-')
-    """
-    wrong = [(count, other) for other, count in zip(classes, counts, strict=True) if other != name]
-    count, other = max(wrong, key=lambda each: each[0])
-    return f"{other} ({count})" if count else "-"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= HEADER else f"{name[: HEADER - 1]}…"
-
-
-def price_sentence(evaluation: Evaluation, counts: Sequence[int]) -> str:
-    """Return what balanced class weights give and cost on validation."""
-    balanced, corrected = balanced_price(evaluation, counts)
-    return (
-        f"Balanced class weights answer as if all classes were equally frequent. On validation: "
-        f"{balanced}. Corrected to the frequencies in the data: {corrected}. If the second suits "
-        "you better, train with --class-weights natural."
-    )
 
 
 def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) -> str:

@@ -21,7 +21,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from prometheus_client import CollectorRegistry
 
-from candor.predictions.calibration import examine_predictions
+from candor.predictions.labeled import Examining
 from candor.predictions.reading import read_predictions
 from docs.generators.made_up_months import MODEL, Clock, fill_store, live
 from model_store.store.store import Store
@@ -131,9 +131,8 @@ def write_documents(folder: Path) -> None:
     )
     making = tutorial.split("```python\n")[1].split("```")[0]
     subprocess.run([sys.executable, "-c", making], check=True, cwd=folder)
-    found = examine_predictions(
-        read_predictions(folder / "predictions.csv"), title="Calibration of predictions.csv"
-    )
+    read = read_predictions(folder / "predictions.csv")
+    found = read.examined(Examining(title="Calibration of predictions.csv"))
     (folder / "tutorial.html").write_text(found.page(), encoding="utf-8")
 
 

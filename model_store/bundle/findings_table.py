@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from calibration.wording import percent, percents
+from calibration.findings.calibrator import FEWEST_POSITIVES
+from calibration.wording import percent, percents, some
 from model_store.bundle.finding_card import FindingCard, Rate
 
 MEASURED = (
@@ -44,19 +45,29 @@ def points(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
         yield [
             each.name,
             percent(each.threshold, 2),
-            rule.kind if rule.value is None else f"{rule.kind} {rule.value:g}",
-            *map(_rate, (promise.sensitivity, promise.specificity, promise.ppv)),
+            rule.kind if rule.value is None else f"{rule.kind}={rule.value:g}",
+            *map(rate_text, (promise.sensitivity, promise.specificity, promise.ppv)),
             "-" if sets is None else percent(sets.mean_set_size - 1),
         ]
 
 
-def promised(findings: Sequence[FindingCard]) -> str | None:
-    """What the sets of the findings promise, as a sentence; None if no finding has any."""
+def notes(findings: Sequence[FindingCard]) -> Iterator[str]:
+    """Name the findings whose labels were too few, and say what sets promise."""
+    few = [
+        each.name
+        for each in findings
+        if each.calibration.method == "none" and each.rule.kind == "half"
+    ]
+    if few:
+        yield (
+            f"No calibrator, and present from 50 %: {some(few, 12)}. A calibrator and a threshold "
+            f"take {FEWEST_POSITIVES} images with the finding, and as many without it."
+        )
     shares = sorted({each.conformal.alpha for each in findings if each.conformal})
     if not shares:
-        return None
+        return
     missed = " or ".join(percent(share, 0) for share in shares)
-    return (
+    yield (
         "The last column is the share of answers that a person should look at. Of the images with "
         f"a finding, at most {missed} are answered absent without that, and of those without it, "
         f"at most {missed} present."
@@ -67,5 +78,10 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _rate(rate: Rate | None) -> str:
+def rate_text(rate: Rate | None) -> str:
+    """Return a rate with its interval.
+
+    >>> rate_text(Rate(value=0.9, lower=0.8, upper=0.95, n=60)), rate_text(None)
+    ('90.0 % (80.0 to 95.0 %)', '-')
+    """
     return "-" if rate is None else f"{percent(rate.value)} ({percents(rate.lower, rate.upper)})"

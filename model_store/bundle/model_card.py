@@ -11,7 +11,7 @@ from calibration.scope.verdict import least_p
 from calibration.wording import in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Card, VariantCard
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, points, promised
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points
 from model_store.bundle.provenance import Origin
 from model_store.bundle.scope_card import NO_PROMISE, FlaggedShare
 
@@ -178,8 +178,7 @@ def _findings(card: Card) -> Iterator[str]:
     yield from _table(MEASURED, _texts(measured(found)))
     yield "## What the thresholds give\n"
     yield from _table(POINTS, _texts(points(found)))
-    if promise := promised(found):
-        yield promise + "\n"
+    yield from (_text(each) + "\n" for each in notes(found))
     tags = [
         f"{each.name}: {'; '.join(one.title for one in each.calibration.subgroups)}"
         for each in found

@@ -94,10 +94,7 @@ class FindingTruth:
             float(np.float32(found.temperature)), float(np.float32(found.bias)), fitted=found.fitted
         )
         p = stored(logits)
-        rule, threshold = ThresholdRule(), None
-        if _is_enough(labels[~held]):
-            rule = ThresholdRule(kind="youden")
-            threshold = choose_threshold(p[~held], labels[~held], kind="youden")
+        threshold = choose_threshold(p[~held], labels[~held], kind="youden")
         card = finding_card(
             self.names[at],
             p[held],
@@ -105,7 +102,7 @@ class FindingTruth:
             split=SPLIT,
             calibrator=stored,
             threshold=0.5 if threshold is None else threshold,
-            rule=rule,
+            rule=ThresholdRule(kind="half" if threshold is None else "youden"),
             groups=self.data.groups[held],
         )
         return card, p
@@ -160,7 +157,3 @@ def _fitted(logits: Logits, labels: Logits) -> FindingCalibrator:
     known = labels[~np.isnan(labels)]
     share = (known.sum() + 1) / (len(known) + 2)
     return FindingCalibrator(1e6, float(np.log(share / (1 - share))), fitted=False)
-
-
-def _is_enough(labels: Logits) -> bool:
-    return min(int((labels == 1).sum()), int((labels == 0).sum())) >= FEWEST_POSITIVES

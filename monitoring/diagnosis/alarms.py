@@ -19,14 +19,12 @@ from monitoring.ledger.schema import EVERYTHING
 
 
 def active_alarms(
-    connection: Connection,
-    watched_version_id: int,
+    watches: Sequence[Watched],
     history: Sequence[events.Event],
     on_current_labels: Mapping[str, CurrentEvidence],
 ) -> tuple[Alarm, ...]:
     """Return the active alarms, that of all answers first; `history`: with events of tags."""
-    saved = watch.load_all(connection, watched_version_id)
-    found = [(each, on_current_labels.get(each.name)) for each in saved if each.detector.active]
+    found = [(each, on_current_labels.get(each.name)) for each in watches if each.detector.active]
     return tuple(_alarm(each, history, now) for each, now in found)
 
 

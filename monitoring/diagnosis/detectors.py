@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DIRECTIONS
-from monitoring.drift import events, watch
+from monitoring.drift import events
 from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name
 from monitoring.drift.tag_settings import tag_of
@@ -114,10 +114,10 @@ class TagWatches:
 
 
 def find_drift(
-    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
+    connection: Connection, watches: Sequence[Watched], history: Sequence[events.Event]
 ) -> Drift | None:
-    """Load the detector's state; None if the version is not watched. `history`: its events."""
-    watched = watch.load(connection, watched_version_id)
+    """Return the detector's state; None if the version is not watched. `history`: its events."""
+    watched = next((each for each in watches if each.name == EVERYTHING), None)
     if watched is None:
         return None
     settings = watched.settings
@@ -127,21 +127,20 @@ def find_drift(
         audit=settings.audit,
         class_wise=settings.class_wise,
         shares_alarms=settings.part < 1,
-        streams=_streams(connection, watched_version_id, watched.detector),
+        streams=_streams(connection, watched.watched_version_id, watched.detector),
     )
 
 
 def find_tag_watches(
-    connection: Connection, watched_version_id: int, history: Sequence[events.Event]
+    watches: Sequence[Watched], history: Sequence[events.Event]
 ) -> TagWatches | None:
-    """Load the detectors of tags; None if no tag is watched. `history`: with events of tags."""
-    saved = watch.load_all(connection, watched_version_id)
-    keys = next((each.tags.keys for each in saved if each.name == EVERYTHING), ())
+    """Return the detectors of tags; None if no tag is watched. `history`: with events of tags."""
+    keys = next((each.tags.keys for each in watches if each.name == EVERYTHING), ())
     if not keys:
         return None
     tags = [
         TagDrift(**_state(each, history), tag=tag_of(each.name))
-        for each in saved
+        for each in watches
         if each.name != EVERYTHING
     ]
     seen = {each.tag.partition("=")[0] for each in tags}

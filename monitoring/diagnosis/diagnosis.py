@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -15,8 +16,9 @@ from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, read_inferred, read_questions
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
-from monitoring.drift import events
+from monitoring.drift import events, watch
 from monitoring.drift.source_change import models_in_change
+from monitoring.drift.watch import Watched
 from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import first_id
@@ -29,10 +31,26 @@ from monitoring.ledger.watched_version import WatchedVersion
 _DAY_S = DAY_NS / 1e9
 
 
+class Grounds(NamedTuple):
+    """What a report and its diagnosis rest on: the events of a version and of its tags, all its
+    watches, and what its answers say.
+    """
+
+    history: Sequence[events.Event]
+    watches: Sequence[Watched]
+    inferred: Inferred
+
+
+def read_grounds(ledger: Ledger, connection: Connection, row: WatchedVersion) -> Grounds:
+    key = row.watched_version_id
+    history, watches = events.read_all(connection, key), watch.load_all(connection, key)
+    return Grounds(history, watches, read_inferred(ledger, connection, row))
+
+
 def diagnose(
-    ledger: Ledger,
     connection: Connection,
     row: WatchedVersion,
+    grounds: Grounds,
     *,
     now_ns: int,
     gap: float | None = None,
@@ -41,8 +59,7 @@ def diagnose(
     worth knowing.
     """
     key = row.watched_version_id
-    history = events.read_all(connection, key)
-    inferred = read_inferred(ledger, connection, row)
+    history, watches, inferred = grounds
     rhythm, now_s = inferred.rhythm, now_ns / 1e9
     coverage = read_coverage(
         connection, key, due_s=now_s - rhythm.delay_s, recent_s=rhythm.labels_s
@@ -53,7 +70,7 @@ def diagnose(
         lower=inferred.operating.lower,
         basis=basis,
         rhythm=rhythm,
-        alarms=active_alarms(connection, key, history, inferred.on_current_labels),
+        alarms=active_alarms(watches, history, inferred.on_current_labels),
         unchecked=find_unchecked(coverage),
         early_signs=find_early_signs(connection, row, history, now_ns=now_ns),
         other_labels=read_other_labels(connection, key, class_count=len(row.classes)),

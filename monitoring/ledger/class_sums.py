@@ -144,7 +144,7 @@ def read_class_sums(
     connection: Connection, row: WatchedVersion, *, since_day: int | None = None
 ) -> ClassSums:
     """Read the class sums of a version; `since_day` is the first day, in days since 1970."""
-    if row.finding:
+    if not row.sums_by_class:
         return _of_finding(connection, row, since_day)
     columns, class_count = class_day.c, len(row.classes)
     keys = (columns.audited, columns.true_class, columns.predicted)

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures.summary import MEASURES
 from monitoring.diagnosis.audit import deciding_labels
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import AccuracyAnswer, Diagnosis, State
 from monitoring.diagnosis.windows import read_window, window_sums
 from monitoring.drift import watch
@@ -241,7 +241,8 @@ class LedgerGauges(Collector):
     def _diagnosis(self, connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
         names = _names(version)
         (row,) = versions.load(connection, [version.watched_version_id])
-        found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
+        grounds = read_grounds(self._ledger, connection, row)
+        found = diagnose(connection, row, grounds, now_ns=self._ledger.clock())
         for state in State:
             value = float(found.state is state)
             yield _Sample("candor_diagnosis_state", (*names, state.value), value)

@@ -23,11 +23,11 @@ from model_store.lifecycle.canary import running_canary
 from model_store.store.history import tried_versions
 from model_store.store.store import Store
 from monitoring.diagnosis.detectors import Drift, find_drift
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import ActionCode, Hindrance, State
 from monitoring.diagnosis.state import FEW_LABELS
 from monitoring.diagnosis.words import words_of
-from monitoring.drift import events
+from monitoring.drift import events, watch
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
 from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
@@ -127,7 +127,7 @@ class AlarmResponder:
             for row in rows:
                 key = row.watched_version_id
                 history = events.read(connection, key)
-                drift = find_drift(connection, key, history)
+                drift = find_drift(connection, watch.load_all(connection, key), history)
                 if drift is not None and drift.active:
                     question = (model, version, row.finding, key)
                     alarms.append(ActiveAlarm(*question, drift, history, attempts_ns))
@@ -213,7 +213,8 @@ class AlarmResponder:
         """Why the diagnosis speaks against a recalibration of all answers; empty if it does not."""
         with self._ledger.read() as connection:
             row = choose(connection, alarm.model, alarm.version, alarm.finding)
-            found = diagnose(self._ledger, connection, row, now_ns=self._ledger.clock())
+            grounds = read_grounds(self._ledger, connection, row)
+            found = diagnose(connection, row, grounds, now_ns=self._ledger.clock())
         cures = {each.code: each for each in found.actions}
         whole = cures.get(ActionCode.RECALIBRATE) or cures.get(ActionCode.ADJUST_CASE_MIX)
         is_for_some = ActionCode.RECALIBRATE_GROUP in cures

@@ -18,13 +18,11 @@ from calibration.measures.summary import Measures
 from monitoring.diagnosis.audit import Deciding, find_deciding
 from monitoring.diagnosis.calm_evidence import CalmEvidence, calm_evidence
 from monitoring.diagnosis.detectors import Drift, TagWatches, find_drift, find_tag_watches
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
-from monitoring.diagnosis.reading import read_inferred
 from monitoring.diagnosis.windows import ALL, read_window, window_sums
-from monitoring.drift import events
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
@@ -206,11 +204,12 @@ def report_on(
     key = row.watched_version_id
     versions = {other.version for other in of_model(connection, row.model, finding=row.finding)}
     seen = window_sums(connection, key, asked, now_ns=now_ns)
-    history = events.read_all(connection, key)
+    grounds = read_grounds(ledger, connection, row)
+    history = grounds.history
     whole = [event for event in history if not event.name]  # not of a tag
-    drift = find_drift(connection, key, whole)
+    drift = find_drift(connection, grounds.watches, whole)
     deciding = find_deciding(connection, row, asked, seen)
-    diagnosis = diagnose(ledger, connection, row, now_ns=now_ns, gap=gap)
+    diagnosis = diagnose(connection, row, grounds, now_ns=now_ns, gap=gap)
     measures = Measures.from_sums(deciding.labeled)
     if slices:
         measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)
@@ -236,13 +235,13 @@ def report_on(
             since_day=seen.since_day,
             diagnosis=diagnosis,
             audit=deciding.audited,
-            worth=read_inferred(ledger, connection, row).worth,
+            worth=grounds.inferred.worth,
         ),
         coverage=Coverage(served, labeled, labeled / served if served else math.nan),
         delay=_delay(connection, key),
         drift=drift,
         calm_evidence=calm_evidence(drift) if drift else None,
-        tag_watches=find_tag_watches(connection, key, history),
+        tag_watches=find_tag_watches(grounds.watches, history),
         slices=measure_slices(deciding.slices) if slices else None,
         history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
         bins=tuple(reliability(deciding.labeled)),

@@ -30,6 +30,12 @@ class Classification:
     scope: Scope | None = None
     scope_p: float | None = None
     findings: ClassVar["dict[str, PredictedFinding]"] = {}
+    kind: ClassVar = "classes"
+
+    @property
+    def classification(self) -> "Classification":
+        """The answer of exclusive classes: itself."""
+        return self
 
     @property
     def is_number(self) -> bool:
@@ -63,6 +69,8 @@ class PredictedFindings:
     findings: dict[str, PredictedFinding]
     scope: Scope | None = None
     scope_p: float | None = None
+    classification: ClassVar[None] = None
+    kind: ClassVar = "findings"
 
     @property
     def is_number(self) -> bool:

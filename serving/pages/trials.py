@@ -274,6 +274,7 @@ class TrialRoutes:
                 standing=await self._standing.of(served.card),
                 trials=trials,
                 samples=[each.name for each in samples],
+                kind=served.card.kind,
                 findings=[each.name for each in served.card.asked],
                 explain=fields.get("explain", ""),
                 frame=fields.get("frame", ""),

@@ -122,7 +122,7 @@ class TriedImage:
     @property
     def classification(self) -> Classification | None:
         """The answer of exclusive classes."""
-        return self.answer if isinstance(self.answer, Classification) else None
+        return self.answer.classification if self.answer else None
 
     @property
     def ranked(self) -> list[tuple[str, float]]:

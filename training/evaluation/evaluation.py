@@ -75,6 +75,11 @@ class Evaluation:
     )
 
     @property
+    def of_classes(self) -> "Evaluation":
+        """Itself; an evaluation of findings refuses, as what compares runs of classes wants."""
+        return self
+
+    @property
     def temperature(self) -> float:
         """The temperature fitted on validation."""
         return temperature_of(self.calibrators["temperature"])
@@ -93,6 +98,11 @@ class Evaluation:
     def sums(self, split: EvaluatedSplit, method: Method) -> BinSums:
         """The confidence bins of `split`, for a diagram or a card."""
         return BinSums.from_predictions(*self.answers(split, method))
+
+    @property
+    def calibrated_sums(self) -> dict[EvaluatedSplit, BinSums]:
+        """The bins of the diagrams of a run."""
+        return {split: self.sums(split, "temperature") for split in EVALUATED}
 
     def confusion(self, split: EvaluatedSplit, method: Method) -> NDArray[np.int64]:
         """Count the answers of `split` by true class and predicted class, (K, K)."""

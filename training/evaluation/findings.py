@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.bins import BinSums
 from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.conformal import Conformal, finding_sets
 from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
@@ -49,6 +50,19 @@ class FindingsEvaluation:
     names: tuple[str, ...]
     predictions: Mapping[EvaluatedSplit, Predictions]
     calibrators: tuple[FindingCalibrator, ...]
+
+    @property
+    def of_classes(self) -> Evaluation:
+        """Raises BadRun: these are findings."""
+        raise BadRun(
+            f"{', '.join(self.names)} are findings, of which an image may have several; this "
+            "compares models of exclusive classes: use candor train and candor export"
+        )
+
+    @property
+    def calibrated_sums(self) -> dict[EvaluatedSplit, BinSums]:
+        """None: a run of findings has no diagram of all."""
+        return {}
 
     def calibrate(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Probabilities of presence (N, K), as the exported graph gives them."""
@@ -146,16 +160,6 @@ def _stored(fitted: FindingCalibrator) -> FindingCalibrator:
     """The calibrator in float32, as the graph has it."""
     temperature, bias = (float(np.float32(each)) for each in (fitted.temperature, fitted.bias))
     return FindingCalibrator(temperature, bias, fitted=fitted.fitted)
-
-
-def require_classes(evaluation: Evaluation | FindingsEvaluation) -> Evaluation:
-    """The evaluation of exclusive classes. Raises BadRun for findings."""
-    if isinstance(evaluation, FindingsEvaluation):
-        raise BadRun(
-            f"{', '.join(evaluation.names)} are findings, of which an image may have several; this "
-            "compares models of exclusive classes: use candor train and candor export"
-        )
-    return evaluation
 
 
 def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:

@@ -31,7 +31,6 @@ from training.evaluation.evaluation import (
     read_predictions,
     write_evaluation,
 )
-from training.evaluation.findings import require_classes
 from training.fitting.history import Epoch, write_history
 from training.networks.backbones import Weights
 from training.runs.config import TrainConfig
@@ -107,7 +106,7 @@ def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch
     network = session.network()
     examples = session.for_head(session.examples(network, cache=cache))
     history = session.fit(network, examples)
-    return history, require_classes(session.evaluation(network, examples))
+    return history, session.evaluation(network, examples).of_classes
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +18,26 @@ from safetensors.torch import load_file
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard
 from model_store.bundle.finding_card import ThresholdRule
-from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
-from model_store.bundle.scope_graph import with_scope
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
-from training.datasets import Dataset, Split
-from training.errors import BadRun, UselessModel
-from training.evaluation.caveats import contradiction
-from training.evaluation.evaluation import KINDS, Method, read_evaluation
-from training.evaluation.usefulness import beats_constant, shortcomings
+from training.datasets import Dataset
+from training.errors import BadRun
+from training.evaluation.evaluation import KINDS, Method
 from training.networks.classifier import Classifier
-from training.networks.scope_taps import find_taps
+from training.runs.class_export import class_parts
 from training.runs.config import RunRecord, read_record
-from training.runs.export_parts import ExportParts, verification
+from training.runs.export_parts import ExportChoices, ExportParts
 from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
-from training.runs.folds import pooled_split
-from training.runs.onnx_graph import calibrated, to_onnx, verify
 from training.runs.precisions import (
     MAX_ACCURACY_LOSS,
-    PrecisionVariant,
     RefusedVariant,
-    VariantBuilder,
-    calibration_parts,
     check_precisions,
 )
-from training.runs.scope import scope_check
 from training.runs.session import build_network
-from training.runs.task import task_of
+from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -96,72 +86,15 @@ def export(
     """
     check_precisions(precisions, calibrator)
     record = read_record(run)
-    if record.has_findings:
-        parts = findings_parts(
-            run,
-            record,
-            load_classifier(run),
-            _samples(run),
-            rules or {},
-            calibrator=calibrator,
-            anyway=anyway,
-            precisions=precisions,
-        )
-        return _publish(run, record, store, name, parts)
-    if rules:
-        raise BadRun(f"{run} has exclusive classes; --threshold is for findings")
-    evaluation = read_evaluation(run)
-    if calibrator not in evaluation.calibrators:
-        raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
-    contradicted = contradiction(evaluation, calibrator)
-    if contradicted and not anyway:
-        calibrator = "uncalibrated"
-    balanced = record.config.class_weights == "balanced"
-    found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
-    if found and not anyway and not beats_constant(evaluation, calibrator):
-        raise UselessModel(run, found)
-    classifier, samples = load_classifier(run), _samples(run)
-    fitted = evaluation.calibrators[calibrator]
-    check = scope_check(run, evaluation, calibrator, record)
-    taps = find_taps(classifier, record.spec) if check else None
-    network = to_onnx(taps or classifier, samples)
-    onnx = calibrated(network, fitted)
-    verified = verification(
-        verify(onnx, classifier, fitted, samples, logits=logits_name(network)), samples
+    choices = ExportChoices(
+        calibrator, anyway, tuple(precisions), dataset, dict(rules or {}), max_accuracy_loss
     )
-    if check:
-        onnx = with_scope(onnx, check.parameters)
-    wanted = [precision for precision in dict.fromkeys(precisions) if precision != "float32"]
-    built: list[PrecisionVariant | RefusedVariant] = []
-    if wanted:
-        split = _validation(run, record, dataset)
-        builder = VariantBuilder(
-            network,
-            evaluation,
-            split,
-            record.spec,
-            calibrator,
-            max_accuracy_loss,
-            check,
-            sum(record.counts["val"]),
-        )
-        built = [builder.build(precision) for precision in wanted]
-    variants = [each for each in built if isinstance(each, PrecisionVariant)]
-    described: dict[str, Any] = {
-        "scope": check.card if check else None,
-        "verification": verified,
-        "variants": tuple(variant.card for variant in variants) or None,
-        **calibration_parts(evaluation, calibrator, contradicted),
-    }
-    parts = ExportParts(
-        onnx,
-        described,
-        {each.card.precision: each.onnx for each in variants},
-        tuple(each for each in built if isinstance(each, RefusedVariant)),
-        tuple(found),
-        check.neighbors if check else None,
-    )
+    parts_of = _PARTS[task_of(record)]
+    parts = parts_of(run, record, load_classifier(run), _samples(run), choices)
     return _publish(run, record, store, name, parts)
+
+
+_PARTS: Final = {OF_CLASSES: class_parts, OF_FINDINGS: findings_parts}
 
 
 def _publish(
@@ -197,22 +130,6 @@ def _publish(
 
     version = store.publish(name, build)
     return ExportedModel(cards[-1], version, parts.described["verification"], parts.refused)
-
-
-def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
-    """The validation split of the run's data. Raises BadRun if it is not given."""
-    if dataset is None:
-        raise BadRun(
-            f"variants of {run} are calibrated on its validation images: give the data that it was "
-            "trained on"
-        )
-    if dataset.fingerprint != record.fingerprint:
-        raise BadRun(
-            f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., "
-            f"expected {record.fingerprint[:12]}...; give the same images and labels"
-        )
-    folded = record.config.validation == "folds"
-    return pooled_split(dataset) if folded else dataset.splits["val"]
 
 
 def load_classifier(run: Path) -> Classifier:

@@ -3,14 +3,34 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.provenance import Verification
 from model_store.bundle.scope_neighbors import ScopeNeighbors
+from training.datasets import Dataset
+from training.evaluation.evaluation import Method
 from training.runs.precisions import RefusedVariant
+
+
+@dataclass(frozen=True)
+class ExportChoices:
+    """What the user chose, as `training.runs.export.export` takes it. `rules`: how the threshold of
+    each finding is chosen, by name; EVERY stands for the others.
+    """
+
+    calibrator: Method
+    anyway: bool
+    precisions: tuple[str, ...]
+    dataset: Dataset | None
+    rules: Mapping[str, ThresholdRule]
+    max_accuracy_loss: float
+
+
+EVERY: Final = ""
 
 
 @dataclass(frozen=True)

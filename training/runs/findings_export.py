@@ -1,8 +1,7 @@
 """The graph and the card of a run with findings: calibrators, thresholds and their promises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeFeatures, fit_sco
 from model_store.bundle.scope_graph import with_scope
 from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName, UselessModel
-from training.evaluation.evaluation import Method, read_predictions
+from training.evaluation.evaluation import read_predictions
 from training.evaluation.findings import (
     DEFAULT_RULE,
     FindingsEvaluation,
@@ -26,11 +25,9 @@ from training.evaluation.findings import (
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord
-from training.runs.export_parts import ExportParts, verification
+from training.runs.export_parts import EVERY, ExportChoices, ExportParts, verification
 from training.runs.onnx_graph import to_findings_onnx, verify
 from training.runs.scope import read_scope
-
-EVERY: Final = ""  # in `rules`: the findings that have no rule of their own
 
 
 def findings_parts(
@@ -38,26 +35,18 @@ def findings_parts(
     record: RunRecord,
     classifier: Classifier,
     samples: NDArray[np.uint8],
-    rules: Mapping[str, ThresholdRule],
-    *,
-    calibrator: Method,
-    anyway: bool,
-    precisions: Sequence[str],
+    choices: ExportChoices,
 ) -> ExportParts:
-    """What to publish of a run with findings.
-
-    `rules` say how the threshold of each finding is chosen on validation, by name; EVERY stands for
-    the others. Raises BadRun, UnknownName, UselessModel, ExportMismatch.
-    """
+    """What to publish of a run. Raises BadRun, UnknownName, UselessModel, ExportMismatch."""
     evaluation = evaluate_findings(record.classes, read_predictions(run))
-    _check(run, evaluation, rules, calibrator=calibrator, precisions=precisions)
+    _check(run, evaluation, choices)
     found = findings_shortcomings(evaluation)
-    if found and not anyway:
+    if found and not choices.anyway:
         raise UselessModel(run, found)
-    if calibrator == "uncalibrated":
+    if choices.calibrator == "uncalibrated":
         plain = (UNFITTED,) * len(evaluation.names)
         evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
-    cards = tuple(_card(evaluation, place, rules) for place in range(len(evaluation.names)))
+    cards = tuple(_card(evaluation, place, choices.rules) for place in range(len(evaluation.names)))
     p, labels = evaluation.probabilities("val", "calibrated"), evaluation.predictions["val"].labels
     features = read_scope(run)
     present = _of_scope_images(p >= [each.threshold for each in cards], features, record)
@@ -102,23 +91,17 @@ def _of_scope_images(
     return present[-n:] if n < MOST_CALIBRATED else None
 
 
-def _check(
-    run: Path,
-    evaluation: FindingsEvaluation,
-    rules: Mapping[str, ThresholdRule],
-    *,
-    calibrator: Method,
-    precisions: Sequence[str],
-) -> None:
-    if calibrator not in ("temperature", "uncalibrated"):
+def _check(run: Path, evaluation: FindingsEvaluation, choices: ExportChoices) -> None:
+    if choices.calibrator not in ("temperature", "uncalibrated"):
         raise BadRun(
-            f"{run} has findings: their calibrator is temperature or uncalibrated; got {calibrator}"
+            f"{run} has findings: their calibrator is temperature or uncalibrated; got "
+            f"{choices.calibrator}"
         )
-    if set(precisions) != {"float32"}:
+    if set(choices.precisions) != {"float32"}:
         raise BadRun(
             f"{run} has findings, which are published in float32 alone: leave out --precision"
         )
-    for name in rules:
+    for name in choices.rules:
         if name not in (*evaluation.names, EVERY):
             raise UnknownName("finding", name, evaluation.names)
 

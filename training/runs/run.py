@@ -21,6 +21,7 @@ discarded; any other interrupted run can be resumed.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
-from training.runs.task import task_of
+from training.runs.task import Judgment, task_of
 from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
@@ -70,6 +71,10 @@ class RunResult:
     record: RunRecord
     history: list[Epoch]
     evaluation: Evaluation | FindingsEvaluation
+
+    @cached_property
+    def judgment(self) -> Judgment:
+        return task_of(self.record).judge(self.evaluation, self.record)
 
 
 def refuse_early(config: TrainConfig, out: Path) -> None:

@@ -8,16 +8,23 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from training.evaluation.caveats import Contradiction, contradiction
 from training.evaluation.evaluation import (
     EvaluatedSplit,
     Evaluation,
+    Method,
     Predictions,
     evaluate,
     write_evaluation,
 )
 from training.evaluation.finding_plots import write_finding_plots
-from training.evaluation.findings import FindingsEvaluation, evaluate_findings
+from training.evaluation.findings import (
+    FindingsEvaluation,
+    evaluate_findings,
+    findings_shortcomings,
+)
 from training.evaluation.plots import write_plots
+from training.evaluation.usefulness import beats_constant, shortcomings
 from training.losses import (
     LossSettings,
     Objective,
@@ -27,6 +34,22 @@ from training.losses import (
     finding_weights,
 )
 from training.networks.heads import mean_answer, mean_odds
+from training.runs.config import RunRecord
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What test says of a run.
+
+    Attributes:
+        shortcomings: where the model fails; empty if it does not.
+        refused: whether `candor export` refuses it: it beats no constant answer.
+        contradiction: how test contradicts the temperature, if it does.
+    """
+
+    shortcomings: list[str]
+    refused: bool
+    contradiction: Contradiction | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class TrainingTask:
         mean: the logits (N, K) of several heads, (M, N, K).
         shift: what has to be added to logits (K,) trained with weights; None: nothing.
         evaluate: the evaluation of the predictions of each split.
+        judge: what the evaluation says of the use of a run.
         write, plot: put it, and its plots, into a folder.
     """
 
@@ -49,6 +73,7 @@ class TrainingTask:
     evaluate: Callable[
         [Sequence[str], Mapping[EvaluatedSplit, Predictions]], Evaluation | FindingsEvaluation
     ]
+    judge: Callable[[Any, RunRecord], Judgment]
     write: Callable[[Path, Any], None]
     plot: Callable[..., None]
 
@@ -64,12 +89,26 @@ def _shift(weights: Tensor) -> Tensor:
     return torch.where(known, absent / present, 1.0).log()
 
 
+def _judge(evaluation: Evaluation, record: RunRecord) -> Judgment:
+    found = contradiction(evaluation, "temperature")
+    balanced = record.config.class_weights == "balanced"
+    failures = shortcomings(evaluation, record.classes, method="temperature", balanced=balanced)
+    exported: Method = "uncalibrated" if found else "temperature"
+    return Judgment(failures, bool(failures) and not beats_constant(evaluation, exported), found)
+
+
+def _judge_findings(evaluation: FindingsEvaluation, _record: RunRecord) -> Judgment:
+    failures = findings_shortcomings(evaluation)
+    return Judgment(failures, bool(failures), None)
+
+
 OF_CLASSES: Final = TrainingTask(
     balanced_weights,
     build_objective,
     mean_answer,
     lambda _weights: None,
     lambda _names, predictions: evaluate(predictions),
+    _judge,
     write_evaluation,
     write_plots,
 )
@@ -79,6 +118,7 @@ OF_FINDINGS: Final = TrainingTask(
     mean_odds,
     _shift,
     evaluate_findings,
+    _judge_findings,
     lambda folder, evaluation: evaluation.write(folder),
     write_finding_plots,
 )

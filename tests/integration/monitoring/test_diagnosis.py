@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitoring.diagnosis import reading
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.words import ACTIONS_SHOWN, words_of
 from monitoring.ledger.versions import choose
@@ -159,4 +159,5 @@ def played(scene: Scene, tmp_path: Path) -> Diagnosis:
         clock.now_ns += scene.later_days * DAY_NS
         with monitored.ledger.read() as connection:
             row = choose(connection, monitored.card.name, None)
-            return diagnose(monitored.ledger, connection, row, now_ns=clock())
+            grounds = read_grounds(monitored.ledger, connection, row)
+            return diagnose(connection, row, grounds, now_ns=clock())

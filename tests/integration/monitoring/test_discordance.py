@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from calibration.drift.state import DriftSettings
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
@@ -102,7 +102,8 @@ def statements(where: Path, clock: Clock, *, devices: int) -> int:
         with monitored.ledger.read() as connection:
             (row,) = load(connection, [monitored.watched_version_id])
             event.listen(connection, "before_cursor_execute", lambda *on: said.append(on))
-            found = diagnose(monitored.ledger, connection, row, now_ns=clock())
+            grounds = read_grounds(monitored.ledger, connection, row)
+            found = diagnose(connection, row, grounds, now_ns=clock())
     assert [alarm.on_current_labels.labels for alarm in found.alarms] == [200, 200]
     return len(said)
 

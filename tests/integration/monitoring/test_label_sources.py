@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.drift.state import DriftSettings
-from monitoring.diagnosis.diagnosis import diagnose
+from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import StateReason
 from monitoring.drift import events, source_change
 from monitoring.drift.events import ALARM, RESET, SOURCES
@@ -214,7 +214,8 @@ def test_a_change_that_is_killed_is_finished_while_others_write(
         source_change.finish_left(changed.ledger)  # as long as it may still be worked on: nothing
         with changed.ledger.read() as connection:
             (row,) = load(connection, [changed.watched_version_id])
-            found = diagnose(changed.ledger, connection, row, now_ns=clock.now_ns)
+            grounds = read_grounds(changed.ledger, connection, row)
+            found = diagnose(connection, row, grounds, now_ns=clock.now_ns)
         assert StateReason.RECOUNTING in found.reasons
         clock.now_ns += source_change.LEFT_NS + 1
         source_change.finish_left(changed.ledger, pause=lambda _: others_write(changed))

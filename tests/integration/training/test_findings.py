@@ -11,6 +11,7 @@ import torch
 
 from calibration.findings.calibrator import sigmoid
 from model_store.bundle.finding_card import ThresholdRule
+from model_store.bundle.model_card import MODEL_CARD_FILE
 from model_store.store.store import Store
 from tests.builders.finding_sets import NAMES, write_npz
 from training.datasets import Dataset, load_dataset
@@ -142,6 +143,11 @@ def test_few_positives_are_not_calibrated_and_said(
     few = replace(dataset, splits=splits)
     found = train(config(epochs=2), few, tmp_path / "few", pictures=False)
     assert [each.fitted for each in evaluated(found).calibrators] == [True, True, False]
+    card = export(found.folder, store, "few", anyway=True).card
+    assert [each.rule.kind for each in card.asked] == ["youden", "youden", "half"]
+    assert card.asked[2].threshold == 0.5
+    page = (store.folder("few", 1) / MODEL_CARD_FILE).read_text()
+    assert f"present from 50 %: {card.classes[2]}." in page
 
 
 def test_weights_change_the_ranking_not_the_prior(dataset: Dataset, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
-from candor.terminal.run_result import answer_tables
+from candor.terminal.evaluation import answer_tables
 from candor.terminal.tables import FigureTable, table
 from training.evaluation.evaluation import Predictions, evaluate
 

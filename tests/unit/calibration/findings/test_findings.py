@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from calibration.findings.calibrator import FindingCalibrator, fit_finding
+from calibration.findings.calibrator import FEWEST_POSITIVES, FindingCalibrator, fit_finding
 from calibration.findings.measures import macro, measure_finding, measure_findings
 from calibration.findings.thresholds import choose_threshold, operating_point, rate_estimate
 from calibration.measures.ranking import average_precision
@@ -71,7 +71,8 @@ def test_other_labels_are_refused(labels: list[float], match: str) -> None:
 def test_a_threshold_reaches_its_rate_and_the_next_does_not(
     answers: list[tuple[int, bool]], kind: str, value: float
 ) -> None:
-    p, y = np.array([each[0] / 10 for each in answers]), np.array([each[1] for each in answers])
+    p, y = (np.array(each) for each in zip(*answers * FEWEST_POSITIVES, strict=True))
+    p = p / 10
     threshold = choose_threshold(p, y, kind=kind, value=value)
     among = y if kind == "sensitivity" else ~y
     if threshold is None:
@@ -89,6 +90,21 @@ def test_a_threshold_reaches_its_rate_and_the_next_does_not(
     if others.size:
         beyond = others[0] + 0.05 if kind == "sensitivity" else others[-1]
         assert rate(float(beyond)) < value
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "positives", "negatives"),
+    [("youden", None, 20, 20), ("sensitivity", 0.9, 20, 0), ("specificity", 0.9, 0, 20)],
+)
+def test_few_labels_choose_no_threshold(
+    kind: str, value: float | None, positives: int, negatives: int
+) -> None:
+    """Youden's threshold of three positives is one of them."""
+    y = np.repeat([1, 0], [positives, negatives])
+    p = np.linspace(0.9, 0.1, len(y))
+    assert choose_threshold(p, y, kind=kind, value=value) is not None
+    fewer = slice(1, None) if positives else slice(None, -1)
+    assert choose_threshold(p[fewer], y[fewer], kind=kind, value=value) is None
 
 
 def test_youden_and_cost() -> None:

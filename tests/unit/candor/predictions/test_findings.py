@@ -17,8 +17,12 @@ import candor
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.measured import Standing
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.findings_calibration import examine_labeled_findings
-from candor.predictions.labeled import LabeledFindings, LabeledPredictions, ReadingOptions
+from candor.predictions.labeled import (
+    Examining,
+    LabeledFindings,
+    LabeledPredictions,
+    ReadingOptions,
+)
 from candor.predictions.reading import read_predictions
 
 NAMES = ("Edema", "Mass", "Nodule")
@@ -234,7 +238,7 @@ def test_what_is_saved_gives_the_same(tmp_path: Path) -> None:
 def test_thresholds_keep_their_word_and_all_is_shown() -> None:
     reading = candor.predictions.arrays.read_arrays(P, Y, classes=NAMES, findings="*")
     assert isinstance(reading, LabeledFindings)
-    found = examine_labeled_findings(reading, title="T", rule=("sensitivity", 0.9))
+    found = reading.examined(Examining(title="T", rule=("sensitivity", 0.9)))
     point = found.findings["Edema"].point
     said = found.transform(P)[:, 0] >= point.threshold
     assert said[Y[:, 0] == 1].mean() == pytest.approx(point.sensitivity.value)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from calibration.measured import Standing
-from candor.predictions.calibration import Calibration, examine_predictions
+from candor.predictions.calibration import Calibration
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear
-from candor.predictions.labeled import ReadingOptions
+from candor.predictions.labeled import Examining, ReadingOptions
 from candor.predictions.reading import read_predictions
 from candor.predictions.upload_columns import prediction_columns
 from monitoring.logged.body import FIELDS
@@ -41,7 +41,7 @@ def written(folder: Path, name: str, value: Any) -> Path:
 
 def examined(file: Path, **wishes: str) -> Calibration:
     read = read_predictions(file, ReadingOptions(wishes=ColumnWishes(**wishes)))
-    return examine_predictions(read, title="")
+    return read.examined(Examining(title=""))
 
 
 @pytest.mark.parametrize("name", ["mrn", "case", "Slide ID", "accession", "patient", "StudyUID"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import candor
+from calibration.findings.measures import FindingsMeasures
 from calibration.measures.summary import Measures
 from candor.predictions.calibration import Calibration
-from candor.predictions.findings_calibration import FindingsCalibration, FindingsMeasures
+from candor.predictions.findings_calibration import FindingsCalibration
 
 P = np.tile([[0.25, 0.75], [0.75, 0.25]], (100, 1))
 EXCLUSIVE = [1, 0] * 100
