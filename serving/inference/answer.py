@@ -14,6 +14,7 @@ from calibration.calibrators.finding_answers import FindingsCalibrator, Question
 from calibration.calibrators.subgroups import AnswerCalibrator
 from model_store.bundle.card import Card
 from model_store.bundle.scope_neighbors import Neighbor
+from serving.errors import OutOfScope
 from serving.inference.heat_map import HeatMap
 from serving.inference.scope import ScopeVerdict, with_scope
 
@@ -55,7 +56,7 @@ class JsonAnswerWriter:
             + ("}" if by.name is None else f',"calibrator":{json.dumps(by.name)}}}')
         ).encode()
 
-    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
+    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes | OutOfScope:
         return with_scope(answer, verdict)
 
     def _set(self, members: Sequence[int] | None) -> str:
@@ -91,7 +92,7 @@ class JsonFindingsWriter:
         answers = ",".join(map("%s%.9g%s".__mod__, zip(self._names, values, ends, strict=True)))
         return (self._head % (prediction_id, _text(request_id)) + answers + "}}").encode()
 
-    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes:
+    def scoped(self, answer: bytes, verdict: ScopeVerdict) -> bytes | OutOfScope:
         return with_scope(answer, verdict)
 
     def _write_end(

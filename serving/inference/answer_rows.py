@@ -95,7 +95,7 @@ class AnswerRows:
         identity, writes = str(uuid_utils.UUID(bytes=image.prediction_id)), writer or self._writer
         answer = writes.write(identity, image.request_id, values, self._calibrators.of(image.tags))
         if (verdict := self._scope.verdict(image.scope_p)) is not None:
-            answer = verdict.refusal or writes.scoped(answer, verdict)
+            answer = writes.scoped(answer, verdict)
         if self._audit is None or writer or isinstance(answer, OutOfScope):
             return answer
         return with_audit(answer, image.audit is not None)

@@ -44,7 +44,7 @@ class AnswerWriter(Protocol):
         """
 
     def scoped(self, answer: Any, verdict: ScopeVerdict) -> Any:
-        """The answer with what the scope check says of its image."""
+        """The answer with what the scope check says of its image, or OutOfScope in its place."""
 
 
 @dataclass(slots=True, eq=False)

@@ -64,19 +64,18 @@ class ScopeVerdict:
     then: OutOfScopeChoice
 
     @property
-    def withholds(self) -> bool:
-        """Whether the answer has no confidence."""
-        return self.then == "withhold"
-
-    @property
     def refusal(self) -> OutOfScope | None:
         """The error in place of the answer."""
         return OutOfScope(self.p) if self.then == "refuse" else None
 
 
-def with_scope(answer: bytes, verdict: ScopeVerdict) -> bytes:
-    """The JSON of an answer with `scope` and `scope_p`, without confidence if it is withheld."""
+def with_scope(answer: bytes, verdict: ScopeVerdict) -> bytes | OutOfScope:
+    """The JSON of an answer with `scope` and `scope_p`, without confidence if it is withheld; or
+    the error in its place.
+    """
+    if verdict.refusal:
+        return verdict.refusal
     said = b',"scope":"%s","scope_p":%.9g}' % (verdict.scope.encode(), verdict.p)
-    if verdict.withholds:
+    if verdict.then == "withhold":
         answer = json.dumps(without_confidence(json.loads(answer)), separators=(",", ":")).encode()
     return answer[:-1] + said

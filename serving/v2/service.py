@@ -58,7 +58,8 @@ class InferenceService:
     ) -> list[OutputTensor]:
         """The outputs for a request's images, or for the chosen frames of its only one.
 
-        One bad image fails all: the protocol has no errors of single images.
+        One bad image fails all: the protocol has no errors of single images. Of several, one that
+        the scope check refuses has no confidence instead: each says whether it is in scope.
         """
         card, spec = served.card, served.card.input.spec
         images = read_images(asked.inputs, card, limit=self._limit)
@@ -92,6 +93,8 @@ class InferenceService:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        if len(results) == 1 and (verdict := results[0].verdict) and verdict.refusal:
+            raise verdict.refusal
         return outputs(results, card, wanted=asked.wanted)
 
 

@@ -80,11 +80,10 @@ class TensorAnswerWriter:
         return ImageResult(prediction_id, values, by)
 
     def scoped(self, answer: ImageResult, verdict: ScopeVerdict) -> ImageResult:
-        """See batcher.AnswerWriter. What is withheld is not a number."""
+        """See batcher.AnswerWriter. What is withheld or refused is not a number."""
         kept = answer.probabilities
-        return replace(
-            answer, verdict=verdict, probabilities=[nan] * len(kept) if verdict.withholds else kept
-        )
+        shown = kept if verdict.then == "answer" else [nan] * len(kept)
+        return replace(answer, verdict=verdict, probabilities=shown)
 
 
 class Output(NamedTuple):

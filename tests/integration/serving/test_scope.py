@@ -132,19 +132,27 @@ async def test_a_retry_says_the_same(server: Running) -> None:
     assert again == first
 
 
-async def test_the_inference_protocol_has_outputs(server: Running) -> None:
-    tensor = {
-        "name": "image",
-        "datatype": "BYTES",
-        "shape": [2],
-        "data": [base64.b64encode(each).decode() for each in (USUAL, FAR)],
-    }
-    asked = {"inputs": [tensor], "outputs": [{"name": "scope"}, {"name": "scope_p"}]}
-    response = await server.client.post("/v2/models/tiny/infer", json=asked)
+async def infer(server: Running, *images: bytes) -> Any:
+    """The answer of the Open Inference Protocol."""
+    data = [base64.b64encode(each).decode() for each in images]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [len(data)], "data": data}
+    return await server.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+
+
+@pytest.mark.parametrize("choice", ["answer", "withhold", "refuse"])
+async def test_the_inference_protocol_has_outputs(
+    store: Store, tmp_path: Path, choice: str
+) -> None:
+    """Of several images each says it, and the others keep their answers."""
+    async with running(store, tmp_path, scope_out=choice) as server:
+        alone, response = await infer(server, FAR), await infer(server, USUAL, FAR)
+    assert alone.status_code == (422 if choice == "refuse" else 200)
     assert response.status_code == 200, response.text
     outputs = {each["name"]: each["data"] for each in response.json()["outputs"]}
     assert outputs["scope"] == ["in", "out"]
     assert outputs["scope_p"][1] == pytest.approx(1 / 1000)
+    assert outputs["confidence"][0] > 0
+    assert (outputs["predicted"][1] in CLASSES) == (choice == "answer")
 
 
 @pytest.mark.parametrize("choice", ["refuse", "withhold"])
