@@ -1,6 +1,5 @@
 """`candor predict`: answers for images, from a server or from a bundle on disk."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -276,20 +275,21 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _bundle_classifier(bundle: "Bundle", frame: Any, tags: str | None) -> Classify:
     from serving.inference.predictor import open_predictor
+    from serving.inference.scope import ScopePolicy
 
     known = settings()
-    predictor = open_predictor(
-        bundle, on_difference=known.on_difference, scope_alpha=known.scope_alpha
-    )
+    scope = ScopePolicy(known.scope_alpha, known.scope_out)
+    predictor = open_predictor(bundle, on_difference=known.on_difference, scope=scope)
     named = {"model": bundle.card.name, "version": bundle.card.version}
 
     def classify(file: Path) -> list[dict[str, Any]]:
         if frame is None:
-            return [named | dataclasses.asdict(predictor.classify(file.read_bytes(), tags=tags))]
-        found = predictor.classify_frames(file.read_bytes(), frame, tags=tags)
+            found = predictor.classify(file.read_bytes(), tags=tags)
+            return [named | predictor.scope.fields(found)]
+        frames = predictor.classify_frames(file.read_bytes(), frame, tags=tags)
         return [
-            {"frame": number} | named | dataclasses.asdict(answer)
-            for number, answer in found.items()
+            {"frame": number} | named | predictor.scope.fields(answer)
+            for number, answer in frames.items()
         ]
 
     return classify

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
-from calibration.scope.verdict import ALPHA, read_p, scope_of
+from calibration.scope.verdict import read_p
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT, with_logits
 from model_store.bundle.scope_graph import SCOPE_P, SCOPE_VECTOR
@@ -27,6 +27,7 @@ from serving.inference.answer_kind import kind_of
 from serving.inference.freed_memory import return_freed_memory
 from serving.inference.prediction import Prediction
 from serving.inference.run_watch import LEAST_S, LOADING_S, MEMORY, OUT_OF_MEMORY, RUNS, TIMES_USUAL
+from serving.inference.scope import ScopePolicy
 from serving.inference.session_options import session_options
 from serving.setting_table import Device, OnDifference, PrecisionChoice
 
@@ -71,13 +72,13 @@ class Predictor:
         threads: int = 0,
         device: Device = "auto",
         exact: bool = False,
-        scope_alpha: float = ALPHA,
+        scope: ScopePolicy | None = None,
     ) -> None:
         """`bundle` must be verified. `threads`: of the CPU; 0: one for each available core.
-        `exact`: see `open_session`. `scope_alpha`: images with a p-value up to it are doubtful.
+        `exact`: see `open_session`. `scope`: by which images are called doubtful.
         """
-        self.scope_alpha = scope_alpha
         self.card = bundle.card
+        self.scope = (scope or ScopePolicy()).of(self.card.scope)
         self.calibrators = calibrators_of(self.card.model_dump())
         self._read = kind_of(self.card).read
         self._outputs = [OUTPUT, *([SCOPE_P] if self.card.scope else [])]
@@ -244,11 +245,10 @@ class Predictor:
         """The answers for decoded images, (N, C, H, W), of the same tags. Raises ModelUnusable."""
         by, inferred = self.calibrators.of(tags), self.infer(images)
         found = [self._read(row.tolist(), by) for row in by(inferred.probabilities)]
-        calibrated = self.card.scope.flagged.n if self.card.scope else 0
-        word = partial(scope_of, images=calibrated, alpha=self.scope_alpha)
+        verdicts = map(self.scope.verdict, inferred.scope_of_each())
         return [
-            each if p is None else replace(each, scope=word(p), scope_p=p)
-            for each, p in zip(found, inferred.scope_of_each(), strict=True)
+            each if said is None else replace(each, scope=said.scope, scope_p=said.p)
+            for each, said in zip(found, verdicts, strict=True)
         ]
 
 
@@ -258,7 +258,7 @@ def open_predictor(
     threads: int = 0,
     device: Device = "auto",
     on_difference: OnDifference = "refuse",
-    scope_alpha: float = ALPHA,
+    scope: ScopePolicy | None = None,
 ) -> Predictor:
     """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work
     would cost more.
@@ -267,7 +267,7 @@ def open_predictor(
     integers are made exact. If it still differs, it is refused (ProbesDiffer) or a warning is
     logged, as `on_difference` says. See Predictor for the other arguments and errors.
     """
-    opened = partial(Predictor, bundle, device=device, scope_alpha=scope_alpha)
+    opened = partial(Predictor, bundle, device=device, scope=scope)
     predictor = opened(threads=threads)
     if threads == 0 and predictor.is_light:
         threads = 1

@@ -1,7 +1,8 @@
 """What an answer says of the scope check, and what becomes of images that are out of scope."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from calibration.scope.verdict import (
     ALPHA,
@@ -53,6 +54,15 @@ class ScopePolicy:
         if verdict.then != "answer":
             raise OutOfScope(verdict.p)
         return replace(prediction, scope=verdict.scope)
+
+    def fields(self, prediction: Prediction) -> dict[str, Any]:
+        """The answer as a dict: without confidence if that is withheld, an `error` if refused."""
+        said, verdict = asdict(prediction), self.verdict(prediction.scope_p)
+        if verdict is None or verdict.then == "answer":
+            return said
+        if verdict.refusal:
+            return {"error": str(verdict.refusal), "scope": verdict.scope, "scope_p": verdict.p}
+        return without_confidence(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Scoring: a part is read, decoded within limits, inferred in batches and written as one Parquet
 file; the job makes or continues a plan, has the missing parts scored, and counts what is there.
 
-An image that cannot be read or decoded has a row too, with the reason in `error`.
+An image that cannot be read or decoded, or is refused as out of scope, has a row too, with the
+reason in `error`.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from model_store.errors import ImageError
 from model_store.image import FrameChoice
 from serving.decoding.decoder import Decoder
 from serving.inference.predictor import open_predictor
+from serving.inference.scope import ScopePolicy
 from serving.scoring.columns import cells, columns_of
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.plan import PART_SIZE, ImageList, ScoringPlan, parquet
@@ -57,7 +59,7 @@ class PartScorer:
             threads=settings.threads,
             device=settings.device,
             on_difference=settings.on_difference,
-            scope_alpha=settings.scope_alpha,
+            scope=ScopePolicy(settings.scope_alpha, settings.scope_out),
         )
         self._batch = settings.max_batch
         self._loop = asyncio.Runner()
@@ -91,7 +93,7 @@ class PartScorer:
             row = (
                 {"error": image}
                 if isinstance(image, str)
-                else image[1] | cells(asdict(next(answers)))
+                else image[1] | cells(self._predictor.scope.fields(next(answers)))
             )
             yield {"file": name} | row
 

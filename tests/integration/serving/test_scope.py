@@ -264,22 +264,42 @@ async def test_a_report_shows_them_by_day_and_tag_and_apart(
     assert float(found[1]) == 0.5
 
 
-@pytest.mark.parametrize(("alpha", "word"), [(0.05, "out"), (0.0005, "in")])
-def test_commands_without_a_server_take_the_users_alpha(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: float, word: str
+@pytest.mark.parametrize(
+    ("alpha", "choice", "word", "exit_code"),
+    [
+        (0.05, "answer", "out", 0),
+        (0.0005, "refuse", "in", 0),
+        (0.05, "withhold", "out", 0),
+        (0.05, "refuse", "out", 1),
+    ],
+)
+def test_commands_without_a_server_take_the_users_choice(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alpha: float,
+    choice: str,
+    word: str,
+    exit_code: int,
 ) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "far.png").write_bytes(FAR)
     monkeypatch.setenv("CANDOR_SCOPE_ALPHA", str(alpha))
+    monkeypatch.setenv("CANDOR_SCOPE_OUT", choice)
     monkeypatch.setenv("CANDOR_STORE", str(store.root))
+    shown = choice == "answer" or word == "in"
     said = candor_here("predict", folder / "far.png", "--json")
-    assert [each["scope"] for each in json.loads(said.stdout)] == [word]
+    (answer,) = json.loads(said.stdout)
+    assert (said.exit_code, answer["scope"]) == (exit_code, word)
+    assert (answer.get("confidence") is not None) == shown
     asked = ["predict", str(folder), "--out", str(tmp_path / "scored"), "--model", "tiny"]
     done = candor_here(*asked)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == exit_code, done.output
     (part,) = (tmp_path / "scored").glob("part-*.parquet")
-    assert pq.read_table(part).column("scope").to_pylist() == [word]
+    (row,) = pq.read_table(part).to_pylist()
+    assert (row["scope"], bool(row["error"])) == (word, exit_code == 1)
+    assert (row["confidence"] is not None) == shown
 
 
 def test_the_object_and_torchserve_say_it(
