@@ -94,7 +94,8 @@ class InferencePipeline:
         frame: FrameChoice | None = None,
     ) -> tuple[bytes, int]:
         """The answer with a heat map in its field `explanation`, and the number of the frame that
-        it is of. `of`: the class or finding that the map explains, as `column_of` takes it.
+        it is of. `of`: the class or finding that the map explains, as `column_of` takes it. An
+        answer without confidence has nothing to explain.
 
         Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does
         so before the answer is recorded.
@@ -107,8 +108,11 @@ class InferencePipeline:
             with served.queue:
                 work = self._infer(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
+            said = json.loads(answer)
+            if said.get("predicted", said.get("findings")) is None:
+                return answer, number
             if column is None:
-                column = served.card.classes.index(json.loads(answer)["predicted"])
+                column = served.card.classes.index(said["predicted"])
             shown = await caller.wait(explain(image, column, item.tags))
         nearest = await served.nearest(image)
         return with_explanation(answer, method="occlusion", shown=shown, nearest=nearest), number

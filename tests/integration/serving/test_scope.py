@@ -169,7 +169,9 @@ async def test_what_is_out_is_refused_or_has_no_confidence(
             assert response.json()["scope_p"] == pytest.approx(1 / 1000)
             assert far["error"] == "out_of_scope"
         else:
-            assert response.json()["confidence"] is None
+            explained = await server.predict(FAR, f"{PATH}?explain=occlusion")
+            for each in (response, explained):
+                assert each.json()["confidence"] is None
             assert far["probabilities"] is None
             assert (far["scope"], far["refer"]) == ("out", True)
 
