@@ -1,9 +1,11 @@
 """What `candor calibrate` prints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from rich.console import RenderableType
 
+from calibration.calibrators.portable import Subject
 from calibration.examination import ClassFigures, Examination
 from calibration.findings.examination import FindingsExamination
 from calibration.findings.thresholds import ObservedRate
@@ -36,13 +38,8 @@ def preview_lines(read: Predictions) -> Iterator[str]:
     yield from read.example()
 
 
-def examined_tables(done: Calibration | FindingsCalibration) -> list[RenderableType]:
-    """Return the parts in the order in which they are printed."""
-    return _tables(done) if isinstance(done, Calibration) else _findings_tables(done)
-
-
 def _findings_tables(done: FindingsCalibration) -> list[RenderableType]:
-    """Return what is printed of findings: measures, calibrators, thresholds, notes."""
+    """Measures, calibrators, thresholds, notes."""
     found = done.examination
     rows = [
         [
@@ -163,3 +160,15 @@ def _classes(found: Examination) -> list[RenderableType]:
         *([f"and {more:,} more; --json lists all"] if more > 0 else []),
         "",
     ]
+
+
+_TABLES: Final[Mapping[Subject, Callable[[Any], list[RenderableType]]]] = {
+    "probabilities": _tables,
+    "confidence": _tables,
+    "findings": _findings_tables,
+}
+
+
+def examined_tables(done: Calibration | FindingsCalibration) -> list[RenderableType]:
+    """Return what is printed of examined predictions, from top to bottom."""
+    return _TABLES[done.calibrator.of](done)

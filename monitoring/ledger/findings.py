@@ -8,7 +8,6 @@ last bit (version_events.py); both changes can be made in either order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from hashlib import blake2b
 from typing import Final
 
@@ -28,9 +27,7 @@ def finding_id(prediction_id: bytes, finding: str) -> bytes:
     >>> finding_id(finding_id(bytes(16), "Edema"), "Edema") == bytes(16)
     True
     """
-    if not finding:
-        return prediction_id
-    end = _end(prediction_id) ^ _mask(finding)
+    end = _end(prediction_id) ^ _MASKS[finding]
     return prediction_id[:-_CHANGED] + end.to_bytes(_CHANGED, "big")
 
 
@@ -50,7 +47,7 @@ def presence_rows(
     return [
         PredictionRow._make(
             (
-                start + (end ^ _mask(name)).to_bytes(_CHANGED, "big"),
+                start + (end ^ _MASKS[name]).to_bytes(_CHANGED, "big"),
                 *(number, image.request_id, PRESENT, p, b""),
                 *shared,
             )
@@ -84,7 +81,13 @@ def _end(prediction_id: bytes) -> int:
     return int.from_bytes(prediction_id[-_CHANGED:], "big")
 
 
-@cache
-def _mask(finding: str) -> int:
-    # The last bit stays: it tells a shadow's row.
-    return int.from_bytes(blake2b(finding.encode(), digest_size=_CHANGED).digest(), "big") & ~1
+class _Masks(dict[str, int]):
+    """What changes an id, by finding. The last bit stays: it tells a shadow's row."""
+
+    def __missing__(self, finding: str) -> int:
+        digest = blake2b(finding.encode(), digest_size=_CHANGED).digest()
+        self[finding] = int.from_bytes(digest, "big") & ~1
+        return self[finding]
+
+
+_MASKS: Final = _Masks({"": 0})  # the row of exclusive classes has the image's id
