@@ -166,7 +166,7 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
     inside = np.ones(len(answers), bool) if first is None else members(first.group, answers)
     return Inferred(
         inference,
-        find_operating_points(connection, row, answers),
+        find_operating_points(connection, row, answers, healed_s=_healed_s(inference)),
         _by_day(answers, inside),
         _by_day(answers, ~inside),
         suspected,
@@ -176,6 +176,13 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
         float(received_s.max()) if len(received_s) else math.nan,
         _on_current_labels(connection, row, beside, answers) if corrected else {},
     )
+
+
+def _healed_s(inference: Inference) -> float:
+    """When the last error ended; NaN if one goes on, or there was none."""
+    ends = [each.until for each in inference.deviations]
+    over = [each for each in ends if each is not None]
+    return max(over) if over and len(over) == len(ends) else math.nan
 
 
 def _on_current_labels(

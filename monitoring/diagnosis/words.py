@@ -180,10 +180,10 @@ def estimate_words(found: ExpectedPerformance, terms: Terms = OF_CLASSES) -> str
 
 
 def _title(found: Diagnosis, first: Deviation | None, terms: Terms) -> str:
-    state = found.state
-    if state is State.ALARM and first is None:
+    state, is_over = found.state, first is None or first.until is not None
+    if state is State.ALARM and is_over:
         return f"Alarm: {_reason(found, found.reasons[1])}"
-    if state is State.LOOK and first is None:
+    if state is State.LOOK and is_over:
         return f"Look: {_reason(found, found.reasons[0])}"
     who = "" if first is None else _who(found, first, terms)
     error = "" if first is None else _error(first.inside, terms)

@@ -116,6 +116,21 @@ def test_the_history_names_each_rate_once(monitored: MonitoredModel) -> None:
         ]
 
 
+def test_rates_are_judged_since_an_error_ended(monitored: MonitoredModel) -> None:
+    """Every tenth answer is wrong, and every second one on one day."""
+    for day, (n, wrong) in enumerate([(200, 10), (300, 2), *[(200, 10)] * 5]):
+        at_ns, numbers = NOW_NS + day * DAY_NS, range(1_000 * day, 1_000 * day + n)
+        monitored.serve(*(make_row(i, predicted=i % 2, served_at_ns=at_ns) for i in numbers))
+        true = (CLASSES[i % 2 ^ int(i // 2 % wrong == 0)] for i in numbers)
+        monitored.label(
+            *(label(i, name, at_ns=at_ns) for i, name in zip(numbers, true, strict=True))
+        )
+    found = report(monitored).diagnosis
+    assert [each.until is None for each in found.deviations] == [False]
+    assert found.state is State.HEALED
+    assert found.operating_points.lower == ()
+
+
 def test_a_site_that_misses_the_ill_is_named_everywhere(
     monitored: MonitoredModel, tmp_path: Path
 ) -> None:

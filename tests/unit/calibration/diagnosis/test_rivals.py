@@ -33,11 +33,11 @@ def test_noise_is_not_blamed_for_a_change_of_the_model(name: str) -> None:
     assert status_of(said, Cause.NOISE) is RivalStatus.RULED_OUT
 
 
-@pytest.mark.parametrize("seed", [2, 5])
+@pytest.mark.parametrize("seed", range(3))
 def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> None:
     """A few wrong labels of the last days change the shares of the classes as well."""
-    w = world(np.random.default_rng(seed), n=3_000, sharpness=0.8)
-    w.spoil(w.after(0.93), 0.3)
+    w = world(np.random.default_rng(seed), n=2_000, classes=3, sharpness=0.5)
+    w.spoil(w.after(0.9), 0.3)
     assert status_of(infer(w.answers()), Cause.CASE_MIX) is RivalStatus.RULED_OUT
 
 

@@ -6,6 +6,8 @@ import pytest
 from benchmarks.diagnosis.grading import grades, said_of
 from benchmarks.diagnosis.scenes import SCENES
 
+JUDGED = [name for name, each in SCENES.items() if each.truth.who is not None or each.truth.causes]
+
 
 def share_right(name: str, runs: int) -> float:
     """The share of facts that are right, over runs."""
@@ -17,7 +19,7 @@ def share_right(name: str, runs: int) -> float:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", JUDGED)  # the others are judged by state and act, in a ledger
 def test_facts_are_right_in_four_of_five_runs(name: str) -> None:
     assert share_right(name, 10) >= 0.8
 
