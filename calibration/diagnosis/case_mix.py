@@ -13,11 +13,11 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BoolArray
-from calibration.diagnosis.evidence import log_sum_exp, logit
+from calibration.diagnosis.evidence import logit
 from calibration.diagnosis.facts import AnswerGroup, Cause, Rival, RivalStatus
 from calibration.diagnosis.groups import ALL, TAG
 from calibration.diagnosis.outcome import Outcome
-from calibration.diagnosis.scan import group_evidence, scan
+from calibration.diagnosis.scan import scan
 from calibration.diagnosis.search import STRONG
 
 _ROUNDS = 3
@@ -55,10 +55,8 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
     best = min(mixes, key=lambda each: each.left)
     if best.left < STRONG and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
-    if best.group.key == ALL and (
-        _explained(outcome, best) > _PART
-        or outcome.evidence - best.left > max(_PART, outcome.evidence / 2)
-    ):
+    explained = outcome.evidence - best.left
+    if best.group.key == ALL and explained > max(_PART, outcome.evidence / 2):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
 
@@ -147,13 +145,3 @@ def _halves_gap(outcome: Outcome, mix: Mix) -> bool:
         for confidence in (outcome.labeled.confidence, mix.confidence)
     )
     return after <= before / 2
-
-
-def _explained(outcome: Outcome, mix: Mix) -> float:
-    """Log evidence about the answers of a changed mix that the new shares take away."""
-    granted = outcome.stream.supposing(logit(mix.confidence))
-    before, after = (
-        float(log_sum_exp(np.array(group_evidence(stream, mix.rows))))
-        for stream in (outcome.stream, granted)
-    )
-    return before - after

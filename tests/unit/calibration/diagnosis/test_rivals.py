@@ -41,6 +41,13 @@ def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> N
     assert status_of(infer(w.answers()), Cause.CASE_MIX) is RivalStatus.RULED_OUT
 
 
+def test_labels_that_are_wrong_in_one_class_are_no_case_mix() -> None:
+    """They change the shares of the classes that labels say."""
+    said = infer(SCENES["mined_labels_undeclared"].build(np.random.default_rng(5)).answers())
+    assert status_of(said, Cause.CASE_MIX) is RivalStatus.RULED_OUT
+    assert status_of(said, Cause.PROXY) is RivalStatus.EXPLAINS_ALL
+
+
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_case_mix_explains_its_part_beside_wrong_labels(seed: int) -> None:
     """The class with fewer cases is answered too surely, the others too little: gaps cancel."""
