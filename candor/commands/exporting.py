@@ -151,7 +151,7 @@ def export(
         published = target.require(name, exported.version)
         written = _write_repository(published, kept, form, out, storage_uri)
         repository = str(written), _repository_sentence(written, form, out)
-    made = Exported(exported, folder, promote, rules, calibrator == "perturbed", repository)
+    made = Exported(exported, folder, promote, calibrator == "perturbed", repository)
     return made.as_dict() if json_out else made
 
 

@@ -1,6 +1,6 @@
 """What is shown of a card or a run of exclusive classes, and of findings; chosen once, here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -8,12 +8,11 @@ from rich.console import RenderableType
 from calibration.measures.reliability import reliability
 from calibration.wording import percent, percents
 from candor.terminal.evaluation import bound_notes, class_tables
-from candor.terminal.findings import findings_tables, held_out_table, promise_table, threshold_notes
+from candor.terminal.findings import findings_tables, held_out_table, promise_table
 from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
-from model_store.bundle.finding_card import ThresholdRule
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points
+from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points, unfitted
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
 
@@ -77,8 +76,8 @@ class CardParts:
             return "No temperature was fitted"
         return f"Temperature {self.card.calibration.temperature:.3f}, fitted on {images} images"
 
-    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
-        """What was promised, and a sentence for what validation does not determine."""
+    def notes(self) -> list[RenderableType]:
+        """What was promised, and what is not known."""
         card = self.card
         notes = bound_notes(card.calibration.temperature)
         for each in card.variants or ():
@@ -126,10 +125,8 @@ class FindingsParts(CardParts):
         count = sum(each.calibration.method == "temperature" for each in asked)
         return f"{count} of {len(asked)} findings calibrated, on {images} images"
 
-    def notes(self, rules: Mapping[str, ThresholdRule]) -> list[RenderableType]:
-        usual = rules.get("", ThresholdRule(kind="youden"))
-        wanted = [rules.get(name, usual) for name in self.card.classes]
-        return [promise_table(self.card), *threshold_notes(self.card, wanted)]
+    def notes(self) -> list[RenderableType]:
+        return [promise_table(self.card), *unfitted(self.card.asked)]
 
 
 def parts_of(card: Card) -> CardParts:

@@ -9,7 +9,7 @@ from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent
 from candor.terminal.tables import figure, table
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard, ThresholdRule
+from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.findings_table import POINTS, points, rate_text
 from training.evaluation.evaluation import EVALUATED
 from training.evaluation.findings import FindingsEvaluation
@@ -63,21 +63,6 @@ def promise_table(card: Card) -> RenderableType:
     split = card.calibration.reference_split
     title = f"Present from the threshold on; promised by {split}, 95 %"
     return table(title, ("", *POINTS[1:-1]), rows)
-
-
-def threshold_notes(card: Card, wanted: Sequence[ThresholdRule]) -> list[str]:
-    """Return a sentence on findings whose labels do not give the threshold that was wanted."""
-    without = [
-        each.name
-        for each, rule in zip(card.asked, wanted, strict=True)
-        if each.rule.kind != rule.kind
-    ]
-    if not without:
-        return []
-    return [
-        f"No threshold was chosen for {', '.join(without)}: present from 50 % on. Validation has "
-        f"fewer than {FEWEST_POSITIVES} images with the finding, or as few without it."
-    ]
 
 
 def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:

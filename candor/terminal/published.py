@@ -1,6 +1,6 @@
 """What `candor export` made: a version in the store, its notes, and what to do next."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from candor.terminal.card_parts import parts_of
 from candor.terminal.evaluation import variant_table
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.probing import QUANTIZED_NOTE
 from training.runs.export import ExportedModel
 
@@ -30,7 +29,6 @@ class Exported(VerbResult):
         done: card, version, and how the graph compares with torch.
         folder: where the bundle is.
         promoted: whether it is in production.
-        rules: how thresholds of findings were to be chosen, by finding; "" for all others.
         perturbed: whether its temperature is the one for use under a shift.
         repository: what was written for another server: its path, and a sentence.
     """
@@ -38,7 +36,6 @@ class Exported(VerbResult):
     done: ExportedModel
     folder: str
     promoted: bool
-    rules: Mapping[str, ThresholdRule]
     perturbed: bool
     repository: tuple[str, str] | None
 
@@ -68,7 +65,7 @@ class Exported(VerbResult):
         yield f"Published {card.name} version {card.version} in {self.folder}"
         if self.perturbed:
             yield _PERTURBED.format(in_points(card.calibration.measures["signed_gap"] or 0.0))
-        yield from parts_of(card).notes(self.rules)
+        yield from parts_of(card).notes()
         yield (
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
             f"{counted(verified.images, 'real image')}"

@@ -51,8 +51,8 @@ def points(findings: Sequence[FindingCard]) -> Iterator[list[str]]:
         ]
 
 
-def notes(findings: Sequence[FindingCard]) -> Iterator[str]:
-    """Name the findings whose labels were too few, and say what sets promise."""
+def unfitted(findings: Sequence[FindingCard]) -> Iterator[str]:
+    """Name the findings whose labels were too few."""
     few = [
         each.name
         for each in findings
@@ -63,6 +63,11 @@ def notes(findings: Sequence[FindingCard]) -> Iterator[str]:
             f"No calibrator, and present from 50 %: {some(few, 12)}. A calibrator and a threshold "
             f"take {FEWEST_POSITIVES} images with the finding, and as many without it."
         )
+
+
+def notes(findings: Sequence[FindingCard]) -> Iterator[str]:
+    """The same, and what sets promise."""
+    yield from unfitted(findings)
     shares = sorted({each.conformal.alpha for each in findings if each.conformal})
     if not shares:
         return
