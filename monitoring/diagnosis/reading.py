@@ -138,7 +138,10 @@ def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers
     """What stands beside answers, these as arrays, and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
     columns: Columns = {name: [] for name in (*_ANSWER, *_LABEL)}
-    for wanted in (_labeled(row.watched_version_id), _unlabeled(row.watched_version_id, days)):
+    sources = [_labeled(row.watched_version_id)]
+    if _without_label(connection, row):  # else a scan of all answers would find none
+        sources.append(_unlabeled(row.watched_version_id, days))
+    for wanted in sources:
         for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
             for column, values in zip(columns.values(), zip(*rows, strict=True), strict=True):
                 column.extend(values)
@@ -306,10 +309,16 @@ def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> in
     if not len(labeled):
         return 0
     after = int(labeled[0] // _DAY_S)
-    columns = bin_day.c
-    total = select(func.sum(columns.served) - func.sum(columns.n)).filter_by(
-        watched_version_id=row.watched_version_id, slice=EVERYTHING
-    )
-    without = int(connection.scalar(total.where(columns.day > after)) or 0)
     read = int(((answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)).sum())
-    return max(without - read, 0)
+    return max(_without_label(connection, row, after=after) - read, 0)
+
+
+def _without_label(connection: Connection, row: WatchedVersion, *, after: int = -1) -> int:
+    """Answers without a label that were served after a day."""
+    columns = bin_day.c
+    without = select(func.sum(columns.served) - func.sum(columns.n)).where(
+        columns.watched_version_id == row.watched_version_id,
+        columns.slice == EVERYTHING,
+        columns.day > after,
+    )
+    return int(connection.scalar(without) or 0)
