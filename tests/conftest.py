@@ -8,11 +8,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtim
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from httpx._transports import default
 from hypothesis import settings
 
 from model_store.store.store import Store
@@ -23,6 +25,8 @@ from tests.builders.processes import PATIENCE_S
 # httpx gives up after 5 s by default, which a busy machine may need for an answer.
 for part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, part, PATIENCE_S)
+# httpx reads all certificates of authorities for each client, which takes longer than a request.
+default.create_ssl_context = cache(default.create_ssl_context)
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
 settings.register_profile("candor", deadline=None, derandomize=True)
 settings.register_profile("quick", settings.get_profile("candor"), max_examples=20)  # make check

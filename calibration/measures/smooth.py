@@ -9,6 +9,8 @@ Residuals are kept on a fine grid of [0, 1], so that they merge by addition.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from calibration.bins import FloatArray, bin_index, chunks, paired
 
 GRID = 4096
+Spectrum: TypeAlias = npt.NDArray[np.complex128]
 _NARROWEST = 2 / GRID
 # Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): the correlation length of
 # |smoothed noise|.
@@ -66,46 +69,69 @@ class SmoothSums:
             self.n + other.n, self.residual + other.residual, self.variance + other.variance
         )
 
+    @cached_property
+    def ece(self) -> float:
+        """The smooth ECE, in [0, 1]; NaN without data.
 
-def smooth_ece(sums: SmoothSums) -> float:
-    """The smooth ECE, in [0, 1]; NaN without data.
+        >>> right = [True] * 500 + [False] * 500
+        >>> round(SmoothSums.from_predictions([0.9] * 1000, right).ece, 2)
+        0.4
+        """
+        if not self.n:
+            return math.nan
+        series = _series(self.residual)
+        return _fixed_point(lambda width: _area(np.abs(_blurred(series, width))) / self.n)
 
-    >>> right = [True] * 500 + [False] * 500
-    >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, right)), 2)
-    0.4
-    """
-    return (
-        _fixed_point(lambda width: _area(np.abs(_blur(sums.residual, width))) / sums.n)
-        if sums.n
-        else math.nan
-    )
+    @cached_property
+    def noise_floor(self) -> float:
+        """The smooth ECE of a calibrated model on these answers, about E[smECE]; NaN without data.
 
+        The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed
+        residual.
+        """
+        if not self.n:
+            return math.nan
+        scale = math.sqrt(2 / math.pi)
+        variance = self._smoothed_variance()
+        return _fixed_point(lambda width: scale * _area(np.sqrt(variance(width))) / GRID / self.n)
 
-def smooth_noise_floor(sums: SmoothSums) -> float:
-    """The smooth ECE of a calibrated model on these answers, about E[smECE].
+    @property
+    def z(self) -> float:
+        """Standard deviations by which the smooth ECE exceeds its noise floor.
 
-    The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed residual.
-    """
-    return _fixed_point(lambda width: _floor(sums, width)) if sums.n else math.nan
+        At a fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, because
+        the smoothed noise at two points correlates as exp(-u^2 / 4 s^2). The variance of the fixed
+        point is (2/3)^2 of that, because the floor falls like s^(-1/2).
+        """
+        floor = self.noise_floor
+        if not floor > 0:
+            return math.nan
+        variance = _area(self._smoothed_variance()(floor)) / GRID
+        spread = math.sqrt(2 / math.pi * _MEMORY * floor * variance) / self.n / 1.5
+        return (self.ece - floor) / spread
 
+    def _smoothed_variance(self) -> Callable[[float], FloatArray]:
+        """From a width to the variance (4097,) of the smoothed residual as a density: the sum of
+        p (1 - p) K(t, p)^2.
 
-def smooth_z(sums: SmoothSums) -> float:
-    """Standard deviations by which the smooth ECE exceeds its noise floor.
+        K is the Gaussian plus its image behind 0 or 1; its square is the two squares plus twice
+        their product.
+        """
+        series = _series(self.variance)
 
-    At a fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, because the
-    smoothed noise at two points correlates as exp(-u^2 / 4 s^2). The variance of the fixed point is
-    (2/3)^2 of that, because the floor falls like s^(-1/2).
-    """
-    floor = smooth_noise_floor(sums)
-    if not floor > 0:
-        return math.nan
-    variance = _area(_variance(sums.variance, floor)) / GRID
-    spread = math.sqrt(2 / math.pi * _MEMORY * floor * variance) / sums.n / 1.5
-    return (smooth_ece(sums) - floor) / spread
+        def smoothed(width: float) -> FloatArray:
+            squares = (
+                np.maximum(_blurred(series, width / math.sqrt(2)), 0)
+                * GRID
+                / (2 * width * math.sqrt(math.pi))
+            )
+            falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (
+                math.sqrt(2 * math.pi) * width
+            )
+            left, right = falloff @ self.variance, falloff[::-1] @ self.variance
+            return np.asarray(squares + 2 * falloff * left + 2 * falloff[::-1] * right)
 
-
-def _floor(sums: SmoothSums, width: float) -> float:
-    return math.sqrt(2 / math.pi) * _area(np.sqrt(_variance(sums.variance, width))) / GRID / sums.n
+        return smoothed
 
 
 def _fixed_point(error: Callable[[float], float]) -> float:
@@ -119,30 +145,15 @@ def _fixed_point(error: Callable[[float], float]) -> float:
     return math.exp(high)
 
 
-def _blur(mass: FloatArray, width: float) -> FloatArray:
-    """Smooth masses (4097,) with a reflected Gaussian, as a product of cosine series."""
-    # one period, length 2
-    mirrored = np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]])
+def _series(mass: FloatArray) -> Spectrum:
+    """The cosine series of masses (4097,), mirrored at 0 and 1 to one period of length 2."""
+    return np.fft.rfft(np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]]))
+
+
+def _blurred(series: Spectrum, width: float) -> FloatArray:
+    """The masses (4097,) of a series, smoothed with a reflected Gaussian."""
     decay = np.exp(-((math.pi * width * np.arange(GRID + 1)) ** 2) / 2)
-    return np.fft.irfft(np.fft.rfft(mirrored) * decay, 2 * GRID)[: GRID + 1]
-
-
-def _variance(variance: FloatArray, width: float) -> FloatArray:
-    """Variance (4097,) of the smoothed residual as a density: sum of p (1 - p) K(t, p)^2.
-
-    K is the Gaussian plus its image behind 0 or 1; its square is the two squares plus twice their
-    product.
-    """
-    squares = (
-        np.maximum(_blur(variance, width / math.sqrt(2)), 0)
-        * GRID
-        / (2 * width * math.sqrt(math.pi))
-    )
-    falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (
-        math.sqrt(2 * math.pi) * width
-    )
-    left, right = falloff @ variance, falloff[::-1] @ variance
-    return np.asarray(squares + 2 * falloff * left + 2 * falloff[::-1] * right)
+    return np.fft.irfft(series * decay, 2 * GRID)[: GRID + 1]
 
 
 def _area(values: FloatArray) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, BinSums
-from calibration.measures import metrics, smooth
+from calibration.measures import metrics
 from calibration.measures.bin_measures import BinMeasures
 from calibration.measures.inputs import (
     MeasuredAnswers,
@@ -152,7 +152,7 @@ class Measures(BinMeasures):
         is_share=False,
     )
     smooth_ece: float | None = from_answers(
-        lambda answers: smooth.smooth_ece(answers.smooth),
+        lambda answers: answers.smooth.ece,
         "Smooth ECE",
         "The calibration error without bins: smoothed residuals, with the kernel as wide as the "
         "error is large.",
@@ -164,13 +164,13 @@ class Measures(BinMeasures):
         source="Blasiok & Nakkiran 2023",
     )
     smooth_noise_floor: float | None = from_answers(
-        lambda answers: smooth.smooth_noise_floor(answers.smooth),
+        lambda answers: answers.smooth.noise_floor,
         "Noise floor of the smooth ECE",
         "The smooth ECE that a perfectly calibrated model would show on as many labels.",
         documented_with="smooth_ece",
     )
     smooth_z: float | None = from_answers(
-        lambda answers: smooth.smooth_z(answers.smooth),
+        lambda answers: answers.smooth.z,
         "z of the smooth ECE",
         "Standard deviations by which the smooth ECE exceeds its floor.",
         documented_with="smooth_ece",

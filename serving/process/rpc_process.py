@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
-import httpx
 from pydantic import SecretStr
 
 from model_store.confinement import bare_environment, close_pipes, hide
@@ -128,6 +127,8 @@ def main() -> None:
 
 
 async def _serve(settings: Settings, address: str) -> None:
+    import httpx  # a tenth of what a server imports, which does not need it
+
     from serving.v2.rpc import RpcService, start_grpc
 
     access = read_access(settings, ())

@@ -22,12 +22,7 @@ from calibration.measures.inputs import (
     equal_mass_sums,
 )
 from calibration.measures.ranking import aurc, auroc, class_auroc, excess_aurc, risk_coverage
-from calibration.measures.smooth import (
-    SmoothSums,
-    smooth_ece,
-    smooth_noise_floor,
-    smooth_z,
-)
+from calibration.measures.smooth import SmoothSums
 from calibration.measures.summary import Measures
 
 with warnings.catch_warnings():  # what the oracles' own dependencies warn of is not ours
@@ -116,20 +111,16 @@ def test_smooth_ece_is_relplots() -> None:
             p = rng.beta(4, 1, n)
             c = rng.random(n) < np.clip(p - gap, 0, 1)
             # Theirs bisects ten times and integrates over 200 points: good to about 1/1000.
-            assert smooth_ece(smooth(p, c)) == pytest.approx(
-                relplot.smECE(p, c.astype(float)), abs=1.2e-3
-            )
+            assert smooth(p, c).ece == pytest.approx(relplot.smECE(p, c.astype(float)), abs=1.2e-3)
 
 
 def test_smooth_ece_of_one_confidence_by_hand() -> None:
     """The kernel loses no mass, so the integral is |gap| at any width, hence at the width |gap|."""
-    assert smooth_ece(smooth([0.8] * 100, [True] * 50 + [False] * 50)) == pytest.approx(
-        0.3, abs=1e-4
-    )
-    assert smooth_ece(smooth([1.0] * 10, [False] * 10)) == pytest.approx(1)
-    assert smooth_ece(smooth([0.0, 1.0], [False, True])) == 0
-    assert math.isnan(smooth_ece(smooth([], [])))
-    assert math.isnan(smooth_z(smooth([1.0], [True])))
+    assert smooth([0.8] * 100, [True] * 50 + [False] * 50).ece == pytest.approx(0.3, abs=1e-4)
+    assert smooth([1.0] * 10, [False] * 10).ece == pytest.approx(1)
+    assert smooth([0.0, 1.0], [False, True]).ece == 0
+    assert math.isnan(smooth([], []).ece)
+    assert math.isnan(smooth([1.0], [True]).z)
 
 
 @pytest.mark.slow
@@ -138,8 +129,8 @@ def test_smooth_noise_floor_and_z_describe_a_calibrated_model(n: int, shape: int
     rng = np.random.default_rng(n)
     p = rng.beta(shape, 1, n)
     trials = [smooth(p, rng.random(n) < p) for _ in range(60)]
-    values, z = [smooth_ece(sums) for sums in trials], [smooth_z(sums) for sums in trials]
-    assert np.mean(values) == pytest.approx(smooth_noise_floor(trials[0]), rel=0.08)
+    values, z = [sums.ece for sums in trials], [sums.z for sums in trials]
+    assert np.mean(values) == pytest.approx(trials[0].noise_floor, rel=0.08)
     assert np.mean(z) == pytest.approx(0, abs=0.45)
     assert np.std(z) == pytest.approx(1, abs=0.35)
 
@@ -246,7 +237,7 @@ def test_measures_hold_them_all() -> None:
         metrics.ece(equal),
         metrics.ece_z(equal),
     )
-    assert (measures.smooth_ece, measures.smooth_z) == (smooth_ece(smoothed), smooth_z(smoothed))
+    assert (measures.smooth_ece, measures.smooth_z) == (smoothed.ece, smoothed.z)
     assert (measures.aurc, measures.auroc) == (aurc(confidence, correct), class_auroc(p, y))
     parts = brier_parts(class_sums(p, y))
     assert (measures.brier_reliability, measures.brier_within) == (parts.reliability, parts.within)
