@@ -288,6 +288,7 @@ def test_requests_that_fail_without_a_ledger_make_one_page(tmp_path: Path) -> No
         manager.stop()
 
 
+@pytest.mark.nightly  # test_metrics.py: the counters of one process
 def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(scene: Scene) -> None:
     rng = np.random.default_rng(11)
     sent = itertools.count()

@@ -163,7 +163,9 @@ def test_days_of_several_processes_add_up(url: str) -> None:
         assert one.recorder.register(make_card()) == (one.watched_version_id,)
 
 
-@pytest.mark.parametrize("way", [Cluster.stopped, Cluster.without_standby])
+@pytest.mark.parametrize(
+    "way", [Cluster.stopped, pytest.param(Cluster.without_standby, marks=pytest.mark.nightly)]
+)
 def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
     postgres: Cluster,
     url: str,

@@ -67,7 +67,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(_steps)
 def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, Any, Any]]) -> None:
     model = Model()
