@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
@@ -95,12 +94,9 @@ def label_answers(
 ) -> None:
     """Label real answers as if confidence were far too high; `wrong`: as if each were wrong."""
     rng, labels = np.random.default_rng(0), []
-    files = [("file", (f"{seed}.png", png(seed), "image/png")) for seed in range(count)]
-    answers: list[Any] = []
-    while len(answers) < count:
-        some = files[len(answers) : len(answers) + 30]
-        answers += server.client.post("/predictions/tiny", files=some, headers=headers).json()
-    for answer in answers:
+    for seed in range(count):
+        sent = server.client.post("/predictions/tiny", content=png(seed), headers=headers)
+        answer = sent.json()
         names = list(answer["probabilities"])
         honest = softmax(np.log(np.array([[*answer["probabilities"].values()]]) + 1e-9) / 4)[0]
         label = str(rng.choice(names, p=honest))
