@@ -94,8 +94,9 @@ def status(
         for role, version in versions.items()
         if version is not None
     }
-    is_pair = len(set(versions.values())) == 2 and all(reports.get(each) for each in versions)
-    compared = _compared(model, versions, ledger) if is_pair else None
+    is_pair = len({*versions.values()} - {None}) == 2
+    is_known = is_pair and all(reports.values())
+    compared = _compared(model, versions, ledger) if is_known else None
     if json_out:
         found = {role: report and report.as_dict() for role, report in reports.items()}
         told = canary.model_dump(mode="json") if canary else None

@@ -70,11 +70,11 @@ def test_a_verb_of_store_and_ledger_writes_percent(
     assert text.count(" %") > 2
 
 
-def test_a_canary_is_compared_in_percent(places: dict[str, list[object]]) -> None:
+def test_a_canary_without_labels_is_not_compared(places: dict[str, list[object]]) -> None:
     run("recalibrate", "tiny", *places["both"], "--shadow")
-    text = run("canary", "status", "tiny", *places["both"])
-    assert strays(text, {}) == set()
-    assert text.count(" %") > 2
+    status = ("canary", "status", "tiny", *places["both"])
+    assert "Not compared" in run(*status)
+    assert json.loads(run(*status, "--json"))["comparison"] is None
 
 
 def test_calibrate_writes_percent(tmp_path: Path) -> None:
