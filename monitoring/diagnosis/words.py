@@ -210,15 +210,16 @@ def _error(inside: Figures, terms: Terms) -> str:
 
 def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterator[str]:
     """The sentences of a first screen, the most important first."""
-    if first is not None and found.state in (State.ALARM, State.LOOK, State.HEALED):
+    is_over = first is None or first.until is not None
+    if first is not None and (is_over or found.state in (State.ALARM, State.LOOK, State.HEALED)):
         yield _figures_since(first, terms)
         if first.rest is not None and first.rest.n:
             where = "Before" if first.group.key == "all" else "Elsewhere"
             yield f"{where}, the gap was {gap_words(first.rest.gap)} points."
-    else:
-        if found.basis.labels:
-            labels, gap = counted(found.basis.labels, "label"), gap_words(found.bounds)
-            yield f"In {labels}, {terms.gap} is {gap} points."
+    elif found.basis.labels:
+        labels, gap = counted(found.basis.labels, "label"), gap_words(found.bounds)
+        yield f"In {labels}, {terms.gap} is {gap} points."
+    if is_over:
         yield from lower_words(found.operating_points, found.finding)
     holding = [
         each

@@ -129,6 +129,10 @@ def test_rates_are_judged_since_an_error_ended(monitored: MonitoredModel) -> Non
     assert [each.until is None for each in found.deviations] == [False]
     assert found.state is State.HEALED
     assert found.operating_points.lower == ()
+    monitored.recorder.acknowledge(monitored.card.name).result()
+    calm = report(monitored).diagnosis
+    assert calm.state is not State.HEALED
+    assert ", until " in words_of(calm).summary[0]  # no figure of all labels: that is of the past
 
 
 def test_a_site_that_misses_the_ill_is_named_everywhere(
