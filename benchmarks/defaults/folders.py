@@ -136,8 +136,9 @@ FOLDERS: dict[str, Callable[[Path, Path, int], None]] = {
 
 
 def radiographs(data: Path, name: str, seed: int) -> list[Path]:
-    """The images of a class of chest_xray3, mixed."""
-    paths = sorted((data / "chest_xray3").glob(f"*/{name}/*.jpg"), key=lambda path: path.name)
+    """The different images of a class of chest_xray3, mixed."""
+    found = sorted((data / "chest_xray3").glob(f"*/{name}/*.jpg"), key=lambda path: path.name)
+    paths = [*{path.read_bytes(): path for path in found}.values()]
     return [paths[place] for place in np.random.default_rng(seed).permutation(len(paths))]
 
 
