@@ -157,10 +157,8 @@ def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
 
 
 def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> None:
-    found = {
-        each["field"]: each
-        for each in json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)
-    }
+    shown = json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)
+    found = {each["field"]: each for each in shown["differences"]}
     assert found["provenance.seed"] == {"field": "provenance.seed", "first": 0, "second": 2}
     assert found["version"] == {"field": "version", "first": 1, "second": 3}
     assert "file model.onnx" in found
