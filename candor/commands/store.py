@@ -156,16 +156,16 @@ def diff(
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Show every field of the cards, and every file, in which two versions differ.
+    """Show in what two versions differ: fields of the cards, and files.
 
-    Cards that were measured on the same images are compared, with 95 % intervals. Of others, the
-    figures are not shown beside each other.
+    Accuracy, gap and ECE of cards that were measured on the same images are compared, with 95 %
+    intervals. No figure stands beside another without one: `candor models show` prints each card.
 
     Example: candor models diff chest 1 production
     """
     from candor.terminal.store import difference_table
     from model_store.bundle.bundle import difference
-    from model_store.bundle.card_comparison import MEASURED, compare_cards
+    from model_store.bundle.card_comparison import compare_cards
     from monitoring.diagnosis.live_comparison import card_comparison_words
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
@@ -176,9 +176,7 @@ def diff(
     opened = open_store(store)
     bundles = [find_bundle(opened, each) for each in (first, second)]
     compared = compare_cards(*(each.card for each in bundles))
-    found = [
-        each for each in difference(*bundles) if compared or not each.field.startswith(MEASURED)
-    ]
+    found = difference(*bundles)
     if json_out:
         cards = None if compared is None else dataclasses.asdict(compared)
         print_json({"cards": cards, "differences": [each._asdict() for each in found]})

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -219,6 +219,14 @@ def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
             )
 
 
+# Names of fields of a card, at any depth, that were measured on images.
+_FIGURES: Final = {
+    *("bins", "measures", "confusion", "recall", "answers", "contradicted", "before", "after"),
+    *("promise", "labeled", "positives", "coverage", "coverage_reference", "mean_set_size"),
+    *("input_reference", "flagged", "by_class", "accuracy_loss", "agreement", "max_difference"),
+}
+
+
 class BundleDifference(NamedTuple):
     """A field that differs. A value is None where a bundle does not have the field."""
 
@@ -228,14 +236,24 @@ class BundleDifference(NamedTuple):
 
 
 def difference(first: Bundle, second: Bundle) -> list[BundleDifference]:
-    """Return the fields of the cards that differ, then the files that differ, by their hash."""
+    """Return the fields of the cards that differ, then the files that differ, by their hash.
+
+    What was measured is left out: beside each other, figures without an interval compare nothing.
+    """
     fields = _fields("", _described(first), _described(second))
     return [field for field in fields if field.first != field.second]
 
 
 def _described(bundle: Bundle) -> dict[str, Any]:
     files = {f"file {name}": entry.sha256 for name, entry in describe(bundle.folder).items()}
-    return bundle.card.model_dump(mode="json", exclude={"files"}) | files
+    card: dict[str, Any] = _without_figures(bundle.card.model_dump(mode="json", exclude={"files"}))
+    return card | files
+
+
+def _without_figures(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_figures(x) for name, x in value.items() if name not in _FIGURES}
+    return list(map(_without_figures, value)) if isinstance(value, list) else value
 
 
 def _fields(path: str, first: Any, second: Any) -> Iterator[BundleDifference]:

@@ -1,14 +1,10 @@
 """Two cards compared as like with like: only where both were measured on the same images."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from calibration.diagnosis.comparison import accuracy_difference, ece_difference, gap_difference
 from calibration.diagnosis.facts import IntervalEstimate
 from model_store.bundle.card import Card
-
-# Fields of a card that say how it was measured; of unlike cards they compare nothing.
-MEASURED: Final = ("calibration.bins", "calibration.measures.")
 
 
 @dataclass(frozen=True)

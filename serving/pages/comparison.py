@@ -1,15 +1,10 @@
-"""Two versions side by side: measures and diagrams of their cards, and fields that differ.
+"""Two versions compared: the difference of their cards, their diagrams, and fields that differ."""
 
-Tables of numbers, such as bins and confusion matrices, are drawn or counted, never printed.
-"""
-
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from calibration.measures.reliability import reliability
-from calibration.measures.summary import MEASURES
 from model_store.bundle.bundle import Bundle, BundleDifference, difference
-from model_store.bundle.card_comparison import MEASURED, compare_cards
+from model_store.bundle.card_comparison import compare_cards
 from model_store.bundle.diagram import DiagramScale, scale_of
 from monitoring.diagnosis.live_comparison import card_comparison_words
 from serving.pages.files import FiledDiagram, HeldFile, filed_diagram, held_csv
@@ -17,15 +12,7 @@ from serving.pages.formatting import counted_labels
 
 _LONGEST: Final = 44  # characters of a value that differs
 _MOST_VALUES: Final = 12  # of a list that is printed
-_DRAWN: Final = ("version", *MEASURED, "calibration.reference_split")  # shown in another way
-
-
-class ComparedMeasure(NamedTuple):
-    """A measure of both cards, as text."""
-
-    title: str
-    first: str
-    second: str
+_DRAWN: Final = ("version", "calibration.reference_split")  # shown in another way
 
 
 class VersionComparison(NamedTuple):
@@ -34,21 +21,21 @@ class VersionComparison(NamedTuple):
     Attributes:
         same: whether they are the same in every byte.
         cards: how the second card differs from the first, or why that cannot be said: then there
-            are no diagrams and no measures.
+            are no diagrams.
         diagrams: of the reference data of each card.
-        measures: those of both cards.
+        references: the data on which each card was measured.
         fields: what else differs: its name and both values.
-        matrices: names of tables of numbers that differ.
+        lists: names of longer lists that differ.
         files: names of files that differ.
-        table: measures and fields as a file.
+        table: the fields as a file.
     """
 
     same: bool
     cards: str
     diagrams: list[FiledDiagram]
-    measures: list[ComparedMeasure]
+    references: list[str]
     fields: list[tuple[str, str, str]]
-    matrices: list[str]
+    lists: list[str]
     files: list[str]
     table: HeldFile
 
@@ -58,18 +45,18 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     differences, cards = difference(first, second), compare_cards(first.card, second.card)
     files = [each.field for each in differences if each.field.startswith("file ")]
     fields = [each for each in differences if not each.field.startswith(("file ", *_DRAWN))]
-    matrices = [each for each in fields if _is_matrix(each.first) or _is_matrix(each.second)]
+    lists = [each for each in fields if _is_long(each.first) or _is_long(each.second)]
     scale = scale_of(reliability(each.card.calibration.sums) for each in (first, second))
-    shown = [_row(each) for each in fields if each not in matrices]
+    shown = [_row(each) for each in fields if each not in lists]
     return VersionComparison(
         same=not differences,
         cards=card_comparison_words(cards),
         diagrams=[_diagram(each, scale) for each in (first, second) if cards is not None],
-        measures=list(_measures(first, second, alike=cards is not None)),
+        references=list(map(_reference, (first, second))),
         fields=shown,
-        matrices=[each.field for each in matrices],
+        lists=[each.field for each in lists],
         files=[each.removeprefix("file ") for each in files],
-        table=_table(first, second, shown, alike=cards is not None),
+        table=_table(first, second, shown),
     )
 
 
@@ -82,28 +69,9 @@ def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
     )
 
 
-def _table(
-    first: Bundle, second: Bundle, fields: list[tuple[str, str, str]], *, alike: bool
-) -> HeldFile:
-    """The figures of both cards, unrounded, and the fields that differ."""
-    one, other = (bundle.card.calibration.measures for bundle in (first, second))
-    measures = [
-        (each.name, one.get(each.name), other.get(each.name))
-        for each in MEASURES
-        if each.page and alike
-    ]
-    name = f"{first.card.name}-{first.card.version}-{second.card.version}"
-    return held_csv(
-        name, ("", str(first.card.version), str(second.card.version)), [*measures, *fields]
-    )
-
-
-def _measures(first: Bundle, second: Bundle, *, alike: bool) -> Iterator[ComparedMeasure]:
-    cards = [bundle.card.calibration.measures for bundle in (first, second)]
-    yield ComparedMeasure("measured on", *map(_reference, (first, second)))
-    for each in MEASURES:
-        if each.page and alike:
-            yield ComparedMeasure(each.title, *(each.shown(card.get(each.name)) for card in cards))
+def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
+    one, other = (str(each.card.version) for each in (first, second))
+    return held_csv(f"{first.card.name}-{one}-{other}", ("", one, other), fields)
 
 
 def _reference(bundle: Bundle) -> str:
@@ -112,8 +80,8 @@ def _reference(bundle: Bundle) -> str:
     return f"{calibration.reference_split}, {counted_labels(int(calibration.sums.n.sum()))}"
 
 
-def _is_matrix(value: Any) -> bool:
-    """Whether a value is a table of numbers, or a list too long to be read."""
+def _is_long(value: Any) -> bool:
+    """Whether a value is a list of records, or too long to be read."""
     return isinstance(value, list) and (
         len(value) > _MOST_VALUES or any(isinstance(each, list | dict) for each in value)
     )

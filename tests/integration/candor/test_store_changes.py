@@ -163,6 +163,8 @@ def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> 
     assert found["version"] == {"field": "version", "first": 1, "second": 3}
     assert "file model.onnx" in found
     assert "classes" not in found
+    assert not any("measures" in each or "bins" in each for each in found)  # without an interval
+    assert shown["cards"]["ece"]["lower"] < shown["cards"]["ece"]["upper"]
     assert "provenance.seed" in run("diff", "tiny/1", "tiny/3").stdout
     assert (
         run("diff", "tiny", "production", 3).stdout
