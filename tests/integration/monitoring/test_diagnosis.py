@@ -138,10 +138,10 @@ def test_the_codes_of_a_scene(scene: Scene, tmp_path: Path) -> None:
     assert len(" ".join(screen).split()) <= 90
 
 
-def test_answers_that_other_models_push_out_of_reach_are_not_taken_for_labeled(
+def test_answers_that_are_not_read_are_not_taken_for_labeled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "SCANNED", 200)
+    monkeypatch.setattr(reading, "LIMIT", 500)
     found = played(SCENES["chosen by outcome"], tmp_path)
     assert found.actions[0].code == "audit"
     usable = {each.code for each in found.actions if each.available}
