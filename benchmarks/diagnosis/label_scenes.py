@@ -176,9 +176,9 @@ def case_mix(rng: np.random.Generator) -> World:
     return _mixed(rng, np.repeat([MIXED, SICKER], 2500, axis=0))
 
 
-@whole(doubt(Cause.CASE_MIX, ALL_OF_IT, PART, never=(), states=TROUBLE))
+@whole(doubt(Cause.CASE_MIX, ALL_OF_IT, PART, never=(), states=(*TROUBLE, "healed")))
 def case_mix_seasonal(rng: np.random.Generator) -> World:
-    """Shares of the classes swing over the year."""
+    """Shares of the classes swing over the year, and are at its end as they were."""
     swing = (1 - np.cos(np.linspace(0, 2 * np.pi, 6000)))[:, None] / 2
     return _mixed(rng, (1 - swing) * MIXED + swing * [0.2, 0.2, 0.6])
 

@@ -79,6 +79,7 @@ async def test_two_versions_are_compared(server: Running) -> None:
     assert "squared_error" not in page  # tables of numbers are drawn
     assert page.count('aria-label="Reliability diagram of the reference of version') == 2
     side_by_side = page[page.index('id="compared"') :]
+    assert f'<a href="{VERSIONS}">its card</a>' in side_by_side
     assert not any(title in side_by_side for title in ("Brier", "NLL", ">Accuracy<"))
     assert re.search(r"version 2 minus version 1: accuracy \S+ points \(\S+ to \S+\);", page)
     assert "the same in every byte" in await server.page(f"{VERSIONS}?first=1&second=1", READER)
