@@ -70,7 +70,7 @@ class Question:
             "present": said.present,
         }
         if said.members is not None:
-            fields |= {"refer": said.refer, "prediction_set": list(said.members)}
+            fields |= {"refer": said.refer, "prediction_set": said.members}
         return fields if self.by.name is None else fields | {"calibrator": self.by.name}
 
 
@@ -90,6 +90,19 @@ class FindingsCalibrator:
                 p = probabilities[..., column].astype(np.float64)
                 calibrated[..., column] = question.by(np.stack([1 - p, p], axis=-1))[..., 1]
         return calibrated
+
+    def answer(self, classes: Sequence[str], probabilities: Sequence[float]) -> dict[str, Any]:
+        """The fields of the answer that probabilities (K,) of the findings `classes` give."""
+        asked = zip(self.questions, probabilities, strict=True)
+        return {"findings": {each.name: each.answer(p) for each, p in asked}}
+
+    def claims(self, answer: Mapping[str, Any]) -> dict[str, float]:
+        """The probabilities of an answer, by finding."""
+        return {name: each["probability"] for name, each in answer["findings"].items()}
+
+    def logged(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """What the ledger keeps of an answer."""
+        return {"findings": self.claims(answer)}
 
 
 class FindingsCalibrators(CalibratorsByTags[FindingsCalibrator]):

@@ -78,6 +78,28 @@ class AnswerCalibrator:
         pairs = enumerate(zip(probabilities, lowest, strict=False))
         return [number for number, (value, least) in pairs if value >= least]
 
+    def answer(self, classes: Sequence[str], probabilities: Sequence[float]) -> dict[str, Any]:
+        """The fields of the answer that probabilities (K,) give, as JSON has them."""
+        best = int(np.argmax(probabilities))
+        confidence, members = probabilities[best], self.members(probabilities)
+        fields: dict[str, Any] = {
+            "predicted": classes[best],
+            "confidence": confidence,
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+            "refer": self.refers(confidence),
+        }
+        if members is not None:
+            fields["prediction_set"] = tuple(classes[each] for each in members)
+        return fields if self.name is None else fields | {"calibrator": self.name}
+
+    def claims(self, answer: Mapping[str, Any]) -> dict[str, float]:
+        """The confidence of an answer, by finding: of none."""
+        return {"": answer["confidence"]}
+
+    def logged(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """What the ledger keeps of an answer."""
+        return {"probabilities": answer["probabilities"]}
+
 
 class CalibratorsByTags(Generic[By]):
     """The calibrators of one card, by the tags of a request."""

@@ -229,24 +229,21 @@ def _send_labels(
     json_out: bool,
 ) -> None:
     """Send a table of labels, after a look at its columns and before one at the server."""
+    from candor.predictions import upload_columns as columns
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.image_files import file_of, require_distinct_rows
     from candor.predictions.tables import read_columns, read_rows
     from candor.predictions.upload import TableUpload, require_columns
-    from candor.predictions.upload_columns import ANSWER, finding_columns, label_columns, label_item
     from candor.terminal.progress import working
     from monitoring.feedback.body import FIELDS
 
     names = read_columns(file)
-    found = label_columns(names, FIELDS, ColumnWishes(label=label, group=group), file=file)
-    looked_for = findings if findings and (findings == "*" or "|" in findings) else None
-    asked = (
-        {} if looked_for or not findings else {n.strip(): n.strip() for n in findings.split(",")}
-    )
-    if findings is None and found.columns.label is None and found.unknown:
-        asked = finding_columns(found, _findings_of(client, model, file))
+    found = columns.label_columns(names, FIELDS, ColumnWishes(label=label, group=group), file=file)
+    looked_for, asked = columns.wished_findings(findings)
+    if not looked_for and not asked and found.columns.label is None and found.unknown:
+        asked = columns.finding_columns(found, _findings_of(client, model, file))
     column = found.columns.label or "label"
-    require_columns(file, tuple(asked.values()) or (column,), ANSWER)
+    require_columns(file, tuple(asked.values()) or (column,), columns.ANSWER)
     with working(f"Reading {file}"):
         require_distinct_rows(read_rows(file), rule)
     found = found.with_labels(asked) if asked else found
@@ -257,7 +254,7 @@ def _send_labels(
 
     def item(row: Mapping[str, Any]) -> dict[str, Any]:
         fields = ({"looked_for": looked_for} if looked_for else {}) | found.item(row)
-        return label_item(fields, file=file_of(row), model=model, rule=rule)
+        return columns.label_item(fields, file=file_of(row), model=model, rule=rule)
 
     upload = TableUpload(file, item, mixed=tuple(asked.values()) or (column,))
     _send(upload, client, "/feedback", json_out=json_out, all_may_wait=early)

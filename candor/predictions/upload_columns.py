@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from calibration.findings.labels import LOOKED_FOR
+from calibration.findings.labels import ALL, LOOKED_FOR, SEPARATOR
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILES, FileIdRule, file_id
@@ -185,6 +185,13 @@ def declaration(classes: str | None, findings: str | None) -> dict[str, Any]:
     pairs = [each.partition("=") for each in findings.split(",")] if findings else []
     thresholds = {name.strip(): float(value or 0.5) for name, _, value in pairs}
     return {"findings": thresholds} if thresholds else {}
+
+
+def wished_findings(findings: str | None) -> tuple[str | None, dict[str, str]]:
+    """Return what was looked for in lists, or the columns by finding, that an option names."""
+    if not findings or findings == ALL or SEPARATOR in findings:
+        return findings, {}
+    return None, {name.strip(): name.strip() for name in findings.split(",")}
 
 
 def finding_columns(found: UploadColumns, findings: Sequence[str]) -> dict[str, str]:

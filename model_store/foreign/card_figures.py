@@ -1,6 +1,5 @@
 """What a card says about calibration: the calibrator, its reference and its promises."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums
-from calibration.calibrators.temperature import apply_temperature
-from calibration.findings.calibrator import sigmoid
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
-from model_store.bundle.card import InputReference, initializers_of
+from model_store.bundle.card import Initializers, InputReference, initializers_of
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.graph import with_calibrator
 
@@ -24,67 +21,79 @@ _RELIES_ON_LABELS: Final = (
 
 @dataclass(frozen=True)
 class CardFigures:
-    """The parts of a card from labeled images, and notes; `findings` None: exclusive classes."""
+    """The parts of a card from labeled images, and notes. `findings` and their `thresholds` are
+    None and empty of exclusive classes.
+    """
 
     calibration: CalibrationCard
     findings: tuple[FindingCard, ...] | None = None
+    thresholds: tuple[float, ...] = ()
     referral: Referral | None = None
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_findings(
+        cls, pooled: CalibrationCard, cards: tuple[FindingCard, ...], notes: tuple[str, ...]
+    ) -> "CardFigures":
+        """Return those of findings; `pooled`: all of their answers together."""
+        return cls(pooled, cards, tuple(each.threshold for each in cards), notes=notes)
+
     @property
-    def thresholds(self) -> list[float]:
-        """Of each finding; none of exclusive classes."""
-        return [each.threshold for each in self.findings or ()]
+    def initializers(self) -> Initializers:
+        """The numbers of the calibrators in the graph."""
+        return initializers_of(self.calibration, self.findings)
 
     @property
     def calibrated(self) -> bool:
         """Whether the calibrator changes anything."""
-        answers = self.findings or (self,)
-        cards = [each.calibration for each in answers]
-        return any(each.temperature != 1 or each.class_bias is not None for each in cards)
+        numbers = self.initializers
+        return any(each != 1 for each in numbers.temperature) or any(numbers.class_bias or ())
 
     def applied(self, graph: bytes) -> bytes:
         """Return the bundle's graph with this calibrator in place of none."""
         if not self.calibrated:
             return graph
-        numbers = initializers_of(self.calibration, self.findings)
-        return with_calibrator(graph, **numbers._asdict())
+        return with_calibrator(graph, **self.initializers._asdict())
 
-    def probabilities(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the calibrated probabilities (N, K) of logits (N, K)."""
-        if self.findings is None:
-            return apply_temperature(logits, self.calibration.temperature)
-        numbers = initializers_of(self.calibration, self.findings)
-        return sigmoid(logits / np.array(numbers.temperature) + np.array(numbers.class_bias))
+    def scaled(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the calibrated logits (N, K) of logits (N, K)."""
+        numbers = self.initializers
+        return np.asarray(logits / np.array(numbers.temperature) + (numbers.class_bias or 0.0))
 
 
-def uncalibrated(findings: Sequence[str] | None = None) -> CardFigures:
-    """Return what is known without labeled images: nothing, which the card says.
+def _of_classes(_names: tuple[str, ...]) -> CardFigures:
+    note = (
+        "This model is not calibrated: no labeled images were given, so nothing is known about "
+        f"its confidence. {_RELIES_ON_LABELS}"
+    )
+    return CardFigures(_nothing(), notes=(note,))
 
-    `findings`: their names, None for exclusive classes.
-    """
+
+def _of_findings(names: tuple[str, ...]) -> CardFigures:
+    card = _nothing()
+    cards = tuple(
+        FindingCard(name=name, threshold=0.5, labeled=0, positives=0, calibration=card)
+        for name in names
+    )
+    note = (
+        "No finding is calibrated: no labeled images were given, so nothing is known about its "
+        f"probabilities, and each counts as present from 0.5 on. {_RELIES_ON_LABELS}"
+    )
+    return CardFigures.of_findings(card, cards, (note,))
+
+
+def _nothing() -> CalibrationCard:
     nothing = BinSums.zeros()
-    card = CalibrationCard.from_reference(
+    return CalibrationCard.from_reference(
         method="none",
         temperature=1.0,
         split="none",
         sums=nothing,
         measures=Measures.from_sums(nothing),
     )
-    if findings is None:
-        note = (
-            "This model is not calibrated: no labeled images were given, so nothing is known about "
-            f"its confidence. {_RELIES_ON_LABELS}"
-        )
-        return CardFigures(card, notes=(note,))
-    cards = tuple(
-        FindingCard(name=name, threshold=0.5, labeled=0, positives=0, calibration=card)
-        for name in findings
-    )
-    note = (
-        "No finding is calibrated: no labeled images were given, so nothing is known about its "
-        f"probabilities, and each counts as present from 0.5 on. {_RELIES_ON_LABELS}"
-    )
-    return CardFigures(card, cards, notes=(note,))
+
+
+# By what scores are: what is known without labeled images, which is nothing, as the card says.
+UNLABELED: Final = {"exclusive": _of_classes, "findings": _of_findings}

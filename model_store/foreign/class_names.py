@@ -11,7 +11,7 @@ import onnx
 
 from calibration.findings.labels import SEPARATOR
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.class_scores import NAMED_BY, Reading
+from model_store.foreign.class_scores import WHAT, Reading
 
 LISTS: Final = ("labels.txt", "classes.txt", "class_names.txt", "labels.json", "metadata.json")
 MULTI_LABEL: Final = ("findings", "pathologies")  # metadata whose names are those of findings
@@ -67,7 +67,7 @@ def find_names(
     for candidate in _sources(model, labels, beside, folders):
         if len(candidate.names) == len(set(candidate.names)) == count:
             return candidate
-    option = NAMED_BY[reading]
+    option = f"--{WHAT[reading]}"
     example = ",".join(("FIRST", "SECOND", "THIRD")[: min(count, 3)])
     raise ForeignModelUnclear(
         f"the model gives {count} scores and the file does not name them: give {option} "

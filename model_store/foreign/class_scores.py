@@ -38,7 +38,6 @@ Kind = Literal[
 ]
 # One of the classes is right, or each is a question of its own.
 Reading = Literal["exclusive", "findings"]
-NAMED_BY: Final[dict[Reading, str]] = {"exclusive": "--classes", "findings": "--findings"}
 WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
@@ -247,6 +246,11 @@ def read_scores(
         kind = "independent" if chances else "independent logits"
         return ClassScores(source, kind, count, cut, reading or "exclusive")
     return ClassScores(source, "logits", count, None, "exclusive")
+
+
+def are_heads(outputs: int, classes: int | None, reading: Reading | None) -> bool:
+    """Whether that many outputs of one score each are findings of one model."""
+    return reading == "findings" and outputs > 1 and classes in (None, outputs)
 
 
 def ask_reading(scores: ClassScores, names: tuple[str, ...]) -> str:

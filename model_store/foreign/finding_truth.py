@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -61,17 +61,8 @@ class FindingTruth:
     def figures(
         self, logits: Logits, reference: InputReference, *, calibrate: bool, anyway: bool
     ) -> CardFigures:
-        """Fit on one half of the images, and measure on the other.
-
-        Args:
-            logits: (N, K) of all labeled images.
-            reference: brightness of the images.
-            calibrate: whether to fit calibrators.
-            anyway: whether labels may say that the model ranks no better than chance, and is no
-                better than the prevalences.
-
-        Raises:
-            LabeledFolderRefused: they say so.
+        """Fit and measure as `ClassTruth.figures`. Raises LabeledFolderRefused: the model ranks no
+        better than chance, and is no better than the prevalences; not with `anyway`.
         """
         fitted = [
             self._fitted(at, logits[:, at], calibrate=calibrate) for at in range(len(self.names))
@@ -84,7 +75,8 @@ class FindingTruth:
         known = ~np.isnan(labels)
         pooled = binary_card(p[known], labels[known] == 1, split=SPLIT)
         notes = tuple(self._notes(cards, calibrate=calibrate))
-        return CardFigures(pooled, cards, input_reference=reference, notes=notes)
+        figures = CardFigures.of_findings(pooled, cards, notes)
+        return replace(figures, input_reference=reference)
 
     def _fitted(self, at: int, logits: Logits, *, calibrate: bool) -> tuple[FindingCard, Logits]:
         """Return the card of a finding, and its probabilities (N,)."""

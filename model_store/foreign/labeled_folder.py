@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from calibration.sampling import grouped_parts, joined
 from model_store.errors import ImageError, LabeledFolderRefused
+from model_store.foreign.class_scores import Reading
 from model_store.image import InputSpec, decode, is_dicom, open_image
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 
@@ -46,7 +47,12 @@ class LabeledImages:
     held_out: npt.NDArray[np.bool_]
     fingerprint: str
     grouped_by: str
+    reading: ClassVar[Reading] = "exclusive"
     shows: ClassVar = "the labeled images have one class each"
+    unfit: ClassVar = (  # for a model of the other reading
+        "the model gives findings, and the labels one class for each image: give --data a CSV file "
+        "with the column path and one for each finding, 1, 0 or blank"
+    )
 
     @cached_property
     def folders(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from calibration.sampling import grouped_parts, joined
 from model_store.bundle.scope_neighbors import named_findings
 from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
+from model_store.foreign.class_scores import Reading
 from model_store.foreign.labeled_folder import MIN_IMAGES, image_groups
 
 IMAGE_COLUMNS: Final = (
@@ -55,7 +56,12 @@ class FindingImages:
     fingerprint: str
     grouped_by: str
     folders: ClassVar[tuple[str, ...]] = ()
+    reading: ClassVar[Reading] = "findings"
     shows: ClassVar = "the table of labels has a column for each finding"
+    unfit: ClassVar = (
+        "the model's classes exclude each other, and the labels are a table of findings: give "
+        "--data a folder, FOLDER/CLASS/IMAGE"
+    )
 
     def named(self, at: int) -> str:
         """Return the findings of an image in words."""

@@ -13,6 +13,7 @@ from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
+from model_store.foreign.card_figures import UNLABELED
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
@@ -35,7 +36,7 @@ from model_store.foreign.questions import settled
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import LabeledData, Truth, reading_of, unlabeled
+from model_store.foreign.truth import LabeledData, Truth
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
@@ -116,7 +117,7 @@ def import_source(
             return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
 
         names, truth, decision = settled(source, inspection, choices, data, run, progress)
-        figures = unlabeled(inspection.scores.reading, names.names)
+        figures = UNLABELED[inspection.scores.reading](names.names)
         if truth is not None:
             logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
             figures = truth.figures(
@@ -173,7 +174,7 @@ def _inspected(
     """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=source.size)
-    reading = choices.reading or source.reading or reading_of(data)
+    reading = choices.reading or source.reading or (data.reading if data else None)
     folders = len(data.folders) if data else 0
     wishes = ModelWishes(given, choices.outputs, names, folders, reading)
     try:

@@ -77,7 +77,7 @@ def of_scores(
             about="classes",
             taken=f"the order of its scores is {some(names.names, SHOWN)}",
             why=names.why,
-            instead="--classes" if scores.reading == "exclusive" else "--findings",
+            instead=f"--{WHAT[scores.reading]}",
             tested=labeled and scores.reading == "exclusive",
         )
 

@@ -16,6 +16,7 @@ from model_store.foreign.class_scores import (
     SUMS_TO_ONE,
     Reading,
     ScoreOutput,
+    are_heads,
     read_scores,
 )
 from model_store.foreign.surgery import behind, first_input, join
@@ -57,7 +58,7 @@ def choose_output(
     if len(rows) == 1:
         return tuple(rows)  # the number of classes is compared with the names later
     singles = [each for each, values in rows.items() if values.shape[1] == 1]
-    if reading == "findings" and len(singles) > 1 and classes in (None, len(singles)):
+    if are_heads(len(singles), classes, reading):
         return _in_order(singles, names)
     fitting = _of_size(rows, classes, folders, shown, singles)
     if not _agree(model, {each: rows[each] for each in fitting}, reading):

@@ -14,7 +14,7 @@ from model_store.foreign.labeled_folder import highest_value
 from model_store.foreign.preprocessing_choice import Progress, Run
 from model_store.foreign.preprocessing_decision import Decision, PreprocessingWishes, decide
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import LabeledData, Truth, reading_of, truth_of
+from model_store.foreign.truth import LabeledData, Truth, truth_of
 
 
 def settled(
@@ -82,8 +82,7 @@ def _is_unread(
     scores = inspection.scores
     if scores.shown_by or choices.reading or source.reading:
         return False
-    by_labels = reading_of(data)
-    return by_labels is None or (by_labels == "exclusive" and scores.kind == "independent")
+    return data is None or (data.reading == "exclusive" and scores.kind == "independent")
 
 
 def _named(

@@ -60,7 +60,7 @@ def verify(
         core = sandbox.load(inspection.core.serialized)
         logits = core.run({NATIVE: arrays}, [LOGITS])[LOGITS].astype(np.float64)
         core.unload()
-        expected = figures.probabilities(logits)
+        expected = scores.probabilities(figures.scaled(logits))
         difference = max(difference, _difference(graph, pixels, expected, sandbox))
     return Difference(difference, len(pixels), min(ALONE, len(pixels)))
 

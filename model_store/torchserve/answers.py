@@ -4,8 +4,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from calibration.scope.verdict import ALPHA, scope_of
 from model_store.errors import ModelStoreError
 
 ID_CHARACTERS = 200
+By: TypeAlias = AnswerCalibrator | FindingsCalibrator
 
 
 class RequestIdInvalid(ModelStoreError):
@@ -53,7 +54,7 @@ def request_id_of(value: str | None) -> str | None:
 def answer_of(
     card: Mapping[str, Any],
     graph: npt.NDArray[np.float32],
-    by: AnswerCalibrator | FindingsCalibrator,
+    by: By,
     *,
     request_id: str | None,
     scope_p: float | None = None,
@@ -79,49 +80,16 @@ def answer_of(
         "model": card["name"],
         "version": card["version"],
     }
-    probabilities = by(graph).tolist()
-    if isinstance(by, FindingsCalibrator):
-        asked = zip(by.questions, probabilities, strict=True)
-        return head | {"findings": {each.name: each.answer(p) for each, p in asked}} | scope
-    return head | _classification(card["classes"], probabilities, by) | scope
+    return head | by.answer(card["classes"], by(graph).tolist()) | scope
 
 
-def _classification(
-    classes: Sequence[str], probabilities: list[float], by: AnswerCalibrator
-) -> dict[str, Any]:
-    best = int(np.argmax(probabilities))
-    confidence, members = probabilities[best], by.members(probabilities)
-    answer: dict[str, Any] = {
-        "predicted": classes[best],
-        "confidence": confidence,
-        "probabilities": dict(zip(classes, probabilities, strict=True)),
-        "refer": by.refers(confidence),
-    }
-    if members is not None:
-        answer["prediction_set"] = [classes[each] for each in members]
-    return answer if by.name is None else answer | {"calibrator": by.name}
-
-
-def logged(answer: Mapping[str, Any], tags: str | None) -> dict[str, Any]:
+def logged(answer: Mapping[str, Any], by: By, tags: str | None) -> dict[str, Any]:
     """Return an answer as a row of POST /predictions-log, and of `candor predictions`."""
     row = {name: answer[name] for name in ("model", "version", "prediction_id", "request_id")}
-    if "findings" in answer:
-        row["findings"] = {name: each["probability"] for name, each in answer["findings"].items()}
-    else:
-        row["probabilities"] = answer["probabilities"]
+    row |= by.logged(answer)
     if "scope_p" in answer:
         row["scope_p"] = answer["scope_p"]
     return row if tags is None else row | {"tags": json.loads(tags)}
-
-
-def claims(answers: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Return the confidence of answers of a model, under "", or their probabilities by finding."""
-    if "findings" not in answers[0]:
-        return {"": [each["confidence"] for each in answers]}
-    return {
-        name: [each["findings"][name]["probability"] for each in answers]
-        for name in answers[0]["findings"]
-    }
 
 
 def uuid7() -> uuid.UUID:

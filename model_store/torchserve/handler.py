@@ -55,7 +55,6 @@ from model_store.torchserve.answers import (
     Input,
     RequestIdInvalid,
     answer_of,
-    claims,
     declaration_of,
     logged,
     request_id_of,
@@ -251,11 +250,14 @@ class CandorHandler:
         ]
 
     def _record(self, answered: Sequence[tuple[Mapping[str, Any], str | None]]) -> None:
-        for finding, confidence in claims([answer for answer, _ in answered]).items():
-            self._counters.answer(np.array(confidence, np.float32), finding=finding)
+        by = self._calibrators.of(None)
+        claimed = [by.claims(answer) for answer, _ in answered]
+        for finding in claimed[0]:
+            confidence = np.array([each[finding] for each in claimed], np.float32)
+            self._counters.answer(confidence, finding=finding)
         if self._outbox is None:
             return
-        if self._outbox.append([logged(answer, tags) for answer, tags in answered]):
+        if self._outbox.append([logged(answer, by, tags) for answer, tags in answered]):
             self._delivery.wake()
         else:
             self._counters.lose(len(answered))

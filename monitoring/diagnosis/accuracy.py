@@ -10,7 +10,7 @@ Images of a patient are right or wrong together, so labels are worth fewer indep
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +55,10 @@ def find_accuracy(
 
     `worth`: how many independent labels one is worth, in (0, 1].
     """
-    audited = labeled_days(connection, row.watched_version_id, AUDIT)
-    audit = sum(each.n for each in audited) >= ENOUGH
+    days = labeled_days(connection, row.watched_version_id, AUDIT, EVERYTHING)
+    audit = sum(each.n for each in days[AUDIT]) >= ENOUGH
     name = AUDIT if audit else EVERYTHING
-    days = audited if audit else labeled_days(connection, row.watched_version_id, name)
-    answer, stretch = judge(days, row.reference, worth=worth)
+    answer, stretch = judge(days[name], row.reference, worth=worth)
     sums = read_sums(connection, row.watched_version_id, slice=name, since_day=stretch.day)
     is_chosen = (coverage.audit if audit else coverage.whole).missing > FEW_MISSING
     changed = answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
@@ -176,18 +175,22 @@ def _by_class(
     return [each for name, each in slices.items() if name.startswith("predicted:")]
 
 
-def labeled_days(connection: Connection, watched_version_id: int, name: str) -> list[LabeledDay]:
-    """Count the labels of a slice by the day on which their answers were served, in order."""
+def labeled_days(
+    connection: Connection, watched_version_id: int, *slices: str
+) -> Mapping[str, list[LabeledDay]]:
+    """Count the labels of slices by the day on which their answers were served, in order."""
     columns = bin_day.c
     fields = [summed(columns[field]).label(field) for field in ("n", "correct", "served")]
     wanted = (
-        select(columns.day, *fields)
-        .where(columns.watched_version_id == watched_version_id, columns.slice == name)
-        .group_by(columns.day)
+        select(columns.slice, columns.day, *fields)
+        .where(columns.watched_version_id == watched_version_id, columns.slice.in_(slices))
+        .group_by(columns.slice, columns.day)
         .order_by(columns.day)
     )
-    rows = connection.execute(wanted)
-    return [LabeledDay(row.day, int(row.n), float(row.correct), int(row.served)) for row in rows]
+    days: dict[str, list[LabeledDay]] = {name: [] for name in slices}
+    for name, day, n, correct, served in connection.execute(wanted):
+        days[name].append(LabeledDay(day, int(n), float(correct), int(served)))
+    return days
 
 
 def _before(reference: BinSums) -> metrics.Interval:

@@ -126,15 +126,17 @@ def _basis(
     connection: Connection, row: WatchedVersion, inferred: Inferred, coverage: LabelCoverage
 ) -> Basis:
     columns, key = bin_day.c, row.watched_version_id
-    served = select(func.sum(columns.served), func.sum(columns.n)).filter_by(watched_version_id=key)
-    whole, labels = connection.execute(served.where(columns.slice == EVERYTHING)).one()
-    _, audited = connection.execute(served.where(columns.slice == AUDIT)).one()
+    wanted = select(columns.slice, func.sum(columns.served), func.sum(columns.n)).where(
+        columns.watched_version_id == key, columns.slice.in_((EVERYTHING, AUDIT))
+    )
+    counts = {name: each for name, *each in connection.execute(wanted.group_by(columns.slice))}
+    (served, labels), (_, audited) = (counts.get(name, (0, 0)) for name in (EVERYTHING, AUDIT))
     first, last = _times(connection, key)
     missing = coverage.whole.missing
     return Basis(
-        served=int(whole or 0),
-        labels=int(labels or 0),
-        audited=int(audited or 0),
+        served=int(served),
+        labels=int(labels),
+        audited=int(audited),
         audit_missing=coverage.audit.missing,
         coverage=1.0 if math.isnan(missing) else 1 - missing,
         first_served_s=first,

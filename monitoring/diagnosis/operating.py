@@ -48,7 +48,7 @@ def find_operating_points(
 def _basis(
     connection: Connection, row: WatchedVersion, answers: Answers, healed_s: float
 ) -> RateBasis:
-    days = labeled_days(connection, row.watched_version_id, EVERYTHING)
+    days = labeled_days(connection, row.watched_version_id, EVERYTHING)[EVERYTHING]
     here = (answers.served_s[answers.correct >= 0] // _DAY_S).astype(np.int64)
     known = dict(zip(*(each.tolist() for each in np.unique(here, return_counts=True)), strict=True))
     left_out = [each.day for each in days if known.get(each.day, 0) < each.n]

@@ -26,6 +26,22 @@ from monitoring.ledger.schema import prediction, watched_versions
 from monitoring.ledger.statement import in_lists
 
 
+def size_of(item: FeedbackItem) -> int:
+    """How many labels it holds, about."""
+    return 1 if item.findings is None else max(len(item.findings), 1)
+
+
+def spread(labels: Mapping[str, str], known: Sequence[str]) -> dict[str, str]:
+    """Return the label of each finding that is named or, by OTHERS, meant; `known`: the model's."""
+    given = dict(labels)
+    rest = given.pop(OTHERS, None)
+    if rest is None:
+        return given
+    if NO_FINDING not in known:
+        given.pop(NO_FINDING, None)
+    return dict.fromkeys(known or [OTHERS], rest) | given
+
+
 @dataclass(frozen=True)
 class Family:
     """The findings of a version, in their order; none of one with exclusive classes.
@@ -48,9 +64,8 @@ class Family:
         known_names = (*self.findings, *self.others)
         labels = {spelled(name, known_names): label for name, label in item.findings.items()}
         for name in labels:
-            known = name in self.findings or name in self.others
             is_word = name in (OTHERS, NO_FINDING) and OTHERS in labels
-            if not known and not (is_word and self.findings):
+            if name not in known_names and not (is_word and self.findings):
                 raise FindingUnknown(name, self.findings)
         return item._replace(findings=labels)
 
@@ -72,7 +87,7 @@ class Apart:
             self.refused += 1
             self._places.append((item, 0, _refusal(error)))
             return
-        labels = item.apart(family.findings if family else ())
+        labels = _each(item, family.findings if family else ())
         self._places.append((item, len(labels), None))
         self.labels += labels
 
@@ -89,6 +104,14 @@ class Apart:
             else:
                 joined.append(_of_image(item, own))
         return joined
+
+
+def _each(item: FeedbackItem, known: Sequence[str]) -> list[FeedbackItem]:
+    """Return one item for each finding, of a model that answers those that are `known`."""
+    if item.findings is None:
+        return [item]
+    labels = spread(item.findings, known).items()
+    return [item._replace(label=label, findings=None, finding=name) for name, label in labels]
 
 
 def by_finding(

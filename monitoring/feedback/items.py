@@ -4,7 +4,7 @@ An item names an answer either by `prediction_id` or by `model` and `request_id`
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -37,25 +37,6 @@ class FeedbackItem(NamedTuple):
     findings: Mapping[str, str] | None = None
     finding: str = ""
     patient: str | int | None = None
-
-    @property
-    def size(self) -> int:
-        """How many labels it holds, about."""
-        return 1 if self.findings is None else max(len(self.findings), 1)
-
-    def apart(self, known: Sequence[str]) -> "list[FeedbackItem]":
-        """Return one item for each finding, of a model that answers those that are `known`."""
-        if self.findings is None:
-            return [self]
-        given = dict(self.findings)
-        rest = given.pop(OTHERS, None)
-        if rest is not None:
-            if NO_FINDING not in known:
-                given.pop(NO_FINDING, None)
-            given = dict.fromkeys(known or [OTHERS], rest) | given
-        return [
-            self._replace(label=label, findings=None, finding=name) for name, label in given.items()
-        ]
 
 
 class FeedbackStatus(StrEnum):

@@ -171,15 +171,19 @@ def choose(
 
     Raises ModelNotInLedger, FindingUnknown, and FindingNeeded if it has findings and none is named.
     """
-    rows = family(connection, model, version)
-    known = [row.finding for row in rows]
-    wanted = spelled(finding or "", known)
-    for row in rows:
-        if row.finding == wanted:
-            return row
-    if finding:
-        raise FindingUnknown(finding, [name for name in known if name])
-    raise FindingNeeded(model, known)
+    rows = {row.finding: row for row in family(connection, model, version)}
+    wanted = require_known(finding, [*filter(None, rows)])
+    if wanted not in rows:
+        raise FindingNeeded(model, [*rows])
+    return rows[wanted]
+
+
+def require_known(finding: str | None, findings: Sequence[str]) -> str:
+    """Return the name as the model spells it. Raises FindingUnknown for one that it has not."""
+    known = spelled(finding or "", findings)
+    if finding and known not in findings:
+        raise FindingUnknown(finding, findings)
+    return known
 
 
 def choose_first(

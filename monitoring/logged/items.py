@@ -16,6 +16,7 @@ from monitoring.errors import (
     PredictionInvalid,
     brief,
 )
+from monitoring.feedback.apart import spread
 from monitoring.feedback.items import (
     NO_FINDING,
     OTHERS,
@@ -114,8 +115,7 @@ class LoggedItem(NamedTuple):
         """Return one item for each finding of an image, of a model with those that are `known`."""
         if self.findings is None:
             return [self]
-        of_image = FeedbackItem("", findings=self.labels).apart(known) if self.labels else []
-        labels = {each.finding: each.label for each in of_image}
+        labels = spread(self.labels or {}, known)
         return [
             self._replace(
                 finding=name, confidence=p, findings=None, labels=None, label=labels.get(name)

@@ -3,7 +3,7 @@
 They differ in what is measured, and in which remedies fit; a card says which of the two it is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from calibration.calibrators.remedies import CASE_MIX, VECTOR
 from calibration.findings.calibrator import FEWEST_POSITIVES
-from calibration.findings.labels import spelled
 from calibration.measures.summary import Measures
 from model_store.bundle.card import Card
-from monitoring.errors import FindingNeeded, FindingUnknown
+from monitoring.errors import FindingNeeded
+from monitoring.ledger.versions import require_known
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -84,11 +84,3 @@ def question_of(card: Card, finding: str | None) -> Card:
         return card.of_finding(require_known(finding, card.classes))
     require_known(finding, ())
     return card
-
-
-def require_known(finding: str | None, findings: Sequence[str]) -> str:
-    """Return the name as the model spells it. Raises FindingUnknown for one that it has not."""
-    known = spelled(finding or "", findings)
-    if finding and known not in findings:
-        raise FindingUnknown(finding, findings)
-    return known

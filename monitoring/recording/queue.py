@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from monitoring.errors import RecorderClosed
+from monitoring.feedback.apart import size_of
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.predictions import PredictionRow
@@ -136,11 +137,11 @@ def labels_in_portions(items: Sequence[FeedbackItem]) -> list[Sequence[FeedbackI
     portions: list[list[FeedbackItem]] = []
     room = 0
     for item in items:
-        if not portions or room < item.size:
+        if not portions or room < size_of(item):
             portions.append([])
             room = LABELS_AT_ONCE
         portions[-1].append(item)
-        room -= item.size
+        room -= size_of(item)
     return list(portions)
 
 

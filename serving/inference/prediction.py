@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
-
 from calibration.calibrators.finding_answers import FindingsCalibrator
 from calibration.calibrators.subgroups import AnswerCalibrator
 from calibration.scope.verdict import Scope
@@ -91,28 +89,10 @@ def read_classification(
     classes: tuple[str, ...], row: list[float], by: AnswerCalibrator
 ) -> Classification:
     """The answer of probabilities (K,) and the calibrator that they went through."""
-    best, members = int(np.argmax(row)), by.members(row)
-    return Classification(
-        predicted=classes[best],
-        confidence=row[best],
-        probabilities=dict(zip(classes, row, strict=True)),
-        refer=by.refers(row[best]),
-        prediction_set=None if members is None else tuple(classes[each] for each in members),
-        calibrator=by.name,
-    )
+    return Classification(**by.answer(classes, row))
 
 
 def read_findings(row: list[float], by: FindingsCalibrator) -> PredictedFindings:
     """The same of findings."""
-    found = {}
-    for question, probability in zip(by.questions, row, strict=True):
-        said = question.said(probability)
-        found[question.name] = PredictedFinding(
-            probability,
-            question.threshold,
-            said.present,
-            said.refer,
-            said.members,
-            question.by.name,
-        )
-    return PredictedFindings(found)
+    asked = zip(by.questions, row, strict=True)
+    return PredictedFindings({each.name: PredictedFinding(**each.answer(p)) for each, p in asked})

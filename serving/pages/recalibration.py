@@ -29,6 +29,7 @@ from monitoring.errors import (
 from monitoring.http.endpoint import Parameter, Viewer, read_viewer, wants_page
 from monitoring.http.fields import Version, read_whole_number
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.versions import require_known
 from monitoring.ledger.watched_version import title_of
 from monitoring.recalibration import (
     AnswerFilter,
@@ -37,7 +38,6 @@ from monitoring.recalibration import (
     read_group,
     recalibrate,
 )
-from monitoring.recalibration.claims import require_known
 from monitoring.recalibration.draft import require_fair_labels
 from monitoring.recalibration.publication import publish_draft
 from monitoring.recalibration.subgroup import name_of

@@ -171,11 +171,6 @@ class Dataset:
         """What its labels are."""
         return FINDINGS if self.splits["train"].labels.ndim == 2 else CLASSES
 
-    def require_classes(self, why: str) -> None:
-        """Raise BadDataset if it has findings."""
-        if self.has_findings:
-            raise BadDataset(self.name, f"has findings{why}")
-
     @property
     def counts(self) -> dict[SplitName, list[int]]:
         """Images per class, or with each finding, in each split."""

@@ -12,6 +12,7 @@ from training.losses import LOSSES
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
 from training.runs.config import offline_config
+from training.runs.task import require_classes
 
 NETWORK = "tf_efficientnet_lite0"
 
@@ -183,9 +184,10 @@ def open_data(
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
             continue
-        dataset.require_classes(
+        require_classes(
+            dataset,
             "; experiments compare models of exclusive classes: leave it out, or use candor train "
-            "and candor export"
+            "and candor export",
         )
         datasets[variant.title] = dataset
     if not datasets:

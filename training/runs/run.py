@@ -50,7 +50,7 @@ from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
-from training.runs.task import Judgment, task_of
+from training.runs.task import Judgment, require_classes, task_of
 from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
@@ -121,11 +121,11 @@ def train(
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
     if plan.candidates[0].perturbed:
-        dataset.require_classes(
-            ", for which there is no temperature for shifts: leave out --perturbed"
+        require_classes(
+            dataset, ", for which there is no temperature for shifts: leave out --perturbed"
         )
     if plan.candidates[0].head == "blend":
-        dataset.require_classes(", and --head blend is for exclusive classes: give another")
+        require_classes(dataset, ", and --head blend is for exclusive classes: give another")
     session = TrainingSession(
         _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
     )

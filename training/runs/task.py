@@ -8,6 +8,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from training.datasets import Dataset
+from training.datasets.errors import BadDataset
 from training.evaluation.caveats import Contradiction, contradiction
 from training.evaluation.evaluation import (
     EvaluatedSplit,
@@ -122,6 +124,12 @@ OF_FINDINGS: Final = TrainingTask(
     lambda folder, evaluation: evaluation.write(folder),
     write_finding_plots,
 )
+
+
+def require_classes(dataset: Dataset, why: str) -> None:
+    """Raise BadDataset if it has findings."""
+    if dataset.has_findings:
+        raise BadDataset(dataset.name, f"has findings{why}")
 
 
 def task_of(described: Any) -> TrainingTask:

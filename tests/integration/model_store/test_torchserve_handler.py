@@ -141,11 +141,11 @@ def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> 
     handler = CandorHandler()
     handler.initialize(context := Context(folder))
     context.headers[1] = {"X-Candor-Tags": "site=B"}
-    answers = handler.handle([{"body": png(1)}] * 2, context)
+    answers = json.loads(json.dumps(handler.handle([{"body": png(1)}] * 2, context)))
     predictor = Predictor(store.read("chest"))
     names = [*card.classes]
     assert declaration_of(handler._card)["findings"] == dict.fromkeys(names, 0.5)
-    assert [*logged(answers[0], None)["findings"]] == names
+    assert [*logged(answers[0], handler._calibrators.of(None), None)["findings"]] == names
     for given, tags in zip(answers, (None, '{"site":"B"}'), strict=True):
         by = predictor.calibrators.of(tags)
         values = by(predictor.predict(decode(png(1), card.input.spec)[np.newaxis]))[0].tolist()
@@ -197,7 +197,7 @@ def test_the_answer_has_the_fields_of_candors_own(
         (folder / "model.onnx").write_bytes(build_onnx())
         handler = CandorHandler()
         handler.initialize(context := Context(folder))
-        (given,) = handler.handle([{"body": png(1)}], context)
+        (given,) = json.loads(json.dumps(handler.handle([{"body": png(1)}], context)))
         values = list(given["probabilities"].values())
         key = given["prediction_id"]
         by = AnswerCalibrators(card.model_dump()).of(None)
@@ -225,7 +225,8 @@ def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
     expected = Predictor(bundle, threads=1).classify(png(1), tags=tags)
     assert given["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
     assert (given.get("calibrator"), given["refer"]) == (expected.calibrator, expected.refer)
-    assert logged(given, tags).get("tags") == (None if tags is None else json.loads(tags))
+    kept = logged(given, handler._calibrators.of(tags), tags)
+    assert kept.get("tags") == (None if tags is None else json.loads(tags))
 
 
 @pytest.mark.parametrize(

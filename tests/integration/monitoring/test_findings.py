@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from calibration.drift.state import DriftSettings
 from monitoring.diagnosis.answer_record import find_answer_record
@@ -28,6 +28,7 @@ from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
+from monitoring.reports.findings import findings_report
 from monitoring.sources import LabelPolicy
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
@@ -205,6 +206,16 @@ def test_one_finding_drifts(ledger_url: str, clock: Clock) -> None:
         assert [each.active for each in active] == [True, False, False]
         assert active[EDEMA].direction == "under"
         assert_recounts(chest)
+
+
+def test_a_report_reads_no_more_than_this_for_each_finding(chest: MonitoredModel) -> None:
+    chest.serve_findings(range(20), [0.1, 0.1, 0.9])
+    chest.label_findings(range(20), np.ones((20, 3), bool))
+    said: list[Any] = []
+    with chest.ledger.read() as connection:
+        event.listen(connection.engine, "before_cursor_execute", lambda *on: said.append(on))
+    findings_report(chest.ledger, "chest")
+    assert len(said) <= 38 * len(FINDINGS)
 
 
 def test_erasure_takes_all_findings_of_an_image(chest: MonitoredModel) -> None:
