@@ -24,6 +24,7 @@ _AFTER: Final = (
     r"(?:_?(?:ids?|no|nr|num|numbers?|codes?|keys?|hash|name|index|(?:instance_?)?uu?id))?"
 )
 _NAMES: Final = tuple(re.compile(f"{_BEFORE}(?:{words}){_AFTER}") for words in _WORDS)
+_ROW: Final = re.compile(f"(?:rows?|images?|samples?|instances?|observations?|obs){_AFTER}")
 _IDENTIFIER: Final = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{3,}|\d{4,}")
 _DATE: Final = re.compile(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
 _PART: Final = "[^_. -]+"
@@ -51,7 +52,8 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
 
     Used is what `group_column` recognizes, if it is named group or has MIN_GROUPS values.
     Otherwise a column to ask about is one whose values `repeats` recognizes, or that has the name
-    but few values. A column without any says nothing.
+    but few values, or that numbers what was predicted several times, as in repeated
+    cross-validation. A column without any says nothing.
 
     Args:
         columns: the cells of each column (N,) that has no other role, by name.
@@ -59,6 +61,8 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
     >>> mrn, site = ["7001", "7002", "7003", "7004", "7005"] * 2, ["A"] * 5 + ["B"] * 5
     >>> find_groups({"site": site, "mrn": mrn}), find_groups({"site": site, "code": mrn})
     (('mrn', None), (None, 'code'))
+    >>> find_groups({"rowIndex": ["1", "2", "3", "4", "5"] * 2})
+    (None, 'rowIndex')
     """
     named = group_column(list(columns))
     if named is not None:
@@ -67,7 +71,11 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
             return named, None
         if not distinct:
             named = None
-    rest = (name for name, values in columns.items() if name != named and repeats(values))
+    rest = (
+        name
+        for name, values in columns.items()
+        if name != named and (repeats(values) or (_ROW.fullmatch(_plain(name)) and _shared(values)))
+    )
     return None, next(rest, named)
 
 

@@ -42,7 +42,7 @@ def test_page_data_holds_what_belongs_together(monitored: MonitoredModel, clock:
         clock.now_ns += DAY_NS
         monitored.recorder.register(make_card(version=version))
     found = read_page_data(monitored.ledger, "pneumonia", version=1)
-    assert [each.version for each in found.versions] == [8, 7, 6, 5, 4, 1]
+    assert [each.report.version for each in found.versions] == [8, 7, 6, 5, 4, 1]
     assert [entry["kind"] for entry in found.of_this_version] == ["started", "promoted"]
     assert len(found.entries) == 9
     assert [each.labeled.total for each in found.days] == [1]

@@ -241,6 +241,13 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "an identifier that repeats": (
         "a.csv", text(["code", *HEADER], OF_CODES),
         "--group 'code'"),
+    "caret's, of repeated cross-validation": (
+        "a.csv",
+        text([*NAMES, "obs", "rowIndex", "Resample"], [
+            [*row, number % (N // 3) + 1, f"Fold1.Rep{number % 3 + 1}"]
+            for number, row in enumerate(by_name())
+        ]),
+        "--group 'rowIndex'"),
 }  # fmt: skip
 
 
