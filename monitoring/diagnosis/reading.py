@@ -1,8 +1,8 @@
 """From the ledger to the arrays of an inference.
 
-At most the latest LIMIT labels are read, and as many of the latest answers without one, among 2
-LIMIT of the version; sums tell how many were not read. An inference is kept until new labels, an
-erasure or many new answers arrive.
+At most the latest LIMIT labels are read, and as many of the latest answers without one, from 2
+LIMIT of the version among the latest SCANNED of all; sums tell how many were not read. An inference
+is kept until new labels, an erasure or many new answers arrive.
 """
 
 import math
@@ -45,6 +45,7 @@ from monitoring.ledger.slices import admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
 LIMIT = 100_000
+SCANNED = 50 * LIMIT  # some half a second; fewer are soon used up by other models
 _AT_ONCE = 500  # rows that are fetched together
 _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
@@ -265,10 +266,17 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     current, key = label_current.c, prediction.c.prediction_id
     first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
     first, last = (first_id(int(each * 1e9)) for each in (first, last))
-    latest = (
-        select(key)
-        .where(key.between(first, last), prediction.c.watched_version_id == watched_version_id)
+    scanned = (
+        select(key, prediction.c.watched_version_id)
+        .where(key.between(first, last))
         .order_by(key.desc())
+        .limit(SCANNED)
+        .subquery()
+    )
+    latest = (
+        select(scanned.c.prediction_id)
+        .where(scanned.c.watched_version_id == watched_version_id)
+        .order_by(scanned.c.prediction_id.desc())
         .limit(2 * LIMIT)
         .subquery()
     )
