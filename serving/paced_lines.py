@@ -32,7 +32,7 @@ class PacedLines:
             asyncio.get_running_loop().call_later(wait_s, self._begin)
 
     def flush(self) -> None:
-        """Write the line that counts others now, and begin anew: the server ends."""
+        """Write the line that counts others now, because the server ends."""
         self._begin()
         self._begun_s = -math.inf
 

@@ -92,7 +92,7 @@ def behind_by_chance(
     ours: NDArray[np.float64], theirs: list[NDArray[np.float64]], labels: Labels
 ) -> NDArray[np.float64]:
     """The probability (3,) that each measure is behind by more than one standard error on test
-    images drawn anew, if on these it were equal to the best regression's (bootstrap).
+    images drawn again, if it is equal to the best regression's on these (bootstrap).
     """
     shift = achieved(ours, labels).leads(best(theirs, labels))
     generator, behind = np.random.default_rng(0), np.zeros(3)
