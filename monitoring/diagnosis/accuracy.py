@@ -26,9 +26,9 @@ from calibration.measures.metrics import Z95
 from calibration.operating.points import ENOUGH, FEW_MISSING
 from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
+from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.slices import AUDIT
-from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
 from monitoring.ledger.watched_version import WatchedVersion
 

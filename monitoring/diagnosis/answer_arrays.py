@@ -10,7 +10,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from calibration.scope.verdict import ALPHA
 from monitoring.drift.current_evidence import CurrentLabels
-from monitoring.ledger.slices import OTHER
+from monitoring.ledger.sum_tables import OTHER
 from monitoring.ledger.watched_version import WatchedVersion
 
 Columns = dict[str, list[Any]]  # of answers, by name

@@ -18,9 +18,9 @@ from calibration.measures.metrics import Interval
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
+from monitoring.ledger.database import summed
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import EVERYTHING, bin_day
-from monitoring.ledger.statement import summed
 from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted

@@ -19,9 +19,9 @@ from sqlalchemy import Connection, Select, func, select
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
 from monitoring.diagnosis.windows import Window, Windowed
+from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
-from monitoring.ledger.slices import AUDIT, SliceKeys, SliceNames
-from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames
 from monitoring.ledger.sums import LedgerSums, read_slices
 from monitoring.ledger.watched_version import WatchedVersion
 

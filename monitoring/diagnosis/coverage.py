@@ -15,9 +15,9 @@ from sqlalchemy import Connection, select
 from calibration.bins import BIN_COUNT
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from monitoring.diagnosis.facts import Unchecked
+from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.slices import AUDIT
-from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import AUDIT
 
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen

@@ -23,7 +23,7 @@ from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
-from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.version_events import PROMOTED
 from monitoring.ledger.versions import of_model
 from monitoring.ledger.watched_version import WatchedVersion

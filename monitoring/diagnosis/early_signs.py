@@ -26,11 +26,10 @@ from calibration.scope.watch import LEVEL
 from monitoring.diagnosis.facts import EarlySign
 from monitoring.drift import scope_watch
 from monitoring.drift.events import Event, begun_on
+from monitoring.ledger.database import summed
 from monitoring.ledger.days import read_answers_by_day
-from monitoring.ledger.inputs import Inputs, read_inputs
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.statement import summed
-from monitoring.ledger.sums import LedgerSums, read_sums
+from monitoring.ledger.sums import Inputs, LedgerSums, read_inputs, read_sums
 from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH, ENOUGH_IMAGES = 1_000, 200  # before anything is compared

@@ -28,7 +28,7 @@ from calibration.measures.expected_confusion import (
 )
 from monitoring.diagnosis.facts import Diagnosis, State, StateReason
 from monitoring.diagnosis.state import FEW_LABELS
-from monitoring.ledger.class_sums import read_class_sums
+from monitoring.ledger.sums import read_class_sums
 from monitoring.ledger.watched_version import WatchedVersion
 
 LEVEL = 0.05

@@ -38,7 +38,7 @@ from monitoring.diagnosis.vocabulary import (
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_days
 from monitoring.ledger.schema import EVERYTHING, label_current
-from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.sums import read_slices
 from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.watched_version import WatchedVersion

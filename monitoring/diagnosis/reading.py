@@ -41,7 +41,7 @@ from monitoring.ledger.schema import (
     patient_bet,
     prediction,
 )
-from monitoring.ledger.slices import admitted
+from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
 LIMIT = 100_000

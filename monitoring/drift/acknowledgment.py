@@ -24,7 +24,7 @@ from monitoring.drift.events import (
 )
 from monitoring.errors import AuditMissing
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total
-from monitoring.ledger.slices import AUDIT, DOUBTFUL
+from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL
 from monitoring.ledger.versions import load, of_images
 
 NO_ALARM = (

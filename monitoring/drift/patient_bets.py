@@ -26,8 +26,8 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from monitoring.drift.replay import LabelRow
 from monitoring.feedback.labeling import FirstLabel
+from monitoring.ledger.database import in_lists, inserting
 from monitoring.ledger.schema import APART_NS, feedback, patient_bet
-from monitoring.ledger.statement import in_lists, inserting
 
 _INSERT: Final = inserting(patient_bet)
 

@@ -12,7 +12,7 @@ from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import EVERYTHING, feedback, label_current, patient_bet, prediction
-from monitoring.ledger.slices import admitted, slices_of
+from monitoring.ledger.sum_tables import admitted, slices_of
 
 RESTARTS: Final = (STARTED, *AFRESH)
 _BEGINNINGS: Final = (CHECKPOINT, *RESTARTS)  # a replay can start after one of these

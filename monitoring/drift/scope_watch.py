@@ -15,7 +15,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.scope import doubtful_days, promised_share
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.versions import load_all, of_images
 from monitoring.ledger.watched_version import WatchedVersion
 

@@ -12,14 +12,13 @@ from sqlalchemy import Connection, delete, update
 from monitoring.feedback.answers import ServedAnswer, find
 from monitoring.feedback.labeling import CurrentLabel
 from monitoring.feedback.said import SaidLabel, changes_among, read_said, recounted
+from monitoring.ledger.database import in_lists, replacing
 from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.locks import lock_tables
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import bin_day, bin_total, class_day, feedback, label_current
-from monitoring.ledger.slices import SliceNames
-from monitoring.ledger.statement import in_lists, replacing
 from monitoring.ledger.sum_changes import SumChanges
-from monitoring.ledger.sum_tables import CLASSES, add_sums
+from monitoring.ledger.sum_tables import CLASSES, SliceNames, add_sums
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.sources import SourcePolicies
 

@@ -25,7 +25,7 @@ from monitoring.drift.replay import (
 )
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger.schema import EVERYTHING, monitor_event
-from monitoring.ledger.slices import SliceKeys, SliceNames
+from monitoring.ledger.sum_tables import SliceKeys, SliceNames
 from monitoring.ledger.watched_version import WatchedVersion
 
 

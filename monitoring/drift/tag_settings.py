@@ -17,7 +17,7 @@ from calibration.drift.state import DriftSettings
 from model_store.errors import TagsInvalid
 from model_store.tags import KEYS, is_key
 from monitoring.ledger.schema import EVERYTHING
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 
 TAGS_PART = 0.5  # of the false alarms, for all watched keys together
 TAG_PREFIX: Final = "tag:"

@@ -27,8 +27,8 @@ from monitoring.drift.replay import heard, seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
+from monitoring.ledger.database import replacing
 from monitoring.ledger.schema import EVERYTHING, monitor_state
-from monitoring.ledger.statement import replacing
 
 _KEEP = replacing(monitor_state)
 _NO_TAGS = TagSettings()

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.database import in_lists, replacing
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
-from monitoring.ledger.statement import in_lists, replacing
 from monitoring.ledger.watched_version import WatchedVersion
 
 

@@ -21,9 +21,9 @@ from monitoring.feedback.items import (
     FeedbackStatus,
     Reason,
 )
+from monitoring.ledger.database import in_lists
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.schema import prediction, watched_versions
-from monitoring.ledger.statement import in_lists
 
 
 def size_of(item: FeedbackItem) -> int:

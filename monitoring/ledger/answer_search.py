@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_,
 
 from calibration.bins import BIN_EDGES, bin_of
 from calibration.scope.verdict import ALPHA
+from monitoring.ledger.database import summed
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
-from monitoring.ledger.slices import AUDIT, DOUBTFUL, OTHER, admitted, place
-from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL, OTHER, admitted, place
 from monitoring.ledger.watched_version import WatchedVersion
 
 SEARCHED: Final = 100_000  # rows for a page, those of other versions included

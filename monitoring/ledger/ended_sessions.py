@@ -10,9 +10,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, select
 
-from monitoring.ledger.database import Ledger
+from monitoring.ledger.database import Ledger, replacing
 from monitoring.ledger.schema import watermark
-from monitoring.ledger.statement import replacing
 
 _PREFIX: Final = "ended session "
 _ENDED: Final = watermark.c.name.startswith(_PREFIX)

@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
+from monitoring.ledger.database import replacing
 from monitoring.ledger.schema import label_source
-from monitoring.ledger.statement import replacing
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 EVERY_MODEL = ""

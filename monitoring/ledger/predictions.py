@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, select
 
+from monitoring.ledger.database import in_lists, inserting, replacing
 from monitoring.ledger.schema import prediction, watermark
-from monitoring.ledger.statement import in_lists, inserting, replacing
 
 
 class PredictionRow(NamedTuple):

@@ -222,8 +222,8 @@ feedback_pending = Table(
 )
 
 # Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost
-# of a report does not grow with the number of answers. Slice '' is everything; see slices.py for
-# the others.
+# of a report does not grow with the number of answers. Slice '' is everything; see
+# sum_tables.py for the others.
 bin_day = _sums(
     "bin_day",
     {"slice": Text, "day": Integer, "bin": SmallInteger},
@@ -247,7 +247,7 @@ bin_total = _sums(
 )
 
 # Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see
-# class_sums.py. The first two are over all answers with full probabilities, the others over those
+# sum_changes.py. The first two are over all answers with full probabilities, the others over those
 # with a label. Findings have none: their bins say as much.
 _OF_CLASSES = ("served", "served_squared", "counts", "labeled", "labeled_squared", "squared_error")
 class_day = _sums(

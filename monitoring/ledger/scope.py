@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, or_, select
 
+from monitoring.ledger.database import summed
 from monitoring.ledger.schema import EVERYTHING, bin_day
-from monitoring.ledger.slices import DOUBTFUL
-from monitoring.ledger.statement import summed
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.watched_version import WatchedVersion
 
 

@@ -1,20 +1,143 @@
-"""What one transaction adds to the sums per slice, day and confidence bin, and per class."""
+"""What one transaction adds to the sums: per slice, day and confidence bin; per class; and of the
+brightness of inputs.
 
+The sums of all class probabilities by day, predicted class and class are what an expected confusion
+matrix needs. An answer changes one row per class whose probability is not 0. Models with more than
+CLASS_LIMIT classes are not summed: the rows of a day grow with the square of the number of classes.
+Nor are answers of which only the confidence is known. That of a finding says all, so its sums by
+bin are read instead.
+
+The brightness of single images is not kept, so an erasure cannot subtract it: it deletes the sums
+of the day.
+"""
+
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection
+import numpy.typing as npt
+from sqlalchemy import Connection, delete
 
 from calibration.bins import bin_of
-from monitoring.ledger.class_sums import ClassChanges
-from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.slices import SliceKeys, SliceNames, is_doubtful
-from monitoring.ledger.sum_tables import CLASSES, FIXED_POINT, SumKey, add_sums, to_fixed_point
+from monitoring.ledger.database import adding
+from monitoring.ledger.schema import DAY_NS, input_day
+from monitoring.ledger.sum_tables import (
+    CLASSES,
+    FIXED_POINT,
+    GRAY_UNIT,
+    INPUT_SUMS,
+    ClassKey,
+    SliceKeys,
+    SliceNames,
+    SumKey,
+    add_sums,
+    is_doubtful,
+    to_fixed_point,
+)
 
 _Key = TypeVar("_Key")
+CLASS_LIMIT = 16
+_BYTES_LIMIT = 4 * CLASS_LIMIT
+_FEW_BYTES = 128
+_AT_ONCE = 4_096  # answers that are collected
+
+
+# Answers of the same rows: `where` of ClassChanges.add and the sign: 0 served, 1 labeled, -1 a
+# label taken back.
+_Group: TypeAlias = tuple[int, int, int, int, int]
+
+
+@dataclass
+class ClassChanges:
+    """What one transaction adds to the class sums; answers are collected and added up by column."""
+
+    _rows: dict[ClassKey, list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0] * len(CLASSES.sums))
+    )
+    _waiting: dict[int, list[tuple[_Group, bytes, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by size in bytes
+
+    def add(
+        self,
+        where: tuple[int, int, int, int],
+        probabilities: bytes,
+        *,
+        label: int = -1,
+        sign: int = 0,
+    ) -> None:
+        """Count an answer, or its label.
+
+        Args:
+            where: watched version id, day, predicted class, 1 if it was drawn for the audit else 0.
+            probabilities: (K,) float32, empty if not known.
+            label: index of the true class.
+            sign: 0 counts the answer, 1 its label; -1 takes the label back.
+        """
+        size_bytes = len(probabilities)
+        if 0 < size_bytes <= _BYTES_LIMIT:
+            waiting = self._waiting[size_bytes]
+            waiting.append(((*where, sign), probabilities, label))
+            if len(waiting) >= _AT_ONCE:
+                self._fold(size_bytes)
+
+    def rows(self) -> dict[ClassKey, list[int]]:
+        for size_bytes in list(self._waiting):
+            self._fold(size_bytes)
+        return self._rows
+
+    def _fold(self, size_bytes: int) -> None:
+        """Add up the answers of one number of classes: few one by one, which is a quarter of the
+        work then, and many by column. Sums of rounded terms are exact either way.
+        """
+        waiting = self._waiting.pop(size_bytes)
+        if len(waiting) * size_bytes <= _FEW_BYTES:
+            for group, probabilities, label in waiting:
+                for true, p in enumerate(array("f", probabilities)):
+                    truth = int(true == label)
+                    if p or truth:
+                        error = round((truth - p) ** 2 * FIXED_POINT) if group[-1] else 0
+                        both = round(p * FIXED_POINT), round(p * p * FIXED_POINT)
+                        self._count(group, true, (*both, truth, error))
+            return
+        self._fold_many(*zip(*waiting, strict=True))
+
+    def _fold_many(
+        self, groups: Sequence[_Group], served: Sequence[bytes], labels: Sequence[int]
+    ) -> None:
+        p = np.frombuffer(b"".join(served), dtype="<f4").reshape(len(served), -1)
+        p = p.astype(np.float64)  # (N, K)
+        truth = np.array(labels)[:, None] == np.arange(p.shape[1])
+        numbers: dict[_Group, int] = {}
+        number = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+        members = (number == np.arange(len(numbers))[:, None]).astype(np.float64)  # (G, N)
+        terms = (
+            p * FIXED_POINT,
+            p * p * FIXED_POINT,
+            truth.astype(np.float64),
+            (truth - p) ** 2 * FIXED_POINT,
+        )
+        sums = np.stack([members @ np.rint(term) for term in terms], axis=-1)  # (G, K, 4)
+        for group, of_group in zip(numbers, sums.astype(np.int64).tolist(), strict=True):
+            for true, terms_of_class in enumerate(of_group):
+                if terms_of_class[0] or terms_of_class[2]:
+                    self._count(group, true, terms_of_class)
+
+    def _count(self, group: _Group, true: int, sums: Sequence[int]) -> None:
+        total, squared, truth, error = sums
+        sign = group[-1]
+        row = self._rows[ClassKey(*group[:-1], true)]
+        if not sign:
+            row[0] += total
+            row[1] += squared
+            return
+        for index, term in enumerate((truth, total, squared, error), start=2):
+            row[index] += sign * term
+
+
 # Where an answer is counted: version, UTC day of service, confidence bin.
 DayBin: TypeAlias = tuple[int, int, int]
 # That and SliceKeys in one; plain, since each answer makes one.
@@ -187,3 +310,48 @@ def _merged(pairs: Iterable[tuple[_Cell, list[float]]]) -> dict[DayBin, list[flo
     for cell, sums in pairs:
         _gain(merged, cell[:3], sums)
     return merged
+
+
+_ADD_INPUTS = adding(input_day)
+
+
+class InputSums(NamedTuple):
+    """What a batch adds to a day, in the order and the units of the table's columns."""
+
+    watched_version_id: int
+    day: int
+    sums: tuple[int, ...]
+
+
+def input_sums(
+    watched_version_id: int, day: int, measured: npt.NDArray[np.float64], *, trained_on: int = 0
+) -> InputSums:
+    """Sum mean and contrast, (N, 2) as of `model_store.image.brightness`.
+
+    `trained_on`: how many of the images the model has seen in training.
+    """
+    values = np.rint(measured / GRAY_UNIT) * GRAY_UNIT
+    sums, squares = (
+        np.rint(each / GRAY_UNIT).sum(axis=0).tolist() for each in (values, values * values)
+    )
+    (mean, contrast), (mean_squared, contrast_squared) = sums, squares
+    levels = (int(mean), int(mean_squared), int(contrast), int(contrast_squared))
+    return InputSums(watched_version_id, day, (len(measured), *levels, trained_on))
+
+
+def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
+    """Add batches to their days in the order of the key, so that writers cannot deadlock."""
+    totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(INPUT_SUMS))
+    for batch in batches:
+        total = totals[batch.watched_version_id, batch.day]
+        for index, value in enumerate(batch.sums):
+            total[index] += value
+    _ADD_INPUTS.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
+
+
+def forget_inputs(connection: Connection, days: Iterable[tuple[int, int]]) -> None:
+    """Delete the sums of these (watched version id, day)."""
+    for watched_version_id, day in sorted(days):
+        connection.execute(
+            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
+        )

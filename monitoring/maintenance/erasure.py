@@ -16,7 +16,6 @@ from monitoring.drift import watch
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id, ids_of_images
-from monitoring.ledger.inputs import forget_inputs
 from monitoring.ledger.locks import Lock, lock, lock_tables, lock_versions
 from monitoring.ledger.pictures import drop_pictures
 from monitoring.ledger.schema import (
@@ -34,9 +33,8 @@ from monitoring.ledger.schema import (
     tag_value,
     watched_versions,
 )
-from monitoring.ledger.slices import ERASED, SliceNames
-from monitoring.ledger.sum_changes import SumChanges
-from monitoring.ledger.sum_tables import CLASSES, DAYS, rebuild_totals
+from monitoring.ledger.sum_changes import SumChanges, forget_inputs
+from monitoring.ledger.sum_tables import CLASSES, DAYS, ERASED, SliceNames, rebuild_totals
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ from monitoring.ledger.schema import (
     monitor_state,
     prediction,
 )
-from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import (
     CLASSES,
@@ -43,6 +42,7 @@ from monitoring.ledger.sum_tables import (
     TOTALS,
     UNITS,
     ClassKey,
+    SliceNames,
     SumKey,
     TotalKey,
     rebuild_totals,

@@ -6,7 +6,7 @@ from typing import Final
 
 from calibration.diagnosis.groups import ALL, TAG
 from calibration.operating.facts import OperatingPoints
-from monitoring.metrics.bin_counters import Series
+from monitoring.metrics.counters import Series
 
 LOWER: Final = "candor_operating_points_lower"
 _RATE: Final = (*Series._fields, "class", "rate")

@@ -1,28 +1,116 @@
 """The fallback: answers go to the spool while the ledger is away, and from there to the ledger when
 it is back.
 
-Only the recorder's thread uses it. When an outage (outage.py) is over, spooled answers are moved to
-the ledger in portions, between the commits of new answers.
+Only the recorder's thread uses it. During an `Outage`, a thread of its own tries the ledger again,
+because a database that is silent takes seconds to fail. When it is over, spooled answers are moved
+to the ledger in portions, between the commits of new answers.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from prometheus_client import Gauge
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitoring.errors import SpoolFull
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.outage import LedgerAway, Outage
 from monitoring.recording.spool import CardKey, Frame, Spool
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0
 REFUSED_PAUSE_S = 30.0  # after answers that the ledger refused, for which there is no other place
 ROWS_AT_ONCE = 128
+SETTLE_S = 0.3  # in which commits that were given up end, so that their retries find them
 
 _log = logging.getLogger(__name__)
+
+
+class LedgerAway(SQLAlchemyError):
+    """The ledger failed, and is left alone until it is reached again."""
+
+    retry_after_s = 1
+
+    def __init__(self) -> None:
+        super().__init__("The ledger is away; send this again later.")
+
+
+class Outage:
+    """Whether the ledger is away. `lasts` and `left_alone` may be read in any thread.
+
+    Args:
+        probe: commits to the ledger, or raises.
+        gauge: 1 while it lasts.
+        over: called at its end, in the thread that notices it.
+    """
+
+    def __init__(
+        self, probe: Callable[[], None], gauge: Gauge, *, over: Callable[[], object]
+    ) -> None:
+        self.lasts = False
+        self.left_alone = False  # nobody but the probe tries the ledger
+        self._probe, self._gauge, self._on_end = probe, gauge, over
+        self._pause_s = FIRST_PAUSE_S
+        self._changing = threading.Lock()
+        self._over = threading.Event()  # of the last outage
+        self._over.set()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, error: BaseException, *, left_alone: bool) -> None:
+        """Note a failure of the ledger, and try it again after a pause that doubles each time."""
+        with self._changing:
+            self.left_alone |= left_alone
+            if self.lasts:
+                return
+            self.lasts = True
+            self._over = threading.Event()
+            self._gauge.set(1)
+        reason = getattr(error, "orig", None) or error  # without the values of a statement
+        _log.error("the ledger failed, and is tried again every few seconds: %s", reason)
+        self._thread = threading.Thread(
+            target=self._try_again, args=(self._over,), name="candor-ledger-probe", daemon=True
+        )
+        self._thread.start()
+
+    def reached(self) -> None:
+        """Note that the ledger has committed something."""
+        if self.lasts or self._pause_s != FIRST_PAUSE_S:
+            self._end(self._over)
+            self._pause_s = FIRST_PAUSE_S
+
+    def close(self) -> None:
+        """End the thread."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _try_again(self, over: threading.Event) -> None:
+        while not over.wait(self._pause_s):
+            with self._changing:
+                if over.is_set():
+                    return
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            try:
+                self._probe()
+            except Exception:  # noqa: BLE001 whatever it is, the ledger is still away
+                _log.debug("the ledger is still away", exc_info=True)
+            else:
+                over.wait(SETTLE_S)
+                self._end(over)
+
+    def _end(self, over: threading.Event) -> None:
+        """End the outage that `over` belongs to, if it lasts."""
+        with self._changing:
+            if over.is_set():
+                return
+            over.set()
+            self.lasts = self.left_alone = False
+            self._gauge.set(0)
+        _log.warning("the ledger is back")
+        self._on_end()
 
 
 def is_away(error: BaseException) -> bool:

@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 from monitoring.errors import RecorderClosed
 from monitoring.feedback.apart import size_of
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
-from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.sum_changes import InputSums
 
 ROWS_AT_ONCE = 4096
 LABELS_AT_ONCE = 512  # some 30 ms of work, for which an answer may have to wait

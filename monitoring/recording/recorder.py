@@ -20,11 +20,11 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, Tran
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import by_image
-from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock, lock_versions
 from monitoring.ledger.patient_key import open_patient_key
 from monitoring.ledger.predictions import PredictionRow, recorded
-from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.sum_changes import InputSums
+from monitoring.ledger.sum_tables import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow
 from monitoring.ledger.versions import choose, load, register, visible_versions
 from monitoring.ledger.watched_version import WatchedVersion
@@ -40,8 +40,7 @@ from monitoring.recording.queue import (
     labels_in_portions,
 )
 from monitoring.recording.spool import Spool
-from monitoring.recording.transaction import Commit
-from monitoring.recording.writing_thread import WritingThread
+from monitoring.recording.writing_thread import Commit, WritingThread
 from monitoring.sources import LabelPolicy
 
 

@@ -16,7 +16,7 @@ from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
-from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.versions import choose
 from monitoring.reports.report import Report, calibration_report, compare_live_versions
 from monitoring.reports.span import WHOLE, Span

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.scope import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.slices import Slice, measure_slice

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from calibration.measures import metrics
 from monitoring.ledger.schema import EVERYTHING
-from monitoring.ledger.slices import AUDIT
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.sums import LedgerSums
 
 _TRUE, _KNOWN = "true:", ("predicted:", "tag:")

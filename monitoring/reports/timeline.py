@@ -31,7 +31,7 @@ from monitoring.drift.events import (
 )
 from monitoring.drift.tag_settings import tag_of
 from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.versions import choose, of_finding
 from monitoring.reports.recalibrations import BEGUN, describe_recalibration
 

@@ -20,7 +20,7 @@ from monitoring.http.endpoint import Parameter
 from monitoring.http.fields import Uuid, read_whole_number
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.slices import admitted
+from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose
 from monitoring.reports.answers import AnswerList, list_answers
 from monitoring.reports.span import read_span

@@ -8,7 +8,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from monitoring.metrics.bin_counters import read_by_prometheus
+from monitoring.metrics.counters import read_by_prometheus
 
 # Prometheus reads every counter at zero first, which is what `_created` series are for; they would
 # add a third to a scrape, and Prometheus 2 reads them only as an experimental feature in a format

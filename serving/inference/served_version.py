@@ -22,10 +22,10 @@ from anyio import to_thread
 
 from model_store.bundle.scope_neighbors import Neighbor
 from model_store.image.brightness import brightness
-from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
-from monitoring.recording.outage import LedgerAway
+from monitoring.ledger.sum_changes import InputSums, input_sums
+from monitoring.recording.fallback import LedgerAway
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.error_table import error_answer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
-from monitoring.ledger.slices import AUDIT, DOUBTFUL
+from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL
 from monitoring.reports.answers import ListedAnswer
 from monitoring.reports.report import Report
 from monitoring.routes.answers import query_of_tag

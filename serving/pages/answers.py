@@ -24,7 +24,7 @@ from monitoring.http.endpoint import read_viewer
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
-from monitoring.ledger.slices import admitted
+from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import ListedAnswer, list_answers

@@ -18,7 +18,7 @@ from monitoring.diagnosis.phrases import answers_of, group_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
 from monitoring.drift.course import LABELS_LIMIT
-from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.ledger.sum_tables import VALUE_LIMIT
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
 from monitoring.reports.probability_scores import LATEST
 from monitoring.reports.report import ClassBins, Report

@@ -18,9 +18,9 @@ from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.class_sums import read_class_sums
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.schema import class_day
+from monitoring.ledger.sums import read_class_sums
 from monitoring.ledger.version_events import shadow_id
 from monitoring.ledger.versions import FINDINGS_SHOWN, load, within_bound
 from monitoring.ledger.watched_version import PRESENT, both_probabilities

@@ -8,8 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from model_store.bundle.card import InputReference
 from monitoring.diagnosis.early_signs import ENOUGH_IMAGES
-from monitoring.ledger.inputs import Inputs, input_sums, read_inputs
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.sum_changes import input_sums
+from monitoring.ledger.sums import Inputs, read_inputs
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.reports.report import calibration_report

@@ -11,7 +11,7 @@ from calibration.drift.state import DriftSettings
 from monitoring.drift import watch
 from monitoring.errors import LedgerCopyRefused, ModelNotInLedger
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.ledger.sum_tables import VALUE_LIMIT
 from monitoring.maintenance.backup import backup
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import COLUMNS, export

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from monitoring.errors import LedgerError
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger
-from monitoring.recording import outage
-from monitoring.recording.outage import LedgerAway
+from monitoring.recording import fallback
+from monitoring.recording.fallback import LedgerAway
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
 from tests.builders.postgres import Cluster
@@ -173,7 +173,7 @@ def test_a_commit_that_gets_no_answer_fails_in_time_and_later_ones_succeed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.undo()  # a second is slow
-    monkeypatch.setattr(outage, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(fallback, "LONGEST_PAUSE_S", 0.1)
     probes: list[int] = []
     with MonitoredModel(url, Clock(), timeout_s=1.0) as monitored:
         probe = monitored.recorder._thread.outage._probe

@@ -10,7 +10,7 @@ from model_store.bundle.card import Card
 from model_store.bundle.scope_card import FlaggedShare, ScopeCard
 from monitoring.drift import events
 from monitoring.drift.scope_watch import note_alarms
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.reports.report import calibration_report
 from monitoring.reports.timeline import read_timeline

@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.slices import KEY_LIMIT, VALUE_LIMIT
-from monitoring.ledger.sum_tables import SumKey, add_sums
+from monitoring.ledger.sum_tables import KEY_LIMIT, VALUE_LIMIT, SumKey, add_sums
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_sums

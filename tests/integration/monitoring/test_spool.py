@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from monitoring.errors import AnswersSpooled, SpoolFull
-from monitoring.recording import outage
+from monitoring.recording import fallback
 from monitoring.recording.spool import Spool
 from tests.builders.answers import label, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state
@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(outage, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(fallback, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(fallback, "LONGEST_PAUSE_S", 0.2)
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def test_while_postgresql_is_stopped_answers_go_on_and_are_joined_when_it_is_bac
 SPOOLER = """
 import os, sys, time
 from pathlib import Path
-from monitoring.recording import fallback, outage
+from monitoring.recording import fallback
 from monitoring.recording.spool import Spool
 from tests.builders.answers import make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
 folder, start = Path(sys.argv[1]), int(sys.argv[2])
-outage.FIRST_PAUSE_S, outage.LONGEST_PAUSE_S, fallback.ROWS_AT_ONCE = 0.05, 0.05, 20
+fallback.FIRST_PAUSE_S, fallback.LONGEST_PAUSE_S, fallback.ROWS_AT_ONCE = 0.05, 0.05, 20
 spool = Spool(folder / "spool", limit_bytes=2**22)
 monitored = MonitoredModel(folder / "ledger.db", Clock(), spool=spool, timeout_s=0.01)
 os.write(1, b"ready\\n")

@@ -14,7 +14,7 @@ from model_store.errors import TagsInvalid
 from monitoring.drift import events, watch
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagNotWatched
-from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.ledger.sum_tables import VALUE_LIMIT
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune

@@ -29,7 +29,7 @@ from model_store.image.brightness import brightness
 from model_store.store.store import Store
 from monitoring.http.endpoint import JSON
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.inputs import read_inputs
+from monitoring.ledger.sums import read_inputs
 from serving.errors import ModelUnusable
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest

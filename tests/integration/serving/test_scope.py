@@ -19,7 +19,7 @@ from model_store.torchserve.handler import CandorHandler
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import picture, prediction
 from monitoring.ledger.scope import doubtful_days, doubtful_tags
-from monitoring.ledger.slices import DOUBTFUL
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor

@@ -3,7 +3,7 @@ import threading
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger.versions import VISIBLE_VERSIONS
-from monitoring.metrics.bin_counters import (
+from monitoring.metrics.counters import (
     ZERO_READS,
     BinCounter,
     BinCounters,

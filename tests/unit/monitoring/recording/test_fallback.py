@@ -13,9 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from monitoring.errors import ModelNotInLedger, SpoolFull
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording import outage
-from monitoring.recording.fallback import REFUSED_PAUSE_S, Fallback, is_away
-from monitoring.recording.outage import LedgerAway, Outage
+from monitoring.recording import fallback
+from monitoring.recording.fallback import REFUSED_PAUSE_S, Fallback, LedgerAway, Outage, is_away
 from monitoring.recording.spool import Frame, Spool
 from tests.builders.answers import make_row
 from tests.builders.processes import PATIENCE_S
@@ -55,7 +54,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(fallback, "FIRST_PAUSE_S", 0.001)
     bench = Bench(tmp_path / "candor.spool")
     yield bench
     bench.outage.close()

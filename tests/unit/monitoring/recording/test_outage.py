@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import Gauge
 
-from monitoring.recording.outage import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outage
+from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outage
 from tests.builders.processes import PATIENCE_S
 
 AWAY = OSError("away")
