@@ -274,8 +274,8 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bundle_classifier(bundle: "Bundle", frame: Any, tags: str | None) -> Classify:
+    from serving.inference.prediction import ScopePolicy
     from serving.inference.predictor import open_predictor
-    from serving.inference.scope import ScopePolicy
 
     known = settings()
     scope = ScopePolicy(known.scope_alpha, known.scope_out)

@@ -19,7 +19,6 @@ from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.installation import usable_cores
-from serving.decoding.budget import Budget
 from serving.decoding.channel import Encoded
 from serving.decoding.process import (
     Decoded,
@@ -30,7 +29,7 @@ from serving.decoding.process import (
     ProcessKilled,
 )
 from serving.errors import DecoderUnavailable, Overloaded
-from serving.inference.admission import QueueEstimate
+from serving.inference.admission import Budget, QueueEstimate
 from serving.inference.batcher import Image
 from serving.settings import Settings
 

@@ -21,7 +21,6 @@ from model_store import errors, kernel
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
-from serving.decoding.budget import Budget
 from serving.decoding.channel import (
     DECODED,
     DENIED,
@@ -39,6 +38,7 @@ from serving.decoding.channel import (
 )
 from serving.decoding.child import start_child
 from serving.errors import DecoderUnavailable
+from serving.inference.admission import Budget
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,6 @@ from starlette.types import Scope as AsgiScope
 
 from monitoring.http.endpoint import Endpoint, Scope, Viewer
 from monitoring.ledger.ended_sessions import EndedSessions
-from serving.decoding.budget import CLIENT
 from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
 from serving.http.access_refusals import AccessRefusals
 from serving.http.tokens import (
@@ -36,6 +35,7 @@ from serving.http.tokens import (
     session_in,
     session_until_s,
 )
+from serving.inference.admission import CLIENT
 from serving.settings import Settings
 
 ALL: Final = "*"

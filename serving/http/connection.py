@@ -26,9 +26,7 @@ from monitoring.http.fields import ID_LIMIT
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
 from serving.http.caller import FAST_PATH, FastPath
-from serving.http.head_rules import check_head
-from serving.http.large_body import LargeBodyReader
-from serving.http.parsing_turns import HeldFlow, parsing_turns
+from serving.http.reading import HeldFlow, LargeBodyReader, check_head, parsing_turns
 from serving.http.request_log import REQUEST_ID, log_request, new_request_id
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # and of what stands in a body in chunks between its bytes

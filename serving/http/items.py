@@ -8,7 +8,7 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,7 +16,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
+from model_store.image import DecodedFrames, FrameChoice
 from monitoring.http.endpoint import JSON
+from monitoring.http.fields import ID_LIMIT
 from monitoring.http.json_body import SMALL_BYTES, begins_as_json, said, too_many
 from serving.decoding.channel import Encoded
 from serving.error_table import error_answer
@@ -252,3 +254,32 @@ def _with(body: bytes, **fields: str | int | None) -> bytes:
     """A JSON object with fields before its own; without those that are None."""
     named = {name: value for name, value in fields.items() if value is not None}
     return json.dumps(named).encode()[:-1] + b"," + body[1:] if named else body
+
+
+def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list[ImageItem]:
+    """An item for each frame of `item`, numbered with "all". Raises MalformedRequest."""
+    ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
+    items = [
+        ImageItem(pixels, request_id, tags=item.tags, patient=item.patient)
+        for pixels, request_id in zip(frames.pixels, ids, strict=True)
+    ]
+    return with_keys(items, item.key)
+
+
+def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
+    """The request ids of several images of the request `identity`.
+
+    Raises MalformedRequest if they would be too long for a label to name them.
+
+    >>> numbered("a", range(1, 3)), numbered(None, range(2))
+    (['a/1', 'a/2'], [None, None])
+    """
+    ids = [f"{identity}/{number}" if identity else None for number in numbers]
+    longest = len(ids[-1] or "")
+    if identity and longest > ID_LIMIT:
+        raise MalformedRequest(
+            f"the id has {len(identity)} characters, {longest} with the number of an image; use "
+            "at most "
+            f"{ID_LIMIT - longest + len(identity)} for {len(ids)} images."
+        )
+    return ids

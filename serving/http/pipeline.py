@@ -2,13 +2,16 @@
 
 The hot route, lists of images and the Open Inference Protocol all use it, so admission, ledger and
 metrics are the same for them.
+
+With CANDOR_TRACES its stages (decode, queue, inference, commit) are spans in the trace of a
+request. They run in threads and for whole batches, so that a span is made when its stage is over.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,24 +19,51 @@ from typing import Any
 import numpy as np
 
 from model_store.errors import ImageError
-from model_store.image import DecodedFrames, FrameChoice, InputSpec, is_dicom
-from monitoring.http.fields import ID_LIMIT
+from model_store.image import FrameChoice, InputSpec, is_dicom
 from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
-from serving.deployment.shadow import ShadowRunner
+from serving.deployment.loaded_models import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.items import ImageItem, with_keys
-from serving.http.stage_spans import StageSpans
-from serving.inference.answer import with_explanation
-from serving.inference.answer_kind import kind_of
+from serving.http.items import ImageItem, items_of
+from serving.inference.answer import kind_of
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
-from serving.inference.explanation import OcclusionExplainer
-from serving.inference.heat_map import HeatMap
+from serving.inference.explanation import HeatMap, OcclusionExplainer, with_explanation
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import Prediction
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
+
+
+class StageSpans:
+    """Makes the spans; does nothing without `traces`."""
+
+    def __init__(self, *, traces: bool) -> None:
+        self._tracer: Any = None
+        if traces:
+            from opentelemetry.trace import get_tracer
+
+            self._tracer = get_tracer("candor")
+
+    @contextmanager
+    def decoding(self, served: ServedVersion) -> Iterator[None]:
+        """Add the span of what is decoded within it."""
+        begun_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(served, decode=(begun_s, time.perf_counter()))
+
+    def add(self, served: ServedVersion, **stages: tuple[float, float]) -> None:
+        """Add a span for each stage, which began and ended then by perf_counter."""
+        if self._tracer is None:
+            return
+        offset_ns = time.time_ns() - time.perf_counter_ns()
+        about = {"candor.model": served.card.name, "candor.version": served.card.version}
+        for name, (start_s, end_s) in stages.items():
+            begun_ns = offset_ns + round(start_s * 1e9)
+            span = self._tracer.start_span(name, start_time=begun_ns, attributes=about)
+            span.end(offset_ns + round(end_s * 1e9))
 
 
 class InferencePipeline:
@@ -296,32 +326,3 @@ class InferencePipeline:
         if (shadow := self._shadow_of(served)) is not None:
             self._shadow.run(shadow, request)
         return answer
-
-
-def items_of(frames: DecodedFrames, item: ImageItem, frame: FrameChoice) -> list[ImageItem]:
-    """An item for each frame of `item`, numbered with "all". Raises MalformedRequest."""
-    ids = numbered(item.request_id, frames.numbers) if frame == "all" else [item.request_id]
-    items = [
-        ImageItem(pixels, request_id, tags=item.tags, patient=item.patient)
-        for pixels, request_id in zip(frames.pixels, ids, strict=True)
-    ]
-    return with_keys(items, item.key)
-
-
-def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
-    """The request ids of several images of the request `identity`.
-
-    Raises MalformedRequest if they would be too long for a label to name them.
-
-    >>> numbered("a", range(1, 3)), numbered(None, range(2))
-    (['a/1', 'a/2'], [None, None])
-    """
-    ids = [f"{identity}/{number}" if identity else None for number in numbers]
-    longest = len(ids[-1] or "")
-    if identity and longest > ID_LIMIT:
-        raise MalformedRequest(
-            f"the id has {len(identity)} characters, {longest} with the number of an image; use "
-            "at most "
-            f"{ID_LIMIT - longest + len(identity)} for {len(ids)} images."
-        )
-    return ids

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store import kernel
+from serving.inference.prediction import ScopeVerdict
 from serving.inference.run_watch import MEMORY
-from serving.inference.scope import ScopeVerdict
 
 logger = logging.getLogger(__name__)
 

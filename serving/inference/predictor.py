@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +23,22 @@ from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort
 from serving.errors import ModelUnusable, ProbesDiffer
-from serving.inference.answer_kind import kind_of
+from serving.inference.answer import kind_of
 from serving.inference.freed_memory import return_freed_memory
-from serving.inference.prediction import Prediction
-from serving.inference.run_watch import LEAST_S, LOADING_S, MEMORY, OUT_OF_MEMORY, RUNS, TIMES_USUAL
-from serving.inference.scope import ScopePolicy
-from serving.inference.session_options import session_options
+from serving.inference.prediction import Prediction, Probabilities, ScopePolicy
+from serving.inference.run_watch import (
+    LEAST_S,
+    LOADING_S,
+    MEMORY,
+    OUT_OF_MEMORY,
+    RUNS,
+    TIMES_USUAL,
+    session_options,
+)
 from serving.setting_table import Device, OnDifference, PrecisionChoice
 
 logger = logging.getLogger(__name__)
 
-Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 # A model is light if it infers one image in less than this.
 LIGHT_S: Final = 150e-6

@@ -38,8 +38,7 @@ from serving.errors import (
     VersionStopped,
 )
 from serving.inference.admission import QueueEstimate
-from serving.inference.answer import AuditSampler
-from serving.inference.answer_rows import AnswerRows
+from serving.inference.answer import AnswerRows, AuditSampler
 from serving.inference.batcher import (
     Batcher,
     BatchingDelay,
@@ -49,10 +48,9 @@ from serving.inference.batcher import (
     stacked,
 )
 from serving.inference.metrics import InferenceCounts, ServingMetrics
-from serving.inference.prediction import Prediction
+from serving.inference.prediction import Prediction, ScopePolicy
 from serving.inference.predictor import Predictor
 from serving.inference.retries import Retries
-from serving.inference.scope import ScopePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +101,8 @@ class ServedVersion:
         )
         self.scope = (scope or ScopePolicy()).of(self.card.scope)
         self._rows = AnswerRows(
-            predictor,
+            self.card,
+            predictor.calibrators,
             self.watched_version_ids,
             audit=audit,
             patients=recorder.patients if recorder else None,

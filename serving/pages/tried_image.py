@@ -19,7 +19,7 @@ from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.http.bodies import Base64
 from serving.inference.batcher import Image
-from serving.inference.heat_map import HeatMap
+from serving.inference.explanation import HeatMap
 from serving.inference.prediction import (
     Classification,
     PredictedFinding,

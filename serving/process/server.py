@@ -35,9 +35,9 @@ from serving.http.prediction import PredictionApp
 from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics
+from serving.inference.prediction import ScopePolicy
 from serving.inference.predictor import Predictor, open_predictor, served_variant
 from serving.inference.run_watch import MEMORY, RUNS
-from serving.inference.scope import ScopePolicy
 from serving.inference.served_version import ServedVersion
 from serving.paced_lines import flush_lines
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS

@@ -20,8 +20,8 @@ from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
 from model_store.image import FrameChoice
 from serving.decoding.decoder import Decoder
+from serving.inference.prediction import ScopePolicy
 from serving.inference.predictor import open_predictor
-from serving.inference.scope import ScopePolicy
 from serving.scoring.columns import cells, columns_of
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.plan import PART_SIZE, ImageList, ScoringPlan, parquet

@@ -6,8 +6,8 @@ from dataclasses import replace
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.items import ImageItem, with_keys
-from serving.http.pipeline import InferencePipeline, items_of
+from serving.http.items import ImageItem, items_of, with_keys
+from serving.http.pipeline import InferencePipeline
 from serving.http.request import RequestHead
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion

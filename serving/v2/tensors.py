@@ -13,9 +13,9 @@ import numpy.typing as npt
 from model_store.bundle.card import Card
 from model_store.image import FrameChoice
 from serving.errors import MalformedRequest
-from serving.http.pipeline import numbered
+from serving.http.items import numbered
 from serving.inference.batcher import Image
-from serving.inference.scope import ScopeVerdict
+from serving.inference.prediction import ScopeVerdict
 
 INPUT: Final = "image"
 NUMBERS_LIMIT: Final = 2_000_000  # that are sent as numbers, not as raw bytes

@@ -30,8 +30,7 @@ from model_store.torchserve.handler import STATUS, CandorHandler
 from serving.error_table import ERRORS
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
-from serving.inference.answer import JsonAnswerWriter
-from serving.inference.answer_kind import kind_of
+from serving.inference.answer import JsonAnswerWriter, kind_of
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import (
     build_bundle,

@@ -15,7 +15,7 @@ from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable
 from serving.inference.predictor import Predictor, choose_providers, open_predictor
-from serving.inference.session_options import session_options
+from serving.inference.run_watch import session_options
 from serving.process.listener import listen
 from tests.builders.bundles import build_bundle, png
 

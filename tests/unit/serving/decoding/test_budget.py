@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.decoding.budget import CLIENT, Budget
+from serving.inference.admission import CLIENT, Budget
 
 pytestmark = pytest.mark.anyio
 

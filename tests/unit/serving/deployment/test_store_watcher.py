@@ -16,7 +16,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 from serving.inference.metrics import ServingMetrics
-from serving.inference.scope import ScopePolicy
+from serving.inference.prediction import ScopePolicy
 from tests.builders.bundles import build_bundle
 
 

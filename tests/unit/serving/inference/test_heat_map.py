@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.inference.heat_map import MARGIN, OPAQUE, RED, SIDE, heat_map
+from serving.inference.explanation import MARGIN, OPAQUE, RED, SIDE, heat_map
 
 
 def pixels(values: Any, image: Any) -> Any:

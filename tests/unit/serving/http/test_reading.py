@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from serving.http import parsing_turns
-from serving.http.parsing_turns import LOOP_TURN_S, MOST, ParsingTurns
+from serving.http import reading
+from serving.http.reading import LOOP_TURN_S, MOST, ParsingTurns
 
 
 class Clock:
@@ -39,7 +39,7 @@ def test_connections_get_turns_as_the_loop_has_time(
     work_s: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(parsing_turns, "time", clock)
+    monkeypatch.setattr(reading, "time", clock)
 
     async def parsed_in_turns() -> list[int]:
         turns, counts = ParsingTurns(asyncio.get_running_loop()), []
