@@ -48,7 +48,7 @@ def patient_weights(patient: IntArray, correlation: float) -> FloatArray:
 def design_effect(stream: Stream, rows: BoolArray) -> float:
     """How many neighboring labels of `rows` (n,) are worth one; 1 if they do not err together.
 
-    1 + 2 sum of the autocorrelations of errors, up to the first lag that shows none. Errors are
+    1 + 2 sum of the autocorrelations of errors, up to the lag where it is largest. Errors are
     centered in each block of time.
     """
     residual, block = _residuals(stream)[rows], stream.block[rows]
@@ -76,6 +76,4 @@ def _effect(correlations: FloatArray, n: int) -> float:
     spans = [span for span in _SPANS if span <= len(sums)]
     if max(sums[span - 1] * math.sqrt(n / span) for span in spans) < _SIGNIFICANT:
         return 1.0
-    ends = np.flatnonzero(correlations < 1 / math.sqrt(n))
-    last = int(ends[0]) if len(ends) else len(correlations)
-    return float(1 + 2 * max(correlations[: max(last, 1)].sum(), 0.0))
+    return float(1 + 2 * sums.max())

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers
+from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
-from calibration.diagnosis.search import STRONG, Explanation, search
+from calibration.diagnosis.search import STRONG, Explanation, most_evident, search
 from calibration.diagnosis.stream import Stream
 
 _UNSURE = (2.0, 5.0)  # times the evidence, if patients are unknown: as many as labels worth one
@@ -24,7 +24,7 @@ class Outcome:
         found: the groups that changed.
         evidence: log evidence of the best hypothesis; `naive`: if labels were independent.
         correlation: of errors within a patient, plus a standard error; 0 if none is known.
-        clump: neighboring labels of unknown patients that are worth one.
+        clump: neighboring labels of unknown patients that are worth one, what was found put right.
     """
 
     labeled: Answers
@@ -37,19 +37,29 @@ class Outcome:
 
 
 def outcome_of(labeled: Answers) -> Outcome:
-    """Search twice if labels depend on each other: what was found first shows how much."""
-    plain = Stream.of(labeled)
-    found, naive = search(plain)
-    left = corrected(plain, [each.best for each in found])
-    weight, correlation, clump = _worth(labeled, left)
-    stream, evidence = plain.weighing(weight), naive
-    if weight.min(initial=1.0) < 1:
+    """Search again if labels depend on each other: at first, all that errs together is a patient's.
+
+    What the first search finds all the same is no patient's; the rest shows how patients correlate.
+    """
+    plain, patient = Stream.of(labeled), patient_codes(labeled)
+    known = np.zeros(len(labeled), bool) if labeled.patient is None else labeled.patient >= 0
+    effect = clump = design_effect(plain, ~known)
+    correlation = patient_correlation(plain, patient)
+    stream = _weighed(plain, patient, correlation, known, effect)
+    found, evidence = search(stream)
+    if stream.weight.min(initial=1.0) == 1:
+        return Outcome(labeled, stream, found, evidence, evidence, correlation, clump)
+    if found:
+        left = corrected(plain, [each.best for each in found])
+        correlation, clump = patient_correlation(left, patient), design_effect(left, ~known)
+        stream = _weighed(plain, patient, correlation, known, effect)
         found, evidence = search(stream)
-        # fitted weights leave more guesses than chance does, above all if patients are unknown
-        is_known = clump == 1 and labeled.patient is not None
-        times = 1.0 if is_known else float(np.clip(clump, *_UNSURE))
-        if naive >= times * STRONG > evidence:
-            found = []
+    naive = most_evident(plain)
+    # fitted weights leave more guesses than chance does, above all if patients are unknown
+    is_known = effect == 1 and labeled.patient is not None
+    times = 1.0 if is_known else float(np.clip(effect, *_UNSURE))
+    if naive >= times * STRONG > evidence:
+        found = []
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
 
 
@@ -65,11 +75,8 @@ def patient_codes(answers: Answers) -> IntArray:
     return np.unique(np.where(patient < 0, own, patient), return_inverse=True)[1]
 
 
-def _worth(labeled: Answers, left: Stream) -> tuple[FloatArray, float, float]:
-    """Weights (n,) of labels, correlation within a patient, and the design effect of neighbors."""
-    patient, known = patient_codes(labeled), np.zeros(len(labeled), bool)
-    if labeled.patient is not None:
-        known = labeled.patient >= 0
-    correlation, clump = patient_correlation(left, patient), design_effect(left, ~known)
-    weight = np.where(known, patient_weights(patient, correlation), 1 / clump)
-    return weight, correlation, clump
+def _weighed(
+    stream: Stream, patient: IntArray, correlation: float, known: BoolArray, effect: float
+) -> Stream:
+    """The labels at what they are worth beside those of their patient, or of unknown patients."""
+    return stream.weighing(np.where(known, patient_weights(patient, correlation), 1 / effect))

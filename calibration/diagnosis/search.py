@@ -58,6 +58,11 @@ def search(stream: Stream) -> tuple[list[Explanation], float]:
     return _merged(stream, _needed(stream, found)), evidence
 
 
+def most_evident(stream: Stream) -> float:
+    """The log evidence of the best hypothesis."""
+    return _next(stream, []).best.score
+
+
 def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     left = corrected(stream, found)
     hypotheses = scan(left)

@@ -55,7 +55,6 @@ _ANSWER = (
 )
 _LABEL = ("label", "correct", "first", "source", "received_at_ns", "first_id", "bet")
 _BESIDE = ("request_id", "received_at_ns", "first_id", "bet")  # no part of `Answers`
-_DEPENDENT = 1.1  # a design effect from which images whose ids begin alike count as one patient's
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,11 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
     suspected = None
     if answers.patient is None:
         suspected = _suspected(beside["request_id"], answers, labeled[-LATEST:])
-    if suspected and suspected.by == "request_ids" and suspected.design_effect >= _DEPENDENT:
+    if suspected and suspected.by == "request_ids":
         groups = groups_of(beside["request_id"])
         inference = _unconfirmed(infer(replace(answers, patient=groups)))
+        if 2 * inference.patient_correlation < suspected.correlation:  # what was found explains it
+            suspected = None
     else:
         inference = infer(answers)
     first = main_deviation(inference.deviations)

@@ -35,7 +35,7 @@ class SuspectedPatients:
         answers: labeled answers that were looked at.
         share: of them, in [0, 1], in groups of two images or more.
         images: in such a group, on average; at least 2.
-        correlation: of the residuals within a group; negative if errors avoid each other.
+        correlation: of the residuals within a group.
         design_effect: how many labels are worth one independent label, at least 1.
     """
 
@@ -86,10 +86,12 @@ def groups_of(request_ids: Sequence[str | None]) -> IntArray | None:
     return None
 
 
-def _by_ids(groups: IntArray, z: FloatArray) -> SuspectedPatients:
+def _by_ids(groups: IntArray, z: FloatArray) -> SuspectedPatients | None:
     size, total = np.bincount(groups), np.bincount(groups, z)
     pairs = float((size * (size - 1.0)).sum())
     inside = float((total**2 - np.bincount(groups, z * z)).sum()) / pairs - _far(z)
+    if inside < _SURE * (2 / pairs) ** 0.5:
+        return None
     repeated = size[size > 1]
     return SuspectedPatients(
         "request_ids",
@@ -97,7 +99,7 @@ def _by_ids(groups: IntArray, z: FloatArray) -> SuspectedPatients:
         float(repeated.sum() / len(z)),
         float(repeated.mean()),
         inside,
-        1 + max(inside, 0.0) * pairs / len(z),
+        1 + inside * pairs / len(z),
     )
 
 
