@@ -1,4 +1,7 @@
-"""A PostgreSQL of the tests' own: temporary, durable as in production, killed at will."""
+"""A PostgreSQL of the tests' own: temporary, killed at will.
+
+It does not wait for the disk, which only a power cut of this machine could show.
+"""
 
 import contextlib
 import os
@@ -60,8 +63,7 @@ class Cluster:
     def start(self) -> None:
         """Start, or start again after a kill; returns when it takes connections."""
         addresses = ",".join(sorted({"127.0.0.1", self._address}))
-        durable = {"fsync": "on", "shared_buffers": "64MB"}
-        self._process = self._server("data", port=self.port, listen_addresses=addresses, **durable)
+        self._process = self._server("data", port=self.port, listen_addresses=addresses)
         self._await_connections()
 
     @property
@@ -74,7 +76,7 @@ class Cluster:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """kill -9 of all its processes, as by a power cut but for the disk's own cache."""
+        """kill -9 of all its processes."""
         os.kill(self._process.pid, signal.SIGSTOP)  # or it might start another process meanwhile
         children = child_pids(self._process.pid)
         for pid in (self._process.pid, *children):
@@ -148,7 +150,7 @@ class Cluster:
 
     def _server(self, data: str, **settings: object) -> "subprocess.Popen[bytes]":
         settings |= {"unix_socket_directories": "", "max_connections": 60}
-        settings |= {"logging_collector": "off"}
+        settings |= {"logging_collector": "off", "fsync": "off", "shared_buffers": "64MB"}
         command = [str(self._programs / "postgres"), "-D", str(self._folder / data)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("ab") as log:

@@ -1,7 +1,8 @@
 """What a process does about alarms of a model with findings: about each, named."""
 
 import functools
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,44 +29,46 @@ SHIFT = (1.4, 0.0, 1.4)  # by which the log-odds are too low: of Edema and Mass
 WIDE = RecalibrationLimits(factor=4.0, bias=4.0)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
-    for _ in range(2):  # version 1 can be rolled back to
+SETTINGS = DriftSettings(average_run_length=1_000)
+
+
+def answer(chest: MonitoredModel, images: int, shift: Any = SHIFT, *, first: int = 0) -> None:
+    """Serve and label images whose findings are present more often than said."""
+    rng, now_ns = np.random.default_rng(first), chest.ledger.clock()
+    logits = rng.normal(-1, 1.5, (images, 3))
+    present = rng.random((images, 3)) < sigmoid(logits + np.array(shift))
+    at = range(first, first + images)
+    for n in range(0, images, 10):  # ten in a minute
+        part = sigmoid(logits[n : n + 10])
+        chest.serve_findings(at[n : n + 10], part, served_at_ns=now_ns + n * 6 * 10**9)
+    chest.label_findings(at, present)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `store` and `chest` copy."""
+    folder = tmp_path_factory.mktemp("chest")
+    store = Store(folder / "store")
+    for _ in range(2):
         store.publish("chest", functools.partial(findings_bundle))
     store.promote("chest", 2)
-    return store
+    card = store.read("chest").card
+    with MonitoredModel(folder / "ledger.db", Clock(), card=card, settings=SETTINGS) as chest:
+        answer(chest, 600)
+    return folder
 
 
 @pytest.fixture
-def answer(clock: Clock) -> Callable[..., None]:
-    """Serve and label images whose findings are present more often than said."""
-    numbers = count()
-
-    def more(chest: MonitoredModel, images: int, shift: Any = SHIFT) -> None:
-        first = next(numbers) * 10_000
-        rng = np.random.default_rng(first)
-        logits = rng.normal(-1, 1.5, (images, 3))
-        present = rng.random((images, 3)) < sigmoid(logits + np.array(shift))
-        at = range(first, first + images)
-        for n in range(0, images, 10):  # ten in a minute
-            part = sigmoid(logits[n : n + 10])
-            chest.serve_findings(at[n : n + 10], part, served_at_ns=clock.now_ns + n * 6 * 10**9)
-        chest.label_findings(at, present)
-
-    return more
+def store(place: Path, tmp_path: Path) -> Store:
+    """Version 2 in production; version 1 can be rolled back to."""
+    return Store(Path(shutil.copytree(place / "store", tmp_path / "store")))
 
 
 @pytest.fixture
-def chest(
-    tmp_path: Path, clock: Clock, store: Store, answer: Callable[..., None]
-) -> Iterator[MonitoredModel]:
+def chest(place: Path, tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
     """Version 2, whose Edema and Mass are in alarm and whose Effusion is not."""
-    settings = DriftSettings(average_run_length=1_000)
-    with MonitoredModel(
-        tmp_path / "ledger.db", clock, card=store.read("chest").card, settings=settings
-    ) as opened:
-        answer(opened, 600)
+    path, card = shutil.copy(place / "ledger.db", tmp_path), store.read("chest").card
+    with MonitoredModel(Path(path), clock, card=card, settings=SETTINGS) as opened:
         active = [opened.detectors(key)[0].active for key in opened.watched_version_ids]
         assert active == [True, False, True]
         yield opened
@@ -96,7 +99,6 @@ def test_each_finding_in_alarm_gets_its_turn(
     chest: MonitoredModel,
     store: Store,
     clock: Clock,
-    answer: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     acting = responder(chest, store, "propose", limits=WIDE)
@@ -105,7 +107,7 @@ def test_each_finding_in_alarm_gets_its_turn(
     acting.look()
     assert outcomes(chest) == both  # one attempt a day
     clock.now_ns += 2 * DAY_NS
-    answer(chest, 150)
+    answer(chest, 150, first=10_000)
     acting.look()
     assert outcomes(chest) == sorted(2 * both)
     logged = [
@@ -151,13 +153,13 @@ def test_presence_changes_only_if_the_setting_says_so(
 
 
 def test_findings_in_alarm_together_share_one_version(
-    chest: MonitoredModel, store: Store, clock: Clock, answer: Callable[..., None]
+    chest: MonitoredModel, store: Store, clock: Clock
 ) -> None:
     acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
-    for _ in range(3):
+    for number in range(1, 4):
         acting.look()
         clock.now_ns += 2 * DAY_NS
-        answer(chest, 150)
+        answer(chest, 150, first=10_000 * number)
     assert outcomes(chest) == [("Edema", "published", "Edema"), ("Mass", "published", "Mass")]
     assert store.versions("chest") == [1, 2, 3]
     assert changed_findings(store, 3) == ["Edema", "Mass"]
@@ -168,14 +170,13 @@ def test_findings_in_alarm_together_share_one_version(
 
 
 def test_a_later_alarm_keeps_the_remedy_that_waits(
-    tmp_path: Path, store: Store, clock: Clock, answer: Callable[..., None]
+    tmp_path: Path, store: Store, clock: Clock
 ) -> None:
-    settings = DriftSettings(average_run_length=1_000)
     card = store.read("chest").card
-    with MonitoredModel(tmp_path / "ledger.db", clock, card=card, settings=settings) as chest:
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=card, settings=SETTINGS) as chest:
         acting = responder(chest, store, "publish", label_changes=True, limits=WIDE)
-        for images, shift in ((400, (1.4, 0.0, 0.0)), (600, SHIFT)):
-            answer(chest, images, shift)
+        for first, images, shift in ((0, 400, (1.4, 0.0, 0.0)), (10_000, 600, SHIFT)):
+            answer(chest, images, shift, first=first)
             acting.look()
             clock.now_ns += 2 * DAY_NS
         assert [changed_findings(store, number) for number in (3, 4)] == [
@@ -193,7 +194,7 @@ def test_a_later_alarm_keeps_the_remedy_that_waits(
 
 
 def test_promoted_together_and_rolled_back_for_good(
-    chest: MonitoredModel, store: Store, clock: Clock, answer: Callable[..., None]
+    chest: MonitoredModel, store: Store, clock: Clock
 ) -> None:
     acting = responder(chest, store, "promote", label_changes=True, limits=WIDE)
     acting.look()
@@ -206,7 +207,7 @@ def test_promoted_together_and_rolled_back_for_good(
     )
     store.promote("chest", 2)
     clock.now_ns += 2 * DAY_NS
-    answer(chest, 150)
+    answer(chest, 150, first=10_000)
     acting.look()
     assert (store.versions("chest"), store.production("chest")) == ([1, 2, 3], 2)
 
@@ -226,7 +227,6 @@ def test_a_kill_during_the_second_fit_uses_up_the_attempt_of_both(
     chest: MonitoredModel,
     store: Store,
     clock: Clock,
-    answer: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def kill(*args: object, **named: Any) -> Any:
@@ -242,7 +242,7 @@ def test_a_kill_during_the_second_fit_uses_up_the_attempt_of_both(
     acting.look()
     assert store.versions("chest") == [1, 2]
     clock.now_ns += 2 * DAY_NS
-    answer(chest, 150)
+    answer(chest, 150, first=10_000)
     acting.look()
     assert store.versions("chest") == [1, 2, 3]
     assert changed_findings(store, 3) == ["Edema", "Mass"]

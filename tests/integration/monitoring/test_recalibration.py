@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,23 @@ def fresh(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel
         yield monitored
 
 
-@pytest.fixture
-def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """1,500 labeled answers of version 1, honest at twice its temperature."""
+@pytest.fixture(scope="module")
+def ledger(published_once: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `served` copies."""
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 3.0, (N, 3))
     truth = draw(rng, softmax(honest))
-    with MonitoredModel(tmp_path / "ledger.db", clock, card=store.read("tiny").card) as monitored:
+    path, card = tmp_path_factory.mktemp("served") / "ledger.db", published_once.read("tiny").card
+    with MonitoredModel(path, Clock(), card=card) as monitored:
         serve(monitored, softmax(TOO_SURE * honest), truth)
+    return path
+
+
+@pytest.fixture
+def served(ledger: Path, tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
+    """1,500 labeled answers of version 1, honest at twice its temperature."""
+    path, card = shutil.copy(ledger, tmp_path), store.read("tiny").card
+    with MonitoredModel(Path(path), clock, card=card) as monitored:
         yield monitored
 
 

@@ -1,5 +1,6 @@
 """What a process does about a drift alarm: within limits, once, in plain words."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -27,17 +28,32 @@ from tests.builders.processes import wait_until
 DAY_S = 86_400.0
 
 
-@pytest.fixture
-def store(tiny_store: Store) -> Store:
-    tiny_store.promote("tiny", tiny_store.publish("tiny", build_bundle))
-    return tiny_store  # version 1 can be rolled back to
-
-
-@pytest.fixture
-def drifted(ledger_url: str, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    """Version 2 in alarm, honest at 1.6 times its temperature. All answers have labels."""
-    with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
+@pytest.fixture(scope="module")
+def place(published_once: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `store` and `drifted` copy."""
+    folder = tmp_path_factory.mktemp("drifted")
+    store = Store(Path(shutil.copytree(published_once.root, folder / "store")))
+    store.promote("tiny", store.publish("tiny", build_bundle))
+    with MonitoredModel(folder / "ledger.db", Clock(), card=store.read("tiny").card) as monitored:
         answer(monitored, 900, sharp=1.6)
+    return folder
+
+
+@pytest.fixture
+def store(place: Path, tmp_path: Path) -> Store:
+    """Version 2 in production; version 1 can be rolled back to."""
+    return Store(Path(shutil.copytree(place / "store", tmp_path / "store")))
+
+
+@pytest.fixture
+def drifted(
+    ledger_url: str, clock: Clock, store: Store, place: Path, tmp_path: Path
+) -> Iterator[MonitoredModel]:
+    """Version 2 in alarm, honest at 1.6 times its temperature. All answers have labels."""
+    shutil.copy(place / "ledger.db", tmp_path)
+    with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
+        if ledger_url.startswith("postgresql"):
+            answer(monitored, 900, sharp=1.6)
         assert monitored.metric("calibration_drift_active") == 1
         yield monitored
 

@@ -1,6 +1,7 @@
 """Two of eight sites are wrong: what recalibrating them alone does, and what recalibrating all."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -56,12 +57,22 @@ def serve(
     )
 
 
-@pytest.fixture
-def scene(tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
-    tags = TagSettings(keys=("site",))
-    card = store.read("tiny").card
-    with MonitoredModel(tmp_path / "ledger.db", clock, card=card, tags=tags) as monitored:
+TAGS = TagSettings(keys=("site",))
+
+
+@pytest.fixture(scope="module")
+def served(published_once: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger that `scene` copies."""
+    path, card = tmp_path_factory.mktemp("served") / "ledger.db", published_once.read("tiny").card
+    with MonitoredModel(path, Clock(), card=card, tags=TAGS) as monitored:
         serve(monitored)
+    return path
+
+
+@pytest.fixture
+def scene(served: Path, tmp_path: Path, clock: Clock, store: Store) -> Iterator[MonitoredModel]:
+    path, card = shutil.copy(served, tmp_path), store.read("tiny").card
+    with MonitoredModel(Path(path), clock, card=card, tags=TAGS) as monitored:
         yield monitored
 
 
