@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progre
 EDITABLE := --config-settings editable_mode=compat -e
 DEMO_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -q
-# Which tests share a process: tests/builders/scheduling.py.
-IN_PARALLEL := -n auto --maxprocesses 4
+# How many processes: tests/conftest.py. Which tests share one: tests/builders/scheduling.py.
+IN_PARALLEL := -n auto
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
 LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
@@ -25,7 +25,7 @@ DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 PINNED := Dockerfile compose.yaml $(wildcard .github/workflows/*.yml)
 
-.PHONY: help install demo check test coverage nightly lint docs pictures lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images pin-images test-images bench soak clean
+.PHONY: help install demo check quick test coverage nightly lint docs pictures lock dist test-wheel test-lowest test-signing test-newest test-smoke test-ray audit images pin-images test-images bench soak clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -34,7 +34,10 @@ install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 demo: $(VENV)/.installed         ## run the whole cycle on real images (passes on DEMO_ARGS="--once --seed 1")
 	$(BIN)/candor demo $(DEMO_ARGS)
 
-check: lint           ## lint, then the quick unit and contract tests: a minute on two cores
+check:                ## lint and the quick unit and contract tests, at the same time: a minute on two cores
+	$(MAKE) --no-print-directory -j2 lint quick
+
+quick: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 --hypothesis-profile quick -m "not slow and not nightly" tests/unit tests/contract
 
 test: $(VENV)/.installed-dev     ## all tests but the nightly ones: a quarter of an hour on two cores

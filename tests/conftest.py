@@ -4,6 +4,7 @@ import os
 import shutil
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtime by themselves
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"  # it looks for them in all that tests install
 # Networks of tests are so small that several threads take up to twenty times the processor time.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -39,6 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.builders.scheduling import SharingScheduling  # processes without it need no xdist
 
     return SharingScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores (`-n auto`): tests wait for processes a fifth of their time."""
+    return min(4, (os.cpu_count() or 1) + 1)
 
 
 @pytest.fixture(scope="session")

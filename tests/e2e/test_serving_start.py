@@ -74,7 +74,9 @@ LINKS = {  # of the Services `candor`, `candor-grpc` and `candor-monitor`
 }
 
 
-def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_path: Path) -> None:
+def test_a_pod_beside_services_of_its_own_name_starts_and_names_its_release(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     links = {f"CANDOR_{name.upper()}": value for name, value in LINKS.items()}
     command = [*CANDOR, "serve", "--port", "0", "--store", tiny_store.root, "--ledger", ledger]
@@ -83,16 +85,10 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
         assert pod.url
         (told,) = [line for line in pod.log().splitlines() if "Kubernetes" in line]
         assert json.loads(told)["names"] == sorted(links)
+        own = f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
+        assert own in pod.client.get("/metrics").text.splitlines()
     finally:
         pod.stop()
-
-
-def test_its_metrics_name_the_release(start: Start, tiny_store: Store) -> None:
-    (line,) = (line for line in start(tiny_store).metrics() if line.startswith("candor_build_info"))
-    assert (
-        line
-        == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
-    )
 
 
 def test_grpc_is_encrypted_wherever_https_is(

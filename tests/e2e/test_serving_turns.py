@@ -19,7 +19,7 @@ from PIL import Image
 from model_store.store.store import Store
 from tests.builders.bundles import encode, picture
 from tests.builders.processes import wait_until
-from tests.builders.servers import Start
+from tests.builders.servers import Server, Start
 from tests.soak.flood import TLS_KINDS, Flood
 
 MANY, ONE = "m" * 32, "o" * 32
@@ -60,17 +60,31 @@ def test_a_form_of_large_images_does_not_hold_up_another_client(
         form.join()
 
 
+@pytest.fixture(scope="module")
+def context(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+@pytest.fixture(scope="module")
+def encrypted(
+    start_shared: Start, published_once: Store, certificate: Path, context: ssl.SSLContext
+) -> Server:
+    """A server over TLS."""
+    server = start_shared(published_once, ready=False, tls_certificate=str(certificate))
+    with httpx.Client(verify=context) as client:
+        wait_until(lambda: client.get(f"{server.url}/healthz").is_success)
+    return server
+
+
 @pytest.mark.parametrize("kind", TLS_KINDS)
 def test_handshakes_that_never_end_do_not_hold_up_others(
-    tiny_store: Store, start: Start, certificate: Path, kind: str
+    encrypted: Server, context: ssl.SSLContext, kind: str
 ) -> None:
-    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
-    url = f"https://127.0.0.1:{server.port}/healthz"
-    context = ssl.create_default_context(cafile=str(certificate))
+    url = f"{encrypted.url}/healthz"
     waited_s = []
     with httpx.Client(verify=context) as kept:
-        wait_until(lambda: kept.get(url).status_code == 200)
-        with Flood(server.port, kind, connections=100):
+        kept.get(url)
+        with Flood(encrypted.port, kind, connections=100):
             time.sleep(2)
             for _ in range(50):
                 started_s = time.monotonic()
@@ -82,17 +96,12 @@ def test_handshakes_that_never_end_do_not_hold_up_others(
 
 
 def test_what_follows_the_last_answer_over_tls_is_not_read_for_long(
-    tiny_store: Store, start: Start, certificate: Path
+    encrypted: Server, context: ssl.SSLContext
 ) -> None:
-    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
-    context = ssl.create_default_context(cafile=str(certificate))
-    with httpx.Client(verify=context) as client:
-        wait_until(lambda: client.get(f"https://127.0.0.1:{server.port}/healthz").is_success)
-
     def connect(target: bytes) -> ssl.SSLSocket:
         plain = socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        plain.connect(("127.0.0.1", server.port))
+        plain.connect(("127.0.0.1", encrypted.port))
         connection = context.wrap_socket(plain, server_hostname="127.0.0.1")
         if target:
             connection.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
