@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from calibration.bins import BinSums
+from calibration.drift.bets import edges
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from calibration.drift.tolerance import edges
 from calibration.findings.calibrator import sigmoid
 from calibration.measures import metrics
 

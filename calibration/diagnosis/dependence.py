@@ -10,10 +10,9 @@ import math
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import BoolArray
+from calibration.diagnosis.answers import BLOCKS, BoolArray
 from calibration.diagnosis.evidence import sigmoid
-from calibration.diagnosis.stream import Stream
-from calibration.diagnosis.windows import BLOCKS
+from calibration.diagnosis.scan import Stream
 
 _LAGS = 50
 _SPANS = (1, 3, 10, 30)  # lags that are tested together

@@ -8,8 +8,7 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.case_mix import Mix, find_mix
-from calibration.diagnosis.changed_input import changed_input
+from calibration.diagnosis.case_mix import Mix, changed_input, find_mix
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     AnswerGroup,
@@ -24,15 +23,13 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.figures import figures_of, gap_of
 from calibration.diagnosis.groups import ALL, members, named
-from calibration.diagnosis.noise import noise
 from calibration.diagnosis.onset import DatedOnset, onset
-from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
+from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of, patients, supposing
 from calibration.diagnosis.planner import open_questions, telling_apart
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
-from calibration.diagnosis.rivals import corrected_labels, patients
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
-from calibration.diagnosis.sources import label_sources
+from calibration.diagnosis.sources import label_sources, noise
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import BoolArray
+from calibration.diagnosis.answers import BLOCKS, BoolArray
 from calibration.diagnosis.evidence import (
     POSITIONS,
     SHAPE_PRIOR,
@@ -26,9 +26,7 @@ from calibration.diagnosis.evidence import (
     sigmoid,
 )
 from calibration.diagnosis.facts import Course, Since
-from calibration.diagnosis.scan import Hypothesis, group_evidence
-from calibration.diagnosis.stream import Stream
-from calibration.diagnosis.windows import BLOCKS
+from calibration.diagnosis.scan import Hypothesis, Stream, group_evidence
 
 _MOST_CHUNKS = 512
 _STARTS = 48  # of growing errors

@@ -2,7 +2,7 @@
 
 With classes the claim is "P(correct | confidence p, predicted class) is p, within the tolerance",
 for each class. Without classes it is the weaker "P(correct | confidence p) is p", about the average
-over the classes. `calibration.drift.tolerance` says how much the tolerance is, in log-odds.
+over the classes. `calibration.drift.bets` says how much the tolerance is, in log-odds.
 
 Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A
 bet moves p to the edge of the tolerance, and shifts its log-odds by d: q = sigmoid(logit(p) -+ d).

@@ -20,7 +20,7 @@ class DriftSettings:
     Attributes:
         average_run_length: mean number of labels between false alarms, at least; greater than 1.
         tolerance: t, in [0, 1]. An error of t (1 + z^2) in log-odds, at confidences of log-odds z,
-            is not worth an alarm (`calibration.drift.tolerance`).
+            is not worth an alarm (`calibration.drift.bets`).
         flat: whether an error of t is too little at every log-odds, as with the probability of a
             finding.
         bin_count: confidence bins, each with a detector of its own.

@@ -1,6 +1,11 @@
-"""What answers say about one class or finding, and what labels say."""
+"""What answers say about one class or finding, and what labels say.
 
-from collections.abc import Iterator
+Net benefit by exchange rate, and AUROC by period. Net benefit: Vickers and Elkin 2006, "Decision
+curve analysis".
+"""
+
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,7 +13,11 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray, bin_index
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.operating.facts import RateName
+from calibration.diagnosis.facts import IntervalEstimate
+from calibration.intervals.confidence_sequence import gap_sequences
+from calibration.measures.metrics import Interval
+from calibration.measures.ranking import auroc, auroc_interval
+from calibration.operating.facts import NetBenefit, PeriodAuroc, RateName
 
 CLAIMS = 16  # classes at most
 _BINS = 5
@@ -79,3 +88,85 @@ def claims_of(answers: Answers, threshold: float | None) -> Iterator[BinaryClaim
         score = None if answers.probabilities is None else answers.probabilities[:, code]
         said, true = answers.predicted == code, label == code
         yield BinaryClaim(answers.classes[code], said, true, score, half)
+
+
+EXCHANGES = (1.0, 2.0, 4.0, 9.0, 19.0, 49.0, 99.0)
+_PERIODS = 12
+_RARER = 20  # answers of the rarer outcome in a period
+
+
+def net_benefits(
+    claim: BinaryClaim, labeled: BoolArray, *, is_chosen: bool
+) -> Iterator[NetBenefit]:
+    """Yield the net benefit of a claim at each exchange rate, and at that of its threshold.
+
+    If labels may have been chosen, each counts for the answers like it, and no interval is known.
+    """
+    everywhere = np.ones(len(labeled), bool)
+    weights = claim.weights(everywhere, labeled) if is_chosen else labeled.astype(np.float64)
+    if weights is None or not labeled.any():
+        return
+    at = (
+        0.5 if claim.threshold is None else claim.threshold
+    )  # the most probable: errors weigh alike
+    own = at and (1 - at) / at
+    in_use = next((each for each in EXCHANGES if own and math.isclose(own, each)), own)
+    said, every = _outcomes(claim.said, claim, weights), _outcomes(everywhere, claim, weights)
+    counts = _outcomes(claim.said, claim, labeled.astype(np.float64))
+    exchanges = sorted({*EXCHANGES, *([in_use] if in_use else [])})
+    unknown = [Interval(math.nan, math.nan)] * len(exchanges)
+    intervals = unknown if is_chosen else _intervals(counts, int(labeled.sum()), exchanges)
+    for exchange, ends in zip(exchanges, intervals, strict=True):
+        moved = None if claim.score is None else claim.score >= 1 / (1 + exchange)
+        moved_to = None if moved is None else _outcomes(moved, claim, weights)
+        total = float(weights.sum())
+        yield NetBenefit(
+            claim.of,
+            exchange,
+            exchange == in_use,
+            IntervalEstimate(_gain(said, exchange) / total, *ends),
+            math.nan if moved_to is None else _gain(moved_to, exchange) / total,
+            _gain(every, exchange) / total,
+        )
+
+
+def _outcomes(said: BoolArray, claim: BinaryClaim, weights: FloatArray) -> tuple[float, float]:
+    """The weight of answers that are said and true, and of those that are said and false."""
+    true, false = np.bincount(claim.true, weights * said, 2)[::-1].tolist()
+    return true, false
+
+
+def _gain(outcomes: tuple[float, float], exchange: float) -> float:
+    return outcomes[0] - outcomes[1] / exchange
+
+
+def _intervals(outcomes: tuple[float, float], n: int, exchanges: Sequence[float]) -> list[Interval]:
+    """The confidence sequences of the mean of `n` answers, each worth 1, -1 / exchange or 0."""
+    worth = 1 / np.array(exchanges)
+    scale = np.maximum(1.0, worth)
+    gains = (outcomes[0] - outcomes[1] * worth) / scale
+    squares = (outcomes[0] + outcomes[1] * worth**2) / scale**2
+    found = zip(gap_sequences(n, gains, squares), scale.tolist(), strict=True)
+    return [Interval(each.lower * by, each.upper * by) for each, by in found]
+
+
+def aurocs(answers: Answers, claim: BinaryClaim, labeled: BoolArray) -> Iterator[PeriodAuroc]:
+    """Yield the AUROC of up to 12 periods with equally many of the rarer outcome, at least 20 if
+    there are periods at all.
+    """
+    rows = np.flatnonzero(labeled)
+    true = claim.true[rows]
+    rarer = np.flatnonzero(true if true.sum() * 2 <= len(true) else ~true)
+    if claim.score is None or not len(rarer):
+        return
+    count = min(max(len(rarer) // _RARER, 1), _PERIODS)
+    ends = rarer[(len(rarer) * np.arange(1, count)) // count]
+    for part in np.split(rows, ends):
+        value = auroc(claim.score[part], claim.true[part])
+        positives = int(claim.true[part].sum())
+        if math.isnan(value):
+            continue
+        interval = auroc_interval(value, positives, len(part) - positives)
+        first, last = answers.served_s[part[[0, -1]]].tolist()
+        estimate = IntervalEstimate(value, *interval)
+        yield PeriodAuroc(claim.of, first, last, len(part), positives, estimate)

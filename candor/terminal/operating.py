@@ -7,8 +7,7 @@ from rich.console import RenderableType
 from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
 from calibration.wording import counted, percent, percents
 from candor.terminal.tables import figure, interval, table
-from monitoring.diagnosis.operating_words import basis_words, known_words, rate_words
-from monitoring.diagnosis.phrases import day
+from monitoring.diagnosis.phrases import basis_words, day, known_words, rate_words
 from monitoring.diagnosis.vocabulary import terms
 
 _SHOWN = 12  # rows of a table

@@ -23,11 +23,9 @@ from candor.terminal.tables import (
 )
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
-from monitoring.diagnosis.calm_evidence import CalmEvidence
-from monitoring.diagnosis.detectors import Drift, TagWatches
+from monitoring.diagnosis.detectors import CalmEvidence, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
-from monitoring.diagnosis.operating_words import RATES
-from monitoring.diagnosis.phrases import tolerance
+from monitoring.diagnosis.phrases import RATES, tolerance
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain

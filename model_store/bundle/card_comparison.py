@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from calibration.diagnosis.comparison import accuracy_difference, ece_difference, gap_difference
 from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.figures import accuracy_difference, ece_difference, gap_difference
 from model_store.bundle.card import Card
 
 

@@ -7,6 +7,10 @@ latter find a drop that a long good time before would hide. Where not nearly all
 label, a difference must also show at the weights of the answers served, by class and confidence.
 
 Images of a patient are right or wrong together, so labels are worth fewer independent ones.
+
+Operating points of a version in the ledger: what its card promises, and which labels are here.
+Single answers are read up to a limit, and pruned after a time. Only days whose labels are all here
+count, so that the start of a confidence sequence does not move with its labels.
 """
 
 import math
@@ -17,19 +21,23 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
-from calibration.diagnosis.comparison import confidence_difference, gap_difference
+from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.figures import confidence_difference, gap_difference
 from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
 from calibration.intervals.stretches import DayCount, Stretch, stretches, surest
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
-from calibration.operating.points import ENOUGH, FEW_MISSING
+from calibration.operating.facts import OperatingPoints
+from calibration.operating.points import ENOUGH, FEW_MISSING, RateBasis, operating_points
 from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
+from monitoring.drift import watch
 from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
+from monitoring.ledger.versions import count_findings
 from monitoring.ledger.watched_version import WatchedVersion
 
 ALPHA = 0.05
@@ -202,3 +210,49 @@ def _logit(share: float) -> float:
     if share <= 0 or share >= 1:
         return math.inf if share >= 1 else -math.inf
     return math.log(share / (1 - share))
+
+
+def watched_keys(connection: Connection, watched_version_id: int) -> tuple[str, ...]:
+    """Return the keys of the tags whose values are judged by themselves."""
+    watched = watch.load(connection, watched_version_id)
+    return watched.tags.keys if watched is not None else ()
+
+
+def find_operating_points(
+    connection: Connection, row: WatchedVersion, answers: Answers, *, healed_s: float
+) -> OperatingPoints:
+    """Judge a version's answers, labeled or not, at its thresholds.
+
+    `healed_s`: when the last error ended, if all have ended: rates are judged since; NaN otherwise.
+    """
+    finding = row.finding_card
+    auroc = finding.get("measures", {}).get("auroc")
+    return operating_points(
+        answers,
+        _basis(connection, row, answers, healed_s),
+        threshold=finding.get("threshold"),
+        auroc_promised={} if auroc is None else {row.classes[1]: auroc},
+    )
+
+
+def _basis(
+    connection: Connection, row: WatchedVersion, answers: Answers, healed_s: float
+) -> RateBasis:
+    days = labeled_days(connection, row.watched_version_id, EVERYTHING)[EVERYTHING]
+    here = (answers.served_s[answers.correct >= 0] // _DAY_S).astype(np.int64)
+    known = dict(zip(*(each.tolist() for each in np.unique(here, return_counts=True)), strict=True))
+    left_out = [each.day for each in days if known.get(each.day, 0) < each.n]
+    left_out += [] if math.isnan(healed_s) else [int(healed_s // _DAY_S)]
+    return RateBasis(
+        promises=row.promises,
+        keys=watched_keys(connection, row.watched_version_id),
+        part=1 / max(count_findings(connection, row), 1),
+        first_day=days[0].day if days else 0,
+        since_day=max(left_out) + 1 if left_out else None,
+        reference=_reference(row),
+    )
+
+
+def _reference(row: WatchedVersion) -> int:
+    """The labeled answers of the card's reference."""
+    return int(row.finding_card.get("labeled") or row.reference.total)

@@ -9,7 +9,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from calibration.scope.verdict import ALPHA
-from monitoring.drift.current_evidence import CurrentLabels
+from monitoring.drift.course import CurrentLabels
 from monitoring.ledger.sum_tables import OTHER
 from monitoring.ledger.watched_version import WatchedVersion
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.diagnosis.windows import Window, Windowed
+from monitoring.diagnosis.coverage import Window, Windowed
 from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
 from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames

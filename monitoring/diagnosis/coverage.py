@@ -2,22 +2,33 @@
 
 A label says something about answers of its kind only. Labels that are still due, by the usual
 delay, are not missing yet.
+
+Windows: the labeled answers that a report covers. `all`; `last:N`, the N answers whose first label
+arrived last; `days:N`, served on the last N days (UTC, including today); `promotion`, served since
+the day of this version's latest promotion. All except `last:N` are read from the day sums, so their
+cost does not depend on the number of answers.
+
+How old is too old, by a version's own rhythm: how often answers and labels come, how late.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.bins import BIN_COUNT
+from calibration.bins import BIN_COUNT, BinSums, FloatArray
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from monitoring.diagnosis.facts import Unchecked
+from monitoring.drift import events
+from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import summed
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current
 from monitoring.ledger.sum_tables import AUDIT
+from monitoring.ledger.sums import LedgerSums, read_sums
 
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen
@@ -167,3 +178,127 @@ def _counts(
         name: Count(int(served), int(n), *(float(each) for each in rest))
         for name, served, n, *rest in rows
     }
+
+
+ALL = "all"
+LAST_LIMIT = 100_000
+DAYS_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window as requested; `number` is the N of `last` and `days`."""
+
+    kind: Literal["all", "last", "days", "promotion"] = "all"
+    number: int = 0
+
+    def since_day(
+        self, connection: Connection, watched_version_id: int, *, now_ns: int
+    ) -> int | None:
+        """Return the first UTC day of the window, counted from 1970; None if all days count."""
+        if self.kind == "days":
+            return now_ns // DAY_NS - self.number + 1
+        if self.kind == "promotion":
+            promoted = events.latest(events.read(connection, watched_version_id), events.PROMOTED)
+            return None if promoted is None else promoted.at_ns // DAY_NS
+        return None
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """A window's labeled answers, and all answers of the same days (all days for `last:N`)."""
+
+    labeled: BinSums
+    served: LedgerSums
+    since_day: int | None
+
+
+def read_window(window: str) -> Window:
+    """Parse a window. Raises QueryInvalid.
+
+    >>> read_window("last:500"), read_window("all")
+    (Window(kind='last', number=500), Window(kind='all', number=0))
+    """
+    if window == "all":
+        return Window("all")
+    if window == "promotion":
+        return Window("promotion")
+    found = re.fullmatch(r"(last|days):([0-9]{1,9})", window)
+    if found is not None and found[1] == "last" and 1 <= int(found[2]) <= LAST_LIMIT:
+        return Window("last", int(found[2]))
+    if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
+        return Window("days", int(found[2]))
+    raise QueryInvalid(
+        f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with "
+        f"N up to {DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
+    )
+
+
+def window_sums(
+    connection: Connection, watched_version_id: int, window: Window, *, now_ns: int
+) -> Windowed:
+    """Read the sums of a window of a calibration."""
+    since_day = window.since_day(connection, watched_version_id, now_ns=now_ns)
+    sums = read_sums(connection, watched_version_id, since_day=since_day)
+    last = window.kind == "last"
+    return Windowed(
+        last_labeled(connection, watched_version_id, window.number) if last else sums.labeled,
+        sums,
+        since_day,
+    )
+
+
+def last_labeled(connection: Connection, watched_version_id: int, last: int) -> BinSums:
+    """Sum the `last` answers whose first label arrived last, with their current labels."""
+    newest_first = label_current.c.first_feedback_id.desc()
+    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(
+        watched_version_id=watched_version_id
+    )
+    rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
+    return BinSums.from_predictions([row.confidence for row in rows], [row.correct for row in rows])
+
+
+DAY_S = 86_400.0
+_LABELS_S, _ANSWERS_S = 14 * DAY_S, 28 * DAY_S  # the shortest times that count as long
+_LONG = 3.0  # times the usual pause
+_AT_ONCE = 0.1  # of the time in which answers were served: an upload says nothing about delays
+_USUAL, _LATE = 0.95, 0.99  # quantiles of pauses and of delays
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds: pauses of labels and answers that are long, and the delay of nearly all labels."""
+
+    labels_s: float
+    answers_s: float
+    delay_s: float
+
+
+def rhythm_of(served_s: FloatArray, received_s: FloatArray, answered_s: FloatArray) -> Rhythm:
+    """Return the rhythm of a version.
+
+    Where all labels arrived at once, after the fact, their delay is not known, and taken for 0.
+
+    Args:
+        served_s, received_s: (N,) when labeled answers were served, and their labels arrived.
+        answered_s: (D,) days on which answers were served, in order.
+    """
+    at_once = len(served_s) > 0 and np.ptp(received_s) < _AT_ONCE * np.ptp(served_s)
+    came_s = served_s if at_once else received_s
+    late = np.maximum(came_s - served_s, 0.0)
+    return Rhythm(
+        labels_s=max(_LABELS_S, _LONG * _pause(came_s)),
+        answers_s=max(_ANSWERS_S, _LONG * _pause(answered_s)),
+        delay_s=float(np.quantile(late, _LATE)) if len(late) else 0.0,
+    )
+
+
+def _pause(times_s: FloatArray) -> float:
+    """The usual pause between days on which something came; 0 for fewer than three."""
+    days = np.unique(times_s // DAY_S)
+    return float(np.quantile(np.diff(days), _USUAL)) * DAY_S if len(days) > 2 else 0.0
+
+
+def is_old(newest_s: float, now_s: float, limit_s: float) -> bool:
+    """Whether the newest is longer ago than that; False if there is none (NaN)."""
+    return math.isfinite(newest_s) and now_s - newest_s > limit_s

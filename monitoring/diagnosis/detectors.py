@@ -1,8 +1,14 @@
 """The drift detectors' states in a report, of all answers and of tags: the evidence, where it lies,
 its direction, and the active alarm.
+
+The active alarms of the watch, of all answers and of tags.
+
+The evidence of calibrated models: it rises with the number of labels while nothing is wrong, so
+half of what an alarm takes is its normal level, not half an alarm.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,11 +16,18 @@ import numpy as np
 from msgspec import Meta
 from sqlalchemy import Connection
 
+from calibration.bins import FloatArray, IntArray
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DIRECTIONS
-from monitoring.drift import events
+from monitoring.diagnosis.facts import Alarm
+from monitoring.drift import events, watch
 from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name
+from monitoring.drift.course import (
+    CurrentEvidence,
+    CurrentLabels,
+    evidence_on_current_labels,
+)
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.ledger.schema import EVERYTHING
@@ -192,3 +205,79 @@ def _streams(
             StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
         )
     return tuple(found)
+
+
+def active_alarms(
+    watches: Sequence[Watched],
+    history: Sequence[events.Event],
+    on_current_labels: Mapping[str, CurrentEvidence],
+) -> tuple[Alarm, ...]:
+    """Return the active alarms, that of all answers first; `history`: with events of tags."""
+    found = [(each, on_current_labels.get(each.name)) for each in watches if each.detector.active]
+    return tuple(_alarm(each, history, now) for each, now in found)
+
+
+def read_current_evidence(
+    connection: Connection, watched_version_id: int, labels: CurrentLabels
+) -> dict[str, CurrentEvidence]:
+    """The evidence of active alarms whose labels were corrected on current labels, by slice."""
+    found = {
+        each.name: evidence_on_current_labels(connection, each, labels)
+        for each in watch.load_all(connection, watched_version_id)
+        if each.detector.active
+    }
+    return {name: each for name, each in found.items() if each.corrected}
+
+
+def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEvidence | None) -> Alarm:
+    own = [event for event in history if event.name == watched.name]
+    raised = events.latest(own, events.ALARM)
+    return Alarm(
+        tag=None if watched.name == EVERYTHING else tag_of(watched.name),
+        direction=watched.detector.direction or "over",
+        raised_s=raised.at_ns / 1e9 if raised else math.nan,
+        feedback_id=raised_by(own, active=True),
+        labels=watched.detector.labels,
+        log_evalue=watched.detector.log_evalue,
+        log_threshold=watched.detector.log_threshold,
+        on_current_labels=now,
+    )
+
+
+# Log-evidence of calibrated streams, 5 % and 95 % quantiles by labels: python -m
+# benchmarks.monitoring --only looking
+_CALM_LABELS = (100, 300, 1_000, 5_000, 20_000)
+_CALM_LOWER = (4.17, 4.97, 5.71, 6.19, 6.37)
+_CALM_UPPER = (4.73, 5.49, 6.52, 7.46, 7.58)
+
+
+@dataclass(frozen=True)
+class CalmEvidence:
+    """The log-evidence of nine in ten calibrated models, as shares of what an alarm takes."""
+
+    lower: float
+    upper: float
+
+
+def calm_evidence(drift: Drift) -> CalmEvidence | None:
+    """The evidence of nine in ten calibrated models, as shares of what an alarm takes.
+
+    None for fewer labels than were simulated. Beyond the last simulated number, its range is
+    returned.
+    """
+    lower, upper = (
+        float(end[0])
+        for end in calm_range(np.array([drift.labels]), np.array([drift.log_threshold]))
+    )
+    return None if math.isnan(lower) else CalmEvidence(lower, upper)
+
+
+def calm_range(labels: IntArray, log_threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`calm_evidence` for (N,) numbers of labels: (N,) lower and upper ends, or NaN."""
+    at, known = np.log(np.maximum(labels, 1)), np.log(_CALM_LABELS)
+    few = labels < _CALM_LABELS[0]
+    lower, upper = (
+        np.where(few, np.nan, np.minimum(1.0, np.interp(at, known, ends) / log_threshold))
+        for ends in (_CALM_LOWER, _CALM_UPPER)
+    )
+    return lower, upper

@@ -10,8 +10,8 @@ from calibration.diagnosis.facts import Open
 from calibration.diagnosis.planner import APART
 from monitoring.diagnosis.accuracy import find_accuracy
 from monitoring.diagnosis.actions import plan
-from monitoring.diagnosis.alarms import active_alarms
 from monitoring.diagnosis.coverage import LabelCoverage, find_unchecked, read_coverage
+from monitoring.diagnosis.detectors import active_alarms
 from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, read_inferred, read_questions

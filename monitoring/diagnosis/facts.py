@@ -16,7 +16,7 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.search import STRONG
 from calibration.operating.facts import OperatingPoints
-from monitoring.drift.current_evidence import CurrentEvidence
+from monitoring.drift.course import CurrentEvidence
 from monitoring.drift.suspected_patients import SuspectedPatients
 from monitoring.feedback.discordance import OtherLabels
 

@@ -16,13 +16,13 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums, FloatArray
-from calibration.diagnosis.comparison import (
+from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.figures import (
     accuracy_difference,
     confidence_difference,
     gap_difference,
     paired_difference,
 )
-from calibration.diagnosis.facts import IntervalEstimate
 from calibration.wording import counted
 from model_store.bundle.card_comparison import CardComparison
 from monitoring.diagnosis.phrases import answers_in_slice, listed

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from monitoring.diagnosis.operating_words import as_detail
+from monitoring.diagnosis.phrases import as_detail
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.drift import events, watch
 from monitoring.ledger.database import Ledger

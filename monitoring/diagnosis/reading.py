@@ -19,14 +19,14 @@ from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import Cause, Inference, Open, RivalStatus, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
+from calibration.diagnosis.outcome import PATIENT_CODES
 from calibration.diagnosis.planner import open_questions
-from calibration.diagnosis.rivals import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
-from monitoring.diagnosis.alarms import read_current_evidence
+from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, current_labels, seconds
-from monitoring.diagnosis.operating import find_operating_points, watched_keys
-from monitoring.diagnosis.rhythm import Rhythm, rhythm_of
-from monitoring.drift.current_evidence import CurrentEvidence
+from monitoring.diagnosis.coverage import Rhythm, rhythm_of
+from monitoring.diagnosis.detectors import read_current_evidence
+from monitoring.drift.course import CurrentEvidence
 from monitoring.drift.replay import with_bets
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from calibration.diagnosis.facts import Cause, Deviation, Inference, Rival, RivalStatus
 from calibration.diagnosis.selection import DUE, MISSING
 from calibration.operating.facts import LiveRate
+from monitoring.diagnosis.coverage import Rhythm, is_old
 from monitoring.diagnosis.facts import (
     Alarm,
     Basis,
@@ -21,7 +22,6 @@ from monitoring.diagnosis.facts import (
     StateReason,
     Unchecked,
 )
-from monitoring.diagnosis.rhythm import Rhythm, is_old
 from monitoring.feedback.discordance import OtherLabels
 
 FEW_LABELS = 100  # fewer clear nothing

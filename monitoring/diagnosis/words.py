@@ -36,8 +36,6 @@ from monitoring.diagnosis.facts import (
     StateReason,
     Unchecked,
 )
-from monitoring.diagnosis.label_words import label_words
-from monitoring.diagnosis.operating_words import lower_rates, lower_words
 from monitoring.diagnosis.phrases import (
     age,
     answers_there,
@@ -46,7 +44,10 @@ from monitoring.diagnosis.phrases import (
     day,
     gap_words,
     group_words,
+    label_words,
     listed,
+    lower_rates,
+    lower_words,
     within_words,
 )
 from monitoring.diagnosis.vocabulary import (

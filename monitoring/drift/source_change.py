@@ -2,7 +2,7 @@
 
 The labels of a source count by its latest policy, those that arrived before included. The change
 is noted with the policies. Then current labels and sums are counted again, a portion of labels at
-a time (source_recount.py), and at last the drift watches (source_replay.py). If a process ends in
+a time, and at last the drift watches (source_replay.py). If a process ends in
 between, the leader goes on from the note. The sums of answers that were pruned stay as they are.
 """
 
@@ -17,8 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from monitoring.drift import watch
 from monitoring.drift.events import SOURCES
-from monitoring.drift.source_recount import SourcesChanged, count_again
-from monitoring.drift.source_replay import WatchReplay
+from monitoring.drift.source_replay import SourcesChanged, WatchReplay, count_again
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger

@@ -20,7 +20,7 @@ from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.findings.labels import spelled
 from calibration.operating.facts import Promise, RateName
-from calibration.operating.rates import promised
+from calibration.operating.points import promised
 from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL
 from monitoring.ledger.schema import EVERYTHING, label_current, prediction
 

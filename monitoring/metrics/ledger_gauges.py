@@ -26,9 +26,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures.summary import MEASURES
 from monitoring.diagnosis.audit import deciding_labels
+from monitoring.diagnosis.coverage import read_window, window_sums
 from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import AccuracyAnswer, Diagnosis, State
-from monitoring.diagnosis.windows import read_window, window_sums
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
 from monitoring.feedback.answers import count_pending

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from monitoring.diagnosis.coverage import ALL, read_window
 from monitoring.diagnosis.facts import State
-from monitoring.diagnosis.windows import ALL, read_window
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import family

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
+from monitoring.diagnosis.coverage import ALL, DAYS_LIMIT, read_window
 from monitoring.diagnosis.live_comparison import LiveComparison
 from monitoring.diagnosis.reading import read_inferred
-from monitoring.diagnosis.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import Ledger

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
-from monitoring.diagnosis.windows import Window, Windowed
+from monitoring.diagnosis.coverage import Window, Windowed
 from monitoring.ledger.schema import DAY_NS, label_current, prediction
 from monitoring.ledger.watched_version import WatchedVersion
 

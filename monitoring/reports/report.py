@@ -16,13 +16,19 @@ from sqlalchemy import Connection, select
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.audit import Deciding, find_deciding
-from monitoring.diagnosis.calm_evidence import CalmEvidence, calm_evidence
-from monitoring.diagnosis.detectors import Drift, TagWatches, find_drift, find_tag_watches
+from monitoring.diagnosis.coverage import ALL, read_window, window_sums
+from monitoring.diagnosis.detectors import (
+    CalmEvidence,
+    Drift,
+    TagWatches,
+    calm_evidence,
+    find_drift,
+    find_tag_watches,
+)
 from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
-from monitoring.diagnosis.windows import ALL, read_window, window_sums
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger

@@ -9,8 +9,7 @@ from sqlalchemy import Connection
 
 from calibration.wording import counted, percent
 from monitoring.diagnosis.lower_rates import OPERATING
-from monitoring.diagnosis.operating_words import lower_sentence
-from monitoring.diagnosis.phrases import answers_in_stream, tolerance
+from monitoring.diagnosis.phrases import answers_in_stream, lower_sentence, tolerance
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.drift import events
 from monitoring.drift.events import (

@@ -7,8 +7,8 @@ from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
+from monitoring.diagnosis.coverage import ALL
 from monitoring.diagnosis.reading import read_inferred
-from monitoring.diagnosis.windows import ALL
 from monitoring.drift.course import CourseReader
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger

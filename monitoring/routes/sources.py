@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 
 from monitoring.drift.source_change import change_sources
-from monitoring.drift.source_recount import SourcesChanged
+from monitoring.drift.source_replay import SourcesChanged
 from monitoring.errors import SourcesInvalid
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
 from monitoring.http.endpoint import read_actor

@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from calibration.bins import FloatArray
 from model_store.bundle.diagram import file_style
-from monitoring.diagnosis.calm_evidence import CalmEvidence, calm_range
-from monitoring.diagnosis.detectors import Drift
+from monitoring.diagnosis.detectors import CalmEvidence, Drift, calm_range
 from monitoring.drift.course import EvidenceCourse
 from serving.pages.axis import SHAPES, Chart, LabelAxis, Mark, Plot
 from serving.pages.formatting import calendar_day, grouped, span, whole_percent

@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from calibration.measures.reliability import ReliabilityBin
 from model_store.bundle.diagram import diagram_file
+from monitoring.diagnosis.coverage import ALL
 from monitoring.diagnosis.phrases import answers_of
 from monitoring.diagnosis.vocabulary import terms
-from monitoring.diagnosis.windows import ALL
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import Parameter
 from monitoring.reports.page_data import PageData

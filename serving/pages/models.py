@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.diagnosis.windows import ALL
+from monitoring.diagnosis.coverage import ALL
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.errors import (
     AlarmAcknowledged,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, RateName, RateStanding
 from calibration.wording import in_points, percent
-from monitoring.diagnosis.operating_words import RATES
+from monitoring.diagnosis.phrases import RATES
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.diagnosis.words import Words, words_of
 from monitoring.reports.findings import FindingsReport

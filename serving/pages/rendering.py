@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse
 from calibration.wording import counted, in_points, percent, signed_points
 from model_store.bundle.diagram import drawing_rules, environment_of
 from model_store.bundle.scope_card import NO_PROMISE
-from monitoring.diagnosis import operating_words, phrases
+from monitoring.diagnosis import phrases
 from monitoring.diagnosis.answer_record import shown
 from monitoring.diagnosis.vocabulary import terms
 from serving.pages import formatting
@@ -74,9 +74,9 @@ _FILTERS = (
     phrases.tolerance,
     terms,
     formatting.answers_path,
-    operating_words.basis_words,
-    operating_words.known_words,
-    operating_words.rate_words,
+    phrases.basis_words,
+    phrases.known_words,
+    phrases.rate_words,
     formatting.calendar_day,
     formatting.code_marks,
     formatting.counted_answers,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from monitoring.diagnosis.windows import ALL
+from monitoring.diagnosis.coverage import ALL
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.events import SETTINGS, STARTED, TAGS
 from monitoring.ledger.database import Ledger

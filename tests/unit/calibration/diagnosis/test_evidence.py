@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from calibration.diagnosis.answers import BEGIN, BLOCKS, END, PRIOR, blocks_of, window_sums
 from calibration.diagnosis.evidence import (
     POSITIONS,
     histogram,
@@ -15,7 +16,6 @@ from calibration.diagnosis.evidence import (
     tolerance,
 )
 from calibration.diagnosis.groups import price_of_set
-from calibration.diagnosis.windows import BEGIN, BLOCKS, END, PRIOR, blocks_of, window_sums
 
 
 @pytest.mark.parametrize("edge", [-1, 0, 1])

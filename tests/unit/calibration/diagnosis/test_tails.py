@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from calibration.diagnosis.tails import log_tail
+from calibration.diagnosis.search import log_tail
 
 
 def exact(p: np.ndarray, hits: int) -> float:

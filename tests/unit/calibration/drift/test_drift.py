@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.drift.bets import edges
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState, LabelStream
-from calibration.drift.tolerance import edges
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)

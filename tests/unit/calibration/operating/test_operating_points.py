@@ -10,8 +10,7 @@ import pytest
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.groups import ALL
 from calibration.operating.facts import LiveRate, OperatingPoints, Promise, RateName, RateStanding
-from calibration.operating.points import operating_points
-from calibration.operating.rates import RateBasis
+from calibration.operating.points import RateBasis, operating_points
 
 DAY_S, FIRST_DAY = 86_400, 20_000
 SENSITIVITY, SPECIFICITY, PPV = RateName

@@ -5,8 +5,7 @@ import pytest
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
-from monitoring.diagnosis.calm_evidence import calm_evidence
-from monitoring.diagnosis.detectors import Drift
+from monitoring.diagnosis.detectors import Drift, calm_evidence
 
 
 def drift(labels: int, log_threshold: float = 11.5) -> Drift:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from monitoring.diagnosis.rhythm import DAY_S, is_old, rhythm_of
+from monitoring.diagnosis.coverage import DAY_S, is_old, rhythm_of
 
 
 def test_the_usual_pause_and_delay_say_what_is_long() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitoring.diagnosis.windows import Window, read_window
+from monitoring.diagnosis.coverage import Window, read_window
 from monitoring.errors import QueryInvalid
 
 
