@@ -9,21 +9,10 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from calibration.scope.verdict import ALPHA
-from monitoring.drift.course import CurrentLabels
 from monitoring.ledger.sum_tables import OTHER
 from monitoring.ledger.watched_version import WatchedVersion
 
 Columns = dict[str, list[Any]]  # of answers, by name
-
-
-def current_labels(columns: Columns, answers: Answers) -> CurrentLabels:
-    """The labels that bet: of known patients those that the ledger names. `answers`: the same."""
-    first_id, bet = _codes(columns["first_id"]), _codes(columns["bet"])
-    named = False if answers.patient is None else answers.patient >= 0
-    bet = np.where(named, bet, first_id)
-    order = np.lexsort((first_id, bet))
-    rows = order[bet[order] >= 0]
-    return CurrentLabels(answers.rows(rows), first_id[rows], bet[rows])
 
 
 def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[str]]) -> Answers:

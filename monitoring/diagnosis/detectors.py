@@ -8,7 +8,7 @@ half of what an alarm takes is its normal level, not half an alarm.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,14 +20,9 @@ from calibration.bins import FloatArray, IntArray
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DIRECTIONS
 from monitoring.diagnosis.facts import Alarm
-from monitoring.drift import events, watch
+from monitoring.drift import events
 from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name
-from monitoring.drift.course import (
-    CurrentEvidence,
-    CurrentLabels,
-    evidence_on_current_labels,
-)
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.ledger.schema import EVERYTHING
@@ -207,29 +202,12 @@ def _streams(
     return tuple(found)
 
 
-def active_alarms(
-    watches: Sequence[Watched],
-    history: Sequence[events.Event],
-    on_current_labels: Mapping[str, CurrentEvidence],
-) -> tuple[Alarm, ...]:
+def active_alarms(watches: Sequence[Watched], history: Sequence[events.Event]) -> tuple[Alarm, ...]:
     """Return the active alarms, that of all answers first; `history`: with events of tags."""
-    found = [(each, on_current_labels.get(each.name)) for each in watches if each.detector.active]
-    return tuple(_alarm(each, history, now) for each, now in found)
+    return tuple(_alarm(each, history) for each in watches if each.detector.active)
 
 
-def read_current_evidence(
-    connection: Connection, watched_version_id: int, labels: CurrentLabels
-) -> dict[str, CurrentEvidence]:
-    """The evidence of active alarms whose labels were corrected on current labels, by slice."""
-    found = {
-        each.name: evidence_on_current_labels(connection, each, labels)
-        for each in watch.load_all(connection, watched_version_id)
-        if each.detector.active
-    }
-    return {name: each for name, each in found.items() if each.corrected}
-
-
-def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEvidence | None) -> Alarm:
+def _alarm(watched: Watched, history: Sequence[events.Event]) -> Alarm:
     own = [event for event in history if event.name == watched.name]
     raised = events.latest(own, events.ALARM)
     return Alarm(
@@ -240,7 +218,6 @@ def _alarm(watched: Watched, history: Sequence[events.Event], now: CurrentEviden
         labels=watched.detector.labels,
         log_evalue=watched.detector.log_evalue,
         log_threshold=watched.detector.log_threshold,
-        on_current_labels=now,
     )
 
 

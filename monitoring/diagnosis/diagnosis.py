@@ -70,7 +70,7 @@ def diagnose(
         lower=inferred.operating.lower,
         basis=basis,
         rhythm=rhythm,
-        alarms=active_alarms(watches, history, inferred.on_current_labels),
+        alarms=active_alarms(watches, history),
         unchecked=find_unchecked(coverage),
         early_signs=find_early_signs(connection, row, history, now_ns=now_ns),
         other_labels=read_other_labels(connection, key, class_count=len(row.classes)),

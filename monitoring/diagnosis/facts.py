@@ -16,7 +16,6 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.search import STRONG
 from calibration.operating.facts import OperatingPoints
-from monitoring.drift.course import CurrentEvidence
 from monitoring.drift.suspected_patients import SuspectedPatients
 from monitoring.feedback.discordance import OtherLabels
 
@@ -105,8 +104,6 @@ class Alarm:
         feedback_id: names it when it is acknowledged.
         labels: that the watch has seen since its last reset.
         log_evalue, log_threshold: the evidence now, and where an alarm is raised.
-        on_current_labels: the evidence if labels had arrived as they are now; None if none has been
-            corrected.
     """
 
     tag: str | None
@@ -116,13 +113,11 @@ class Alarm:
     labels: int
     log_evalue: float
     log_threshold: float
-    on_current_labels: CurrentEvidence | None = None
 
     @property
     def is_recent(self) -> bool:
-        """Whether the evidence, on current labels, is still within a factor of 20 of the alarm."""
-        now = self.on_current_labels or self
-        return now.log_evalue > now.log_threshold - STRONG
+        """Whether the evidence is still within a factor of 20 of the alarm."""
+        return self.log_evalue > self.log_threshold - STRONG
 
 
 @dataclass(frozen=True)

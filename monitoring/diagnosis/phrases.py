@@ -2,7 +2,7 @@
 
 The words for operating points, for terminal, page and report.
 
-What is said about labels: corrections, proxies, second readings, and suspected patients.
+What is said about labels: proxies, second readings, and suspected patients.
 """
 
 import math
@@ -15,10 +15,9 @@ from calibration.diagnosis.groups import ALL, TAG, confidences
 from calibration.drift.bets import allowed_gap
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
 from calibration.wording import counted, percent, points, signed_points
-from monitoring.diagnosis.facts import Alarm, Diagnosis
+from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.vocabulary import (
     OF_CLASSES,
-    ON_CURRENT_LABELS,
     PROXY,
     READINGS,
     SIGNS_OF_PATIENTS,
@@ -247,7 +246,6 @@ def known_words(rate: LiveRate) -> str:
 
 def label_words(found: Diagnosis) -> Iterator[str]:
     """Say what is known about the labels of a diagnosis."""
-    yield from filter(None, map(_on_current_labels, found.alarms))
     for proxy in found.other_labels.proxies:
         yield PROXY.format(
             source=proxy.source or "no source",
@@ -269,16 +267,3 @@ def label_words(found: Diagnosis) -> Iterator[str]:
             error=percent((rate := readings.error_rate).estimate),
             interval=f"{percent(rate.lower)} to {percent(rate.upper)}",
         )
-
-
-def _on_current_labels(alarm: Alarm) -> str:
-    now = alarm.on_current_labels
-    if now is None:
-        return ""
-    return ON_CURRENT_LABELS.format(
-        labels=counted(now.corrected, "label"),
-        tag="" if alarm.tag is None else f" of {alarm.tag.replace('=', ' ')}",
-        verdict="be raised, too" if now.active else "not be raised",
-        evidence=now.log_evalue,
-        limit=now.log_threshold,
-    )

@@ -6,7 +6,7 @@ is kept until new labels, an erasure or many new answers arrive.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -23,11 +23,8 @@ from calibration.diagnosis.outcome import PATIENT_CODES
 from calibration.diagnosis.planner import open_questions
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
-from monitoring.diagnosis.answer_arrays import Columns, as_answers, current_labels, seconds
+from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.coverage import Rhythm, rhythm_of
-from monitoring.diagnosis.detectors import read_current_evidence
-from monitoring.drift.course import CurrentEvidence
-from monitoring.drift.replay import with_bets
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
@@ -38,7 +35,6 @@ from monitoring.ledger.schema import (
     bin_day,
     feedback,
     label_current,
-    patient_bet,
     prediction,
 )
 from monitoring.ledger.sum_tables import admitted
@@ -53,8 +49,8 @@ _ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
     *("tags", "patient", "audit", "request_id", "scope_p"),
 )
-_LABEL = ("label", "correct", "first", "source", "received_at_ns", "first_id", "bet")
-_BESIDE = ("request_id", "received_at_ns", "first_id", "bet")  # no part of `Answers`
+_LABEL = ("label", "correct", "first", "source", "received_at_ns")
+_BESIDE = ("request_id", "received_at_ns")  # no part of `Answers`
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,6 @@ class Inferred:
     worth if images of a patient are right or wrong together, in (0, 1]. `affected`: by day of
     service, the answers of the group that the main deviation names, all of them without one;
     `others`: the rest.
-    `on_current_labels`: evidence of active alarms whose labels were corrected, by slice.
     """
 
     inference: Inference
@@ -78,7 +73,6 @@ class Inferred:
     rhythm: Rhythm
     labels_until_s: float
     last_label_s: float
-    on_current_labels: Mapping[str, CurrentEvidence]
 
 
 _known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[object, ...], Inferred]]] = (
@@ -92,7 +86,7 @@ def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -
     of_ledger = _known.setdefault(ledger, {})
     known = of_ledger.get(row.watched_version_id)
     if known is None or known[0] != stamp:
-        known = (stamp, _infer(connection, row, corrected=stamp.revisions > 0))
+        known = (stamp, _infer(connection, row))
         of_ledger[row.watched_version_id] = known
     return known[1]
 
@@ -151,7 +145,7 @@ def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers
     return beside, replace(answers, unread=_unread(connection, row, answers)), days
 
 
-def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> Inferred:
+def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
     beside, answers, days = _read(connection, row)
     labeled = np.flatnonzero(answers.correct >= 0)
     served_s = answers.served_s[labeled]
@@ -178,7 +172,6 @@ def _infer(connection: Connection, row: WatchedVersion, *, corrected: bool) -> I
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
-        _on_current_labels(connection, row, beside, answers) if corrected else {},
     )
 
 
@@ -187,13 +180,6 @@ def _healed_s(inference: Inference) -> float:
     ends = [each.until for each in inference.deviations]
     over = [each for each in ends if each is not None]
     return max(over) if over and len(over) == len(ends) else math.nan
-
-
-def _on_current_labels(
-    connection: Connection, row: WatchedVersion, beside: Columns, answers: Answers
-) -> dict[str, CurrentEvidence]:
-    labels = current_labels(beside, answers)
-    return read_current_evidence(connection, row.watched_version_id, labels)
 
 
 def _suspected(
@@ -246,12 +232,11 @@ def _unconfirmed(inference: Inference) -> Inference:
 
 def _labeled(watched_version_id: int) -> Select[Any]:
     current = label_current.c
-    return with_bets(
+    return (
         select(
             *_answer(prediction.c),
             *(current.label, current.correct, feedback.c.correct.label("first")),
             *(feedback.c.source, feedback.c.received_at_ns),
-            *(current.first_feedback_id, patient_bet.c.bet),
         )
         .select_from(label_current)
         .join(prediction, prediction.c.prediction_id == current.prediction_id)

@@ -240,10 +240,6 @@ SIGNS_OF_PATIENTS: Final = {
     "request_ids": "Request ids begin alike",
     "neighbors": "Errors stand together",
 }
-ON_CURRENT_LABELS: Final = (
-    "With {labels} as corrected, the alarm{tag} would {verdict} (log evidence {evidence:.1f}, "
-    "limit {limit:.1f})."
-)
 READINGS: Final = (
     "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "
     "({interval})."

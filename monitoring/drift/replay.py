@@ -141,17 +141,12 @@ def read_labels(
 def that_bet(labels: Select[Any]) -> Select[Any]:
     """Select labels that bet, of `label_current` and `prediction`; BET is a column of it."""
     bets = prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None)
-    return with_bets(labels).where(bets)
-
-
-def with_bets(labels: Select[Any]) -> Select[Any]:
-    """Join `patient_bet` to labels: its bet is NULL without a patient, and of labels without."""
     joined = (
         (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
         & (patient_bet.c.patient == prediction.c.patient)
         & (patient_bet.c.feedback_id == label_current.c.first_feedback_id)
     )
-    return labels.outerjoin(patient_bet, joined)
+    return labels.outerjoin(patient_bet, joined).where(bets)
 
 
 def show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
