@@ -13,9 +13,11 @@ The detector M <- e (M + 1) runs on the stream of all labels, on the stream of e
 and, if there are classes, on the stream of each predicted class. Every group (all, bins, classes)
 has E[sum of M after n labels] <= n, and so has their mixture E. The mixture gives half to the
 stream of all labels and a quarter each to bins and classes (half and half without classes), equally
-over sides and shifts. The alarm is raised at E >= ARL. So the mean number of labels between false
-alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
-Detectors that share the false alarms each raise theirs at ARL / part; their parts add up to 1.
+over sides and shifts. For a finding, which is mostly rare, three quarters are for the stream of all
+labels, and shifts of 0.4 and 0.8, such as of doubled odds, count double. The alarm is raised at E
+>= ARL. So the mean number of labels between false alarms is ARL or more, however often anyone looks
+(Shin, Ramdas and Rinaldo 2024, "E-detectors"). Detectors that share the false alarms each raise
+theirs at ARL / part; their parts add up to 1.
 
 `calibration.drift.onset` says when and where the drift began. `calibration.drift.bets` computes
 the bets exactly, in bulk.
@@ -249,7 +251,7 @@ class DriftDetector:
             self._raise(state_at(before, trace, steps, raised), self.state.labels + raised + 1)
         self.state.m = after.reshape(self.state.m.shape)
         self.state.labels += bets
-        return raised, np.log(totals / (self.settings.parts * BETS))
+        return raised, np.log(totals / self.settings.whole)
 
     def _raise(self, m: FloatArray, label: int) -> None:
         """Remember the alarm: the label that raised it, and the stream with the most evidence."""
@@ -260,20 +262,20 @@ class DriftDetector:
 
     def _first_over(self, totals: FloatArray) -> int | None:
         """The first bet after which E reaches the threshold."""
-        over = totals >= self.settings.threshold * (self.settings.parts * BETS)
+        over = totals >= self.settings.threshold * self.settings.whole
         return int(over.argmax()) if over.any() else None
 
     def _totals(
         self, before: FloatArray, trace: FloatArray, steps: StreamSteps, bets: int
     ) -> FloatArray:
-        """(bets,) E after each, in units of 1 / (parts * BETS), so that sums are exact."""
-        shares = self.settings.shares
+        """(bets,) E after each, in units of 1 / whole, so that sums are exact."""
+        shares, sizes = self.settings.shares, self.settings.sizes
         row_sums = np.empty((bets + 1, len(before)))
-        row_sums[0] = shares * ordered_sum(before)
+        row_sums[0] = shares * ordered_sum(before * sizes)
         # the bet that last changed each row's sum
         latest = np.zeros((bets + 1, len(before)), dtype=np.int64)
         number = steps.owner + 1
-        row_sums[number, steps.rows] = shares[steps.rows] * ordered_sum(trace)
+        row_sums[number, steps.rows] = shares[steps.rows] * ordered_sum(trace * sizes)
         latest[number, steps.rows] = number
         standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
         return ordered_sum(standing[1:])

@@ -11,6 +11,8 @@ from calibration.drift.bets import BETS, LOG_ODDS_SHIFTS
 
 Direction = Literal["over", "under"]
 DIRECTIONS: tuple[Direction, Direction] = ("over", "under")
+_EQUAL = np.ones(BETS)
+_OF_FINDINGS = np.array([1.0, 1.0, 2.0, 2.0, 1.0] * 2)  # doubled odds are what matters
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,17 @@ class DriftSettings:
     @property
     def parts(self) -> int:
         """Sum of the shares of the groups (all labels, bins, classes)."""
-        return 4 if self.class_count else 2
+        return 4 if self.class_count or self.flat else 2
+
+    @property
+    def sizes(self) -> FloatArray:
+        """(10,) each bet's share of its stream's evidence, a whole number."""
+        return _OF_FINDINGS if self.flat else _EQUAL
+
+    @property
+    def whole(self) -> float:
+        """Sum of all shares: of the groups (all labels, bins, classes), times those of bets."""
+        return self.parts * float(self.sizes.sum())
 
     def stream(self, row: int) -> "LabelStream":
         """Return the stream that a row of the state belongs to."""
@@ -89,7 +101,8 @@ class DriftSettings:
 
     def evidence(self, m: FloatArray) -> FloatArray:
         """Return (rows, 2), the part of E that each stream and side holds, from M (rows, 2, 5)."""
-        return np.asarray(self.shares[:, None] * m.sum(axis=2) / (self.parts * BETS))
+        by_side = (m * self.sizes.reshape(m.shape[1:])).sum(axis=2)
+        return np.asarray(self.shares[:, None] * by_side / self.whole)
 
 
 @dataclass(frozen=True)

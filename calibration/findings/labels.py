@@ -59,15 +59,16 @@ def read_cell(text: str) -> float | None:
 
 
 def finding_columns(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the columns that hold 1, 0, -1 and blanks alone, and a 1 or a 0 at least.
+    """Return the columns that hold 1, 0, -1 and blanks alone, and a 0 at least: without one, as
+    CheXpert's "No Finding", a column does not tell absent from unknown.
 
-    >>> finding_columns({"age": ["61", "7"], "Edema": ["1", ""], "Mass": ["0", "-1"]})
-    ['Edema', 'Mass']
+    >>> finding_columns({"age": ["61", "7"], "Edema": ["1", "0"], "No Finding": ["1", ""]})
+    ['Edema']
     """
     found = []
     for name, cells in columns.items():
         distinct = {read_cell(text) for text in set(cells)}
-        if None not in distinct and distinct & {0.0, 1.0}:
+        if None not in distinct and 0.0 in distinct:
             found.append(name)
     return found
 

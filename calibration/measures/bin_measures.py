@@ -37,7 +37,7 @@ class BinMeasures:
     mean_confidence: float = from_bins(
         metrics.mean_confidence,
         "Mean confidence",
-        "Mean probability of the predicted class: the accuracy that the model expects of itself.",
+        "Mean probability that the answers state: the accuracy that the model expects of itself.",
         question="probabilities",
         range="0 to 1",
         misleads="read without the accuracy",

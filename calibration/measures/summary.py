@@ -57,7 +57,7 @@ class Measures(BinMeasures):
     brier: float | None = from_answers(
         lambda answers: metrics.brier(answers.probabilities, answers.labels),
         "Brier score",
-        "Mean squared distance between probabilities and truth, over all classes.",
+        "Mean squared distance of all probabilities from the truth.",
         question="probabilities",
         more="Proper, and bounded.",
         range="0 to 2, 0 best",

@@ -194,6 +194,7 @@ def acknowledge(
     from monitoring.errors import TagNotWatched
     from monitoring.ledger.locks import Lock, lock
     from monitoring.ledger.versions import choose
+    from monitoring.ledger.watched_version import named
 
     with open_ledger(ledger) as opened, opened.write() as connection:
         row = choose(connection, model, version, finding)
@@ -213,12 +214,15 @@ def acknowledge(
             {
                 "model": model,
                 "version": row.version,
+                **named(row.finding),
                 "restarted": not restart.unchanged,
                 "reason": restart.unchanged or None,
             }
         )
     else:
-        stdout.print(restart.unchanged or f"{model} version {row.version}: the watch starts again")
+        stdout.print(
+            restart.unchanged or f"{row.title} version {row.version}: the watch starts again"
+        )
     if restart.unchanged:
         raise typer.Exit(1)
 

@@ -265,8 +265,9 @@ def _findings_of(client: "Client", model: str | None, file: Path) -> tuple[str, 
     from candor.predictions.tables import read_rows
     from serving.client import ServerRefused
 
+    row = next(read_rows(file), {})
+    named = model or row.get("model") or ("prediction_id" not in row and _only_model(client))
     try:
-        named = model or next(read_rows(file), {}).get("model")
         report = client.calibration(named or client.only_model())
     except ServerRefused:
         return ()
@@ -281,7 +282,8 @@ def _only_model(client: "Client") -> str:
         return client.only_model()
     except ServerRefused as refused:
         unsaid = "a monitor does not say which model a label is for"
-        why = unsaid if refused.status == 404 else refused.detail
+        is_monitor = refused.status == 404 and refused.code != "unknown_model"
+        why = unsaid if is_monitor else refused.detail
         raise typer.BadParameter(f"name the model ({why})", param_hint="--model") from refused
 
 

@@ -81,7 +81,12 @@ def _labels(found: Collected, options: ReadingOptions) -> FindingLabels | None:
 
 def _of_columns(found: Collected, labels: FloatArray, sought: str | None) -> FindingLabels:
     names, width = found.one_hot_names, labels.shape[1]
-    if names == tuple(map(str, range(width))) and len(found.score_names) == width:
+    if names == tuple(map(str, range(width))):  # they have no names of their own
+        if len(found.score_names) != width:
+            raise PredictionsRefused(
+                f"labels have {counted(width, 'column')} without names, scores "
+                f"{len(found.score_names)}: which of them are labeled?"
+            )
         names = found.score_names
     if sought in (None, "*"):
         return FindingLabels(names, labels)

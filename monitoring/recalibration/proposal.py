@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.calibrators.affine import Affine
-from calibration.calibrators.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from calibration.calibrators.remedies import (
+    CASE_MIX,
+    FOLDS,
+    REMEDIES,
+    VECTOR,
+    RemedyChoice,
+    choose,
+    title_of,
+)
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
@@ -21,6 +29,7 @@ from calibration.measures.summary import Measures
 from calibration.wording import counted, percent, points
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
+from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import RecalibrationRefused
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.claims import CLASSES, MeasuredClaim
@@ -132,7 +141,7 @@ def propose(
         compared=compared,
     )
     if choice.chosen is None:
-        raise RecalibrationRefused(_no_remedy(choice))
+        raise RecalibrationRefused(_no_remedy(choice, terms(answers.claim.finding).of_one))
     if choice.better and (worse := _worsened(choice)):
         raise RecalibrationRefused(worse)
     fit = _fit_part(answers)
@@ -208,20 +217,20 @@ def _chosen_labels(uneven: UnevenLabels) -> str:
     )
 
 
-def _no_remedy(choice: RemedyChoice) -> str:
+def _no_remedy(choice: RemedyChoice, of_one: bool) -> str:
     considered = [trial for trial in choice.trials if trial.excluded is None]
     best = max(considered, key=lambda trial: trial.improvement, default=None)
     if choice.better is not None:
         return _clinical(choice.better)
     if best is None:
         return "No remedy could be fitted to these labels: " + "; ".join(
-            f"{REMEDIES[trial.name].title}: {trial.excluded}" for trial in choice.trials
+            f"{title_of(trial.name, of_one=of_one)}: {trial.excluded}" for trial in choice.trials
         )
     return (
         "No remedy improves on the model as served by more than a standard error. The best, "
-        f"{REMEDIES[best.name].title}, changes the negative log-likelihood of held-out answers by "
-        f"{-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less is "
-        "better). Collect more labels, or leave the model as it is."
+        f"{title_of(best.name, of_one=of_one)}, changes the negative log-likelihood of held-out "
+        f"answers by {-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less "
+        "is better). Collect more labels, or leave the model as it is."
     )
 
 

@@ -186,7 +186,8 @@ def _drawn(
 
 def _labels(listing: Listing, records: Sequence[Record]) -> Labels:
     """Classes int64 (N,), or findings float64 (N, K)."""
-    return np.array([each.label for each in records], listing.kind.dtype)
+    shape = (len(records), *np.shape(listing.records[0].label))  # of no records too
+    return np.array([each.label for each in records], listing.kind.dtype).reshape(shape)
 
 
 def _splits(
@@ -224,13 +225,18 @@ def _split(
 def small_classes(
     source: Path, classes: Sequence[str], splits: dict[SplitName, Split], *, kind: LabelKind
 ) -> list[str]:
-    """Notes on small classes or findings. Raises BadDataset if a split is empty or train lacks
-    one.
+    """Notes on small classes or findings. Raises BadDataset if a split is empty, or train has no
+    image of a class, or none with or none without a finding.
     """
     counts = {name: label_counts(split.labels, len(classes)) for name, split in splits.items()}
-    for name, images in counts.items():
-        absent = [each for each, n in zip(classes, images, strict=True) if not n]
-        if len(absent) == len(classes) or (absent and name == "train"):
+    for name, split in splits.items():
+        absent = [
+            answer
+            for answers, _, known in kind.questions(classes, split.labels)
+            for answer, images in zip(answers, label_counts(known, len(answers)), strict=True)
+            if not images
+        ]
+        if absent and (name == "train" or not counts[name].any()):
             raise BadDataset(
                 source,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "

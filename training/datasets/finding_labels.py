@@ -101,7 +101,8 @@ def _read_columns(
     found = finding_columns(columns) if chosen is None else chosen
     missing = [name for name in found if name not in columns]
     if missing or not found:
-        lacks = repr(missing[0]) if missing else f"{LABEL}, and none of 1, 0, -1 and blanks alone"
+        none = f"{LABEL}, and none of 1, 0, -1 and blank (unknown)"
+        lacks = repr(missing[0]) if missing else none
         raise BadDataset(table, f"has no column {lacks}; it has {', '.join(columns) or 'no other'}")
     return from_columns({name: columns[name] for name in found})
 

@@ -94,8 +94,7 @@ def _of_scope_images(
 def _check(run: Path, evaluation: FindingsEvaluation, choices: ExportChoices) -> None:
     if choices.calibrator not in ("temperature", "uncalibrated"):
         raise BadRun(
-            f"{run} has findings: their calibrator is temperature or uncalibrated; got "
-            f"{choices.calibrator}"
+            f"{run} has findings: their calibrator is temperature or none; got {choices.calibrator}"
         )
     if set(choices.precisions) != {"float32"}:
         raise BadRun(

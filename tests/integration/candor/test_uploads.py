@@ -118,6 +118,8 @@ def test_tables_of_findings_as_people_have_them(monitor: Run, folder: Path, tmp_
         done = monitor("feedback", file, "--model", "chest", *options)
         status = "unchanged" if name == "blank" else "accepted"  # as nobody looked for anything
         assert (done.exit_code, done.stdout) == (0, f"{status}: 1\n"), done.output
+    unnamed = monitor("feedback", tmp_path / "columns.csv")
+    assert (unnamed.exit_code, "name the model" in unnamed.stderr) == (2, True)
     assert coverage(folder, "chest", "labeled") == {"Edema": 3, "Mass": 2}
 
 

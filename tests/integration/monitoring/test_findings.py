@@ -33,6 +33,7 @@ from monitoring.sources import LabelPolicy
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
 from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of
+from tests.builders.processes import candor_here
 
 EDEMA, EFFUSION, MASS = range(3)
 FOUND = ("absent", "present")
@@ -206,6 +207,9 @@ def test_one_finding_drifts(ledger_url: str, clock: Clock) -> None:
         assert [each.active for each in active] == [True, False, False]
         assert active[EDEMA].direction == "under"
         assert_recounts(chest)
+        which = ("--ledger", ledger_url, "--finding", FINDINGS[EDEMA], "--note", "new probe")
+        done = candor_here("ledger", "acknowledge", "chest", *which)
+        assert done.stdout == "chest: Edema version 1: the watch starts again\n", done.output
 
 
 def test_a_report_reads_no_more_than_this_for_each_finding(chest: MonitoredModel) -> None:
@@ -396,7 +400,8 @@ async def test_reports_are_by_finding(tmp_path: Path) -> None:
             ):
                 shown = await client.get(f"{path}?finding=Effusion")
                 assert shown.status_code == 200, shown.text
-                assert words_in(shown.text) & {"accuracy", "confidence", "overconfidence"} == set()
+                strange = {"accuracy", "class", "classes", "confidence", "overconfidence"}
+                assert words_in(shown.text) & strange == set()
             done = await client.post(
                 f"{report}/acknowledge?finding=Effusion", json={"note": "new probe"}
             )

@@ -113,8 +113,8 @@ def test_what_cannot_be_recalibrated_is_refused(place: Path) -> None:
             fit()
         with pytest.raises(FindingUnknown):
             fit(finding="Oedema")
-        with pytest.raises(RecalibrationRefused):  # nothing to gain
-            fit(finding="Mass")
+        with pytest.raises(RecalibrationRefused, match="The best, a temperature and a bias, "):
+            fit(finding="Effusion")
 
 
 def test_the_diagnosis_speaks_of_presence(place: Path) -> None:

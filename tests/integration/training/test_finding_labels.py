@@ -72,7 +72,7 @@ def test_lists_are_asked_about_and_then_read(tmp_path: Path) -> None:
 
 
 def test_the_set_looked_for_may_differ_by_image(tmp_path: Path) -> None:
-    labeled = ["a,a|b", "b|a,a|b"] * 3 + ["a,a"] * 6
+    labeled = ["a,a|b", "b|a,a|b", "No Finding,a|b"] * 2 + ["a,a"] * 6
     splits = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
     lines = [f"{n}.png,{cells},{splits[n]}" for n, cells in enumerate(labeled)]
     path = table(tmp_path, "\n".join(["path,label,looked_for,split", *lines]))
@@ -114,6 +114,7 @@ def test_uncertain_labels_are_missing_unless_told(tmp_path: Path) -> None:
         ("path,grade\n0.png,2\n1.png,3\n", "no column label"),
         ("path,Edema\n0.png,1\n1.png,7\n", "no column label"),
         ("path,Edema,Mass\n0.png,1,0\n1.png,1,0\n", "Mass"),
+        ("path,Edema,Mass\n0.png,1,\n1.png,,1\n", r"none of 1, 0, -1 and blank \(unknown\)"),
         ("path,Edema,Edema\n0.png,1,0\n1.png,0,1\n", "two columns"),
     ],
 )
@@ -138,7 +139,12 @@ def test_labels_of_shape_n_k(tmp_path: Path) -> None:
         arrays = dict(archive)
     named = arrays | {"classes": np.array([*NAMES, "more"])}
     none = arrays | {"train_labels": arrays["train_labels"] * [1, 1, 0]}
-    for wrong, match in ((named, "4 findings"), (none, "train has no image of nought")):
+    always = arrays | {"train_labels": arrays["train_labels"] ** [1, 1, 0]}
+    for wrong, match in (
+        (named, "4 findings"),
+        (none, "train has no image of nought"),
+        (always, "train has no image of no nought"),
+    ):
         np.savez(tmp_path / "wrong.npz", **wrong)
         with pytest.raises(BadDataset, match=match):
             load_dataset(tmp_path / "wrong.npz")

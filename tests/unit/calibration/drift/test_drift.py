@@ -23,8 +23,10 @@ classed = st.lists(
 class PlainDetector:
     """The same evidence by the textbook's formulas: for short streams only, since they overflow."""
 
-    def __init__(self, tolerance: float, bins: int = 15, classes: int = 0) -> None:
-        self.tolerance, self.bins = tolerance, bins
+    def __init__(
+        self, tolerance: float, bins: int = 15, classes: int = 0, *, finding: bool = False
+    ) -> None:
+        self.tolerance, self.bins, self.finding = tolerance, bins, finding
         self.whole = {(side, d): 0.0 for side in (-1, 1) for d in SHIFTS}
         self.parts = [dict(self.whole) for _ in range(bins)]
         self.classes = [dict(self.whole) for _ in range(classes)]
@@ -45,17 +47,22 @@ class PlainDetector:
             )
         z = math.log(p / (1 - p))
         rounded = min(math.floor(4 * abs(z) + 1e-9) / 4, 13.75)
-        z += side * self.tolerance * (1 + rounded**2)
+        z += side * self.tolerance * (1 + (0 if self.finding else rounded**2))
         odds, shifted = math.exp(z), math.exp(z + side * d)
         chance, q = (odds, shifted) if correct else (1 / odds, 1 / shifted)
         return q * (1 + chance) / (chance * (1 + q))
 
+    def mean(self, stream: dict[tuple[int, float], float]) -> float:
+        doubled = sum(stream[side, d] for side in (-1, 1) for d in (0.4, 0.8) if self.finding)
+        return (sum(stream.values()) + doubled) / (14 if self.finding else 10)
+
     @property
     def log_evalue(self) -> float:
         whole, bins, classes = (
-            sum(sum(stream.values()) / 10 for stream in group)
-            for group in ([self.whole], self.parts, self.classes)
+            sum(map(self.mean, group)) for group in ([self.whole], self.parts, self.classes)
         )
+        if self.finding:
+            return math.log(3 * whole / 4 + bins / 4)
         return math.log(whole / 2 + (bins / 4 + classes / 4 if self.classes else bins / 2))
 
 
@@ -80,6 +87,19 @@ def test_evidence_counts_the_predicted_classes_too(
     for p, correct, predicted in labels:
         plain.update(p, correct, predicted)
     assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-6)
+
+
+@given(streams, st.sampled_from([0.0, 0.01, 0.1]))
+def test_evidence_about_a_finding_is_mostly_of_all_its_labels(
+    labels: list[tuple[float, bool]], tolerance: float
+) -> None:
+    ours = DriftDetector(DriftSettings(tolerance=tolerance, class_wise=False, flat=True))
+    plain = PlainDetector(tolerance, finding=True)
+    ours.update_many(*zip(*labels, strict=True))
+    for p, present in labels:
+        plain.update(p, present)
+    assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-6)
+    assert math.exp(ours.log_evalue) == pytest.approx(ours.evidence.sum())
 
 
 @given(classed, st.integers(1, 60), st.sampled_from([2.0, 20.0, 1e5]))

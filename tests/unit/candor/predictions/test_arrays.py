@@ -117,6 +117,7 @@ def test_what_cannot_be_read_is_refused_alike() -> None:
         (np.log(P), Y, "logits=True"),
         (pd.DataFrame(P), pd.Series(Y, index=range(90, 0, -1)), "index of labels"),
         (TWO[:, 1], Y, "found 3"),
+        (P, np.zeros((90, 2)), "labels have 2 columns without names, scores 3"),
         (np.where(np.arange(90)[:, None] == 4, np.inf, P), Y, "row 5"),
     ]:
         for reads in (candor.measure, candor.calibrate):
