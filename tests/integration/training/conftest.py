@@ -12,17 +12,10 @@ from training.runs import onnx_graph
 
 
 @pytest.fixture(scope="package", autouse=True)
-def operators_once() -> Iterator[None]:
-    """torch reads the list of all operators for each export, which takes half of a small one."""
-    operators = cache(ONNXRegistry.from_torchlib)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(operators))
-        yield
-
-
-@pytest.fixture(scope="module")
 def traced_once() -> Iterator[None]:
-    """A module whose tests export the same weights again: torch traces them for the first."""
+    """torch traces the same weights once, and reads the list of all operators, half of the time of
+    a small export, once for all.
+    """
     traced: dict[Any, bytes] = {}
     trace = onnx_graph._exported
 
@@ -33,6 +26,8 @@ def traced_once() -> Iterator[None]:
             traced[key] = trace(module, images, outputs)
         return traced[key]
 
+    operators = cache(ONNXRegistry.from_torchlib)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(operators))
         patch.setattr(onnx_graph, "_exported", once)
         yield

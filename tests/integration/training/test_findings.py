@@ -141,7 +141,7 @@ def test_few_positives_are_not_calibrated_and_said(
     splits = dict(dataset.splits)
     splits["val"] = replace(splits["val"], labels=labels)
     few = replace(dataset, splits=splits)
-    found = train(config(epochs=2), few, tmp_path / "few", pictures=False)
+    found = train(config(epochs=1), few, tmp_path / "few", pictures=False)
     assert [each.fitted for each in evaluated(found).calibrators] == [True, True, False]
     card = export(found.folder, store, "few", anyway=True).card
     assert [each.rule.kind for each in card.asked] == ["youden", "youden", "half"]
@@ -151,7 +151,9 @@ def test_few_positives_are_not_calibrated_and_said(
 
 
 def test_weights_change_the_ranking_not_the_prior(dataset: Dataset, tmp_path: Path) -> None:
-    found = train(config(class_weights="balanced"), dataset, tmp_path / "balanced", pictures=False)
+    found = train(
+        config(class_weights="balanced", epochs=10), dataset, tmp_path / "balanced", pictures=False
+    )
     measured = evaluated(found).measures("test", "uncalibrated")
     for each in measured:
         assert 0.6 < each.observed_expected < 1.6
@@ -160,7 +162,7 @@ def test_weights_change_the_ranking_not_the_prior(dataset: Dataset, tmp_path: Pa
 def test_several_heads_average_probabilities(
     dataset: Dataset, tmp_path: Path, store: Store
 ) -> None:
-    found = train(config(heads=2, epochs=5), dataset, tmp_path / "two", pictures=False)
+    found = train(config(heads=2, epochs=1), dataset, tmp_path / "two", pictures=False)
     network = load_classifier(found.folder)
     images = torch.from_numpy(np.load(found.folder / "samples.npy"))
     with torch.inference_mode():

@@ -141,7 +141,6 @@ class TestRunFolder:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("traced_once")
 class TestExport:
     def test_the_bundle_gives_the_calibrated_probabilities_of_the_run(
         self, run: RunResult, store: Store, exported: exporting.ExportedModel, dataset: Dataset
@@ -194,7 +193,12 @@ class TestExport:
         assert np.abs(probabilities - unlike).max() > 1e-2
 
     @pytest.mark.parametrize(
-        "mode", [{"frozen": False, "augment": "light"}, {"trainable": 1}], ids=str
+        "mode",
+        [
+            {"frozen": False, "augment": "light"},
+            pytest.param({"trainable": 1}, marks=pytest.mark.nightly),
+        ],
+        ids=str,
     )
     def test_a_deep_ensemble_is_one_graph(
         self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]

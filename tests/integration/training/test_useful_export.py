@@ -27,7 +27,6 @@ from training.runs.config import TrainConfig
 from training.runs.export import export
 from training.runs.run import train
 
-pytestmark = pytest.mark.usefixtures("traced_once")
 CONFIG = TrainConfig(backbone=SMALL, weights="none", image_size=32, epochs=1)
 Rows = NDArray[np.float32]
 
