@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -14,6 +15,13 @@ from tests.builders.bundles import png
 from tests.builders.processes import PATIENCE_S, Process
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+SCRIPT = pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(True, id="with script"),
+        pytest.param(False, id="without script", marks=pytest.mark.nightly),
+    ],
+)
 
 
 @contextmanager

@@ -7,18 +7,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model_store.store.store import Store
-from tests.builders.browser import label_answers, open_page, sign_in
+from tests.builders.browser import SCRIPT, label_answers, open_page, sign_in
 from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server, Start
 
-SCRIPT = pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(True, id="with script"),
-        pytest.param(False, id="without script", marks=pytest.mark.nightly),
-    ],
-)
 TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
 

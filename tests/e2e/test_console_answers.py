@@ -1,12 +1,11 @@
 """From a figure to its answers in a real browser, and how many clicks people need."""
 
-import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from serving.pages.answers import SHOWN
-from tests.builders.browser import label_answers, open_page
+from tests.builders.browser import SCRIPT, label_answers, open_page
 from tests.builders.bundles import png
 from tests.builders.servers import Start
 
@@ -22,7 +21,7 @@ class Hand:
         self.clicks += 1
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+@SCRIPT
 def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
     start: Start, tiny_store: Store, browser: Browser, script: bool
 ) -> None:

@@ -100,7 +100,11 @@ def test_memory_comes_back_and_nothing_was_a_surprise(siege: Siege) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.nightly),
+    ],
 )
 def test_no_process_outlives_its_server(tmp_path: Path, number: int, code: int) -> None:
     with Siege(tmp_path) as siege:

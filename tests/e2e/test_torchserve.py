@@ -33,7 +33,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, encode, picture
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, Process, free_port, runs, wait_until
-from tests.builders.servers import Start
+from tests.builders.servers import Server, Start
 
 pytestmark = [
     pytest.mark.skipif(
@@ -210,7 +210,13 @@ def test_both_addresses_ask_for_a_token(site: Site) -> None:
     assert (site.folder / "key_file.json").stat().st_mode & 0o077 == 0
 
 
-def test_the_answer_is_that_of_candors_own_server(site: Site, start: Start) -> None:
+@pytest.fixture(scope="module")
+def server(site: Site, start_shared: Start) -> Server:
+    """Candor's own server on the same store."""
+    return start_shared(site.store)
+
+
+def test_the_answer_is_that_of_candors_own_server(site: Site, server: Server) -> None:
     """PNG, JPEG, gray and DICOM: every field but the id."""
     images = [
         encode(picture(1), "PNG"),
@@ -218,7 +224,6 @@ def test_the_answer_is_that_of_candors_own_server(site: Site, start: Start) -> N
         encode(picture(3, mode="L"), "PNG"),
         dicom(np.arange(40 * 30, dtype=np.uint16).reshape(40, 30)),
     ]
-    server = start(site.store)
     for number, image in enumerate(images):
         ours = server.predict(image, **{"X-Request-Id": f"same-{number}"})
         theirs = site.predict(image, **{"X-Request-Id": f"same-{number}"})
@@ -237,8 +242,7 @@ def test_the_answer_is_that_of_candors_own_server(site: Site, start: Start) -> N
             assert (theirs.status_code, theirs.json()) == (ours.status_code, ours.json())
 
 
-def test_a_script_for_torchserves_addresses_works_against_both(site: Site, start: Start) -> None:
-    server = start(site.store)
+def test_a_script_for_torchserves_addresses_works_against_both(site: Site, server: Server) -> None:
     wait_until(lambda: site.states() == {"READY"})  # a worker of the test before may still end
     ours = torchserve_script(server.client, server.client)
     theirs = torchserve_script(site.client, site.management)

@@ -1,4 +1,4 @@
-"""The search of the recipe `auto`: the best candidate is kept, exported and resumed."""
+"""The search of the recipe `auto`: the best candidate is kept and resumed."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from calibration.calibrators.temperature import apply_temperature
-from model_store.store.store import Store
 from tests.builders.datasets import shades
 from training.datasets import Dataset
 from training.errors import RunDiffers, TrainingDiverged
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig, read_record
-from training.runs.export import export
 from training.runs.recipe import TrainingPlan
 from training.runs.run import RunResult, train
 
@@ -62,11 +60,6 @@ def test_the_candidate_with_the_lowest_cross_entropy_on_validation_is_kept(run: 
     )
     assert recipe.reasons == ("three rates are tried",)
     assert read_record(run.folder) == run.record
-
-
-def test_the_pooled_head_is_exported(run: RunResult, tmp_path: Path) -> None:
-    exported = export(run.folder, Store(tmp_path), "brightness")
-    assert exported.verification.max_difference < 1e-4
 
 
 def test_an_interrupted_search_resumes_to_the_bit(

@@ -64,17 +64,17 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
 @pytest.mark.parametrize(
     ("weight", "bias", "expected", "least"),
     [
-        (1.0, [0.0, 0.0], None, 18),  # nothing to repair: of 20, at most a tenth finds something
-        (0.5, [0.0, 0.0, 0.0], "temperature", 17),
-        (1.0, [1.2, -1.2], "case_mix", 17),
-        (0.5, [1.0, -1.0], "temperature_bias", 17),
+        (1.0, [0.0, 0.0], None, 9),  # nothing to repair: of 10, at most a tenth finds something
+        (0.5, [0.0, 0.0, 0.0], "temperature", 8),
+        (1.0, [1.2, -1.2], "case_mix", 8),
+        (0.5, [1.0, -1.0], "temperature_bias", 8),
     ],
 )
 def test_the_choice_finds_what_is_wrong(
     weight: float, bias: list[float], expected: str | None, least: int
 ) -> None:
     found = Counter(
-        choose(*drawn(seed, weight, bias), allow_label_changes=True).chosen for seed in range(20)
+        choose(*drawn(seed, weight, bias), allow_label_changes=True).chosen for seed in range(10)
     )
     assert found[expected] >= least, found
 

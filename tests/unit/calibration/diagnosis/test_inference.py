@@ -17,6 +17,7 @@ rare_pair one_site_many_classes half_tagged half_put_right
 """
 
 
+@pytest.mark.slow
 def test_scenes() -> None:
     for name in QUICK.split():
         graded = grades(SCENES[name].truth, said_of(SCENES[name].build(np.random.default_rng(3))))
@@ -122,7 +123,7 @@ def odd_answers(seed: int) -> Answers:
 
 
 def test_odd_answers_have_an_inference() -> None:
-    for seed in range(40):
+    for seed in range(20):
         answers = odd_answers(seed)
         said = infer(answers)
         assert said.labels == int((answers.correct >= 0).sum())

@@ -25,7 +25,7 @@ def test_labels_needed_show_the_gap() -> None:
     confidence = rng.uniform(0.75, 0.95, 4000)
     n = labels_needed(confidence, 0.1)
     shown = []
-    for _ in range(40):
+    for _ in range(20):
         p = rng.choice(confidence, n)
         said = infer(answers(p, rng.random(n) < p - 0.1, rng.integers(0, 2, n)))
         shown.append(bool(said.deviations))

@@ -21,6 +21,7 @@ def status_of(said: Inference, cause: Cause) -> RivalStatus:
     return next(each.status for each in said.rivals if each.cause is cause)
 
 
+@pytest.mark.slow
 def test_causes() -> None:
     for name in CAUSES.split():
         graded = grades(SCENES[name].truth, said_of(SCENES[name].build(np.random.default_rng(5))))
