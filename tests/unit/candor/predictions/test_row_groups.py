@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from calibration.measured import Standing
-from candor.predictions.calibration import Calibration
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.labeled import Examining, ReadingOptions
@@ -39,16 +39,28 @@ def written(folder: Path, name: str, value: Any) -> Path:
     return folder / "predictions.csv"
 
 
-def examined(file: Path, **wishes: str) -> Calibration:
-    read = read_predictions(file, ReadingOptions(wishes=ColumnWishes(**wishes)))
-    return read.examined(Examining(title=""))
+def groups_of(file: Path, **wishes: str) -> int | None:
+    """How many groups the rows of a file are in."""
+    found = read(file, **wishes).groups
+    return None if found is None else len(np.unique(found))
 
 
-@pytest.mark.parametrize("name", ["mrn", "case", "Slide ID", "accession", "patient", "StudyUID"])
-def test_a_column_that_is_called_so_keeps_rows_together(tmp_path: Path, name: str) -> None:
-    found = examined(written(tmp_path, name, lambda patient, _: f"{patient:04}"))
-    assert found.examination.groups == PATIENTS
-    assert found.standing is Standing.NOT_SHOWN
+def read(file: Path, **wishes: str | None) -> Any:
+    return read_predictions(file, ReadingOptions(wishes=ColumnWishes(**wishes)))
+
+
+def test_a_column_that_is_called_so_keeps_rows_together(tmp_path: Path) -> None:
+    for name in ("mrn", "case", "Slide ID", "accession", "patient", "StudyUID"):
+        file = written(tmp_path, name, lambda patient, _: f"{patient:04}")
+        assert groups_of(file) == PATIENTS, name
+
+
+def test_what_all_rows_prove_their_groups_do_not(tmp_path: Path) -> None:
+    file = written(tmp_path, "mrn", lambda patient, _: f"{patient:04}")
+    for group, standing in ((None, Standing.NOT_SHOWN), ("none", Standing.OVERCONFIDENT)):
+        found = read(file, group=group).examined(Examining(title=""))
+        assert found.examination.groups == (None if group else PATIENTS)
+        assert found.standing is standing
 
 
 @pytest.mark.parametrize(
@@ -73,13 +85,12 @@ def test_what_only_looks_like_it_is_a_question_with_its_answers(
 ) -> None:
     file = written(tmp_path, name, value)
     with pytest.raises(ColumnsUnclear) as asked:
-        examined(file)
+        read(file)
     option = f"--{next(iter(advice)).replace('_', '-')}"
     assert f"{option} '{next(iter(advice.values()))}'" in str(asked.value)
     assert "--group none" in str(asked.value)
-    assert examined(file, **advice).examination.groups == (3 if name == "mrn" else PATIENTS)
-    alone = examined(file, group="none")
-    assert (alone.examination.groups, alone.standing) == (None, Standing.OVERCONFIDENT)
+    assert groups_of(file, **advice) == (3 if name == "mrn" else PATIENTS)
+    assert groups_of(file, group="none") is None
 
 
 def test_uploads_of_answers_ask_the_same(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_what_sizes_and_what_does_not() -> None:
         assert found(*nodes) == operator
 
 
+@pytest.mark.slow
 def test_bodies_in_bodies_cannot_take_forever() -> None:
     """Each level runs its body as often as it passes something on: 21 ** 16 visits in all."""
     loop = node("Identity", "image", "y")

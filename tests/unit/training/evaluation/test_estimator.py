@@ -30,6 +30,7 @@ def test_it_passes_the_checks_of_scikit_learn() -> None:
             assert {each["status"] for each in found} <= {"passed", "skipped"}
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated_as_by_calibrate() -> None:
     names = np.array(["ill", "normal"])
     found = candor.ProbabilityCalibrator().fit(P, names[Y])
@@ -42,6 +43,7 @@ def test_probabilities_are_calibrated_as_by_calibrate() -> None:
         found.predict_proba(3 * P)
 
 
+@pytest.mark.slow
 def test_it_is_cloned_pickled_and_stands_in_a_pipeline() -> None:
     x, y = make_classification(2_000, 10, n_informative=4, n_redundant=4, random_state=0)
     calibrator = candor.ProbabilityCalibrator(GaussianNB(), random_state=3)
