@@ -1,6 +1,5 @@
-"""What a diagnosis infers from: answers as arrays, in the order in which they were served.
-
-Windows of time: when an error began, and whether it ended, on blocks of the labels.
+"""What a diagnosis infers from: answers as arrays, in the order in which they were served,
+and the windows in which an error may have begun and ended, on blocks of the labels.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,11 @@
-"""A changed case mix: other shares of the true classes than in the card's data, or than before.
+"""A changed case mix: other shares of the true classes than in the card's data, or than before; and
+changed input.
 
 If images of each class look as before, the posterior under new shares is the served one times the
 ratio of the shares, normalized (Saerens et al. 2002). Confidence then errs, and the correction is
 known from the labels' classes alone, whatever the answers were.
 
-Do images out of scope explain an error? Affected images that are in scope tell. A scope check
+Whether images out of scope explain an error, affected images that are in scope tell. A scope check
 promises nothing about images that it does not flag: where those err as well, a changed input is
 possible, not ruled out.
 """

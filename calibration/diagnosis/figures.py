@@ -1,8 +1,8 @@
-"""Figures of a group: how confident, how often right, and how far apart in odds.
+"""Figures of a group: how confident, how often right, and how far apart in odds; and of two
+versions: second minus first, with 95 % intervals.
 
-Two versions' labeled answers compared: second minus first, with 95 % intervals. Sums take the
-answers of the two for independent. Of the same images, which are easy or hard for both, differences
-image by image give a narrower interval.
+Sums take the answers of two versions for independent. Of the same images, which are easy or hard
+for both, differences image by image give a narrower interval.
 """
 
 import math

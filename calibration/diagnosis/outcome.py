@@ -1,6 +1,5 @@
-"""The outcome of the search on labels that are worth what they are, patients considered.
-
-Rival causes: what else than a change of calibration may explain what the labels show.
+"""The outcome of the search on labels that are worth what they are, patients considered;
+and whether patients, or labels since corrected, explain it.
 """
 
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ group. Scores are weights of one mixture, so P(any score >= log(1/a)) <= a for t
 
 For a given window and shape the best set of values is known: those whose own evidence exceeds what
 it costs to name one more. Only such sets are looked at, the same for each shape, and single values.
-
-The labels of a diagnosis as a stream: what every hypothesis is judged on.
 """
 
 import math

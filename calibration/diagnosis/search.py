@@ -1,10 +1,10 @@
 """The search for groups that changed: the best one, then the best of what it leaves unexplained.
 
-Exact tails of single groups: more wrong, or right, answers than the confidences allow. A mixture of
-e-values pays for every beginning and shape. Of a rare group with few errors that price is too high,
-so where the scan finds nothing, the tail probability of each value's count is looked at as well: of
-all its labels, of the newer half, quarter and eighth, and of each pair of values of two keys.
-Bonferroni's correction counts all of them.
+The exact tails of single groups come last: more wrong, or right, answers than the confidences
+allow. A mixture of e-values pays for every beginning and shape. Of a rare group with few errors
+that price is too high, so where the scan finds nothing, the tail probability of each value's count
+is looked at as well: of all its labels, of the newer half, quarter and eighth, and of each pair of
+values of two keys. Bonferroni's correction counts all of them.
 
 The count is a sum of independent answers with their own probabilities, the confidences moved by the
 tolerance. Its tail is the saddlepoint approximation of Lugannani and Rice (1980) for lattices,

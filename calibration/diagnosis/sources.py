@@ -1,9 +1,10 @@
-"""Do the labels of one source alone accuse the model? Labels of others about like answers tell.
+"""Do the labels accuse the model, or do labels err? Those of one source, and those of any reader.
 
-Labels that were mined from reports, for example, err where the model does not. If they were not
-declared a proxy, they look like an error of the model, of one class or of one site.
+Labels of other sources about like answers tell. Labels that were mined from reports, for example,
+err where the model does not. If they were not declared a proxy, they look like an error of the
+model, of one class or of one site.
 
-Noise of the readers: labels that are wrong at random, though the model is right. If a share e of
+Noise of the readers is labels that are wrong at random, though the model is right. If a share e of
 two readers' labels is turned round, accuracy stops at 1 - e where confidence goes to 1, and nothing
 changes where it is a half. A model that has become overconfident errs less and less where it is
 more confident. The likelihoods of both tell them apart. Images on which the model fails at random

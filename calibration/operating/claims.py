@@ -1,7 +1,5 @@
-"""What answers say about one class or finding, and what labels say.
-
-Net benefit by exchange rate, and AUROC by period. Net benefit: Vickers and Elkin 2006, "Decision
-curve analysis".
+"""What answers say about one class or finding, and what labels say: AUROC by period, and
+net benefit by exchange rate (Vickers and Elkin 2006, "Decision curve analysis").
 """
 
 import math

@@ -1,9 +1,8 @@
-"""All facts about operating points, from served answers and their labels.
+"""All facts about operating points, from served answers and their labels: sensitivity, specificity
+and PPV against what a card promises, at every look at once.
 
-If enough answers were drawn at random for an audit, their labels alone count.
-
-Sensitivity, specificity and PPV against what a card promises, at every look at once. The labels of
-a patient count as one: each is worth 1 / (that patient's labels of the rate). For a capital that is
+If enough answers were drawn at random for an audit, their labels alone count. The labels of a
+patient count as one: each is worth 1 / (that patient's labels of the rate). For a capital that is
 convex in the outcome, a mean of dependent outcomes is no more than one of them, so the sequence
 still holds (Jensen). The allowed error is shared out over rates, groups and the stretches of time
 (`calibration.intervals.stretches`), so all of them together keep it.

@@ -8,9 +8,9 @@ label, a difference must also show at the weights of the answers served, by clas
 
 Images of a patient are right or wrong together, so labels are worth fewer independent ones.
 
-Operating points of a version in the ledger: what its card promises, and which labels are here.
-Single answers are read up to a limit, and pruned after a time. Only days whose labels are all here
-count, so that the start of a confidence sequence does not move with its labels.
+For operating points, single answers are read up to a limit, and pruned after a time. Only days
+whose labels are all here count, so that the start of a confidence sequence does not move with its
+labels.
 """
 
 import math

@@ -1,14 +1,15 @@
-"""Answers that no label speaks for: how many, of which kind, and what they could hide.
+"""The labels that a report covers, and the answers that none speaks for: how many, of which kind,
+and what they could hide.
 
 A label says something about answers of its kind only. Labels that are still due, by the usual
 delay, are not missing yet.
 
-Windows: the labeled answers that a report covers. `all`; `last:N`, the N answers whose first label
-arrived last; `days:N`, served on the last N days (UTC, including today); `promotion`, served since
-the day of this version's latest promotion. All except `last:N` are read from the day sums, so their
-cost does not depend on the number of answers.
+A report covers a window: `all`; `last:N`, the N answers whose first label arrived last; `days:N`,
+served on the last N days (UTC, including today); `promotion`, served since the day of this
+version's latest promotion. All except `last:N` are read from the day sums, so their cost does not
+depend on the number of answers.
 
-How old is too old, by a version's own rhythm: how often answers and labels come, how late.
+How old is too old follows a version's own rhythm: how often answers and labels come, how late.
 """
 
 import math

@@ -1,9 +1,7 @@
 """The drift detectors' states in a report, of all answers and of tags: the evidence, where it lies,
-its direction, and the active alarm.
+its direction, and the active alarms.
 
-The active alarms of the watch, of all answers and of tags.
-
-The evidence of calibrated models: it rises with the number of labels while nothing is wrong, so
+The evidence of calibrated models rises with the number of labels while nothing is wrong, so
 half of what an alarm takes is its normal level, not half an alarm.
 """
 

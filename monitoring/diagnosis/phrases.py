@@ -1,8 +1,5 @@
-"""The parts that sentences share: points, and which answers a figure is about.
-
-The words for operating points, for terminal, page and report.
-
-What is said about labels: proxies, second readings, and suspected patients.
+"""The parts that sentences share: points, which answers a figure is about, operating points, and
+what is said about labels.
 """
 
 import math

@@ -1,11 +1,9 @@
-"""The labels that count now, shown to all detectors of a version after a change of policies.
+"""After a change of policies: labels counted again (what each counts as, the current labels of
+their answers, and the sums), and shown to all detectors of a version.
 
 A detector is shown, in their order, the first labels since its last restart that the ledger still
 keeps. Most of that is done on a snapshot, while others write. The transaction that saves it shows
 what arrived meanwhile, and refuses if the watch was restarted or set otherwise.
-
-Labels counted again by the policies of their sources: what each counts as, the current labels of
-their answers, and the sums.
 """
 
 from collections import defaultdict
