@@ -7,13 +7,12 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
     access      UnknownHost, Unauthorized, Forbidden, CrossOrigin
     head        ModelNotLoaded, VersionNotLoaded, NotReady, UnsupportedMedia, MalformedRequest,
                 monitoring.errors.BodyTooLarge
-    admission   Overloaded
+    admission   Overloaded, monitoring.errors.BodiesFull
     body        BodyTooLarge, monitoring.errors.BodyTimeout, MalformedRequest, ClientGone
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown, too complex ...);
-    Overloaded;
-                DecoderUnavailable
-    inference   VersionStopped; InferenceFailed: the only 500, a bug of the model or of Candor,
-                never of the image
+                Overloaded, DecoderUnavailable
+    inference   VersionStopped, OutOfScope; InferenceFailed: the only 500, a bug of the model or of
+                Candor, never of the image
     explaining  ExplanationsBusy
     ledger      LedgerFailed: an answer that is not in the ledger is not sent
 
@@ -193,7 +192,7 @@ class Overloaded(ServingError, RuntimeError):
 
 
 class DecoderUnavailable(ServingError, RuntimeError):
-    """No decoding process can be started, so only small images are answered."""
+    """No decoding process can be started, so only plain PNG files are answered."""
 
 
 class ExplanationsBusy(ServingError, RuntimeError):

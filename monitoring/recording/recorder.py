@@ -40,7 +40,7 @@ from monitoring.recording.queue import (
     labels_in_portions,
 )
 from monitoring.recording.spool import Spool
-from monitoring.recording.writing_thread import Commit, WritingThread
+from monitoring.recording.writing_thread import GroupWriter, WritingThread
 from monitoring.sources import LabelPolicy
 
 
@@ -73,7 +73,7 @@ class Recorder:
         slices = SliceNames(self._versions)
         self.patients = open_patient_key(ledger, patient_key)
         policy = policy or FeedbackPolicy()
-        self._commit = Commit(self._versions, policy, slices, self.patients, ledger.shard)
+        self._commit = GroupWriter(self._versions, policy, slices, self.patients, ledger.shard)
         self._thread = WritingThread(
             ledger, metrics, self._commit, self._versions, spool=spool, over=self._wake
         )

@@ -1,7 +1,7 @@
 """The one thread that writes to the ledger.
 
 Everything that waits goes into one commit, answers first, then labels, with their sums and
-detectors (`Commit`): all or nothing. Callers are notified and
+detectors (`GroupWriter`): all or nothing. Callers are notified and
 counters move only after the commit. A commit that fails (disk full, database locked) fails for
 those who waited for it or, with a spool, sends the answers to the fallback. The thread goes on
 either way.
@@ -51,8 +51,11 @@ from monitoring.recording.spool import Frame, Spool
 
 
 @dataclass(frozen=True)
-class Commit:
-    """Writes groups. `versions`: those known, by id; labels add theirs. `patients`: their key."""
+class GroupWriter:
+    """Writes a group in the transaction of `Writer.run`, which commits.
+
+    `versions`: those known, by id; labels add theirs. `patients`: their key.
+    """
 
     versions: dict[int, WatchedVersion]
     policy: FeedbackPolicy
@@ -197,7 +200,7 @@ class WritingThread:
         self,
         ledger: Ledger,
         metrics: MonitorMetrics,
-        commit: Commit,
+        commit: GroupWriter,
         versions: Mapping[int, WatchedVersion],
         *,
         spool: Spool | None,
@@ -206,7 +209,7 @@ class WritingThread:
         self._ledger, self._metrics = ledger, metrics
         self._commit, self._versions = commit, versions
         self._queue = WorkQueue()
-        self._connection = ledger.writer()
+        self._writer = ledger.writer()
         self.outage = Outage(ledger.probe, metrics.ledger_away, over=over)
         self._fallback = Fallback(spool, metrics, self.outage, join=self._join)
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
@@ -236,20 +239,20 @@ class WritingThread:
         while (work := self._queue.take(self._fallback.wait_s)) is not None:
             try:
                 if isinstance(work, Task):
-                    self._run(work)
+                    self._run_task(work)
                 else:  # so that a portion of spooled answers delays an answer once
-                    self._take(work)
+                    self._write_or_spool(work)
                     self._fallback.advance()
             except Exception:  # noqa: BLE001 a bug outside any transaction: log it and go on writing
                 _log.exception("the recorder failed after a commit")
-        self._connection.close()
+        self._writer.close()
 
-    def _run(self, task: Task) -> None:
+    def _run_task(self, task: Task) -> None:
         begun_s = time.monotonic()
         try:
             if self.outage.left_alone:
                 raise LedgerAway
-            result = self._connection.run(task.run)
+            result = self._writer.run(task.run)
             task.committed(result)
         except Exception as error:  # noqa: BLE001 the edge of the thread: the caller gets the error, the thread goes on
             self._note_failure(error, begun_s)
@@ -257,7 +260,7 @@ class WritingThread:
         else:
             task.future.set_result(result)
 
-    def _take(self, group: CommitGroup) -> None:
+    def _write_or_spool(self, group: CommitGroup) -> None:
         """Write a group, or spool its answers. Labels fail while answers are spooled."""
         if self._fallback.rows and group.labels:
             fail(CommitGroup([], group.labels), AnswersSpooled(self._fallback.rows))
@@ -270,7 +273,7 @@ class WritingThread:
     def _write(self, group: CommitGroup) -> None:
         now_ns, begun_s = self._ledger.clock(), time.monotonic()
         try:
-            counts, results = self._connection.run(
+            counts, results = self._writer.run(
                 lambda connection: self._commit.write(connection, group, now_ns=now_ns)
             )
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
@@ -295,7 +298,7 @@ class WritingThread:
 
     def _join(self, frames: Sequence[Frame]) -> None:
         now_ns = self._ledger.clock()
-        counts = self._connection.run(
+        counts = self._writer.run(
             lambda connection: self._commit.join(connection, frames, now_ns=now_ns)
         )
         self._metrics.count(counts, self._versions)

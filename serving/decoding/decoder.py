@@ -51,7 +51,7 @@ class Decoder:
         self._cpu_s = settings.decode_cpu_s
         self._patience_s = settings.deadline_s or settings.decode_cpu_s
         self._observe_s = observe_s
-        self._queue = QueueEstimate(deadline_s=settings.deadline_s)
+        self._load = QueueEstimate(deadline_s=settings.deadline_s)
         self._turn = asyncio.Lock()
         limit = process_limit(settings)
         # beyond one for each core, a client leaves a place to others
@@ -149,14 +149,14 @@ class Decoder:
     ) -> Decoded:
         if not data:  # which needs no process
             raise EmptyImage
-        self._queue.admit(deadline_s)
+        self._load.admit(deadline_s)
         arrived_s = time.perf_counter()
-        self._queue.waiting += 1
+        self._load.waiting += 1
         try:
             if not await self._places.take(1, wait_s=lambda: self._longest_s(deadline_s)):
                 raise self._overloaded(deadline_s)
         except BaseException:
-            self._queue.waiting -= 1
+            self._load.waiting -= 1
             raise
         job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, wanted)
         # The client may hang up meanwhile: the place is free only once the process is.
@@ -171,7 +171,7 @@ class Decoder:
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
         now_s = time.perf_counter()
         count = len(decoded.pixels) if isinstance(decoded, DecodedFrames) else 1
-        self._queue.delivered(count, arrived_s=arrived_s, now_s=now_s)
+        self._load.delivered(count, arrived_s=arrived_s, now_s=now_s)
         self._observe_s(now_s - arrived_s)
         return decoded
 
@@ -190,11 +190,11 @@ class Decoder:
             if not outcome.done():
                 outcome.set_exception(error)
         finally:
-            self._queue.waiting -= 1
+            self._load.waiting -= 1
             self._places.give_back(1)
 
     async def _run_once(self, job: DecodingJob) -> Decoded:
-        process = await self._take()
+        process = await self._free_process()
         try:
             return await process.decode(job, self._memory, wait_s=self._patience_s)
         finally:
@@ -205,9 +205,9 @@ class Decoder:
         async with self._places.hold(1, wait_s=lambda: 0.0) as free:
             with suppress(DecoderUnavailable):
                 if free:
-                    self._give_back(await self._take())
+                    self._give_back(await self._free_process())
 
-    async def _take(self) -> DecodingProcess:
+    async def _free_process(self) -> DecodingProcess:
         process = self._idle.pop() if self._idle else await DecodingProcess.start()
         process.ended = self._forget
         self._busy.add(process)
@@ -247,12 +247,12 @@ class Decoder:
         """The longest wait for a process: the deadline, but without a setting no less than one
         image may take. It grows while slow images are decoded.
         """
-        longest_s = max(self._patience_s, self._queue.deadline_s)
+        longest_s = max(self._patience_s, self._load.deadline_s)
         return longest_s if asked_s is None else min(asked_s, longest_s)
 
     def _overloaded(self, asked_s: float | None) -> Overloaded:
         deadline_s = self._longest_s(asked_s)
-        wait_s = max(self._queue.wait_s, deadline_s)
+        wait_s = max(self._load.wait_s, deadline_s)
         return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
 
 

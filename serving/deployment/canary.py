@@ -28,7 +28,7 @@ class Loader(Protocol):
 class CanaryController:
     """Starts and ends canaries. Runs in the store watcher's thread.
 
-    `alarmed` says whether the drift detector of a calibration id has an active alarm.
+    `alarmed` says whether the drift detector of a watched version id has an active alarm.
     """
 
     def __init__(

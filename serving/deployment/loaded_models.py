@@ -29,13 +29,13 @@ class ShadowRunner:
 
     def run(self, version: ServedVersion, request: PendingRequest) -> None:
         """Let `version` compute the image of an answered request, unless it is busy."""
-        if version.queue.waiting >= version.max_batch:
+        if version.load.waiting >= version.max_batch:
             self._skipped.labels(version.card.name, str(version.card.version)).inc()
             return
         # Taken now: the version may retire before the task runs, and would then never answer.
         held = ExitStack()
         held.enter_context(version.lease())
-        held.enter_context(version.queue)
+        held.enter_context(version.load)
         task = asyncio.ensure_future(_compute(version, request, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -84,7 +84,7 @@ class LoadedCanary:
     def abort_reason(self, production: ServedVersion, alarmed: Callable[[int], bool]) -> str | None:
         """Why the canary must be aborted; None if it may go on.
 
-        `alarmed` says whether the drift detector of a calibration id has an active alarm.
+        `alarmed` says whether the drift detector of a watched version id has an active alarm.
         """
         version = self.served.card.version
         if self.served.stopped is not None:

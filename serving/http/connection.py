@@ -25,7 +25,7 @@ from monitoring.http.body_budget import Hold
 from monitoring.http.fields import ID_LIMIT
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
-from serving.http.caller import FAST_PATH, FastPath
+from serving.http.fast_path import FAST_PATH, FastPath
 from serving.http.reading import HeldFlow, LargeBodyReader, check_head, parsing_turns
 from serving.http.request_log import REQUEST_ID, log_request, new_request_id
 

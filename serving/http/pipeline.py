@@ -24,7 +24,7 @@ from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.loaded_models import ShadowRunner
 from serving.errors import MalformedRequest
-from serving.http.caller import Caller
+from serving.http.fast_path import Caller
 from serving.http.items import ImageItem, items_of
 from serving.inference.answer import kind_of
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
@@ -107,9 +107,11 @@ class InferencePipeline:
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
         """
-        served.queue.admit(deadline_s)
-        with served.queue:
-            answer: bytes = await caller.wait(self._answer(served, item, arrived_s, deadline_s))
+        served.load.admit(deadline_s)
+        with served.load:
+            answer: bytes = await caller.wait(
+                self._decode_and_infer(served, item, arrived_s, deadline_s)
+            )
         return answer
 
     async def answer_explained(
@@ -131,12 +133,12 @@ class InferencePipeline:
         so before the answer is recorded.
         """
         column = kind_of(served.card).column_of(of)
-        served.queue.admit(deadline_s)
+        served.load.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
             image, number = await self._decoded(served, item, frame, deadline_s)
             item = await self.identified(item, served.card.input.spec, deadline_s)
-            with served.queue:
-                work = self._infer(served, image, item, arrived_s)
+            with served.load:
+                work = self._queued(served, image, item, arrived_s)
                 answer: bytes = await caller.wait(work)
             said = json.loads(answer)
             if said.get("predicted", said.get("findings")) is None:
@@ -162,7 +164,7 @@ class InferencePipeline:
         With "all" the request ids are numbered like the frames. Raises ImageError, Overloaded,
         MalformedRequest or ClientGone.
         """
-        served.queue.admit(deadline_s)
+        served.load.admit(deadline_s)
         spec = served.card.input.spec
         with self.spans.decoding(served):
             frames = await caller.wait(
@@ -188,7 +190,7 @@ class InferencePipeline:
         Raises what `answer_explained` raises.
         """
         column = None if explain is None else kind_of(served.card).column_of(explain)
-        served.queue.admit()
+        served.load.admit()
         prediction = await served.try_out(image, tags=tags)
         if explain is None:
             return prediction, None
@@ -211,7 +213,7 @@ class InferencePipeline:
         The list is admitted as a whole and then processed one batch at a time. This bounds memory,
         and single requests get their turn. Raises Overloaded or ClientGone.
         """
-        served.queue.admit(deadline_s)
+        served.load.admit(deadline_s)
         answers = await caller.wait(self._in_batches(served, items, writer))
         for answer in answers:
             if writer is None and isinstance(answer, Exception):  # else the first one is raised
@@ -251,12 +253,12 @@ class InferencePipeline:
         answers: list[Any] = []
         for start in range(0, len(items), self._max_batch):
             batch = items[start : start + self._max_batch]
-            served.queue.waiting += len(batch)
+            served.load.waiting += len(batch)
             try:
                 work = [self._answer_in_turn(served, item, writer) for item in batch]
                 answers += await asyncio.gather(*work, return_exceptions=True)
             finally:
-                served.queue.waiting -= len(batch)
+                served.load.waiting -= len(batch)
         return answers
 
     async def _answer_in_turn(
@@ -266,15 +268,15 @@ class InferencePipeline:
         with served.decoding, self.spans.decoding(served):
             image = await self.decoder.decode_in_turn(item.sound, served.card.input.spec)
             item = await self.identified(item, served.card.input.spec)
-        return await self._infer(served, image, item, arrived_s, writer)
+        return await self._queued(served, image, item, arrived_s, writer)
 
-    async def _answer(
+    async def _decode_and_infer(
         self, served: ServedVersion, item: ImageItem, arrived_s: float, deadline_s: float | None
     ) -> Any:
         with served.decoding:
             image, _ = await self._decoded(served, item, None, deadline_s)
             item = await self.identified(item, served.card.input.spec, deadline_s)
-        return await self._infer(served, image, item, arrived_s)
+        return await self._queued(served, image, item, arrived_s)
 
     async def _decoded(
         self,
@@ -291,7 +293,7 @@ class InferencePipeline:
             frames = await self.decoder.decode_frames(data, spec, frame, deadline_s=deadline_s)
             return frames.pixels[0], frames.first
 
-    async def _infer(
+    async def _queued(
         self,
         served: ServedVersion,
         image: Image,
@@ -299,7 +301,7 @@ class InferencePipeline:
         arrived_s: float,
         writer: AnswerWriter | None = None,
     ) -> Any:
-        """Queue the image, wait for its answer, then pass the image to a shadow."""
+        """Queue the image, or give the recorded answer to its idempotency key."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         request = PendingRequest(
             *(image, item.request_id, arrived_s, future, writer),

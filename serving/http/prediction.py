@@ -24,7 +24,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.auth import Refuse
-from serving.http.caller import AsgiCaller, Caller, FastPath, take_fast_path
+from serving.http.fast_path import AsgiCaller, Caller, FastPath, take_fast_path
 from serving.http.items import NDJSON, ImageItem, read_items, with_keys, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
@@ -136,7 +136,7 @@ class PredictionApp:
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive
             # meanwhile.
-            served.queue.admit(head.deadline_s)
+            served.load.admit(head.deadline_s)
             arrived = None if fast_path is None else fast_path.body()
             length_bytes = head.length_bytes if arrived is None else len(arrived)
             async with self._bodies.hold(

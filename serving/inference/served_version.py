@@ -58,7 +58,9 @@ NOT_A_NUMBER = "the model's output for this image is not a number."
 
 
 class ServedVersion:
-    """A version that answers. All but `_infer` and `_hand_over` is on the event loop."""
+    """A version that answers, on the event loop; `_infer`, `_measure` and `_fail` are in its own
+    thread, `_hand_over` is in the recorder's.
+    """
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class ServedVersion:
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.queue = QueueEstimate(
+        self.load = QueueEstimate(
             service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s
         )
         # On an accelerator, inference takes no cores from decoding.
@@ -113,7 +115,7 @@ class ServedVersion:
         )
         self._loop = loop
         self._metrics = metrics.of_version(
-            self.card.name, self.card.version, self.queue, precision=self.card.precisions[0]
+            self.card.name, self.card.version, self.load, precision=self.card.precisions[0]
         )
         self._retired = False
         self._leases = 0
@@ -289,9 +291,7 @@ class ServedVersion:
                     request.answer.set_result(answer)
                 if self._pictures is not None and request.shadow_of is None:
                     self._pictures.offer(request.given_id, request.image)
-        self.queue.delivered(
-            len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s
-        )
+        self.load.delivered(len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s)
         self._metrics.observe(
             batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id
         )

@@ -44,7 +44,7 @@ from serving.errors import (
     VersionNotLoaded,
 )
 from serving.http.bodies import Answered, Binary, FrameName
-from serving.http.caller import AsgiCaller
+from serving.http.fast_path import AsgiCaller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_body, read_form, read_frame, read_head

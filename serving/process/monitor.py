@@ -42,9 +42,9 @@ _DAY_S = 86_400
 class Monitor:
     """What a process uses of monitoring.
 
-    `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether
-    this process leads. `bodies` is the memory of all request bodies of the process. `pictures`
-    keeps pictures of answers, if at all. `ended` are the sessions that people ended.
+    `alarmed` says whether a drift detector of a watched version id has an active alarm, `leads`
+    whether this process leads. `bodies` is the memory of all request bodies of the process.
+    `pictures` keeps pictures of answers, if at all. `ended` are the sessions that people ended.
     """
 
     recorder: Recorder | None

@@ -1,6 +1,7 @@
 """The routes of `candor serve` besides those of monitoring and the Open Inference Protocol.
 
-The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
+The hot route, POST /predictions, is declared here too, but answered before the router
+(serving/http/prediction.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from monitoring.http.json_body import SMALL_BYTES
 from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
-from serving.http.caller import AsgiCaller
+from serving.http.fast_path import AsgiCaller
 from serving.http.request import read_body, read_head
 from serving.http.request_parameters import HEAD_PARAMETERS
 from serving.inference.metrics import ServingMetrics
@@ -117,7 +117,7 @@ class ProtocolRoutes:
         find = self._service.models.find
         request.state.served = served = find(*_named(request), canary=head.canary, key=head.key)
         with served.lease():
-            served.queue.admit(head.deadline_s)
+            served.load.admit(head.deadline_s)
             async with self._bodies.hold(
                 head.length_bytes, copies=LIST_COPIES, wait_s=head.deadline_s
             ) as hold:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MalformedRequest
-from serving.http.caller import Caller
+from serving.http.fast_path import Caller
 from serving.http.items import ImageItem, items_of, with_keys
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import RequestHead

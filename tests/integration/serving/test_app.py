@@ -289,7 +289,7 @@ async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_
     tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, refusal_hold_s=0, deadline_s=1) as server:
-        load = server.service.models.find("tiny").queue
+        load = server.service.models.find("tiny").load
         load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)
         load.waiting = 1
         read = False
@@ -310,7 +310,7 @@ async def test_a_client_names_the_longest_wait_that_it_accepts(
     tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
-        load = server.service.models.find("tiny").queue
+        load = server.service.models.find("tiny").load
         load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)  # 20 s an image from now on
         load.waiting = 1
         short, wrong = [
@@ -337,7 +337,7 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     """The batcher never gets to the image, because it is cancelled while it waits in the queue."""
     served = server.service.models.find("tiny")
     # slow enough to be worth watching
-    served.queue.delivered(1, arrived_s=0.0, now_s=served.queue._last_s + 1)
+    served.load.delivered(1, arrived_s=0.0, now_s=served.load._last_s + 1)
     submitted: list[Any] = []
     monkeypatch.setattr(served, "submit", submitted.append)
     messages = [{"type": "http.request", "body": png()}, {"type": "http.disconnect"}]
@@ -354,7 +354,7 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
-    assert served.queue.waiting == 0
+    assert served.load.waiting == 0
 
 
 async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -> None:

@@ -242,10 +242,10 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
     shadow = trial.loaded.served
     monkeypatch.setattr(shadow._predictor, "infer", lambda images, **_: images / 0)
     assert await trial.versions(count=4) == {1}
-    shadow.queue.waiting += 16
+    shadow.load.waiting += 16
     assert await trial.versions(count=4) == {1}
-    shadow.queue.waiting -= 16
-    await until(lambda: shadow.queue.waiting == 0)
+    shadow.load.waiting -= 16
+    await until(lambda: shadow.load.waiting == 0)
     labels = {"model": "tiny", "version": "2"}
     assert trial.server.counted("candor_shadow_skipped_total", **labels) == 4
 

@@ -38,7 +38,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
             client.channel = channel
-            client.queue = server.models.find("tiny").queue
+            client.load = server.models.find("tiny").load
             client.scan = server.watcher.scan
             client.counted = lambda reason: started.counted(
                 "candor_requests_rejected_total", reason=reason
@@ -126,14 +126,14 @@ async def test_what_is_no_message_is_refused_without_a_trace(
 
 async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: Any) -> None:
     # 20 s an image from now on
-    stub.queue.delivered(1, arrived_s=0.0, now_s=stub.queue._last_s + 100)
-    stub.queue.waiting = 1
+    stub.load.delivered(1, arrived_s=0.0, now_s=stub.load._last_s + 100)
+    stub.load.waiting = 1
     asked = infer_request(png())
     assert (
         await refused(stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10))
         is StatusCode.RESOURCE_EXHAUSTED
     )
-    stub.queue.waiting = 0
+    stub.load.waiting = 0
     answer = await stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=PATIENCE_S)
     assert answer.model_name == "tiny"
 

@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
 from serving.http import connection
-from serving.http.caller import FastPath, take_fast_path
 from serving.http.connection import BoundedProtocol
+from serving.http.fast_path import FastPath, take_fast_path
 from tests.builders.pipes import POST, Pipe
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
