@@ -18,7 +18,6 @@ class BodyTooLarge(MonitoringError, ValueError):
 
     def __init__(self, *, limit_bytes: int, advice: str, got_bytes: int | None = None) -> None:
         """`got_bytes`: the length that the client declared. `advice`: a sentence, what to do."""
-        self.limit_bytes = limit_bytes
         got = f"is {got_bytes:,} bytes" if got_bytes is not None else "is longer than the limit"
         super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
@@ -173,7 +172,6 @@ class LabelUnknown(MonitoringError, ValueError):
     """A label that is not one of the model's classes."""
 
     def __init__(self, label: str, classes: tuple[str, ...]) -> None:
-        self.label, self.classes = label, classes
         shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
         super().__init__(
             f"Label {brief(label)} is not a class of this model; expected one of: {shown}."
@@ -181,10 +179,9 @@ class LabelUnknown(MonitoringError, ValueError):
 
 
 class FindingUnknown(MonitoringError, ValueError):
-    """A finding that the model does not answer; `findings`: those that it does."""
+    """A finding that the model does not answer."""
 
     def __init__(self, finding: str, findings: Sequence[str]) -> None:
-        self.finding, self.findings = finding, findings
         shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
         known = f"expected one of: {shown or 'none, since its classes are exclusive'}"
         super().__init__(f"{brief(finding)} is no finding of this model; {known}.")
@@ -196,7 +193,6 @@ class FindingNeeded(MonitoringError, ValueError):
     """
 
     def __init__(self, model: str, findings: Sequence[str], *, label: bool = False) -> None:
-        self.findings = findings
         shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
         todo = (
             "give 'labels' by name, or 'looked_for' beside a list in 'label'"
@@ -210,7 +206,6 @@ class PendingFull(MonitoringError, RuntimeError):
     """Too many labels are waiting for predictions that have not arrived."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
         super().__init__(
             f"{limit:,} labels already wait for their predictions; check that request ids are "
             "spelled the same in predictions and feedback, then send this label again."
@@ -224,7 +219,6 @@ class ModelNotInLedger(MonitoringError, LookupError):
         self, model: str, version: int | None = None, *, known: Sequence[str] | None = None
     ) -> None:
         """`known`: the models, or versions of this one, in the ledger; None: nobody looked."""
-        self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         if known is None:  # only where a server answers; the command line looks
             listed = "GET /reports lists those it knows"
@@ -239,7 +233,6 @@ class ModelNeeded(MonitoringError, LookupError):
     """No model was named, and the ledger has none or several."""
 
     def __init__(self, models: list[str]) -> None:
-        self.models = models
         known = f"several models ({', '.join(models[:10])}); name one"
         super().__init__(
             f"The ledger knows {known if models else 'no model yet; serve one first'}."
@@ -285,7 +278,6 @@ class NotRegistered(MonitoringError, LookupError):
     """An answer of a calibration that is not registered with the recorder."""
 
     def __init__(self, watched_version_id: int) -> None:
-        self.watched_version_id = watched_version_id
         super().__init__(
             f"Calibration {watched_version_id} is not registered; call Recorder.register(card) "
             "first."
@@ -303,7 +295,6 @@ class SpoolFull(MonitoringError, RuntimeError):
     """The ledger is unavailable, and the file that keeps answers until it returns is full."""
 
     def __init__(self, path: str, limit_bytes: int) -> None:
-        self.path, self.limit_bytes = path, limit_bytes
         super().__init__(
             f"The spool {path} is full ({limit_bytes:,} bytes); bring the ledger back, or raise "
             "the limit."
@@ -316,7 +307,6 @@ class AnswersSpooled(MonitoringError, RuntimeError):
     retry_after_s = 1
 
     def __init__(self, rows: int) -> None:
-        self.rows = rows
         super().__init__(
             f"The ledger is or was away, and {rows:,} answer{'s are' if rows != 1 else ' is'} not "
             "in it yet; send these labels again later."

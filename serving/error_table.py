@@ -153,7 +153,6 @@ class ErrorAnswer:
 
     @property
     def phrase(self) -> str:
-        """The reason phrase of the HTTP status."""
         return HTTPStatus(self.status).phrase
 
     def body(self) -> bytes:

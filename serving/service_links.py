@@ -38,7 +38,6 @@ class EnvironmentWithoutLinks(EnvSettingsSource):
     """The environment as pydantic reads it, without those variables."""
 
     def __call__(self) -> dict[str, object]:
-        """The values of the settings."""
         self.env_vars = {
             name: value
             for name, value in self.env_vars.items()

@@ -161,7 +161,6 @@ class Settings(SettingTable):
 
     @property
     def tokens_text(self) -> str | None:
-        """The tokens in plain text."""
         return None if self.tokens is None else self.tokens.get_secret_value()
 
     @property

@@ -98,32 +98,9 @@ class DriftDetector:
         """
         alarm: int | None = None
         for first, steps in self._chunks(confidence, correct, predicted, bets):
-            raised, _ = self._add(steps, len(first))
+            raised = self._add(steps, len(first))
             alarm = int(first[raised]) if raised is not None else alarm
         return alarm
-
-    def follow_many(
-        self,
-        confidence: npt.ArrayLike,
-        correct: npt.ArrayLike,
-        predicted: npt.ArrayLike | None = None,
-        bets: npt.ArrayLike | None = None,
-    ) -> FloatArray:
-        """Add labels as `update_many`; return log E after each bet, (N,) if each label has its own.
-
-        >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
-        >>> # each wrong answer adds evidence
-        >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()
-        [0.3, 1.5, 2.8]
-        >>> watched.reset()
-        >>> watched.follow_many([0.99] * 3, [False] * 3, bets=[7, 7, 8]).round(1).tolist()
-        [0.3, 1.5]
-        """
-        parts = [
-            self._add(steps, len(first))[1]
-            for first, steps in self._chunks(confidence, correct, predicted, bets)
-        ]
-        return np.concatenate([np.empty(0), *parts])
 
     def reset(self) -> None:
         """Forget all evidence and the alarm, after an acknowledgment or for a new calibrator."""
@@ -238,11 +215,8 @@ class DriftDetector:
             )
         return classes
 
-    def _add(self, steps: StreamSteps, bets: int) -> tuple[int | None, FloatArray]:
-        """Add at most _CHUNK bets.
-
-        Returns the number of the bet that raised the alarm, and (bets,) log E after each.
-        """
+    def _add(self, steps: StreamSteps, bets: int) -> int | None:
+        """Add at most _CHUNK bets; return the number of the one that raised the alarm."""
         before = self.state.m.reshape(-1, BETS)
         trace, after = run(before, steps)
         totals = self._totals(before, trace, steps, bets)
@@ -251,7 +225,7 @@ class DriftDetector:
             self._raise(state_at(before, trace, steps, raised), self.state.labels + raised + 1)
         self.state.m = after.reshape(self.state.m.shape)
         self.state.labels += bets
-        return raised, np.log(totals / self.settings.whole)
+        return raised
 
     def _raise(self, m: FloatArray, label: int) -> None:
         """Remember the alarm: the label that raised it, and the stream with the most evidence."""

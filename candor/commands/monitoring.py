@@ -130,7 +130,7 @@ def _of_ledger(
     gap: float | None,
 ) -> "Report | FindingsReport":
     """Read a report, and write it to `html` if that is a file."""
-    from monitoring.reports.findings import findings_report, of_one_or_all
+    from monitoring.reports.findings import findings_report, is_of_one
     from monitoring.reports.page_data import read_page_data
     from monitoring.reports.report import only_model
     from serving.pages.report_document import findings_report_page, report_page
@@ -138,17 +138,15 @@ def _of_ledger(
     with open_ledger(ledger, reading=True) as opened:
         chosen, name = window(opened.clock()), model or only_model(opened)
 
-        def one() -> "tuple[Report, Callable[[], str]]":
+        found: Report | FindingsReport
+        if is_of_one(opened, name, version, finding):
             data = read_page_data(
                 opened, name, version=version, finding=finding, window=chosen, gap=gap
             )
-            return data.report, partial(report_page, data)
-
-        def every() -> "tuple[FindingsReport, Callable[[], str]]":
-            overview = findings_report(opened, name, version=version, window=chosen)
-            return overview, partial(findings_report_page, overview)
-
-        found, page = of_one_or_all(opened, name, version, finding, one=one, every=every)
+            found, page = data.report, partial(report_page, data)
+        else:
+            found = findings_report(opened, name, version=version, window=chosen)
+            page = partial(findings_report_page, found)
     if html is not None:
         html.write_text(page(), encoding="utf-8")
     return found

@@ -93,7 +93,7 @@ def recalibrate(
     from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
     from model_store.lifecycle.canary import start_canary
-    from monitoring.recalibration import AnswerFilter, preview_of
+    from monitoring.recalibration import AnswerFilter, RecalibrationPreview
     from monitoring.recalibration import recalibrate as fit
     from serving.pages.recalibration_page import recalibration_page
 
@@ -128,7 +128,7 @@ def recalibrate(
             share=canary or 0.0,
         )
     if html is not None:
-        html.write_text(recalibration_page(preview_of(done)), encoding="utf-8")
+        html.write_text(recalibration_page(RecalibrationPreview(done)), encoding="utf-8")
     made = Recalibrated(done, html, is_draft=preview, on_trial=canary is not None or shadow)
     return made.as_dict() if json_out else made
 

@@ -15,7 +15,7 @@ from candor.terminal.tables import change
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
+from monitoring.recalibration import AnswerFilter, Recalibration, RecalibrationPreview
 from monitoring.recalibration import recalibrate as fit
 from serving.client import Client
 from training.evaluation.plots import plot_reliability
@@ -54,13 +54,13 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
     stdout.print(
         f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n"
     )
-    shown = preview_of(done)
+    shown = RecalibrationPreview(done)
     for part in (
         *remedy_table(done.proposal.choice, unchanged="as served"),
         "",
         shown.sentence,
         "",
-        class_table(shown.classes, OF_CLASSES),
+        class_table(shown.proposal.classes, OF_CLASSES),
     ):
         stdout.print(part)
     for line in note_lines(shown):

@@ -25,7 +25,7 @@ from candor.predictions.examined import Examined
 from candor.predictions.labeled import Examining, LabeledFindings
 
 if TYPE_CHECKING:
-    from serving.pages.calibration_findings import FindingsText
+    from serving.pages.calibration_page import FindingsText
 
 FINDING_WORDS: Final = {
     Standing.TOO_FEW: "too few rows to say",
@@ -73,13 +73,13 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
 
     def page(self) -> str:
         """Return the report as an HTML file without scripts."""
-        from serving.pages.calibration_findings import findings_page
+        from serving.pages.calibration_page import findings_page
 
         return str(findings_page(self.examination, self.text()))
 
     def text(self) -> "FindingsText":
         """The sentences of the page."""
-        from serving.pages.calibration_findings import FindingsText
+        from serving.pages.calibration_page import FindingsText
 
         return FindingsText(
             title=self.title,
@@ -98,7 +98,7 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
         }
 
     def _repr_html_(self) -> str:
-        from serving.pages.calibration_findings import findings_fragment
+        from serving.pages.calibration_page import findings_fragment
 
         return str(findings_fragment(self.examination, self.text()))
 

@@ -25,8 +25,7 @@ from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.diagram import diagram_file, scale_of
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.http.json_body import plain
-from monitoring.recalibration import Recalibration, preview_of
-from monitoring.recalibration.preview import RecalibrationPreview
+from monitoring.recalibration import Recalibration, RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange
 from monitoring.recalibration.subgroup import name_of
 
@@ -50,7 +49,7 @@ class Recalibrated(VerbResult):
 
     def parts(self) -> Iterator[RenderableType]:
         card = self.done.card
-        yield from recalibration_tables(preview_of(self.done))
+        yield from recalibration_tables(RecalibrationPreview(self.done))
         if self.html is not None:
             yield f"The diagrams are in {self.html}"
         if self.is_draft:
@@ -67,7 +66,7 @@ class Recalibrated(VerbResult):
         return dict(plain(self.done.as_dict())) | {"published": not self.is_draft}
 
     def pictures(self) -> dict[str, str]:
-        shown = preview_of(self.done)
+        shown = RecalibrationPreview(self.done)
         drawn = {"as served": shown.served, "recalibrated": shown.recalibrated}
         scale = scale_of(drawn.values())
         return {name: str(diagram_file(bins, scale=scale)) for name, bins in drawn.items()}
@@ -78,7 +77,7 @@ def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     return [
         f"{shown.sentence}\n",
         *remedy_table(
-            shown.choice,
+            shown.proposal.choice,
             unchanged="as served",
             title=partial(title_of, of_one=terms(shown.finding).of_one),
         ),
@@ -95,7 +94,7 @@ def note_lines(shown: RecalibrationPreview) -> list[str]:
 def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     """Return measures, reliability and classes before and after, on held-out labels."""
     said = terms(shown.finding)
-    measured = {"as served": shown.before, "recalibrated": shown.after}
+    measured = {"as served": shown.proposal.before, "recalibrated": shown.proposal.after}
     rows = [measures_row(name, each.as_dict()) for name, each in measured.items()]
     bins = [
         [bin_name(before), *bin_cells(before), *bin_cells(after)]
@@ -104,7 +103,9 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     ]
     return [
         "",
-        table(f"On {shown.held_out} held-out labels", worded(MEASURES_COLUMNS, said), rows),
+        table(
+            f"On {shown.proposal.held_out} held-out labels", worded(MEASURES_COLUMNS, said), rows
+        ),
         "",
         table(
             "Reliability",
@@ -120,9 +121,9 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
             bins,
         ),
         "",
-        class_table(shown.classes, said),
+        class_table(shown.proposal.classes, said),
         "",
-        effect_table(shown.effects, said),
+        effect_table(shown.proposal.effects, said),
         "",
     ]
 

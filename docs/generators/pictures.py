@@ -65,7 +65,6 @@ VIEWS: Final = {
     "compare": f"/versions/{MODEL}?first=1&second=2",
     "recalibrate": f"/recalibrate/{MODEL}",
     "preview": RECALIBRATION,
-    "time-zone": "/time-zone",
     "not-found": f"/versions/{MODEL}?compare=9",
     "api": "/docs",
 }

@@ -38,10 +38,8 @@ def _operation(method: str, path: str, operation: Json) -> str:
     if "requestBody" in operation:
         optional = "" if operation["requestBody"].get("required") else " (optional)"
         parts.append(f"Body{optional}: {_contents(operation['requestBody']['content'])}")
-    done = next(status for status in ("200", "303") if status in operation["responses"])
-    answer = operation["responses"][done]
-    parts.append(f"Answer: {_contents(answer.get('content', {})) or answer['description']}")
-    errors = sorted(status for status in operation["responses"] if status != done)
+    parts.append(f"Answer: {_contents(operation['responses']['200']['content'])}")
+    errors = sorted(status for status in operation["responses"] if status != "200")
     if errors:
         parts.append("Errors: " + ", ".join(errors))
     return "\n\n".join(parts)

@@ -14,7 +14,6 @@ import numpy as np
 from msgspec import Meta
 from sqlalchemy import Connection
 
-from calibration.bins import FloatArray, IntArray
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DIRECTIONS
 from monitoring.diagnosis.facts import Alarm
@@ -240,19 +239,11 @@ def calm_evidence(drift: Drift) -> CalmEvidence | None:
     None for fewer labels than were simulated. Beyond the last simulated number, its range is
     returned.
     """
+    if drift.labels < _CALM_LABELS[0]:
+        return None
+    at, known = math.log(drift.labels), np.log(_CALM_LABELS)
     lower, upper = (
-        float(end[0])
-        for end in calm_range(np.array([drift.labels]), np.array([drift.log_threshold]))
-    )
-    return None if math.isnan(lower) else CalmEvidence(lower, upper)
-
-
-def calm_range(labels: IntArray, log_threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`calm_evidence` for (N,) numbers of labels: (N,) lower and upper ends, or NaN."""
-    at, known = np.log(np.maximum(labels, 1)), np.log(_CALM_LABELS)
-    few = labels < _CALM_LABELS[0]
-    lower, upper = (
-        np.where(few, np.nan, np.minimum(1.0, np.interp(at, known, ends) / log_threshold))
+        min(1.0, float(np.interp(at, known, ends)) / drift.log_threshold)
         for ends in (_CALM_LOWER, _CALM_UPPER)
     )
-    return lower, upper
+    return CalmEvidence(lower, upper)

@@ -13,15 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from monitoring.drift import scope_watch, watch
-from monitoring.drift.events import (
-    ACKNOWLEDGED,
-    AFRESH,
-    ALARM,
-    Event,
-    latest,
-    read,
-    record,
-)
+from monitoring.drift.events import ACKNOWLEDGED, AFRESH, ALARM, Event, latest, read, record
 from monitoring.errors import AuditMissing
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total
 from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL

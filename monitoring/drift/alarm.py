@@ -7,7 +7,6 @@ explanation.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.onset import onset
 from calibration.drift.state import LabelStream
 from calibration.wording import percents
-from monitoring.drift.replay import columns_of
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import label_current, prediction
@@ -49,22 +47,7 @@ def describe(
         "index": where.index,
         "name": stream_name(connection, watched_version_id, where, detector.settings.bin_count),
         "since": _since(connection, watched_version_id, detector, where, labels),
-        "without_classes": _without_classes(detector, labels) if where.kind == "class" else None,
     }
-
-
-def _without_classes(
-    detector: DriftDetector, labels: Sequence[FirstLabel]
-) -> dict[str, float] | None:
-    """Return the evidence of a detector without classes; None if some labels are gone.
-
-    The labels are shown to it again, because `detector` may have seen more after the alarm.
-    """
-    if len({label.bet for label in labels}) != detector.alarm_label:
-        return None
-    blind = DriftDetector(replace(detector.settings, class_count=0))
-    blind.update_many(*columns_of(labels))
-    return {"log_evalue": blind.log_evalue, "log_threshold": blind.log_threshold}
 
 
 def stream_name(

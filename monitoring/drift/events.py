@@ -50,7 +50,6 @@ def record(
     now_ns: int,
     name: str = EVERYTHING,
 ) -> None:
-    """Append an event."""
     values = {
         "watched_version_id": watched_version_id,
         "slice": name,

@@ -70,7 +70,6 @@ class TagSettings:
         return replace(settings, part=part, tolerance=tolerance)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
         return asdict(self)
 
     @classmethod

@@ -50,7 +50,6 @@ class Watched:
 
     @property
     def settings(self) -> DriftSettings:
-        """The detector's settings."""
         return self.detector.settings
 
     def as_checkpoint(self, reason: str) -> dict[str, Any]:

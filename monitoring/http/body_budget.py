@@ -163,7 +163,6 @@ class Hold:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Release it."""
         self._budget.give_back(self.size_bytes)
 
     async def cover(self, received_bytes: int) -> None:

@@ -20,8 +20,8 @@ from monitoring.http.json_body import encode
 
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
-_FOR_PEOPLE: Final = frozenset(("text/html", "image/svg+xml"))  # pages, and files they offer
-_EXACT_TAGS: Final = frozenset(("calibration", "feedback", "logged predictions"))
+PAGES: Final = "pages"  # the tag of what is for people
+_EXACT_TAGS: Final = frozenset((PAGES, "calibration", "feedback", "logged predictions"))
 _GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
@@ -59,12 +59,10 @@ class Endpoint:
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, if it is not the JSON of what `handler`
             returns.
-        redirects: whether a success leads to another page (303) instead.
-        conflicts: whether it answers 409 with a page that says why what a form asks for cannot be
-            done now.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
+        queries: names of query parameters that are not described, as those of pages.
         takes_tags: whether parameters of other names are keys of tags.
         mounted: whether a router mounts it; the hot route is answered before the router.
     """
@@ -73,24 +71,28 @@ class Endpoint:
     path: str
     handler: Handler
     tag: str
-    summary: str
+    summary: str = ""
     scope: Scope | None = "read"
     takes: Mapping[str, Any] = field(default_factory=dict)
     body_optional: bool = False
     gives: Mapping[str, Any] = field(default_factory=dict)
-    redirects: bool = False
-    conflicts: bool = False
     otherwise: Mapping[int, Any] = field(default_factory=dict)
     parameters: Sequence[Parameter] = ()
     refuses: Sequence[type[Exception]] = ()
     error: Any = ErrorBody
+    queries: Sequence[str] = ()
     takes_tags: bool = False
     mounted: bool = True
 
     @property
     def headers(self) -> set[str]:
-        """The names of the request headers that are parameters."""
         return {each.name for each in self.parameters if each.place == "header"}
+
+    @property
+    def known(self) -> list[str]:
+        """The names of all query parameters."""
+        described = (each.name for each in self.parameters if each.place == "query")
+        return [*self.queries, *described]
 
     @property
     def is_exact(self) -> bool:
@@ -100,8 +102,7 @@ class Endpoint:
         Pages and their forms are, and all that reports, labels and logged predictions do. What
         other programs define is not: metrics, health checks and the routes of other model servers.
         """
-        is_form = self.redirects or (self.tag == "pages" and self.method == "POST")
-        return is_form or self.tag in _EXACT_TAGS or not _FOR_PEOPLE.isdisjoint(self.gives)
+        return self.tag in _EXACT_TAGS
 
     @property
     def refused(self) -> Sequence[type[Exception]]:
@@ -109,12 +110,10 @@ class Endpoint:
         return (*self.refuses, QueryInvalid) if self.is_exact else self.refuses
 
     def route(self) -> Route:
-        """The route to mount."""
-        known = [each.name for each in self.parameters if each.place == "query"]
 
         async def answer(request: Request) -> Response:
             if self.is_exact:
-                check_query(request.query_params.multi_items(), known, tags=self.takes_tags)
+                check_query(request.query_params.multi_items(), self.known, tags=self.takes_tags)
             answered = await self.handler(request)
             return answered if isinstance(answered, Response) else as_json(answered)
 
@@ -136,7 +135,6 @@ def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
 
 
 def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
-    """The routes to mount."""
     return [each.route() for each in endpoints if each.mounted]
 
 
@@ -162,7 +160,6 @@ def check_query(
 
 
 def as_json(value: Any, *, status: int = 200) -> Response:
-    """The JSON of a typed value."""
     return Response(encode(value), status, headers=_GUARDED, media_type=JSON)
 
 

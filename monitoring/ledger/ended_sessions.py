@@ -8,7 +8,7 @@ they would have ended by themselves. What is over is deleted by a time that was 
 from threading import Lock
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import Connection, delete, select
 
 from monitoring.ledger.database import Ledger, replacing
 from monitoring.ledger.schema import watermark
@@ -45,15 +45,6 @@ class EndedSessions:
                 self._names = set(connection.scalars(select(watermark.c.name).where(_ENDED)))
 
 
-def any_expired(connection: Connection, *, now_ns: int) -> bool:
-    """Return whether a session that was ended would be over by now."""
-    return connection.scalar(select(watermark.c.name).where(_over(now_ns)).limit(1)) is not None
-
-
 def drop_expired(connection: Connection, *, now_ns: int) -> None:
     """Forget the sessions that would be over by now; the time is one that was checked."""
-    connection.execute(delete(watermark).where(_over(now_ns)))
-
-
-def _over(now_ns: int) -> ColumnElement[bool]:
-    return _ENDED & (watermark.c.at_ns <= now_ns)
+    connection.execute(delete(watermark).where(_ENDED, watermark.c.at_ns <= now_ns))

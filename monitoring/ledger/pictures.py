@@ -59,16 +59,6 @@ def read_picture(connection: Connection, prediction_id: bytes) -> bytes | None:
     return found
 
 
-def any_expired(connection: Connection, *, now_ns: int) -> bool:
-    """Return whether the time of a picture is over."""
-    return (
-        connection.scalar(
-            select(picture.c.size_bytes).where(picture.c.expires_at_ns <= now_ns).limit(1)
-        )
-        is not None
-    )
-
-
 def drop_expired(connection: Connection, *, now_ns: int) -> int:
     """Delete pictures whose time is over; return how many."""
     return connection.execute(delete(picture).where(picture.c.expires_at_ns <= now_ns)).rowcount

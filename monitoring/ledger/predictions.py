@@ -39,7 +39,6 @@ _INSERT = inserting(prediction, often_same=(*_OF_IMAGE, "scope_p"))  # the rows 
 
 
 def append(connection: Connection, rows: Sequence[PredictionRow]) -> None:
-    """Insert the rows."""
     _INSERT.run(connection, rows)
 
 
@@ -107,7 +106,6 @@ def used_ns(connection: Connection) -> int | None:
 
 
 def set_used(connection: Connection, at_ns: int) -> None:
-    """Note that the ledger is in use."""
     _KEEP_WATERMARK.run(connection, [(_USED, at_ns)])
 
 

@@ -226,7 +226,6 @@ class SumChanges:
             _add(self.corrected[cell[:3]], (now, was, now * p, was * p))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
-        """Add everything to the ledger."""
         add_sums(connection, self.totals(connection, slices), shard=shard)
         CLASSES.add(connection, self.classes.rows(), shard=shard)
 

@@ -138,7 +138,6 @@ GRAY_UNIT = 2.0**-16  # gray levels; the sums of brightness are integers of it, 
 def add_sums(
     connection: Connection, rows: Mapping[SumKey, Sequence[float]], *, shard: int = 0
 ) -> None:
-    """Add to day sums and to their totals."""
     DAYS.add(connection, rows, shard=shard)
     TOTALS.add(connection, totaled((key.total, sums) for key, sums in rows.items()), shard=shard)
 

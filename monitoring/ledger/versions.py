@@ -27,7 +27,6 @@ def card_sha256(card: Card) -> str:
 
 
 def sha256_of(card: str) -> str:
-    """Return the hash of a card's JSON."""
     return hashlib.sha256(card.encode()).hexdigest()
 
 
@@ -99,7 +98,6 @@ def load(connection: Connection, watched_version_ids: Sequence[int]) -> list[Wat
 
 
 def load_all(connection: Connection) -> dict[int, WatchedVersion]:
-    """Return every version by its id."""
     rows = map(watched_version, connection.execute(select(watched_versions)))
     return {row.watched_version_id: row for row in rows}
 

@@ -55,7 +55,6 @@ class Revision:
 
 
 def count_waiting(connection: Connection, row: WatchedVersion) -> WaitingCounts:
-    """Count the answers of a version that wait."""
     latest = _unlabeled(row).subquery()
     columns = latest.c
     doubtful = func.sum(case((_is_doubtful(columns), 1), else_=0))

@@ -78,11 +78,9 @@ class Recount:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs."""
         return not self.differing
 
     def differ(self, table: str, where: str, found: object, expected: object) -> None:
-        """Record a mismatch."""
         self.differing[table] = self.differing.get(table, 0) + 1
         if self.differing[table] <= SHOWN:
             self.differences.append(Mismatch(table, where, str(found), str(expected)))

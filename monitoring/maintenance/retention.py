@@ -14,12 +14,7 @@ from sqlalchemy import Column, ColumnElement, Table, delete, exists, func, selec
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_versions
-from monitoring.ledger.predictions import (
-    first_id,
-    note_done,
-    pruned_before_ns,
-    set_pruned_before,
-)
+from monitoring.ledger.predictions import first_id, note_done, pruned_before_ns, set_pruned_before
 from monitoring.ledger.schema import (
     APART_NS,
     DAY_NS,

@@ -165,12 +165,9 @@ class MaintenanceWorker:
         if trusted_ns is None:
             return
         try:
-            for kept in (pictures, ended_sessions):
-                with self._ledger.read() as connection:
-                    if not kept.any_expired(connection, now_ns=trusted_ns):
-                        continue
-                with self._ledger.write() as connection:
-                    kept.drop_expired(connection, now_ns=trusted_ns)
+            with self._ledger.write() as connection:
+                pictures.drop_expired(connection, now_ns=trusted_ns)
+                ended_sessions.drop_expired(connection, now_ns=trusted_ns)
         except SQLAlchemyError as error:
             _log.warning("what has expired was not deleted, and will be later: %s", error)
 

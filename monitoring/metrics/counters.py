@@ -305,7 +305,6 @@ class MonitorMetrics:
             self._forget(forgotten)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
-        """Count labels that were not recorded."""
         self.feedback_rejected.labels(reason.value).inc(count)
 
     def count(self, counts: TransactionCounts, versions: Mapping[int, WatchedVersion]) -> None:

@@ -21,7 +21,7 @@ row, so a calibrator fitted on them continues those that gave them. The network 
 
 from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers
 from monitoring.recalibration.draft import Recalibration
-from monitoring.recalibration.preview import preview_of
+from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange, Proposal, propose
 from monitoring.recalibration.publication import recalibrate
 from monitoring.recalibration.subgroup import read_group
@@ -32,8 +32,8 @@ __all__ = [
     "LabeledAnswers",
     "Proposal",
     "Recalibration",
+    "RecalibrationPreview",
     "labeled_answers",
-    "preview_of",
     "propose",
     "read_group",
     "recalibrate",

@@ -92,12 +92,10 @@ class Recalibration:
 
     @property
     def before(self) -> Measures:
-        """Measures of the held-out answers as served."""
         return self.proposal.before
 
     @property
     def after(self) -> Measures:
-        """Measures of the held-out answers after the remedy."""
         return self.proposal.after
 
     @property
@@ -123,7 +121,6 @@ class Recalibration:
         } | named(proposal.claim.finding)
 
     def outcome(self, outcome: str) -> dict[str, Any]:
-        """Return the detail of an event in the history."""
         return self._facts | {
             "outcome": outcome,
             "model": self.card.name,
@@ -135,7 +132,6 @@ class Recalibration:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
         return self._facts | {
             "card": self.card.model_dump(mode="json"),
             "coverage": self.coverage,

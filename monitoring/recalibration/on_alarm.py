@@ -299,7 +299,6 @@ class AlarmResponder:
         self._tell(alarm, detail["outcome"], **fields)
 
     def _tell(self, alarm: ActiveAlarm, outcome: str, **fields: Any) -> None:
-        """Count an outcome and log it."""
         self._counter.labels(alarm.model, outcome).inc()
         logged = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome}
         logged |= named(alarm.finding)

@@ -1,98 +1,83 @@
-"""A recalibration in words and figures before it is published, for terminal, file and pages."""
+"""A recalibration in words before it is published, for terminal, file and pages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from calibration.bins import BinSums, FloatArray
-from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
-from calibration.diagnosis.facts import GroupEffect
+from calibration.calibrators.remedies import REMEDIES, title_of
 from calibration.measures.reliability import ReliabilityBin, reliability
-from calibration.measures.summary import Measures
 from calibration.wording import counted, points
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.recalibration.draft import Recalibration, harm
-from monitoring.recalibration.proposal import ClassChange, Proposal
+from monitoring.recalibration.proposal import Proposal
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RecalibrationPreview:
-    """A recalibration before it is published, or just after.
+    """A recalibration before it is published, or just after: `done` in words, and its bins."""
 
-    Attributes:
-        title: names model and version.
-        finding: that it is about; '' of exclusive classes.
-        sentence: which remedy was chosen, on which labels.
-        changes: what it does to predicted classes, in a sentence.
-        choice: how the remedies compared.
-        held_out: labels that were not used to fit; all that follows is measured on them.
-        before, after: measures as served and recalibrated.
-        served, recalibrated: the bins of the reliability diagrams.
-        classes: what it does to each class.
-        effects: what it does to each subgroup.
-        notes: what has to be known before the version is promoted, each a sentence.
-    """
+    done: Recalibration
 
-    title: str
-    finding: str
-    sentence: str
-    changes: str
-    choice: RemedyChoice
-    held_out: int
-    before: Measures
-    after: Measures
-    served: Sequence[ReliabilityBin]
-    recalibrated: Sequence[ReliabilityBin]
-    classes: Sequence[ClassChange]
-    effects: Sequence[GroupEffect]
-    notes: Sequence[str]
+    @property
+    def proposal(self) -> Proposal:
+        return self.done.proposal
 
+    @property
+    def finding(self) -> str:
+        """That it is about; '' of exclusive classes."""
+        return self.proposal.claim.finding
 
-def preview_of(done: Recalibration) -> RecalibrationPreview:
-    """Return what to show of a recalibration, a draft or published."""
-    proposal = done.proposal
-    return RecalibrationPreview(
-        title=f"Recalibration of {done.title} version {done.parent_version}",
-        finding=done.proposal.claim.finding,
-        sentence=_sentence(done),
-        changes=_changes(proposal),
-        choice=proposal.choice,
-        held_out=proposal.held_out,
-        before=proposal.before,
-        after=proposal.after,
-        served=_reliability(proposal.served, proposal),
-        recalibrated=_reliability(proposal.probabilities, proposal),
-        classes=proposal.classes,
-        effects=proposal.effects,
-        notes=[f"{note[:1].upper()}{note[1:]}" for note in _notes(done)],
-    )
+    @property
+    def title(self) -> str:
+        return f"Recalibration of {self.done.title} version {self.done.parent_version}"
 
+    @property
+    def sentence(self) -> str:
+        """Which remedy was chosen, on which labels."""
+        done, proposal = self.done, self.proposal
+        title = title_of(proposal.remedy, of_one=terms(self.finding).of_one)
+        labels = "labels of the random audit" if proposal.audited else "labels"
+        only = "" if done.group is None else f" with {done.group}, for such answers alone"
+        return (
+            f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on:,} {labels} of "
+            f"version {done.parent_version}{only} (temperature {done.old_temperature:.3f} -> "
+            f"{done.new_temperature:.3f}). The other {proposal.held_out:,} labels measure what it "
+            "does."
+        )
 
-def _sentence(done: Recalibration) -> str:
-    """Say which remedy was chosen, on which labels."""
-    proposal = done.proposal
-    title = title_of(proposal.remedy, of_one=terms(proposal.claim.finding).of_one)
-    labels = "labels of the random audit" if proposal.audited else "labels"
-    return (
-        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on:,} {labels} of version "
-        f"{done.parent_version}{_only(done)} (temperature {done.old_temperature:.3f} -> "
-        f"{done.new_temperature:.3f}). The other {proposal.held_out:,} labels measure what it does."
-    )
+    @property
+    def changes(self) -> str:
+        """What it does to predicted classes, in a sentence."""
+        proposal = self.proposal
+        if REMEDIES[proposal.remedy].keeps_argmax and not proposal.claim.may_change:
+            return "No predicted class changes, only confidence does."
+        said = terms(self.finding).preview.format(
+            finding=self.finding,
+            changed=proposal.changed,
+            answers=counted(proposal.held_out, "held-out answer"),
+        )
+        return (
+            f"{said} Whether its sensitivity and specificity are acceptable is a clinical decision."
+        )
 
+    @property
+    def served(self) -> list[ReliabilityBin]:
+        """The bins of the held-out answers as served."""
+        return self._reliability(self.proposal.served)
 
-def _only(done: Recalibration) -> str:
-    return "" if done.group is None else f" with {done.group}, for such answers alone"
+    @property
+    def recalibrated(self) -> list[ReliabilityBin]:
+        """The same after the remedy."""
+        return self._reliability(self.proposal.probabilities)
 
+    @property
+    def notes(self) -> list[str]:
+        """What has to be known before the version is promoted, each a sentence."""
+        return [f"{note[:1].upper()}{note[1:]}" for note in _notes(self.done)]
 
-def _changes(proposal: Proposal) -> str:
-    if REMEDIES[proposal.remedy].keeps_argmax and not proposal.claim.may_change:
-        return "No predicted class changes, only confidence does."
-    finding = proposal.claim.finding
-    said = terms(finding).preview.format(
-        finding=finding,
-        changed=proposal.changed,
-        answers=counted(proposal.held_out, "held-out answer"),
-    )
-    return f"{said} Whether its sensitivity and specificity are acceptable is a clinical decision."
+    def _reliability(self, probabilities: FloatArray) -> list[ReliabilityBin]:
+        claimed = self.proposal.claim.stated(probabilities, self.proposal.true_classes)
+        return reliability(BinSums.from_predictions(*claimed))
 
 
 def _notes(done: Recalibration) -> Iterator[str]:
@@ -139,8 +124,3 @@ def _notes(done: Recalibration) -> Iterator[str]:
             "that."
         )
     yield from done.dropped
-
-
-def _reliability(probabilities: FloatArray, proposal: Proposal) -> list[ReliabilityBin]:
-    claimed = proposal.claim.stated(probabilities, proposal.true_classes)
-    return reliability(BinSums.from_predictions(*claimed))

@@ -1,8 +1,8 @@
 """The report of a model with findings: each of them in short, the most serious first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -15,8 +15,6 @@ from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.report import Report, ReportSummary, report_on
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 
-One = TypeVar("One")
-Every = TypeVar("Every")
 WORST_FIRST = (
     State.ALARM,
     State.LOOK,
@@ -49,21 +47,12 @@ class FindingsReport:
         return self.findings
 
 
-def of_one_or_all(
-    ledger: Ledger,
-    model: str,
-    version: int | None,
-    finding: str | None,
-    *,
-    one: Callable[[], One],
-    every: Callable[[], Every],
-) -> One | Every:
-    """Return what `every` says of all findings if the version, by default the one in production,
-    has some and none is named; else what `one` says. Raises ModelNotInLedger.
+def is_of_one(ledger: Ledger, model: str, version: int | None, finding: str | None) -> bool:
+    """Whether a report is about exclusive classes, or the finding that is named; else it is about
+    all findings of the version, by default of the one in production. Raises ModelNotInLedger.
     """
     with ledger.read() as connection:
-        is_one = finding or not _rows(connection, model, version)[0].finding
-    return one() if is_one else every()
+        return bool(finding) or not _rows(connection, model, version)[0].finding
 
 
 def kind_of_report(data: Mapping[str, Any]) -> type[Report | FindingsReport]:

@@ -5,13 +5,12 @@ versions.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import NamedTuple
 
 from monitoring.diagnosis.coverage import ALL, DAYS_LIMIT, read_window
 from monitoring.diagnosis.live_comparison import LiveComparison
 from monitoring.diagnosis.reading import read_inferred
-from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
@@ -50,8 +49,6 @@ class PageData:
             names (all without an error) and of the rest; only answers that the ledger still has.
         span: the days that charts over time show.
         extent: the first and the last day that they could show; None if there is none.
-        course: the evidence of the drift watch after each label that arrived on these days; None if
-            that is not known.
         gap: what the open questions were asked about; None: what is worth knowing.
     """
 
@@ -64,7 +61,6 @@ class PageData:
     versions: tuple[OtherVersion, ...]
     span: Span
     extent: tuple[int, int] | None
-    course: EvidenceCourse | None
     gap: float | None = None
 
     @property
@@ -81,10 +77,9 @@ def read_page_data(
     finding: str | None = None,
     window: str = ALL,
     span: Span = WHOLE,
-    courses: CourseReader | None = None,
     gap: float | None = None,
 ) -> PageData:
-    """Read the data of a page; `courses` remembers. Raises what `calibration_report` raises."""
+    """Read the data of a page. Raises what `calibration_report` raises."""
     report = calibration_report(
         ledger, model, version=version, finding=finding, window=window, gap=gap
     )
@@ -97,10 +92,7 @@ def read_page_data(
         heard = AUDIT if report.audited else EVERYTHING
         days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
         inferred = read_inferred(ledger, connection, row)
-        course = (courses or CourseReader()).read(connection, row.watched_version_id)
         entries = read_timeline(connection, model, finding=report.finding, since_day=since_day)
-    if course is not None and since_day is not None:
-        course = course.between(since_day)
     others = [
         number for number in sorted(report.versions, reverse=True) if number != report.version
     ][:_OTHER_VERSIONS]
@@ -120,8 +112,7 @@ def read_page_data(
         tuple(entries),
         tuple(versions),
         span,
-        _extent(days, course),
-        course.between(span.first, span.last) if course is not None else None,
+        (days[0].first, days[-1].last) if days else None,
         gap,
     )
 
@@ -135,14 +126,6 @@ def _beside(ledger: Ledger, shown: Report, version: int, finding: str | None) ->
         return OtherVersion(report, None)
     compared = compare_live_versions(ledger, model, shown.version, version, finding=finding)
     return OtherVersion(report, compared)
-
-
-def _extent(days: Sequence[Days], course: EvidenceCourse | None) -> tuple[int, int] | None:
-    """The first and the last day on which answers were served or labels arrived."""
-    known = [each.first for each in days] + (
-        course.day[[0, -1]].tolist() if course is not None and len(course) else []
-    )
-    return (min(known), max(known)) if known else None
 
 
 def window_since(text: str, *, now_ns: int) -> str:
@@ -170,8 +153,3 @@ def window_since(text: str, *, now_ns: int) -> str:
 def entry_day(entry: VersionedEntry) -> int:
     """Return the UTC day of an event, counted from 1970."""
     return (date.fromisoformat(entry["at"][:10]) - _EPOCH).days
-
-
-def entry_time_ns(entry: VersionedEntry) -> int:
-    """Return when an event happened, to the second, in nanoseconds since 1970."""
-    return int(datetime.fromisoformat(entry["at"]).timestamp()) * 10**9

@@ -160,7 +160,6 @@ class Report(ReportSummary):
     doubtful: DoubtfulAnswers | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with None for NaN and infinities."""
         fields: dict[str, Any] = plain(self)
         return fields
 

@@ -35,8 +35,6 @@ from monitoring.ledger.versions import choose, of_finding
 from monitoring.reports.recalibrations import BEGUN, describe_recalibration
 
 LIMIT = 1_000
-# Of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much.
-_CALM_SHARE = 0.7
 
 
 class TimelineEntry(TypedDict):
@@ -189,7 +187,6 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str 
         f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
         f"{claim}."
     )
-    sentence += _by_class(detail)
     since = detail.get("since")
     if not since:
         return sentence
@@ -205,18 +202,6 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str 
     return (
         f"{sentence} The drift began around {their}label {since['label']:,} "
         f"({interval}){served}{first}."
-    )
-
-
-def _by_class(detail: dict[str, Any]) -> str:
-    """What to add if only a class shows the error: over all classes, errors may cancel."""
-    blind = detail.get("without_classes")
-    if not blind or blind["log_evalue"] > _CALM_SHARE * blind["log_threshold"]:
-        return ""
-    return (
-        " The error is one by class: when predicted classes are not told apart, the evidence was "
-        f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a "
-        "calibrated model may show too."
     )
 
 

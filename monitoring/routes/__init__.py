@@ -5,6 +5,7 @@ The handlers raise MonitoringError or SQLAlchemyError; the application that moun
 those (serving's table of errors). The ledger is read, and bodies are parsed, off the event loop.
 """
 
+from functools import partial
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -52,8 +53,7 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.answers import FILTER, LIMIT, AnswerRoutes
 from monitoring.routes.exposition import MetricsRoute
-from monitoring.routes.feedback import FeedbackRoutes
-from monitoring.routes.logged_predictions import LoggedPredictionRoutes
+from monitoring.routes.intake import FeedbackRoutes, LoggedPredictionRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
 from monitoring.routes.sources import PoliciesToSet, SourceRoutes
@@ -192,70 +192,55 @@ _ALARMS: Final = tuple(
         ),
     )
 )
+_report = partial(Endpoint, method="GET", tag="calibration", refuses=REPORT_REFUSALS)
 _REPORTS: Final = (
-    Endpoint(
-        method="GET",
+    _report(
         path="/reports",
         handler=ReportRoutes.summaries,
-        tag="calibration",
         summary="Every model's report without its bins, slices and history.",
         refuses=(SQLAlchemyError,),
     ),
-    Endpoint(
-        method="GET",
+    _report(
         path="/models/{model}/report",
         handler=ReportRoutes.report,
-        tag="calibration",
         summary="How calibrated a model is on what it served; of a model with findings, each of "
         "them, the worst first, or the one that is named.",
         parameters=(OF_VERSION, OF_FINDING, WINDOW, GAP),
-        refuses=REPORT_REFUSALS,
     ),
-    Endpoint(
-        method="GET",
+    _report(
         path="/models/{model}/report/slices",
         handler=ReportRoutes.slices,
-        tag="calibration",
         summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
         parameters=(OF_VERSION, OF_FINDING, WINDOW),
-        refuses=REPORT_REFUSALS,
     ),
-    Endpoint(
-        method="GET",
+    _report(
         path="/models/{model}/report/history",
         handler=ReportRoutes.history,
-        tag="calibration",
         summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, "
         "settings.",
         parameters=(
             Parameter("version", "query", Version, "a version; all if left out"),
             Parameter("finding", "query", str, "a finding; all if left out"),
         ),
-        refuses=REPORT_REFUSALS,
     ),
 )
-_ANSWERS: Final = Endpoint(
-    method="GET",
+_labels = partial(Endpoint, method="GET", tag="feedback", refuses=REPORT_REFUSALS)
+_ANSWERS: Final = _labels(
     path="/models/{model}/answers",
     handler=AnswerRoutes.answers,
-    tag="feedback",
     summary="Answers with their labels, newest first. A parameter with another name is the key of "
     "a tag, as in ?site=A&wrong=1.",
     scope="feedback",
     parameters=(OF_VERSION, OF_FINDING, *FILTER, LIMIT),
-    refuses=REPORT_REFUSALS,
     takes_tags=True,
 )
 _SOURCES: Final = (
-    Endpoint(
-        method="GET",
+    _labels(
         path="/models/{model}/report/sources",
         handler=SourceRoutes.read,
-        tag="feedback",
         summary="What the labels of each source count as, and how far proxies and second readings "
         "agree with truths.",
         parameters=(OF_VERSION, OF_FINDING),
-        refuses=REPORT_REFUSALS,
     ),
     Endpoint(
         method="POST",
@@ -269,16 +254,13 @@ _SOURCES: Final = (
         refuses=(*BODY_REFUSALS, SourcesInvalid, ModelNotInLedger, *WRITE_REFUSALS),
     ),
 )
-_WAITING: Final = Endpoint(
-    method="GET",
+_WAITING: Final = _labels(
     path="/models/{model}/report/waiting",
     handler=WaitingRoutes.get,
-    tag="feedback",
     summary="The answers to label next, at most 100: those drawn for the audit first, then those "
     "to refer, then the oldest; or those about doubtful images.",
     scope="feedback",
     parameters=(OF_VERSION, OF_FINDING, OF_QUEUE, OF_SKIP),
-    refuses=REPORT_REFUSALS,
 )
 METRICS: Final = Endpoint(
     method="GET",

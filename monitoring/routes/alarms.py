@@ -69,7 +69,6 @@ class AlarmRoutes:
         self._recorder, self._bodies = recorder, bodies
 
     async def acknowledge(self, request: Request) -> RestartedWatch:
-        """Acknowledge an alarm."""
         return await self._restart(request, ACKNOWLEDGED)
 
     async def reset(self, request: Request) -> RestartedWatch:

@@ -63,7 +63,6 @@ class AnswerRoutes:
         self._ledger, self._production = ledger, production
 
     async def answers(self, request: Request) -> AnswerList:
-        """One page of answers, newest first."""
         return await to_thread.run_sync(self._find, request)
 
     def _find(self, request: Request) -> AnswerList:

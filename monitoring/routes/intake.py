@@ -4,6 +4,7 @@ An entry of the body becomes an item, or a result that rejects it. Items are rec
 entry gets its result in its place.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -11,9 +12,16 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from monitoring.errors import ItemsRejected, MonitoringError
-from monitoring.feedback.body import LIST_LIMIT
+from monitoring.errors import ItemsRejected, ModelServed, MonitoringError
+from monitoring.feedback.body import LABELS, LIST_LIMIT, OF_LABELS, Label, LabelResult, rejection
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.http.json_body import JsonReader
+from monitoring.logged.body import PREDICTIONS, LoggedPrediction, LoggedPredictionResult
+from monitoring.logged.body import rejection as rejected_prediction
+from monitoring.logged.declaration import DeclaredModel, read_declaration
+from monitoring.logged.items import LoggedItem, LoggedResult
+from monitoring.recording.recorder import Recorder
+from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, media_type
 from monitoring.routes.table_upload import REJECTED, RowOutcome, TableSummary, receive_table
 from monitoring.routes.tables import Row, table_readers
@@ -83,11 +91,9 @@ class Intake(Generic[_Item, _Result, _Sent]):
         return sent[0] if single else sent
 
     def read(self, rows: Sequence[Row]) -> list[_Item | _Result]:
-        """The items of a table's rows."""
         return [self.reject(row.problem) if row.problem else self._read(row.item) for row in rows]
 
     async def write(self, read: Sequence[_Item | _Result]) -> list[RowOutcome]:
-        """Record them."""
         return [
             RowOutcome(str(result.status), result.detail or UNRECORDED.get(result.status))
             for result in await self._results(read)
@@ -116,3 +122,68 @@ class Intake(Generic[_Item, _Result, _Sent]):
             next(recorded) if isinstance(entry, self.kind) else entry  # type: ignore[misc]
             for entry in read
         ]
+
+
+class FeedbackRoutes:
+    """The handler of POST /feedback."""
+
+    def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
+        self._recorder, self._bodies = recorder, bodies
+        self._intake = Intake(
+            LABELS,
+            FeedbackItem,
+            to_item=Label.item,
+            reject=rejection,
+            record=self._record,
+            as_sent=LabelResult.of,
+            count_invalid=lambda count: recorder.reject(Reason.INVALID, count),
+            instead_of=OF_LABELS,
+        )
+
+    async def post(self, request: Request) -> LabelResult | list[LabelResult] | TableSummary:
+        """One label gets one result, a list a list of them, a table (NDJSON, CSV) a summary."""
+        return await self._intake.receive(request, self._bodies)
+
+    async def _record(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
+        return await asyncio.wrap_future(self._recorder.feedback(items))
+
+
+class LoggedPredictionRoutes:
+    """Both handlers. `served`: the version of a model with which this process answers."""
+
+    def __init__(
+        self, recorder: Recorder, bodies: BodyReader, *, served: Production = lambda _model: None
+    ) -> None:
+        self._recorder, self._bodies, self._served = recorder, bodies, served
+
+    async def declare(self, request: Request) -> DeclaredModel:
+        """Register a model; the same declaration again changes nothing."""
+        async with self._bodies.parsed(request, read_declaration) as card:
+            if self._served(card.model) is not None:
+                raise ModelServed(card.model)
+            rows = await asyncio.wrap_future(self._recorder.declare(card))
+        names = [name for row in rows for name in row.declared]
+        return DeclaredModel(rows[0].model, rows[0].version, names)
+
+    async def post(
+        self, request: Request
+    ) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
+        """One prediction gets one result, a list a list of them, a table a summary."""
+        defaults = dict(request.query_params)
+
+        def to_item(entry: LoggedPrediction) -> LoggedItem:
+            return entry.item(defaults)
+
+        intake = Intake(
+            PREDICTIONS,
+            LoggedItem,
+            to_item=to_item,
+            reject=rejected_prediction,
+            record=self._record,
+            as_sent=LoggedPredictionResult.of,
+        )
+        return await intake.receive(request, self._bodies)
+
+    async def _record(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
+        written = await asyncio.gather(*map(asyncio.wrap_future, self._recorder.log(items)))
+        return [result for _, results in written for result in results]

@@ -1,25 +1,21 @@
 """Reports on the models of the ledger, as JSON, and the data of their pages."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
-from monitoring.diagnosis.coverage import ALL
 from monitoring.diagnosis.reading import read_inferred
-from monitoring.drift.course import CourseReader
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
-from monitoring.reports.findings import Every, FindingsReport, One, findings_report, of_one_or_all
+from monitoring.reports.findings import FindingsReport, findings_report, is_of_one
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.slices import Slice, Slices
-from monitoring.reports.span import Span
 from monitoring.reports.timeline import VersionedEntry, read_timeline
-from monitoring.routes.request import read_finding, read_gap, read_version
+from monitoring.routes.request import ReportQuery, read_finding, read_report_query, read_version
 
 Production = Callable[[str], int | None]
 
@@ -52,21 +48,14 @@ class ReportRoutes:
 
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger, self._production = ledger, production
-        self._courses = CourseReader()
 
     async def report(self, request: Request) -> Report | FindingsReport:
         """One model's report, or, of a model with findings, that of one or of all."""
-        model, version = request.path_params["model"], read_version(request)
-        window = request.query_params.get("window", ALL)
-        finding, gap = read_finding(request), read_gap(request)
-        one = partial(self._one, model, version, finding, window, gap)
-        every = partial(self.overview, model, version, window)
-        read = partial(self.of_one_or_all, model, version, finding, one=one, every=every)
-        return await to_thread.run_sync(read)
+        return await to_thread.run_sync(self._read, read_report_query(request))
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
-        found = await self._of(request)
+        found = await to_thread.run_sync(self._one, read_report_query(request))
         slices = found.slices or Slices((), ())
         return SlicesOfModel(
             found.model, found.version, found.window, slices.known, slices.by_true_class
@@ -78,67 +67,43 @@ class ReportRoutes:
         finding = read_finding(request)
         return History(model, await to_thread.run_sync(self._history, model, version, finding))
 
-    async def summaries(self, request: Request) -> Summaries:
+    async def summaries(self, _: Request) -> Summaries:
         """Every model's report, or that of each finding, without its bins, slices and history."""
         return Summaries(await to_thread.run_sync(self.all))
 
-    async def _of(self, request: Request) -> Report:
-        model, version = request.path_params["model"], read_version(request)
-        window = request.query_params.get("window", ALL)
-        finding, gap = read_finding(request), read_gap(request)
-        return await to_thread.run_sync(self._one, model, version, finding, window, gap)
+    def _read(self, query: ReportQuery) -> Report | FindingsReport:
+        return self._one(query) if self.is_of_one(query) else self.overview(query)
 
-    def _one(
-        self,
-        model: str,
-        version: int | None,
-        finding: str | None,
-        window: str,
-        gap: float | None,
-    ) -> Report:
-        chosen = self._chosen(model, version)
+    def _one(self, query: ReportQuery) -> Report:
         return calibration_report(
-            self._ledger, model, version=chosen, finding=finding, window=window, gap=gap
+            self._ledger,
+            query.model,
+            version=self._chosen(query),
+            finding=query.finding,
+            window=query.window,
+            gap=query.gap,
         )
 
-    def page_data(
-        self,
-        model: str,
-        version: int | None,
-        finding: str | None,
-        window: str,
-        span: Span,
-        gap: float | None = None,
-    ) -> PageData:
+    def page_data(self, query: ReportQuery) -> PageData:
         """The data of a page; without a version, of the one in production."""
         return read_page_data(
             self._ledger,
-            model,
-            version=self._chosen(model, version),
-            finding=finding,
-            window=window,
-            span=span,
-            courses=self._courses,
-            gap=gap,
+            query.model,
+            version=self._chosen(query),
+            finding=query.finding,
+            window=query.window,
+            span=query.span,
+            gap=query.gap,
         )
 
-    def of_one_or_all(
-        self,
-        model: str,
-        version: int | None,
-        finding: str | None,
-        *,
-        one: Callable[[], One],
-        every: Callable[[], Every],
-    ) -> One | Every:
+    def is_of_one(self, query: ReportQuery) -> bool:
         """As the function of this name; without a version, of the one in production."""
-        chosen = self._chosen(model, version)
-        return of_one_or_all(self._ledger, model, chosen, finding, one=one, every=every)
+        return is_of_one(self._ledger, query.model, self._chosen(query), query.finding)
 
-    def overview(self, model: str, version: int | None, window: str) -> FindingsReport:
+    def overview(self, query: ReportQuery) -> FindingsReport:
         """The findings of a model, the worst first."""
         return findings_report(
-            self._ledger, model, version=self._chosen(model, version), window=window
+            self._ledger, query.model, version=self._chosen(query), window=query.window
         )
 
     def _history(
@@ -155,7 +120,7 @@ class ReportRoutes:
             each
             for model in models
             for each in findings_report(
-                self._ledger, model, version=self._in_production(model), window=ALL
+                self._ledger, model, version=self._in_production(model)
             ).findings
         ]
 
@@ -171,8 +136,8 @@ class ReportRoutes:
                 for title, row in rows.items()
             }
 
-    def _chosen(self, model: str, version: int | None) -> int | None:
-        return self._in_production(model) if version is None else version
+    def _chosen(self, query: ReportQuery) -> int | None:
+        return self._in_production(query.model) if query.version is None else query.version
 
     def _in_production(self, model: str) -> int | None:
         """The production version, if the ledger has it."""

@@ -3,12 +3,13 @@
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from calibration.diagnosis.planner import LARGEST_GAP, SMALLEST_GAP
+from monitoring.diagnosis.coverage import ALL
 from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid, brief
 from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
@@ -100,9 +101,28 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def read_span_of(request: Request) -> Span:
-    """The days that charts over time are to show; all by default. Raises QueryInvalid."""
-    return read_span(request.query_params.get("since"), request.query_params.get("until"))
+class ReportQuery(NamedTuple):
+    """What a report, or a page with one, is asked for."""
+
+    model: str
+    version: int | None
+    finding: str | None
+    window: str
+    gap: float | None
+    span: Span
+
+
+def read_report_query(request: Request) -> ReportQuery:
+    """Read the path and the query. Raises QueryInvalid."""
+    query = request.query_params
+    return ReportQuery(
+        request.path_params["model"],
+        read_version(request),
+        read_finding(request),
+        query.get("window", ALL),
+        _read_gap(query.get("gap")),
+        read_span(query.get("since"), query.get("until")),
+    )
 
 
 def read_finding(request: Request) -> str | None:
@@ -113,9 +133,8 @@ def read_finding(request: Request) -> str | None:
     return check_storable("finding", text, refusal=QueryInvalid)
 
 
-def read_gap(request: Request) -> float | None:
+def _read_gap(text: str | None) -> float | None:
     """The gap that open questions ask for, if the query has one. Raises QueryInvalid."""
-    text = request.query_params.get("gap")
     try:
         gap = None if text is None else float(text)
     except ValueError:

@@ -65,7 +65,6 @@ class SourceRoutes:
         self._production = production
 
     async def read(self, request: Request) -> LabelSources:
-        """What the labels of a model's sources count as, and how far they agree."""
         model, version = request.path_params["model"], read_version(request)
         return await to_thread.run_sync(self._read, model, version, read_finding(request))
 

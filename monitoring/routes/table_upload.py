@@ -73,7 +73,6 @@ class _Progress:
     problems_left_out: int = 0
 
     def add(self, rows: Sequence[Row], outcomes: Sequence[RowOutcome]) -> None:
-        """Count a portion."""
         self.rows += len(rows)
         self.statuses.update(outcome.status for outcome in outcomes)
         for row, outcome in zip(rows, outcomes, strict=True):
@@ -98,7 +97,6 @@ class _Progress:
             )
 
     def summary(self) -> TableSummary:
-        """The summary of all rows."""
         return TableSummary(
             self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out
         )

@@ -45,7 +45,6 @@ class WaitingRoutes:
         self._ledger, self._production = ledger, production
 
     async def get(self, request: Request) -> WaitingAnswers:
-        """The answers to label next."""
         return await to_thread.run_sync(self._read, request)
 
     def _read(self, request: Request) -> WaitingAnswers:

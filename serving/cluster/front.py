@@ -46,7 +46,6 @@ class FrontMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on to Ray's proxy."""
         if scope["type"] != "http" or scope["path"] in RAY_PATHS:
             await self._app(scope, receive, send)
             return
@@ -89,7 +88,6 @@ class _Answer:
             await self._send(message)
 
     async def refuse(self) -> None:
-        """Send ReplicaLost."""
         answer = error_answer(ReplicaLost())
         body = answer.body()
         length = (b"content-length", str(len(body)).encode())

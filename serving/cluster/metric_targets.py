@@ -36,11 +36,9 @@ class Directory:
         self._whole_s = _now(now_s) + (KEPT_S if restarted else 0)
 
     def report(self, address: str, now_s: float | None = None) -> None:
-        """A replica's metrics are at `address` now."""
         self._reported_s[address] = _now(now_s)
 
     def withdraw(self, address: str) -> None:
-        """They are not there any more."""
         self._reported_s.pop(address, None)
 
     def addresses(self, now_s: float | None = None) -> list[str] | None:
@@ -71,7 +69,6 @@ class TargetRoutes:
     """GET /metrics/targets, of any replica."""
 
     async def get(self, _: Request) -> list[TargetGroup]:
-        """The addresses of all replicas' metrics."""
         try:
             addresses = await asyncio.wait_for(asyncio.to_thread(_ask), 2 * ANSWER_S)
         except Exception as error:  # noqa: BLE001  # Ray's own, of many kinds; Prometheus keeps its list

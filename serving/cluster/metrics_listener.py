@@ -44,7 +44,6 @@ class MetricsListener:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Answer from now on."""
         host, port = self._socket.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tasks = [

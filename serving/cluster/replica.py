@@ -51,7 +51,6 @@ class ReplicaApp:
         self._targets = _targets_app(self._service, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
@@ -85,7 +84,6 @@ class ReplicaApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     def close(self) -> None:
-        """Stop the threads and close the ledger."""
         self._service.close()
         self._opened.close()
 

@@ -133,11 +133,9 @@ class Decoder:
 
     @property
     def count(self) -> int:
-        """How many processes there are."""
         return len(self._idle) + len(self._busy)
 
     def close(self) -> None:
-        """End the processes."""
         self._closed = True
         if self._retiring is not None:
             self._retiring.cancel()

@@ -24,8 +24,9 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
 from monitoring.maintenance.clock import moment
-from serving.doctor.check_result import CheckResult
-from serving.doctor.probes import check_probes
+from serving.doctor.check_result import CheckResult, State
+from serving.errors import ModelUnusable
+from serving.inference.predictor import open_predictor, served_variant
 from serving.settings import Settings
 
 _STORE = partial(CheckResult, "store")
@@ -94,6 +95,27 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
             if store.production(name) is None:
                 found = f"{name} has no version in production"
                 yield _PRODUCTION("warning", found, f"`candor promote {name} VERSION`")
+
+
+_PROBES = partial(CheckResult, "probe images")
+
+
+def check_probes(settings: Settings, bundles: Iterable[Bundle]) -> Iterator[CheckResult]:
+    """Ask each model its probe images, in the precision and on the device that a server takes."""
+    for bundle in bundles:
+        chosen = served_variant(bundle, settings.precision, device=settings.device)
+        name = f"{chosen.card.name} version {chosen.card.version} ({chosen.card.precisions[0]})"
+        try:
+            found = open_predictor(chosen, device=settings.device).difference
+        except ModelUnusable as error:
+            advice = "the sentence says what to do; docs/bundle.md explains probe images"
+            state: State = "broken" if settings.on_difference == "refuse" else "warning"
+            yield _PROBES(state, str(error).removesuffix("."), advice)
+            continue
+        if found is None:
+            yield _PROBES("skipped", f"{name} has none")
+        else:
+            yield _PROBES("ok", f"{name} computes here as where it was published, to {found:.1g}")
 
 
 def _in_production(store: Store, findings: Sequence[Finding]) -> Iterator[Bundle]:

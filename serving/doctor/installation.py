@@ -175,7 +175,6 @@ _PROVIDERS: Final = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecu
 
 
 def check_python() -> Iterator[CheckResult]:
-    """Whether this Python is new enough."""
     found = f"Candor {release()} on Python {'.'.join(map(str, sys.version_info[:3]))}"
     if sys.version_info < PYTHON:
         yield _PYTHON("broken", found, "install Python 3.11 or later, and Candor there")

@@ -1,4 +1,6 @@
-"""The OpenAPI document of declared endpoints, with JSON schemas of what they take and give."""
+"""The OpenAPI document of the endpoints that programs use, with JSON schemas of what they take and
+give.
+"""
 
 import types
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +10,7 @@ import msgspec
 from msgspec import inspect
 from starlette.responses import Response
 
-from monitoring.http.endpoint import JSON, Endpoint, Parameter
+from monitoring.http.endpoint import JSON, PAGES, Endpoint, Parameter
 from monitoring.http.json_body import plain
 from serving.error_table import ERRORS
 from serving.errors import CrossOrigin, Forbidden, Unauthorized
@@ -81,9 +83,10 @@ def _dataclass_names(kinds: Iterable[Any]) -> set[str]:
 
 def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
     """The OpenAPI document of a server. Of two endpoints with one address the first counts."""
-    declared = list(
-        {(each.path, each.method): each for each in reversed(list(endpoints))}.values()
-    )[::-1]
+    of_programs = [each for each in endpoints if each.tag != PAGES]
+    declared = list({(each.path, each.method): each for each in reversed(of_programs)}.values())[
+        ::-1
+    ]
     schemas = Schemas(kind for each in declared for kind in _kinds(each))
     paths: dict[str, dict[str, Any]] = {}
     for each in declared:
@@ -116,8 +119,6 @@ def _kinds(endpoint: Endpoint) -> Iterator[Any]:
 
 def _gives(endpoint: Endpoint) -> dict[str, Any]:
     """The type of the answer by media type."""
-    if endpoint.redirects:
-        return {}
     if endpoint.gives:
         return dict(endpoint.gives)
     returned = get_type_hints(endpoint.handler, include_extras=True)["return"]
@@ -134,12 +135,6 @@ def _gives(endpoint: Endpoint) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     content = {media: {"schema": schemas.of(kind)} for media, kind in _gives(endpoint).items()}
-    done: dict[str, Any] = {"200": {"description": "done", "content": content}}
-    if endpoint.redirects:
-        done = {"303": {"description": "done; Location names the page to go to"}}
-    if endpoint.conflicts:
-        page = {"text/html": {"schema": schemas.of(str)}}
-        done |= {"409": {"description": "not done; the page says why", "content": page}}
     described: dict[str, Any] = {
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
@@ -147,7 +142,8 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
             *_path_parameters(endpoint.path),
             *(_parameter(each, schemas) for each in endpoint.parameters),
         ],
-        "responses": done | _refusals(endpoint, schemas),
+        "responses": {"200": {"description": "done", "content": content}}
+        | _refusals(endpoint, schemas),
     }
     if endpoint.scope is not None:
         described["description"] = (
@@ -169,14 +165,12 @@ def _refusals(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     for error in (*endpoint.refused, *_access_errors(endpoint)):
         status, code = ERRORS[error]
         codes.setdefault(status, set()).add(code)
-    page = {"text/html": {"schema": schemas.of(str)}} if endpoint.conflicts else {}
     return {
         str(status): {
             "description": ", ".join(sorted(of_status)) or "not now",
             "content": {
                 JSON: {"schema": schemas.of(endpoint.otherwise.get(status, endpoint.error))}
-            }
-            | (page if status == 409 else {}),
+            },
         }
         for status, of_status in sorted(codes.items())
     }

@@ -4,20 +4,22 @@ The filter is in the address. From each answer there is a way to its image, in t
 CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
 """
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from anyio import to_thread
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
+from model_store.csv_cells import CsvTable
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import PictureMissing
 from monitoring.http.endpoint import read_viewer
@@ -28,13 +30,11 @@ from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import ListedAnswer, list_answers
-from monitoring.routes import OF_FINDING, OF_VERSION, REPORT_REFUSALS
 from monitoring.routes.answers import FILTER, WORDS, query_of_tag, read_before, read_filter
 from monitoring.routes.reports import Production
 from monitoring.routes.request import read_finding, read_version
 from serving.pages.answer_links import ImageLinks, address
 from serving.pages.endpoints import page
-from serving.pages.files import csv_text
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.tabs import Tabs
 
@@ -78,7 +78,6 @@ class AnswerPageRoutes:
         )
 
     async def picture(self, request: Request) -> Response:
-        """What the model saw of an answer's image."""
         asked = request.path_params["prediction_id"]
         png = await to_thread.run_sync(kept_picture, self._ledger, asked)
         return Response(png, headers=PAGE_HEADERS, media_type="image/png")
@@ -133,7 +132,7 @@ class AnswerPageRoutes:
                 wanted = read_filter(query, keys=admitted(connection, row.model))
                 found = list_answers(connection, row, wanted, before=before, limit=_PORTION)
             rows = [_cells(each, self._links.of(each)) for each in found.answers]
-            yield csv_text([*header, *rows])
+            yield _csv([*header, *rows])
             header, before = [], read_before({"before": found.before or ""})
 
 
@@ -186,7 +185,6 @@ _SAID: Final = {"label": "label", "from": "since", "to": "until"}
 
 
 def _cells(answer: ListedAnswer, link: str | None) -> list[object]:
-    """The row of a file."""
     truth = next((each for each in reversed(answer.labels) if each.counts_as == "truth"), None)
     second = [each.label for each in answer.labels if each.counts_as == "second_reading"]
     tags = json.dumps(answer.tags) if answer.tags else None
@@ -198,33 +196,17 @@ def _cells(answer: ListedAnswer, link: str | None) -> list[object]:
     ]
 
 
-_FILTERED: Final = (OF_VERSION, OF_FINDING, *FILTER)
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    """The rows as CSV; what is not known is an empty cell."""
+    text = io.StringIO()
+    CsvTable(text).writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()
+
+
+_FILTERED: Final = ("version", "finding", *(each.name for each in FILTER))
+_filtered = partial(page, scope="feedback", takes_tags=True)
 ENDPOINTS: Final = (
-    page(
-        "/models/{model}/answers/page",
-        AnswerPageRoutes.page,
-        summary="The answers behind a figure, newest first, with their labels.",
-        scope="feedback",
-        parameters=_FILTERED,
-        refuses=REPORT_REFUSALS,
-        takes_tags=True,
-    ),
-    page(
-        "/models/{model}/answers/answers.csv",
-        AnswerPageRoutes.table,
-        summary="All answers of that page's filter as CSV.",
-        scope="feedback",
-        gives={"text/csv": str},
-        parameters=_FILTERED,
-        refuses=REPORT_REFUSALS,
-        takes_tags=True,
-    ),
-    page(
-        "/pictures/{prediction_id}",
-        AnswerPageRoutes.picture,
-        summary="What the model saw of an answer's image, where the ledger keeps pictures.",
-        scope="feedback",
-        gives={"image/png": bytes},
-        refuses=(PictureMissing, SQLAlchemyError),
-    ),
+    _filtered("/models/{model}/answers/page", AnswerPageRoutes.page, *_FILTERED),
+    _filtered("/models/{model}/answers/answers.csv", AnswerPageRoutes.table, *_FILTERED),
+    page("/pictures/{prediction_id}", AnswerPageRoutes.picture, scope="feedback"),
 )

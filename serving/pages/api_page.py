@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import Annotated, Any, Final, NamedTuple
 
 from anyio import to_thread
-from msgspec import Meta, Struct
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.installation import release
-from monitoring.http.endpoint import Endpoint, bind
+from monitoring.http.endpoint import JSON, Endpoint, bind
 from serving.http.openapi import document
 from serving.pages.endpoints import page
 from serving.pages.rendering import answer_page, render
@@ -61,9 +61,8 @@ def _of_type(schema: dict[str, Any], components: dict[str, Any], depth: int) -> 
 
 
 _FIRST: Final = ("predictions", "feedback", "calibration", "logged predictions", "models")
-_LAST: Final = ("health", "pages")
-_JSON: Final = "application/json"
-_TEXT: Final = (_JSON, "application/x-ndjson", "text/csv")  # bodies that are written by hand
+_LAST: Final = ("health",)
+_TEXT: Final = (JSON, "application/x-ndjson", "text/csv")  # bodies that are written by hand
 _FILE: Final = ("image/*", "application/octet-stream")
 
 
@@ -87,7 +86,6 @@ class Operation(NamedTuple):
 
 
 def api_page(document: dict[str, Any]) -> str:
-    """The page of an OpenAPI document."""
     schemas = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
     for path, methods in document["paths"].items():
@@ -112,33 +110,12 @@ def _bodies(content: dict[str, Any], schemas: dict[str, Any]) -> dict[str, str |
     for media in _TEXT:
         if media in content:
             example = example_of(content[media]["schema"], schemas)
-            bodies[media] = json.dumps(example, indent=1) if media == _JSON else _lines(example)
+            bodies[media] = json.dumps(example, indent=1) if media == JSON else _lines(example)
     return bodies
 
 
 def _lines(example: Any) -> str:
     return example if isinstance(example, str) else json.dumps(example)
-
-
-_Defined = Meta(description="as the OpenAPI Specification 3.1 defines it")
-
-
-class ApiInfo(Struct, frozen=True):
-    """The name, version and purpose of the API."""
-
-    title: str
-    version: str
-    description: str
-
-
-class ApiDocument(Struct, frozen=True):
-    """An OpenAPI document, 3.1."""
-
-    openapi: str
-    info: ApiInfo
-    paths: Annotated[dict[str, Any], _Defined]
-    components: Annotated[dict[str, Any], _Defined]
-    security: list[dict[str, list[str]]]
 
 
 class DescriptionRoutes:
@@ -152,26 +129,26 @@ class DescriptionRoutes:
         """The document. It is made when it is first needed, which takes some 60 ms."""
         return document(self._endpoints, version=release())
 
-    async def document(self, _: Request) -> ApiDocument:
-        """The document."""
-        return ApiDocument(**await to_thread.run_sync(lambda: self.described))
+    async def document(self, _: Request) -> dict[str, Any]:
+        return await to_thread.run_sync(lambda: self.described)
 
     async def page(self, _: Request) -> Response:
-        """The document as a page."""
         return answer_page(await to_thread.run_sync(lambda: api_page(self.described)))
 
 
 ENDPOINTS: Final = (
-    page("/docs", DescriptionRoutes.page, summary="This description."),
-    page(
-        "/openapi.json",
-        DescriptionRoutes.document,
+    page("/docs", DescriptionRoutes.page),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler=DescriptionRoutes.document,
+        tag="description",
         summary="This description for programs.",
-        gives={},
+        gives={JSON: Annotated[dict[str, Any], Meta(description="OpenAPI 3.1")]},
     ),
 )
 
 
 def with_description(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    """The endpoints, and those that describe all of them."""
+    """The endpoints, and those that describe them."""
     return [*bind(ENDPOINTS, DescriptionRoutes([*ENDPOINTS, *endpoints])), *endpoints]

@@ -8,16 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from calibration.bins import IntArray
-from model_store.bundle.diagram import file_style
-from serving.pages.formatting import calendar_day, grouped
+from serving.pages.formatting import calendar_day
 
 WIDE, NARROW, HEIGHT = 760, 340, 232  # a phone shows the narrow one, so its text keeps its size
 LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the right of them
 _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
 _MARGIN = 10  # between the axes and the first and the last day
-_COUNTED = 20  # from so many labels on, the one in the middle has a round number
+_TICKS = 5
 _EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
 _BAR = "M-7 -3H7V3H-7Z"
 SHAPES = {  # each kind of event has its shape, because not everyone tells colors apart
@@ -53,16 +51,23 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Maps whole numbers from `first` to `last` to coordinates in a chart of this width."""
+    """Maps days from `first` to `last`, counted from 1970 in UTC, to coordinates in a chart of this
+    width.
+    """
 
     first: int
     last: int
     width: int
     height, left, top, bottom, middle, lane = HEIGHT, LEFT, TOP, BOTTOM, (TOP + BOTTOM) / 2, _LANE
 
+    @classmethod
+    def around(cls, first: int, last: int, marks: Sequence[Mark], *, width: int) -> "Axis":
+        """The axis with these days and the marks that are not long before them."""
+        inside = [mark.at for mark in marks if first - _EARLIER_DAYS <= mark.at]
+        return cls(min([first, *inside]), max([last, *inside]), width)
+
     @property
     def right(self) -> int:
-        """The end of the plot."""
         return self.width - AFTER
 
     @property
@@ -72,11 +77,12 @@ class Axis:
 
     @property
     def ticks(self) -> list[Tick]:
-        """The labeled places."""
-        return [Tick(at, self._written(at)) for at in self._labeled()]
+        few = self.last - self.first < _TICKS - 1 or self.width == NARROW
+        places = np.linspace(self.first, self.last, 2 if few else _TICKS).round().astype(int)
+        return [Tick(at, calendar_day(at)) for at in sorted({*places.tolist()})]
 
     def told(self, at: int) -> str:
-        raise NotImplementedError
+        return calendar_day(at)
 
     def x(self, at: float) -> float:
         """Where a place is; the only one is in the middle."""
@@ -111,72 +117,19 @@ class Axis:
         for mark in self.inside(marks):
             yield f" {mark.kind.capitalize()}: {self.told(mark.at)}."
 
-    def _written(self, at: int) -> str:
-        return self.told(at)
-
-    def _labeled(self, *, most: int = 5) -> list[int]:
-        if self.last - self.first < most - 1 or self.width == NARROW:
-            most = 2
-        return sorted({*np.linspace(self.first, self.last, most).round().astype(int).tolist()})
-
-
-class DayAxis(Axis):
-    """Days, counted from 1970 in UTC."""
-
-    @classmethod
-    def around(cls, first: int, last: int, marks: Sequence[Mark], *, width: int) -> "DayAxis":
-        """The axis with these days and the marks that are not long before them."""
-        inside = [mark.at for mark in marks if first - _EARLIER_DAYS <= mark.at]
-        return cls(min([first, *inside]), max([last, *inside]), width)
-
-    def told(self, at: int) -> str:
-        return calendar_day(at)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelAxis(Axis):
-    """Labels in the order of arrival, counted from 1; `days` (N,): the day of each."""
-
-    days: IntArray
-
-    @classmethod
-    def of(cls, days: IntArray, *, width: int) -> "LabelAxis":
-        """The axis of all these labels."""
-        return cls(1, len(days), width, days)
-
-    def told(self, at: int) -> str:
-        """The number of the label, and when it arrived."""
-        return f"{grouped(at)} ({calendar_day(int(self.days[at - 1]))})"
-
-    def _written(self, at: int) -> str:
-        return calendar_day(int(self.days[at - 1])) if self.width == NARROW else self.told(at)
-
-    def _labeled(self, *, most: int = 3) -> list[int]:
-        if self.width == NARROW or self.last < _COUNTED:
-            return super()._labeled(most=most)
-        step = 5 * 10 ** (len(str(self.last)) - 2)
-        return [self.first, round(self.last / 2 / step) * step, self.last]
-
 
 class Chart(NamedTuple):
-    """A chart for a wide and for a narrow page, and as an SVG file of its own.
-
-    `draw(width=..., own_style=...)` draws it, with a style sheet inside or None.
-    """
+    """A chart for a wide and for a narrow page; `draw(width=...)` draws it."""
 
     draw: Callable[..., Markup]
 
     @property
     def wide(self) -> Markup:
-        return self.draw(width=WIDE, own_style=None)
+        return self.draw(width=WIDE)
 
     @property
     def narrow(self) -> Markup:
-        return self.draw(width=NARROW, own_style=None)
-
-    @property
-    def file(self) -> Markup:
-        return self.draw(width=WIDE, own_style=file_style())
+        return self.draw(width=NARROW)
 
 
 _STEPS = (1, 2, 5, 10, 20, 50)  # between ticks, in points: whole and easy to count in
@@ -206,7 +159,6 @@ class Plot:
 
     @property
     def ticks(self) -> list[float]:
-        """The labeled shares."""
         height = self.highest - self.lowest
         return [
             round(self.lowest + part / self.steps * height, 9) + 0.0

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calibration.examination import Examination
+from calibration.findings.examination import FindingsExamination
 from calibration.measured import Standing
 from calibration.measures.reliability import ReliabilityBin, reliability
 from model_store.bundle.diagram import diagram_file, reliability_diagram, scale_of
@@ -20,27 +21,40 @@ _TONES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationText:
+class PageText:
     """The sentences of a page.
 
     Attributes:
         title: names the predictions.
-        word: the verdict in a few words; `verdict`: in a sentence.
-        calibrator: what was fitted, or why nothing was.
+        verdict: in a sentence.
         notes: what to know before relying on it.
         taken: what was taken for what, as pairs.
     """
 
     title: str
-    word: str
     verdict: str
-    calibrator: str
     notes: Sequence[str]
     taken: Sequence[tuple[str, str]] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrationText(PageText):
+    """Of classes. `word`: the verdict in a few words; `calibrator`: what was fitted, or why nothing
+    was.
+    """
+
+    word: str
+    calibrator: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsText(PageText):
+    """Of findings. `words`: the verdict on one finding."""
+
+    words: Mapping[Standing, str]
+
+
 def calibration_page(examination: Examination, text: CalibrationText) -> str:
-    """Render the whole page."""
     bins = _bins(examination)
     scale = scale_of(bins.values())
     diagrams = {
@@ -79,3 +93,12 @@ def _bins(examination: Examination) -> Mapping[str, Sequence[ReliabilityBin]]:
     if examination.effect is not None:
         drawn["Calibrated, on rows it has not seen"] = reliability(examination.effect.after.sums)
     return drawn
+
+
+def findings_page(examination: FindingsExamination, text: FindingsText) -> str:
+    return render("calibration_findings.html", examination=examination, text=text)
+
+
+def findings_fragment(examination: FindingsExamination, text: FindingsText) -> str:
+    """Render verdict and tables for a notebook."""
+    return render("calibration_findings_fragment.html", examination=examination, text=text)

@@ -2,12 +2,13 @@
 
 from typing import Any, Final, NamedTuple
 
-from calibration.measures.reliability import reliability
+from markupsafe import Markup
+
+from calibration.measures.reliability import ReliabilityBin, reliability
 from model_store.bundle.bundle import Bundle, BundleDifference, difference
 from model_store.bundle.card_comparison import compare_cards
-from model_store.bundle.diagram import DiagramScale, scale_of
+from model_store.bundle.diagram import DiagramScale, reliability_diagram, scale_of
 from monitoring.diagnosis.live_comparison import card_comparison_words
-from serving.pages.files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from serving.pages.formatting import counted_labels
 
 _LONGEST: Final = 44  # characters of a value that differs
@@ -22,56 +23,43 @@ class VersionComparison(NamedTuple):
         same: whether they are the same in every byte.
         cards: how the second card differs from the first, or why that cannot be said: then there
             are no diagrams.
-        diagrams: of the reference data of each card.
+        diagrams: heading, drawing and bins of the reference data of each card.
         references: the data on which each card was measured.
         fields: what else differs: its name and both values.
         lists: names of longer lists that differ.
         files: names of files that differ.
-        table: the fields as a file.
     """
 
     same: bool
     cards: str
-    diagrams: list[FiledDiagram]
+    diagrams: list[tuple[str, Markup, list[ReliabilityBin]]]
     references: list[str]
     fields: list[tuple[str, str, str]]
     lists: list[str]
     files: list[str]
-    table: HeldFile
 
 
 def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
-    """Compare two bundles of a model."""
     differences, cards = difference(first, second), compare_cards(first.card, second.card)
     files = [each.field for each in differences if each.field.startswith("file ")]
     fields = [each for each in differences if not each.field.startswith(("file ", *_DRAWN))]
     lists = [each for each in fields if _is_long(each.first) or _is_long(each.second)]
     scale = scale_of(reliability(each.card.calibration.sums) for each in (first, second))
-    shown = [_row(each) for each in fields if each not in lists]
     return VersionComparison(
         same=not differences,
         cards=card_comparison_words(cards),
         diagrams=[_diagram(each, scale) for each in (first, second) if cards is not None],
         references=list(map(_reference, (first, second))),
-        fields=shown,
+        fields=[_row(each) for each in fields if each not in lists],
         lists=[each.field for each in lists],
         files=[each.removeprefix("file ") for each in files],
-        table=_table(first, second, shown),
     )
 
 
-def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
+def _diagram(bundle: Bundle, scale: DiagramScale) -> tuple[str, Markup, list[ReliabilityBin]]:
     version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
-    heading = f"Version {version}, on its reference data"
-    of = f"the reference of version {version}"
-    return filed_diagram(
-        f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale
-    )
-
-
-def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
-    one, other = (str(each.card.version) for each in (first, second))
-    return held_csv(f"{first.card.name}-{one}-{other}", ("", one, other), fields)
+    drawn = reliability_diagram(bins, of=f"the reference of version {version}", scale=scale)
+    return f"Version {version}, on its reference data", drawn, bins
 
 
 def _reference(bundle: Bundle) -> str:

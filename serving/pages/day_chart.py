@@ -14,7 +14,7 @@ from monitoring.diagnosis.phrases import capital
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.ledger.days import Days, gather
 from monitoring.reports.span import WHOLE, Span
-from serving.pages.axis import SHAPES, Chart, DayAxis, Mark, Plot
+from serving.pages.axis import SHAPES, Axis, Chart, Mark, Plot
 from serving.pages.formatting import calendar_day, span
 from serving.pages.rendering import render
 
@@ -71,9 +71,7 @@ def gap_chart(
     return Chart(partial(_draw_gap, dots, others, marks, zoom, gap)) if dots else None
 
 
-def _draw_ece(
-    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, **style: Markup | None
-) -> Markup:
+def _draw_ece(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
     plot = Plot.upward(axis, max([_LEAST, *(max(dot.ece, dot.limit) for dot in dots)]))
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
@@ -84,7 +82,7 @@ def _draw_ece(
     limits = plot.line([(dot.day, dot.limit) for dot in dots])
     floors = plot.line([(dot.day, dot.floor) for dot in dots])
     lines = {"limits": limits, "floors": floors}
-    return _draw("day_chart.svg", plot, dots, marks, described, **lines, **style)
+    return _draw("day_chart.svg", plot, dots, marks, described, **lines)
 
 
 def _draw_gap(
@@ -95,7 +93,6 @@ def _draw_gap(
     gap: str,
     *,
     width: int,
-    **style: Markup | None,
 ) -> Markup:
     both = sorted([*dots, *others], key=lambda dot: dot.day)
     axis = _axis(both, marks, zoom, width=width)
@@ -111,7 +108,7 @@ def _draw_gap(
         described += f" Of all others, it excludes zero on {outside} of {len(others)} points."
     lowest, highest = min(dot.gap_lower for dot in sure), max(dot.gap_upper for dot in sure)
     plot = Plot.around_zero(axis, min(lowest, -_LEAST), max(highest, _LEAST))
-    return _draw("gap_chart.svg", plot, dots, marks, described, others=others, **style)
+    return _draw("gap_chart.svg", plot, dots, marks, described, others=others)
 
 
 def _draw(
@@ -135,14 +132,14 @@ def _draw(
     )
 
 
-def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int) -> DayAxis:
+def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int) -> Axis:
     """All days and their marks; of a part that is looked at closely, its days alone."""
     first, last = dots[0].days.first, dots[-1].days.last
     if zoom == WHOLE:
-        return DayAxis.around(first, last, marks, width=width)
+        return Axis.around(first, last, marks, width=width)
     shown_first = first if zoom.first is None else min(first, zoom.first)
     shown_last = last if zoom.last is None else max(last, zoom.last)
-    return DayAxis(shown_first, shown_last, width)
+    return Axis(shown_first, shown_last, width)
 
 
 def _from_to(dots: Sequence[Dot]) -> str:

@@ -1,29 +1,92 @@
-"""Pages and their forms as endpoints of the API."""
+"""Pages, their files and their forms as endpoints, and the fields of a form.
 
-from typing import Any, Final
+They are for people: `/openapi.json` has none of them.
+"""
 
-from msgspec import Struct
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
 
-from monitoring.errors import FormInvalid
-from monitoring.http.endpoint import Endpoint, Handler
-from monitoring.routes import BODY_REFUSALS
-from monitoring.routes.form import MEDIA_TYPE
+from monitoring.errors import FormInvalid, QueryInvalid, brief
+from monitoring.feedback.body import check_storable
+from monitoring.http.endpoint import PAGES, Endpoint, Handler, Scope
 
-HTML: Final = {"text/html": str}
-
-
-def page(path: str, handler: Handler, **declared: Any) -> Endpoint:
-    """A page; `declared` are more fields of its endpoint."""
-    fields: dict[str, Any] = {"tag": "pages", "gives": HTML} | declared
-    return Endpoint(method="GET", path=path, handler=handler, **fields)
+_FIELDS_LIMIT = 20
 
 
-def form(path: str, handler: Handler, kind: type[Struct], **declared: Any) -> Endpoint:
-    """What the form `kind` of a page sends; a success leads to another page.
+def page(
+    path: str,
+    handler: Handler,
+    *queries: str,
+    scope: Scope | None = "read",
+    takes_tags: bool = False,
+) -> Endpoint:
+    """A page, or a file that one offers, with the parameters that its address may have."""
+    return Endpoint(
+        method="GET",
+        path=path,
+        handler=handler,
+        tag=PAGES,
+        queries=queries,
+        scope=scope,
+        takes_tags=takes_tags,
+    )
 
-    The errors of its body are those of every form unless `declared` names `body_refuses`.
+
+def form(path: str, handler: Handler, *queries: str, scope: Scope | None) -> Endpoint:
+    """What the form of a page sends."""
+    return Endpoint(
+        method="POST", path=path, handler=handler, tag=PAGES, queries=queries, scope=scope
+    )
+
+
+def form_reader(*known: str) -> Callable[[bytes], dict[str, str]]:
+    """A function that reads a form as its fields by name; empty ones are left out.
+
+    It raises FormInvalid, also for a field that the form does not have, or that is given twice.
     """
-    body_refuses = declared.pop("body_refuses", BODY_REFUSALS)
-    refuses = (*body_refuses, FormInvalid, *declared.pop("refuses", ()))
-    fields: dict[str, Any] = {"tag": "pages", "takes": {MEDIA_TYPE: kind}, "redirects": True}
-    return Endpoint(method="POST", path=path, handler=handler, refuses=refuses, **fields | declared)
+
+    def read(body: bytes) -> dict[str, str]:
+        try:
+            fields = parse_qs(
+                body.decode("ascii"),
+                keep_blank_values=True,
+                max_num_fields=_FIELDS_LIMIT,
+                errors="strict",
+            )
+        except ValueError:
+            raise FormInvalid(
+                "The form cannot be read; send it from the page it stands on."
+            ) from None
+        for name, values in fields.items():
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise FormInvalid(f"The form does not know the field {brief(name)}; {has}.")
+            if len(values) > 1:
+                raise FormInvalid(
+                    f"The form gives {brief(name)} {len(values)} times; give it once."
+                )
+        found = {name: value for name, (value,) in fields.items() if value}
+        for name, value in found.items():
+            check_storable(name, value, refusal=FormInvalid)
+        return found
+
+    return read
+
+
+def read_reason(fields: Mapping[str, str], name: str, *, limit: int) -> str:
+    """The text in which a person says why, which the pages ask for. Raises FormInvalid."""
+    text = fields.get(name, "").strip()
+    if not 1 <= len(text) <= limit:
+        got = f"got {len(text):,} characters" if text else "it says nothing"
+        raise FormInvalid(
+            f"The form's '{name}' must say why, in at most {limit:,} characters; {got}."
+        )
+    return text
+
+
+def read_flag(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a box is ticked; its value is "yes". Raises QueryInvalid."""
+    text = fields.get(name, "")
+    if text not in ("", "yes"):
+        raise QueryInvalid(f"'{name}' must be yes, or left out; got {brief(text)}.")
+    return bool(text)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -103,60 +104,20 @@ def stamped(at: str | datetime) -> Markup:
     return instant(local if local.tzinfo else local.replace(tzinfo=UTC))
 
 
-def page_path(model: str) -> str:
-    """The path of a model's page.
-
-    >>> page_path("a/b")
-    '/models/a%2Fb/report/page'
-    """
-    return _path("/models/{}/report/page", model)
+def _of_model(pattern: str) -> Callable[[str], str]:
+    return lambda model: pattern.format(quote(model, safe=""))
 
 
-def download_path(model: str, file: str) -> str:
-    """The path of a chart or table of a model's page as a file."""
-    return f"{_path('/models/{}/report/download', model)}/{file}"
-
-
-def answers_path(model: str) -> str:
-    """The path of the page of a model's answers."""
-    return _path("/models/{}/answers/page", model)
-
-
-def slices_path(model: str) -> str:
-    """The path of the page with a model's slices."""
-    return _path("/slices/{}", model)
-
-
-def report_path(model: str) -> str:
-    """The path of the report that is printed or filed."""
-    return _path("/report/{}", model)
-
-
-def note_path(model: str) -> str:
-    """The path to which a note about a model is sent."""
-    return _path("/note/{}", model)
-
-
-def label_path(model: str) -> str:
-    return _path("/label/{}", model)
-
-
-def versions_path(model: str) -> str:
-    """The path of the page with a model's versions."""
-    return _path("/versions/{}", model)
-
-
-def recalibrate_path(model: str) -> str:
-    return _path("/recalibrate/{}", model)
-
-
-def try_path(model: str) -> str:
-    """The path at which images are tried on a model."""
-    return _path("/try/{}", model)
-
-
-def _path(pattern: str, model: str) -> str:
-    return pattern.format(quote(model, safe=""))
+# The paths of a model's pages.
+page_path = _of_model("/models/{}/report/page")
+answers_path = _of_model("/models/{}/answers/page")
+slices_path = _of_model("/slices/{}")
+report_path = _of_model("/report/{}")
+note_path = _of_model("/note/{}")
+label_path = _of_model("/label/{}")
+versions_path = _of_model("/versions/{}")
+recalibrate_path = _of_model("/recalibrate/{}")
+try_path = _of_model("/try/{}")
 
 
 def code_marks(sentence: str) -> Markup:

@@ -3,15 +3,15 @@ by its address.
 """
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from anyio import to_thread
 from markupsafe import Markup
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +22,7 @@ from calibration.wording import in_points
 from monitoring.diagnosis.facts import ActionCode, State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
-from monitoring.http.endpoint import EVERYONE, Parameter, Viewer, read_viewer
+from monitoring.http.endpoint import EVERYONE, Viewer, read_viewer
 from monitoring.ledger.days import Days
 from monitoring.reports.findings import WORST_FIRST, seriousness
 from monitoring.reports.report import ReportSummary
@@ -32,7 +32,6 @@ from serving.pages.formatting import calendar_day, label_path, page_path
 from serving.pages.model_views import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
-from serving.pages.shared_reading import SharedReading
 from serving.pages.tabs import Tabs, never
 from serving.pages.todo import NextStep
 
@@ -85,7 +84,6 @@ class ModelChoice:
         return f"/?{urlencode(asked)}" if asked else "/"
 
     def rows(self, rows: Sequence[ModelRow]) -> list[ModelRow]:
-        """The chosen rows in their order."""
         chosen = [
             row
             for row in rows
@@ -199,6 +197,30 @@ def sparkline(days: Sequence[Days]) -> Markup:
     return render("spark.svg", points=points, size=_SPARK, described=described)
 
 
+T = TypeVar("T")
+
+
+class SharedReading(Generic[T]):
+    """One reading at a time; those who wait for it share the next one.
+
+    Nobody gets what was read before they asked, and however many ask, one thread reads.
+    """
+
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read, self._lock = read, threading.Lock()
+        self._begun = 0
+        self._last: tuple[int, T] | None = None  # the number of a reading, and what it read
+
+    def __call__(self) -> T:
+        """Read, or wait for somebody who does. Raises what reading raises."""
+        needed = self._begun + 1
+        with self._lock:
+            if self._last is None or self._last[0] < needed:
+                self._begun += 1
+                self._last = (self._begun, self._read())
+            return self._last[1]
+
+
 class IndexRoutes:
     """The handler of the page."""
 
@@ -207,7 +229,6 @@ class IndexRoutes:
         self._read_all = SharedReading(self._read_models)
 
     async def index(self, request: Request) -> Response:
-        """All models at a glance."""
         choice = read_choice(request.query_params)
         return answer_page(await to_thread.run_sync(self._read, choice, read_viewer(request)))
 
@@ -220,16 +241,4 @@ class IndexRoutes:
         return reports, self._reports.gaps(reports)
 
 
-ENDPOINTS: Final = (
-    page(
-        "/",
-        IndexRoutes.index,
-        summary="All models at a glance.",
-        parameters=(
-            Parameter("q", "query", str, "a part of a name"),
-            Parameter("state", "query", State, "models in this state"),
-            Parameter("sort", "query", str, f"the order: {', '.join(_SORTS)}"),
-        ),
-        refuses=(QueryInvalid, SQLAlchemyError),
-    ),
-)
+ENDPOINTS: Final = (page("/", IndexRoutes.index, "q", "state", "sort"),)

@@ -12,17 +12,15 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from anyio import to_thread
-from msgspec import Struct
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitoring.diagnosis.answer_record import shown
-from monitoring.errors import AnswersSpooled, FeedbackInvalid, QueryInvalid, brief
+from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
-from monitoring.http.endpoint import LOCAL, Parameter, read_actor, read_viewer
-from monitoring.http.fields import Uuid
+from monitoring.http.endpoint import LOCAL, read_actor, read_viewer
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.findings import finding_id
 from monitoring.ledger.pictures import read_picture
@@ -39,19 +37,10 @@ from monitoring.ledger.waiting import (
 )
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recording.recorder import Recorder
-from monitoring.routes import (
-    OF_FINDING,
-    OF_QUEUE,
-    OF_SKIP,
-    OF_VERSION,
-    REPORT_REFUSALS,
-    WRITE_REFUSALS,
-)
-from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_finding, read_queue, read_skip, read_version
 from serving.pages.answer_links import ImageLinks
-from serving.pages.endpoints import form, page
+from serving.pages.endpoints import form, form_reader, page
 from serving.pages.formatting import label_path, moment
 from serving.pages.rendering import answer_page, render
 from serving.pages.tabs import Tabs
@@ -110,19 +99,8 @@ SOURCE: Final = "console"
 CHOSEN: Final = "console, doubtful"  # the labels of the queue of doubtful images
 
 
-class LabelForm(Struct, frozen=True):
-    """A label, the answer that it is for, and where in the queue the reader is."""
-
-    label: str
-    prediction_id: str
-    version: str | None = None
-    finding: str | None = None
-    skip: str | None = None
-    queue: str | None = None
-
-
-_FORM = form_reader(LabelForm)
-_KEPT = ("version", "finding", "skip", "queue")
+_KEPT = ("version", "finding", "skip", "queue")  # where in the queue the reader is
+_FORM = form_reader("label", "prediction_id", *_KEPT)
 
 
 class LabelPageRoutes:
@@ -252,35 +230,8 @@ def _uuid(name: str, value: str) -> bytes:
         raise QueryInvalid(str(error)) from None
 
 
+_ASKED: Final = ("answer", "done", "status")
 ENDPOINTS: Final = (
-    page(
-        "/label/{model}",
-        LabelPageRoutes.page,
-        summary="A page to label answers, one after the other, without seeing what the model said.",
-        scope="feedback",
-        parameters=(
-            OF_VERSION,
-            OF_FINDING,
-            Parameter(
-                "answer", "query", str, "a prediction id; the next answer that waits if left out"
-            ),
-            OF_QUEUE,
-            OF_SKIP,
-            Parameter(
-                "done", "query", Uuid, "the prediction id just labeled; the page shows its answer"
-            ),
-            Parameter(
-                "status", "query", str, "what became of that label: accepted, corrected, unchanged"
-            ),
-        ),
-        refuses=REPORT_REFUSALS,
-    ),
-    form(
-        "/label/{model}",
-        LabelPageRoutes.label,
-        LabelForm,
-        summary="Record the label of that page's form.",
-        scope="feedback",
-        refuses=(*WRITE_REFUSALS, AnswersSpooled, FeedbackInvalid),
-    ),
+    page("/label/{model}", LabelPageRoutes.page, *_KEPT, *_ASKED, scope="feedback"),
+    form("/label/{model}", LabelPageRoutes.label, scope="feedback"),
 )

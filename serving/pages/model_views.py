@@ -67,7 +67,7 @@ def model_page(data: PageData, frame: PageFrame = PLAIN, *, unfolded: bool = Fal
     """Render the overview. `unfolded`: with the figures, whose window and days were asked for."""
     return render(
         "model.html",
-        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **sections(data, is_live=True) | {"find": find_answers(data, frame.viewer)},
         **frame.around(data.report, "Overview"),
         todo=todo(data.report, frame.viewer, frame.acting),
         windows=_WINDOWS,
@@ -89,7 +89,7 @@ def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
     around = frame.around(data.report, "Slices")
     return render(
         "slices.html",
-        **sections(data, downloads=True) | {"find": find_answers(data, frame.viewer)},
+        **sections(data, is_live=True) | {"find": find_answers(data, frame.viewer)},
         **around,
         todo=todo(data.report, frame.viewer, frame.acting),
     )

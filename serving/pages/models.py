@@ -3,80 +3,35 @@ alarm and add a note.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlencode
 
 from anyio import to_thread
-from msgspec import DecodeError, Meta, Struct
+from msgspec import DecodeError, Meta
 from msgspec.json import Decoder
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from monitoring.diagnosis.coverage import ALL
 from monitoring.drift.events import ACKNOWLEDGED
-from monitoring.errors import (
-    AlarmAcknowledged,
-    AuditMissing,
-    FormInvalid,
-    ModelNotInLedger,
-    NoteInvalid,
-    QueryInvalid,
-    TagNotWatched,
-)
-from monitoring.http.endpoint import Parameter, Viewer, read_actor, read_viewer
+from monitoring.errors import AlarmAcknowledged, FormInvalid
+from monitoring.http.endpoint import Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT, Text
 from monitoring.ledger.watched_version import query_of
 from monitoring.recording.recorder import Recorder
-from monitoring.reports.span import WHOLE
-from monitoring.routes import (
-    FINDING_REFUSALS,
-    GAP,
-    OF_FINDING,
-    OF_VERSION,
-    REPORT_REFUSALS,
-    WINDOW,
-    WRITE_REFUSALS,
-)
 from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watches
-from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.reports import Production, ReportRoutes
-from monitoring.routes.request import (
-    BodyReader,
-    read_finding,
-    read_gap,
-    read_span_of,
-    read_version,
-)
-from serving.pages.endpoints import form, page
-from serving.pages.files import attached, safe_name
+from monitoring.routes.request import BodyReader, read_finding, read_report_query, read_version
+from serving.pages.endpoints import form, form_reader, page, read_reason
 from serving.pages.formatting import page_path
 from serving.pages.model_views import EveryPages, OnePages, PageFrame
-from serving.pages.rendering import answer_page, render
+from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.tabs import Tabs
 from serving.pages.todo import Acting
 
-
-class AcknowledgeForm(Struct, frozen=True):
-    """What was found and done about the page's `alarms`: JSON, of each its number and its tag.
-
-    `chosen_labels`: there if the labels were chosen by their outcome.
-    """
-
-    note: str
-    alarms: str
-    chosen_labels: str | None = None
-
-
-class NoteForm(Struct, frozen=True):
-    """What somebody has seen or done."""
-
-    note: str
-
-
-_ACKNOWLEDGE_FORM = form_reader(AcknowledgeForm)
-_NOTE_FORM = form_reader(NoteForm)
+_ACKNOWLEDGE_FORM = form_reader("note", "alarms", "chosen_labels")
+_NOTE_FORM = form_reader("note")
 _NAMED: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=LARGEST_ID)], Text | None]
 _ALARMS: Final = Decoder(Annotated[list[_NAMED], Meta(min_length=1)])
 
@@ -97,7 +52,7 @@ class ModelPages:
 
     async def page(self, request: Request) -> Response:
         """The overview, of a model with findings their table."""
-        unfolded = "window" in request.query_params or read_span_of(request) != WHOLE
+        unfolded = any(request.query_params.get(name) for name in ("window", *SPAN))
         return answer_page((await self._read(request)).page(unfolded=unfolded))
 
     async def slices(self, request: Request) -> Response:
@@ -105,16 +60,20 @@ class ModelPages:
         return (await self._read(request)).slices(request.query_params)
 
     async def report(self, request: Request) -> Response:
-        """The report, to be printed or filed."""
         found = await self._read(request)
         return answer_page(
             render("filed.html", **found.report(), opened_by=found.frame.viewer.name)
         )
 
     async def report_file(self, request: Request) -> Response:
+        """The report as a file, which can do nothing where a browser shows it."""
         found = await self._read(request)
-        name = f"{safe_name(found.title)}-report.html"
-        return attached(name, found.file(), "text/html; charset=utf-8")
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", found.title)
+        headers = {
+            "content-disposition": f'attachment; filename="{name}-report.html"',
+            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        }
+        return HTMLResponse(found.file(), headers=PAGE_HEADERS | headers)
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge alarms from the form of a model's page, then show the overview again."""
@@ -127,7 +86,6 @@ class ModelPages:
         return _back(first.model, first.version, first.finding)
 
     async def note(self, request: Request) -> Response:
-        """Add a note to the history from the form of the model's page."""
         async with self._bodies.parsed(request, _NOTE_FORM) as fields:
             text = read_reason(fields, "note", limit=ID_LIMIT)
         noted = self._recorder.note(
@@ -142,20 +100,14 @@ class ModelPages:
 
     async def _read(self, request: Request) -> OnePages | EveryPages:
         """The pages that a query asks for."""
-        model, version = request.path_params["model"], read_version(request)
-        window = request.query_params.get("window", ALL)
-        finding, span, gap = read_finding(request), read_span_of(request), read_gap(request)
-        frame = await to_thread.run_sync(self._frame, model, read_viewer(request))
-        reports = self._reports
+        query, viewer = read_report_query(request), read_viewer(request)
 
-        def one() -> OnePages:
-            data = reports.page_data(model, version, finding, window, span, gap)
-            return OnePages(data, frame)
+        def read() -> OnePages | EveryPages:
+            frame = self._frame(query.model, viewer)
+            if self._reports.is_of_one(query):
+                return OnePages(self._reports.page_data(query), frame)
+            return EveryPages(self._reports.overview(query), frame)
 
-        def every() -> EveryPages:
-            return EveryPages(reports.overview(model, version, window), frame)
-
-        read = partial(reports.of_one_or_all, model, version, finding, one=one, every=every)
         return await to_thread.run_sync(read)
 
     def _frame(self, model: str, viewer: Viewer) -> PageFrame:
@@ -186,57 +138,13 @@ def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
     ]
 
 
-_DAY: TypeAlias = Annotated[str, Meta(examples=["2026-10-01"])]
-SPAN: Final = tuple(
-    Parameter(name, "query", _DAY, f"{which} day of charts over time")
-    for name, which in (("since", "first"), ("until", "last"))
-)
-_OF: Final = (OF_VERSION, OF_FINDING)
-_WRITTEN: Final = (*FINDING_REFUSALS, ModelNotInLedger, QueryInvalid, *WRITE_REFUSALS)
-_page = partial(page, tag="calibration", refuses=REPORT_REFUSALS)
+OF: Final = ("version", "finding")  # what a page is about
+SPAN: Final = ("since", "until")  # the days of its charts over time
 ENDPOINTS: Final = (
-    _page(
-        "/models/{model}/report/page",
-        ModelPages.page,
-        summary="A model's state: who is affected, since when, and what to do.",
-        parameters=(*_OF, WINDOW, *SPAN, GAP),
-    ),
-    _page(
-        "/slices/{model}",
-        ModelPages.slices,
-        summary="A page with a model's figures by class and tag.",
-        parameters=(*_OF, WINDOW),
-    ),
-    _page(
-        "/report/{model}",
-        ModelPages.report,
-        summary="A report of two pages, to be printed or filed.",
-        parameters=(*_OF, WINDOW),
-    ),
-    _page(
-        "/report/{model}/file",
-        ModelPages.report_file,
-        summary="The same report as one file.",
-        parameters=(*_OF, WINDOW),
-    ),
-    form(
-        "/models/{model}/report/page",
-        ModelPages.acknowledge,
-        AcknowledgeForm,
-        tag="calibration",
-        summary="Acknowledge drift alarms from the form of that page.",
-        scope="admin",
-        parameters=_OF,
-        refuses=(*_WRITTEN, AlarmAcknowledged, AuditMissing, NoteInvalid, TagNotWatched),
-    ),
-    form(
-        "/note/{model}",
-        ModelPages.note,
-        NoteForm,
-        tag="calibration",
-        summary="Add a note to a model's history, from the form of its page.",
-        scope="feedback",
-        parameters=_OF,
-        refuses=_WRITTEN,
-    ),
+    page("/models/{model}/report/page", ModelPages.page, *OF, "window", *SPAN, "gap"),
+    page("/slices/{model}", ModelPages.slices, *OF, "window"),
+    page("/report/{model}", ModelPages.report, *OF, "window"),
+    page("/report/{model}/file", ModelPages.report_file, *OF, "window"),
+    form("/models/{model}/report/page", ModelPages.acknowledge, *OF, scope="admin"),
+    form("/note/{model}", ModelPages.note, *OF, scope="feedback"),
 )

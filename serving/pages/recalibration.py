@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from anyio import CapacityLimiter, to_thread
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -24,28 +23,24 @@ from monitoring.errors import (
     QueryInvalid,
     RecalibrationHarms,
     RecalibrationRefused,
-    brief,
 )
-from monitoring.http.endpoint import Parameter, Viewer, read_viewer, wants_page
-from monitoring.http.fields import Version, read_whole_number
+from monitoring.http.endpoint import Viewer, read_viewer, wants_page
+from monitoring.http.fields import read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import require_known
 from monitoring.ledger.watched_version import title_of
 from monitoring.recalibration import (
     AnswerFilter,
     Recalibration,
-    preview_of,
+    RecalibrationPreview,
     read_group,
     recalibrate,
 )
 from monitoring.recalibration.draft import require_fair_labels
 from monitoring.recalibration.publication import publish_draft
 from monitoring.recalibration.subgroup import name_of
-from monitoring.routes import FINDING_REFUSALS, OF_FINDING
-from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader
-from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
-from serving.pages.endpoints import form, page
+from serving.pages.endpoints import form, form_reader, page, read_flag, read_reason
 from serving.pages.formatting import versions_path
 from serving.pages.recalibration_page import recalibration_values
 from serving.pages.rendering import answer_page, render
@@ -67,25 +62,12 @@ _CHANGED: Final = (
 )
 
 
-class RecalibrationForm(Struct, frozen=True):
-    """What the preview was made of, and why it is published."""
-
-    version: str
-    production: str
-    next: str
-    until: str
-    seen: str
-    why: str
-    finding: str | None = None
-    last: str | None = None
-    subgroup: str | None = None
-    min_labels: str | None = None
-    allow_label_changes: str | None = None
-    chosen_labels: str | None = None
-    accept_harm: str | None = None
-
-
-_FORM = form_reader(RecalibrationForm)
+_OPTIONS: Final = (  # as `candor recalibrate` has them
+    *("version", "finding", "last", "subgroup", "min_labels"),
+    *("allow_label_changes", "chosen_labels"),
+)
+_SEEN: Final = ("production", "next", "until", "seen")  # what the preview was made of
+_FORM = form_reader(*_OPTIONS, *_SEEN, "accept_harm", "why")
 
 
 class Wanted(NamedTuple):
@@ -114,7 +96,7 @@ class RecalibrationRoutes:
         """The form with the options, and the preview if it is asked for."""
         name, viewer = request.path_params["model"], read_viewer(request)
         query = request.query_params
-        wanted, asked = read_wanted(query), _flag(query, "preview")
+        wanted, asked = read_wanted(query), read_flag(query, "preview")
         html = await to_thread.run_sync(
             self._read, name, wanted, viewer, asked, limiter=self.fitting
         )
@@ -129,7 +111,7 @@ class RecalibrationRoutes:
             except QueryInvalid as error:
                 raise FormInvalid(str(error)) from None
             try:
-                number = await to_thread.run_sync(
+                await to_thread.run_sync(
                     self._publish, name, wanted, fields, viewer, limiter=self.fitting
                 )
             except (RecalibrationRefused, ModelStoreError, OSError) as error:
@@ -140,12 +122,9 @@ class RecalibrationRoutes:
                     self._read, name, wanted, viewer, True, reason, limiter=self.fitting
                 )
                 return answer_page(page, status=CONFLICT)
-        return RedirectResponse(
-            f"{versions_path(name)}?done=published&of={number}", status_code=303
-        )
+        return RedirectResponse(f"{versions_path(name)}?done=yes", status_code=303)
 
-    def _publish(self, name: str, wanted: Wanted, fields: dict[str, str], viewer: Viewer) -> int:
-        """The number of the version that was published."""
+    def _publish(self, name: str, wanted: Wanted, fields: dict[str, str], viewer: Viewer) -> None:
         require_model(self.store, name)
         if wanted.version is None:
             raise FormInvalid("The form must say which version is recalibrated.")
@@ -157,16 +136,15 @@ class RecalibrationRoutes:
             raise RecalibrationRefused(_CHANGED)
         if not wanted.chosen_labels:
             require_fair_labels(drafted)
-        done = publish_draft(
+        publish_draft(
             self._require_ledger(),
             self.store,
             drafted,
-            accept_harm=_flag(fields, "accept_harm"),
+            accept_harm=read_flag(fields, "accept_harm"),
             as_version=number,
             by=viewer.name,
             why=why,
         )
-        return done.card.version
 
     def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
         """Raise RecalibrationRefused if production or the newest version has changed."""
@@ -240,7 +218,7 @@ class RecalibrationRoutes:
             unfair = "" if wanted.chosen_labels else str(error)
         harmed = "; ".join(name_of(each.group) for each in drafted.proposal.harmed)
         values = {"drafted": drafted, "unfair": unfair, "harmed": harmed}
-        return values | recalibration_values(preview_of(drafted))
+        return values | recalibration_values(RecalibrationPreview(drafted))
 
 
 def read_wanted(fields: Mapping[str, str]) -> Wanted:
@@ -251,8 +229,8 @@ def read_wanted(fields: Mapping[str, str]) -> Wanted:
         last=_optional(fields, "last"),
         subgroup=_subgroup(fields),
         min_labels=_optional(fields, "min_labels") or FEWEST,
-        allow_label_changes=_flag(fields, "allow_label_changes"),
-        chosen_labels=_flag(fields, "chosen_labels"),
+        allow_label_changes=read_flag(fields, "allow_label_changes"),
+        chosen_labels=read_flag(fields, "chosen_labels"),
     )
 
 
@@ -263,14 +241,6 @@ def _subgroup(fields: Mapping[str, str]) -> str | None:
         return name_of(read_group(text)) if text else None
     except TagsInvalid as error:
         raise QueryInvalid(str(error)) from None
-
-
-def _flag(fields: Mapping[str, str], name: str) -> bool:
-    """Whether a box is ticked; its value is "yes". Raises QueryInvalid."""
-    text = fields.get(name, "")
-    if text not in ("", "yes"):
-        raise QueryInvalid(f"'{name}' must be yes, or left out; got {brief(text)}.")
-    return bool(text)
 
 
 def _optional(fields: Mapping[str, str], name: str) -> int | None:
@@ -289,51 +259,7 @@ def _number(fields: Mapping[str, str], name: str) -> int:
     return number
 
 
-_OPTIONS: Final = (
-    Parameter(
-        "version", "query", Version, "the version to start from; the one in production if left out"
-    ),
-    OF_FINDING,
-    Parameter("preview", "query", str, "yes: show what the recalibration would do"),
-    Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
-    Parameter("subgroup", "query", str, "site=B,site=E: recalibrate only answers with these tags"),
-    Parameter("min_labels", "query", int, "refuse to fit on fewer labels; 100 if left out"),
-    Parameter(
-        "allow_label_changes",
-        "query",
-        str,
-        "yes: consider remedies that may change the predicted class",
-    ),
-    Parameter("chosen_labels", "query", str, "yes: accept labels that look chosen"),
-)
 ENDPOINTS: Final = (
-    page(
-        "/recalibrate/{model}",
-        RecalibrationRoutes.page,
-        summary="A page that shows what a recalibration on the ledger's labels would do.",
-        scope="admin",
-        parameters=_OPTIONS,
-        refuses=(
-            *FINDING_REFUSALS,
-            ModelNotStored,
-            QueryInvalid,
-            StoreMissing,
-            VersionNotStored,
-        ),
-    ),
-    form(
-        "/recalibrate/{model}",
-        RecalibrationRoutes.publish,
-        RecalibrationForm,
-        summary="Publish what that page showed as the next version, from its form.",
-        scope="admin",
-        conflicts=True,
-        refuses=(
-            *FINDING_REFUSALS,
-            ModelNotStored,
-            RecalibrationHarms,
-            StoreMissing,
-            VersionNotStored,
-        ),
-    ),
+    page("/recalibrate/{model}", RecalibrationRoutes.page, *_OPTIONS, "preview", scope="admin"),
+    form("/recalibrate/{model}", RecalibrationRoutes.publish, scope="admin"),
 )

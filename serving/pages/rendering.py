@@ -73,7 +73,6 @@ _FILTERS = (
     phrases.day,
     phrases.tolerance,
     terms,
-    formatting.answers_path,
     phrases.basis_words,
     phrases.known_words,
     phrases.rate_words,
@@ -81,21 +80,12 @@ _FILTERS = (
     formatting.code_marks,
     formatting.counted_answers,
     formatting.counted_labels,
-    formatting.download_path,
     formatting.duration,
     formatting.grouped,
-    formatting.label_path,
     formatting.moment,
-    formatting.note_path,
-    formatting.page_path,
     formatting.pretty_json,
-    formatting.recalibrate_path,
-    formatting.report_path,
     formatting.scope_words,
-    formatting.slices_path,
     formatting.stamped,
-    formatting.try_path,
-    formatting.versions_path,
     formatting.whole_percent,
 )
 
@@ -121,6 +111,9 @@ def _environment() -> Environment:
         "zip": zip,
     }
     environment.filters |= {function.__name__: function for function in _FILTERS}
+    environment.filters |= {
+        name: path for name, path in vars(formatting).items() if name.endswith("_path")
+    }
     environment.globals["asset"] = asset
     environment.globals["style"] = Markup(asset("style.css").content)  # our own file
     return environment

@@ -22,7 +22,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.watched_version import named
-from monitoring.reports.findings import FindingsReport, findings_report, of_one_or_all
+from monitoring.reports.findings import FindingsReport, findings_report, is_of_one
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import ReportSummary
 from monitoring.reports.timeline import VersionedEntry
@@ -170,16 +170,12 @@ def make(ledger: Ledger, due: DueReport) -> WrittenReport:
         version = promoted_version(connection, due.model)
     window = window_since(due.since.isoformat(), now_ns=ledger.clock())
 
-    def one() -> WrittenReport:
+    if is_of_one(ledger, due.model, version, None):
         data = read_page_data(ledger, due.model, version=version, window=window)
         return WrittenReport(data.report, due.since, due.file, report_page(data))
-
-    def every() -> WrittenReport:
-        overview = findings_report(ledger, due.model, version=version, window=window)
-        page = findings_report_page(overview)
-        return WrittenReport(overview.findings[0], due.since, due.file, page)
-
-    return of_one_or_all(ledger, due.model, version, None, one=one, every=every)
+    overview = findings_report(ledger, due.model, version=version, window=window)
+    page = findings_report_page(overview)
+    return WrittenReport(overview.findings[0], due.since, due.file, page)
 
 
 def write(made: WrittenReport) -> None:

@@ -13,27 +13,14 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
 from serving.http.auth import AccessControl
-from serving.pages import (
-    answers,
-    downloads,
-    index,
-    labeling,
-    models,
-    recalibration,
-    sign_in,
-    time_zone,
-    versions,
-)
+from serving.pages import answers, index, labeling, models, recalibration, sign_in, versions
 from serving.pages.answer_links import ImageLinks
 from serving.pages.tabs import Tabs, never
 
-SERVER_PAGES: Final = (
-    *(*sign_in.ENDPOINTS, *time_zone.ENDPOINTS),
-    *(*versions.ENDPOINTS, *recalibration.ENDPOINTS),
-)
+SERVER_PAGES: Final = (*(*sign_in.ENDPOINTS, *versions.ENDPOINTS, *recalibration.ENDPOINTS),)
 LEDGER_PAGES: Final = (
     *(*index.ENDPOINTS, *models.ENDPOINTS, *answers.ENDPOINTS),
-    *(*downloads.ENDPOINTS, *labeling.ENDPOINTS),
+    *labeling.ENDPOINTS,
 )
 ENDPOINTS: Final = (*SERVER_PAGES, *LEDGER_PAGES)
 
@@ -56,7 +43,6 @@ def server_pages(
     return bind(
         SERVER_PAGES,
         sign_in.SignInRoutes(access, bodies),
-        time_zone.TimeZoneRoutes(reader),
         versions.VersionRoutes(store, reader, tabs, ledger, troubles),
         recalibration.RecalibrationRoutes(store, reader, tabs, ledger, CapacityLimiter(1)),
     )
@@ -83,7 +69,6 @@ def ledger_pages(
         LEDGER_PAGES,
         index.IndexRoutes(reports, tabs),
         models.ModelPages(reports, recorder, reader, production, tabs),
-        downloads.DownloadRoutes(reports),
         answers.AnswerPageRoutes(ledger, production, links, tabs),
         labeling.LabelPageRoutes(ledger, recorder, production, reader, links, tabs),
     )

@@ -1,9 +1,8 @@
-"""The values of sections of the model page and the report, and links to other days."""
+"""The values of sections of the model page and the report."""
 
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -11,38 +10,22 @@ from calibration.diagnosis.facts import AnswerGroup, main_deviation
 from calibration.diagnosis.groups import ALL
 from calibration.measures.summary import MEASURES
 from model_store.bundle.diagram import reliability_diagram, scale_of
-from monitoring.diagnosis.detectors import Drift
+from monitoring.diagnosis.detectors import CalmEvidence, Drift
 from monitoring.diagnosis.facts import Diagnosis, State
 from monitoring.diagnosis.live_comparison import comparison_words
 from monitoring.diagnosis.phrases import answers_of, group_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
-from monitoring.drift.course import LABELS_LIMIT
 from monitoring.ledger.sum_tables import VALUE_LIMIT
-from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
+from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.probability_scores import LATEST
 from monitoring.reports.report import ClassBins, Report
 from monitoring.reports.span import WHOLE
 from serving.pages.axis import SHAPES, Mark
-from serving.pages.course_chart import (
-    CourseEvent,
-    EvidenceBar,
-    course_chart,
-    course_steps,
-    evidence_bar,
-    evidence_chart,
-)
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
-from serving.pages.formatting import calendar_day
+from serving.pages.formatting import calendar_day, span, whole_percent
+from serving.pages.rendering import render
 from serving.pages.todo import filter_of, filter_of_others
-
-
-class ZoomLink(NamedTuple):
-    """A way to other days: its name in scripts, its words, and its part of the address."""
-
-    name: str
-    words: str
-    query: str
 
 
 class Zoom(NamedTuple):
@@ -53,8 +36,6 @@ class Zoom(NamedTuple):
     earliest: str
     latest: str
     is_whole: bool
-    query: str
-    links: tuple[ZoomLink, ...]
 
 
 def zoom_of(data: PageData) -> Zoom | None:
@@ -64,39 +45,13 @@ def zoom_of(data: PageData) -> Zoom | None:
     earliest, latest = data.extent
     first = earliest if data.span.first is None else data.span.first
     last = latest if data.span.last is None else data.span.last
-    is_whole = data.span == WHOLE
     return Zoom(
         calendar_day(first),
         calendar_day(last),
         calendar_day(earliest),
         calendar_day(latest),
-        is_whole,
-        "" if is_whole else _query(first, last),
-        tuple(_links(first, last, earliest=earliest, latest=latest, is_whole=is_whole)),
+        data.span == WHOLE,
     )
-
-
-def _links(first: int, last: int, *, earliest: int, latest: int, is_whole: bool) -> list[ZoomLink]:
-    """What leads to other days than these."""
-    length = last - first + 1
-    half, quarter = max(length // 2, 1), length // 4
-    before, after = max(first - half, earliest), min(last + half, latest)
-    ways = {
-        "closer": ("Closer", first + quarter, first + quarter + half - 1),
-        "wider": ("Wider", before, after),
-        "earlier": ("Earlier", before, before + length - 1),
-        "later": ("Later", after - length + 1, after),
-    }
-    links = [
-        ZoomLink(name, words, _query(since, until))
-        for name, (words, since, until) in ways.items()
-        if (since, until) != (first, last) and since >= earliest and until <= latest
-    ]
-    return links if is_whole else [*links, ZoomLink("whole", "All days", "")]
-
-
-def _query(first: int, last: int) -> str:
-    return "&" + urlencode({"since": calendar_day(first), "until": calendar_day(last)})
 
 
 TONES = {  # classes of the style sheet
@@ -133,13 +88,12 @@ class MeasureRow(NamedTuple):
     card: str
 
 
-def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
-    """The values of `templates/sections`. `downloads`: link to charts and tables as files. A live
-    page sets `find`, which gives the address of the answers behind a figure.
+def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
+    """The values of `templates/sections`. `is_live`: of a page with links and charts to read, which
+    sets `find`, the address of the answers behind a figure.
     """
     report = data.report
-    dots, marks, bar = day_dots(data.days), marks_of(data), own_evidence(report)
-    course = data.course
+    dots, marks, drift = day_dots(data.days), marks_of(data), report.drift
     scale = scale_of(each.bins for each in _drawn(report))
     said = terms(report.finding)
     drawn = [
@@ -168,16 +122,12 @@ def sections(data: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "affected": (affected := day_dots(data.affected)),
         "others": (others := day_dots(data.others)),
         "gap_chart": gap_chart(affected, marks, gap=said.gap, others=others, zoom=data.span),
-        "course": course,
-        "course_chart": course_chart(course, course_events(data)) if course is not None else None,
-        "course_steps": course_steps(course) if course is not None else [],
-        "course_limit": LABELS_LIMIT,
-        "zoom": zoom_of(data) if downloads else None,
-        "downloads": downloads,
+        "zoom": zoom_of(data) if is_live else None,
+        "is_live": is_live,
         "find": None,
-        "evidence_chart": bar and evidence_chart(bar),
+        "evidence_chart": drift and evidence_chart(drift, evidence(drift), report.calm_evidence),
         "bars": _bars(report),
-        "evidence": evidence(report.drift),
+        "evidence": drift and evidence(drift),
         "measure_rows": list(_measure_rows(report)),
         "scores_of": LATEST if report.measures.n > LATEST else None,
         "slice_limit": _SLICE_LIMIT,
@@ -205,23 +155,6 @@ def marks_of(data: PageData) -> list[Mark]:
     ]
 
 
-def course_events(data: PageData) -> list[CourseEvent]:
-    """The events of this version in the course of the evidence: those of all answers."""
-    return [
-        CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
-        for entry in data.of_this_version
-        if entry["kind"] in _MARKED and entry["tag"] is None
-    ]
-
-
-def own_evidence(report: Report) -> EvidenceBar | None:
-    """The evidence of the version's watch; None if there is no watch."""
-    share = evidence(report.drift)
-    if report.drift is None or share is None:
-        return None
-    return evidence_bar(report.drift, share, report.calm_evidence)
-
-
 def _drawn(report: Report) -> list[ClassBins]:
     """The classes whose diagrams are drawn: those with most labels, in the card's order."""
     labels = {each.name: sum(row.n for row in each.bins) for each in report.class_bins}
@@ -229,12 +162,22 @@ def _drawn(report: Report) -> list[ClassBins]:
     return [each for each in report.class_bins if each.name in most and labels[each.name]]
 
 
-def evidence(drift: Drift | None) -> float | None:
-    """The share in [0, 1] of the evidence an alarm needs; None without a watch."""
-    if drift is None:
-        return None
+def evidence(drift: Drift) -> float:
+    """The share in [0, 1] of the evidence that an alarm needs."""
     collected = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
     return 1.0 if drift.active else min(1.0, collected / drift.log_threshold)
+
+
+def evidence_chart(drift: Drift, share: float, usual: CalmEvidence | None) -> Markup:
+    """Draw the evidence, as a share in [0, 1], and where nine in ten calibrated models stand after
+    as many labels; a bar as wide as there is room.
+    """
+    now = "alarm" if drift.active else f"{whole_percent(share)} of the evidence that an alarm needs"
+    described = f"Evidence of drift: {now}."
+    if usual is not None:
+        between = span(whole_percent(usual.lower), whole_percent(usual.upper))
+        described += f" After as many labels, {between} is usual."
+    return render("evidence.svg", share=share, usual=usual, described=described)
 
 
 def _bars(report: Report) -> list[Bar]:

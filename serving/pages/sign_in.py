@@ -3,45 +3,30 @@
 from typing import Final
 
 from anyio import to_thread
-from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import Parameter
-from monitoring.routes.form import form_reader
 from serving.error_table import error_answer
 from serving.errors import AssetUnknown, Unauthorized
 from serving.http.auth import AccessControl
 from serving.http.request import read_body
 from serving.http.tokens import COOKIE, LIFETIME_S
-from serving.pages.endpoints import form, page
+from serving.pages.endpoints import form, form_reader, page
 from serving.pages.error_pages import error_response, sign_in_page
 from serving.pages.rendering import answer_page, find_asset
 
 _LIMIT_BYTES: Final = 8_192
 _TIMEOUT_S: Final = 10.0
 _ADVICE: Final = "Send the form of /sign-in."
-NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
+NEXT: Final = "next"  # the page to go to afterwards
 _KEPT: Final = {
     "cache-control": "public, max-age=31536000, immutable",
     "x-content-type-options": "nosniff",
 }
 
 
-class SignInForm(Struct, frozen=True):
-    """A token; none is needed where the server has no tokens."""
-
-    token: str | None = None
-
-
-class SignOutForm(Struct, frozen=True):
-    """Nothing: the cookie says whose session ends."""
-
-
-_SIGN_IN, _SIGN_OUT = form_reader(SignInForm), form_reader(SignOutForm)
+_SIGN_IN, _SIGN_OUT = form_reader("token"), form_reader()
 
 
 class SignInRoutes:
@@ -124,40 +109,9 @@ def own_path(text: str) -> str:
     return text if is_path and len(text) <= 500 else "/"
 
 
-_BODY: Final = (BodiesFull, BodyTimeout, BodyTooLarge)
 ENDPOINTS: Final = (
-    page(
-        "/sign-in",
-        SignInRoutes.page,
-        summary="A page to sign in with a token, for people who use a browser.",
-        scope=None,
-        parameters=(NEXT,),
-    ),
-    form(
-        "/sign-in",
-        SignInRoutes.sign_in,
-        SignInForm,
-        summary="Start a session of twelve hours, kept in a cookie.",
-        scope=None,
-        parameters=(NEXT,),
-        body_refuses=_BODY,
-        refuses=(Unauthorized,),
-    ),
-    form(
-        "/sign-out",
-        SignInRoutes.sign_out,
-        SignOutForm,
-        summary="End the session of this browser.",
-        scope=None,
-        body_refuses=_BODY,
-        refuses=(SQLAlchemyError,),
-    ),
-    page(
-        "/static/{name}",
-        SignInRoutes.asset,
-        summary="Style sheet and scripts of the pages.",
-        scope=None,
-        gives={"text/css": str, "text/javascript": str},
-        refuses=(AssetUnknown,),
-    ),
+    page("/sign-in", SignInRoutes.page, NEXT, scope=None),
+    form("/sign-in", SignInRoutes.sign_in, NEXT, scope=None),
+    form("/sign-out", SignInRoutes.sign_out, scope=None),
+    page("/static/{name}", SignInRoutes.asset, scope=None),
 )

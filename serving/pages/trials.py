@@ -9,8 +9,6 @@ from typing import Final
 
 import msgspec
 from anyio import to_thread
-from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,41 +16,22 @@ from model_store.errors import ImageError, ModelStoreError, TagsInvalid
 from model_store.store.samples import LONGEST_NAME, Sample, read_samples
 from model_store.store.store import Store
 from model_store.tags import read_tags
-from monitoring.errors import (
-    BodiesFull,
-    BodyCompressed,
-    BodyTimeout,
-    BodyTooLarge,
-    PictureMissing,
-    brief,
-)
+from monitoring.errors import brief
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import Endpoint, Parameter, Viewer, read_viewer
+from monitoring.http.endpoint import Viewer, read_viewer
 from monitoring.ledger.database import Ledger
-from monitoring.routes import OF_VERSION
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import ERRORS, error_answer
-from serving.errors import (
-    ClientGone,
-    DecoderUnavailable,
-    MalformedRequest,
-    ModelNotLoaded,
-    NotReady,
-    Overloaded,
-    ServingError,
-    UnsupportedMedia,
-    VersionNotLoaded,
-)
-from serving.http.bodies import Answered, Binary, FrameName
+from serving.error_table import error_answer
+from serving.errors import ClientGone, MalformedRequest, ServingError
+from serving.http.bodies import Answered
 from serving.http.fast_path import AsgiCaller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_body, read_form, read_frame, read_head
-from serving.http.request_parameters import FRAME_PARAMETER
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
 from serving.pages.answers import kept_picture
-from serving.pages.endpoints import HTML, page
+from serving.pages.endpoints import form, page
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.standing import StandingReader
 from serving.pages.tabs import Tabs
@@ -62,26 +41,9 @@ from serving.settings import Settings
 logger = logging.getLogger(__name__)
 
 MOST_FILES: Final = 20  # each is shown with its picture
-_MODEL_REFUSALS: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
-_BODY_REFUSALS: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
-_OF_IMAGES: Final = tuple(kind for kind in ERRORS if issubclass(kind, ImageError))
-_IMAGE_REFUSALS: Final = (*_OF_IMAGES, DecoderUnavailable, Overloaded)
-
-
-class TrialForm(Struct, frozen=True):
-    """Images to try or a sample's name, on which version, what to explain, and whether to record.
-
-    `frame` chooses frames of DICOM files; `explain` is as in the query of a prediction, `tags` as
-    in its header: they choose the calibrator of a subgroup, and are recorded.
-    """
-
-    file: list[Binary]
-    sample: str | None = None
-    version: str | None = None
-    frame: FrameName | None = None
-    explain: str | None = None
-    record: str | None = None
-    tags: str | None = None
+# Images or a sample's name, on which version, what to explain and tags as in a request for a
+# prediction, and whether to record the answers.
+_FIELDS: Final = frozenset(("file", "sample", "version", "frame", "explain", "record", "tags"))
 
 
 class TrialRoutes:
@@ -287,7 +249,7 @@ class TrialRoutes:
 
 def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[str, str]]:
     files, fields = read_form(body, content_type, limit=MOST_FILES)
-    for name in fields.keys() - {*TrialForm.__struct_fields__}:
+    for name in fields.keys() - _FIELDS:
         raise MalformedRequest(f"the form does not know the field {brief(name)}.")
     return files, fields
 
@@ -301,51 +263,9 @@ def _read_tags(text: str) -> str | None:
 
 
 ENDPOINTS: Final = (
-    page(
-        "/try/{model}",
-        TrialRoutes.form,
-        summary="A page to try images on a model. Trials are not recorded.",
-        scope="predict",
-        refuses=_MODEL_REFUSALS,
-    ),
-    Endpoint(
-        method="POST",
-        path="/try/{model}",
-        handler=TrialRoutes.try_images,
-        tag="pages",
-        summary="The answers to the images of that page's form.",
-        scope="predict",
-        takes={"multipart/form-data": TrialForm},
-        gives=HTML,
-        refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS),
-    ),
-    page(
-        "/try/{model}/samples/{name}",
-        TrialRoutes.sample,
-        summary="A sample image of that page, as the model sees it.",
-        scope="predict",
-        gives={"image/png": bytes},
-        refuses=(*_MODEL_REFUSALS, *_IMAGE_REFUSALS),
-    ),
-    page(
-        "/try/{model}/pictures/{prediction_id}",
-        TrialRoutes.picture,
-        summary="The answer to the kept picture of an answer, not recorded, and the reference "
-        "images of the scope check that are most like it.",
-        scope="feedback",
-        parameters=(OF_VERSION,),
-        refuses=(*_MODEL_REFUSALS, PictureMissing, SQLAlchemyError),
-    ),
-    Endpoint(
-        method="POST",
-        path="/try/{model}/view",
-        handler=TrialRoutes.view,
-        tag="pages",
-        summary="The values of an image, for a viewer with a window. No model sees it, and "
-        "nothing is recorded.",
-        scope="predict",
-        takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
-        parameters=(FRAME_PARAMETER, Parameter("sample", "query", str, "in place of a body")),
-        refuses=(*_MODEL_REFUSALS, *_BODY_REFUSALS, *_IMAGE_REFUSALS, UnsupportedMedia),
-    ),
+    page("/try/{model}", TrialRoutes.form, scope="predict"),
+    form("/try/{model}", TrialRoutes.try_images, scope="predict"),
+    page("/try/{model}/samples/{name}", TrialRoutes.sample, scope="predict"),
+    page("/try/{model}/pictures/{prediction_id}", TrialRoutes.picture, "version", scope="feedback"),
+    form("/try/{model}/view", TrialRoutes.view, "frame", "sample", scope="predict"),
 )

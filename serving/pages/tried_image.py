@@ -4,10 +4,10 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 from PIL import Image as Pillow
 
 from calibration.scope.p_values import flagged_share
@@ -17,14 +17,9 @@ from model_store.bundle.scope_card import NO_PROMISE, ScopeCard
 from model_store.bundle.scope_neighbors import Neighbor
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
-from serving.http.bodies import Base64
 from serving.inference.batcher import Image
 from serving.inference.explanation import HeatMap
-from serving.inference.prediction import (
-    Classification,
-    PredictedFinding,
-    Prediction,
-)
+from serving.inference.prediction import Classification, PredictedFinding, Prediction
 from serving.pages.formatting import SCOPE_WORDS
 
 SHOWN_CLASSES: Final = 8
@@ -47,7 +42,6 @@ class ShownScope:
 
     @property
     def word(self) -> str:
-        """The verdict for people."""
         return SCOPE_WORDS[self.scope]
 
     @property
@@ -121,7 +115,6 @@ class TriedImage:
 
     @property
     def classification(self) -> Classification | None:
-        """The answer of exclusive classes."""
         return self.answer.classification if self.answer else None
 
     @property
@@ -154,7 +147,6 @@ class TriedImage:
 
     @property
     def heat_map(self) -> str | None:
-        """The heat map as PNG in base64."""
         return None if self.explanation is None else base64.b64encode(self.explanation.png).decode()
 
     @property
@@ -190,22 +182,23 @@ def as_picture(image: Image) -> tuple[str, int, int]:
 
 
 class ViewedImage(Struct, frozen=True, kw_only=True):
-    """The values of an image: `offset + slope * sample`, after the file's rescale."""
+    """The values of an image: `offset + slope * sample`, after the file's rescale.
 
-    width: Annotated[int, Meta(ge=1, description="pixels")]
-    height: Annotated[int, Meta(ge=1, description="pixels")]
-    channels: Annotated[int, Meta(description="1 (gray) or 3 (color)")]
-    samples: Annotated[
-        Base64, Meta(description="rows of pixels of channels, 16 bits each, low byte first")
-    ]
+    `samples`: rows of pixels of channels (1: gray, or 3), 16 bits each, low byte first, in base64.
+    `center`, `window`: of the window to begin with. `inverted`: the lowest value is white.
+    `reduced`: by which factor each side is smaller than the file's.
+    """
+
+    width: int
+    height: int
+    channels: int
+    samples: str
     offset: float
     slope: float
-    center: Annotated[float, Meta(description="of the window to begin with")]
-    window: Annotated[float, Meta(description="its width")]
-    inverted: Annotated[bool, Meta(description="whether the lowest value is white")]
-    reduced: Annotated[
-        int, Meta(ge=1, description="by which factor each side is smaller than the file's")
-    ]
+    center: float
+    window: float
+    inverted: bool
+    reduced: int
 
 
 def as_viewed(viewing: Viewing) -> ViewedImage:

@@ -7,7 +7,7 @@ done.
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,17 +30,9 @@ from monitoring.http.fields import read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import require_same_bundle
 from monitoring.reports.report import Report, calibration_report, compare_live_versions
-from monitoring.routes.form import read_reason
+from serving.pages.endpoints import read_reason
 
-Done = Literal["promoted", "started", "changed", "ended", "published"]
 _MODES: Final[Mapping[str, Mode]] = {"share": "share", "header": "header", "shadow": "shadow"}
-
-
-class Act(NamedTuple):
-    """What was done, to be told on the next page."""
-
-    done: Done
-    version: int
 
 
 class VersionActs:
@@ -53,9 +45,8 @@ class VersionActs:
     def __init__(self, store: Store, ledger: Ledger | None, model: str, *, actor: str) -> None:
         self._store, self._ledger, self._model, self._actor = store, ledger, model, actor
 
-    def act(self, fields: Mapping[str, str]) -> Act:
-        """Do what a form says."""
-        acts: dict[str, Callable[[Mapping[str, str]], Act]] = {
+    def act(self, fields: Mapping[str, str]) -> None:
+        acts: dict[str, Callable[[Mapping[str, str]], None]] = {
             "promote": self._promote,
             "rollback": self._roll_back,
             "canary": self._start_canary,
@@ -67,7 +58,7 @@ class VersionActs:
         if act is None:
             raise FormInvalid(f"The form must say what to do: {', '.join(acts)}.")
         self._require_seen(fields)
-        return act(fields)
+        act(fields)
 
     def _require_seen(self, fields: Mapping[str, str]) -> None:
         """Raise AliasError unless the page showed what is in production."""
@@ -83,18 +74,16 @@ class VersionActs:
                 "done: look again"
             )
 
-    def _promote(self, fields: Mapping[str, str]) -> Act:
+    def _promote(self, fields: Mapping[str, str]) -> None:
         version = read_number(fields, "version")
         self._require_ledger_agrees(version)
         promote_version(self._store, self._model, version, **self._said(fields))
-        return Act("promoted", version)
 
-    def _roll_back(self, fields: Mapping[str, str]) -> Act:
+    def _roll_back(self, fields: Mapping[str, str]) -> None:
         self._require_ledger_agrees(rollback_target(self._store, self._model))
-        chosen = roll_back(self._store, self._model, **self._said(fields))
-        return Act("promoted", chosen.version)
+        roll_back(self._store, self._model, **self._said(fields))
 
-    def _start_canary(self, fields: Mapping[str, str]) -> Act:
+    def _start_canary(self, fields: Mapping[str, str]) -> None:
         version, (mode, share) = read_number(fields, "version"), _read_mode(fields)
         self._require_ledger_agrees(version)
         running = read_canary(self._store, self._model)
@@ -104,16 +93,14 @@ class VersionActs:
                 "another one"
             )
         said = self._said(fields)
-        started = start_canary(self._store, self._model, version, mode=mode, share=share, **said)
-        return Act("started", started.version)
+        start_canary(self._store, self._model, version, mode=mode, share=share, **said)
 
-    def _change_canary(self, fields: Mapping[str, str]) -> Act:
+    def _change_canary(self, fields: Mapping[str, str]) -> None:
         self._running(fields)
         (mode, share), said = _read_mode(fields), self._said(fields)
-        changed = change_canary(self._store, self._model, mode=mode, share=share, **said)
-        return Act("changed", changed.version)
+        change_canary(self._store, self._model, mode=mode, share=share, **said)
 
-    def _promote_canary(self, fields: Mapping[str, str]) -> Act:
+    def _promote_canary(self, fields: Mapping[str, str]) -> None:
         running = self._running(fields)
         if not self._labels(running.version) and not fields.get("anyway"):
             raise CanaryError(
@@ -123,12 +110,10 @@ class VersionActs:
             )
         self._require_ledger_agrees(running.version)
         end_canary(self._store, self._model, "promoted", reason=_read_why(fields), by=self._actor)
-        return Act("promoted", running.version)
 
-    def _end_canary(self, fields: Mapping[str, str]) -> Act:
-        running = self._running(fields)
+    def _end_canary(self, fields: Mapping[str, str]) -> None:
+        self._running(fields)
         end_canary(self._store, self._model, "aborted", reason=_read_why(fields), by=self._actor)
-        return Act("ended", running.version)
 
     def _said(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Who does it and why, for the history. Raises FormInvalid."""

@@ -123,11 +123,9 @@ class HealthRoutes:
         self._ledger, self._leads, self._draining = ledger, leads, draining
 
     async def healthz(self, _: Request) -> Alive:
-        """Liveness."""
         return Alive()
 
     async def readyz(self, _: Request) -> MonitorReady:
-        """Readiness: the ledger can be read."""
         if self._draining():
             raise NotReady("the monitor is shutting down.")
         try:

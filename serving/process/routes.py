@@ -67,13 +67,11 @@ class ServerRoutes:
         self._unready = unready
 
     async def ping(self, _: Request) -> PingStatus | Response:
-        """TorchServe's health check."""
         if self._unready():
             return as_json(PingStatus("Unhealthy"), status=NOT_READY)
         return PingStatus("Healthy")
 
     async def healthz(self, _: Request) -> Alive:
-        """Liveness."""
         return Alive()
 
     async def readyz(self, _: Request) -> Ready | Response:
@@ -84,7 +82,6 @@ class ServerRoutes:
         return Ready(self._production(), self._refused_bundles(), self._doubts())
 
     async def models(self, _: Request) -> ModelListing:
-        """What is loaded."""
         listed = [_listed_model(name, model) for name, model in self._loaded.by_name().items()]
         return ModelListing(listed, self._refused_bundles())
 
@@ -167,7 +164,7 @@ HEALTHZ: Final = health_check(
     path="/healthz", handler=ServerRoutes.healthz, summary="Whether the process lives."
 )
 ENDPOINTS: Final = (
-    page("/", ServerRoutes.index, summary="All models at a glance."),
+    page("/", ServerRoutes.index),
     *_PREDICTION,
     Endpoint(
         method="GET",

@@ -101,7 +101,6 @@ class RpcProcess:
             await asyncio.to_thread(self._process.wait, drain_s + END_S)
 
     def close(self) -> None:
-        """End it now."""
         if self._process is not None:
             self._process.kill()
             close_pipes(self._process)

@@ -66,7 +66,6 @@ from serving.process.token_file import keep_sessions, keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
-from serving.v2.service import InferenceService
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +144,6 @@ class Service:
         self.pipeline = InferencePipeline(
             settings=settings, metrics=self._metrics, shadow_of=models.shadow_of
         )
-        self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
         console = TrialRoutes(
             settings=settings,
@@ -303,7 +301,8 @@ class Service:
             unready=self.unready,
         )
         v2 = ProtocolRoutes(
-            self.v2,
+            models=self.models,
+            pipeline=self.pipeline,
             settings=self._settings,
             metrics=self._metrics,
             ready=lambda: not self.unready(),

@@ -38,7 +38,6 @@ class AnyFolder:
         return found
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises OSError."""
         if self._fs is None:
             return (Path(self.address) / name).read_bytes()
         content: bytes = self._fs.cat_file(posixpath.join(self._root, name))

@@ -88,7 +88,6 @@ class ScoringPlan:
 
     @property
     def parts(self) -> int:
-        """How many parts there are."""
         return -(-self.images // self.part_size)
 
     def size_of(self, part: int) -> int:

@@ -2,7 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from anyio import to_thread
@@ -13,13 +14,25 @@ from model_store.installation import release
 from monitoring.http.body_budget import LIST_COPIES, BodyBudget
 from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
 from monitoring.http.json_body import SMALL_BYTES
+from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
-from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
+from serving.errors import (
+    ClientGone,
+    MalformedRequest,
+    ModelNotLoaded,
+    NotReady,
+    Overloaded,
+    VersionNotLoaded,
+)
 from serving.http.bodies import Binary
-from serving.http.fast_path import AsgiCaller
-from serving.http.request import read_body, read_head
+from serving.http.fast_path import AsgiCaller, Caller
+from serving.http.items import ImageItem, items_of, with_keys
+from serving.http.pipeline import InferencePipeline
+from serving.http.request import RequestHead, read_body, read_head
 from serving.http.request_parameters import HEAD_PARAMETERS
+from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
+from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.bodies import (
     InferError,
@@ -30,12 +43,23 @@ from serving.v2.bodies import (
     ServerLive,
     ServerMetadata,
     ServerReady,
+    TensorMetadata,
 )
 from serving.v2.rest_body import HEADER, RestRequest, read_request, write_response
-from serving.v2.service import InferenceService
+from serving.v2.tensors import (
+    INPUT,
+    OutputTensor,
+    TensorAnswerWriter,
+    outputs,
+    outputs_of,
+    properties_of,
+    read_images,
+    request_ids,
+)
 
 _Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
 BYTES: Final = "application/octet-stream"
+PLATFORM: Final = "candor_onnxruntime"
 
 
 def _guarded(handler: _Handler) -> _Handler:
@@ -66,40 +90,52 @@ class ProtocolRoutes:
 
     def __init__(
         self,
-        service: InferenceService,
         *,
+        models: LoadedModels,
+        pipeline: InferencePipeline,
         settings: Settings,
         metrics: ServingMetrics,
         ready: Callable[[], bool],
         bodies: BodyBudget,
     ) -> None:
         self.metrics, self._bodies = metrics, bodies
-        self._service, self._settings, self._ready = service, settings, ready
+        self._models, self._pipeline = models, pipeline
+        self._settings, self._ready = settings, ready
         self._reading = asyncio.Lock()
 
     async def live(self, _: Request) -> ServerLive:
-        """Liveness."""
         return ServerLive(True)
 
     async def server_ready(self, _: Request) -> ServerReady | Response:
-        """Readiness."""
         return ServerReady(True) if self._ready() else as_json(ServerReady(False), status=NOT_READY)
 
     async def server(self, _: Request) -> ServerMetadata:
-        """The server's name and extensions."""
         return server_metadata()
 
     @_guarded
     async def model_ready(self, request: Request) -> ModelReady | Response:
-        """Readiness of a model that is loaded."""
-        self._service.models.find(*_named(request))
+        self._models.find(*_named(request))
         found = ModelReady(request.path_params["model"], self._ready())
         return found if found.ready else as_json(found, status=NOT_READY)
 
     @_guarded
     async def model(self, request: Request) -> ModelMetadata:
-        """Inputs and outputs of a model."""
-        return self._service.metadata(*_named(request))
+        return self._metadata(*_named(request))
+
+    def _metadata(self, model: str, version: str | None) -> ModelMetadata:
+        card = self._models.find(model, version).card
+        spec = card.input
+        return ModelMetadata(
+            name=card.name,
+            versions=[str(number) for number in self._models.by_name()[model].answering],
+            platform=PLATFORM,
+            inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
+            outputs=[
+                TensorMetadata(name, each.datatype, [-1] if each.size is None else [-1, each.size])
+                for name, each in outputs_of(card).items()
+            ],
+            properties=properties_of(card),
+        )
 
     async def _read(self, body: bytes, header_length: str | None) -> RestRequest:
         """The request; a long one is read in a thread, one at a time."""
@@ -111,10 +147,9 @@ class ProtocolRoutes:
 
     @_guarded
     async def infer(self, request: Request) -> Response:
-        """Infer tensors or encoded images."""
         settings = self._settings
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        find = self._service.models.find
+        find = self._models.find
         request.state.served = served = find(*_named(request), canary=head.canary, key=head.key)
         with served.lease():
             served.load.admit(head.deadline_s)
@@ -129,11 +164,55 @@ class ProtocolRoutes:
                 )
                 asked = await self._read(body, request.headers.get(HEADER))
                 caller = AsgiCaller(request.receive)
-                outputs = await self._service.infer(served, asked, head, caller)
+                outputs = await self._outputs(served, asked, head, caller)
         content, length = write_response(served.card.name, served.card.version, asked, outputs)
         if length is None:
             return Response(content, media_type=JSON)
         return Response(content, media_type=BYTES, headers={HEADER: str(length)})
+
+    async def _outputs(
+        self, served: ServedVersion, asked: RestRequest, head: RequestHead, caller: Caller
+    ) -> list[OutputTensor]:
+        """The outputs for a request's images, or for the chosen frames of its only one.
+
+        One bad image fails all: the protocol has no errors of single images. Of several, one that
+        the scope check refuses has no confidence instead: each says whether it is in scope.
+        """
+        card, spec = served.card, served.card.input.spec
+        images = read_images(asked.inputs, card, limit=self._settings.max_items)
+        outputs([], card, wanted=asked.wanted)  # refuse an unknown one before anything is computed
+        identity, patient = asked.id or head.request_id, asked.patient or head.patient
+        if asked.frame is None:
+            ids = request_ids(identity, len(images))
+            with self._pipeline.spans.decoding(served):
+                pixels = await self._pipeline.decode_many(images, spec)
+            sent = [ImageItem(image, tags=head.tags, patient=patient) for image in images]
+            items = [
+                replace(
+                    await self._pipeline.identified(item, spec), data=image, request_id=request_id
+                )
+                for item, image, request_id in zip(sent, pixels, ids, strict=True)
+            ]
+            items = with_keys(items, head.once)
+        else:
+            item = ImageItem(
+                _sole(images), identity, tags=head.tags, patient=patient, key=head.once
+            )
+            with self._pipeline.spans.decoding(served):
+                frames = await self._pipeline.decoder.decode_frames(
+                    item.encoded, spec, asked.frame, deadline_s=head.deadline_s
+                )
+            item = await self._pipeline.identified(item, spec, head.deadline_s)
+            items = items_of(frames, item, asked.frame)
+        results = await self._pipeline.answer_many(
+            served, items, caller=caller, writer=TensorAnswerWriter(), deadline_s=head.deadline_s
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        if len(results) == 1 and (verdict := results[0].verdict) and verdict.refusal:
+            raise verdict.refusal
+        return outputs(results, card, wanted=asked.wanted)
 
 
 _endpoint = functools.partial(Endpoint, tag="open inference", method="GET")
@@ -203,3 +282,10 @@ def server_metadata() -> ServerMetadata:
 
 def _named(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
+
+
+def _sole(images: Sequence[bytes | Image]) -> bytes:
+    """The only image, encoded. Raises MalformedRequest."""
+    if len(images) != 1 or not isinstance(images[0], bytes):
+        raise MalformedRequest("the parameter `frame` is for a single encoded image (BYTES).")
+    return images[0]

@@ -22,7 +22,6 @@ from serving.http.request import patient_of, read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.tensors import (
     NUMBERS_LIMIT,
-    InferenceRequest,
     InputTensor,
     OutputTensor,
     check_count,
@@ -52,14 +51,20 @@ _TEXTS: Final = msgspec.json.Decoder(list[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestRequest(InferenceRequest):
-    """An inference request, and which of its outputs it wants in binary."""
+class RestRequest:
+    """A request's id, inputs, the outputs that it wants (none: all) and which of them in binary,
+    the frames that it chooses of its only image, and the patient of all its images.
+    """
 
+    id: str | None
+    inputs: Sequence[InputTensor]
+    wanted: Sequence[str]
+    frame: FrameChoice | None = None
+    patient: str | None = None
     binary: frozenset[str]
     binary_by_default: bool
 
     def in_binary(self, name: str) -> bool:
-        """Whether output `name` is wanted in binary."""
         return name in self.binary if self.wanted else self.binary_by_default
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.bundle.card import Card
-from model_store.image import FrameChoice
 from serving.errors import MalformedRequest
 from serving.http.items import numbered
 from serving.inference.batcher import Image
@@ -35,19 +34,6 @@ class InputTensor:
     datatype: str
     shape: tuple[int, ...]
     elements: npt.NDArray[np.uint8] | list[bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferenceRequest:
-    """A request's id, its inputs, the outputs that it wants (none: all), the frames that it chooses
-    of its only image, and the patient of all its images.
-    """
-
-    id: str | None
-    inputs: Sequence[InputTensor]
-    wanted: Sequence[str]
-    frame: FrameChoice | None = None
-    patient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

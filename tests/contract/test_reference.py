@@ -11,7 +11,7 @@ import pytest
 
 import candor
 from docs.generators.tables import GENERATORS, MARK, expand
-from monitoring.http.endpoint import Endpoint
+from monitoring.http.endpoint import PAGES, Endpoint
 from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
 from serving.http.openapi import document
 from serving.http.tokens import COOKIE, LIFETIME_S
@@ -91,8 +91,6 @@ SIGN_IN = (Path(__file__).parents[2] / "docs" / "how-to" / "sign-in.md").read_te
 OPEN_TO_ALL = {
     "/sign-in",
     "/sign-out",
-    "/language",
-    "/time-zone",
     "/static/{name}",
     "/healthz",
     "/readyz",
@@ -114,7 +112,7 @@ def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
     pages = {
         (each.method, each.path)
         for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS)
-        if each.method == "GET" and "text/html" in each.gives and each.path not in OPEN_TO_ALL
+        if each.method == "GET" and each.tag == PAGES and each.path not in OPEN_TO_ALL
     }
     assert pages <= set(listed)
 

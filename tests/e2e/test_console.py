@@ -204,7 +204,6 @@ def test_pages_of_a_model_with_a_canary_fit_and_have_no_barrier(
             "/models/tiny/report/page",
             "/models/tiny/answers/page",
             "/sign-in",
-            "/time-zone",
             "/nowhere",
         ):
             page.goto(server.url + path)

@@ -22,7 +22,7 @@ PAGES = (
         "/recalibrate/tiny",
         "/models/tiny/report/page",
     ),
-    *("/sign-in", "/time-zone", "/docs", "/nowhere", "/versions/tiny?compare=9"),
+    *("/sign-in", "/docs", "/nowhere", "/versions/tiny?compare=9"),
 )
 MOST_BYTES, LONGEST_MS, LEAST_PX, PAPER_PAGES = 300_000, 1_000, 12.0, 2
 OBSERVE = """

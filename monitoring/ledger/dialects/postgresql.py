@@ -208,7 +208,6 @@ class SessionClaim:
         self._locked = False
 
     def held(self) -> bool:
-        """Return whether this process has the lock, which it takes if nobody has it."""
         try:
             if self._session is None:
                 self._session = self._engine.connect().execution_options(
@@ -230,7 +229,6 @@ class SessionClaim:
         return self._locked
 
     def close(self) -> None:
-        """Release the lock and close the session."""
         session, self._session, self._locked = self._session, None, False
         if session is not None:
             with suppress(SQLAlchemyError):  # a broken session is one reason to be here

@@ -271,7 +271,6 @@ class FileClaim:
         self._file: int | None = None
 
     def held(self) -> bool:
-        """Take the lock if nobody has it; return whether this process has it now."""
         if self._file is None:
             file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
@@ -286,7 +285,6 @@ class FileClaim:
         return self._file is not None
 
     def close(self) -> None:
-        """Release the lock."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)

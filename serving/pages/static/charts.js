@@ -1,5 +1,5 @@
 // Reads charts: a line below each says what is at the point under the mouse, a tap or the arrow keys. In charts over
-// time, dragging or Shift with the arrow keys chooses days, and the server draws these. Links and a form do the same.
+// time, dragging or Shift with the arrow keys chooses days, and the server draws these. A form does the same.
 "use strict";
 
 const CHART = ".chart svg[role=img]";

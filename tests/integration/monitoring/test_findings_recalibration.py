@@ -16,7 +16,7 @@ from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import FindingNeeded, FindingUnknown, RecalibrationRefused
-from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
+from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_group, recalibrate
 from monitoring.reports.report import calibration_report
 from serving.inference.predictor import Predictor
 from serving.pages.recalibration_page import recalibration_page
@@ -65,7 +65,7 @@ def test_the_next_version_changes_one_finding(place: Path) -> None:
     assert done.proposal.changed > 0
     (change,) = done.proposal.classes
     assert change.sensitivity_after > change.sensitivity_before
-    shown = preview_of(done)
+    shown = RecalibrationPreview(done)
     assert "Edema" in shown.title
     page = recalibration_page(shown).rpartition("</style>")[2]
     for word in ("accuracy", "confidence", "per class"):

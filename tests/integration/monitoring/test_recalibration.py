@@ -23,8 +23,8 @@ from monitoring.ledger import PredictionRow
 from monitoring.recalibration import (
     AnswerFilter,
     Recalibration,
+    RecalibrationPreview,
     labeled_answers,
-    preview_of,
     recalibrate,
 )
 from monitoring.sources import LabelPolicy
@@ -299,7 +299,7 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(
         recalibrate(fresh.ledger, store, "tiny")
     preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
     assert preview.coverage == pytest.approx(0.5, abs=0.01)
-    assert "CANDOR_AUDIT_SHARE" in " ".join(preview_of(preview).notes)
+    assert "CANDOR_AUDIT_SHARE" in " ".join(RecalibrationPreview(preview).notes)
     assert store.versions("tiny") == [1]
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 

@@ -18,7 +18,7 @@ from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.feedback import FeedbackItem
-from monitoring.recalibration import AnswerFilter, preview_of, read_group, recalibrate
+from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_group, recalibrate
 from tests.builders.answers import draw, row_of
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import candor_here
@@ -97,7 +97,7 @@ def test_a_remedy_for_all_shows_whom_it_harms_and_is_not_published(
     with pytest.raises(RecalibrationHarms, match=r"site=A.*--for.*--accept-harm"):
         recalibrate(scene.ledger, store, "tiny")
     assert store.versions("tiny") == [1]
-    assert "site=A" in " ".join(preview_of(draft).notes)
+    assert "site=A" in " ".join(RecalibrationPreview(draft).notes)
     assert recalibrate(scene.ledger, store, "tiny", accept_harm=True).card.version == 2
 
 

@@ -77,18 +77,16 @@ def test_no_day_has_no_chart_and_a_lone_one_stands_in_the_middle() -> None:
             assert date.attrib["text-anchor"] == "middle"
 
 
-def test_the_narrow_chart_and_the_file_say_the_same() -> None:
+def test_the_narrow_chart_says_the_same() -> None:
     marks = [Mark(101, "alarm", "came <here>")]
     for make in (day_chart, gap_chart):
         chart = chart_of([day(100), day(101, right=0.4)], marks, make)
-        wide, narrow, file = map(ET.fromstring, (chart.wide, chart.narrow, chart.file))
-        said = {each.attrib["aria-label"] for each in (wide, narrow, file)}
+        wide, narrow = map(ET.fromstring, (chart.wide, chart.narrow))
+        said = {each.attrib["aria-label"] for each in (wide, narrow)}
         assert len(said) == 1
         assert "Alarm: 1970-04-12." in said.pop()
         assert max(dots(narrow, "cx")) < NARROW
-        assert (file.attrib["width"], file.attrib["height"]) == ("760", "232")
-        assert "var(" not in chart.file
-        assert "came &lt;here&gt;" in chart.file
+        assert "came &lt;here&gt;" in chart.wide
 
 
 def test_no_mark_hides_another_or_leaves_the_chart() -> None:

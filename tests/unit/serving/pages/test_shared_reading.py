@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.pages.shared_reading import SharedReading
+from serving.pages.index import SharedReading
 from tests.builders.processes import wait_until
 
 

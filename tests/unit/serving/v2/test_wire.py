@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import MalformedRequest
-from serving.v2.wire import FIELDS_LIMIT, check_fields
+from serving.v2.rpc_messages import FIELDS_LIMIT, check_fields
 
 protocol = pytest.importorskip("open_inference.grpc.protocol")
 
