@@ -37,8 +37,6 @@ class BodyTimeout(MonitoringError, TimeoutError):
 
 
 class BodiesFull(MonitoringError, RuntimeError):
-    """The bodies of other requests fill the memory that is set aside for bodies."""
-
     retry_after_s = 1
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -107,8 +105,6 @@ class ModelInvalid(MonitoringError, ValueError):
 
 
 class ModelDiffers(MonitoringError, ValueError):
-    """A version that the ledger has with a different card."""
-
     def __init__(self, model: str, version: int) -> None:
         super().__init__(
             f"The ledger knows {model} version {version} with other classes or another reference; "
@@ -130,8 +126,6 @@ class ModelServed(MonitoringError, ValueError):
 
 
 class BundleReplaced(MonitoringError, ValueError):
-    """A bundle whose version the ledger knows from another bundle."""
-
     def __init__(self, model: str, version: int, *, digest: str, known: str | None) -> None:
         other = f"a bundle with digest {known}" if known else "one with another card"
         super().__init__(
@@ -142,15 +136,11 @@ class BundleReplaced(MonitoringError, ValueError):
 
 
 class ModelsFull(MonitoringError, RuntimeError):
-    """Too many models are declared."""
-
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit:,} versions are declared, which is the limit; use one of them.")
 
 
 class TagNotWatched(MonitoringError, LookupError):
-    """A tag whose drift is not watched by itself."""
-
     def __init__(self, tag: str, model: str, version: int) -> None:
         super().__init__(
             f"No drift watch of {brief(model)} version {version} is for the tag {brief(tag)}; GET "
@@ -169,8 +159,6 @@ class AuditMissing(MonitoringError, ValueError):
 
 
 class LabelUnknown(MonitoringError, ValueError):
-    """A label that is not one of the model's classes."""
-
     def __init__(self, label: str, classes: tuple[str, ...]) -> None:
         shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
         super().__init__(
@@ -179,8 +167,6 @@ class LabelUnknown(MonitoringError, ValueError):
 
 
 class FindingUnknown(MonitoringError, ValueError):
-    """A finding that the model does not answer."""
-
     def __init__(self, finding: str, findings: Sequence[str]) -> None:
         shown = ", ".join(findings[:20]) + (", ..." if len(findings) > 20 else "")
         known = f"expected one of: {shown or 'none, since its classes are exclusive'}"
@@ -203,8 +189,6 @@ class FindingNeeded(MonitoringError, ValueError):
 
 
 class PendingFull(MonitoringError, RuntimeError):
-    """Too many labels are waiting for predictions that have not arrived."""
-
     def __init__(self, limit: int) -> None:
         super().__init__(
             f"{limit:,} labels already wait for their predictions; check that request ids are "
@@ -213,8 +197,6 @@ class PendingFull(MonitoringError, RuntimeError):
 
 
 class ModelNotInLedger(MonitoringError, LookupError):
-    """A model, or a version of it, that the ledger has never seen."""
-
     def __init__(
         self, model: str, version: int | None = None, *, known: Sequence[str] | None = None
     ) -> None:
@@ -230,8 +212,6 @@ class ModelNotInLedger(MonitoringError, LookupError):
 
 
 class ModelNeeded(MonitoringError, LookupError):
-    """No model was named, and the ledger has none or several."""
-
     def __init__(self, models: list[str]) -> None:
         known = f"several models ({', '.join(models[:10])}); name one"
         super().__init__(
@@ -244,8 +224,6 @@ class QueryInvalid(MonitoringError, ValueError):
 
 
 class PictureMissing(MonitoringError, LookupError):
-    """No picture of an answer is kept, or no longer."""
-
     def __init__(self, prediction_id: str) -> None:
         super().__init__(f"The ledger has no picture of the answer {brief(prediction_id)}.")
 
@@ -275,8 +253,6 @@ class LedgerCopyRefused(MonitoringError, ValueError):
 
 
 class NotRegistered(MonitoringError, LookupError):
-    """An answer of a calibration that is not registered with the recorder."""
-
     def __init__(self, watched_version_id: int) -> None:
         super().__init__(
             f"Calibration {watched_version_id} is not registered; call Recorder.register(card) "
@@ -285,15 +261,11 @@ class NotRegistered(MonitoringError, LookupError):
 
 
 class RecorderClosed(MonitoringError, RuntimeError):
-    """A call to a recorder that has stopped."""
-
     def __init__(self) -> None:
         super().__init__("The recorder has stopped; nothing more is written to the ledger.")
 
 
 class SpoolFull(MonitoringError, RuntimeError):
-    """The ledger is unavailable, and the file that keeps answers until it returns is full."""
-
     def __init__(self, path: str, limit_bytes: int) -> None:
         super().__init__(
             f"The spool {path} is full ({limit_bytes:,} bytes); bring the ledger back, or raise "
@@ -302,8 +274,6 @@ class SpoolFull(MonitoringError, RuntimeError):
 
 
 class AnswersSpooled(MonitoringError, RuntimeError):
-    """Labels that arrive while answers wait for the ledger; their answers may be among those."""
-
     retry_after_s = 1
 
     def __init__(self, rows: int) -> None:
@@ -322,8 +292,6 @@ class RecalibrationHarms(RecalibrationRefused):
 
 
 class ClockDoubtful(MonitoringError, RuntimeError):
-    """The clock moved so far that nothing is deleted by it."""
-
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"Nothing is deleted by age, because {reason}. Correct the clock; if it is right, run "

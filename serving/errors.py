@@ -71,16 +71,12 @@ class HeadTimeout(ServingError, TimeoutError):
 
 
 class ModelNotLoaded(ServingError, LookupError):
-    """No model of this name is loaded."""
-
     def __init__(self, model: str, *, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known)) or "none"
         super().__init__(f"there is no model {model[:100]!r} here; loaded models: {names}.")
 
 
 class ModelNotStored(ServingError, LookupError):
-    """The model store has no model of this name."""
-
     def __init__(self, model: str, *, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known)) or "none"
         super().__init__(f"there is no model {model[:100]!r} in the model store; it has: {names}.")
@@ -98,8 +94,6 @@ class StoreMissing(ServingError, LookupError):
 
 
 class VersionNotStored(ServingError, LookupError):
-    """The model store has the model, but not this version."""
-
     def __init__(self, model: str, version: int, *, known: Iterable[int]) -> None:
         stored = ", ".join(str(number) for number in known)
         super().__init__(
@@ -108,8 +102,6 @@ class VersionNotStored(ServingError, LookupError):
 
 
 class VersionNotLoaded(ServingError, LookupError):
-    """The model is loaded, but not this version."""
-
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         loaded = ", ".join(str(number) for number in known)
         super().__init__(
@@ -127,8 +119,6 @@ class Forbidden(ServingError, PermissionError):
 
 
 class CrossOrigin(Forbidden):
-    """A browser sent the request on behalf of a page of another origin."""
-
     def __init__(self, page: str) -> None:
         super().__init__(
             f"{page} may not send this request; list the page's origin in CANDOR_CORS_ORIGINS if "
@@ -137,8 +127,6 @@ class CrossOrigin(Forbidden):
 
 
 class UnknownHost(Forbidden):
-    """The request addresses the server by a name that is not its own."""
-
     def __init__(self, name: str) -> None:
         super().__init__(
             f"this server is not called {name[:100]!r}; list the name in CANDOR_HOSTS if clients "
@@ -147,8 +135,6 @@ class UnknownHost(Forbidden):
 
 
 class AssetUnknown(ServingError, LookupError):
-    """A file that no page of this release loads."""
-
     def __init__(self) -> None:
         super().__init__("no page of this release loads such a file; reload the page.")
 
@@ -158,8 +144,6 @@ class NotReady(ServingError, RuntimeError):
 
 
 class ReplicaLost(ServingError, RuntimeError):
-    """On a cluster, the replica that had the request ended, or none is ready."""
-
     retry_after_s = 1
 
     def __init__(self) -> None:
@@ -170,8 +154,6 @@ class ReplicaLost(ServingError, RuntimeError):
 
 
 class MetricsElsewhere(ServingError, LookupError):
-    """On a cluster, each request would get the counters of another replica."""
-
     def __init__(self) -> None:
         super().__init__(
             "several replicas answer at this address, each with counters of its own; let "
@@ -180,8 +162,6 @@ class MetricsElsewhere(ServingError, LookupError):
 
 
 class Overloaded(ServingError, RuntimeError):
-    """The predicted wait is longer than the deadline."""
-
     def __init__(self, *, wait_s: float, deadline_s: float, clears_s: float) -> None:
         """`clears_s`: seconds until such a request is admitted, if no other arrives."""
         super().__init__(
@@ -196,8 +176,6 @@ class DecoderUnavailable(ServingError, RuntimeError):
 
 
 class ExplanationsBusy(ServingError, RuntimeError):
-    """Too many explanations are queued."""
-
     def __init__(self) -> None:
         super().__init__("too many explanations are queued; try again later, or without ?explain.")
 

@@ -37,7 +37,6 @@ class PacedLines:
         self._begun_s = -math.inf
 
     def _begin(self) -> None:
-        """A second begins."""
         self._begun_s, self._written = time.monotonic(), 0
         if self._held:
             self._log(self._last | {"count": self._held})

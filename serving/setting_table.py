@@ -37,7 +37,6 @@ def _read_list(value: Any) -> Any:
 
 
 def _read_object(value: Any) -> Any:
-    """The object that a JSON text is."""
     if not isinstance(value, str):
         return value
     try:

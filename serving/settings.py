@@ -128,7 +128,6 @@ class Settings(SettingTable):
 
     @property
     def body_budget_bytes(self) -> int:
-        """The memory of all request bodies together."""
         return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
 
     @property
@@ -203,7 +202,6 @@ def shown(settings: Settings) -> Iterator[ShownSetting]:
 
 
 def meaning_of(name: str) -> str:
-    """What a setting is for, on one line."""
     return " ".join((Settings.model_fields[name].description or "").split())
 
 

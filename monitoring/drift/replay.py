@@ -191,5 +191,4 @@ def tags_of_slice(
 
 
 def _last(history: Sequence[Event], kinds: Sequence[str]) -> int | None:
-    """The position of the last event of these kinds."""
     return max((at for at, event in enumerate(history) if event.kind in kinds), default=None)

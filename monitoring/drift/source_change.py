@@ -164,14 +164,12 @@ class _Step:
 
     @property
     def total(self) -> SourcesChanged:
-        """What the change has done up to this step."""
         done = SourcesChanged()
         for each in json.loads(self.change.progress).values():
             done += SourcesChanged(**{key: each[key] for key in asdict(done)})
         return done
 
     def next_portion(self, connection: Connection) -> _Portion:
-        """Return the next labels to count."""
         columns, change = feedback.c, self.change
         wanted = (
             select(columns.feedback_id, columns.watched_version_id, columns.prediction_id)

@@ -121,5 +121,4 @@ def _far(z: FloatArray) -> float:
 
 
 def _at(z: FloatArray, lag: int) -> float:
-    """The correlation of answers that are `lag` apart."""
     return float((z[:-lag] * z[lag:]).mean())

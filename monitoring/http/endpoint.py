@@ -90,7 +90,6 @@ class Endpoint:
 
     @property
     def known(self) -> list[str]:
-        """The names of all query parameters."""
         described = (each.name for each in self.parameters if each.place == "query")
         return [*self.queries, *described]
 
@@ -179,7 +178,6 @@ class Viewer(NamedTuple):
     signed_in: bool = False
 
     def may(self, scope: Scope) -> bool:
-        """Whether a request that needs this scope is allowed."""
         return scope in self.scopes or "admin" in self.scopes
 
     @property

@@ -283,7 +283,6 @@ class Statement:
         self._sql: dict[Dialect, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert the rows; do nothing without rows."""
         if rows:
             dialect = dialect_of(connection)
             sql = self._sql.get(dialect) or self._compile(dialect, connection)

@@ -34,7 +34,6 @@ class Days:
     labeled: BinSums
 
     def __str__(self) -> str:
-        """The date, or both dates."""
         first, last = day_date(self.first), day_date(self.last)
         return str(first) if first == last else f"{first} to {last}"
 

@@ -31,7 +31,6 @@ class EndedSessions:
         return _PREFIX + name in self._names
 
     def end(self, name: str, *, until_ns: int) -> None:
-        """End a session that would last until then."""
         with self._changes:
             self._names.add(_PREFIX + name)
             if self.ledger is not None:

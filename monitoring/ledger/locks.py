@@ -29,7 +29,6 @@ class Lock(IntEnum):
 
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:
-    """Wait for this lock and hold it alone."""
     dialect_of(connection).lock(connection, NAMESPACE + which, key)
 
 

@@ -52,7 +52,6 @@ def keep_pictures(
 
 
 def read_picture(connection: Connection, prediction_id: bytes) -> bytes | None:
-    """Return the PNG of an answer; None if none is kept."""
     found: bytes | None = connection.scalar(
         select(picture.c.png).where(picture.c.prediction_id == prediction_id)
     )
@@ -60,7 +59,6 @@ def read_picture(connection: Connection, prediction_id: bytes) -> bytes | None:
 
 
 def drop_expired(connection: Connection, *, now_ns: int) -> int:
-    """Delete pictures whose time is over; return how many."""
     return connection.execute(delete(picture).where(picture.c.expires_at_ns <= now_ns)).rowcount
 
 
@@ -70,7 +68,6 @@ def drop_pictures(connection: Connection, ids: Sequence[bytes]) -> int:
 
 
 def _make_room(connection: Connection, limit_bytes: int) -> None:
-    """Delete the oldest until the rest fits."""
     held: int = connection.scalar(select(func.coalesce(func.sum(picture.c.size_bytes), 0))) or 0
     while held > limit_bytes:
         oldest = connection.execute(

@@ -110,7 +110,6 @@ def set_used(connection: Connection, at_ns: int) -> None:
 
 
 def note_done(connection: Connection, work: Work, at_ns: int) -> None:
-    """Note that a backup or a prune is complete."""
     _KEEP_WATERMARK.run(connection, [(f"{work} done", at_ns)])
 
 

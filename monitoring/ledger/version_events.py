@@ -87,7 +87,6 @@ def note_shadow(connection: Connection, watched_version_id: int, *, now_ns: int)
 
 
 def has_shadows(connection: Connection) -> bool:
-    """Return whether any version has ever computed as a shadow."""
     return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))
 
 

@@ -128,7 +128,6 @@ def of_finding(connection: Connection, model: str, finding: str | None) -> list[
 
 
 def count_findings(connection: Connection, row: WatchedVersion) -> int:
-    """Return how many findings the version of this row has."""
     columns = watched_versions.c
     count = select(func.count(columns.finding.distinct()))
     wanted = count.where(columns.model == row.model, columns.version == row.version)
@@ -198,7 +197,6 @@ def of_images(connection: Connection, row: WatchedVersion) -> WatchedVersion:
 
 
 def models(connection: Connection) -> list[str]:
-    """Return the names of all models in the ledger, sorted."""
     return list(
         connection.scalars(
             select(watched_versions.c.model).distinct().order_by(watched_versions.c.model)

@@ -51,7 +51,6 @@ class WatchedVersion:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names, in the order of the probabilities."""
         return tuple(self.card["classes"])
 
     @property
@@ -66,7 +65,6 @@ class WatchedVersion:
 
     @cached_property
     def class_index(self) -> dict[str, int]:
-        """Class name -> its index in the probabilities."""
         return {name: index for index, name in enumerate(self.classes)}
 
     @property
@@ -81,7 +79,6 @@ class WatchedVersion:
 
     @property
     def query(self) -> dict[str, str]:
-        """What names the row in an address, beside its model."""
         return query_of(self.version, self.finding)
 
     @property
@@ -237,13 +234,11 @@ class WatchedFinding(WatchedVersion):
 
 
 def watched_version(row: Row[Any]) -> WatchedVersion:
-    """Return a row of the table, whose columns are in the same order."""
     kind = WatchedFinding if row.finding else WatchedVersion
     return kind(*tuple(row))
 
 
 def title_of(model: str, finding: str | None) -> str:
-    """Return what is looked at: a model, or a finding of it."""
     return f"{model}: {finding}" if finding else model
 
 

@@ -113,7 +113,6 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
 
 
 def _subtract(connection: Connection, changes: SumChanges, slices: SliceNames) -> None:
-    """Take what the answers added from all sums."""
     days = changes.totals(connection, slices)
     DAYS.subtract(connection, days)
     CLASSES.subtract(connection, changes.classes.rows())

@@ -230,7 +230,6 @@ def _compare_rows(
     recounted: Mapping[_Key, Sequence[float]],
     tolerances: Sequence[float],
 ) -> None:
-    """Record rows of sums that differ."""
     for key in sorted(stored.keys() | recounted.keys()):
         found, expected = stored.get(key, 0), recounted.get(key, 0)
         if not (np.abs(np.subtract(found, expected)) <= tolerances).all():  # NaN differs too

@@ -100,7 +100,6 @@ def _announce(ledger: Ledger, before_ns: int, now_ns: int) -> None:
 
 
 def _next_portion(ledger: Ledger, after: bytes, limit: bytes) -> bytes | None:
-    """Return the last key of the next portion."""
     key = prediction.c.prediction_id
     chosen = select(key).where(key > after, key < limit).order_by(key).limit(_PORTION).subquery()
     with ledger.read() as connection:

@@ -126,7 +126,6 @@ class BinCounters(Collector):
                     sums[self._columns[column]][bin_number] += amount
 
     def describe(self) -> Iterable[Metric]:
-        """Return the families without samples."""
         return self._families().values()
 
     def collect(self) -> Iterable[Metric]:
@@ -308,7 +307,6 @@ class MonitorMetrics:
         self.feedback_rejected.labels(reason.value).inc(count)
 
     def count(self, counts: TransactionCounts, versions: Mapping[int, WatchedVersion]) -> None:
-        """Add what a committed transaction did."""
         for watched_version_id, changes in _by_version(counts).items():
             series = _names(versions[watched_version_id])
             if series not in self._created:  # a late label

@@ -149,8 +149,6 @@ class _Sample(NamedTuple):
 
 
 class _Served(NamedTuple):
-    """Sums over all answers of a version."""
-
     labeled: int = 0
     confidence: float = 0.0
     answers: int = 0

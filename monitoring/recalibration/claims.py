@@ -59,7 +59,6 @@ CLASSES: Final = MeasuredClaim()
 
 
 def claim_of(question: Card) -> MeasuredClaim:
-    """Return the claim of a card of `question_of`."""
     if question.finding is None:
         return CLASSES
     return MeasuredClaim(

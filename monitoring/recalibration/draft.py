@@ -72,12 +72,10 @@ class Recalibration:
 
     @property
     def title(self) -> str:
-        """What is recalibrated: the model, or a finding of it."""
         return title_of(self.card.name, self.proposal.claim.finding)
 
     @property
     def question(self) -> Card:
-        """The card of the finding, or the whole one."""
         return question_of(self.card, self.proposal.claim.finding)
 
     @property

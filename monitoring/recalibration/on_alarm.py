@@ -69,7 +69,6 @@ class ActiveAlarm:
 
     @property
     def labels(self) -> int:
-        """How many labels there are since the drift began."""
         return self.drift.labels_since_onset() or self.drift.labels
 
     @property

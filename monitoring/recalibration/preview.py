@@ -62,12 +62,10 @@ class RecalibrationPreview:
 
     @property
     def served(self) -> list[ReliabilityBin]:
-        """The bins of the held-out answers as served."""
         return self._reliability(self.proposal.served)
 
     @property
     def recalibrated(self) -> list[ReliabilityBin]:
-        """The same after the remedy."""
         return self._reliability(self.proposal.probabilities)
 
     @property

@@ -107,7 +107,6 @@ def _image(row: WatchedVersion, prediction_id: bytes) -> str:
 
 
 def _with_picture(connection: Connection, images: Iterable[str]) -> set[str]:
-    """Those of the images of which a picture is kept."""
     key = picture.c.prediction_id
     kept = connection.scalars(select(key).where(key.in_([UUID(each).bytes for each in images])))
     return {str(UUID(bytes=each)) for each in kept}

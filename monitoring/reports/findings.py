@@ -43,7 +43,6 @@ class FindingsReport:
 
     @property
     def reports(self) -> tuple[ReportSummary, ...]:
-        """What it consists of."""
         return self.findings
 
 

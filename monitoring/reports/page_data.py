@@ -65,7 +65,6 @@ class PageData:
 
     @property
     def of_this_version(self) -> list[VersionedEntry]:
-        """The entries of the reported version."""
         return [entry for entry in self.entries if entry["version"] == self.report.version]
 
 

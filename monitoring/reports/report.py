@@ -128,7 +128,6 @@ class ReportSummary:
 
     @property
     def query(self) -> str:
-        """The same as the query of an address."""
         return urlencode(self.named)
 
 
@@ -164,7 +163,6 @@ class Report(ReportSummary):
         return fields
 
     def summary(self) -> ReportSummary:
-        """Return the report without its bins, slices and history."""
         return ReportSummary(
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(ReportSummary)}
         )

@@ -63,8 +63,6 @@ _NOTES = JsonReader(AlarmNote, NoteInvalid)
 
 
 class AlarmRoutes:
-    """Handlers that restart the drift watch."""
-
     def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
         self._recorder, self._bodies = recorder, bodies
 

@@ -57,8 +57,6 @@ WORDS: Final = frozenset(("version", "finding", LIMIT.name, *(each.name for each
 
 
 class AnswerRoutes:
-    """The handler of lists of answers."""
-
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger, self._production = ledger, production
 

@@ -125,8 +125,6 @@ class Intake(Generic[_Item, _Result, _Sent]):
 
 
 class FeedbackRoutes:
-    """The handler of POST /feedback."""
-
     def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
         self._recorder, self._bodies = recorder, bodies
         self._intake = Intake(

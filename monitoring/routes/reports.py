@@ -44,17 +44,13 @@ class Summaries(Struct, frozen=True):
 
 
 class ReportRoutes:
-    """The handlers of reports."""
-
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger, self._production = ledger, production
 
     async def report(self, request: Request) -> Report | FindingsReport:
-        """One model's report, or, of a model with findings, that of one or of all."""
         return await to_thread.run_sync(self._read, read_report_query(request))
 
     async def slices(self, request: Request) -> SlicesOfModel:
-        """The slices of the report, worst first."""
         found = await to_thread.run_sync(self._one, read_report_query(request))
         slices = found.slices or Slices((), ())
         return SlicesOfModel(
@@ -62,13 +58,11 @@ class ReportRoutes:
         )
 
     async def history(self, request: Request) -> History:
-        """What happened to a model, all versions or one, newest last."""
         model, version = request.path_params["model"], read_version(request)
         finding = read_finding(request)
         return History(model, await to_thread.run_sync(self._history, model, version, finding))
 
     async def summaries(self, _: Request) -> Summaries:
-        """Every model's report, or that of each finding, without its bins, slices and history."""
         return Summaries(await to_thread.run_sync(self.all))
 
     def _read(self, query: ReportQuery) -> Report | FindingsReport:
@@ -85,7 +79,6 @@ class ReportRoutes:
         )
 
     def page_data(self, query: ReportQuery) -> PageData:
-        """The data of a page; without a version, of the one in production."""
         return read_page_data(
             self._ledger,
             query.model,
@@ -101,7 +94,6 @@ class ReportRoutes:
         return is_of_one(self._ledger, query.model, self._chosen(query), query.finding)
 
     def overview(self, query: ReportQuery) -> FindingsReport:
-        """The findings of a model, the worst first."""
         return findings_report(
             self._ledger, query.model, version=self._chosen(query), window=query.window
         )

@@ -69,7 +69,6 @@ class SourceRoutes:
         return await to_thread.run_sync(self._read, model, version, read_finding(request))
 
     async def change(self, request: Request) -> ChangedPolicies:
-        """Set policies, and count the labels of these sources by them."""
         model = request.path_params["model"]
         async with self._bodies.parsed(request, _POLICIES.read) as asked:
             policies, actor = check_policies(asked.policies), read_actor(request)

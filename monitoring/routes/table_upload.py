@@ -54,8 +54,6 @@ class RowOutcome(NamedTuple):
 
 
 class RowRecorder(Protocol):
-    """Records the rows of a table."""
-
     def read(self, rows: Sequence[Row]) -> list[Any]:
         """Check them, in a worker's thread; one item per row."""
 
@@ -65,8 +63,6 @@ class RowRecorder(Protocol):
 
 @dataclass
 class _Progress:
-    """The results of the rows so far."""
-
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[RowProblem] = field(default_factory=list)

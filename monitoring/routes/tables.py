@@ -40,13 +40,11 @@ class _Line(NamedTuple):
         return self.data is not None and not self.data.strip()
 
     def whole(self) -> bytes:
-        """Its bytes. Raises ValueError."""
         if self.data is None:
             raise ValueError(f"The line is longer than {ROW_LIMIT_BYTES:,} bytes.")
         return self.data
 
     def text(self) -> str:
-        """Its text. Raises ValueError."""
         try:
             return self.whole().decode()
         except UnicodeDecodeError:
@@ -101,7 +99,6 @@ class TableReader(ABC):
         return self._rows(self._lines.feed(chunk))
 
     def end(self) -> list[Row]:
-        """What is left when there are no more bytes. Raises TableInvalid."""
         return self._rows(self._lines.end())
 
     def _rows(self, lines: Sequence[_Line]) -> list[Row]:
@@ -157,7 +154,6 @@ class _OpenRecord:
         return self.joined() if data.count(b'"') % 2 else None
 
     def joined(self) -> _Line:
-        """The record as far as it has come."""
         return _Line(self._number, b"\n".join(self._lines))
 
 

@@ -148,7 +148,6 @@ def _running_port(ray: Any) -> int | None:
 
 
 def _deploy(ray_serve: Any, settings: Settings) -> None:
-    """Start the replicas, and wait until they answer. Raises ClusterError."""
     placed = PlacedSettings.of(settings)
 
     def build() -> ReplicaApp:
@@ -166,7 +165,6 @@ def _deploy(ray_serve: Any, settings: Settings) -> None:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
-    """How Ray runs the replicas."""
     on_gpu = settings.device in ("cuda", "tensorrt")
     return {
         "max_ongoing_requests": REQUESTS_PER_REPLICA,

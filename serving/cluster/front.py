@@ -65,8 +65,6 @@ class FrontMiddleware:
 
 
 class _Answer:
-    """The answer to one request on its way to the client."""
-
     def __init__(self, send: Send, echoed: Headers) -> None:
         """`echoed`: the request id that the client sent, which the answer carries too."""
         self._send, self._echoed = send, echoed

@@ -66,8 +66,6 @@ class TargetGroup(Struct, frozen=True):
 
 
 class TargetRoutes:
-    """GET /metrics/targets, of any replica."""
-
     async def get(self, _: Request) -> list[TargetGroup]:
         try:
             addresses = await asyncio.wait_for(asyncio.to_thread(_ask), 2 * ANSWER_S)
@@ -101,7 +99,6 @@ async def keep_reporting(address: str) -> None:
 
 
 def end_directory(ray: Any) -> None:
-    """End the directory of this cluster, if there is one."""
     with suppress(ValueError):
         ray.kill(ray.get_actor(NAME, namespace=NAMESPACE))
 

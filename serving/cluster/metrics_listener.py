@@ -77,7 +77,6 @@ def listen_from(port: int, host: str) -> socket.socket:
 
 
 def node_address() -> str:
-    """The address of this node, by which the others know it."""
     import ray
 
     return str(ray.util.get_node_ip_address())

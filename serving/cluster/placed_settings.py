@@ -38,7 +38,6 @@ class PlacedSettings:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """What the replicas of a server with these settings are told."""
         values = settings.model_dump(exclude=set(LOCAL))
         shared = {
             name: value.absolute() if isinstance(value, Path) else value

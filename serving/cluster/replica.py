@@ -95,7 +95,6 @@ def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
 
 
 def _targets_app(service: Service, settings: Settings) -> ASGIApp:
-    """The application of TARGETS, with the server's access control."""
     return with_middlewares(
         application(bind([TARGETS], TargetRoutes())),
         settings,
@@ -106,5 +105,4 @@ def _targets_app(service: Service, settings: Settings) -> ASGIApp:
 
 
 def build_app(placed: PlacedSettings) -> ReplicaApp:
-    """The application of a replica on this node."""
     return ReplicaApp(placed.here())

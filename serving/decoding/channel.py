@@ -70,7 +70,6 @@ class SharedMemory:
             self.reach(size_bytes)
 
     def write(self, data: Encoded) -> None:
-        """Put `data` at the beginning."""
         self._memory[: len(data)] = data
 
     def read(self, size_bytes: int) -> bytes:
@@ -87,7 +86,6 @@ class SharedMemory:
                 self._memory.madvise(mmap.MADV_REMOVE, KEPT_BYTES)
 
     def close(self) -> None:
-        """Give up this side's part. Does nothing the second time."""
         if not self._memory.closed:
             self._memory.close()
             os.close(self.file)

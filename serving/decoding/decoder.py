@@ -119,7 +119,6 @@ class Decoder:
     async def patient_of(
         self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
     ) -> str | None:
-        """The PatientID of a DICOM file, from a process. Raises what `decode` raises."""
         found = await self._in_process(data, spec, deadline_s, DecodingTarget(identity=True))
         return found if isinstance(found, str) else None
 

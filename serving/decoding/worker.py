@@ -56,7 +56,6 @@ class Channel:
         self.memory = SharedMemory(file)
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send a message. Raises OSError."""
         self._socket.sendall(line(kind, **fields))
 
     def receive(self) -> dict[str, Any]:
@@ -138,7 +137,6 @@ def _view(
 
 
 def read_spec(fields: dict[str, Any]) -> InputSpec:
-    """The input of the model, from JSON."""
     window = fields["window"]
     return InputSpec(**(fields | {"window": None if window is None else tuple(window)}))
 
@@ -208,7 +206,6 @@ class JobLimits:
 
 
 def _trim() -> None:
-    """Return freed memory to the system."""
     if hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
 

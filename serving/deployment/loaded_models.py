@@ -62,8 +62,6 @@ MARGIN: Final = 0.01  # by which the canary's failure ratio may exceed productio
 
 @dataclass(frozen=True, slots=True)
 class LoadedCanary:
-    """A loaded version and the store's record of the canary."""
-
     served: ServedVersion
     record: Canary
 
@@ -103,8 +101,6 @@ class LoadedCanary:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The loaded versions of one model."""
-
     production: ServedVersion
     previous: ServedVersion | None = None
     canary: LoadedCanary | None = None
@@ -169,7 +165,6 @@ class LoadedModels:
         return _answering(served)
 
     def production(self, model: str) -> int | None:
-        """The number of the production version; None for an unknown model."""
         loaded = self._models.get(model)
         return None if loaded is None else loaded.production.card.version
 
@@ -208,7 +203,6 @@ def _draw(key: str | None) -> float:
 
 
 def _answering(served: ServedVersion) -> ServedVersion:
-    """Raise VersionStopped unless the version answers."""
     if served.stopped is not None:
         raise VersionStopped(served.card.name, served.stopped)
     return served

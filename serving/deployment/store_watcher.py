@@ -89,7 +89,6 @@ class StoreWatcher:
         return {version: why for version, why in found.items() if why is not None}
 
     def start(self, poll_s: float) -> None:
-        """Scan the store now and then every `poll_s` seconds."""
         self._thread = threading.Thread(
             target=self._follow, args=(poll_s,), name="candor-watcher", daemon=True
         )

@@ -119,7 +119,6 @@ def check_probes(settings: Settings, bundles: Iterable[Bundle]) -> Iterator[Chec
 
 
 def _in_production(store: Store, findings: Sequence[Finding]) -> Iterator[Bundle]:
-    """The whole bundles that servers load."""
     for each in findings:
         with suppress(ModelStoreError):  # an alias that cannot be read is among the findings
             if each.bundle and not each.problem and str(store.production(each.model)) == each.item:

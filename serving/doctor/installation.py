@@ -68,7 +68,6 @@ def check_confinement() -> Iterator[CheckResult]:
 
 
 def check_ports(settings: Settings) -> Iterator[CheckResult]:
-    """Whether each port is free, or Candor already answers there."""
     for name, port in (("port", settings.port), ("grpc port", settings.grpc_port)):
         if port is None or port == 0:
             continue
@@ -135,7 +134,6 @@ def check_files(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _check_secret(path: Path, title: str) -> Iterator[CheckResult]:
-    """Whether a file with a secret is this user's alone."""
     quoted = shlex.quote(str(path))
     try:
         mode = path.stat().st_mode

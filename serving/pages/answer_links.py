@@ -32,7 +32,6 @@ class ImageLinks(NamedTuple):
 
 
 def address(model: str, query: Mapping[str, str], file: str = "page") -> str:
-    """The address of the page of a model's answers, or of their file."""
     return f"/models/{quote(model, safe='')}/answers/{file}?{urlencode(query)}"
 
 

@@ -54,8 +54,6 @@ class FilterPart(NamedTuple):
 
 
 class AnswerPageRoutes:
-    """The handlers of the page, its file and the pictures."""
-
     def __init__(
         self, ledger: Ledger, production: Production, links: ImageLinks, tabs: Tabs
     ) -> None:
@@ -63,7 +61,6 @@ class AnswerPageRoutes:
         self._links, self._tabs = links, tabs
 
     async def page(self, request: Request) -> Response:
-        """A page of answers, newest first."""
         return answer_page(await to_thread.run_sync(self._page, request))
 
     async def table(self, request: Request) -> Response:
@@ -117,7 +114,6 @@ class AnswerPageRoutes:
         )
 
     def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:
-        """The version, or the finding of it, and the names of all its findings."""
         model, version = request.path_params["model"], read_version(request)
         number = self._production(model) if version is None else version
         return choose_first(connection, model, number, read_finding(request))

@@ -150,5 +150,4 @@ ENDPOINTS: Final = (
 
 
 def with_description(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-    """The endpoints, and those that describe them."""
     return [*bind(ENDPOINTS, DescriptionRoutes([*ENDPOINTS, *endpoints])), *endpoints]

@@ -43,8 +43,6 @@ class PlacedMark(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A labeled place of an axis."""
-
     at: int
     text: str
 

@@ -40,7 +40,6 @@ class Dot(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """The share of answers with a label."""
         return self.labels / self.days.served if self.days.served else math.nan
 
 

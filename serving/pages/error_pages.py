@@ -62,7 +62,6 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
-    """Answer `error` outside of a route."""
     await error_response(scope, error_answer(error))(scope, receive, send)
 
 

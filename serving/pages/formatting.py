@@ -63,7 +63,6 @@ def instant(at: datetime, *, seconds: bool = False) -> Markup:
 
 
 def now() -> Markup:
-    """The time at which a page is rendered, to the second."""
     return instant(datetime.now(UTC), seconds=True)
 
 
@@ -153,5 +152,4 @@ def scope_words(p: float, images: int) -> str:
 
 
 def pretty_json(value: Any) -> str:
-    """JSON with line breaks."""
     return json.dumps(value, indent=1)

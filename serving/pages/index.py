@@ -222,8 +222,6 @@ class SharedReading(Generic[T]):
 
 
 class IndexRoutes:
-    """The handler of the page."""
-
     def __init__(self, reports: ReportRoutes, tabs: Tabs) -> None:
         self._reports, self._tabs = reports, tabs
         self._read_all = SharedReading(self._read_models)

@@ -104,8 +104,6 @@ _FORM = form_reader("label", "prediction_id", *_KEPT)
 
 
 class LabelPageRoutes:
-    """The handlers of the page."""
-
     def __init__(
         self,
         ledger: Ledger,
@@ -119,7 +117,6 @@ class LabelPageRoutes:
         self._production, self._bodies, self._tabs = production, bodies, tabs
 
     async def page(self, request: Request) -> Response:
-        """The next answer that waits, or the one that is asked for."""
         return answer_page(await to_thread.run_sync(self._read, request))
 
     async def label(self, request: Request) -> Response:
@@ -205,7 +202,6 @@ class LabelPageRoutes:
 
 
 def _query_of(row: WatchedVersion, queue: Queue) -> dict[str, str]:
-    """What the page keeps in addresses."""
     return row.query if queue == "usual" else row.query | {"queue": queue}
 
 

@@ -85,7 +85,6 @@ def find_answers(data: PageData, viewer: Viewer) -> Callable[..., str] | None:
 
 
 def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
-    """Render the figures by class and tag."""
     around = frame.around(data.report, "Slices")
     return render(
         "slices.html",

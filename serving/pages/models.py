@@ -99,7 +99,6 @@ class ModelPages:
         return _back(row.model, row.version, row.finding)
 
     async def _read(self, request: Request) -> OnePages | EveryPages:
-        """The pages that a query asks for."""
         query, viewer = read_report_query(request), read_viewer(request)
 
         def read() -> OnePages | EveryPages:

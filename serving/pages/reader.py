@@ -36,7 +36,6 @@ def reader() -> Reader:
 
 @contextmanager
 def reading(who: Reader) -> Iterator[None]:
-    """Render pages for this reader meanwhile."""
     token = _reader.set(who)
     try:
         yield

@@ -71,8 +71,6 @@ _FORM = form_reader(*_OPTIONS, *_SEEN, "accept_harm", "why")
 
 
 class Wanted(NamedTuple):
-    """The options of a recalibration, as `candor recalibrate` has them."""
-
     version: int | None
     finding: str | None
     last: int | None
@@ -93,7 +91,6 @@ class RecalibrationRoutes:
     fitting: CapacityLimiter  # fits take seconds of a core, so they run one after the other
 
     async def page(self, request: Request) -> Response:
-        """The form with the options, and the preview if it is asked for."""
         name, viewer = request.path_params["model"], read_viewer(request)
         query = request.query_params
         wanted, asked = read_wanted(query), read_flag(query, "preview")

@@ -28,8 +28,6 @@ _TYPES = {"style.css": "text/css"} | dict.fromkeys(_SCRIPTS, "text/javascript")
 
 
 class Asset(NamedTuple):
-    """A file, its media type, and its name in an address."""
-
     content: str
     media_type: str
     address: str
@@ -37,7 +35,6 @@ class Asset(NamedTuple):
 
 @cache
 def asset(name: str) -> Asset:
-    """The file of this name in `serving/pages/static`."""
     content = files("serving.pages").joinpath("static", name).read_text(encoding="utf-8")
     if name == "style.css":
         content += drawing_rules()

@@ -44,7 +44,6 @@ def report_page(data: PageData, *, opened_by: str = "") -> str:
 
 
 def report_values(data: PageData) -> dict[str, Any]:
-    """The values of `sections/paper.html.jinja`."""
     return sections(data) | {
         "period": _period(data.report, data.since_day),
         "looked": looked(data.entries),
@@ -52,12 +51,10 @@ def report_values(data: PageData) -> dict[str, Any]:
 
 
 def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> str:
-    """Render the document about all findings of a model."""
     return render("findings_report.html", **findings_values(overview), opened_by=opened_by)
 
 
 def findings_values(overview: FindingsReport) -> dict[str, Any]:
-    """The values of `sections/findings_paper.html.jinja`."""
     return finding_rows(overview) | {
         "linked": False,
         "period": _period(overview.findings[0], overview.since_day),
@@ -91,8 +88,6 @@ _SENT = ".sent"
 
 
 class Period(StrEnum):
-    """How often a report is made."""
-
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
@@ -186,12 +181,10 @@ def write(made: WrittenReport) -> None:
 
 
 def mark_sent(file: Path) -> None:
-    """Remember that this report was sent."""
     file.with_suffix(_SENT).touch()
 
 
 def today_of(ledger: Ledger) -> date:
-    """Return the UTC day of the ledger's clock."""
     return datetime.fromtimestamp(ledger.clock() / 1e9, UTC).date()
 
 

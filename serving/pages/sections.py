@@ -80,8 +80,6 @@ class Bar(NamedTuple):
 
 
 class MeasureRow(NamedTuple):
-    """A measure now and on the card."""
-
     title: str
     explanation: str
     now: str
@@ -181,7 +179,6 @@ def evidence_chart(drift: Drift, share: float, usual: CalmEvidence | None) -> Ma
 
 
 def _bars(report: Report) -> list[Bar]:
-    """ECE, its noise floor and the card's ECE on one scale."""
     eces = {
         "now": (report.measures.ece, "accent"),
         "by chance": (report.measures.noise_floor, "muted-tone"),

@@ -30,8 +30,6 @@ _SIGN_IN, _SIGN_OUT = form_reader("token"), form_reader()
 
 
 class SignInRoutes:
-    """The handlers of signing in and out."""
-
     def __init__(self, access: AccessControl, bodies: BodyBudget) -> None:
         self._access, self._bodies = access, bodies
 
@@ -41,7 +39,6 @@ class SignInRoutes:
         return answer_page(sign_in_page(where, is_open=self._access.is_open, viewer=viewer))
 
     async def sign_in(self, request: Request) -> Response:
-        """Start a session and go on to the page that was asked for."""
         response = RedirectResponse(
             own_path(request.query_params.get("next", "/")), status_code=303
         )

@@ -115,8 +115,6 @@ class MonitorReady(Struct, frozen=True):
 
 
 class HealthRoutes:
-    """The handlers of health checks."""
-
     def __init__(
         self, ledger: Ledger, *, leads: Callable[[], bool], draining: Callable[[], bool]
     ) -> None:

@@ -53,8 +53,6 @@ from serving.pages.rendering import answer_page, render
 
 
 class ServerRoutes:
-    """The handlers of health checks, loaded models and the index page."""
-
     def __init__(
         self,
         *,
@@ -75,7 +73,6 @@ class ServerRoutes:
         return Alive()
 
     async def readyz(self, _: Request) -> Ready | Response:
-        """Readiness, with the bundles that could not be loaded."""
         if reason := self._unready():
             body = NotReadyBody("not_ready", reason, self._refused_bundles())
             return as_json(body, status=NOT_READY)
@@ -86,7 +83,6 @@ class ServerRoutes:
         return ModelListing(listed, self._refused_bundles())
 
     async def model(self, request: Request) -> list[TorchServeModel]:
-        """One version, or all that are loaded."""
         name, version = request.path_params["model"], request.path_params.get("version")
         served = self._loaded.find(name, None if version == "all" else version)
         loaded = self._loaded.by_name()[name].answering.values() if version == "all" else [served]

@@ -92,7 +92,6 @@ class RpcProcess:
                 await self.start()
 
     async def stop(self, drain_s: float) -> None:
-        """Let it answer what it has, and end."""
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):

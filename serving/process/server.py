@@ -173,7 +173,6 @@ class Service:
         )
 
     async def run(self, listener: socket.socket) -> None:
-        """Listen until a signal arrives and everything admitted is answered."""
         server = DrainingServer(self.app, self._settings, drain=self._drain)
         server.catch_signals()
         announce(f"Candor serves on {address(listener, self._settings)}")
@@ -191,7 +190,6 @@ class Service:
             rpc.close()
 
     def start(self) -> None:
-        """Follow the model store, and prepare for the first requests."""
         self.watcher.start(self._settings.scan_s)
         # What is loaded by now lives as long as the process, so the garbage collector need not
         # visit it again.

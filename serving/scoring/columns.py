@@ -48,7 +48,6 @@ _COLUMNS: Final = {"classes": _columns_of_classes, "findings": _columns_of_findi
 
 
 def column(what: str, name: str) -> str:
-    """The column of one class or finding."""
     return f"{what} {name}"
 
 

@@ -79,7 +79,6 @@ class PartScorer:
         return PartCount(part, len(rows), sum("error" in row for row in rows))
 
     def close(self) -> None:
-        """End the threads and the decoding process."""
         self._readers.shutdown()
         self._decoder.close()
         self._loop.close()
@@ -171,8 +170,6 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What a worker needs to score any part."""
-
     plan: ScoringPlan
     out: AnyFolder
     bundle: Bundle

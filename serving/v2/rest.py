@@ -86,8 +86,6 @@ def _guarded(handler: _Handler) -> _Handler:
 
 
 class ProtocolRoutes:
-    """The handlers below /v2."""
-
     def __init__(
         self,
         *,
@@ -276,7 +274,6 @@ ENDPOINTS: Final = (
 
 
 def server_metadata() -> ServerMetadata:
-    """The server's name, version and extensions."""
     return ServerMetadata("candor", release(), ["binary_tensor_data"])
 
 

@@ -39,7 +39,6 @@ class RestCall:
 
     @property
     def method(self) -> str:
-        """A body is posted."""
         return "POST" if self.path.endswith("/infer") else "GET"
 
     @property

@@ -227,7 +227,6 @@ def raw(output: OutputTensor) -> bytes:
 
 
 def packed(texts: Sequence[bytes]) -> bytes:
-    """Byte strings after their lengths."""
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 

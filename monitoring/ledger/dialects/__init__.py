@@ -19,7 +19,6 @@ _EXPECTED = "expected such as sqlite:///./candor.db or postgresql+psycopg://user
 
 
 def dialect_of(connection: Connection) -> Dialect:
-    """Return the dialect of the database that a connection leads to."""
     return DIALECTS[connection.dialect.name]
 
 

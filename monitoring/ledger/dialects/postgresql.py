@@ -51,8 +51,6 @@ _CUT_OFF: Final = {
 
 
 class Postgresql(Dialect):
-    """PostgreSQL through psycopg."""
-
     name = "postgresql"
     paramstyle = "format"
     many_writers = True
