@@ -105,8 +105,8 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in slices_page(alarmed)
-    # two alarms, on three charts, each wide and narrow
-    assert page.count('<g class="mark alarm">') == 12
+    # two alarms, on two charts, each wide and narrow
+    assert page.count('<g class="mark alarm">') == 8
     history = page[page.index('id="history"') :]
     kinds = re.findall(r'<span class="pill">(\w+)</span>', history)
     assert kinds[:5] == ["alarm", "acknowledged", "alarm", "promoted", "started"]  # newest first
