@@ -252,8 +252,8 @@ async def test_signals_that_end_the_server_leave_its_processes_to_it(pool: Decod
 
 
 async def test_too_many_large_images_are_refused(pool: Decoder) -> None:
-    pool._queue.delivered(1, arrived_s=0.0, now_s=pool._queue._last_s + 10_000)
-    pool._queue.waiting = 1
+    pool._load.delivered(1, arrived_s=0.0, now_s=pool._load._last_s + 10_000)
+    pool._load.waiting = 1
     with pytest.raises(Overloaded):
         await pool.decode(jpeg(size=(600, 600)), SPEC)
 
@@ -264,7 +264,7 @@ async def test_nobody_waits_longer_than_the_deadline_for_a_process() -> None:
         assert await pool._places.take(1, wait_s=lambda: 0)
         with pytest.raises(Overloaded):
             await pool.decode(jpeg(size=(600, 600)), SPEC)
-        assert pool._queue.waiting == 0
+        assert pool._load.waiting == 0
     finally:
         pool.close()
 
@@ -278,10 +278,10 @@ async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> N
         await until(lambda: bool(pool._busy))
         decoding.cancel()
         await asyncio.gather(decoding, return_exceptions=True)
-        assert (pool._queue.waiting, pool._places.free) == (1, 0)
+        assert (pool._load.waiting, pool._places.free) == (1, 0)
     finally:
         pool.close()
-    await until(lambda: (pool._queue.waiting, pool._places.free) == (0, 1))
+    await until(lambda: (pool._load.waiting, pool._places.free) == (0, 1))
 
 
 async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
