@@ -10,6 +10,7 @@ from typing import Final
 import onnx
 
 from calibration.findings.labels import SEPARATOR
+from calibration.wording import counted
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_scores import WHAT, Reading
 
@@ -80,12 +81,12 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
     twice = sorted({each for each in names.names if names.names.count(each) > 1})
     if twice:
         raise ForeignModelRefused(
-            f"the class {twice[0]!r} is named twice; each class needs a name of its own"
+            f"{twice[0]!r} is named twice; each score needs a name of its own"
         )
     if len(names.names) != count:
         raise ForeignModelRefused(
-            f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the "
-            f"model gives scores for {count}: name all of them, in the order of its scores"
+            f"{counted(len(names.names), 'name')} given ({', '.join(names.names)[:200]}), but the "
+            f"model gives {count} scores: name all of them, in the order of its scores"
             + "; of thresholds between grades, export a probability for each grade"
             * (len(names.names) == count + 1)
         )
