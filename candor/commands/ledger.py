@@ -246,8 +246,8 @@ def sources(
     Example: candor ledger sources chest report=proxy test=ignore
     """
     from monitoring.drift.source_change import change_sources
-    from monitoring.ledger.label_sources import read_policies
     from monitoring.ledger.versions import family
+    from monitoring.ledger.watched_version import read_policies
     from monitoring.sources import read_pairs
 
     asked = read_pairs(policies or [])

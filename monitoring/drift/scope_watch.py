@@ -12,9 +12,9 @@ from calibration.scope.watch import DoubtfulEvidence, follow_doubtful
 from monitoring.drift import events
 from monitoring.drift.events import ALARM, Event
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.days import doubtful_days, promised_share
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import DAY_NS, EVERYTHING
-from monitoring.ledger.scope import doubtful_days, promised_share
 from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.versions import load_all, of_images
 from monitoring.ledger.watched_version import WatchedVersion

@@ -21,10 +21,14 @@ from monitoring.drift.source_replay import SourcesChanged, WatchReplay, count_ag
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.label_sources import EVERY_MODEL, read_policies, write_policies
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.schema import feedback, source_change
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import (
+    EVERY_MODEL,
+    WatchedVersion,
+    read_policies,
+    write_policies,
+)
 from monitoring.sources import LabelPolicy
 
 PORTION: Final = 512  # labels in one transaction, some 25 ms

@@ -22,7 +22,6 @@ from monitoring.feedback.answers import ServedAnswer, find
 from monitoring.feedback.labeling import CurrentLabel, FirstLabel
 from monitoring.feedback.said import SaidLabel, changes_among, read_said, recounted
 from monitoring.ledger.database import in_lists, replacing
-from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.locks import lock_tables
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import (
@@ -36,7 +35,7 @@ from monitoring.ledger.schema import (
 )
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import CLASSES, SliceKeys, SliceNames, add_sums
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 from monitoring.sources import SourcePolicies
 
 

@@ -10,8 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import in_lists, replacing
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.predictions import PredictionRow, finding_id
 from monitoring.ledger.schema import feedback_pending, label_current, prediction, watched_versions
 from monitoring.ledger.watched_version import WatchedVersion
 

@@ -22,7 +22,7 @@ from monitoring.feedback.items import (
     Reason,
 )
 from monitoring.ledger.database import in_lists
-from monitoring.ledger.findings import finding_id
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import prediction, watched_versions
 
 

@@ -19,8 +19,8 @@ from calibration.intervals.prediction_powered import (
     powered_accuracy,
     reading_error,
 )
-from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.watched_version import CountsAs
 
 LABELS_LIMIT: Final = 100_000
 

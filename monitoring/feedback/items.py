@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from monitoring.errors import MonitoringError
-from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import SumChanges
+from monitoring.ledger.watched_version import CountsAs
 
 OTHERS: Final = "*"  # in `findings`: all that the item does not name
 NO_FINDING: Final = "No Finding"  # in a list: it names none, unless the model has one of that name

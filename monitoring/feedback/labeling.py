@@ -43,13 +43,12 @@ from monitoring.feedback.items import (
 from monitoring.feedback.said import SaidLabel, counts_as, latest_of, read_said
 from monitoring.ledger.database import inserting, replacing
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.label_sources import UNCERTAIN, CountsAs, read_policies
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import pruned_before_ns, time_of_id
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.versions import load, of_model
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import UNCERTAIN, CountsAs, WatchedVersion, read_policies
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 

@@ -13,7 +13,7 @@ from calibration.calibrators.finding_answers import ABSENT_PRESENT
 from monitoring.errors import FeedbackInvalid, brief
 from monitoring.feedback.items import NO_FINDING, OTHERS
 from monitoring.http.fields import ID_LIMIT
-from monitoring.ledger.label_sources import UNCERTAIN
+from monitoring.ledger.watched_version import UNCERTAIN
 
 Presence: TypeAlias = bool | float | str | None
 LookedFor: TypeAlias = Annotated[

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from monitoring.ledger.database import in_lists
-from monitoring.ledger.label_sources import UNCERTAIN_LABEL, CountsAs
 from monitoring.ledger.schema import feedback
+from monitoring.ledger.watched_version import UNCERTAIN_LABEL, CountsAs
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 

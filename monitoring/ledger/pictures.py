@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from monitoring.ledger.findings import ids_of_images
+from monitoring.ledger.predictions import ids_of_images
 from monitoring.ledger.schema import picture, prediction
 
 _PORTION: Final = 200  # pictures that are deleted at a time to make room

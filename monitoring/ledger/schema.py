@@ -74,7 +74,7 @@ watched_versions = Table(
     UniqueConstraint("model", "version", "card_sha256"),
 )
 
-# One row per answer: of an image, or of one finding in it (findings.py).
+# One row per answer: of an image, or of one finding in it (predictions.py).
 prediction = Table(
     "prediction",
     metadata,
@@ -124,7 +124,7 @@ picture = Table(
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
 # Every label, in the order of arrival. `counts_as` follows from the sources' policies and from who
-# read (label_sources.py): of those that count as truth, the first is the one that the drift
+# read (watched_version.py): of those that count as truth, the first is the one that the drift
 # detector may see, and the last is the current label.
 feedback = Table(
     "feedback",

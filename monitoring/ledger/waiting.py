@@ -13,10 +13,9 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
 from calibration.scope.verdict import ALPHA
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.label_sources import CountsAs
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 LOOKED_AT = 20_000
 Queue = Literal["usual", "doubtful"]

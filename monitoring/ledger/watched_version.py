@@ -3,26 +3,61 @@
 The two differ in what an answer claims: that its class is right, or that the finding is present. So
 each is a class of its own, chosen when a row of the ledger is read, and what follows from the claim
 is asked of it. An answer has `predicted`, `confidence` and `probabilities` as the ledger has them.
+
+What a label counts as, by the policy of its source, is asked of it too.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Row, and_, case, not_, or_
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, not_, or_, select
 
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.findings.labels import spelled
 from calibration.operating.facts import Promise, RateName
 from calibration.operating.points import promised
-from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL
-from monitoring.ledger.schema import EVERYTHING, label_current, prediction
+from monitoring.ledger.database import replacing
+from monitoring.ledger.schema import EVERYTHING, label_current, label_source, prediction
+from monitoring.sources import LabelPolicy, SourcePolicies
+
+EVERY_MODEL = ""
+UNCERTAIN: Final = "uncertain"  # the label of a finding about which the reader does not decide
+UNCERTAIN_LABEL: Final = -1  # the same in place of the index of a class
+_KEEP = replacing(label_source)
+
+
+class CountsAs(IntEnum):
+    """What a label counts as. Above TRUTH it reaches no sum, no detector and no recalibration."""
+
+    TRUTH = 0
+    SECOND_READING = 1
+    PROXY = 2
+    IGNORED = 3
+    UNCERTAIN = 4
+
+
+def read_policies(connection: Connection, models: Collection[str]) -> dict[str, SourcePolicies]:
+    """Return the policies of each of these models; EVERY_MODEL has those of every model alone."""
+    found: dict[str, dict[str, LabelPolicy]] = {EVERY_MODEL: {}}
+    wanted = select(label_source).where(label_source.c.model.in_([*models, EVERY_MODEL]))
+    for model, source, policy in connection.execute(wanted):
+        found.setdefault(model, {})[source] = LabelPolicy(policy)
+    every = found.pop(EVERY_MODEL)
+    return {model: SourcePolicies(found.get(model, {}), every) for model in models}
+
+
+def write_policies(connection: Connection, model: str, policies: Mapping[str, LabelPolicy]) -> None:
+    """Set the policies of sources of a model, or of EVERY_MODEL; others stay as they are."""
+    _KEEP.run(connection, [(model, source, str(each)) for source, each in policies.items()])
+
 
 LOGGED: Final = "logged"  # `origin` on the card of a model that is served elsewhere
 ABSENT, PRESENT = 0, 1  # the indexes of the classes in the cards of findings

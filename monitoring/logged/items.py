@@ -24,8 +24,7 @@ from monitoring.feedback.items import (
     FeedbackItem,
     FeedbackStatus,
 )
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.predictions import time_of_id
+from monitoring.ledger.predictions import finding_id, time_of_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 

@@ -21,8 +21,7 @@ from monitoring.errors import (
 )
 from monitoring.feedback.answers import find
 from monitoring.ledger.database import in_lists
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.predictions import PredictionRow, pruned_before_ns, time_of_id
+from monitoring.ledger.predictions import PredictionRow, finding_id, pruned_before_ns, time_of_id
 from monitoring.ledger.schema import DAY_NS, prediction
 from monitoring.ledger.versions import of_model
 from monitoring.ledger.watched_version import WatchedVersion

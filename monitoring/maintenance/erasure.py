@@ -15,9 +15,9 @@ from sqlalchemy import Connection, delete, func, select, update
 from monitoring.drift import watch
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id, ids_of_images
 from monitoring.ledger.locks import Lock, lock, lock_tables, lock_versions
 from monitoring.ledger.pictures import drop_pictures
+from monitoring.ledger.predictions import finding_id, ids_of_images
 from monitoring.ledger.schema import (
     bin_day,
     bin_total,

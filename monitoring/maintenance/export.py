@@ -17,10 +17,9 @@ from model_store.installation import install_command
 from monitoring.errors import LedgerCopyRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.label_sources import CountsAs
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 from monitoring.maintenance import Progress, silent
 from monitoring.patient_id import as_text
 

@@ -22,7 +22,6 @@ from monitoring.drift.replay import replay
 from monitoring.drift.source_change import models_in_change
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.locks import lock_tables, lock_versions
 from monitoring.ledger.predictions import pruned_before_ns
 from monitoring.ledger.schema import (
@@ -48,6 +47,7 @@ from monitoring.ledger.sum_tables import (
     rebuild_totals,
     totaled,
 )
+from monitoring.ledger.watched_version import CountsAs
 from monitoring.maintenance import Progress, silent
 
 SHOWN = 20  # mismatches per table that are described one by one

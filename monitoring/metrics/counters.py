@@ -35,10 +35,9 @@ from prometheus_client.samples import Sample
 
 from calibration.bins import BIN_COUNT
 from monitoring.feedback.items import Reason, TransactionCounts
-from monitoring.ledger.label_sources import CountsAs
 from monitoring.ledger.sum_changes import DayBin
 from monitoring.ledger.versions import within_bound
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
 ZERO_READS: Final = 10  # so many are hardly all lost

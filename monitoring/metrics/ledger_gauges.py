@@ -34,9 +34,9 @@ from monitoring.drift.tag_settings import tag_of
 from monitoring.feedback.answers import count_pending
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger, summed
+from monitoring.ledger.days import doubtful_days
 from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
-from monitoring.ledger.scope import doubtful_days
 from monitoring.ledger.sum_tables import FIXED_POINT
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, visible_versions

@@ -19,10 +19,9 @@ from monitoring.errors import ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason, TransactionCounts
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import by_image
 from monitoring.ledger.locks import Lock, lock, lock_versions
 from monitoring.ledger.patient_key import open_patient_key
-from monitoring.ledger.predictions import PredictionRow, recorded
+from monitoring.ledger.predictions import PredictionRow, by_image, recorded
 from monitoring.ledger.sum_changes import InputSums
 from monitoring.ledger.sum_tables import SliceNames
 from monitoring.ledger.version_events import note_promotion, note_shadow

@@ -19,10 +19,9 @@ from monitoring.ledger.answer_search import (
     is_wrong,
     search,
 )
-from monitoring.ledger.findings import finding_id
-from monitoring.ledger.label_sources import UNCERTAIN, UNCERTAIN_LABEL, CountsAs
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import picture
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import UNCERTAIN, UNCERTAIN_LABEL, CountsAs, WatchedVersion
 
 
 class GivenLabel(Struct, frozen=True):

@@ -1,12 +1,13 @@
 """The data of a page about one version of a model: its report, days and history, and the other
-versions.
+versions; and the span of days that its charts show: all of the window, or the part that a reader
+looks at more closely.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitoring.diagnosis.coverage import ALL, DAYS_LIMIT, read_window
 from monitoring.diagnosis.live_comparison import LiveComparison
@@ -18,11 +19,51 @@ from monitoring.ledger.schema import DAY_NS, EVERYTHING
 from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.versions import choose
 from monitoring.reports.report import Report, calibration_report, compare_live_versions
-from monitoring.reports.span import WHOLE, Span
 from monitoring.reports.timeline import VersionedEntry, read_timeline
 
+_EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """UTC days since 1970, both included; None where the span has no end."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def holds(self, day: int) -> bool:
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+WHOLE: Final = Span()
+
+
+def read_span(since: str | None, until: str | None) -> Span:
+    """Parse two dates, of which either may be missing or empty. Raises QueryInvalid.
+
+    >>> read_span("1970-01-02", "1970-01-05"), read_span(None, "")
+    (Span(first=1, last=4), Span(first=None, last=None))
+    """
+    span = Span(_read_day(since), _read_day(until))
+    if span.first is not None and span.last is not None and span.first > span.last:
+        raise QueryInvalid(
+            f"The days {brief(since or '')} to {brief(until or '')} are in the wrong order."
+        )
+    return span
+
+
+def _read_day(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        return (date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        raise QueryInvalid(
+            f"Got the day {brief(text)}; expected a date such as 2026-10-01."
+        ) from None
+
+
 _OTHER_VERSIONS = 5  # the newest, beside the one reported on
-_EPOCH = date(1970, 1, 1)
 
 
 class OtherVersion(NamedTuple):

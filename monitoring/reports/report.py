@@ -36,9 +36,13 @@ from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
 from monitoring.ledger.watched_version import WatchedVersion, named, query_of, title_of
-from monitoring.reports.probability_scores import with_scores
-from monitoring.reports.scope import DoubtfulAnswers, find_doubtful
-from monitoring.reports.slices import Slices, measure_slices
+from monitoring.reports.slices import (
+    DoubtfulAnswers,
+    Slices,
+    find_doubtful,
+    measure_slices,
+    with_scores,
+)
 from monitoring.reports.timeline import TimelineEntry, as_entry, told
 
 _DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated

@@ -4,16 +4,29 @@ The diagnosis says which of them are affected; these are what to look up. The tr
 known when the model answers: a calibrated model that misses some of the ill is right less often
 than its confidence among the truly ill, and more often among the truly healthy. By true class the
 figures show recall, not calibration.
+
+Doubtful answers, with a p-value of the scope check up to the card's alpha, have their share by day
+and tag beside the card's promise, and the calibration with and without them. Nothing is said about
+images that the check does not flag. NLL and Brier score need whole probabilities, which the ledger
+keeps with each answer.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy import Connection, select
 
 from calibration.measures import metrics
-from monitoring.ledger.schema import EVERYTHING
-from monitoring.ledger.sum_tables import AUDIT
-from monitoring.ledger.sums import LedgerSums
+from calibration.measures.summary import Measures
+from monitoring.diagnosis.coverage import Window, Windowed
+from monitoring.drift.scope_watch import find_evidence
+from monitoring.ledger.days import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, label_current, prediction
+from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL
+from monitoring.ledger.sums import LedgerSums, read_sums
+from monitoring.ledger.watched_version import WatchedVersion
 
 _TRUE, _KNOWN = "true:", ("predicted:", "tag:")
 
@@ -81,4 +94,99 @@ def measure_slice(name: str, sums: LedgerSums) -> Slice:
         signed_gap=metrics.signed_gap(labeled),
         gap_lower=metrics.signed_gap_interval(labeled).lower,
         gap_upper=metrics.signed_gap_interval(labeled).upper,
+    )
+
+
+LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
+
+
+def with_scores(
+    measures: Measures,
+    connection: Connection,
+    row: WatchedVersion,
+    window: Window,
+    seen: Windowed,
+    *,
+    audit: bool,
+) -> Measures:
+    """Return the measures with the scores of a window's latest `LATEST` current labels.
+
+    Logged predictions that came without all probabilities have none, and are left out. `audit`:
+    whether audited answers alone count.
+    """
+    columns = (prediction.c.confidence, prediction.c.probabilities, label_current.c.label)
+    wanted = (
+        select(*columns)
+        .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+        .where(label_current.c.watched_version_id == row.watched_version_id)
+    )
+    if seen.since_day is not None:
+        wanted = wanted.where(prediction.c.served_at_ns >= seen.since_day * DAY_NS)
+    if audit:
+        wanted = wanted.where(prediction.c.audit.is_not(None))
+    most = min(LATEST, window.number) if window.kind == "last" else LATEST
+    rows = connection.execute(
+        wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)
+    ).all()
+    given = ((row.probabilities(answer), answer.label) for answer in rows)
+    known = [(p, label) for p, label in given if len(p) == len(row.classes)]
+    if not known:
+        return measures
+    probabilities, labels = (np.array(each) for each in zip(*known, strict=True))
+    return replace(
+        measures, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels)
+    )
+
+
+@dataclass(frozen=True)
+class DoubtfulAnswers:
+    """Doubtful answers of a window's days.
+
+    Attributes:
+        alpha: of the card; `lower`, `upper`: between which shares of in-scope images are flagged.
+        answers: all of them; `doubtful`: how many were.
+        alarm: the UTC day since 1970 that raised the alarm of doubtful images; None without one.
+        by_day, by_tag: the same by UTC day since 1970, and by tag, the largest share first.
+        flagged, others: the calibration of doubtful answers and of all others.
+    """
+
+    alpha: float
+    lower: float
+    upper: float
+    answers: int
+    doubtful: int
+    alarm: int | None
+    by_day: tuple[DoubtfulDay, ...]
+    by_tag: tuple[DoubtfulTag, ...]
+    flagged: Slice
+    others: Slice
+
+
+def find_doubtful(
+    connection: Connection, row: WatchedVersion, *, since_day: int | None, now_ns: int
+) -> DoubtfulAnswers | None:
+    """Return the doubtful answers since a day; None if the graph has no scope check."""
+    scope = row.card.get("scope")
+    if not scope:
+        return None
+    evidence = find_evidence(connection, row, now_ns=now_ns)
+    key, promised = row.watched_version_id, scope["flagged"]
+    everything = read_sums(connection, key, since_day=since_day)
+    flagged = read_sums(connection, key, slice=DOUBTFUL, since_day=since_day)
+    others = LedgerSums(
+        everything.labeled - flagged.labeled,
+        everything.served - flagged.served,
+        everything.served_confidence - flagged.served_confidence,
+    )
+    return DoubtfulAnswers(
+        alpha=scope["alpha"],
+        lower=promised["lower"],
+        upper=promised["upper"],
+        answers=int(everything.served.sum()),
+        doubtful=int(flagged.served.sum()),
+        alarm=evidence.raised_on if evidence else None,
+        by_day=tuple(doubtful_days(connection, row, since_day=since_day or 0)),
+        by_tag=tuple(doubtful_tags(connection, row, since_day=since_day or 0)),
+        flagged=measure_slice(DOUBTFUL, flagged),
+        others=measure_slice("scope:in", others),
     )

@@ -23,7 +23,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose
 from monitoring.reports.answers import AnswerList, list_answers
-from monitoring.reports.span import read_span
+from monitoring.reports.page_data import read_span
 from monitoring.routes.reports import Production
 from monitoring.routes.request import read_finding, read_version
 

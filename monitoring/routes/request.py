@@ -15,7 +15,7 @@ from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
 from monitoring.http.fields import read_whole_number
 from monitoring.ledger.waiting import Queue
-from monitoring.reports.span import Span, read_span
+from monitoring.reports.page_data import Span, read_span
 
 SKIP_LIMIT: Final = 100_000
 BODY_LIMIT_BYTES = 8 * 1024 * 1024

@@ -14,8 +14,8 @@ from monitoring.feedback.discordance import OtherLabels, read_other_labels
 from monitoring.http.endpoint import read_actor
 from monitoring.http.json_body import JsonReader
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.label_sources import read_policies
 from monitoring.ledger.versions import choose
+from monitoring.ledger.watched_version import read_policies
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_finding, read_version
 from monitoring.sources import LabelPolicy, check_policies

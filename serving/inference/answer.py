@@ -28,8 +28,7 @@ from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrator
 from calibration.findings.labels import spelled
 from model_store.bundle.card import Card
 from monitoring.errors import brief
-from monitoring.ledger.findings import presence_rows
-from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.predictions import PredictionRow, presence_rows
 from monitoring.ledger.version_events import shadow_id
 from monitoring.patient_id import PatientKey
 from serving.errors import MalformedRequest, OutOfScope

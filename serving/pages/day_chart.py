@@ -13,7 +13,7 @@ from calibration.wording import in_points, percent
 from monitoring.diagnosis.phrases import capital
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.ledger.days import Days, gather
-from monitoring.reports.span import WHOLE, Span
+from monitoring.reports.page_data import WHOLE, Span
 from serving.pages.axis import SHAPES, Axis, Chart, Mark, Plot
 from serving.pages.formatting import calendar_day, span
 from serving.pages.rendering import render

@@ -22,8 +22,8 @@ from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
 from monitoring.http.endpoint import LOCAL, read_actor, read_viewer
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id
 from monitoring.ledger.pictures import read_picture
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.waiting import (
     Queue,

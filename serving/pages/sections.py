@@ -17,10 +17,9 @@ from monitoring.diagnosis.phrases import answers_of, group_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
 from monitoring.ledger.sum_tables import VALUE_LIMIT
-from monitoring.reports.page_data import PageData, entry_day
-from monitoring.reports.probability_scores import LATEST
+from monitoring.reports.page_data import WHOLE, PageData, entry_day
 from monitoring.reports.report import ClassBins, Report
-from monitoring.reports.span import WHOLE
+from monitoring.reports.slices import LATEST
 from serving.pages.axis import SHAPES, Mark
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from serving.pages.formatting import calendar_day, span, whole_percent

@@ -27,7 +27,7 @@ from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import Endpoint, routes_of
 from monitoring.ledger import Ledger, PredictionRow
-from monitoring.ledger.findings import presence_rows
+from monitoring.ledger.predictions import presence_rows
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges, ledger_name

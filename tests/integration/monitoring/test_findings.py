@@ -18,7 +18,7 @@ from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.findings import finding_id
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import class_day
 from monitoring.ledger.sums import read_class_sums
 from monitoring.ledger.version_events import shadow_id

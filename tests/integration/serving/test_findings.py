@@ -25,7 +25,7 @@ from model_store.image import decode
 from model_store.lifecycle.canary import start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.findings import finding_id
+from monitoring.ledger.predictions import finding_id
 from monitoring.ledger.schema import label_current, prediction, watched_versions
 from monitoring.ledger.version_events import shadow_id
 from serving.http.bodies import FindingsPrediction

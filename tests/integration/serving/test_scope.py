@@ -17,8 +17,8 @@ from model_store.bundle.scope_card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
 from monitoring.ledger import Ledger
+from monitoring.ledger.days import doubtful_days, doubtful_tags
 from monitoring.ledger.schema import picture, prediction
-from monitoring.ledger.scope import doubtful_days, doubtful_tags
 from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from monitoring.errors import QueryInvalid
-from monitoring.reports.span import WHOLE, Span, read_span
+from monitoring.reports.page_data import WHOLE, Span, read_span
 from serving.pages.sections import Zoom, zoom_of
 
 DAY = 20_000  # 2024-10-04
