@@ -18,9 +18,15 @@ from monitoring.drift import alarm, watch
 from monitoring.drift.events import ALARM, CHECKPOINT, SETTINGS, SOURCES, STARTED, Event
 from monitoring.drift.patient_bets import Bets, place_again
 from monitoring.drift.replay import RESTARTS, heard, read_labels, replayed_events, show, shown_again
-from monitoring.feedback.answers import ServedAnswer, find
+from monitoring.feedback.answers import (
+    SaidLabel,
+    ServedAnswer,
+    changes_among,
+    find,
+    read_said,
+    recounted,
+)
 from monitoring.feedback.labeling import CurrentLabel, FirstLabel
-from monitoring.feedback.said import SaidLabel, changes_among, read_said, recounted
 from monitoring.ledger.database import in_lists, replacing
 from monitoring.ledger.locks import lock_tables
 from monitoring.ledger.predictions import pruned_before_ns

@@ -12,8 +12,15 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.errors import FeedbackInvalid, MonitoringError, brief
-from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
-from monitoring.feedback.presence import LookedFor, Presence, read_labels
+from monitoring.feedback.items import (
+    FeedbackItem,
+    FeedbackResult,
+    FeedbackStatus,
+    LookedFor,
+    Presence,
+    Reason,
+    read_labels,
+)
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Moment, Text, Uuid
 from monitoring.http.json_body import JsonReader

@@ -2,7 +2,7 @@
 
 The same label again changes nothing. A different label is a revision: it changes the sums by the
 difference, but never reaches the drift detector, which sees the first label of each answer in the
-order of the feedback ids. Proxies, ignored labels and second readings (`said.py`) are kept, and
+order of the feedback ids. Proxies, ignored labels and second readings (answers.py) are kept, and
 reach neither. An item that labels the findings of an image is taken apart (`apart.py`). Labels
 arrive in lists of thousands, so tables, sums and the detector are updated by column, not label by
 label.
@@ -23,13 +23,17 @@ from monitoring.errors import (
     PendingFull,
 )
 from monitoring.feedback.answers import (
+    SaidLabel,
     ServedAnswer,
     count_pending,
+    counts_as,
     find,
     hold_pending,
     is_pending,
+    latest_of,
     latest_of_requests,
     name_patients,
+    read_said,
     row_id,
 )
 from monitoring.feedback.apart import by_finding
@@ -40,7 +44,6 @@ from monitoring.feedback.items import (
     Reason,
     TransactionCounts,
 )
-from monitoring.feedback.said import SaidLabel, counts_as, latest_of, read_said
 from monitoring.ledger.database import inserting, replacing
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import lock_versions

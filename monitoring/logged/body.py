@@ -17,8 +17,7 @@ from model_store.errors import TagsInvalid
 from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
 from monitoring.feedback.body import check_patient, check_storable, read_time_ns, read_uuid
-from monitoring.feedback.items import FeedbackStatus
-from monitoring.feedback.presence import LookedFor, Presence, read_labels
+from monitoring.feedback.items import FeedbackStatus, LookedFor, Presence, read_labels
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
 from monitoring.http.json_body import JsonReader

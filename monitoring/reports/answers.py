@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import Connection, select
 
 from monitoring.errors import QueryInvalid, brief
-from monitoring.feedback.said import SaidLabel, read_said
+from monitoring.feedback.answers import SaidLabel, read_said
 from monitoring.http.fields import Moment, Uuid
 from monitoring.ledger.answer_search import (
     AnswerSearch,
