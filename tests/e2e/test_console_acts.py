@@ -135,13 +135,6 @@ def test_no_form_acts_for_a_page_of_another_site(
     assert server.client.get("/models/tiny/report/history").json() == before
 
 
-def unfold(page: Page, address: str) -> None:
-    """Open a page, and what is folded on it."""
-    page.goto(address)
-    for fold in page.locator("details.fold:not([open]) > summary").all()[::-1]:
-        fold.click()
-
-
 @pytest.fixture(scope="module")
 def labeled(start_shared: Start, published_once: Store) -> Server:
     server = start_shared(published_once)
