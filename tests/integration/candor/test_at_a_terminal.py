@@ -22,7 +22,8 @@ from tests.builders.processes import Process, candor_here
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 QUICK = shlex.split(
-    "--recipe fixed --backbone small_conv --loss ce --batch-size 16 --epochs 12 --seed 1"
+    "--recipe fixed --backbone small_conv --loss ce --batch-size 16 --epochs 12 --seed 1 "
+    "--image-size 32"
 )
 
 

@@ -23,7 +23,6 @@ from monitoring.ledger import PredictionRow
 from monitoring.recalibration import (
     AnswerFilter,
     Recalibration,
-    RecalibrationPreview,
     labeled_answers,
     recalibrate,
 )
@@ -285,23 +284,6 @@ def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store
     serve(fresh, probabilities[3000:], truth[3000:], first=3000, audit=0.25)
     with pytest.raises(RecalibrationRefused, match="No remedy improves"):
         recalibrate(fresh.ledger, store, "tiny", chosen_labels=True)
-
-
-def test_labels_that_may_be_chosen_by_outcome_are_not_published(
-    fresh: MonitoredModel, store: Store
-) -> None:
-    """Half the answers have a label, evenly: nothing shows whether complaints chose them."""
-    rng = np.random.default_rng(8)
-    probabilities = softmax(rng.normal(0, 3, (1200, 3)))
-    truth = draw(rng, softmax(np.log(probabilities) / TOO_SURE))
-    serve(fresh, probabilities, truth, labeled=np.arange(1200) % 2 == 0)
-    with pytest.raises(RecalibrationRefused, match=r"50\.\d %"):
-        recalibrate(fresh.ledger, store, "tiny")
-    preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
-    assert preview.coverage == pytest.approx(0.5, abs=0.01)
-    assert "CANDOR_AUDIT_SHARE" in " ".join(RecalibrationPreview(preview).notes)
-    assert store.versions("tiny") == [1]
-    assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 
 
 def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(

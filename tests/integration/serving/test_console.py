@@ -63,15 +63,6 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_only_if_its_form
     assert refused.status_code == 400
 
 
-async def test_a_bad_image_among_good_ones_gets_a_sentence_in_its_place(server: Running) -> None:
-    images = {"good.png": png(), "bad.png": b"none", "empty.png": b""}
-    files = [("file", (name, data)) for name, data in images.items()]
-    page = (await server.client.post(TRY, files=files, headers=PAGE)).text
-    assert page.count(TRIAL) == 3
-    assert "bad.png: no answer" in page
-    assert "empty.png: no answer" in page
-
-
 async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(
     server: Running,
 ) -> None:

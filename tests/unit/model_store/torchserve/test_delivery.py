@@ -102,15 +102,6 @@ def said(*ids: str, model: str = "tiny", version: int = 1) -> list[dict[str, Any
     return [common | {"prediction_id": each} for each in ids]
 
 
-def test_answers_arrive_once(worker: Worker) -> None:
-    worker.append("a", "b")
-    worker.deliver()
-    worker.append("c")
-    worker.deliver()
-    worker.deliver()
-    assert worker.state == (["a", "b", "c"], 0, 3, 0)
-
-
 def test_they_wait_while_the_monitor_is_away_and_ever_longer(worker: Worker) -> None:
     worker.monitor.away = True
     worker.append("a")
@@ -144,15 +135,6 @@ def test_what_the_monitor_refuses_for_good_is_counted_as_lost(worker: Worker) ->
     worker.append("a", "b", "c")
     worker.deliver()
     assert worker.state == (["a", "c"], 0, 2, 1)
-
-
-def test_another_worker_delivers_what_a_killed_one_left(worker: Worker) -> None:
-    killed = new_file(worker.folder)
-    killed.append(said("a", "b"))
-    killed.close()
-    worker.deliver()
-    assert worker.state == (["a", "b"], 0, 2, 0)
-    assert not killed.path.exists()
 
 
 def test_a_file_of_a_model_that_nobody_knows_stays_and_harms_no_other(worker: Worker) -> None:

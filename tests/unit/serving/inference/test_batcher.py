@@ -62,14 +62,6 @@ def request(loop: asyncio.AbstractEventLoop, request_id: str | None = None) -> P
     return PendingRequest(np.zeros((1, 2, 2), np.uint8), request_id, 0.0, loop.create_future())
 
 
-def test_an_idle_batcher_runs_a_lone_image_at_once(
-    batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
-) -> None:
-    lone = request(loop)
-    batcher.submit(lone)
-    assert worker.started.get(timeout=PATIENCE_S) == [lone]
-
-
 def test_a_busy_batcher_takes_what_has_queued_up_to_the_cap_in_order(
     batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
