@@ -140,10 +140,6 @@ class RayFailed(TrainingError, RuntimeError):
         )
 
 
-class TensorBoardMissing(TrainingError, ImportError):
-    """TensorBoard logs were requested, but the package is not installed."""
-
-
 class BadRun(TrainingError, ValueError):
     """A folder that is not a finished run."""
 

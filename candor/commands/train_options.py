@@ -35,9 +35,6 @@ FromCard = Annotated[
         "--from-card",
     ),
 ]
-TensorBoard = Annotated[
-    bool, output("Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard", hidden=True)
-]
 
 Recipe = Annotated[
     Literal["auto", "fixed"],

@@ -53,7 +53,6 @@ def train(
     uncertain: UncertainOption = "missing",
     out: opt.Out = None,
     restart: opt.Restart = False,
-    tensorboard: opt.TensorBoard = False,
     from_card: opt.FromCard = None,
     recipe: opt.Recipe = "auto",
     loss: opt.Loss = None,
@@ -138,7 +137,6 @@ def train(
             out=out,
             group=group,
             restart=restart,
-            tensorboard=tensorboard,
         )
     except BaseException:
         group.close(failed=True)
@@ -153,12 +151,14 @@ def train(
 
 
 def _show_losses() -> None:
-    from candor.terminal.tables import table
+    from candor.terminal.tables import FigureTable
     from training.losses import LOSSES
 
     columns = ("name", "title", "source", "options")
     rows = [(name, loss.title, loss.source, loss.defaults) for name, loss in LOSSES.items()]
-    stdout.print(table("Losses; join several with +, as in focal+dca", columns, rows, text=columns))
+    stdout.print(
+        FigureTable("Losses; join several with +, as in focal+dca", columns, rows, text=columns)
+    )
 
 
 def _train(
@@ -171,7 +171,6 @@ def _train(
     out: Path | None,
     group: "Group",
     restart: bool,
-    tensorboard: bool,
 ) -> tuple["FoundDataset", "RunResult"]:
     """Return data set and result; `given`: choices that the recipe `auto` keeps, or None."""
     from candor.terminal.progress import bars
@@ -219,7 +218,6 @@ def _train(
             folder,
             cache=cache_folder() / "features",
             restart=restart,
-            tensorboard=tensorboard,
             group=group,
             backbone_sha256=repetition.training.backbone_sha256 if repetition else None,
             notice=note,

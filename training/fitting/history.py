@@ -35,10 +35,6 @@ class Epoch:
     kept: bool = False
 
 
-# The figures by split, such as train_loss.
-PLOTTED = tuple(field.name for field in fields(Epoch) if "_" in field.name)
-
-
 class EpochTotals:
     """Running means of loss, accuracy and gap over batches."""
 

@@ -10,8 +10,7 @@
     RUN/training_images.bin    hashes of the images that the network has seen
     RUN/scope.npz              features of images for the scope check of its bundles
     RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
-    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on
-    request
+    RUN/plots/*.png            reliability, risk and coverage, training curves
 
 The folder is made in a hidden one and renamed when it is complete (`training.runs.folder`). So an
 interrupted run never looks finished, and the same request resumes it. A run that diverges is
@@ -51,7 +50,6 @@ from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
 from training.runs.source import library_versions, source_commit
 from training.runs.task import Judgment, require_classes, task_of
-from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
@@ -95,7 +93,6 @@ def train(
     *,
     cache: Path | None = None,
     restart: bool = False,
-    tensorboard: bool = False,
     pictures: bool = True,
     group: Group | None = None,
     backbone_sha256: str | None = None,
@@ -117,7 +114,7 @@ def train(
     another. `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss,
-    BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
+    BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound.
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
     if plan.candidates[0].perturbed:
@@ -150,18 +147,12 @@ def train(
                 f"{out} was interrupted; resuming after its last whole epoch (--restart starts "
                 "over)"
             )
-        board = (
-            TensorBoardLog(run_folder.part / "tensorboard")
-            if tensorboard and session.group.leads
-            else None
-        )
         try:
             result = _train_and_evaluate(
                 session,
                 plan,
                 run_folder,
                 cache=cache or run_folder.part / "cache",
-                board=board,
                 backbone_sha256=backbone_sha256,
             )
         except (MemoryError, RuntimeError) as error:
@@ -171,7 +162,7 @@ def train(
             raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
         if session.group.leads:
             progress("evaluation", 2, _PARTS)
-            _write(run_folder, result, dataset, board=board, pictures=pictures)
+            _write(run_folder, result, dataset, pictures=pictures)
             run_folder.finish()
             progress("evaluation", _PARTS, _PARTS)
     return RunResult(out, result.record, result.history, result.evaluation)
@@ -196,7 +187,6 @@ def _train_and_evaluate(
     run_folder: RunFolder,
     *,
     cache: Path,
-    board: TensorBoardLog | None,
     backbone_sha256: str | None,
 ) -> _Finished:
     dataset, spec = session.dataset, session.config.input_spec(session.dataset)
@@ -208,14 +198,11 @@ def _train_and_evaluate(
     scores: tuple[CandidateScore, ...] = ()
     if len(plan.candidates) == 1:
         examples = session.for_head(examples)
-        history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
+        history = session.fit(network, examples, snapshot=run_folder.snapshot)
     else:
         best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
         session, network, history = best.session, best.network, best.history
         examples = dict(best.examples)
-        if board:  # only now is it known which candidate's curves these are
-            for epoch in history:
-                board(epoch)
     recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
     record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
     session.progress("evaluation", 0, _PARTS)
@@ -281,14 +268,7 @@ def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> R
     )
 
 
-def _write(
-    run_folder: RunFolder,
-    result: _Finished,
-    dataset: Dataset,
-    *,
-    board: TensorBoardLog | None,
-    pictures: bool,
-) -> None:
+def _write(run_folder: RunFolder, result: _Finished, dataset: Dataset, *, pictures: bool) -> None:
     folder = run_folder.fresh_run()
     (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
     save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
@@ -306,5 +286,3 @@ def _write(
     task.write(folder, evaluation)
     if pictures:
         task.plot(plots, evaluation, result.history, title=title)
-    if board:
-        board.move(folder / "tensorboard")

@@ -62,7 +62,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
 READING = (
     "layout group_pattern allow_leakage max_corrupt window first_frame findings exclusive uncertain"
 )
-OUTPUT = "out restart tensorboard list_losses json_out"
+OUTPUT = "out restart list_losses json_out"
 PROCESSES = "engine nproc nnodes node_rank master"
 NO_CHOICES = {*f"context data from_card recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
 

@@ -11,14 +11,11 @@ from training.errors import (
     RunBusy,
     RunDiffers,
     RunExists,
-    TensorBoardMissing,
     TrainingDiverged,
 )
-from training.fitting.history import Epoch
 from training.processes.distributed import Group
 from training.processes.execution import find_device, out_of_memory
 from training.runs.folder import open_run_folder, run_folder_of
-from training.runs.tensorboard import TensorBoardLog
 
 REQUEST = {"epochs": 3, "loss": "dca"}
 
@@ -94,20 +91,3 @@ def test_running_out_of_memory_is_recognized() -> None:
     assert out_of_memory(caught.value)
     assert "--micro-batch 16" in str(OutOfMemory(batch_size=64, micro_batch=32))
     assert "--micro-batch 32" in str(OutOfMemory(batch_size=64, micro_batch=None))
-
-
-def test_tensorboard_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    board = TensorBoardLog(tmp_path / "logs")
-    for head in (0, 1):
-        board(Epoch(1, 1.0, 0.5, 0.1, 1.0, 0.6, -0.1, 0.1, head))
-    board.move(tmp_path / "run")
-    logs = sorted(tmp_path.rglob("*tfevents*"))
-    assert [path.parent.name for path in logs] == ["head-0", "head-1"]
-    assert all(b"val/ece" in path.read_bytes() for path in logs)
-
-
-def test_a_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TensorBoardMissing, match="pip install"):
-        TensorBoardLog(tmp_path)
