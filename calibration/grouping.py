@@ -118,6 +118,29 @@ def prefix_pattern(names: Sequence[str], *, classes: int = 2) -> str | None:
     return None
 
 
+def group_named(path: str, pattern: str) -> str:
+    """What `pattern` finds in a file's name, or in its path if the pattern has a slash: its first
+    group, or all of it.
+
+    Raises ValueError: it is no regular expression, or finds nothing.
+
+    >>> group_named("d/cat/p12_3.png", "(p[0-9]+)_"), group_named("cat/7/3.png", "/([^/]+)/")
+    ('p12', '7')
+    """
+    text = path if "/" in pattern else path.rpartition("/")[2]
+    try:
+        match = re.search(pattern, text)
+    except re.error as error:
+        raise ValueError(
+            f"the group pattern {pattern!r} is no regular expression: {error}"
+        ) from error
+    if match is None:
+        raise ValueError(
+            f"the group pattern {pattern!r} finds nothing in {text!r}; every image needs a group"
+        )
+    return match[match.re.groups and 1]
+
+
 def _shared(values: Sequence[str]) -> bool:
     counts = Counter(values)
     repeated = sum(count for count in counts.values() if count > 1)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal
 
 from calibration.bins import BinSums
 from calibration.measures.inputs import MeasuredAnswers
@@ -75,28 +75,7 @@ class Measure:
         return "-" if value is None or not math.isfinite(value) else f"{value:.{self.digits}f}"
 
 
-class MeasureDetails(TypedDict, total=False):
-    """The attributes of a Measure that `from_bins` and `from_answers` pass on."""
-
-    question: Question
-    documented_with: str
-    more: str
-    range: str
-    misleads: str
-    formula: str
-    source: str
-    digits: int
-    signed: bool
-    upper: str
-    summary: str
-    page: bool
-    is_share: bool
-    gauge: str
-
-
-def from_bins(
-    compute: Callable[[BinSums], float], title: str, text: str, **details: Unpack[MeasureDetails]
-) -> Any:
+def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **details: Any) -> Any:
     """Return a dataclass field for a measure of bin sums."""
     return _entry(Measure(bins=compute, title=title, text=text, **details))
 
@@ -105,7 +84,7 @@ def from_answers(
     compute: Callable[[MeasuredAnswers], float],
     title: str,
     text: str,
-    **details: Unpack[MeasureDetails],
+    **details: Any,
 ) -> Any:
     """Return a dataclass field for a measure of probabilities and labels; its default is None."""
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)

@@ -299,7 +299,7 @@ def _show(
     json_out: bool = False,
 ) -> None:
     """Print tables and `notes`; write tables.md and tables/NAME.csv into `folder`."""
-    from candor.terminal.tables import table
+    from candor.terminal.tables import FigureTable
 
     for sentence in notes:
         note(sentence)
@@ -310,7 +310,7 @@ def _show(
     if json_out:
         _print_plain([{"title": each.title, "rows": each.values} for each in tables])
     for each in () if json_out else tables:
-        stdout.print(table(each.title, each.columns, each.rows))
+        stdout.print(FigureTable(each.title, each.columns, each.rows))
         for sentence in each.notes:
             stdout.print(sentence, style="dim")
         stdout.print()

@@ -13,10 +13,10 @@ from candor.commands.options import (
     JsonOption,
     LedgerOption,
     argument,
+    ledger_url,
     named,
     open_ledger,
     option,
-    settings,
 )
 from candor.terminal.console import print_json, stdout
 
@@ -308,12 +308,7 @@ def restore(
     """
     from monitoring.maintenance.backup import restore as put
 
-    url = settings(ledger=ledger).ledger_url
-    if url is None:
-        raise typer.BadParameter(
-            "the ledger is switched off; give --ledger URL or set CANDOR_LEDGER"
-        )
-    found = put(url, file, replace=replace)
+    found = put(ledger_url(ledger), file, replace=replace)
     if json_out:
         print_json(dataclasses.asdict(found))
         return

@@ -171,9 +171,15 @@ def open_ledger(override: str | None, *, reading: bool = False) -> "Ledger":
     """
     from monitoring.ledger.database import Ledger
 
+    url = ledger_url(override)
+    return Ledger.to_read(url) if reading else Ledger(url, create=False)
+
+
+def ledger_url(override: str | None) -> str:
+    """Return where the ledger is; a usage error if it is switched off."""
     url = settings(ledger=override).ledger_url
     if url is None:
         raise typer.BadParameter(
             "the ledger is switched off; give --ledger URL or set CANDOR_LEDGER"
         )
-    return Ledger.to_read(url) if reading else Ledger(url, create=False)
+    return url

@@ -7,14 +7,12 @@ from typing import Any
 
 from calibration.wording import counted
 from candor.demo.session import DemoSession, heading, side_by_side
-from candor.demo.traffic import SentImages, label, send
+from candor.demo.traffic import SentImages, label_answers, send_split
 from candor.server_process import ServerProcess
 from candor.terminal.console import stdout
-from candor.terminal.progress import bars
 from candor.terminal.tables import figure
 from model_store.bundle.card import Card
 from serving.client import Client
-from training.datasets import SplitName
 
 VALIDATION_LIMIT = 600
 ANSWERS_SHOWN = 3
@@ -98,29 +96,6 @@ def provoke_drift(
     stdout.print(f"\nState of the diagnosis: {report['diagnosis']['state']}")
     session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
     return first, second
-
-
-def send_split(
-    session: DemoSession, client: Client, name: SplitName, indices: list[int]
-) -> SentImages:
-    """Send images of a split with a progress bar."""
-    split, classes = session.dataset.splits[name], session.dataset.classes
-    with bars() as progress:
-        return send(
-            client,
-            session.model,
-            split,
-            indices,
-            classes=classes,
-            progress=progress,
-            stage=f"{name} images",
-        )
-
-
-def label_answers(client: Client, sent: SentImages, *, stage: str) -> Mapping[str, int]:
-    """Label answers with a progress bar; count the statuses."""
-    with bars() as progress:
-        return label(client, sent, progress=progress, stage=stage)
 
 
 def _detector(found: Mapping[str, Any]) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from calibration.wording import counted, percent
-from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
-from candor.demo.traffic import RequestStream, SentImages
+from candor.demo.traffic import RequestStream, SentImages, label_answers, send_split
 from candor.terminal.console import stdout
 from candor.terminal.recalibration import class_table, note_lines, remedy_table
 from candor.terminal.tables import change

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from candor.terminal.console import stdout
-from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, measures_row
 from model_store.store.store import Store
 from training.datasets import Dataset
 
@@ -51,6 +51,6 @@ def heading(title: str) -> None:
 
 def side_by_side(measures: Mapping[str, Mapping[str, float | None]]) -> FigureTable:
     """Return a table with one row of measures per name."""
-    return table(
+    return FigureTable(
         "", MEASURES_COLUMNS, [measures_row(name, each) for name, each in measures.items()]
     )

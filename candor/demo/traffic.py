@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,9 +10,10 @@ import numpy as np
 from httpx import TransportError
 
 from calibration.bins import BinSums
+from candor.demo.session import DemoSession
+from candor.terminal.progress import bars
 from serving.client import Client, RetryPolicy, ServerRefused
-from training.datasets import Split
-from training.progress import Progress
+from training.datasets import Split, SplitName
 
 CONNECTIONS = 8
 LABELS_AT_ONCE = 16
@@ -52,38 +52,33 @@ class SentImages:
         )
 
 
-def send(
-    client: Client,
-    model: str,
-    split: Split,
-    indices: list[int],
-    *,
-    classes: Sequence[str],
-    progress: Progress,
-    stage: str,
+def send_split(
+    session: DemoSession, client: Client, name: SplitName, indices: list[int]
 ) -> SentImages:
     """Send images of a split, as their files or as PNG, over several connections."""
+    split, classes = session.dataset.splits[name], session.dataset.classes
     answers: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    with bars() as progress, ThreadPoolExecutor(CONNECTIONS) as pool:
         for answer in pool.map(
-            lambda index: client.predict(split.images.encoded(index), model=model), indices
+            lambda index: client.predict(split.images.encoded(index), model=session.model), indices
         ):
             answers.append(answer)
-            progress(stage, len(answers), len(indices))
+            progress(f"{name} images", len(answers), len(indices))
     return SentImages(indices, answers, [classes[split.labels[index]] for index in indices])
 
 
-def label(client: Client, sent: SentImages, *, progress: Progress, stage: str) -> Counter[str]:
+def label_answers(client: Client, sent: SentImages, *, stage: str) -> Counter[str]:
     """Send the true label of each answer, a few at a time as in practice; count the statuses."""
     statuses: Counter[str] = Counter()
     pairs = list(zip(sent.prediction_ids, sent.labels, strict=True))
-    for start in range(0, len(pairs), LABELS_AT_ONCE):
-        items = [
-            {"prediction_id": key, "label": name}
-            for key, name in pairs[start : start + LABELS_AT_ONCE]
-        ]
-        statuses.update(result["status"] for result in client.feedback(items))
-        progress(stage, min(start + LABELS_AT_ONCE, len(pairs)), len(pairs))
+    with bars() as progress:
+        for start in range(0, len(pairs), LABELS_AT_ONCE):
+            items = [
+                {"prediction_id": key, "label": name}
+                for key, name in pairs[start : start + LABELS_AT_ONCE]
+            ]
+            statuses.update(result["status"] for result in client.feedback(items))
+            progress(stage, min(start + LABELS_AT_ONCE, len(pairs)), len(pairs))
     return statuses
 
 

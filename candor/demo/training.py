@@ -9,7 +9,7 @@ import numpy as np
 
 from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
-from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
@@ -89,7 +89,7 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
                 rows.append([*measures_row(f"{title}{suffix}", measures), figure(temperature)])
                 figures[f"{loss}_{method}"] = measures | {"temperature": temperature}
         session.figures[f"train_{split}"] = figures
-        stdout.print(table(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
+        stdout.print(FigureTable(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
     stdout.print(
         "\nECE is the mean distance between confidence and accuracy. With this many labels even a "
         "perfectly\n"

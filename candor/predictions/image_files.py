@@ -4,13 +4,13 @@ The same rule runs when an image is sent and when its label is. Files whose ids 
 refused before anything is sent, because a label could not tell them apart.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
+from calibration.grouping import group_named
 from candor.predictions.errors import ImagesRefused
 
 # the column of a table that names the image's file: as `candor predict` writes it, or as tables
@@ -91,16 +91,9 @@ def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
     {PosixPath('scans/p7_left.png'): 'p7'}
     """
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ImagesRefused(f"{pattern!r} is no regular expression: {error}") from error
-    found: dict[Path, str] = {}
-    for file in files:
-        match = compiled.search(file.as_posix() if "/" in pattern else file.name)
-        if match is None:
-            raise ImagesRefused(f"{pattern!r} finds no patient in {file}; every image needs one")
-        found[file] = match[1] if compiled.groups else match[0]
-    return found
+        return {file: group_named(file.as_posix(), pattern) for file in files}
+    except ValueError as error:
+        raise ImagesRefused(str(error)) from error
 
 
 def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:

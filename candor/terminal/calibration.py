@@ -18,12 +18,12 @@ from candor.predictions.sentences import calibrator_sentence, remedy_title
 from candor.terminal.recalibration import remedy_table
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
+    FigureTable,
     change,
     figure,
     interval,
     measures_row,
     reliability_table,
-    table,
 )
 
 CLASSES_SHOWN = 30
@@ -61,9 +61,9 @@ def _findings_tables(done: FindingsCalibration) -> list[RenderableType]:
     rows.append(["mean", "", "", "", ece, percent(given["ece_floor"]), "", *means])
     return [
         f"\n{done.verdict}\n",
-        table("Findings; ECE -> cross-fitted", FINDING_COLUMNS, rows),
+        FigureTable("Findings; ECE -> cross-fitted", FINDING_COLUMNS, rows),
         "",
-        table("Present from the threshold on, 95 % intervals", POINT_COLUMNS, _points(found)),
+        FigureTable("Present from the threshold on, 95 % intervals", POINT_COLUMNS, _points(found)),
         "",
         *(f"Note: {note}" for note in done.notes),
     ]
@@ -93,7 +93,7 @@ def _tables(done: Calibration) -> list[RenderableType]:
     return [
         f"\n{done.verdict}\n",
         f"{calibrator_sentence(found)}\n",
-        table("Measures", MEASURES_COLUMNS, list(_measures(found))),
+        FigureTable("Measures", MEASURES_COLUMNS, list(_measures(found))),
         "",
         *_classes(found),
         reliability_table("Reliability, as given", reliability(found.given.sums)),
@@ -156,7 +156,7 @@ def _classes(found: Examination) -> list[RenderableType]:
     )
     more = len(before) - CLASSES_SHOWN
     return [
-        table("Classes", columns, rows),
+        FigureTable("Classes", columns, rows),
         *([f"and {more:,} more; --json lists all"] if more > 0 else []),
         "",
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from candor.terminal.tables import FigureTable, table
+from candor.terminal.tables import FigureTable
 from model_store.lifecycle.canary import Canary
 from monitoring.reports.report import Report
 
@@ -33,7 +33,7 @@ def comparison_table(
     versions: Mapping[str, int | None], reports: Mapping[str, Report | None]
 ) -> FigureTable:
     """Return one row per role, such as "canary"; a report is None if no ledger has it."""
-    return table(
+    return FigureTable(
         "", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()]
     )
 

@@ -9,7 +9,7 @@ from calibration.measures.reliability import reliability
 from calibration.wording import percent, percents
 from candor.terminal.evaluation import bound_notes, class_tables
 from candor.terminal.findings import findings_tables, held_out_table, promise_table
-from candor.terminal.tables import MEASURES_COLUMNS, figure, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points, unfitted
@@ -66,7 +66,7 @@ class CardParts:
 
     @property
     def held_out(self) -> RenderableType:
-        return table(
+        return FigureTable(
             "", MEASURES_COLUMNS, [measures_row("held out", self.card.calibration.measures)]
         )
 
@@ -107,8 +107,8 @@ class FindingsParts(CardParts):
     def tables(self) -> list[RenderableType]:
         asked, texts = self.card.asked, ("finding", "calibrator", "chosen by")
         return [
-            table("Findings", MEASURED, list(measured(asked)), text=texts),
-            table("Thresholds", POINTS, list(points(asked)), text=texts),
+            FigureTable("Findings", MEASURED, list(measured(asked)), text=texts),
+            FigureTable("Thresholds", POINTS, list(points(asked)), text=texts),
             *notes(asked),
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from calibration.wording import counted
-from candor.terminal.tables import table
+from candor.terminal.tables import FigureTable
 
 KINDS = {"classes": "class", "findings": "images with the finding"}
 EXCLUDED_SHOWN = 20  # left-out files listed by name
@@ -36,6 +36,6 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     lines += [f"  and {hidden} more; --json lists all of them."] if hidden > 0 else []
     lines += [f"Note: {note}." for note in found["notes"]]
     return [
-        table(title, (KINDS[found["kind"]], *splits), rows),
+        FigureTable(title, (KINDS[found["kind"]], *splits), rows),
         *(f"\n{line}" if not at else line for at, line in enumerate(lines)),
     ]

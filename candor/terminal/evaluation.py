@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, percent, percents, signed_points
-from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row, table
+from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.bundle.card import Card
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
@@ -47,7 +47,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     ]
     promises = evaluation.promises("temperature")
     return [
-        table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, rows),
+        FigureTable(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, rows),
         LEGEND,
         *temperature_notes(evaluation),
         _referral(promises["referral"]),
@@ -141,7 +141,7 @@ def variant_table(card: Card) -> FigureTable:
         rows.append(
             [each.precision, *measured, percent(each.agreement, 2), figure(each.max_difference)]
         )
-    return table(
+    return FigureTable(
         f"Precisions, on the {card.calibration.reference_split} split",
         _COLUMNS,
         rows,
@@ -185,7 +185,7 @@ def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[Render
         title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
     shown_rows = [row for _, row in rows]
     return [
-        table(title, ("", "images", "recall", "95 % interval", *answered), shown_rows),
+        FigureTable(title, ("", "images", "recall", "95 % interval", *answered), shown_rows),
         _comparison(evaluation, classes),
     ]
 

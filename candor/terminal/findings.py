@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import FigureTable, figure
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.findings_table import POINTS, points, rate_text
@@ -27,7 +27,7 @@ def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
         mean = _cells(*(means[name] for name in ("auroc", "auprc", "ece", "ece_floor")))
         rows.append([f"mean of {means['findings']:g}", "", "", *mean, ""])
         title = f"{split}: calibrated probabilities" + (" (fitted here)" if split == "val" else "")
-        parts.append(table(title, ("", *MEASURED), rows))
+        parts.append(FigureTable(title, ("", *MEASURED), rows))
     parts.append(
         "ECE compares probability and share present in bins of equally many images; O/E is the "
         "number of positives by the sum of probabilities. candor export chooses thresholds."
@@ -62,7 +62,7 @@ def promise_table(card: Card) -> RenderableType:
     rows = [row[:-1] for row in points(card.asked)]
     split = card.calibration.reference_split
     title = f"Present from the threshold on; promised by {split}, 95 %"
-    return table(title, ("", *POINTS[1:-1]), rows)
+    return FigureTable(title, ("", *POINTS[1:-1]), rows)
 
 
 def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
@@ -89,4 +89,4 @@ def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
         ]
         for each in cards
     ]
-    return table("Held out", columns, rows)
+    return FigureTable("Held out", columns, rows)

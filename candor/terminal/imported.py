@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from calibration.wording import counted, percent
 from candor.terminal.card_parts import parts_of
-from candor.terminal.tables import figure, table
+from candor.terminal.tables import FigureTable, figure
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
@@ -119,7 +119,7 @@ def _trials(done: ImportedModel) -> RenderableType:
     ]
     images = counted(done.trials[0].images, "labeled image")
     title = f"Preprocessings, on {images}; NLL after the temperature that fits best"
-    return table(title, ("", "resize", "accuracy", "NLL", ""), rows)
+    return FigureTable(title, ("", "resize", "accuracy", "NLL", ""), rows)
 
 
 def _finding(card: FindingCard) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
 from calibration.wording import counted, percent, percents
-from candor.terminal.tables import figure, interval, table
+from candor.terminal.tables import FigureTable, figure, interval
 from monitoring.diagnosis.phrases import basis_words, day, known_words, rate_words
 from monitoring.diagnosis.vocabulary import terms
 
@@ -27,7 +27,7 @@ def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableTyp
     columns = ("", "now", "at every look", "promised", "n", "")
     parts: list[RenderableType] = [
         "",
-        table("At the threshold in use", columns, rows),
+        FigureTable("At the threshold in use", columns, rows),
         basis_words(found),
     ]
     if len(rates) > _SHOWN:
@@ -61,7 +61,7 @@ def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableTy
         if each.in_use or not several or each.exchange in _FEW_RATES
     ]
     columns = ("a case found is worth", "as used", "at every look", "moved", "everybody")
-    return ["", table("Net benefit", columns, rows[:_SHOWN]), _NOTE] if rows else []
+    return ["", FigureTable("Net benefit", columns, rows[:_SHOWN]), _NOTE] if rows else []
 
 
 def _exchange(each: NetBenefit, finding: str) -> str:
@@ -82,4 +82,4 @@ def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:
         for each in latest
     ]
     columns = ("", "AUROC", "95 % interval", "positives", "card")
-    return ["", table("AUROC over time", columns, rows)] if rows else []
+    return ["", FigureTable("AUROC over time", columns, rows)] if rows else []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -19,6 +19,7 @@ from rich.text import Text
 from calibration.wording import in_points, percent
 from candor.terminal.console import note, stderr, stdout, visible
 from candor.terminal.tables import figure
+from training.progress import Progress as Shown
 
 WIDE = 120  # columns, from which a bar is long
 
@@ -30,12 +31,6 @@ def working(on: str) -> Iterator[None]:
     """
     with stderr.status(Text(f"{visible(on)} ...")) if stderr.is_terminal else nullcontext():
         yield
-
-
-class Shown(Protocol):
-    """Called after each unit of work; fits `training.progress.Progress`."""
-
-    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None: ...
 
 
 class Bars:

@@ -13,12 +13,12 @@ from calibration.diagnosis.facts import GroupEffect
 from calibration.wording import counted, in_points, percent
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
+    FigureTable,
     bin_cells,
     bin_name,
     change,
     figure,
     measures_row,
-    table,
     worded,
 )
 from candor.terminal.verb_result import VerbResult, next_step
@@ -103,11 +103,11 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     ]
     return [
         "",
-        table(
+        FigureTable(
             f"On {shown.proposal.held_out} held-out labels", worded(MEASURES_COLUMNS, said), rows
         ),
         "",
-        table(
+        FigureTable(
             "Reliability",
             (
                 said.claim,
@@ -140,7 +140,7 @@ def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
         ]
         for each in classes
     ]
-    return table(
+    return FigureTable(
         "Classes", ("", "n", "sensitivity", "specificity", f"{said.claim} - {said.share}"), rows
     )
 
@@ -158,7 +158,7 @@ def effect_table(effects: Sequence[GroupEffect], said: Terms) -> RenderableType:
     ]
     more = len(effects) - EFFECTS_SHOWN
     title = "Subgroups, cross-validated" + (f"; {more} more in --json" if more > 0 else "")
-    return table(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)
+    return FigureTable(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)
 
 
 def remedy_table(
@@ -217,4 +217,4 @@ def remedy_table(
         f"Remedies, cross-validated on {counted(choice.rows, 'label')}; the simplest that no "
         "richer one beats is chosen"
     )
-    return [table(heading, columns, rows), *left_out]
+    return [FigureTable(heading, columns, rows), *left_out]

@@ -14,11 +14,11 @@ from calibration.wording import counted, in_points, percent, percents, signed_po
 from candor.terminal.operating import operating_tables
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
+    FigureTable,
     figure,
     interval,
     measures_row,
     reliability_table,
-    table,
     worded,
 )
 from candor.terminal.verb_result import VerbResult
@@ -75,7 +75,7 @@ def report_tables(report: Report, *, planned: bool = False) -> list[RenderableTy
     return [
         f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis), planned=planned),
-        table("Measures", worded(MEASURES_COLUMNS, said), rows),
+        FigureTable("Measures", worded(MEASURES_COLUMNS, said), rows),
         *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance, report.finding),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
@@ -103,7 +103,7 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
     columns = ("", "state", "labels", "probability", "share present", "ECE", "by chance")
     return [
         f"{overview.model} version {overview.version}, window {overview.window}\n",
-        table("Findings, the most serious first", (*columns, *RATES.values()), rows),
+        FigureTable("Findings, the most serious first", (*columns, *RATES.values()), rows),
         "\nMore about one: candor report --finding NAME\n",
     ]
 
@@ -167,7 +167,7 @@ def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableTyp
     )
     return [
         f"\n{estimate_words(expected, terms(finding))}\n",
-        *([table("Estimated before labels", columns, rows)] if rows else []),
+        *([FigureTable("Estimated before labels", columns, rows)] if rows else []),
     ]
 
 
@@ -216,7 +216,7 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
     if not rows:
         return nothing
     columns = ("", "labels", "evidence for an alarm", "tolerance", "")
-    return ["", table("Drift watch by tag, most evidence first", columns, rows), *nothing]
+    return ["", FigureTable("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
 def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
@@ -232,4 +232,8 @@ def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
         if each.n
     ]
     columns = worded(("", "n", "accuracy", "gap", "95 % interval"), said)
-    return ["", table("Slices, the largest sure gap first", columns, rows), _NOTE] if rows else []
+    return (
+        ["", FigureTable("Slices, the largest sure gap first", columns, rows), _NOTE]
+        if rows
+        else []
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from calibration.wording import percent
 from candor.terminal.card_parts import parts_of
 from candor.terminal.console import note, stdout
-from candor.terminal.tables import FigureTable, figure, table
+from candor.terminal.tables import FigureTable, figure
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.manifest import FileEntry
@@ -49,7 +49,9 @@ def catalog_table(
         ]
         for entry in entries
     ]
-    return table("Models", COLUMNS, rows, text=("aliases", "measured on", "against production"))
+    return FigureTable(
+        "Models", COLUMNS, rows, text=("aliases", "measured on", "against production")
+    )
 
 
 def _against_production(entry: CatalogEntry) -> str:
@@ -99,13 +101,13 @@ def history_table(events: Sequence[StoreEvent]) -> FigureTable:
     rows = [
         [f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, _said(each), each.why or ""] for each in events
     ]
-    return table("History", ("when", "who", "what", "why"), rows, text=("who", "what", "why"))
+    return FigureTable("History", ("when", "who", "what", "why"), rows, text=("who", "what", "why"))
 
 
 def difference_table(first: str, second: str, found: Sequence[BundleDifference]) -> FigureTable:
     """Return a row per field that differs."""
     rows = [[each.field, _short(each.first), _short(each.second)] for each in found]
-    return table("Differences", ("field", first, second), rows, text=(first, second))
+    return FigureTable("Differences", ("field", first, second), rows, text=(first, second))
 
 
 def _identity(bundle: Bundle, aliases: Mapping[str, Alias]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ what is neither, such as an NLL or an AUROC. JSON has proportions.
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -28,6 +29,7 @@ _GAP = "  "  # between two columns of a table
 _TEXT_WIDTH = 18  # of a column that wraps, at least
 
 
+@dataclass(frozen=True, eq=False)
 class FigureTable:
     """A table whose first column names the rows. `text` are columns that wrap.
 
@@ -35,14 +37,10 @@ class FigureTable:
     with the names of the rows: so no figure is cut or folded. Elsewhere it is one table.
     """
 
-    def __init__(
-        self,
-        title: str,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        text: Collection[str],
-    ) -> None:
-        self.title, self.columns, self.rows, self.text = title, columns, rows, text
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: Collection[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width if console.is_terminal else sys.maxsize
@@ -91,13 +89,6 @@ def _portions(needed: Sequence[int], width: int) -> Iterator[list[int]]:
             portion = [0]
         portion.append(index)
     yield portion
-
-
-def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()
-) -> FigureTable:
-    """Return a table of figures whose first column names the rows; those in `text` wrap."""
-    return FigureTable(title, columns, rows, text)
 
 
 def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -160,7 +151,7 @@ def reliability_table(
     """Return a row for each bin that has answers."""
     columns = ("confidence", "n", "accuracy", "95 % interval", "mean confidence")
     rows = [[bin_name(bar), *bin_cells(bar), percent(bar.confidence)] for bar in bins if bar.n]
-    return table(title, worded(columns, said), rows)
+    return FigureTable(title, worded(columns, said), rows)
 
 
 _SUMMARY = [measure for measure in MEASURES if measure.summary]

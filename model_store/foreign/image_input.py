@@ -89,6 +89,9 @@ class InputWishes:
     channels_last: bool | None = None
 
 
+ANY_INPUT: Final = InputWishes()
+
+
 def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) -> list[ImageInput]:
     """Return the readings of an input that its shape allows, most likely first.
 
@@ -105,7 +108,7 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
     readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
-        asked = " with the size and layout that were given" if wishes != InputWishes() else ""
+        asked = " with the size and layout that were given" if wishes != ANY_INPUT else ""
         remedy = "give --size HEIGHTxWIDTH if it is one"
         if len(dims) != 2:
             remedy = "export it for [N, 1, H, W] or [N, 3, H, W], or with channels last"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.class_scores import Reading
-from model_store.foreign.image_input import InputWishes
+from model_store.foreign.image_input import ANY_INPUT, InputWishes
 from model_store.foreign.preprocessing_decision import PreprocessingWishes
 
 
@@ -24,7 +24,7 @@ class ImportChoices:
     """
 
     classes: ClassNames | None = None
-    input: InputWishes = field(default_factory=InputWishes)
+    input: InputWishes = ANY_INPUT
     outputs: tuple[str, ...] = ()
     reading: Reading | None = None
     preprocessing: PreprocessingWishes = field(default_factory=PreprocessingWishes)

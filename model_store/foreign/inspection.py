@@ -1,7 +1,7 @@
 """What a foreign graph takes and gives, from a look at it and runs on made-up images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,9 +20,9 @@ from model_store.foreign.class_scores import (
     read_scores,
     score_outputs,
 )
-from model_store.foreign.image_input import ImageInput, InputWishes, candidates
+from model_store.foreign.image_input import ANY_INPUT, ImageInput, InputWishes, candidates
 from model_store.foreign.output_choice import choose_output, join_heads
-from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
+from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (
     LOGITS,
@@ -35,57 +35,19 @@ from model_store.foreign.wrapping import (
 
 
 @dataclass(frozen=True)
-class ModelWishes:
-    """What the caller says about the model.
-
-    Attributes:
-        input: its input.
-        outputs: the output to take, or several of one score each.
-        names: of the classes, empty if unknown; `folders` how many have labeled images, which
-            decides if so.
-        reading: whether classes exclude each other, None if nobody says so.
-    """
-
-    input: InputWishes = field(default_factory=InputWishes)
-    outputs: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    folders: int = 0
-    reading: Reading | None = None
-
-
-@dataclass(frozen=True)
-class OriginalModel:
-    """A foreign graph as it came, loaded in a sandbox: its own scores, image by image."""
-
-    session: SandboxSession
-
-    def scores(
-        self, image: ImageInput, arrays: npt.NDArray[Any], tensor: str
-    ) -> npt.NDArray[np.float64]:
-        """Return the scores (N, K) of images in the model's own layout, each run alone."""
-        rows = []
-        for array in arrays:
-            count = image.batch or 1
-            batch = np.stack([array] * count)
-            (values,) = self.session.run({image.name: batch}, [tensor]).values()
-            rows.append(per_image(values, count, tensor)[0])
-        return np.stack(rows)
-
-
-@dataclass(frozen=True)
 class Inspection:
     """What was found.
 
     Attributes:
         original: the graph as it came, with the chosen scores as its only output.
         core: the same, reduced to logits.
-        running: the model as it came, in the sandbox.
+        running: the graph as it came, in the sandbox.
         sized_by: what tells the size of the input, if neither the graph nor the caller does.
     """
 
     original: onnx.ModelProto
     core: LogitsGraph
-    running: OriginalModel
+    running: SandboxSession
     sized_by: str = ""
 
     @property
@@ -97,39 +59,58 @@ class Inspection:
         return self.core.scores
 
 
-def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox) -> Inspection:
+def inspect_model(
+    model: onnx.ModelProto,
+    sandbox: Sandbox,
+    *,
+    wishes: InputWishes = ANY_INPUT,
+    outputs: Sequence[str] = (),
+    names: Sequence[str] = (),
+    folders: int = 0,
+    reading: Reading | None = None,
+) -> Inspection:
     """Find input, output and batch handling of a model.
+
+    Args:
+        outputs: the output to take, or several of one score each.
+        names: of the classes, empty if unknown; `folders` how many have labeled images, which
+            decides if so.
+        reading: whether classes exclude each other, None if nobody says so.
 
     Raises:
         ForeignModelRefused: it is no classifier of images, or it cannot be run.
         ForeignModelUnclear: the caller has to say more.
     """
     model = raised(model, OLDEST_OPSET)
-    outputs = _with_one_input(model, score_outputs(model))
-    original = cut_to(model, list(dict.fromkeys(each.tensor for each in outputs)))
-    running = OriginalModel(sandbox.load(bytes(original.SerializeToString())))
-    (spec,) = running.session.inputs
-    image, given = _probed(running, original, spec, outputs, wishes)
+    sources = _with_one_input(model, score_outputs(model))
+    original = cut_to(model, list(dict.fromkeys(each.tensor for each in sources)))
+    running = sandbox.load(bytes(original.SerializeToString()))
+    image, given = _probed(running, original, sources, wishes)
     heads = choose_output(
-        model,
-        given,
-        classes=len(wishes.names) or None,
-        names=wishes.names,
-        wished=wishes.outputs,
-        reading=wishes.reading,
-        folders=wishes.folders,
+        model, given, names=names, wished=outputs, reading=reading, folders=folders
     )
     source, rows = heads[0], np.hstack([given[each] for each in heads])
     if len(heads) > 1:
-        running.session.unload()
+        running.unload()
         model, source = join_heads(model, heads)
         joined = cut_to(model, [source.tensor])
-        running = OriginalModel(sandbox.load(bytes(joined.SerializeToString())))
-    scores = read_scores(model, source, rows, reading=wishes.reading)
+        running = sandbox.load(bytes(joined.SerializeToString()))
+    scores = read_scores(model, source, rows, reading=reading)
     alone = cut_to(model, [source.tensor])
     core = _core(model, image, scores, scores.own_probabilities(rows), sandbox)
-    flat = len(image.shape) == 1 and wishes.input.size is None
+    flat = len(image.shape) == 1 and wishes.size is None
     return Inspection(alone, core, running, "the vector is as long as a square" if flat else "")
+
+
+def own_scores(
+    session: SandboxSession, image: ImageInput, arrays: npt.NDArray[Any], tensor: str
+) -> npt.NDArray[np.float64]:
+    """Return a graph's scores (N, K) of images in the model's own layout, each run alone."""
+    count, rows = image.batch or 1, []
+    for array in arrays:
+        (values,) = session.run({image.name: np.stack([array] * count)}, [tensor]).values()
+        rows.append(per_image(values, count, tensor)[0])
+    return np.stack(rows)
 
 
 def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
@@ -167,19 +148,19 @@ def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> l
 
 
 def _probed(
-    running: OriginalModel,
+    running: SandboxSession,
     model: onnx.ModelProto,
-    spec: TensorSpec,
     outputs: Sequence[ScoreOutput],
-    wishes: ModelWishes,
+    wishes: InputWishes,
 ) -> tuple[ImageInput, dict[ScoreOutput, npt.NDArray[np.float64]]]:
     """Return the first reading of the input that runs, and what its outputs give."""
     failure: ForeignModelRefused | None = None
-    for image in candidates(model, spec, wishes.input):
+    (spec,) = running.inputs
+    for image in candidates(model, spec, wishes):
         arrays, given = image.arrange(probe_images(image)), {}
         for output in outputs:
             try:
-                given[output] = running.scores(image, arrays, output.tensor)
+                given[output] = own_scores(running, image, arrays, output.tensor)
             except ForeignModelRefused as error:
                 failure = failure or error
         if given:
@@ -189,14 +170,14 @@ def _probed(
 
 
 def _require_repeatable(
-    running: OriginalModel,
+    running: SandboxSession,
     image: ImageInput,
     arrays: npt.NDArray[Any],
     given: Mapping[ScoreOutput, npt.NDArray[np.float64]],
 ) -> None:
     """Run again. Raises ForeignModelRefused if the scores are others."""
     for output, rows in given.items():
-        again = running.scores(image, arrays, output.tensor)
+        again = own_scores(running, image, arrays, output.tensor)
         if not np.allclose(again, rows, rtol=1e-3, atol=1e-3, equal_nan=True):
             raise ForeignModelRefused(
                 f"its output '{output.tensor}' differs when the same image is run again, as with "

@@ -5,7 +5,6 @@ what a pattern finds in the file names.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +15,17 @@ from unicodedata import normalize
 import numpy as np
 import numpy.typing as npt
 
+from calibration.grouping import group_named
 from calibration.sampling import grouped_parts, joined
 from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.foreign.class_scores import Reading
-from model_store.image import InputSpec, decode, is_dicom, open_image
+from model_store.image import InputSpec, decode, is_dicom, open_image, patient_of
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 
 SPLITS: Final = ("test", "validation", "valid", "val", "train")  # training saw the first least
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
 MIN_UNLABELED: Final = 38  # half of them is the fewest with a p-value as small as 0.05
 BATCH: Final = 16
-HEADER_TAG: Final = "PatientID"
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
             "measure"
         )
     paths = tuple(path for path, _ in files)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    digests = content_digests(paths)
     groups, grouped_by = image_groups(base, paths, group_pattern)
     _, labels = np.unique(names, return_inverse=True)
-    held_out = _halves(labels, groups, digests, base)
+    held_out = held_out_half(labels, joined(groups, digests), base)
     total = hashlib.sha256()
     for (path, name), digest in zip(files, digests, strict=True):
         total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
@@ -128,18 +127,22 @@ def read_unlabeled_folder(root: Path, *, group_pattern: str | None = None) -> Un
         raise LabeledFolderRefused(
             f"{root} has {len(paths)} images; a scope check needs {MIN_UNLABELED} ({SUFFIX_LIST})"
         )
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     groups, _ = image_groups(root, paths, group_pattern)
-    return UnlabeledImages(paths, _halves(np.zeros(len(paths), np.int64), groups, digests, root))
+    units = joined(groups, content_digests(paths))
+    return UnlabeledImages(paths, held_out_half(np.zeros(len(paths), np.int64), units, root))
 
 
-def _halves(
-    labels: npt.NDArray[np.int64], groups: list[str | None], digests: list[str], root: Path
+def content_digests(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file, in hexadecimal."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def held_out_half(
+    strata: npt.NDArray[np.int64], units: npt.NDArray[np.int64], root: Path
 ) -> npt.NDArray[np.bool_]:
-    """Whether each image (N,) belongs to the half that measures."""
-    _, half = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
-    held_out = np.zeros(len(labels), np.bool_)
-    held_out[half] = True
+    """Whether each image (N,) is in the half that measures; `units` (N,) are kept together."""
+    held_out = np.zeros(len(strata), np.bool_)
+    held_out[grouped_parts(strata, units, (0.5, 0.5), seed=0)[1]] = True
     if held_out.all() or not held_out.any():
         raise LabeledFolderRefused(
             f"all images of {root} belong to one group, so no half can be held out: see "
@@ -169,7 +172,11 @@ def image_groups(
     name theirs. Raises LabeledFolderRefused.
     """
     if pattern is not None:
-        groups: list[str | None] = [_match(base, path, pattern) for path in paths]
+        below = [path.relative_to(base).as_posix() for path in paths]
+        try:
+            groups: list[str | None] = [group_named(each, pattern) for each in below]
+        except ValueError as error:
+            raise LabeledFolderRefused(str(error)) from error
         return groups, f"what {pattern!r} finds in the file name"
     patients = [_patient(path) for path in paths]
     if len({each for each in patients if each}) > 1:
@@ -177,34 +184,13 @@ def image_groups(
     return [None] * len(paths), "identical files only"
 
 
-def _match(base: Path, path: Path, pattern: str) -> str:
-    text = path.relative_to(base).as_posix() if "/" in pattern else path.name
-    try:
-        match = re.search(pattern, text)
-    except re.error as error:
-        raise LabeledFolderRefused(
-            f"the group pattern {pattern!r} is no regular expression: {error}"
-        ) from error
-    if match is None:
-        raise LabeledFolderRefused(
-            f"the group pattern {pattern!r} finds nothing in {text!r}; every image needs a group"
-        )
-    return match[1] if match.re.groups else match[0]
-
-
 def _patient(path: Path) -> str | None:
     """Return the PatientID of a DICOM file, None for other files and where there is none."""
-    with path.open("rb") as file:
-        if not is_dicom(file.read(132)):
-            return None
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
+    data = path.read_bytes()
     try:
-        patient = dcmread(path, specific_tags=[HEADER_TAG], stop_before_pixels=True).get(HEADER_TAG)
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        return patient_of(data) if is_dicom(data) else None
+    except ImageError:
         return None
-    return str(patient) if patient else None
 
 
 def common_size(paths: Sequence[Path]) -> tuple[int, int] | None:

@@ -15,12 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.grouping import find_groups
-from calibration.sampling import grouped_parts, joined
+from calibration.sampling import joined
 from model_store.bundle.scope_neighbors import named_findings
 from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.class_scores import Reading
-from model_store.foreign.labeled_folder import MIN_IMAGES, image_groups
+from model_store.foreign.labeled_folder import (
+    MIN_IMAGES,
+    content_digests,
+    held_out_half,
+    image_groups,
+)
 
 IMAGE_COLUMNS: Final = (
     *("path", "file", "filename", "file_name", "image", "image_path", "image index", "img"),
@@ -105,15 +110,9 @@ def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> Find
         )
     cells = np.array([[_cell(row[name]) for name in columns] for row in rows])
     groups, grouped_by = _groups(table, paths, rows, set(columns), group_pattern)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    digests = content_digests(paths)
     together = joined(groups, digests)
-    held_out = np.zeros(len(paths), np.bool_)
-    held_out[grouped_parts(_strata(cells), together, (0.5, 0.5), seed=0)[1]] = True
-    if held_out.all() or not held_out.any():
-        raise LabeledFolderRefused(
-            f"all images of {table} belong to one group, so no half can be held out: see "
-            "--group-pattern"
-        )
+    held_out = held_out_half(_strata(cells), together, table)
     total = hashlib.sha256(repr(columns).encode())
     for path, digest, row in zip(paths, digests, cells.tolist(), strict=True):
         total.update(f"{path.name}\0{digest}\0{row}\n".encode())

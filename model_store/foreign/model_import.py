@@ -1,6 +1,7 @@
 """From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,8 @@ from model_store.foreign.card import build_card
 from model_store.foreign.card_figures import UNLABELED
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
-from model_store.foreign.inspection import Inspection, ModelWishes, inspect_model
-from model_store.foreign.labeled_folder import (
-    UnlabeledImages,
-    common_size,
-    decoded,
-)
+from model_store.foreign.inspection import Inspection, inspect_model
+from model_store.foreign.labeled_folder import UnlabeledImages, common_size, decoded
 from model_store.foreign.origin import of_scores, of_size, origin_of
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
@@ -175,16 +172,22 @@ def _inspected(
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=source.size)
     reading = choices.reading or source.reading or (data.reading if data else None)
-    folders = len(data.folders) if data else 0
-    wishes = ModelWishes(given, choices.outputs, names, folders, reading)
+    inspect = partial(
+        inspect_model,
+        source.model,
+        sandbox,
+        outputs=choices.outputs,
+        names=names,
+        folders=len(data.folders) if data else 0,
+        reading=reading,
+    )
     try:
-        return inspect_model(source.model, wishes, sandbox)
+        return inspect(wishes=given)
     except ForeignModelUnclear:
         size = common_size(data.paths) if data is not None and given.size is None else None
         if size is None:
             raise
-        sized = replace(wishes, input=replace(given, size=size))
-        found = inspect_model(source.model, sized, sandbox)
+        found = inspect(wishes=replace(given, size=size))
         return replace(found, sized_by="that of the labeled images")
 
 

@@ -31,7 +31,6 @@ def choose_output(
     model: onnx.ModelProto,
     rows: Rows,
     *,
-    classes: int | None,
     names: Sequence[str],
     wished: Sequence[str],
     reading: Reading | None,
@@ -42,7 +41,7 @@ def choose_output(
     Args:
         model: the graph.
         rows: the scores (N, K) that each output gives for probe images.
-        classes: how many there are, None if unknown; `names` are theirs.
+        names: of the classes, empty if unknown.
         wished: the outputs that the caller names, if any.
         reading: whether classes exclude each other, if known.
         folders: of labeled images; of several sizes, one with as many scores is taken.
@@ -51,6 +50,7 @@ def choose_output(
         ForeignModelUnclear: several fit and give different answers.
         ForeignModelRefused: none fits.
     """
+    classes = len(names) or None
     sizes = {each.output: values.shape[1] for each, values in rows.items()}
     shown = ", ".join(f"'{name}' ({size} per image)" for name, size in sizes.items())
     if wished:

@@ -85,7 +85,11 @@ def try_preprocessings(
             done += len(places) * len(of_this_size)
             progress("try preprocessing", done, len(chosen) * len(options))
     trials = (
-        _trial(option, image, truth.judge(np.concatenate(logits), chosen))
+        PreprocessingTrial(
+            option,
+            option.described(image.channels),
+            *truth.judge(np.concatenate(logits), chosen),
+        )
         for option, logits in zip(options, rows, strict=True)
     )
     return sorted(trials, key=lambda trial: trial.nll)
@@ -102,14 +106,6 @@ def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
         preprocessing.window,
         bits=preprocessing.bits,
     )
-
-
-def _trial(
-    preprocessing: Preprocessing, image: ImageInput, judged: tuple[float, Logits]
-) -> PreprocessingTrial:
-    accuracy, losses = judged
-    name = preprocessing.described(image.channels)
-    return PreprocessingTrial(preprocessing, name, accuracy, losses)
 
 
 def _sample(truth: Truth) -> list[int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.card_figures import CardFigures
-from model_store.foreign.inspection import Inspection
+from model_store.foreign.inspection import Inspection, own_scores
 from model_store.foreign.labeled_folder import decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
@@ -54,7 +54,8 @@ def verify(
     image, scores = inspection.image, inspection.scores
     pixels = _pixels(inspection, preprocessing, data)
     arrays = image.arrange(preprocessing.apply(pixels, image))
-    own = scores.own_probabilities(inspection.running.scores(image, arrays, scores.source.tensor))
+    given = own_scores(inspection.running, image, arrays, scores.source.tensor)
+    own = scores.own_probabilities(given)
     difference = _difference(wrap(inspection.core, preprocessing, names), pixels, own, sandbox)
     if figures.calibrated:
         core = sandbox.load(inspection.core.serialized)

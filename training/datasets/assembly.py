@@ -1,14 +1,13 @@
 """From a layout's listing to a data set: check the files, draw missing splits, refuse leakage."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from calibration.grouping import prefix_pattern, repeats
+from calibration.grouping import group_named, prefix_pattern, repeats
 from calibration.sampling import joined
 from training.datasets.dataset import Dataset, FileImages, Labels, Split, fingerprint, label_counts
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
@@ -132,27 +131,10 @@ def _asked_pattern(listing: Listing, records: Sequence[Record]) -> list[str]:
 
 
 def _match(root: Path, path: Path, pattern: str) -> str:
-    """The group that `pattern` finds in the file name, or in the path below `root` if the pattern
-    has a slash.
-
-    >>> _match(Path("d"), Path("d/cat/p12_3.png"), "(p[0-9]+)_")
-    'p12'
-    >>> _match(Path("d"), Path("d/cat/7/3.png"), "[^/]+/([^/]+)/")
-    '7'
-    """
-    text = _below(root, path) if "/" in pattern else path.name
     try:
-        found = re.search(pattern, text)
-    except re.error as error:
-        raise BadDataset(
-            root, f"the group pattern {pattern!r} is not a regular expression: {error}"
-        ) from error
-    if found is None:
-        raise BadDataset(
-            path,
-            f"the group pattern {pattern!r} matches nothing in {text!r}; every image needs a group",
-        )
-    return found[1] if found.re.groups else found[0]
+        return group_named(_below(root, path), pattern)
+    except ValueError as error:
+        raise BadDataset(path, str(error)) from error
 
 
 def _below(root: Path, path: Path) -> str:

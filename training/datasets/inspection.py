@@ -10,7 +10,6 @@ calibration then look perfect, and both are gone where all images come from one 
 """
 
 import hashlib
-import io
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -21,13 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 
 from calibration.measures.ranking import auroc
 from model_store.errors import ImageError
-from model_store.image import is_dicom, open_image
+from model_store.image import is_dicom, open_image, patient_of
 from model_store.image.frames import Frames
 from training.datasets.records import Listing, Record
 from training.progress import Progress, silent
@@ -82,11 +80,10 @@ def inspect_file(path: Path, *, frames: Frames) -> Facts:
     """Open and decode one file; if that fails, `reason` of the result says why."""
     try:
         data = path.read_bytes()
-        image = open_image(data, frames=frames)
+        image, patient = open_image(data, frames=frames), _patient(data)
     except (ImageError, OSError) as error:
         return Facts(reason=str(error))
     channels: Literal[1, 3] = 1 if image.mode.startswith(GRAY_MODES) else 3
-    patient = _patient(data) if is_dicom(data) else None
     digest = hashlib.sha256(data).digest()
     return Facts(digest, image.width, image.height, channels, patient, _plain_sides(image))
 
@@ -108,9 +105,8 @@ def _plain_sides(image: Image.Image) -> int:
 
 
 def _patient(data: bytes) -> str | None:
-    header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
-    name = str(header.get("PatientID") or "").strip()
-    return hashlib.sha256(name.encode()).hexdigest()[:16] if name else None
+    name = patient_of(data) if is_dicom(data) else None
+    return None if name is None else hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds

@@ -24,6 +24,7 @@ from calibration.findings.thresholds import (
     choose_threshold,
     operating_point,
 )
+from calibration.measures.ranking import auroc_interval
 from training.errors import BadRun
 from training.evaluation.calibrators import fold_masks
 from training.evaluation.evaluation import (
@@ -40,7 +41,6 @@ FindingMethod = Literal["uncalibrated", "calibrated"]
 FINDING_METHODS: tuple[FindingMethod, ...] = ("uncalibrated", "calibrated")
 Rule = tuple[ThresholdKind, float | None]
 DEFAULT_RULE: Rule = ("youden", None)
-NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,20 @@ def _stored(fitted: FindingCalibrator) -> FindingCalibrator:
     return FindingCalibrator(temperature, bias, fitted=fitted.fitted)
 
 
+def _lower_auroc(measured: FindingMeasures) -> float:
+    negatives = measured.labeled - measured.positives
+    return auroc_interval(measured.auroc, measured.positives, negatives).lower
+
+
 def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:
     """Sentences that say why the model is of no use: it ranks no finding better than chance, and
     its NLL is not below that of the prevalences.
-
-    The lower end of an AUROC's 95 % interval is that of Hanley and McNeil 1982.
     """
     every = evaluation.measures("test", "calibrated")
     measured = [each for each in every if 0 < each.positives < each.labeled]
     if not measured:
         return ["no finding has positives and negatives in the test split: nothing is known of it"]
-    if any(each.auroc - NORMAL_95 * auroc_error(each) > 0.5 for each in measured):
+    if any(_lower_auroc(each) > 0.5 for each in measured):
         return []
     test = evaluation.predictions["test"]
     if beats_prevalences(evaluation.probabilities("test", "calibrated"), test.labels, test.groups):
@@ -182,16 +185,3 @@ def findings_shortcomings(evaluation: FindingsEvaluation) -> list[str]:
         f"it ranks none of {len(measured)} findings better than chance on test: the largest AUROC "
         f"is {best:.3f}"
     ]
-
-
-def auroc_error(measures: FindingMeasures) -> float:
-    """Standard error of an AUROC (Hanley and McNeil 1982, equation 2)."""
-    area, positives = measures.auroc, measures.positives
-    negatives = measures.labeled - positives
-    first, second = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = (
-        area * (1 - area)
-        + (positives - 1) * (first - area**2)
-        + (negatives - 1) * (second - area**2)
-    )
-    return float(np.sqrt(max(spread, 0) / (positives * negatives)))

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from model_store import kernel
 from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
-from model_store.foreign.inspection import ModelWishes, inspect_model
+from model_store.foreign.inspection import inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import open_source
@@ -312,7 +312,7 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
     )
     write(tmp_path / "loop.onnx")
     with Sandbox(0, seconds=2) as sandbox, pytest.raises(ForeignModelRefused, match="within 2 s"):
-        inspect_model(read_onnx(tmp_path / "loop.onnx"), ModelWishes(), sandbox)
+        inspect_model(read_onnx(tmp_path / "loop.onnx"), sandbox)
 
 
 @pytest.mark.parametrize("kind", KINDS)

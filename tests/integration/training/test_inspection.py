@@ -148,9 +148,9 @@ class TestGroups:
 
     def test_a_pattern_that_misses_a_file_or_is_none(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 5, "b": 5})
-        with pytest.raises(BadDataset, match=r"matches nothing in '000\.png'"):
+        with pytest.raises(BadDataset, match=r"finds nothing in '000\.png'"):
             load_dataset(root, group_pattern="p[0-9]+")
-        with pytest.raises(BadDataset, match="not a regular expression"):
+        with pytest.raises(BadDataset, match="no regular expression"):
             load_dataset(root, group_pattern="(")
 
     def test_too_few_groups_are_refused(self, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.evaluation import answer_tables
-from candor.terminal.tables import FigureTable, table
+from candor.terminal.tables import FigureTable
 from training.evaluation.evaluation import Predictions, evaluate
 
 HOSTILE = (
@@ -33,7 +33,7 @@ def test_a_name_of_a_user_is_printed_and_never_obeyed() -> None:
         for console in (stdout, stderr):
             with console.capture() as printed:
                 console.print(f"class {name}", style="red")
-                console.print(table(name, (name, "n"), [[name, "1"]], text=(name,)))
+                console.print(FigureTable(name, (name, "n"), [[name, "1"]], text=(name,)))
             assert printed.get().count(shown) >= 4
             assert name.isprintable() or name not in printed.get()
 
@@ -45,7 +45,7 @@ def test_no_width_cuts_a_figure(width: int, is_terminal: bool) -> None:
     figures = [f"{number}.12345" for number in range(100, 130)]
     console = LiteralConsole(width=width, force_terminal=is_terminal, color_system=None)
     with console.capture() as printed:
-        console.print(table("t", ["", *names], [["a long name of a row", *figures]]))
+        console.print(FigureTable("t", ["", *names], [["a long name of a row", *figures]]))
     shown = printed.get()
     assert [each for each in shown.split() if each[0] == "1"] == figures
     assert [each for each in shown.split() if each[0] == "m"] == names
