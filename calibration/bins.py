@@ -20,21 +20,14 @@ IntArray = npt.NDArray[np.int64]
 
 
 def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray:
-    """Return the bin of each confidence. Only this and `bin_of` assign bins in Candor.
+    """Return the bin, int64 in 0..M-1, of each confidence in [0, 1], of any shape.
+
+    Only this and `bin_of` assign bins in Candor. ValueError for a value outside [0, 1], or no
+    number.
 
     A number has one bin whatever its type: the float64 and the float32 number nearest to k/M both
     count as k/M. So a float32 confidence keeps its bin when a ledger or JSON returns it as a
     double.
-
-    Args:
-        confidence: any shape, values in [0, 1].
-        bin_count: M, at least 1.
-
-    Returns:
-        int64 array of the same shape, values 0..M-1.
-
-    Raises:
-        ValueError: a value outside [0, 1], or not a number.
 
     >>> bin_index([0.0, 0.5, 0.50001, 1.0], bin_count=2)
     array([0, 0, 1, 1])
@@ -127,15 +120,9 @@ class BinSums:
     def from_predictions(
         cls, confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count: int = BIN_COUNT
     ) -> "BinSums":
-        """Sum up labeled predictions.
+        """Sum up predictions by confidence (N,) in [0, 1], and whether each was `correct` (N,).
 
-        Args:
-            confidence: (N,) in [0, 1].
-            correct: (N,) bool, or 0 and 1.
-            bin_count: M.
-
-        Raises:
-            ValueError: the two differ in shape, or a confidence is outside [0, 1].
+        ValueError for shapes that differ, or a confidence outside [0, 1].
 
         >>> BinSums.from_predictions([0.9, 0.8, 0.3], [True, False, True], bin_count=2).correct
         array([1., 1.])
@@ -203,11 +190,7 @@ class BinSums:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "BinSums":
-        """Rebuild sums from `as_rows`.
-
-        Raises:
-            KeyError: a row lacks one of the five sums.
-        """
+        """Rebuild sums from `as_rows`. Raises KeyError: a row lacks one of the five sums."""
         n, *sums = zip(*([row[key] for key in _KEYS] for row in rows), strict=True)
         return cls(
             np.array(n, dtype=np.int64), *(np.array(column, dtype=np.float64) for column in sums)

@@ -47,8 +47,7 @@ def conformal(
     new, exchangeable answer is covered with probability at least 1 - alpha and, without ties, at
     most 1 - alpha + 1/(N + 1).
 
-    Raises:
-        ValueError: alpha outside (0, 1), no answers, labels that do not fit.
+    Raises ValueError: alpha outside (0, 1), no answers, labels that do not fit.
 
     >>> # .4, .8, .9: the second
     >>> conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], alpha=0.5).threshold

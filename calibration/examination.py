@@ -34,7 +34,6 @@ class ClassFigures:
     """One class. A figure without such rows is NaN.
 
     Attributes:
-        name: of the class.
         labels: rows whose true class it is.
         answers: rows whose predicted class it is.
         sensitivity: share of its rows that are predicted as it; `specificity`: share of the others
@@ -78,7 +77,6 @@ class Examination:
         of: whether all class probabilities are known, or only the confidence of the predicted
             class.
         groups: how many patients or the like; None if every row stands alone.
-        standing: the verdict.
         given: all rows, as given.
         classes: by class; empty if only a confidence is known.
         fit: the comparison of remedies; None if the rows are too few.
@@ -108,19 +106,10 @@ def examine(
     seed: int = 0,
     bin_count: int = BIN_COUNT,
 ) -> Examination:
-    """Examine class probabilities.
+    """Examine class probabilities (N, K), each row summing to 1 within 0.01, of labels in 0..K-1.
 
-    Args:
-        probabilities: (N, K), each row summing to 1 within 0.01.
-        labels: (N,) integers in 0..K-1.
-        classes: K names.
-        groups: (N,) patients or the like; None if every row stands alone.
-        allow_label_changes: consider calibrators that may change the predicted class.
-        seed: of the split into fitting and judging rows.
-        bin_count: bins of equal width, and of equal mass.
-
-    Raises:
-        ValueError: no rows; shapes that do not match; rows that are no probabilities.
+    `seed` splits fitting from judging rows, and groups (N,) stay together. ValueError without rows,
+    for shapes that do not match, and for rows that are no probabilities.
 
     >>> found = examine([[0.1, 0.9]] * 10, [1] * 10, classes=("no", "yes"))
     >>> found.standing.value, found.refused

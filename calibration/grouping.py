@@ -55,9 +55,6 @@ def find_groups(columns: Mapping[str, Sequence[str]]) -> tuple[str | None, str |
     but few values, or that numbers what was predicted several times, as in repeated
     cross-validation. A column without any says nothing.
 
-    Args:
-        columns: the cells of each column (N,) that has no other role, by name.
-
     >>> mrn, site = ["7001", "7002", "7003", "7004", "7005"] * 2, ["A"] * 5 + ["B"] * 5
     >>> find_groups({"site": site, "mrn": mrn}), find_groups({"site": site, "code": mrn})
     (('mrn', None), (None, 'code'))
@@ -97,9 +94,8 @@ def repeats(values: Sequence[str]) -> bool:
 def prefix_pattern(names: Sequence[str], *, classes: int = 2) -> str | None:
     """A regular expression whose first group is a part of each name that repeats; None if none is.
 
-    Args:
-        names: of files, without folders.
-        classes: number of classes; as few different beginnings would be their names.
+    Names are of files, without folders. As few different beginnings as `classes` would be their
+    names.
 
     >>> prefix_pattern([f"p{patient}_{image}.png" for patient in range(9) for image in range(4)])
     '^([^_. -]+)[_. -]'

@@ -45,18 +45,9 @@ def measure_probabilities(
     bin_count: int = BIN_COUNT,
     smallest: float | None = None,
 ) -> Measured:
-    """Measure class probabilities.
+    """Measure probabilities as `Measures.from_probabilities`; intervals and floor know groups.
 
-    Args:
-        probabilities: (N, K), each row summing to 1 within 0.01; N at least 1.
-        labels: (N,) integers in 0..K-1.
-        groups: (N,) patients or the like, which intervals and floor know; None if every row stands
-            alone.
-        bin_count: bins of equal width, and of equal mass.
-        smallest: what counts for 0 in the NLL; `metrics.smallest_probability` if it is None.
-
-    Raises:
-        ValueError: no rows, or as `Measures.from_probabilities`.
+    Raises ValueError without rows, and as there.
     """
     measures = Measures.from_probabilities(probabilities, labels, bin_count, smallest=smallest)
     confidence, predicted = top_label(probabilities)

@@ -39,14 +39,8 @@ def referral_threshold(
 ) -> Threshold | None:
     """Return the lowest threshold that can be certified, or None if no promise can be made.
 
-    Args:
-        confidence: (N,) in [0, 1].
-        correct: (N,) bool.
-        promised_accuracy: in (0, 1).
-        delta: in (0, 1), the probability over samples that the promise is false.
-
-    Raises:
-        ValueError: promised_accuracy or delta outside (0, 1).
+    `delta` is the probability over samples that the promise is false. ValueError if it or the
+    promised accuracy is outside (0, 1).
 
     >>> referral_threshold([0.9] * 100, [True] * 100, promised_accuracy=0.95).coverage
     1.0

@@ -1,5 +1,6 @@
 """A `candor serve` process of another program: of the demo, or of a notebook."""
 
+import base64
 import os
 import re
 import subprocess
@@ -11,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Final, Self
 from urllib.parse import quote
 
-from candor.terminal.image_answer import ImageAnswer
+from candor.terminal.predictions import short_text
 from model_store.confinement import close_pipes
 from serving.client import Client
 from serving.errors import ServingError
@@ -30,10 +31,30 @@ _PROGRAM = (
     "import sys; sys.modules['torch'] = None; from model_store.kernel import end_with; "
     "end_with(0); from candor.command_line import main; main()"
 )
+# Signatures of what a browser draws, by its media type
+_DRAWN: Final = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/webp": b"RIFF"}
 
 
 class ServerFailed(ServingError):
     """The server did not start."""
+
+
+class ImageAnswer(dict[str, Any]):
+    """What `Client.predict` gives for an image; a notebook shows the two together."""
+
+    def __init__(self, answer: Mapping[str, Any], image: bytes) -> None:
+        super().__init__(answer)
+        self._image = image
+
+    def __repr__(self) -> str:
+        return short_text(self)
+
+    def _repr_html_(self) -> str:
+        kinds = (kind for kind, start in _DRAWN.items() if self._image.startswith(start))
+        kind = next(kinds, None)
+        data = base64.b64encode(self._image).decode()
+        picture = f'<img alt="" width="220" src="data:{kind};base64,{data}">' if kind else ""
+        return f"{picture}<pre>{escape(repr(self))}</pre>"
 
 
 class ServerProcess:

@@ -68,15 +68,9 @@ def fit_affine(
 
     T is the best temperature of the logits if the basis has a weight, and 1 if it has biases alone.
 
-    Args:
-        logits: (N, K), finite.
-        labels: (N,) integers in 0..K-1.
-        basis: (2K, P), weights before biases.
-        weights: (N,), how many answers each one stands for; None for one each.
-
-    Raises:
-        ValueError: as `calibration.calibrators.temperature.check_answers`; weights that are not
-            positive and finite.
+    Logits are (N, K), the basis (2K, P) with weights before biases, and `weights` (N,) say how many
+    answers each one stands for. ValueError as `calibration.calibrators.temperature.check_answers`,
+    and for weights that are not positive and finite.
 
     >>> # right 3 times of 4
     >>> fit_affine([[0.0, 0.0]] * 4, [1, 1, 1, 0], bias_form(2))([[0.0, 0.0]]).round(3)
@@ -184,15 +178,7 @@ class Vector(Affine):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit all weights and biases, as `calibration.calibrators.affine.fit_affine` does.
-
-        Args:
-            logits: (N, K), finite.
-            labels: (N,) integers in 0..K-1.
-
-        Raises:
-            ValueError: as `calibration.calibrators.temperature.check_answers`.
-        """
+        """Fit all weights and biases, as `calibration.calibrators.affine.fit_affine` does."""
         z, y = check_answers(logits, labels)
         fitted = fit_affine(z, y, vector_form(z.shape[1]))
         return cls(fitted.weight, fitted.bias)

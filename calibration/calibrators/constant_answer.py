@@ -23,14 +23,9 @@ def beats_constant_answer(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike | None = None
 ) -> bool:
     """Whether the NLL of probabilities (N, K) is below that of the frequencies, or their mean
-    recall above that of one class, at the 5 % level.
+    recall above that of one class, at the 5 % level. A group is one observation.
 
     Classes with fewer than KNOWN_IMAGES images do not count for the mean recall.
-
-    Args:
-        probabilities: of exclusive classes, in [0, 1].
-        labels: (N,) in 0..K-1.
-        groups: (N,); a group is one observation.
 
     >>> y = [0] * 90 + [1] * 10
     >>> beats_constant_answer([[0.9, 0.1]] * 100, y)

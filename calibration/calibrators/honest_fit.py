@@ -53,8 +53,7 @@ class HonestFit:
         remedy: name of the one fitted; None if the predictions are better left alone.
         affine: the fitted map of log-probabilities; None without a remedy.
         judged: how the rows were kept apart.
-        rows: (M,) the rows judged, in order.
-        probabilities: (M, K) of these rows, from a calibrator that has not seen them.
+        rows: (M,) those judged; `probabilities`: (M, K) from a calibrator that has not seen them.
         fitted_on: rows that the calibrator was fitted on.
         improvement: fall of the mean negative log-likelihood of the judged rows, in nats.
         standard_error: of it, by group.
@@ -84,16 +83,9 @@ def fit_honestly(
     The predictions are left alone if no remedy improves by a standard error, or if the one chosen
     does not improve the rows that judge it.
 
-    Args:
-        served: (N, K), probabilities above 0; rounded ones need not add up to 1.
-        labels: (N,) integers in 0..K-1.
-        groups: (N,) patients or the like, kept together; None if every row stands alone.
-        allow_label_changes: consider remedies that may change the predicted class.
-        seed: of the split.
-
-    Raises:
-        TooFewRows: fewer than 100 rows, or 20 groups.
-        ValueError: as `calibration.calibrators.temperature.check_answers`.
+    Probabilities (N, K) as served are above 0; rounded ones need not add up to 1. Groups (N,) stay
+    together. Raises TooFewRows below 100 rows or 20 groups, and ValueError as
+    `calibration.calibrators.temperature.check_answers`.
     """
     p = np.asarray(served, dtype=np.float64)
     z, y = check_answers(np.log(p), labels)

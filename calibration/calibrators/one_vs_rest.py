@@ -25,8 +25,7 @@ def fit_each(
 ) -> tuple[T, ...]:
     """Fit a binary map per class, of two for the second, on its probability (N,) and truth.
 
-    Raises:
-        ValueError: as `calibration.calibrators.temperature.check_answers`.
+    Raises ValueError: as `calibration.calibrators.temperature.check_answers`.
     """
     z, y = check_answers(logits, labels)
     p = softmax(z)
@@ -36,8 +35,7 @@ def fit_each(
 def apply_each(maps: Sequence[BinaryMap], logits: npt.ArrayLike) -> FloatArray:
     """Return probabilities (N, K), each class by its own map, normalized; zeros become 1/K.
 
-    Raises:
-        ValueError: the logits have another number of classes than was fitted.
+    Raises ValueError: the logits have another number of classes than was fitted.
     """
     p = softmax(logits)
     classes = _calibrated_classes(p.shape[1])

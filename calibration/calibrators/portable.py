@@ -98,8 +98,7 @@ class PortableCalibrator:
     def __call__(self, predictions: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities (N, K), or confidences (N,) if it is `of` those.
 
-        Raises:
-            CalibratorInvalid: another number of columns; values outside [0, 1].
+        Raises CalibratorInvalid for another number of columns, or values outside [0, 1].
 
         >>> # T = 2
         >>> halved = PortableCalibrator("temperature", ("no", "yes"), (0.5, 0.5), (0.0, 0.0))
@@ -154,10 +153,7 @@ class PortableCalibrator:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a calibrator.
-
-        Raises:
-            CalibratorInvalid: what is wrong, in a sentence.
+        """Read a calibrator. Raises CalibratorInvalid, which says what is wrong.
 
         >>> PortableCalibrator.from_json("{}")
         Traceback (most recent call last):

@@ -168,21 +168,16 @@ def choose(
 
     Args:
         logits: (N, K), logarithms of the probabilities as served.
-        labels: (N,) integers in 0..K-1.
         served: (N, K), the probabilities that remedies must improve, none of them 0; None for
             those of the logits. Rounded ones do not add up to 1.
         weights: (N,), how many answers each stands for (1 / the probability of an audit draw); None
             for one each.
-        groups: (N,), patients or the like, kept together in a fold; None if every answer stands
-            alone.
-        allow_label_changes: consider remedies that may change the predicted class.
+        groups: (N,), patients or the like, kept together in a fold.
         exclude: remedies that do not apply, by name, each with its reason.
-        seed: seeds the folds.
         compared: told before each remedy how many of how many were compared.
 
-    Raises:
-        ValueError: as `calibration.calibrators.affine.fit_affine`; fewer answers or groups
-            than folds.
+    Raises ValueError as `calibration.calibrators.affine.fit_affine`, and for fewer answers or
+    groups than folds.
     """
     z, y = check_answers(logits, labels)
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)

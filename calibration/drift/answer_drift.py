@@ -96,12 +96,9 @@ def follow(
     """Bet on the answers of each day against all before.
 
     Args:
-        reference: (K, BIN_COUNT) answers by predicted class and confidence bin; all zero without a
-            reference.
+        reference: (K, BIN_COUNT) answers by predicted class and confidence bin, or zeros.
         days: (day, counts of the same shape), in order; a day must be complete.
-        seed: fixes the random order within a day and the ties, so the same days always give the
-            same evidence.
-        alpha: the probability that the sign is ever raised while nothing changes.
+        seed: fixes the order within a day and the ties, so the same days give the same evidence.
 
     First answers of all confidences, then sure ones of the second class only:
 

@@ -99,8 +99,8 @@ def steps_of(bets: FloatArray, streams: IntArray, owner: IntArray) -> StreamStep
 
     Args:
         bets: (n, 10) of the labels.
-        streams: (n, groups) the rows that each label belongs to, distinct in each label.
-        owner: (n,) the bet that each label belongs to: 0, 1 and so on, in this order.
+        streams: (n, groups) the rows of each label, distinct.
+        owner: (n,) the bet of each label: 0, 1 and so on, in this order.
     """
     n, groups = streams.shape
     size = np.bincount(owner)

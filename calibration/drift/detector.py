@@ -81,20 +81,16 @@ class DriftDetector:
         """Add labels in their order.
 
         Args:
-            confidence: (N,) of the top label, in [0, 1].
-            correct: (N,) bool, whether the true label was the top label.
-            predicted: (N,) index of the predicted class; needed if the settings have classes, else
-                ignored.
+            confidence: (N,) of the top label; `correct`: (N,) whether it was the true one.
+            predicted: (N,) index of the predicted class, if the settings have classes.
             bets: (N,) integers. Labels of one number follow each other and share a bet, as images
                 of one patient must. None: each label has its own.
 
         Returns:
             The index of the first label of the bet that raised the alarm, or None.
 
-        Raises:
-            ValueError: a confidence outside [0, 1], a class that the settings lack, no classes
-                although the settings have some, bets that are taken up again, or shapes that
-                differ. The state is unchanged then.
+        Raises ValueError for values out of range, a class that the settings lack, bets that are
+        taken up again, or shapes that differ. The state is unchanged then.
         """
         alarm: int | None = None
         for first, steps in self._chunks(confidence, correct, predicted, bets):
@@ -112,10 +108,7 @@ class DriftDetector:
         It keeps the evidence of the stream of all labels and of the bins, and that of the classes
         if their number is the same. Without classes, the bins get the share of the classes. If
         `audit` changes, other labels will be shown than before, and all evidence is forgotten. An
-        active alarm stays active.
-
-        Raises:
-            ValueError: another number of bins.
+        active alarm stays active. Raises ValueError for another number of bins.
         """
         if settings.bin_count != self.settings.bin_count:
             raise ValueError(

@@ -36,16 +36,10 @@ class Onset:
 def onset(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, *, direction: Direction, level: float = 0.95
 ) -> Onset | None:
-    """Estimate the label since which confidence has been wrong; None without labels.
+    """Estimate the label since which confidence (N,) has been wrong; None without labels.
 
-    Args:
-        confidence: (N,) of the top label, in [0, 1], in the order of the labels.
-        correct: (N,) bool.
-        direction: 'over' if confidence exceeds accuracy, as the alarm said.
-        level: of the interval, in (0, 1).
-
-    Raises:
-        ValueError: the two differ in shape.
+    Labels are in their order, and `direction` is 'over' if confidence exceeds accuracy, as the
+    alarm said. ValueError if shapes differ.
 
     >>> onset([0.9] * 40, [True] * 9 + [False] + [True] * 10 + [False] * 20, direction="over")
     Onset(label=20, lower=18, upper=21)

@@ -29,6 +29,12 @@ class FindingCalibrator:
         """Return probabilities of presence, of the shape of `logits`."""
         return sigmoid(np.asarray(logits, dtype=np.float64) / self.temperature + self.bias)
 
+    @property
+    def stored(self) -> "FindingCalibrator":
+        """The same in float32, as a graph holds it."""
+        temperature, bias = (float(np.float32(each)) for each in (self.temperature, self.bias))
+        return FindingCalibrator(temperature, bias, fitted=self.fitted)
+
 
 UNFITTED = FindingCalibrator(1.0, 0.0, fitted=False)
 
@@ -39,12 +45,7 @@ def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrato
     The likelihood has Platt's targets: (P + 1) / (P + 2) for P positives and 1 / (Q + 2) for Q
     negatives. So logits that separate the two give no certainty, and T stays in [0.05, 20].
 
-    Args:
-        logits: (N,), finite.
-        label: (N,) 1, 0, or NaN for unknown.
-
-    Raises:
-        ValueError: shapes that differ, or logits that are not finite.
+    Logits (N,) are finite, and a label is 1, 0, or NaN for unknown; else ValueError.
 
     >>> # probability .5 where 40 of 200 are positive: the bias is ln(40 / 160)
     >>> fitted = fit_finding(np.zeros(200), np.arange(200) < 40)

@@ -58,9 +58,7 @@ class FindingExamination:
     """One finding, on the rows whose label is known.
 
     Attributes:
-        name: of the finding.
         standing: the verdict: `overconfident` are probabilities that are too high.
-        given: its measures as given.
         sums: of bins that hold equally many rows; the confidence is the probability of presence.
         gap: 95 % interval of mean probability minus share present, by group.
         calibrator: `UNFITTED` if its probabilities are better left alone.
@@ -114,19 +112,11 @@ def examine_findings(
     bin_count: int = BIN_COUNT,
     seed: int = 0,
 ) -> FindingsExamination:
-    """Examine independent probabilities of K findings.
+    """Examine independent probabilities (N, K) of K findings, of labels (N, K): 1, 0, or NaN for
+    unknown.
 
-    Args:
-        probabilities: (N, K) of presence.
-        labels: (N, K) 1, 0, or NaN for unknown.
-        names: K names.
-        groups: (N,) patients or the like; None if every row stands alone.
-        rule: how thresholds are chosen, and with what value.
-        bin_count: bins of equal mass.
-        seed: of the folds.
-
-    Raises:
-        ValueError: shapes that do not match, or values that are no probabilities or labels.
+    `rule` says how thresholds are chosen. ValueError for shapes that do not match, or values that
+    are no probabilities or labels.
 
     >>> found = examine_findings([[0.2], [0.9]], [[0], [1]], names=["Edema"]).findings[0]
     >>> found.standing.value, found.refused

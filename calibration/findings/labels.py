@@ -130,9 +130,8 @@ def from_lists(
             images, or (N,) one for each.
         names: the findings to read, in order; by default all that are named anywhere, sorted.
 
-    Raises:
-        ValueError: a list has a finding that was not looked for, a slip for one of the names, or
-            other separators than `|`.
+    Raises ValueError: a list has a finding that was not looked for, a slip for one of the names, or
+    other separators than `|`.
 
     >>> from_lists(["Edema|Mass", "No Finding", ""], "*")
     FindingLabels(names=('Edema', 'Mass'), labels=array([[ 1.,  1.], [ 0.,  0.], [nan, nan]]))

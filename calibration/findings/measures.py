@@ -29,12 +29,8 @@ def known_answers(
 ) -> tuple[FloatArray, BoolArray, BoolArray]:
     """Return probabilities (M,) and outcomes (M,) of the images whose label is known, and which.
 
-    Args:
-        probability: (N,) of presence, in [0, 1].
-        label: (N,) 1, 0, or NaN for unknown.
-
-    Raises:
-        ValueError: shapes that differ, other labels, or probabilities outside [0, 1].
+    A label is 1, 0, or NaN for unknown. ValueError for shapes that differ, other labels, or
+    probabilities outside [0, 1].
 
     >>> known_answers([0.9, 0.2, 0.4], [1, np.nan, 0])[:2]
     (array([0.9, 0.4]), array([ True, False]))
@@ -57,15 +53,11 @@ class FindingMeasures:
     Attributes:
         labeled: images whose label is known.
         positives: of these, images with the finding.
-        prevalence: their share.
         mean_probability: of presence.
         observed_expected: positives / sum of probabilities; above 1, probabilities are too low.
-        observed_expected_lower: lower end of its 95 % interval, for independent images.
-        observed_expected_upper: the upper end.
-        auroc: area under the ROC curve.
+        observed_expected_lower: of its 95 % interval, for independent images.
         auprc: average precision; that of chance is the prevalence.
         nll: mean negative log-likelihood, in nats.
-        brier: mean squared distance between probability and outcome, 0 to 1.
         ece: mean distance between probability and frequency, bins of equal mass.
         ece_floor: the `ece` that true probabilities would show on as many labels.
         ece_z: standard deviations by which `ece` exceeds its floor.

@@ -38,14 +38,7 @@ def choose_threshold(
     alarm: 1 / (1 + value), the best one for true probabilities (Elkan 2001), without any labels.
     The others take as many positives or negatives as a calibrator, "youden" of both.
 
-    Args:
-        probability: (N,) of presence.
-        label: (N,) 1, 0, or NaN for unknown.
-        kind: what is wanted of the threshold.
-        value: the share, in (0, 1], or the cost, above 0; None for "half" and "youden".
-
-    Raises:
-        ValueError: a value that does not fit the kind; as `known_answers`.
+    Raises ValueError for a value that does not fit the kind, and as `known_answers`.
 
     >>> p, y = [0, 0.25, 0.5, 0.75] * 10, [0, 1, 0, 1] * 10
     >>> choose_threshold(p, y, kind="sensitivity", value=1.0)
@@ -117,14 +110,7 @@ class ObservedRate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold gives on labeled images; a rate is None without images that tell it.
-
-    Attributes:
-        threshold: present from this probability on.
-        sensitivity: share of the positives found.
-        specificity: share of the negatives cleared.
-        ppv: share of positives among those said to be present.
-    """
+    """What a threshold gives on labeled images; a rate is None without images that tell it."""
 
     threshold: float
     sensitivity: ObservedRate | None
@@ -145,15 +131,7 @@ def operating_point(
     end of that sensitivity is still exact: the share of positives above an order statistic has the
     beta distribution of that end.
 
-    Args:
-        probability: (N,) of presence.
-        label: (N,) 1, 0, or NaN for unknown.
-        threshold: in [0, 1].
-        groups: (N,) patients or the like; None if every image stands alone. Their likeness counts
-            as fewer images.
-
-    Raises:
-        ValueError: as `known_answers`.
+    The likeness of images of one group (N,) counts as fewer images. ValueError as `known_answers`.
 
     >>> operating_point([0.1, 0.2, 0.6, 0.8], [0, 1, 0, 1], 0.5).sensitivity.value
     0.5

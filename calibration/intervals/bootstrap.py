@@ -40,15 +40,11 @@ def bootstrap_sums(
             answers.
         statistic: takes sums (B, d), returns (B, s).
         groups: (N,) patient of each answer; None if answers are independent.
-        resamples: B.
-        seed: of the draws; the same seed gives the same interval.
 
     Returns:
-        s intervals, in the order of the statistics. Resamples in which a statistic is NaN do not
-        count for it.
+        s intervals. Resamples in which a statistic is NaN do not count for it.
 
-    Raises:
-        ValueError: no answers, or groups of another length.
+    Raises ValueError without answers, or for groups of another length.
 
     >>> rows = [[1, 1], [0, 1], [1, 1], [1, 1]]  # correct, 1
     >>> accuracy = bootstrap_sums(rows, lambda sums: sums[:, :1] / sums[:, 1:])
@@ -79,11 +75,7 @@ def bootstrap(
 ) -> list[Interval]:
     """Return intervals of any statistics of n answers, by one call per resample.
 
-    Args:
-        statistic: takes row numbers (m,), repeated as drawn, returns (s,).
-        n: answers.
-
-    The other arguments are those of `bootstrap_sums`.
+    `statistic` takes row numbers (m,), repeated as drawn, and returns (s,).
     """
     group, count = _groups(groups, n)
     order, size = np.argsort(group, kind="stable"), np.bincount(group, minlength=count)
@@ -162,15 +154,8 @@ def measure_intervals(
 ) -> dict[str, Interval]:
     """Return a 95 % interval for each of `RATES` (closed), `MEANS` (BCa) and `AREAS` (percentile).
 
-    Args:
-        probabilities: (N, K).
-        labels: (N,) in 0..K-1.
-        groups: (N,) patient of each answer; None if answers are independent.
-        resamples: number of resamples.
-        seed: of the resampling; the same seed gives the same intervals.
-
-    Raises:
-        ValueError: no answers, or shapes or labels that do not fit.
+    Groups (N,) are patients; None if answers are independent. ValueError without answers, or for
+    shapes or labels that do not fit.
     """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     confidence, predicted = metrics.top_label(p)

@@ -44,14 +44,7 @@ def chance(
 ) -> Chance:
     """Return floor and intervals, by group if answers belong together.
 
-    Args:
-        confidence: (N,) in [0, 1], N at least 1.
-        correct: (N,) bool.
-        groups: (N,) patients or the like; None if every answer stands alone.
-        bin_count: bins of equal width.
-
-    Raises:
-        ValueError: as `BinSums.from_predictions`; no answers.
+    Raises ValueError without answers, and as `BinSums.from_predictions`.
 
     Fifty answers, each there twice because two images show one patient, prove as much as fifty:
 

@@ -35,15 +35,10 @@ def accuracy_sequence(n: float, correct: float, *, alpha: float = 0.05) -> Inter
 
     The capital of a candidate p is the likelihood of the labels under a uniform mixture of all
     shares, divided by their likelihood under p. It assumes that labels come independently with one
-    share p.
+    share p. If each patient counts once, n are patients, and of one the share of the images is
+    correct.
 
-    Args:
-        n: labels so far; patients, if each counts once.
-        correct: those that were right, in [0, n]; of a patient the share of the images.
-        alpha: probability that the sequence ever misses p, in (0, 1).
-
-    Raises:
-        ValueError: counts or alpha outside their ranges.
+    Alpha, in (0, 1), is the probability that the sequence ever misses p. ValueError out of range.
 
     One right answer: the capital is (1/2) / p, which is below 20 for p > 1/40.
 
@@ -83,14 +78,8 @@ def gap_sequences(
     m on the losing side; with the signs changed it is max(1, 1 - m). It assumes that the labels
     come with one mean.
 
-    Args:
-        n: labels so far.
-        gaps: sums of d (K,).
-        squares: sums of d^2 (K,).
-        alpha: probability that a sequence ever misses its mean, in (0, 1).
-
-    Raises:
-        ValueError: n or alpha outside its range, or sums that no n values in [-1, 1] have.
+    `gaps` and `squares` (K,) are the sums of d and d^2 of n labels. ValueError for n or alpha out
+    of range, or sums that no n values in [-1, 1] have.
 
     >>> gap_sequences(0, np.zeros(1), np.zeros(1))
     [Interval(lower=-1.0, upper=1.0)]

@@ -41,8 +41,7 @@ def powered_accuracy(
     """Estimate the share of right answers.
 
     Args:
-        right: (n,) whether the truth says that an answer is right.
-        proxy: (n,) the same of these answers by the proxy.
+        right, proxy: (n,) whether the truth, and the proxy, says that an answer is right.
         proxy_alone: (N,) by the proxy, of answers that have no truth.
 
     Returns NaN without truths. Below FEWEST truths of either outcome the weight is 0, because it

@@ -35,9 +35,8 @@ def stretches(
     """Yield all labels, then those since each later day.
 
     Args:
-        days: in ascending order.
         alpha: allowed error of all stretches together, in (0, 1).
-        first_day: of the version, from which days are numbered; at most that of `days`.
+        first_day: of the version, from which days, which ascend, are numbered.
         since_day: the first day of which every label is known; None if all labels are.
 
     >>> [each[:3] for each in stretches([DayCount(5, 10, 9), DayCount(7, 10, 2)], alpha=0.05,

@@ -16,10 +16,6 @@ KNOWN_IMAGES = 5  # of a class; the recall of fewer is unknown, not zero
 def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return counts (K, K): a row per true class, a column per predicted class.
 
-    Args:
-        probabilities: (N, K).
-        labels: (N,) integers in 0..K-1.
-
     >>> confusion_matrix([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])
     array([[1, 0],
            [1, 1]])
@@ -88,11 +84,7 @@ def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
     Under label shift the answers given to one true class have the same distribution in both. This
     is Pearson's test of homogeneity, summed over true classes; the tail of chi-squared is Wilson
     and Hilferty's approximation (1931), which is within .003 for three degrees of freedom or more.
-    NaN if no class was seen in both.
-
-    Args:
-        reference: (K, K) counts, a row per true class.
-        live: the same for the live answers.
+    NaN if no class was seen in both. The matrices (K, K) are counts, a row per true class.
 
     >>> # the same rates, another mix
     >>> round(case_mix_p_value([[80, 20], [10, 90]], [[160, 40], [2, 18]]), 2)

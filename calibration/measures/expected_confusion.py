@@ -155,10 +155,8 @@ def expected_confusion(
 ) -> ExpectedConfusion:
     """Return the confusion matrix that the probabilities expect.
 
-    Args:
-        sums: over the answers in question.
-        reference: (K,) answers of each predicted class on which the calibration was measured. None
-            counts the calibration as exactly known; a class without any answer there adds nothing.
+    `reference` (K,) are the answers of each predicted class on which the calibration was measured.
+    None counts the calibration as exactly known; a class without any answer there adds nothing.
 
     Three answers of .9 and one of .5: 3.2 are expected to be right, with the variance 3 * .09 + .25
     = .52.
@@ -181,10 +179,6 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
 
     The labels must be a fair sample of the answers of each predicted class. None if a class was
     predicted here and is not among the labels.
-
-    Args:
-        sums: over the answers in question.
-        labeled: over the labeled answers.
 
     Eight of ten answers of .9 were right, so ten more are expected to be right 8 times.
 

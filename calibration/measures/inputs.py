@@ -81,8 +81,8 @@ def class_sums(
 ) -> ClassSums:
     """Return K bin sums, of p_k and label == k, from probabilities (N, K) and labels (N,).
 
-    Raises:
-        ValueError: shapes that do not match, labels outside 0..K-1, a probability outside [0, 1].
+    Raises ValueError: shapes that do not match, labels outside 0..K-1, a probability outside [0,
+    1].
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     metrics.of_true_class(p, y)  # raises ValueError for labels that do not fit
@@ -123,13 +123,8 @@ def equal_mass_sums(
 ) -> BinSums:
     """Sum up answers in bins (e[m-1], e[m]] whose edges are quantiles of the confidences.
 
-    Args:
-        confidence: (N,) in [0, 1].
-        correct: (N,) bool, or 0 and 1.
-        bin_count: M. Equal confidences share a bin, so there may be fewer bins, and at most N.
-
-    Raises:
-        ValueError: as `BinSums.from_predictions`.
+    Equal confidences share a bin, so there may be fewer bins than M. Arguments and errors as in
+    `BinSums.from_predictions`.
 
     >>> equal_mass_sums([0.9, 0.92, 0.94, 0.96], [True] * 4, bin_count=2).n
     array([2, 2])
@@ -182,9 +177,7 @@ class MeasuredAnswers:
         (N,) in 0..K-1.
 
         `smallest` counts for a 0 in the NLL; `metrics.smallest_probability` if it is None.
-
-        Raises:
-            ValueError: rows that are no probabilities.
+        ValueError for rows that are no probabilities.
         """
         self.probabilities = np.asarray(probabilities)
         _require_distributions(self.probabilities)

@@ -185,12 +185,10 @@ def gap_interval(
     in 86 to 100 of 100 samples, mostly in about 95.
 
     Args:
-        gap: mean confidence minus accuracy, in [-1, 1].
-        confidence: mean confidence, in [0, 1]; that of the added answers, too.
+        confidence: mean confidence; that of the added answers, too.
         variance: of confidence minus correctness, of one answer.
         n: answers; the number of independent ones that they are worth, where they are not
             independent or have weights.
-        level: coverage, in (0, 1).
 
     Returns:
         The interval within [-1, 1]; NaN without answers.
@@ -304,8 +302,7 @@ def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 def of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
     """Pick each row's value of its true class: (N, K) and (N,) in 0..K-1 give (N,).
 
-    Raises:
-        ValueError: the shapes do not match, or a label is outside 0..K-1.
+    Raises ValueError: the shapes do not match, or a label is outside 0..K-1.
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:

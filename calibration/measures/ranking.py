@@ -19,12 +19,7 @@ from calibration.measures.metrics import Z95, Interval
 def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     """P(score of a positive > of a negative) + P(equal) / 2; NaN without one of the two.
 
-    Args:
-        score: (N,) any numbers.
-        truth: (N,) bool.
-
-    Raises:
-        ValueError: the two differ in shape.
+    Score (N,) may be any numbers. Raises ValueError if the two differ in shape.
 
     >>> auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     0.75
@@ -57,10 +52,7 @@ def auroc_interval(value: float, positives: int, negatives: int) -> Interval:
 def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """AUROC of class 1 of two; of more, the mean of each class against the rest.
 
-    Args:
-        probabilities: (N, K).
-        labels: (N,) integers. The mean leaves out a class that no answer has, or that every answer
-            has.
+    The mean leaves out a class that no answer has, or that every answer has.
 
     >>> class_auroc([[0.9, 0.1], [0.2, 0.8]], [0, 1])
     1.0

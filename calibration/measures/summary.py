@@ -228,16 +228,10 @@ class Measures(BinMeasures):
         *,
         smallest: float | None = None,
     ) -> "Measures":
-        """Compute all measures.
+        """Compute all measures of probabilities (N, K) and labels (N,) in 0..K-1.
 
-        Args:
-            probabilities: (N, K), in [0, 1].
-            labels: (N,) integers in 0..K-1.
-            bin_count: bins of equal width, and of equal mass.
-            smallest: what counts for 0 in the NLL; `metrics.smallest_probability` if it is None.
-
-        Raises:
-            ValueError: shapes that do not match, or values out of range.
+        There are `bin_count` bins of equal width, and of equal mass; `smallest` as in
+        `MeasuredAnswers`. ValueError for shapes that do not match, or values out of range.
 
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
         0.5

@@ -22,7 +22,6 @@ class Measure:
 
     Attributes:
         name: of the field, in JSON and on the card.
-        title: as a heading.
         text: what it is, in a sentence.
         bins: computes it from the bin sums alone; None if those do not suffice.
         answers: computes it from probabilities and labels; None if the bin sums suffice.

@@ -112,7 +112,6 @@ class OperatingPoints:
         rates: those that are lower first, then of all answers, then by tag, the lowest first.
         net_benefits: by class, exchange rates ascending.
         aurocs: by class, periods ascending, with equally many of the rarer outcome.
-        auroc_promised: by class, what the card says; those that it has.
     """
 
     labels: int

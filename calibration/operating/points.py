@@ -39,12 +39,10 @@ class RateBasis:
     """What rates are judged by.
 
     Attributes:
-        promises: of the card, by rate and class.
         keys: of tags whose values are judged by themselves.
         part: of the allowed error, that of this version or finding.
         first_day: UTC day since 1970 of the version's first answer.
         since_day: the first day of which every label is at hand; None if all are.
-        reference: answers of the card's reference.
     """
 
     promises: Promises
@@ -247,11 +245,7 @@ def operating_points(
 ) -> OperatingPoints:
     """Return what labels show of a version, or of one finding of it, at its thresholds.
 
-    Args:
-        answers: labeled or not, oldest first.
-        basis: what rates are judged by.
-        threshold: of a finding: present from this probability on; None of exclusive classes.
-        auroc_promised: by class, on the card.
+    Answers are labeled or not, oldest first. `threshold` is that of a finding.
     """
     labeled = answers.correct >= 0
     drawn = labeled if answers.drawn is None else labeled & answers.drawn

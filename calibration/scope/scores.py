@@ -75,11 +75,8 @@ class SummedMahalanobis:
     """The sum of squared Mahalanobis distances of parts of the features, each in units of its
     standard deviation among images that it was not fitted on: |(features - center) matrix|^2.
 
-    Of one distance of all features, the part with many hides the part with few.
-
-    Attributes:
-        center: (D,).
-        matrix: (D, D), of blocks.
+    Of one distance of all features, the part with many hides the part with few. The matrix (D, D)
+    is of blocks.
     """
 
     center: FloatArray

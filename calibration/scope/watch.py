@@ -32,12 +32,10 @@ class DoubtfulEvidence:
 def follow_doubtful(
     days: Iterable[tuple[int, int, int]], share: float, *, level: float = LEVEL
 ) -> DoubtfulEvidence:
-    """Return the evidence that more than `share` of the images are doubtful.
+    """Return the evidence that more than `share`, in (0, 1), of the images are doubtful.
 
-    Args:
-        days: (day, images, doubtful ones), whole days in their order.
-        share: u, in (0, 1).
-        level: the sign is raised at 1 / level.
+    Days are (day, images, doubtful ones), whole and in their order. The sign is raised at 1 /
+    level.
 
     >>> follow_doubtful([(1, 100, 5), (2, 100, 6)], 0.08).raised_on
     >>> follow_doubtful([(1, 100, 5), (2, 100, 60)], 0.08).raised_on

@@ -108,11 +108,9 @@ def train(
         _show_losses()
         return None
     from training.processes.distributed import Group
-    from training.processes.launch import already_started, launch
+    from training.processes.launch import already_started, launch, launch_on_ray
 
     if engine == "ray" and not already_started():
-        from training.processes.ray_workers import launch_on_ray
-
         launch_on_ray("candor", sys.argv[1:], workers=nproc, on_gpu=device == "cuda")
         return None
     if nproc > 1 and not already_started():

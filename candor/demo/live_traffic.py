@@ -30,7 +30,6 @@ class TrafficPlan:
     """What is sent when.
 
     Attributes:
-        rate_hz: images per second.
         clean_s: seconds of images like those the model knows, before the shift.
         label_delay_s: seconds from an answer to its label.
         start_s: seconds in which the servers must be ready.
@@ -51,9 +50,7 @@ class LiveTraffic:
     """Sends the sample's images to `server` and their labels to `monitor`; they may be the same.
 
     Attributes:
-        say: prints a line.
         address: of `monitor`, for what is to be done about an alarm.
-        now_s, sleep: the clock.
         sent: answers so far.
         labeled: labels that were accepted.
         missed: requests that no server answered; nothing is sent twice.

@@ -50,12 +50,10 @@ def run_demo(
         source: data set or folder with one; None looks in `data_folder`, then downloads, then takes
             digits.
         data_folder: may also hold pretrained weights.
-        cache: keeps downloads and frozen features between runs.
         out: folder of everything that the demo writes; what an earlier demo wrote there is removed
             first.
         seed: of the training, and of the order in which images are sent.
         once: stop the server at the end.
-        json_file: where to write every figure.
     """
     note_weaker_bounds()
     # so that the server is stopped too

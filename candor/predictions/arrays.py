@@ -50,8 +50,7 @@ def read_arrays(
 ) -> Predictions:
     """Read predictions and their truths; the arguments are those of `candor.calibrate`.
 
-    Raises:
-        PredictionsRefused: what is wrong with the arrays or the table, in a sentence.
+    Raises PredictionsRefused: what is wrong with the arrays or the table, in a sentence.
     """
     if not isinstance(bins, int | np.integer) or not 1 <= bins <= _BINS_LIMIT:
         raise PredictionsRefused(

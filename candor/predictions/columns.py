@@ -120,14 +120,12 @@ def find_columns(
     """Map the columns of a table by their names.
 
     Args:
-        names: of the columns, in order.
         wishes: what the caller says.
         labels: names of classes, as the label column or a calibrator has them; columns with such
             names, whatever their case, are scores of these classes.
 
-    Raises:
-        ColumnsUnclear: a wish names no column, or two columns could be the label, the confidence or
-            the like.
+    Raises ColumnsUnclear if a wish names no column, or two columns could be the label, the
+    confidence or the like.
 
     >>> found = find_columns(["file", "p_normal", "p_ill", "label"])
     >>> found.label, [each.name for each in found.scores], found.ids

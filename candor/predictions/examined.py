@@ -66,8 +66,7 @@ class Examined(ABC, Generic[_Found, _Read]):
     def save(self, path: str | Path) -> None:
         """Write the calibrator: `.json`, or `.onnx` of probabilities or logits, as calibrated.
 
-        Raises:
-            ValueError: another suffix.
+        Raises ValueError: another suffix.
         """
         file = Path(path)
         if file.suffix == ".json":

@@ -28,8 +28,7 @@ class FileIdRule(StrEnum):
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the images below the given folders, sorted.
 
-    Raises:
-        ImagesRefused: a folder has no images.
+    Raises ImagesRefused: a folder has no images.
     """
     from model_store.image.suffixes import SUFFIX_LIST, images_below
 
@@ -60,8 +59,7 @@ def file_id(file: str | Path, rule: FileIdRule) -> str:
 def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
     """Refuse files that would get one request id, or a name that cannot be sent.
 
-    Raises:
-        ImagesRefused: names the two files, or the name.
+    Raises ImagesRefused: names the two files, or the name.
     """
     seen: dict[str, Path] = {}
     for file in files:
@@ -84,8 +82,7 @@ def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
 def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
     r"""Return what `pattern` finds in each file's name, or in its path if the pattern has a slash.
 
-    Raises:
-        ImagesRefused: no regular expression, or it finds nothing in a file's name.
+    Raises ImagesRefused: it is no regular expression, or finds nothing in a file's name.
 
     >>> patients_of([Path("scans/p7_left.png")], r"^(\w+?)_")
     {PosixPath('scans/p7_left.png'): 'p7'}
@@ -100,10 +97,7 @@ def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -
     """Refuse rows of different files that would label one answer.
 
     The same file in several rows is a correction. Only rows whose file names the answer are looked
-    at.
-
-    Raises:
-        ImagesRefused: names the two files.
+    at. Raises ImagesRefused, which names the two files.
     """
     if rule is FileIdRule.PATH:
         return

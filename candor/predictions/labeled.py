@@ -61,11 +61,9 @@ class Examining:
     """How predictions are examined.
 
     Attributes:
-        title: names them.
         allow_label_changes: consider calibrators that may change the predicted class.
         rule: how the threshold of each finding is chosen.
         seed: of the split into fitting and judging rows.
-        bins: of confidence.
         worded: makes notes speak of options, or of parameters in Python.
     """
 

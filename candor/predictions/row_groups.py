@@ -28,9 +28,8 @@ def with_groups(
 
     Columns that are `known` as something else are not looked at, unless they are called so.
 
-    Raises:
-        ColumnsUnclear: a column, or a part of file names, looks as if it did, or the caller's
-            pattern finds nothing.
+    Raises ColumnsUnclear if a column, or a part of file names, looks as if it did, or the caller's
+    pattern finds nothing.
     """
     files = next((name for name in columns.ids if plain_name(name) in FILES.split()), None)
     if wishes.group_pattern is not None:
@@ -61,8 +60,7 @@ def with_patients(
     Names of files are not asked about: images may have been sent with their patients. Neither is a
     column that is only called so, such as the finding `lesion`.
 
-    Raises:
-        ColumnsUnclear: the cells of a column look as if it did.
+    Raises ColumnsUnclear if the cells of a column look as if it did.
     """
     if wishes.group is not None:
         return columns

@@ -30,9 +30,8 @@ def interpret_scores(
 ) -> Scores:
     """Read scores (N, K) of all classes; `rows` are their numbers in the file.
 
-    Raises:
-        PredictionsRefused: values that are not finite, rows that do not add up to 1, scores that
-            may be anything.
+    Raises PredictionsRefused: values that are not finite, rows that do not add up to 1, scores that
+    may be anything.
     """
     _require_finite(values, rows)
     lowest, highest = float(values.min()), float(values.max())

@@ -28,8 +28,7 @@ def count_rows(file: Path) -> int:
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table without empty cells.
 
-    Raises:
-        TableRefused: a file of another kind, or one that cannot be read.
+    Raises TableRefused: a file of another kind, or one that cannot be read.
     """
     kinds = {
         **dict.fromkeys(_TEXTS, _csv_rows),

@@ -46,9 +46,8 @@ def match_labels(
         are_given: whether the caller named the classes; else names that are numbers may stand for
             positions.
 
-    Raises:
-        PredictionsRefused: labels that are no class, or numbers whose order of classes is not
-            known.
+    Raises PredictionsRefused for labels that are no class, or numbers whose order of classes is not
+    known.
     """
     used = sorted(set(codes.tolist()))
     exact = {name: place for place, name in enumerate(classes)}
@@ -106,8 +105,7 @@ def known_pair(
 ) -> tuple[str, str]:
     """Return a calibrator's two classes, the one that a single column is of second.
 
-    Raises:
-        PredictionsRefused: the calibrator is not of two classes, or none is called `positive`.
+    Raises PredictionsRefused if the calibrator is not of two classes, or none is called `positive`.
 
     >>> known_pair(("normal", "ill"), ["score"], None)
     ('normal', 'ill')
@@ -145,8 +143,7 @@ def _spelling(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -> tuple[str, str]:
     """Return the two classes of a single column, the one that it is of second.
 
-    Raises:
-        PredictionsRefused: not two labels, or no sign of which one the column is about.
+    Raises PredictionsRefused: not two labels, or no sign of which one the column is about.
 
     >>> positive_class(["ill", "healthy"], "ill", None), positive_class(["0", "1"], "", None)
     (('healthy', 'ill'), ('0', '1'))

@@ -111,12 +111,9 @@ def prediction_columns(
 ) -> UploadColumns:
     """Map the columns of a table of answers; `file` is asked which of its rows belong together.
 
-    Args:
-        findings: of the model, which may each have a column of scores and one of labels.
-
-    Raises:
-        ColumnsUnclear: what a column is is open, whether it names patients, or a finding has no
-            column of scores though others have.
+    Each of the model's `findings` may have a column of scores and one of labels. ColumnsUnclear if
+    it is open what a column is, or whether it names patients, or if a finding has no scores though
+    others have.
 
     >>> fields = ["request_id", "label", "predicted", "confidence"]
     >>> names = ["request_id", "pred", "confidence", "truth"]
@@ -154,8 +151,7 @@ def label_columns(
 ) -> UploadColumns:
     """Map the columns of a table of labels; `file` is asked for the patients of its rows.
 
-    Raises:
-        ColumnsUnclear: what a column is is open, or whether it names patients.
+    Raises ColumnsUnclear: what a column is is open, or whether it names patients.
     """
     columns = find_columns(names, wishes)
     if file is not None:

@@ -20,14 +20,7 @@ TRIALS_SHOWN = 12
 
 @dataclass(repr=False, eq=False)
 class Imported(VerbResult):
-    """A published import: what was found and tried, and how calibrated it is now.
-
-    Attributes:
-        done: card, version, trials and notes.
-        folder: where the bundle is.
-        promoted: whether it is in production.
-        data: the labeled images, if there were any.
-    """
+    """A published import: what was found and tried, and how calibrated it is now."""
 
     done: ImportedModel
     folder: str

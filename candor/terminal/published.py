@@ -27,8 +27,6 @@ class Exported(VerbResult):
 
     Attributes:
         done: card, version, and how the graph compares with torch.
-        folder: where the bundle is.
-        promoted: whether it is in production.
         perturbed: whether its temperature is the one for use under a shift.
         repository: what was written for another server: its path, and a sentence.
     """

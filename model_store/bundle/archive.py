@@ -6,11 +6,10 @@ manifest.
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from model_store.bundle.card import Card
-from model_store.image.probes import PROBE_FILE, Probes
-from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 
 _ROOT = Path(__file__).parents[2]
 HANDLER = "torchserve_handler.py"
@@ -43,20 +42,15 @@ def write_archive(
     *,
     card: Card,
     onnx: bytes,
-    probes: Probes | None = None,
-    trained_on: TrainingDigests | None = None,
+    beside: Mapping[str, bytes],
 ) -> None:
     """Write an archive for the model in `onnx`.
 
     Its card has no file hashes, because it is part of the archive, and nothing that only the
     monitor reads.
 
-    Args:
-        path: the file, `<name>.mar`.
-        card: the model's card.
-        onnx: its graph.
-        probes: with which the handler checks the machine that it runs on.
-        trained_on: with which it counts images that the network has seen.
+    With the probes in `beside` the handler checks its machine, and with the hashes of images there
+    it counts those that the network has seen.
     """
     members: dict[str, bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
@@ -67,10 +61,7 @@ def write_archive(
         ).encode(),
         HANDLER: (_ROOT / "model_store/torchserve/handler.py").read_bytes(),
     }
-    if probes is not None:
-        members[PROBE_FILE] = probes.as_json()
-    if trained_on is not None:
-        members[DIGEST_FILE] = trained_on.as_bytes()
+    members |= beside
     members |= {name: (_ROOT / name).read_bytes() for name in _IMPORTED}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():

@@ -1,10 +1,10 @@
 """One version of one model on disk: written whole, and used only once every file is verified."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,6 +29,7 @@ from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,6 @@ class Bundle:
     """A verified bundle.
 
     Attributes:
-        folder: its place on disk.
-        card: its card.
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
         variants: those of the network in other precisions, by precision.
         probes: what each precision said of made-up images where it was published; None: not known.
@@ -76,25 +75,25 @@ def write_bundle(
     `variants` are the graphs of `card.variants`, by precision. Without `probes`, nobody notices a
     machine that computes otherwise, and without `trained_on` nobody images from training.
 
-    Raises:
-        GraphError: the graph breaks the contract or disagrees with the card. Nothing is written
-            then.
+    Raises GraphError if the graph breaks the contract or disagrees with the card. Nothing is
+    written then.
     """
     graphs = {MODEL_FILE: onnx} | {
         each.file: (variants or {})[each.precision] for each in card.variants or ()
     }
     _check_graphs(folder, card, graphs)
     archive = folder / f"{card.name}.mar"
-    files = dict(graphs)
+    beside: dict[str, bytes] = {}
     if probes is not None:
-        files[PROBE_FILE] = probes.as_json()
+        beside[PROBE_FILE] = probes.as_json()
     if trained_on is not None:
-        files[DIGEST_FILE] = trained_on.as_bytes()
+        beside[DIGEST_FILE] = trained_on.as_bytes()
+    write_archive(archive, card=card, onnx=onnx, beside=beside)
+    files = graphs | beside
     if neighbors is not None:
         files[NEIGHBOR_FILE] = neighbors.as_bytes()
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    write_archive(archive, card=card, onnx=onnx, probes=probes, trained_on=trained_on)
     hashes = {
         name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*files, archive.name)
     }
@@ -159,40 +158,24 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     _check_card_files(folder, card, manifest)
     _check_graphs(folder, card, contents)
     variants = {each.precision: contents[each.file] for each in card.variants or ()}
-    probes = _probes(folder, card, contents.get(PROBE_FILE))
-    trained_on = _trained_on(folder, contents.get(DIGEST_FILE))
-    neighbors = _neighbors(folder, contents.get(NEIGHBOR_FILE))
+    shape = {"channels": card.input.channels, "outputs": len(card.classes)}
+    probes = _parsed(folder, contents, PROBE_FILE, lambda data: Probes.from_json(data, **shape))
+    if probes and (missing := set(card.precisions) - probes.probabilities.keys()):
+        raise FileError(folder, f"{PROBE_FILE} lacks {', '.join(sorted(missing))}")
+    trained_on = _parsed(folder, contents, DIGEST_FILE, TrainingDigests.from_bytes)
+    neighbors = _parsed(folder, contents, NEIGHBOR_FILE, ScopeNeighbors.from_bytes)
     onnx = contents[MODEL_FILE]
     return Bundle(folder, card, onnx, manifest.digest, variants, probes, trained_on, neighbors)
 
 
-def _trained_on(folder: Path, data: bytes | None) -> TrainingDigests | None:
-    """Return the hashes of images from training. Raises FileError."""
+def _parsed(
+    folder: Path, contents: Mapping[str, bytes], name: str, parse: Callable[[bytes], Part]
+) -> Part | None:
+    """Return what a file that not every bundle has says; None without it. Raises FileError."""
     try:
-        return None if data is None else TrainingDigests.from_bytes(data)
-    except DigestsInvalid as error:
-        raise FileError(folder, f"{DIGEST_FILE} cannot be read: {error}") from error
-
-
-def _neighbors(folder: Path, data: bytes | None) -> ScopeNeighbors | None:
-    """Return the images that the scope check was fitted on. Raises FileError."""
-    try:
-        return None if data is None else ScopeNeighbors.from_bytes(data)
-    except NeighborsInvalid as error:
-        raise FileError(folder, f"{NEIGHBOR_FILE} cannot be read: {error}") from error
-
-
-def _probes(folder: Path, card: Card, data: bytes | None) -> Probes | None:
-    """Return the probes, which must have every precision. Raises FileError."""
-    if data is None:
-        return None
-    try:
-        probes = Probes.from_json(data, channels=card.input.channels, outputs=len(card.classes))
-    except ProbesInvalid as error:
-        raise FileError(folder, f"{PROBE_FILE} cannot be read: {error}") from error
-    if missing := set(card.precisions) - probes.probabilities.keys():
-        raise FileError(folder, f"{PROBE_FILE} lacks {', '.join(sorted(missing))}")
-    return probes
+        return parse(contents[name]) if name in contents else None
+    except (DigestsInvalid, NeighborsInvalid, ProbesInvalid) as error:
+        raise FileError(folder, f"{name} cannot be read: {error}") from error
 
 
 def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:

@@ -25,8 +25,7 @@ _Float = npt.NDArray[np.float32]
 def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
     """Return the model file.
 
-    Raises:
-        ValueError: `confidence` for a calibrator of probabilities, or the other way around.
+    Raises ValueError: `confidence` for a calibrator of probabilities, or the other way around.
     """
     scores_of = _SCORES.get((calibrator.of, input_name))
     if scores_of is None:

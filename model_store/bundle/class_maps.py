@@ -66,8 +66,7 @@ class ClassMap:
 def with_class_maps(model: bytes, maps: Sequence[ClassMap]) -> bytes:
     """Return the graph with one map per class, of two classes for the second, behind the logits.
 
-    Raises:
-        ValueError: the graph does not divide by `temperature`, or its opset is below 13.
+    Raises ValueError: the graph does not divide by `temperature`, or its opset is below 13.
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph

@@ -58,12 +58,8 @@ def reliability_diagram(
 ) -> Markup:
     """Draw the bins that have answers, and describe them for those who do not see them.
 
-    On the dashed line confidence equals accuracy.
-
-    Args:
-        of: names the answers.
-        scale: that of the diagrams beside it, by default its own.
-        own_style: rules for a drawing that stands in a file of its own.
+    On the dashed line confidence equals accuracy. `of` names the answers; `scale` is that of the
+    diagrams beside it, and `own_style` are rules for a drawing in a file of its own.
     """
     start, most = scale or scale_of([bins])
     rendered = (

@@ -28,14 +28,8 @@ def finding_card(
 ) -> FindingCard:
     """Describe a finding by labeled images.
 
-    Args:
-        name: of the finding.
-        probability: (N,) of presence, after `calibrator`.
-        label: (N,) 1, 0, or NaN for unknown.
-        split: the images, for people.
-        calibrator: the one in the graph.
-        threshold: the finding is present from it on; `rule` is how it was chosen.
-        groups: (N,) patients or the like, None if every image stands alone.
+    Probabilities (N,) are those after `calibrator`, the one in the graph; a label is 1, 0, or NaN
+    for unknown. `rule` is how `threshold` was chosen, and `split` names the images.
     """
     p, y, _ = known_answers(probability, label)
     sets = finding_sets(p, y, present_from=threshold)

@@ -65,10 +65,9 @@ def with_calibrator(
     constant that a row may carry. Both become initializers of these names, inserted before the last
     softmax if the graph has none yet.
 
-    Raises:
-        ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and it
-            does not end in a softmax; a temperature that is not positive; numbers that are not
-            finite in float32.
+    Raises ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and
+    it does not end in a softmax; a temperature that is not positive; numbers that are not finite in
+    float32.
     """
     proto = onnx.load_model_from_string(model)
     if _find(proto.graph, TEMPERATURE) is None:
@@ -109,8 +108,7 @@ def name_findings(model: onnx.ModelProto, names: Sequence[str]) -> None:
 def logits_name(model: bytes) -> str:
     """Return the tensor that is divided by the temperature: the logits, or a calibrator's.
 
-    Raises:
-        ValueError: the graph does not divide by an initializer `temperature`.
+    Raises ValueError: the graph does not divide by an initializer `temperature`.
     """
     graph = onnx.load_model_from_string(model).graph
     return graph.node[division_place(graph)].input[0]
@@ -134,8 +132,7 @@ def with_logits(model: bytes, name: str) -> bytes:
 def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float]) -> bytes:
     """Return the graph with logits times `weight` (K,) plus `bias` (K,), before the division.
 
-    Raises:
-        ValueError: the graph does not divide by an initializer `temperature`.
+    Raises ValueError: the graph does not divide by an initializer `temperature`.
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph

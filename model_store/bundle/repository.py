@@ -28,9 +28,8 @@ _MODELS = "models"
 def write_triton(bundle: Bundle, repository: Path) -> Path:
     """Write a bundle as a version of its model in a Triton repository; return the folder.
 
-    Raises:
-        RepositoryError: the repository has this version, or the model there has another input or
-            other classes.
+    Raises RepositoryError: the repository has this version, or the model there has another input or
+    other classes.
     """
     card, model = bundle.card, repository / bundle.card.name
     version, config, labels = model / str(card.version), _config(bundle), _labels(card)

@@ -54,9 +54,7 @@ def require_signature(bundle: Bundle, signature: bytes | None, key: bytes) -> No
 def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
     """Return a signature of a bundle, for `SIGNATURE_FILE`.
 
-    Args:
-        key: PEM file with a private key on the curve P-256, P-384 or P-521.
-        password: of that file.
+    `key` is a PEM file with a private key on the curve P-256, P-384 or P-521.
 
     Raises SignatureKeyInvalid for a key that cannot be used, or if the extra `signing` is not
     installed.

@@ -52,18 +52,12 @@ def find_names(
     folders: Sequence[str],
     reading: Reading,
 ) -> ClassNames:
-    """Return the names for `count` scores.
+    """Return the names for `count` scores. Raises ForeignModelUnclear if nobody knows them.
 
     Args:
-        model: whose metadata may hold them.
-        count: how many there must be.
         labels: what a ZipMap in the graph calls them.
         beside: the folder of the file, which may hold a list.
         folders: the labeled folders; their alphabetical order is that of Keras and torchvision.
-        reading: whether the classes exclude each other.
-
-    Raises:
-        ForeignModelUnclear: nobody knows them.
     """
     for candidate in _sources(model, labels, beside, folders):
         if len(candidate.names) == len(set(candidate.names)) == count:

@@ -85,8 +85,6 @@ class ClassScores:
     """The class scores of a foreign graph.
 
     Attributes:
-        source: the output.
-        kind: what its numbers are.
         count: classes; 2 where one score stands for both.
         before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is
             cut.
@@ -210,8 +208,7 @@ def read_scores(
     `reading` is what the caller, the maker or the labels say; without it classes are read as
     exclusive, and `shown_by` is empty where the scores do not show that.
 
-    Raises:
-        ForeignModelRefused: the scores contradict `reading`, or are not finite.
+    Raises ForeignModelRefused if the scores contradict `reading`, or are not finite.
     """
     if not np.isfinite(scores).all():
         is_log = (scores[~np.isfinite(scores)] == -np.inf).all()  # of probabilities of zero

@@ -54,15 +54,9 @@ class ClassTruth:
     ) -> CardFigures:
         """Fit on one half of the images, and measure on the other.
 
-        Args:
-            logits: (N, K) of all labeled images.
-            reference: brightness of the images.
-            calibrate: whether to fit a temperature.
-            anyway: whether labels may say that the model is useless, or its classes are in another
-                order.
-
-        Raises:
-            LabeledFolderRefused: they say so.
+        Logits are (N, K) of all labeled images, and `reference` is their brightness.
+        LabeledFolderRefused if labels say that the model is useless, or its classes are in another
+        order, unless `anyway`.
         """
         held = self.data.held_out
         fitted = fit_temperature(logits[~held], self.labels[~held]) if calibrate else 1.0

@@ -82,9 +82,7 @@ class FindingTruth:
         """Return the card of a finding, and its probabilities (N,)."""
         held, labels = self.data.held_out, self.labels[:, at]
         found = fit_finding(logits[~held], labels[~held]) if calibrate else UNFITTED
-        stored = FindingCalibrator(  # as the graph holds it
-            float(np.float32(found.temperature)), float(np.float32(found.bias)), fitted=found.fitted
-        )
+        stored = found.stored
         p = stored(logits)
         threshold = choose_threshold(p[~held], labels[~held], kind="youden")
         card = finding_card(

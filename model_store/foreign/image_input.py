@@ -42,12 +42,9 @@ class ImageInput:
     """The image tensor of a foreign graph.
 
     Attributes:
-        name: the input's name.
-        dtype: its type in NumPy.
         channels_last: whether an image is [H, W, C] inside.
         shape: of one image, without the batch: 1 to 3 dimensions.
         batch: images that a run takes; None: any number.
-        channels, height, width: of the image.
     """
 
     name: str

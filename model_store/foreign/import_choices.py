@@ -14,10 +14,8 @@ class ImportChoices:
 
     Attributes:
         classes: names in the order of the model's scores.
-        input: size, channels and layout of the input.
         outputs: the output to take, or several of one score each.
         reading: whether classes exclude each other, or each is a finding.
-        preprocessing: scale, order of channels, and size.
         calibrate: whether to fit calibrators on the labeled images.
         anyway: whether to publish a model that the labels say is useless or wrongly named.
         trusted: whether pixels may decide how long the graph runs and how much memory it takes.

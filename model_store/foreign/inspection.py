@@ -75,11 +75,8 @@ def inspect_model(
         outputs: the output to take, or several of one score each.
         names: of the classes, empty if unknown; `folders` how many have labeled images, which
             decides if so.
-        reading: whether classes exclude each other, None if nobody says so.
 
-    Raises:
-        ForeignModelRefused: it is no classifier of images, or it cannot be run.
-        ForeignModelUnclear: the caller has to say more.
+    Raises ForeignModelRefused, or ForeignModelUnclear if the caller has to say more.
     """
     model = raised(model, OLDEST_OPSET)
     sources = _with_one_input(model, score_outputs(model))

@@ -34,7 +34,6 @@ class LabeledImages:
 
     Attributes:
         root: the folder; `fingerprint` sha256 over names, labels and contents.
-        paths: the files.
         labels: (N,) the class of each, by name, with accents as one letter (a Mac takes two).
         held_out: (N,) whether it belongs to the half that measures.
         grouped_by: what keeps images together, for people.
@@ -223,8 +222,7 @@ def decoded(
 ) -> Iterator[tuple[Sequence[int], npt.NDArray[np.uint8]]]:
     """Give batches of the chosen images: their places, and (n, C, H, W) uint8.
 
-    Raises:
-        LabeledFolderRefused: one of them cannot be decoded; the message names it.
+    Raises LabeledFolderRefused: one of them cannot be decoded; the message names it.
     """
     for start in range(0, len(chosen), BATCH):
         places = chosen[start : start + BATCH]

@@ -44,12 +44,10 @@ class FindingImages:
 
     Attributes:
         root: the folder of the table; `fingerprint` sha256 over names, labels and contents.
-        paths: the files.
         columns: the names of the columns that hold findings.
         cells: (N, C) 1, 0, or NaN for unknown.
-        held_out: (N,) whether an image belongs to the half that measures.
+        held_out, grouped_by: as in `LabeledImages`.
         groups: (N,) numbers of the sets that stay together.
-        grouped_by: what keeps images together, for people.
     """
 
     root: Path

@@ -45,7 +45,6 @@ class ImportedModel:
     """A published import.
 
     Attributes:
-        card, version: of the bundle.
         trials: preprocessings that were tried on labeled images, the best first.
         difference: from the file as it came.
         notes: what has to be known before the model is relied on.
@@ -85,20 +84,11 @@ def import_source(
 ) -> ImportedModel:
     """Publish a foreign model as the next version of `name`.
 
-    Args:
-        source: the model.
-        store: where it goes.
-        name: under which it will be served.
-        choices: what the caller decides.
-        data: labeled images; without them the model is published uncalibrated.
-        scope: images that the scope check is fitted on; by default those of `data`.
-        progress: called with a stage, images done, and images in all.
+    Without labeled `data` it is uncalibrated. The scope check is fitted on `scope`, by default on
+    `data`. `progress` is called with a stage, images done, and images in all.
 
-    Raises:
-        ForeignModelRefused: it is no image classifier that Candor can serve.
-        ForeignModelUnclear: the caller has to say more.
-        LabeledFolderRefused: the images do not fit the model.
-        InvalidName: `name` is no model name.
+    Raises ForeignModelRefused, ForeignModelUnclear if the caller has to say more,
+    LabeledFolderRefused if the images do not fit the model, and InvalidName.
     """
     store.model(name)  # raises InvalidName before any work
     if choices.input.size is not None:

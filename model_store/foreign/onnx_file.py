@@ -30,9 +30,8 @@ READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Return the model in a file, with its functions inlined and its external data read in.
 
-    Raises:
-        ForeignModelRefused: it is no ONNX file, too large, needs operators that neither ONNX nor
-            ONNX Runtime defines, reads other files, or keeps weights outside its folder.
+    Raises ForeignModelRefused: it is no ONNX file, too large, needs operators that neither ONNX nor
+    ONNX Runtime defines, reads other files, or keeps weights outside its folder.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ForeignModelRefused(

@@ -38,17 +38,12 @@ def choose_output(
 ) -> tuple[ScoreOutput, ...]:
     """Return the output with the scores, or several of one score each that belong together.
 
-    Args:
-        model: the graph.
-        rows: the scores (N, K) that each output gives for probe images.
-        names: of the classes, empty if unknown.
-        wished: the outputs that the caller names, if any.
-        reading: whether classes exclude each other, if known.
-        folders: of labeled images; of several sizes, one with as many scores is taken.
+    `rows` are the scores (N, K) that each output gives for probe images, and `wished` the outputs
+    that the caller names. Of several sizes, one with as many scores as there are `folders` is
+    taken.
 
-    Raises:
-        ForeignModelUnclear: several fit and give different answers.
-        ForeignModelRefused: none fits.
+    Raises ForeignModelUnclear if several fit and give different answers, ForeignModelRefused if
+    none fits.
     """
     classes = len(names) or None
     sizes = {each.output: values.shape[1] for each, values in rows.items()}

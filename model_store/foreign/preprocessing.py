@@ -66,7 +66,6 @@ class Preprocessing:
 
     Attributes:
         name: a key of NORMALIZATIONS, or "given".
-        normalization: its numbers.
         order: of the channels, as the model expects them.
         resize: how an image gets its size, as on the card.
         decoded: (height, width) to which the image is resized; the model's own size is cut out of

@@ -66,13 +66,9 @@ def try_preprocessings(
     *,
     progress: Progress,
 ) -> list[PreprocessingTrial]:
-    """Try each on the same images; the best comes first.
+    """Try each on the images of `truth` that are not held out; the best comes first.
 
-    Args:
-        options: at least one.
-        run: from prepared images to logits.
-        image: the model's input.
-        truth: the labeled images; only the half that is not held out is used.
+    `run` goes from prepared images to logits.
     """
     chosen = _sample(truth)
     rows: list[list[Logits]] = [[] for _ in options]

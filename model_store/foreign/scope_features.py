@@ -74,13 +74,8 @@ def with_scope_check(
 ) -> CheckedGraph:
     """Fit a scope check on images, one half of them describing and the other calibrating.
 
-    Args:
-        model: the graph of the bundle.
-        sandbox: where it runs.
-        data: the images, with their halves; their labels are not used.
-        spec: the graph's input.
-        classes: names of classes or findings, (K,).
-        thresholds: of findings, (K,); empty for classes.
+    The labels of `data` are not used. `classes` (K,) are names of classes or findings; `thresholds`
+    (K,) those of findings, empty for classes.
     """
     if data is None:
         return CheckedGraph(model, notes=(f"{_NONE} no images were given to fit it on.",))

@@ -46,10 +46,7 @@ def verify(
     Before calibration, its probabilities are compared with the file's own. Those say nothing about
     the logits behind an exact 0, which a temperature brings to light. So the calibrated answers are
     compared with those computed from the bundle's logits. The bundle runs all images in one batch,
-    and some alone, as servers do.
-
-    Raises:
-        ForeignModelRefused: they differ by more than 1e-3.
+    and some alone, as servers do. Raises ForeignModelRefused if they differ by more than 1e-3.
     """
     image, scores = inspection.image, inspection.scores
     pixels = _pixels(inspection, preprocessing, data)

@@ -9,13 +9,8 @@ import numpy.typing as npt
 
 
 def brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return the mean and standard deviation over all pixels and channels of each image.
-
-    Args:
-        images: (N, C, H, W) uint8, the network's input.
-
-    Returns:
-        (N, 2) in gray levels, 0 to 255.
+    """Return the mean and standard deviation over all pixels and channels of each image (N, C, H,
+    W), as (N, 2) in gray levels.
 
     >>> brightness(np.array([[[[0, 100], [0, 100]]], [[[7, 7], [7, 7]]]], dtype=np.uint8)).tolist()
     [[50.0, 50.0], [7.0, 0.0]]

@@ -51,15 +51,11 @@ def available() -> bool:
 def decode_frame(frame: bytes, syntax: str, expected: FrameHeader) -> npt.NDArray[Any]:
     """Decode a frame: integers, (H, W) or (H, W, 3).
 
-    Args:
-        frame: one compressed frame.
-        syntax: the UID of the transfer syntax, a key of DECODERS.
-        expected: what the data set announces. A frame may have fewer bits.
+    `syntax` is a key of DECODERS, and `expected` what the data set announces; a frame may have
+    fewer bits.
 
-    Raises:
-        ImageTooComplex: too many scans or tiles.
-        ValueError: the frame is another image than the data set announces. imagecodecs raises
-            errors of its own.
+    Raises ImageTooComplex for too many scans or tiles, ValueError for another image than the data
+    set announces, and what imagecodecs raises.
     """
     header = _read_header(frame, tiled=DECODERS[syntax] == "jpeg2k_decode")
     if header[:3] != expected[:3] or not 1 < header.bits <= expected.bits:

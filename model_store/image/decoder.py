@@ -136,12 +136,9 @@ def decode_frames(
 
     Args:
         frame: the number of a frame from 1, "middle" or "all"; in place of `spec.frames`.
-        max_frames: the limit of frames at a time.
         max_pixels: the limit of width times height times frames.
-        data, spec, reserve: as for `decode`.
 
-    Raises:
-        NoSuchFrame, TooManyFrames: before any pixel is decoded; and the errors of `decode`.
+    Raises NoSuchFrame, TooManyFrames: before any pixel is decoded; and the errors of `decode`.
     """
     if not is_dicom(data):
         image = open_image(data, max_pixels=max_pixels, reserve=reserve)

@@ -53,8 +53,7 @@ def is_dicom(data: bytes | memoryview) -> bool:
 def patient_of(data: bytes) -> str | None:
     """Return the PatientID of a file, None without one, from the elements up to it.
 
-    Raises:
-        UnsupportedImage, ImageTooComplex, BrokenImage: as `open_frames`.
+    Raises UnsupportedImage, ImageTooComplex, BrokenImage: as `open_frames`.
     """
     limit = _element_limit()
     try:
@@ -84,16 +83,12 @@ def open_frames(
     """Return what `use` makes of each frame that is meant, after all checks.
 
     Args:
-        data: a whole file.
         frames: which ones: what a card says, or the choice of somebody.
         max_frames: the limit of their number; their pixels together may be `max_pixels`.
         kept_bytes: what `use` keeps of each.
         reserve: called with the peak of memory in bytes before pixels are decoded; may refuse.
 
-    Raises:
-        NoSuchFrame, TooManyFrames: see `chosen`.
-        UnsupportedImage: the compression or the kind of object is not read.
-        ImageTooLarge, ImageTooComplex, BrokenImage: `model_store.errors` describes each.
+    Raises what `chosen` raises, UnsupportedImage, ImageTooLarge, ImageTooComplex and BrokenImage.
     """
     try:
         import pydicom

@@ -32,11 +32,9 @@ class Finding:
     """What was looked at, and why it is refused; `problem` is None if it is whole.
 
     Attributes:
-        model: its name.
         kind: of the thing: a version, an alias, the canary, a record such as the history, or none
             of these.
         item: its number or name.
-        digest: of the bundle, if that is known.
         bundle: the verified bundle of a version.
     """
 

@@ -26,7 +26,6 @@ class Alias(ClosedRecord):
 
     Attributes:
         by: who set it: a user of the operating system, or a process.
-        why: the reason that was given, if any.
         before: the version to which it pointed before.
         action: whether it was set, or rolled back to what was before.
     """

@@ -40,9 +40,7 @@ class StoreEvent(ClosedRecord):
     """Something that was done.
 
     Attributes:
-        action: what.
         version: with which version; None where an alias was removed.
-        alias: with which alias, if with one.
         digest: of the bundle, as far as it was known.
         before: the version to which the alias pointed before.
         how: a canary is tried, such as "5 % of the requests".

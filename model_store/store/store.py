@@ -136,16 +136,11 @@ class Store:
         """Publish the next version of a model atomically.
 
         Args:
-            name: the model.
             build: called with an empty folder and the version number; writes the bundle there.
             by: who does this, by default the current user.
             why: the reason, for those who look later.
 
-        Returns:
-            The version number.
-
-        Raises:
-            BundleError: the bundle built does not verify. Nothing is published then.
+        Returns the version number. Raises BundleError if the bundle built does not verify.
         """
         with self.storage.draft(require_name(name)) as draft:
             while True:
@@ -176,11 +171,6 @@ class Store:
         action: Literal["set", "rolled back"] = "set",
     ) -> Alias:
         """Point an alias at a version and the digest of its bundle, after verifying it; atomic.
-
-        Args:
-            by: who does this, by default the current user.
-            why: the reason, for those who look later.
-            action: what the history says was done.
 
         Raises:
             NotInStore, BundleError: the version does not exist or does not verify. The alias is

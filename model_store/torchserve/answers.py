@@ -62,13 +62,8 @@ def answer_of(
 ) -> dict[str, Any]:
     """Return the answer of a card's model for one image: of exclusive classes, or of findings.
 
-    Args:
-        card: the parsed card.json.
-        graph: probabilities (K,) float32, finite.
-        by: the calibrator for the image's tags.
-        request_id: the client's id of the image, or None.
-        scope_p: the p-value of the scope check, if the graph has one.
-        alpha: images with a p-value up to this are doubtful.
+    `graph` are the finite probabilities (K,) in float32, and `by` is the calibrator for the image's
+    tags. Images with a `scope_p` up to `alpha` are doubtful.
     """
     scope: dict[str, Any] = {}
     if scope_p is not None:

@@ -31,7 +31,7 @@ node = ray.get_runtime_context().get_node_id()
 np.savez(Path(sys.argv[1]) / f"{group.rank}.npz", node=np.array(node), **outcomes(group, micro_batch=3))
 group.close()
 """
-LAUNCH = "from training.processes.ray_workers import launch_on_ray; import sys; "
+LAUNCH = "from training.processes.launch import launch_on_ray; import sys; "
 LAUNCH += "launch_on_ray('ray_worker', sys.argv[1:], workers=2)"
 
 

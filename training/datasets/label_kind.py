@@ -22,7 +22,6 @@ class LabelKind:
     """A kind of labels, (N,) class numbers or (N, K) findings.
 
     Attributes:
-        dtype: of the labels.
         parts: draws parts of images, stratified, with groups kept together.
         named: the label of an image in words.
         questions: names of answers, the places of images whose answer is known, and their answers.

@@ -134,18 +134,9 @@ def cross_fitted(
     """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without
     it.
 
-    Args:
-        kind: a calibrator.
-        logits: (N, K).
-        labels: (N,) in 0..K-1.
-        groups: (N,), patients or the like, kept together in a fold; None if every image stands
-            alone.
-        fitted_on: (C * N, K), other logits to fit on: of C changed copies of each image, copy by
-            copy.
-        folds: number of parts; fewer if there are fewer images or groups.
-
-    Raises:
-        ValueError: fewer than two images or groups.
+    Logits are (N, K), and groups (N,) stay together in a fold. `fitted_on` (C * N, K) are other
+    logits to fit on: of C changed copies of each image, copy by copy. There are fewer folds if
+    there are fewer images or groups; ValueError below two.
     """
     probabilities = np.empty(logits.shape)
     fitting = logits if fitted_on is None else fitted_on

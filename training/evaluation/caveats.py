@@ -96,9 +96,7 @@ def balanced_price(
     Balanced weights estimate p(y | x) for equally frequent classes. Adding log(n_k / N) to logit k
     gives it for the frequencies in the data (Saerens, Latinne and Decaestecker 2002, eq. 2.4).
 
-    Args:
-        evaluation: of the run.
-        counts: training images of each class, (K,), all positive.
+    `counts` (K,) are the training images of each class, all positive.
     """
     known = evaluation.predictions["val"]
     shares = np.log(np.asarray(counts, np.float64) / np.sum(counts))

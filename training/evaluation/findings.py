@@ -152,14 +152,8 @@ def evaluate_findings(
     val = predictions["val"]
     columns = zip(val.logits.T.astype(np.float64), val.labels.T, strict=True)
     return FindingsEvaluation(
-        tuple(names), dict(predictions), tuple(_stored(fit_finding(z, y)) for z, y in columns)
+        tuple(names), dict(predictions), tuple(fit_finding(z, y).stored for z, y in columns)
     )
-
-
-def _stored(fitted: FindingCalibrator) -> FindingCalibrator:
-    """The calibrator in float32, as the graph has it."""
-    temperature, bias = (float(np.float32(each)) for each in (fitted.temperature, fitted.bias))
-    return FindingCalibrator(temperature, bias, fitted=fitted.fitted)
 
 
 def _lower_auroc(measured: FindingMeasures) -> float:

@@ -32,9 +32,8 @@ class _Scores(nn.Module):
 def from_folder(folder: Path, *, size: tuple[int, int] | None = None) -> ForeignSource:
     """Return the image classifier in `folder` as a graph, for images of `size` or as it says.
 
-    Raises:
-        ForeignModelRefused: transformers is not installed, or the folder has no image classifier as
-            safetensors.
+    Raises ForeignModelRefused: transformers is not installed, or the folder has no image classifier
+    as safetensors.
     """
     if not (folder / WEIGHTS).is_file():
         raise ForeignModelRefused(

@@ -29,9 +29,8 @@ def from_weights(
     the library publishes the network's own weights, and so is its size. The graph is exported for
     `size`, or for that.
 
-    Raises:
-        ForeignModelRefused: no such architecture, weights that do not fit it, or a file that holds
-            more than tensors.
+    Raises ForeignModelRefused: no such architecture, weights that do not fit it, or a file that
+    holds more than tensors.
     """
     library, _, name = architecture.partition("/")
     if library not in ("torchvision", "timm") or not name:

@@ -233,7 +233,6 @@ class VariantBuilder:
         network: the exported graph without a calibrator.
         evaluation: of the run, whose probabilities are those of the float32 graph.
         split: the validation split, or all images with out-of-fold answers.
-        spec: the network's input.
         calibrator: the method whose kind each variant gets.
         max_accuracy_loss: on validation; more is refused.
         scope: the check of the float32 graph; each variant gets scores of its own.

@@ -19,7 +19,7 @@ from model_store.bundle.archive import write_archive
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.errors import ImageError, ImageTooComplex, TagsInvalid
 from model_store.image import InputSpec, decode
-from model_store.image.training_digests import TrainingDigests
+from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 from model_store.runtime import ort
 from model_store.store.store import Store
 from model_store.tags import read_tags
@@ -103,7 +103,7 @@ def test_images_that_the_model_was_trained_on_are_counted(
         tmp_path / "tiny.mar",
         card=bundle.card,
         onnx=bundle.onnx,
-        trained_on=TrainingDigests.of(seen, key=bytes(16)),
+        beside={DIGEST_FILE: TrainingDigests.of(seen, key=bytes(16)).as_bytes()},
     )
     with zipfile.ZipFile(tmp_path / "tiny.mar") as packed:
         packed.extractall(tmp_path / "archive")
@@ -213,7 +213,7 @@ def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
     tmp_path: Path, header: str | None
 ) -> None:
     bundle = with_subgroups(tmp_path / "bundle", subgroup(("B",), temperature=3.0))
-    write_archive(tmp_path / "tiny.mar", card=bundle.card, onnx=bundle.onnx)
+    write_archive(tmp_path / "tiny.mar", card=bundle.card, onnx=bundle.onnx, beside={})
     with zipfile.ZipFile(tmp_path / "tiny.mar") as archive:
         archive.extractall(tmp_path / "archive")
     handler = CandorHandler()
