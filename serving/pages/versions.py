@@ -53,6 +53,19 @@ def require_version(store: Store, model: str, version: int) -> None:
 CONFLICT: Final = 409
 NO_LEDGER: Final = "The ledger cannot be read now, so nothing shows how the versions answer."
 _COMPARED: Final = ("first", "second")  # versions, in the query
+_SWITCHED: Final = (
+    "Version {} is in production. Running servers switch within a second and lose no request."
+)
+_SAID: Final[dict[str, str]] = {  # by the last act of the history
+    "set": _SWITCHED,
+    "rolled back": _SWITCHED,
+    "canary promoted": _SWITCHED,
+    "canary started": "Version {} is tried beside production. Servers begin within a second.",
+    "canary changed": "The canary, version {}, goes on with its new share.",
+    "canary aborted": "The canary, version {}, has ended. Production is not affected.",
+    "published": "Version {} is published, and answers nothing yet. Try it as a canary, or put it "
+    "into production.",
+}
 _FORM = form_reader("action", "why", "seen", "version", "mode", "share", "anyway")
 
 
@@ -124,7 +137,7 @@ class VersionRoutes:
             back=self._rollback_target(name),
             compared=self._compare(name, asked) if asked else None,
             events=events,
-            done=read_flag(query, "done"),
+            said=_said(events) if read_flag(query, "done") else None,
             trial=self._trial(name, production, canary.version) if runs and canary else [],
             likened=self._live(name, production, canary.version) if runs and canary else "",
             likened_two=self._live(name, *asked) if asked else "",
@@ -200,6 +213,12 @@ def refusal(error: Exception, *, command: str = "candor promote") -> str:
             "where it can be written"
         )
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
+
+
+def _said(events: list[StoreEvent]) -> str | None:
+    """What was done last."""
+    said = _SAID.get(events[0].action) if events else None
+    return said and said.format(events[0].version)
 
 
 ENDPOINTS: Final = (

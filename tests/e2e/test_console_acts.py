@@ -36,12 +36,12 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         expect(page.locator("main")).to_contain_text("labels measure what it does")
         expect(page.locator("svg.square")).to_have_count(2)
         press(page, "Publish version 2", "far too sure")
-        expect(page.get_by_role("status")).to_contain_text("published version 2")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is published")
         assert tiny_store.production("tiny") == 1
         form = page.locator("form", has=page.get_by_role("button", name="Start the canary"))
         form.locator("input[name=share]").fill("10")
         press(page, "Start the canary", "try it")
-        expect(page.get_by_role("status")).to_contain_text("“try it”")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
         form = page.locator("form", has=page.get_by_role("button", name="Change what it answers"))
         form.locator("input[name=share]").fill("100")
         press(page, "Change what it answers", "goes well")
@@ -54,9 +54,9 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         label = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
         assert server.client.post("/feedback", json=label).status_code == 200
         press(page, "Put the canary into production", "better")
-        expect(page.get_by_role("status")).to_contain_text("version 2")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
         press(page, "Roll back to version 1", "worse after all")
-        expect(page.get_by_role("status")).to_contain_text("version 1")
+        expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
         wait_until(lambda: server.predict(png()).json()["version"] == 1)
         said = page.locator(".log").text_content() or ""
         for part in (

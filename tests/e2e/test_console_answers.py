@@ -76,7 +76,7 @@ def test_an_engineer_needs_six_clicks_from_the_alarm_to_a_canary(
         hand.click(page.get_by_role("link", name="Recalibrate"))
         _press(page, hand, "Publish version 2")
         _press(page, hand, "Start the canary")
-        expect(page.get_by_role("status")).to_contain_text("version 2")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
     assert hand.clicks <= 6
 
 
