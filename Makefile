@@ -40,7 +40,7 @@ check:                ## lint and the quick unit and contract tests, at the same
 quick: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 --hypothesis-profile quick -m "not slow and not nightly" tests/unit tests/contract
 
-test: $(VENV)/.installed-dev     ## all tests but the nightly ones: a quarter of an hour on two cores
+test: $(VENV)/.installed-dev     ## all tests but the nightly ones: eleven minutes on two cores
 	$(PYTEST) $(IN_PARALLEL) -m "not nightly" --durations=40 $(TEST_ARGS)
 
 coverage: $(VENV)/.installed-dev   ## all tests, the nightly ones too, with the floors of branch coverage
