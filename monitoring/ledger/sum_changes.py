@@ -6,9 +6,6 @@ matrix needs. An answer changes one row per class whose probability is not 0. Mo
 CLASS_LIMIT classes are not summed: the rows of a day grow with the square of the number of classes.
 Nor are answers of which only the confidence is known. That of a finding says all, so its sums by
 bin are read instead.
-
-The brightness of single images is not kept, so an erasure cannot subtract it: it deletes the sums
-of the day.
 """
 
 from array import array
@@ -19,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection
 
 from calibration.bins import bin_of
 from monitoring.ledger.database import adding
@@ -346,11 +343,3 @@ def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: i
         for index, value in enumerate(batch.sums):
             total[index] += value
     _ADD_INPUTS.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
-
-
-def forget_inputs(connection: Connection, days: Iterable[tuple[int, int]]) -> None:
-    """Delete the sums of these (watched version id, day)."""
-    for watched_version_id, day in sorted(days):
-        connection.execute(
-            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
-        )

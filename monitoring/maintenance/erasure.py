@@ -33,7 +33,7 @@ from monitoring.ledger.schema import (
     tag_value,
     watched_versions,
 )
-from monitoring.ledger.sum_changes import SumChanges, forget_inputs
+from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import CLASSES, DAYS, ERASED, SliceNames, rebuild_totals
 
 
@@ -118,7 +118,10 @@ def _subtract(connection: Connection, changes: SumChanges, slices: SliceNames) -
     CLASSES.subtract(connection, changes.classes.rows())
     for cell in {(key.watched_version_id, key.day, key.bin) for key in days}:
         _drop_zeros(connection, *cell)
-    forget_inputs(connection, {(key.watched_version_id, key.day) for key in days})
+    for watched_version_id, day in sorted({(key.watched_version_id, key.day) for key in days}):
+        connection.execute(
+            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
+        )
     rebuild_totals(connection, {(key.watched_version_id, key.bin) for key in days})
 
 

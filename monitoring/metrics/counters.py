@@ -5,18 +5,14 @@ twice. All series of a version start at zero when it is registered, and stay the
 Prometheus has read the zero: it loses the first increment of a series that appears with it. Gauges
 that are read from the ledger at scrape time are in `ledger_gauges`.
 
-Counters by model, version and finding, most of them also by confidence bin, are arrays behind one
-lock (`BinCounters`). So a scrape sees whole transactions, never an answer's n without its
-confidence. Reading the client library's own counters costs ten times as much, and each version or
-finding has 165 of these series. Shown are those registered or counted last, as many as
-`versions.within_bound` lets.
+Counters by model, version and finding are arrays behind one lock (`BinCounters`): a scrape sees
+whole transactions, at a tenth of what the client library's own 165 series of a version would cost.
+Shown are those registered or counted last, as many as `versions.within_bound` lets.
 
-Prometheus' increase() starts at the first value that it has read. So it reads a version's counters
-at zero first, whatever was counted since the process or the version began, and the counts from its
-next read on. This also makes a restart visible when more is counted before the next read than the
-old process had counted in all. A read that takes longer than Prometheus waits is lost with its
-zero, and Prometheus then closes the connection. So a zero has arrived once a read follows on its
-connection, or, behind proxies that keep none, after `ZERO_READS`.
+Prometheus' increase() starts at the first value that it has read, so it reads a zero first. A read
+that takes longer than it waits is lost with its zero, and it then closes the connection. So a zero
+has arrived once a read follows on its connection, or, behind proxies that keep none, after
+`ZERO_READS`. This also shows a restart after which more is counted than the old process had.
 """
 
 import threading
