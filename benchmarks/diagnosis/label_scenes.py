@@ -213,12 +213,30 @@ def case_mix_at_one_site(rng: np.random.Generator) -> World:
     return w
 
 
-@whole(group(at("site", 3), causes={Cause.CASE_MIX: (PART,)}, acts=(), never=()))
-def case_mix_and_site(rng: np.random.Generator) -> World:
-    late = np.arange(8000)[:, None] >= 3200
-    w = _mixed(rng, np.where(late, SICKER, MIXED), sharpness=2.0)
-    p = w.probabilities * np.where(late, SICKER / MIXED, 1)
-    w.right = (p.max(axis=1) / p.sum(axis=1)).clip(1e-6, 1 - 1e-6)
-    w.luck = rng.random(w.n)
-    w.shift((w.site == 3) & w.after(0.4), -2.6)
+def _mixed_and_site(w: World, later: np.ndarray, since: float, by: float) -> World:
+    """Shares changed at 40 %, as the world was made; a site errs since then or earlier."""
+    late = np.arange(w.n)[:, None] >= 0.4 * w.n
+    p = w.probabilities * np.where(late, later / w.shares, 1)
+    w.right = (p[np.arange(w.n), w.predicted] / p.sum(axis=1)).clip(1e-6, 1 - 1e-6)
+    w.luck = w.rng.random(w.n)
+    w.shift((w.site == 3) & w.after(since), by)
     return w
+
+
+BESIDE = group(at("site", 3), causes={Cause.CASE_MIX: (PART,)}, acts=(), never=())
+
+
+@whole(BESIDE)
+def case_mix_and_site(rng: np.random.Generator) -> World:
+    live = np.repeat([MIXED, SICKER], [3200, 4800], axis=0)
+    return _mixed_and_site(_mixed(rng, live, sharpness=2.0), SICKER, 0.4, -2.6)
+
+
+@whole(BESIDE)
+def case_mix_after_site(rng: np.random.Generator) -> World:
+    """A site errs by 15 points; later there are more cases of the rarer of two classes."""
+    former, later = np.array([0.8, 0.2]), np.array([0.65, 0.35])
+    live = np.repeat([former, later], [3200, 4800], axis=0)
+    w = world(rng, n=8000, classes=2, sharpness=2.0, shares=former, live=live)
+    w.tag("site", 8)
+    return _mixed_and_site(w, later, 0.2, -1.6)

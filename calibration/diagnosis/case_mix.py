@@ -19,13 +19,14 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.evidence import logit
+from calibration.diagnosis.correction import corrected
+from calibration.diagnosis.evidence import logit, tolerance
 from calibration.diagnosis.facts import AnswerGroup, Cause, Deviation, Rival, RivalStatus
 from calibration.diagnosis.figures import gap_of
 from calibration.diagnosis.groups import ALL, TAG, members
-from calibration.diagnosis.outcome import Outcome
+from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
 from calibration.diagnosis.planner import labels_needed
-from calibration.diagnosis.scan import scan
+from calibration.diagnosis.scan import Stream, group_evidence
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import affected as affected_by
 from calibration.measures.reliability import wilson_interval
@@ -39,46 +40,60 @@ _PART = math.log(1000)
 class Mix:
     """New shares of the classes in a group: `rows` (n,) of it since, `confidence` (n,) with them.
 
-    `left`: log evidence that remains if they are granted.
+    `gain`: log evidence of the labels for them, less what shares fitted by chance gain.
     """
 
     group: AnswerGroup
     rows: BoolArray
     confidence: FloatArray
-    left: float
+    gain: float
 
 
-def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None]:
+def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     """Judge whether the case mix explains the findings, all or in part.
 
-    New shares are looked for among all answers and in the tags' part of the first finding.
+    New shares are looked for among all answers and in the tags' part of each finding. They explain
+    a part if they and what they leave of the findings are 1,000 times likelier than the findings.
 
     Args:
         outcome: of the search, with a finding.
 
     Returns:
-        The rival, and the new shares if they explain anything.
+        The rival, the new shares if they explain anything, and the outcome if a part is granted.
     """
     mixes = [mix for group, members in _scopes(outcome) if (mix := _mix(outcome, group, members))]
-    if not mixes:
-        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None
-    best = min(mixes, key=lambda each: each.left)
-    if best.left < STRONG and _halves_gap(outcome, best):
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, best.left), best
-    explained = outcome.evidence - best.left
-    if best.group.key == ALL and explained > max(_PART, outcome.evidence / 2):
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, best.left), best
-    return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, best.left), None
+    best = max(mixes, key=lambda each: each.gain, default=None)
+    better = best.gain - _explained(outcome, best) if best and best.gain > 0 else 0.0
+    if best is None or better <= 0:
+        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
+    granted = outcome_of(supposing(outcome.labeled, best.confidence))
+    if granted.evidence < STRONG and _halves_gap(outcome, best):
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, granted.evidence), best, outcome
+    if better > _PART:
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, granted
+    return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
+
+
+def _explained(outcome: Outcome, mix: Mix) -> float:
+    """How much log evidence the findings lose under new shares."""
+    lost = 0.0
+    before, after = outcome.stream, outcome.stream.supposing(logit(mix.confidence))
+    for each in (explanation.best for explanation in outcome.found):
+        members = each.members(before)
+        fall = max(group_evidence(before, members)) - max(group_evidence(after, members))
+        lost += min(fall, each.score)
+        before, after = corrected(before, [each]), corrected(after, [each])
+    return lost
 
 
 def _scopes(outcome: Outcome) -> Iterator[tuple[AnswerGroup, BoolArray]]:
-    """All answers; and the values of a tag that the first finding names, if it names one."""
+    """All answers; and the values of a tag that a finding names."""
     yield AnswerGroup(ALL), np.ones(len(outcome.labeled), bool)
-    best = outcome.found[0].best
-    for key, values in ((best.key, best.values), *([best.within] if best.within else [])):
-        if key.startswith(TAG):
-            tag = outcome.stream.keys[key]
-            yield tag.group(values), tag.members(values)
+    for best in (each.best for each in outcome.found):
+        for key, values in ((best.key, best.values), *([best.within] if best.within else [])):
+            if key.startswith(TAG):
+                tag = outcome.stream.keys[key]
+                yield tag.group(values), tag.members(values)
 
 
 def _mix(outcome: Outcome, group: AnswerGroup, members: BoolArray) -> Mix | None:
@@ -102,8 +117,16 @@ def _mix(outcome: Outcome, group: AnswerGroup, members: BoolArray) -> Mix | None
     rows = rows & members
     moved = labeled.probabilities * np.where(rows[:, None], live / card, 1.0)
     confidence = moved[np.arange(len(labeled)), labeled.predicted] / moved.sum(axis=1)
-    left = scan(outcome.stream.supposing(logit(confidence)))[0].score
-    return Mix(group, rows, confidence, left)
+    gain = _evidence(outcome.stream, logit(confidence)) - _chance(len(card) - 1)
+    return Mix(group, rows, confidence, gain)
+
+
+def _evidence(stream: Stream, z: FloatArray) -> float:
+    """Log e of the labels for logits z (n,) against the stream's within the tolerance."""
+    width = tolerance(stream.z)
+    edge = stream.z + np.clip(z - stream.z, -width, width)
+    side = np.where(stream.right, 1.0, -1.0)
+    return float(stream.weight @ (np.logaddexp(0, -side * edge) - np.logaddexp(0, -side * z)))
 
 
 def _former_shares(
@@ -127,8 +150,12 @@ def _shares(label: IntArray, weight: FloatArray, card: FloatArray) -> FloatArray
 
 def _differ(live: FloatArray, card: FloatArray, n: float) -> bool:
     """Whether shares of n labels differ significantly from the card's (likelihood ratio)."""
-    free = len(card) - 1
-    return 2 * n * float((live * np.log(live / card)).sum()) > free + 4 * math.sqrt(2 * free)
+    return n * float((live * np.log(live / card)).sum()) > _chance(len(card) - 1)
+
+
+def _chance(free: int) -> float:
+    """The most log likelihood that so many free shares are likely to gain by chance."""
+    return free / 2 + 2 * math.sqrt(2 * free)
 
 
 def _longest(evidence: FloatArray) -> BoolArray:

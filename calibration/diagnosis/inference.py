@@ -24,7 +24,7 @@ from calibration.diagnosis.facts import (
 from calibration.diagnosis.figures import figures_of, gap_of
 from calibration.diagnosis.groups import ALL, members, named
 from calibration.diagnosis.onset import DatedOnset, onset
-from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of, patients, supposing
+from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of, patients
 from calibration.diagnosis.planner import open_questions, telling_apart
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
@@ -66,9 +66,9 @@ def infer(answers: Answers) -> Inference:
 
 def _inferred(answers: Answers, labeled: Answers) -> Inference:
     outcome = outcome_of(labeled)
-    rival, mix, mixed = _mixed(outcome)
+    rival, mix, granted = find_mix(outcome) if outcome.found else (None, None, outcome)
     settled = missing_labels(answers)[1][answers.correct >= 0]
-    course = _Course(labeled, mixed, _dates(mixed, settled))
+    course = _Course(labeled, granted, _dates(granted, settled))
     deviations = _deviations(course)
     questions = open_questions(answers)
     return Inference(
@@ -86,16 +86,6 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
 
 def _rival(said: Inference, cause: Cause) -> Rival:
     return next(each for each in said.rivals if each.cause == cause)
-
-
-def _mixed(outcome: Outcome) -> tuple[Rival | None, Mix | None, Outcome]:
-    """The rival "case mix", what changed in the mix, and the outcome without what it explains."""
-    if not outcome.found:
-        return None, None, outcome
-    rival, mix = find_mix(outcome)
-    if mix is None or rival.status == RivalStatus.EXPLAINS_ALL:
-        return rival, mix, outcome
-    return rival, mix, outcome_of(supposing(outcome.labeled, mix.confidence))
 
 
 def _rivals(

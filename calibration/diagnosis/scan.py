@@ -103,6 +103,7 @@ _SINGLES = 3
 _ALIKE = 0.9  # of the answers of two sets are the same
 _PART = math.log(100)  # by so much a part must be better than the whole
 _TIMES = math.log(20)  # and two beginnings than one
+_BLOCKS_APART = 2  # a change within a block begins for some values with the next
 _CLEAR = math.log(1000)  # and two ends: an error that goes on may seem to have ended
 
 
@@ -283,17 +284,17 @@ def _halves(stream: Stream, key: Key, found: Hypothesis, *, at_end: bool) -> lis
     windows = np.flatnonzero((found.begin == BEGIN) if at_end else (found.end == END))
     windows = windows[np.argsort(BEGIN[windows] - END[windows])]  # the longest first
     wrong = log_sum_exp(sums[:, windows] + SHAPE_PRIOR, axis=2)  # (values, windows)
-    pairs = np.triu_indices(len(windows), 1)
-    longer, shorter = (each[: len(windows) - 1] if at_end else each for each in pairs)
+    pairs = np.triu_indices(len(windows), _BLOCKS_APART)
+    longer, shorter = (each[pairs[0] == 0] if at_end else each for each in pairs)
     apart = np.maximum(wrong[:, longer], wrong[:, shorter]).sum(axis=0)
     price = math.log(len(longer) or 1) + len(values) * math.log(2) + (_CLEAR if at_end else _TIMES)
     if not len(longer) or apart.max() - wrong.sum(axis=0).max() < price:
         return []
     long, short = longer[apart.argmax()], shorter[apart.argmax()]
     first = wrong[:, long] >= wrong[:, short]
-    form = sums[first][:, windows[long]].sum(axis=0).argmax()
-    alone = (sums[~first][:, windows[long], form] - sums[~first][:, windows[short], form]).sum()
-    if found.key == ALL and alone > -_TIMES:  # nothing says that they were right meanwhile
+    meanwhile = sums[:, windows[long]] - sums[:, windows[short]]
+    form = meanwhile[first].sum(axis=0).argmax()
+    if found.key == ALL and meanwhile[~first, form].sum() > -_TIMES:  # the others erred as well
         return []
     cost = price_of_key(len(stream.keys))
     return [

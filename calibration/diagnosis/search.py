@@ -255,7 +255,7 @@ def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
     times = range(0, BLOCKS, _SPELL)
     pieces = [replace(everyone, begin=at, end=min(at + _SPELL, BLOCKS)) for at in times]
     ranges = scan(corrected(stream, pieces), [CONFIDENCE])
-    return everyone.score >= WEAK and all(each.score < WEAK for each in ranges if each.key != ALL)
+    return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
 
 
 def _simplest(candidates: list[Hypothesis]) -> Hypothesis:

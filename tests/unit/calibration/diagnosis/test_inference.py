@@ -63,6 +63,34 @@ def test_sites_that_broke_at_different_times_have_a_date_each(sites: int, second
         assert since.earliest <= w.time(share) <= since.latest
 
 
+@pytest.mark.parametrize("seed", [10, 13])
+def test_one_step_of_everybody_is_not_taken_for_one_of_some_sites_after_the_others(
+    seed: int,
+) -> None:
+    """It falls within a block, most of whose labels some sites have before it."""
+    shares = np.array([0.6, 0.2, 0.1, 0.06, 0.04])
+    w = world(np.random.default_rng(seed), n=6_000, sharpness=2.0, shares=shares)
+    w.tag("site", 8)
+    w.shift(w.after(0.4), -3.0)
+    assert [each.group.key for each in infer(w.answers()).deviations] == ["all"]
+
+
+@pytest.mark.parametrize("seed", [2, 7])
+def test_an_error_of_everybody_that_grows_is_not_taken_for_a_rollout(seed: int) -> None:
+    w = world(np.random.default_rng(seed), n=6_000, classes=3)
+    w.tag("site", 8)
+    w.shift(w.after(0.1), -4.0 * (w.served_s / w.time(0.9) - 1 / 9))
+    assert [each.group.key for each in infer(w.answers()).deviations] == ["all"]
+
+
+@pytest.mark.parametrize("seed", [1, 21])
+def test_an_error_of_confident_answers_alone_is_not_taken_for_one_of_all(seed: int) -> None:
+    w = world(np.random.default_rng(seed))
+    w.tag("site", 8)
+    w.shift((w.confidence > 0.9) & w.after(0.4), -2.2)
+    assert [each.group.key for each in infer(w.answers()).deviations] == ["confidence"]
+
+
 def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> None:
     w = world(np.random.default_rng(1), n=5_000, classes=2, sharpness=1.6)
     w.shift(w.after(0.3), -1.2)

@@ -11,9 +11,9 @@ from calibration.diagnosis.inference import infer
 from calibration.diagnosis.selection import DUE
 
 CAUSES = """
-calm_due calm_audit calm_wrong_first corrected_labels case_mix reader_noise chosen_labels
-chosen_labels_without_audit biopsies audit_labels_missing due_and_broken audit_shows_site
-unlabeled_site unknown_patients_explain
+calm_due calm_audit calm_wrong_first corrected_labels case_mix case_mix_after_site reader_noise
+chosen_labels chosen_labels_without_audit biopsies audit_labels_missing due_and_broken
+audit_shows_site unlabeled_site unknown_patients_explain
 """
 
 
