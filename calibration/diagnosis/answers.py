@@ -46,6 +46,7 @@ class Answers:
         source: of each label; None if unknown.
         doubtful: (N,) whether the image may be out of scope; None without a scope check.
         unread: how many more of that time have no label, and are not among these.
+        of_one: whether all claim the same, as those about a finding do: a bias changes no class.
     """
 
     served_s: FloatArray
@@ -63,6 +64,7 @@ class Answers:
     source: Tag | None = None
     doubtful: BoolArray | None = None
     unread: int = 0
+    of_one: bool = False
 
     def __post_init__(self) -> None:
         for name in ("confidence", "predicted", "correct", *_OPTIONAL):

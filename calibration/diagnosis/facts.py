@@ -192,13 +192,15 @@ class RemedyKind(StrEnum):
 class TriedRemedy:
     """A remedy with its effect on each group, worst harm first.
 
-    `group`: whom it changes; `since_s`: it is fitted on answers served since then, None: on all.
+    `group`: whom it changes; `since_s`: it is fitted on answers served since then, None: on all;
+    `changes_labels`: it may change the predicted class.
     """
 
     kind: RemedyKind
     group: AnswerGroup
     effects: tuple[GroupEffect, ...]
     since_s: float | None = None
+    changes_labels: bool = False
 
     @property
     def harms(self) -> bool:

@@ -69,6 +69,12 @@ def named(group: AnswerGroup) -> AnswerGroup:
     return replace(group, values=tuple(each for each in group.values if each != UNKNOWN))
 
 
+def tagged(group: AnswerGroup) -> AnswerGroup | None:
+    """The tag's part of a group, for which a calibrator can be chosen; None if there is none."""
+    parts = [named(each) for each in (group, group.within) if each and each.key.startswith(TAG)]
+    return next((replace(each, within=None) for each in parts if each.values), None)
+
+
 def _seen(name: str, codes: IntArray, names: tuple[str, ...]) -> Key:
     """The key with those values alone that have a few answers; the others become -1."""
     present = np.bincount(codes[codes >= 0], minlength=len(names))

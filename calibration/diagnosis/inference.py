@@ -22,7 +22,7 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
 )
 from calibration.diagnosis.figures import figures_of, gap_of
-from calibration.diagnosis.groups import ALL, members, named
+from calibration.diagnosis.groups import ALL, members, tagged
 from calibration.diagnosis.onset import DatedOnset, onset
 from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of, patients
 from calibration.diagnosis.planner import open_questions, telling_apart
@@ -70,7 +70,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     settled = missing_labels(answers)[1][answers.correct >= 0]
     course = _Course(labeled, granted, _dates(granted, settled))
     deviations = _deviations(course)
-    questions = open_questions(answers)
+    questions = open_questions(answers, correlation=outcome.correlation)
     return Inference(
         len(labeled),
         len(answers),
@@ -181,9 +181,9 @@ def _remedies(
     wrong = np.any([members(each.group, course.served) for each in going_on], axis=0)
     is_everyone = bool(wrong[served_s >= _start(going_on[-1])].all())
     first = going_on[-1 if is_everyone else 0]
-    treated = [Treated(whole, served_s >= _start(first), _since(first))]
-    for alike in _alike(going_on):
-        treated.append(_together(course.served, alike))
+    groups = [_together(course.served, alike) for alike in _alike(going_on)]
+    erred = tuple(each.group for each in going_on)
+    treated = [Treated(whole, served_s >= (_since(first) or 0), _since(first), erred), *groups]
     weight = course.outcome.stream.weight
     return remedies_of(course.served, weight, treated, mix)
 
@@ -200,7 +200,7 @@ def _alike(deviations: list[Deviation]) -> list[list[Deviation]]:
     """Those of groups, together where one calibrator can cure them."""
     found: list[list[Deviation]] = []
     for each in deviations:
-        if named(each.group).values:
+        if tagged(each.group):
             same = next((alike for alike in found if _are_alike(alike[0], each)), None)
             found.append([each]) if same is None else same.append(each)
     return found
@@ -217,9 +217,9 @@ def _are_alike(one: Deviation, other: Deviation) -> bool:
 def _together(served: Answers, alike: list[Deviation]) -> Treated:
     """Groups since the last of them went wrong; without the last while it has too few labels."""
     *earlier, last = alike
-    values = sorted({value for each in alike for value in named(each.group).values})
-    group = replace(last.group, values=tuple(values))
-    rows = members(group, served) & (served.served_s >= _start(last))
+    parts = [part for each in alike if (part := tagged(each.group))]
+    group = replace(parts[0], values=tuple(sorted({v for part in parts for v in part.values})))
+    rows = members(group, served) & (served.served_s >= (_since(last) or 0))
     if earlier and rows.sum() < FEWEST_ROWS:
         return _together(served, earlier)
-    return Treated(group, rows, _since(last))
+    return Treated(group, rows, _since(last), tuple(each.group for each in alike))

@@ -6,11 +6,14 @@ import numpy as np
 
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.dependence import patient_weights
 from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
 from calibration.diagnosis.facts import AnswerGroup, Deviation, Open
 from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
+from calibration.diagnosis.outcome import patient_codes
 
 RANDOM = "random"  # of answers drawn at random
+PER_PATIENT = "random_patients"  # the same, one of each patient
 APART = "in_one_group_alone"  # of answers of one of two groups that are not of the other
 GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
 SMALLEST_GAP, LARGEST_GAP = 0.02, 0.5  # that can be asked for: smaller ones are tolerated
@@ -76,23 +79,26 @@ def _shift_of(z: FloatArray, gap: float) -> float:
 
 
 def open_questions(
-    answers: Answers, *, gap: float | None = None, most: int = 12
+    answers: Answers, *, correlation: float, gap: float | None = None, most: int = 12
 ) -> tuple[Open, ...]:
     """Groups in which an error worth knowing could hide, those with the fewest labels first.
 
     Args:
         answers: labeled or not.
-        gap: what is worth knowing, in (0, 1); by default 0.05 of all answers, 0.1 of a group.
+        correlation: of errors within a patient, in [0, 1].
+        gap: what is worth knowing, in (0, 1); by default 0.05 of all answers, 0.1 of a group. Of a
+            group that is less confident, half of its confidence.
         most: how many to name.
     """
-    open_groups = [_open(answers, AnswerGroup(ALL), gap or GAP_OF_ALL, 0.0)]
+    worth = _worth(answers, correlation)
+    open_groups = [_open(answers, worth, AnswerGroup(ALL), gap or GAP_OF_ALL, 0.0)]
     keys = {TAG + key: tag for key, tag in answers.tags.items()}
     keys[PREDICTED] = Tag(answers.predicted, answers.classes)
     for name, tag in keys.items():
         price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
         values = _least_labeled(answers, tag, most)
         groups = [AnswerGroup(name, (value,)) for value in values]
-        open_groups += [_open(answers, each, gap or GAP, price) for each in groups]
+        open_groups += [_open(answers, worth, each, gap or GAP, price) for each in groups]
     wanting = [each for each in open_groups if each is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
 
@@ -121,12 +127,24 @@ def _least_labeled(answers: Answers, tag: Tag, most: int) -> list[str]:
     return [tag.names[value] for value in order[:most]]
 
 
-def _open(answers: Answers, group: AnswerGroup, gap: float, price: float) -> Open | None:
+def _worth(answers: Answers, correlation: float) -> FloatArray:
+    """How many independent labels the label of each answer is worth, (N,); 0 without one."""
+    labeled = answers.correct >= 0
+    worth = labeled.astype(np.float64)
+    if answers.patient is not None:
+        worth[labeled] = patient_weights(patient_codes(answers)[labeled], correlation)
+    return worth
+
+
+def _open(
+    answers: Answers, worth: FloatArray, group: AnswerGroup, gap: float, price: float
+) -> Open | None:
     """How many more labels the group needs; None if it has them, or no answers."""
     inside = members(group, answers)
     if not inside.any():
         return None
-    labels = int((answers.correct[inside] >= 0).sum())
     confidence = answers.confidence[inside]
-    more = labels_needed(confidence, min(gap, float(confidence.mean()) / 2), price=price) - labels
-    return Open(group, gap, more, RANDOM) if more > 0 else None
+    gap = min(gap, float(confidence.mean()) / 2)
+    more = math.ceil(labels_needed(confidence, gap, price=price) - worth[inside].sum())
+    kind = RANDOM if answers.patient is None else PER_PATIENT
+    return Open(group, gap, more, kind) if more > 0 else None

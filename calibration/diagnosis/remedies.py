@@ -2,7 +2,8 @@
 
 A remedy is fitted on one half of the patients and judged on the other, and the other way round. It
 harms a group whose gap it makes larger by more than a point, if that gap is significant after
-Bonferroni's correction for all groups that are looked at.
+Bonferroni's correction for all groups that are looked at. A temperature is tried first, as a
+recalibration does that may not change the predicted class; then one with a bias for each class.
 """
 
 import math
@@ -14,29 +15,45 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.calibrators.affine import bias_form, fit_affine, temperature_form
+from calibration.calibrators.remedies import (
+    MIN_PER_CLASS,
+    TEMPERATURE,
+    TEMPERATURE_BIAS,
+    Remedy,
+)
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
 from calibration.diagnosis.figures import weighted
-from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, UNKNOWN, Key, keys_of
+from calibration.diagnosis.groups import (
+    ALL,
+    CONFIDENCE,
+    DRAWN,
+    PREDICTED,
+    UNKNOWN,
+    Key,
+    keys_of,
+    members,
+)
 from calibration.diagnosis.outcome import patient_codes
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
-FEWEST_ROWS: Final = 60
-_FEWEST_OF_GROUP = 20
-_FEWEST_PER_CLASS, _MANY_CLASSES = 10, 30
+FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
+_FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
 _LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Treated:
-    """Whom a remedy changes, the labels (n,) that it is fitted on, and since when; None: all."""
+    """Whom a remedy changes, the labels (n,) that it is fitted on, since when (None: all), and the
+    groups that erred.
+    """
 
     group: AnswerGroup
     rows: BoolArray
     since_s: float | None
+    wrong: tuple[AnswerGroup, ...]
 
 
 def remedies_of(
@@ -52,47 +69,81 @@ def remedies_of(
     """
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
-    wrong = tuple(each.group for each in treated[1:])
-    found = [_remedy(labeled, weight, each, wrong) for each in treated]
+    found = [_remedy(labeled, weight, each) for each in treated]
     if mix is not None:
         mixed = np.flatnonzero(mix.rows)
         effects = effects_of(labeled.rows(mixed), weight[mixed], mix.confidence[mixed], mix.group)
-        since_s = treated[0].since_s
-        found.append(TriedRemedy(RemedyKind.CASE_MIX, mix.group, effects, since_s))
+        since_s = float(labeled.served_s[mixed[0]]) if mixed[0] else None
+        kind, changes_labels = RemedyKind.CASE_MIX, not labeled.of_one
+        found.append(TriedRemedy(kind, mix.group, effects, since_s, changes_labels))
     return tuple(each for each in found if each)
 
 
-def _remedy(
-    labeled: Answers, weight: FloatArray, treated: Treated, wrong: tuple[AnswerGroup, ...]
-) -> TriedRemedy | None:
-    """The remedy and its effects on those it changes; None with too few labels."""
+def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedRemedy | None:
+    """The remedy and its effects on those it changes; None with too few labels.
+
+    It has a bias for each class only if that helps and a temperature alone does not.
+    """
     chosen = np.flatnonzero(treated.rows)
     if len(chosen) < FEWEST_ROWS:
         return None
     changed, worth = labeled.rows(chosen), weight[chosen]
-    after, is_all = cross_fitted(changed, worth), treated.group.key == ALL
-    effects = effects_of(changed, worth, after, treated.group, wrong if is_all else ())
-    kind = RemedyKind.ALL if is_all else RemedyKind.GROUP
-    return TriedRemedy(kind, treated.group, effects, treated.since_s)
+    simplest, *richer = _forms(changed)
+    first = _tried(changed, worth, treated, simplest)
+    for form in richer if _is_by_class(first) else ():
+        other = _tried(changed, worth, treated, form)
+        if not other.harms and _of_classes(other)[1] < _of_classes(first)[1]:
+            return other
+    return first
 
 
-def cross_fitted(answers: Answers, weight: FloatArray) -> FloatArray:
+def _forms(answers: Answers) -> tuple[Remedy, ...]:
+    """What is tried, the simplest first."""
+    z, y = _log_probabilities(answers), _labels(answers)
+    fewest = min(np.bincount(y[half], minlength=z.shape[1]).min() for half in _halves(answers))
+    if z.shape[1] > _MANY_CLASSES or fewest < MIN_PER_CLASS:
+        return (TEMPERATURE,)
+    return (TEMPERATURE_BIAS,) if answers.of_one else (TEMPERATURE, TEMPERATURE_BIAS)
+
+
+def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
+    after, group = cross_fitted(answers, weight, form), treated.group
+    effects = effects_of(answers, weight, after, group, treated.wrong)
+    kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
+    changes_labels = not form.keeps_argmax and not answers.of_one
+    return TriedRemedy(kind, group, effects, treated.since_s, changes_labels)
+
+
+def _is_by_class(remedy: TriedRemedy) -> bool:
+    """Whether a predicted class stays more than half as wrong as the worst was."""
+    before, after = _of_classes(remedy)
+    return after > max(before / 2, _WORSE)
+
+
+def _of_classes(remedy: TriedRemedy) -> tuple[float, float]:
+    """The largest gap of a predicted class before and after."""
+    found = [each for each in remedy.effects if each.group.key == PREDICTED]
+    gaps = [(abs(each.before), abs(each.after)) for each in found] or [(0.0, 0.0)]
+    before, after = map(max, zip(*gaps, strict=True))
+    return before, after
+
+
+def cross_fitted(answers: Answers, weight: FloatArray, form: Remedy) -> FloatArray:
     """Confidence (n,) of the served class by a calibrator fitted on other patients' labels."""
-    half = _halves(patient_codes(answers))
     z, y = _log_probabilities(answers), _labels(answers)
     after = np.empty(len(answers))
-    for fit, judged in ((half, ~half), (~half, half)):
-        rows = _newest(np.flatnonzero(fit), z.shape[1])
-        calibrated = fit_affine(z[rows], y[rows], _form(y[rows], z.shape[1]), weights=weight[rows])
-        p = calibrated(z[judged])
+    for fit in _halves(answers):
+        judged, rows = ~fit, _newest(np.flatnonzero(fit), z.shape[1])
+        p = form.fit(z[rows], y[rows], weights=weight[rows])(z[judged])
         after[judged] = p[np.arange(len(p)), answers.predicted[judged]]
     return after
 
 
-def _halves(patient: IntArray) -> BoolArray:
-    """Half of the patients, always the same."""
+def _halves(answers: Answers) -> tuple[BoolArray, BoolArray]:
+    """Answers (n,) of half of the patients, always the same, and of the others."""
+    patient = patient_codes(answers)
     chosen = np.random.default_rng(0).permutation(int(patient.max()) + 1) % 2 == 0
-    return np.asarray(chosen[patient])
+    return chosen[patient], ~chosen[patient]
 
 
 def _newest(rows: IntArray, classes: int) -> IntArray:
@@ -111,14 +162,6 @@ def _labels(answers: Answers) -> IntArray:
     return answers.label
 
 
-def _form(labels: IntArray, classes: int) -> FloatArray:
-    """A temperature, and a bias for each class if all have enough labels."""
-    fewest = int(np.bincount(labels, minlength=classes).min())
-    if classes > _MANY_CLASSES or fewest < _FEWEST_PER_CLASS:
-        return temperature_form(classes)
-    return np.concatenate([temperature_form(classes), bias_form(classes)], axis=1)
-
-
 def effects_of(
     answers: Answers,
     weight: FloatArray,
@@ -133,11 +176,11 @@ def effects_of(
         weight: (n,) what each label is worth.
         after: (n,) confidence of the served class after the remedy.
         group: whom the remedy changes.
-        wrong: groups that erred; the other values of their keys are looked at together, too.
+        wrong: groups that erred, which are looked at, as are the other values of their keys.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
     groups = {**dict(_values(keys)), **dict(_right_ones(keys, wrong))}
-    groups[group] = np.ones(len(answers), bool)
+    groups |= {each: members(each, answers) for each in (*wrong, group)}
     judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
     effects = [_effect(answers, weight, after, *each, len(judged)) for each in judged]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))

@@ -35,6 +35,10 @@ def recalibrate(
     finding: Annotated[
         str | None, option("The finding to recalibrate, of a model that has several.")
     ] = None,
+    since: Annotated[
+        str | None,
+        option("Use only answers served since this day or time (UTC), such as 2026-10-01."),
+    ] = None,
     last: Annotated[int | None, option("Use only the latest N labels (default: all).")] = None,
     min_labels: Annotated[int, option("Refuse to fit on fewer labels than this.")] = 100,
     allow_label_changes: Annotated[
@@ -93,7 +97,7 @@ def recalibrate(
     from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
     from model_store.lifecycle.canary import start_canary
-    from monitoring.recalibration import AnswerFilter, RecalibrationPreview
+    from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_since
     from monitoring.recalibration import recalibrate as fit
     from serving.pages.recalibration_page import recalibration_page
 
@@ -110,7 +114,11 @@ def recalibrate(
                 model,
                 version=version,
                 finding=finding,
-                answer_filter=AnswerFilter(last=last, group=_group(subgroup)),
+                answer_filter=AnswerFilter(
+                    since_ns=None if since is None else read_since(since),
+                    last=last,
+                    group=_group(subgroup),
+                ),
                 min_labels=min_labels,
                 allow_label_changes=allow_label_changes,
                 chosen_labels=chosen_labels,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 # By the words of a verb. Those that print it with the names of their result: OWN.
-OWN: Final = ("train", "export", "import", "recalibrate", "canary start")
+OWN: Final = ("report", "train", "export", "import", "recalibrate", "canary start")
 NEXT: Final = {
     "demo": "candor train DATA",
     "traffic": "candor report MODEL",
@@ -32,7 +32,6 @@ NEXT: Final = {
     "canary abort": "candor models list",
     "predictions": "candor feedback FILE",
     "feedback": "candor report MODEL",
-    "report": "candor recalibrate MODEL --preview",
     "ledger check": "candor report MODEL",
     "ledger prune": "candor ledger check",
     "ledger forget": "candor ledger check",

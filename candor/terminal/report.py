@@ -1,5 +1,6 @@
 """What `candor report` prints: diagnosis, measures, slices and the reliability table."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.detectors import CalmEvidence, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
+from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode
 from monitoring.diagnosis.phrases import RATES, tolerance
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain
+from monitoring.recalibration.answers import options_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
 from monitoring.reports.slices import Slices
@@ -57,6 +60,7 @@ class Reported(VerbResult):
             yield from findings_tables(report)
         if self.html is not None:
             yield f"The report is in {self.html}"
+        yield from _next(report) if isinstance(report, Report) else ()
 
     def as_dict(self) -> dict[str, Any]:
         found = self.report
@@ -71,7 +75,7 @@ class Reported(VerbResult):
 def report_tables(report: Report, *, planned: bool = False) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
     said = terms(report.finding)
-    rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
+    rows = [measures_row("live", report.measures.as_dict())]
     return [
         f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis), planned=planned),
@@ -127,6 +131,33 @@ def _diagnosis(words: Words, *, planned: bool) -> list[str]:
     more = _listed("More", [each for each in qualified if each])
     questions = _listed("Open", words.questions if planned else words.questions[:_OPEN])
     return [f"{words.title}\n{first}", *steps, *more, *questions]
+
+
+def _next(report: Report) -> Iterator[str]:
+    """The command that does the first thing to do, if there is one."""
+    first = next((each for each in report.diagnosis.actions if each.available), None)
+    words = None if first is None else _command(first, report)
+    if words is not None:
+        yield f"\nNext: candor {shlex.join(words)}"
+
+
+def _command(action: Action, report: Report) -> list[str] | None:
+    names = {f"--{name}": str(text) for name, text in report.named.items()}
+    of_version = [report.model, *(word for pair in names.items() for word in pair)]
+    if action.code in RECALIBRATIONS and not action.elsewhere:
+        options = options_of(action)
+        is_free = options.pop("allow_label_changes", None)
+        named = {"--for": options.get("subgroup"), "--since": options.get("since")}
+        given = [word for name, text in named.items() if text for word in (name, text)]
+        given += ["--allow-label-changes"] if is_free else []
+        return ["recalibrate", *of_version, *given, "--preview"]
+    if action.code in (ActionCode.PROMOTE, ActionCode.ROLL_BACK):
+        return ["promote", report.model, str(action.version)]
+    if action.code is ActionCode.ACKNOWLEDGE:
+        given = ["--tag", action.tag] if action.tag else []
+        given += ["--chosen-labels"] if action.audited_only else []
+        return ["ledger", "acknowledge", *of_version, *given, "--note", "WHY"]
+    return None
 
 
 def _listed(title: str, sentences: Sequence[str]) -> list[str]:

@@ -14,8 +14,9 @@ from calibration.diagnosis.facts import (
     RivalStatus,
     TriedRemedy,
 )
-from calibration.diagnosis.groups import ALL, TAG, named
+from calibration.diagnosis.groups import ALL, tagged
 from calibration.diagnosis.planner import RANDOM
+from calibration.diagnosis.remedies import FEWEST_ROWS
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import DUE, MISSING
 from monitoring.diagnosis.facts import (
@@ -64,11 +65,7 @@ def plan(
         return tuple(_acknowledge(found.alarms, audited_only=is_chosen))
     if found.ongoing:
         first = list(_settle(found))
-        cures = [
-            each
-            for each in _cures(found, version=version, served_elsewhere=served_elsewhere)
-            if each.group is None or _has_tag(each.group)
-        ]
+        cures = list(_cures(found, version=version, served_elsewhere=served_elsewhere))
         if published is not None:
             cures = [Action(ActionCode.PROMOTE, version=published)]
         if first or found.explains_all(Cause.INPUT):
@@ -81,7 +78,7 @@ def plan(
         steps = [*_settle(found)] or [Action(ActionCode.FIND_CAUSE), _more_labels(found, None)]
         return (*steps, *_acknowledge(found.alarms, later=True))
     patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
-    return (*_look(found), *_label(found, reasons), *patients, *_roll_back(accuracy, earlier))
+    return (*_look(found), *_label(found, reasons), *patients)
 
 
 def _settle(found: Findings) -> Iterator[Action]:
@@ -123,10 +120,9 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     first, fitting = found.ongoing[0], _fitting(found)
     tried = {each.kind: each for each in found.inference.remedies if _treats(each, first.group)}
     others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
-    untried = TriedRemedy(fitting, first.group, (), _since(first))
+    untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), _since(first))
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
-        own = _effect_on(remedy, remedy.group)
         hindrance = _barred(remedy, first)
         yield Action(
             _CURES[kind],
@@ -134,9 +130,10 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
             hindrance=hindrance,
             version=version,
             group=remedy.group if kind is RemedyKind.GROUP else None,
-            labels=first.inside.n if own is None else own.n,
+            labels=_labels(remedy, first),
             since_s=remedy.since_s,
             elsewhere=served_elsewhere,
+            changes_labels=remedy.changes_labels,
         )
 
 
@@ -144,8 +141,10 @@ def _treats(remedy: TriedRemedy, group: AnswerGroup) -> bool:
     """Whether it is for all, or for a group and perhaps others that erred alike."""
     if remedy.kind is not RemedyKind.GROUP:
         return remedy.group.key == ALL
-    values = set(named(group).values)
-    return replace(remedy.group, values=group.values) == group and values <= {*remedy.group.values}
+    part = tagged(group)
+    if part is None or part.key != remedy.group.key:
+        return False
+    return {*part.values} <= {*remedy.group.values}
 
 
 def _since(each: Deviation) -> float | None:
@@ -161,23 +160,24 @@ def _fitting(found: Findings) -> RemedyKind:
     if found.explains_all(Cause.CASE_MIX) and all(each.group.key == ALL for each in mixes):
         return RemedyKind.CASE_MIX
     nobody_else = any(each.rest is None for each in found.ongoing)
-    is_part = _has_tag(found.ongoing[0].group) and not nobody_else
+    is_part = tagged(found.ongoing[0].group) and not nobody_else
     return RemedyKind.GROUP if is_part else RemedyKind.ALL
-
-
-def _has_tag(group: AnswerGroup) -> bool:
-    """Whether a calibrator of its own can be chosen for the group: by a tag alone."""
-    parts = [each for each in (group, group.within) if each is not None]
-    return any(each.key.startswith(TAG) and named(each).values for each in parts)
 
 
 def _barred(remedy: TriedRemedy, first: Deviation) -> Hindrance | None:
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
-    is_part = remedy.kind is RemedyKind.GROUP
-    own = _effect_on(remedy, remedy.group if is_part else first.group)
+    if _labels(remedy, first) < FEWEST_ROWS:
+        return Hindrance.FEW_LABELS
+    own = _effect_on(remedy, first.group) or _effect_on(remedy, remedy.group)
     is_better = own is None or abs(own.after) < abs(own.before) / 2
     return None if is_better else Hindrance.NO_GAIN
+
+
+def _labels(remedy: TriedRemedy, first: Deviation) -> int:
+    """How many it is fitted on; of the affected if it has not been tried."""
+    whole = _effect_on(remedy, remedy.group)
+    return first.inside.n if whole is None else whole.n
 
 
 def _effect_on(remedy: TriedRemedy, group: AnswerGroup) -> GroupEffect | None:
@@ -203,7 +203,9 @@ def _look(found: Findings) -> Iterator[Action]:
 
 
 def _roll_back(accuracy: Accuracy, earlier: int | None) -> Iterator[Action]:
-    """Harder cases are no reason: only accuracy that fell by an error of this version."""
+    """Harder cases are no reason: only accuracy that fell by an error of this version, beside an
+    error that was found, since a look at accuracy alone errs in 1 of 40.
+    """
     by_error = accuracy.from_error.upper < 0
     is_lower = accuracy.answer is AccuracyAnswer.LOWER and not accuracy.is_chosen
     if is_lower and by_error and earlier is not None:

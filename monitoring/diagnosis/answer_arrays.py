@@ -9,6 +9,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray, Tag
 from calibration.scope.verdict import ALPHA
+from monitoring.ledger.schema import EVERYTHING
 from monitoring.ledger.sum_tables import OTHER
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -34,6 +35,7 @@ def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[s
         class_shares=_class_shares(row),
         source=Tag(sources, tuple(names_of_sources)),
         doubtful=_doubtful(columns["scope_p"]),
+        of_one=row.claim_of(EVERYTHING) is not None,
     )
 
 

@@ -119,7 +119,7 @@ def _questions(
     if gap is None:
         return inferred.inference.open
     apart = [each for each in inferred.inference.open if each.kind == APART]
-    return (*apart, *read_questions(connection, row, gap))
+    return (*apart, *read_questions(connection, row, inferred, gap))
 
 
 def _basis(

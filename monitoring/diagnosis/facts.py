@@ -5,6 +5,7 @@ Times are seconds since 1970 UTC, gaps are mean confidence minus accuracy, share
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from calibration.diagnosis.facts import (
     AnswerGroup,
@@ -204,11 +205,19 @@ class ActionCode(StrEnum):
     ROLL_BACK = "roll_back"  # promote the version that was in production before
 
 
+RECALIBRATIONS: Final = (
+    ActionCode.RECALIBRATE,
+    ActionCode.RECALIBRATE_GROUP,
+    ActionCode.ADJUST_CASE_MIX,
+)
+
+
 class Hindrance(StrEnum):
     """Why an action is not available."""
 
     HARMS_OTHERS = "harms_others"  # it makes a group worse
     NO_GAIN = "no_gain"  # it would not make the affected better
+    FEW_LABELS = "few_labels"  # the affected have too few labels to fit and check it
     FIRST = "first"  # the first action must come first
 
 
@@ -226,6 +235,7 @@ class Action:
         alarm: the feedback id of the alarm to acknowledge; `tag`: whose it is, None: all answers.
         elsewhere: to be done where the model is served, which is not here.
         audited_only: to let the watch use audited answers only from then on.
+        changes_labels: whether it may change the predicted class, which has to be allowed.
     """
 
     code: ActionCode
@@ -241,6 +251,7 @@ class Action:
     tag: str | None = None
     elsewhere: bool = False
     audited_only: bool = False
+    changes_labels: bool = False
 
 
 @dataclass(frozen=True)

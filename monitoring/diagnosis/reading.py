@@ -122,9 +122,12 @@ def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
     return _Stamp(keys, count, last, revisions, right, int(_GROWTH * math.log2(1 + (served or 0))))
 
 
-def read_questions(connection: Connection, row: WatchedVersion, gap: float) -> tuple[Open, ...]:
+def read_questions(
+    connection: Connection, row: WatchedVersion, inferred: Inferred, gap: float
+) -> tuple[Open, ...]:
     """How many more labels of whom would show a gap of that size."""
-    return open_questions(_read(connection, row)[1], gap=gap)
+    answers, correlation = _read(connection, row)[1], inferred.inference.patient_correlation
+    return open_questions(answers, correlation=correlation, gap=gap)
 
 
 def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:

@@ -166,9 +166,9 @@ STATUSES: Final = {
 }
 ACTIONS: Final = {
     ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}{audited}.",
-    ActionCode.RECALIBRATE: "Recalibrate{on}.",
-    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}.",
-    ActionCode.ADJUST_CASE_MIX: "Recalibrate for the changed case mix{on}.",
+    ActionCode.RECALIBRATE: "Recalibrate{on}{changes}.",
+    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}{changes}.",
+    ActionCode.ADJUST_CASE_MIX: "Recalibrate for the changed case mix{on}{changes}.",
     ActionCode.FIND_CAUSE: "Find out what changed{at}.",
     ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
@@ -182,6 +182,7 @@ ACTIONS: Final = {
 HINDRANCES: Final = {
     Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
     Hindrance.NO_GAIN: "it would not help the affected",
+    Hindrance.FEW_LABELS: "fewer than {fewest} labels to fit it",
     Hindrance.FIRST: "after the first step",
 }
 CERTAINTIES: Final = {

@@ -20,7 +20,8 @@ from calibration.diagnosis.facts import (
     TriedRemedy,
     main_deviation,
 )
-from calibration.diagnosis.planner import APART
+from calibration.diagnosis.planner import APART, PER_PATIENT
+from calibration.diagnosis.remedies import FEWEST_ROWS
 from calibration.diagnosis.selection import DUE
 from calibration.wording import counted, percent, signed_points
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
@@ -130,6 +131,7 @@ def action_words(action: Action) -> str:
         on=f", on answers{since}" if since else "",
         at=f"{f' {within_words(action.group)}' if action.group else ''}{_on(action.since_s)}",
         group=group or "all answers",
+        changes=" (may change predicted classes)" if action.changes_labels else "",
         of=_of(action.group),
         labels=answers_there(action.labels, action.unlabeled),
         version=action.version or "",
@@ -277,7 +279,7 @@ def _unchecked(parts: tuple[Unchecked, ...]) -> str:
 def _barred(found: Diagnosis) -> Iterator[str]:
     for each in found.actions:
         if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
-            why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
+            why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each), fewest=FEWEST_ROWS)
             yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
 
 
@@ -332,6 +334,7 @@ def _sign(sign: EarlySign) -> str:
 
 def _question(each: Open) -> str:
     who, labels = capital(group_words(each.group)), counted(each.labels, "more label")
+    labels += " of different patients" if each.kind == PER_PATIENT else ""
     if each.kind == APART:
         return f"{who}: {labels} of answers outside the other group would tell the two apart."
     return f"{who}: {labels} would show a gap of {100 * each.gap:.0f} points."

@@ -1,10 +1,10 @@
 """Answers that wait for a label, in the order in which people should label them.
 
 Those drawn for the random audit come first, because they alone say how accurate the model is on
-what it serves. Then come those below the referral threshold, then the oldest. Only the latest
-LOOKED_AT answers are looked at, so that the cost does not grow with the ledger. Those about
-doubtful images have a queue apart, and their labels a source of their own: they are chosen, and say
-nothing about other answers.
+what it serves. Then come those below the referral threshold, then the oldest; in the queue `random`
+all others by the random part of their ids. Only the latest LOOKED_AT answers are looked at, so that
+the cost does not grow with the ledger. Those about doubtful images have a queue apart, and their
+labels a source of their own: they are chosen, and say nothing about other answers.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 LOOKED_AT = 20_000
-Queue = Literal["usual", "doubtful"]
+Queue = Literal["usual", "random", "doubtful"]
+_RANDOM_FROM = 9  # byte of an id, counted from 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ def find_waiting(
         *([] if referral is None else [sure >= referral["threshold"]]),
     ]
     wanted = select(latest).order_by(*order, columns.prediction_id)
+    if queue == "random":
+        drawn_first = columns.audit.is_(None)
+        by_chance = func.substr(columns.prediction_id, _RANDOM_FROM)
+        wanted = select(latest).order_by(drawn_first, by_chance)
     if queue == "doubtful":
         wanted = select(latest).where(_is_doubtful(columns)).order_by(columns.prediction_id)
     return [_waiting(row, each) for each in connection.execute(wanted.limit(limit).offset(skip))]

@@ -19,7 +19,12 @@ The ledger holds whole probability vectors. Their logarithms are logits / T up t
 row, so a calibrator fitted on them continues those that gave them. The network stays as it is.
 """
 
-from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers
+from monitoring.recalibration.answers import (
+    AnswerFilter,
+    LabeledAnswers,
+    labeled_answers,
+    read_since,
+)
 from monitoring.recalibration.draft import Recalibration
 from monitoring.recalibration.preview import RecalibrationPreview
 from monitoring.recalibration.proposal import ClassChange, Proposal, propose
@@ -36,5 +41,6 @@ __all__ = [
     "labeled_answers",
     "propose",
     "read_group",
+    "read_since",
     "recalibrate",
 ]

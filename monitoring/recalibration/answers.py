@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import compress
 from typing import Any
 
@@ -15,13 +16,14 @@ from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.metrics import gap_interval
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
+from monitoring.diagnosis.facts import Action
 from monitoring.drift import watch
-from monitoring.errors import RecalibrationRefused
+from monitoring.errors import QueryInvalid, RecalibrationRefused, brief
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recalibration.claims import CLASSES, MeasuredClaim, claim_of
-from monitoring.recalibration.subgroup import belongs, served_in
+from monitoring.recalibration.subgroup import LATEST_NS, belongs, name_of, served_in
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
 MUCH_MISSING = 0.2  # of an audit's labels: above it, it may be as biased as any choice
@@ -72,6 +74,31 @@ class AnswerFilter:
     prediction_ids: Collection[bytes] | None = None
     until_feedback_id: int | None = None
     group: AnswerGroup | None = None
+
+
+def read_since(text: str) -> int:
+    """Read a day or time (UTC) as nanoseconds since 1970. Raises QueryInvalid.
+
+    >>> read_since("1970-01-02"), read_since("1970-01-01T00:00:01")
+    (86400000000000, 1000000000)
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise QueryInvalid(
+            f"Got the start {brief(text)}; expected a day such as 2026-10-01, or a time such as "
+            "2026-10-01T09:30:00 (UTC)."
+        ) from None
+    at_s = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return min(max(at_s, 0) * 10**9, LATEST_NS)
+
+
+def options_of(action: Action) -> dict[str, str]:
+    """Return the options, by their names on the page, of the recalibration that an action means."""
+    given = {} if action.group is None else {"subgroup": name_of(action.group)}
+    if action.since_s is not None:
+        given["since"] = f"{datetime.fromtimestamp(int(action.since_s), UTC):%Y-%m-%dT%H:%M:%S}"
+    return given | ({"allow_label_changes": "yes"} if action.changes_labels else {})
 
 
 @dataclass(frozen=True)

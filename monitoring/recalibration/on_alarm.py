@@ -217,7 +217,8 @@ class AlarmResponder:
         cures = {each.code: each for each in found.actions}
         whole = cures.get(ActionCode.RECALIBRATE) or cures.get(ActionCode.ADJUST_CASE_MIX)
         is_for_some = ActionCode.RECALIBRATE_GROUP in cures
-        is_barred = whole is not None and whole.hindrance not in (None, Hindrance.FIRST)
+        harmless = (None, Hindrance.FIRST, Hindrance.FEW_LABELS)  # the policy says how many
+        is_barred = whole is not None and whole.hindrance not in harmless
         if found.state is not State.HEALED and not is_for_some and not is_barred:
             return ""
         return f"{words_of(found).title}."

@@ -72,7 +72,10 @@ OF_VERSION: Final = Parameter(
 )
 OF_FINDING: Final = Parameter("finding", "query", str, "a finding, of a model that has several")
 OF_QUEUE: Final = Parameter(
-    "queue", "query", Queue, "usual (the default), or doubtful: about doubtful images alone"
+    "queue",
+    "query",
+    Queue,
+    "usual (the default); random: in random order; doubtful: about doubtful images alone",
 )
 OF_SKIP: Final = Parameter("skip", "query", int, "answers to pass over")
 GAP: Final = Parameter(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar, cast, get_args
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
@@ -165,8 +165,7 @@ def read_skip(text: str | None) -> int:
 
 def read_queue(text: str | None) -> Queue:
     """The queue of answers to label. Raises QueryInvalid."""
-    if text in (None, "usual"):
-        return "usual"
-    if text == "doubtful":
-        return "doubtful"
-    raise QueryInvalid("The query's 'queue' is usual or doubtful.")
+    for queue in get_args(Queue):
+        if text in (None, queue):
+            return cast(Queue, queue)
+    raise QueryInvalid("The query's 'queue' is usual, random or doubtful.")

@@ -19,7 +19,7 @@ from calibration.diagnosis.facts import IntervalEstimate, main_deviation
 from calibration.diagnosis.many_models import beyond_chance
 from calibration.measures import metrics
 from calibration.wording import in_points
-from monitoring.diagnosis.facts import ActionCode, State
+from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import EVERYONE, Viewer, read_viewer
@@ -28,16 +28,15 @@ from monitoring.reports.findings import WORST_FIRST, seriousness
 from monitoring.reports.report import ReportSummary
 from monitoring.routes.reports import ReportRoutes
 from serving.pages.endpoints import page
-from serving.pages.formatting import calendar_day, label_path, page_path
+from serving.pages.formatting import calendar_day, page_path
 from serving.pages.model_views import REFRESH_S
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
 from serving.pages.tabs import Tabs, never
-from serving.pages.todo import NextStep
+from serving.pages.todo import LABEL, NextStep, label_address
 
 _SPARK_DAYS: Final = 30
 _SPARK: Final = (110, 20)  # width and height of a sparkline
-_LABEL: Final = (ActionCode.AUDIT, ActionCode.COMPLETE_AUDIT, ActionCode.LABEL)
 
 
 class ModelRow(NamedTuple):
@@ -169,13 +168,13 @@ def _beyond_chance(reports: Sequence[ReportSummary]) -> list[bool]:
 
 def _next_step(report: ReportSummary, viewer: Viewer) -> NextStep | None:
     """The first action: labels where labels are asked for, otherwise the page that says more."""
-    actions = [each.code for each in report.diagnosis.actions if each.available]
-    if report.diagnosis.alarms or not actions or actions[0] not in _LABEL:
+    first = next((each for each in report.diagnosis.actions if each.available), None)
+    if report.diagnosis.alarms or first is None or first.code not in LABEL:
         where = f"{page_path(report.model)}?{report.query}"
         return NextStep("Look", where) if report.diagnosis.actions else None
     if not viewer.may("feedback"):
         return None
-    return NextStep("Label answers", f"{label_path(report.model)}?{report.query}")
+    return NextStep("Label answers", label_address(first, report))
 
 
 def sparkline(days: Sequence[Days]) -> Markup:

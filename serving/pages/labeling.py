@@ -126,7 +126,7 @@ class LabelPageRoutes:
             item = FeedbackItem(
                 fields.get("label", ""),
                 read_uuid("prediction_id", fields.get("prediction_id", "")),
-                source=f"{CHOSEN if fields.get('queue') else SOURCE}: {actor}",
+                source=f"{CHOSEN if fields.get('queue') == 'doubtful' else SOURCE}: {actor}",
                 reader=None if actor == LOCAL else actor,
                 finding=fields.get("finding", ""),
             )

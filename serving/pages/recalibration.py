@@ -34,6 +34,7 @@ from monitoring.recalibration import (
     Recalibration,
     RecalibrationPreview,
     read_group,
+    read_since,
     recalibrate,
 )
 from monitoring.recalibration.draft import require_fair_labels
@@ -63,7 +64,7 @@ _CHANGED: Final = (
 
 
 _OPTIONS: Final = (  # as `candor recalibrate` has them
-    *("version", "finding", "last", "subgroup", "min_labels"),
+    *("version", "finding", "since", "last", "subgroup", "min_labels"),
     *("allow_label_changes", "chosen_labels"),
 )
 _SEEN: Final = ("production", "next", "until", "seen")  # what the preview was made of
@@ -73,6 +74,7 @@ _FORM = form_reader(*_OPTIONS, *_SEEN, "accept_harm", "why")
 class Wanted(NamedTuple):
     version: int | None
     finding: str | None
+    since: str | None
     last: int | None
     subgroup: str | None
     min_labels: int
@@ -165,6 +167,7 @@ class RecalibrationRoutes:
             version=wanted.version,
             finding=wanted.finding,
             answer_filter=AnswerFilter(
+                since_ns=None if wanted.since is None else read_since(wanted.since),
                 last=wanted.last,
                 until_feedback_id=until,
                 group=None if wanted.subgroup is None else read_group(wanted.subgroup),
@@ -223,12 +226,20 @@ def read_wanted(fields: Mapping[str, str]) -> Wanted:
     return Wanted(
         version=_optional(fields, "version"),
         finding=fields.get("finding") or None,
+        since=_since(fields),
         last=_optional(fields, "last"),
         subgroup=_subgroup(fields),
         min_labels=_optional(fields, "min_labels") or FEWEST,
         allow_label_changes=read_flag(fields, "allow_label_changes"),
         chosen_labels=read_flag(fields, "chosen_labels"),
     )
+
+
+def _since(fields: Mapping[str, str]) -> str | None:
+    text = fields.get("since", "").strip() or None
+    if text is not None:
+        read_since(text)
+    return text
 
 
 def _subgroup(fields: Mapping[str, str]) -> str | None:

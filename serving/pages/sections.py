@@ -73,7 +73,7 @@ class Bar(NamedTuple):
     """An ECE as a bar; `tone` is a class of the style sheet."""
 
     name: str
-    ece: float | None
+    ece: float
     tone: str
     width_percent: int
 
@@ -82,7 +82,6 @@ class MeasureRow(NamedTuple):
     title: str
     explanation: str
     now: str
-    card: str
 
 
 def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
@@ -181,23 +180,20 @@ def _bars(report: Report) -> list[Bar]:
     eces = {
         "now": (report.measures.ece, "accent"),
         "by chance": (report.measures.noise_floor, "muted-tone"),
-        "on the card": (report.reference.get("ece"), "accent pale"),
     }
-    known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
-    full = max([0.1, *known])
+    full = max([0.1, *(ece for ece, _ in eces.values() if math.isfinite(ece))])
     return [Bar(name, ece, tone, _percent_of(ece, full)) for name, (ece, tone) in eces.items()]
 
 
-def _percent_of(ece: float | None, full: float) -> int:
-    return round(100 * ece / full) if ece is not None and math.isfinite(ece) else 0
+def _percent_of(ece: float, full: float) -> int:
+    return round(100 * ece / full) if math.isfinite(ece) else 0
 
 
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     said = terms(report.finding)
     for measure in _MEASURES:
-        now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        shown = (measure.shown(now), measure.shown(card))
-        yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), *shown)
+        now = measure.shown(getattr(report.measures, measure.name))
+        yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), now)
 
 
 def drawn_for(drawing: Markup, said: Terms) -> Markup:

@@ -8,13 +8,13 @@ from urllib.parse import parse_qsl, urlencode
 
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL, CONFIDENCE, PREDICTED, confidences
-from monitoring.diagnosis.facts import Action, ActionCode, Alarm
+from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode, Alarm
 from monitoring.diagnosis.phrases import group_words
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, action_words
 from monitoring.drift.tag_settings import TAG_PREFIX
 from monitoring.http.endpoint import Viewer
-from monitoring.recalibration.subgroup import name_of
+from monitoring.recalibration.answers import options_of
 from monitoring.reports.report import ReportSummary
 from monitoring.routes.answers import query_of_tag
 from serving.pages.answer_links import address as answers_at
@@ -26,12 +26,7 @@ from serving.pages.formatting import (
     versions_path,
 )
 
-_RECALIBRATE: Final = (
-    ActionCode.RECALIBRATE,
-    ActionCode.RECALIBRATE_GROUP,
-    ActionCode.ADJUST_CASE_MIX,
-)
-_LABEL: Final = (ActionCode.AUDIT, ActionCode.COMPLETE_AUDIT, ActionCode.LABEL)
+LABEL: Final = (ActionCode.AUDIT, ActionCode.COMPLETE_AUDIT, ActionCode.LABEL)
 _GROUPS: Final = 2  # values of a tag, of each of which the answers are a step
 _VERSIONS: Final = (ActionCode.PROMOTE, ActionCode.ROLL_BACK)
 
@@ -75,7 +70,7 @@ def _steps(
 ) -> Iterator[NextStep]:
     """The steps of an action: where a cause is looked for, the answers of each group by itself."""
     if action.code is not ActionCode.FIND_CAUSE or not viewer.may("feedback"):
-        is_dated = action.code not in _RECALIBRATE  # as the verdict above it says since when
+        is_dated = action.code not in RECALIBRATIONS  # as the verdict above it says since when
         words = action_words(action if is_dated else replace(action, since_s=None))
         yield NextStep(words, _address(action, report, viewer, acting))
         return
@@ -106,28 +101,26 @@ def filter_of_others(group: AnswerGroup) -> dict[str, str]:
     return said | {"others": "1"} if len(said) == parts else {}
 
 
+def label_address(action: Action, report: ReportSummary) -> str:
+    """Where to label what an action asks for: answers of its group, those drawn, or at random."""
+    of_group = {} if action.group is None else filter_of(action.group)
+    if of_group:
+        query = dict(parse_qsl(report.query)) | of_group | {"labeled": "0"}
+        return answers_at(report.model, query)
+    queue = "" if action.code is ActionCode.COMPLETE_AUDIT else "&queue=random"
+    return f"{label_path(report.model)}?{report.query}{queue}"
+
+
 def _address(action: Action, report: ReportSummary, viewer: Viewer, acting: Acting) -> str | None:
     """The page on which an action is done."""
     changes = viewer.may("admin") and acting is Acting.HERE and not action.elsewhere
-    if action.code in _RECALIBRATE and changes:
-        asked = urlencode(_recalibration(action, report) | {"preview": "yes"})
+    if action.code in RECALIBRATIONS and changes:
+        asked = urlencode(options_of(action) | {"preview": "yes"})
         return f"{recalibrate_path(report.model)}?{report.query}&{asked}"
     if action.code in _VERSIONS and changes:
         return f"{versions_path(report.model)}#change"
-    if action.code in _LABEL and viewer.may("feedback"):
-        return f"{label_path(report.model)}?{report.query}"
+    if action.code in LABEL and viewer.may("feedback"):
+        return label_address(action, report)
     if action.code is ActionCode.FIND_CAUSE:
         return f"{slices_path(report.model)}?{report.query}"
     return None
-
-
-def _recalibration(action: Action, report: ReportSummary) -> dict[str, str]:
-    """The options of a recalibration: of a subgroup, or on the labels since the drift began."""
-    group = action.group
-    while group is not None and not group.key.startswith(TAG_PREFIX):
-        group = group.within
-    if group is not None:
-        last = action.labels
-        return {"subgroup": name_of(group)} | ({"last": str(last)} if last else {})
-    since = report.drift.labels_since_onset() if report.drift else None
-    return {"last": str(since)} if since else {}

@@ -162,7 +162,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         stands_for={
             **MODEL,
             "MODEL": "digits",
-            "--last N": "--last 400 --accept-harm",
+            "--since DAY": "--since 2026-01-01 --last 400 --accept-harm",
             "site=B,site=E": "camera=new --accept-harm",
         },
         meanwhile={

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from calibration.bins import BinSums
+from calibration.measures.summary import Measures
+from model_store.bundle.calibration_card import CalibrationCard
 from monitoring.diagnosis.live_comparison import comparison_words
 from monitoring.reports.report import calibration_report, compare_live_versions
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
@@ -123,3 +126,28 @@ def test_images_of_a_patient_are_not_taken_for_independent_labels(
     rates = other.expected_performance.checked
     assert rates
     assert alike == 1 or not any(each.contradicted for each in rates)
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_a_version_is_rolled_back_for_an_error_and_never_for_harder_cases(
+    is_wrong: bool, tmp_path: Path, clock: Clock
+) -> None:
+    """By chance a calibrated version on harder cases is 3 points less often right than it says."""
+    sums = BinSums.from_predictions([0.95] * 2_000, [n % 20 > 0 for n in range(2_000)])
+    easy = CalibrationCard.from_reference(
+        temperature=1.0, split="test", sums=sums, measures=Measures.from_sums(sums)
+    )
+    cards = [make_card(version=n).model_copy(update={"calibration": easy}) for n in (1, 2)]
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=cards[0]) as monitored:
+        (second,) = monitored.recorder.register(cards[1])
+        for key in (monitored.watched_version_id, second):
+            clock.now_ns += DAY_NS
+            monitored.recorder.promote(key).result()
+        for at in range(10):
+            fill(monitored, second, 100 * at, at, wrong=2 if is_wrong else 4 + at % 5 // 3)
+        clock.now_ns = NOW_NS + 10 * DAY_NS
+        found = calibration_report(monitored.ledger, "pneumonia").diagnosis
+    assert found.accuracy.answer == "lower"
+    assert found.accuracy.from_error.upper < 0
+    offered = [each.version for each in found.actions if each.code == "roll_back"]
+    assert offered == ([1] if is_wrong else [])

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,18 @@ async def test_audit_draws_come_first_then_those_to_refer(server: Running) -> No
     assert ranks == sorted(set(ranks))
     report = (await server.client.get("/models/tiny/report")).json()
     assert report["coverage"]["labeled"] == 30
+
+
+async def test_the_report_leads_to_labels_at_random(tiny_store: Store, tmp_path: Path) -> None:
+    """Those of which the model is unsure do not come first."""
+    async with running(tiny_store, tmp_path) as server:
+        answers = await serve(server, 12)
+        report = await server.page("/models/tiny/report/page", PAGE)
+        (step,) = set(re.findall(rf'href="({LABEL}[^"]*queue=random)"', report))
+        waiting = (await server.client.get(f"{WAITING}?queue=random")).json()["answers"]
+        order = [each["prediction_id"] for each in waiting]
+        assert order == sorted(answers, key=lambda each: each[19:])
+        assert asked(await server.page(unescape(step), PAGE)) == order[0]
 
 
 async def test_a_correction_keeps_the_history(server: Running) -> None:
