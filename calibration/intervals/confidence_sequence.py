@@ -24,8 +24,8 @@ from calibration.bins import FloatArray
 from calibration.measures.metrics import Interval
 
 _STEPS = 40  # bisections; each halves the error
-_ROUNDS = 4  # each divides the error by 64
-_CANDIDATES = np.linspace(0.0, 1.0, 65)[:, None]  # of the way inward
+_ROUNDS = 9  # each divides the error by 8
+_CANDIDATES = np.linspace(0.0, 1.0, 9)[:, None]  # of the way inward
 _ROUNDED = 1 + 1e-8  # the sums of a ledger are rounded
 _BETS = np.geomspace(0.005, 0.9, 12)  # sizes of the bets on a gap, equal shares of the capital
 
@@ -47,22 +47,34 @@ def accuracy_sequence(n: float, correct: float, *, alpha: float = 0.05) -> Inter
     (0.025, 1.0)
     """
     _check(n, alpha, correct)
-    most = math.log(1 / alpha)
+    each = (np.array([value], dtype=np.float64) for value in (n, correct, alpha))
+    return accuracy_sequences(*each)[0]
+
+
+def accuracy_sequences(n: FloatArray, correct: FloatArray, alpha: FloatArray) -> list[Interval]:
+    """Return those of G shares, each (G,) as above."""
+    center = np.where(n > 0, correct / np.maximum(n, 1e-12), 0.5)
+    mixtures = map(_log_beta, n.tolist(), correct.tolist())
+    most = np.array([*mixtures]) + np.log(alpha)
+    hits, misses, most = (np.tile(each, 2) for each in (correct, n - correct, -most))
 
     def capital(p: FloatArray) -> FloatArray:
-        return _accuracy_capital(n, correct, p)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            right, wrong = hits * np.log(p), misses * np.log1p(-p)
+        return -np.where(hits > 0, right, 0.0) - np.where(misses > 0, wrong, 0.0)
 
-    center = correct / n if n else 0.5
-    return Interval(*_outermost(capital, most, np.full(2, center), np.array([0.0, 1.0])).tolist())
+    ends = _outermost(capital, most, np.tile(center, 2), np.repeat([0.0, 1.0], len(n)))
+    return [Interval(*each) for each in ends.reshape(2, -1).T.tolist()]
 
 
 def accuracy_evidence(n: float, correct: float, share: float) -> float:
-    """Return the log of the capital against one share, excluded from log(1 / alpha) on.
+    """Return the log of the capital against one share in (0, 1), excluded from log(1 / alpha) on.
 
     >>> round(accuracy_evidence(1, 1, 0.025), 6) == round(math.log(20), 6)
     True
     """
-    return float(_accuracy_capital(n, correct, np.array([share]))[0])
+    likelihood = correct * math.log(share) + (n - correct) * math.log1p(-share)
+    return _log_beta(n, correct) - likelihood
 
 
 def gap_sequences(
@@ -162,15 +174,9 @@ def _check(n: float, alpha: float, correct: float = 0) -> None:
         raise ValueError(f"correct must be in [0, n]; got {correct} of {n}")
 
 
-def _accuracy_capital(n: float, correct: float, p: FloatArray) -> FloatArray:
-    """Log of the capital of the candidate shares p, shape (M,)."""
-    wrong, likelihood = n - correct, np.zeros_like(p)
-    with np.errstate(divide="ignore"):
-        for count, share in ((correct, p), (wrong, 1 - p)):
-            if count:
-                likelihood += count * np.log(share)
-    mixture = math.lgamma(correct + 1) + math.lgamma(wrong + 1) - math.lgamma(n + 2)
-    return np.asarray(mixture - likelihood)
+def _log_beta(n: float, correct: float) -> float:
+    """Log likelihood of labels under a uniform mixture of all shares."""
+    return math.lgamma(correct + 1) + math.lgamma(n - correct + 1) - math.lgamma(n + 2)
 
 
 def _gap_capital(m: FloatArray, *, n: int, gap: FloatArray, squared: FloatArray) -> FloatArray:
@@ -188,7 +194,7 @@ def _gap_capital(m: FloatArray, *, n: int, gap: FloatArray, squared: FloatArray)
 
 def _outermost(
     capital: Callable[[FloatArray], FloatArray],
-    most: float,
+    most: float | FloatArray,
     inside: FloatArray,
     outside: FloatArray,
 ) -> FloatArray:

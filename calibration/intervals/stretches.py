@@ -4,20 +4,14 @@ A long good time would hide a later fall. So half of the allowed error is for al
 for the labels of answers that were served since day j of the version: 1 / (j (j + 1)) of it each.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
 from calibration.intervals.confidence_sequence import accuracy_evidence
-
-
-class DayCount(NamedTuple):
-    """Labels of answers served on a UTC day since 1970, and those of them that were right."""
-
-    day: int
-    n: float
-    right: float
 
 
 class Stretch(NamedTuple):
@@ -29,43 +23,101 @@ class Stretch(NamedTuple):
     alpha: float
 
 
-def stretches(
-    days: Sequence[DayCount], *, alpha: float, first_day: int, since_day: int | None = None
-) -> Iterator[Stretch]:
-    """Yield all labels, then those since each later day.
+@dataclass(frozen=True)
+class DayCounts:
+    """Labels of G groups: `n` and, of these, `right` (G, D) of answers served on each UTC day.
+
+    `day` (D,) counts days since 1970, ascending.
+    """
+
+    day: IntArray
+    n: FloatArray
+    right: FloatArray
+
+    def since(self, day: int | None) -> tuple[FloatArray, FloatArray]:
+        """Labels (G,) of answers served since a day, and those of them that were right."""
+        kept = self.day >= (day or 0)
+        return self.n[:, kept].sum(axis=1), self.right[:, kept].sum(axis=1)
+
+
+def surest(
+    counts: DayCounts,
+    share: float,
+    *,
+    below: bool,
+    alpha: float,
+    first_day: int,
+    since_day: int | None = None,
+) -> list[Stretch | None]:
+    """Return, for each group, what most surely shows a share below (or above) this: all labels, or
+    those since a day; None where nothing does.
 
     Args:
-        alpha: allowed error of all stretches together, in (0, 1).
-        first_day: of the version, from which days, which ascend, are numbered.
+        share: the bound, in [0, 1].
+        alpha: allowed error of all stretches of a group together, in (0, 1).
+        first_day: of the version, from which days are numbered.
         since_day: the first day of which every label is known; None if all labels are.
 
-    >>> [each[:3] for each in stretches([DayCount(5, 10, 9), DayCount(7, 10, 2)], alpha=0.05,
-    ...     first_day=5)]
-    [(None, 20.0, 11.0), (7, 10.0, 2.0)]
+    >>> counts = DayCounts(np.array([5, 7]), np.array([[100, 100]]), np.array([[90, 20]]))
+    >>> surest(counts, 0.8, below=True, alpha=0.05, first_day=5)[0][:3]
+    (7, 100.0, 20.0)
     """
-    n, right = math.fsum(each.n for each in days), math.fsum(each.right for each in days)
+    n, right, parts = _stretches(counts, alpha, first_day, since_day)
+    if not 0 < share < 1:  # nothing is beyond it
+        return [None] * len(n)
+    is_beyond = (share * n > right) if below else (share * n < right)
+    most = np.where(is_beyond, _most_evidence(n, right, share) + parts, -math.inf)
+    days = [None, *counts.day.tolist()]
+    columns = (each.tolist() for each in (n, right, parts, most))
+    return [_surest(*each, days=days, share=share) for each in zip(*columns, strict=True)]
+
+
+def _surest(
+    n: list[float],
+    right: list[float],
+    parts: list[float],
+    most: list[float],
+    *,
+    days: list[int | None],
+    share: float,
+) -> Stretch | None:
+    """The stretch with most log-evidence beyond what is needed, which is at most `most`."""
+    found, excess = None, 0.0
+    for place in sorted(range(len(most)), key=most.__getitem__, reverse=True):
+        if most[place] < excess:
+            break
+        hits = min(right[place], n[place])
+        beyond = accuracy_evidence(n[place], hits, share) + parts[place]
+        if beyond >= excess:
+            found, excess = Stretch(days[place], n[place], hits, math.exp(parts[place])), beyond
+    return found
+
+
+def _stretches(
+    counts: DayCounts, alpha: float, first_day: int, since_day: int | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Labels (G, 1 + D) of all days and since each, those that were right, and the logarithms of
+    their parts of alpha; -inf: not looked at.
+    """
+    n, right = (
+        np.concatenate([each.sum(axis=1, keepdims=True), each[:, ::-1].cumsum(axis=1)[:, ::-1]], 1)
+        for each in (counts.n, counts.right)
+    )
+    age = np.maximum(counts.day - first_day, 0)
+    with np.errstate(divide="ignore"):
+        parts = math.log(alpha / 2) - np.log(age * (age + 1.0))
     if since_day is None:
-        yield Stretch(None, n, right, alpha / 2)
-    for each, following in itertools.pairwise([DayCount(first_day - 1, 0, 0), *days]):
-        n, right, age = n - each.n, right - each.right, following.day - first_day
-        is_known = since_day is None or following.day >= since_day
-        if is_known and age and n > 0 and (each.n or since_day is not None):
-            yield Stretch(following.day, n, right, alpha / 2 / (age * (age + 1)))
+        begun = np.cumsum(counts.n, axis=1) > counts.n  # else they are all labels
+        looked_at = (counts.n > 0) & (age > 0) & begun
+    else:
+        looked_at = (counts.n > 0) & (age > 0) & (counts.day >= since_day)
+    whole = np.full((len(n), 1), math.log(alpha / 2) if since_day is None else -math.inf)
+    return n, right, np.concatenate([whole, np.where(looked_at, parts, -math.inf)], axis=1)
 
 
-def surest(found: Sequence[Stretch], share: float, *, below: bool) -> Stretch | None:
-    """Return the stretch that most surely shows a share below (or above) this; None if none does.
-
-    >>> surest([Stretch(None, 100, 60, 0.05)], 0.9, below=True)
-    Stretch(day=None, n=100, right=60, alpha=0.05)
-    """
-    side = 1 if below else -1
-    on_side = [each for each in found if side * (share * each.n - each.right) > 0]
-    best = max(on_side, key=lambda each: _excess(each, share), default=None)
-    return best if best is not None and _excess(best, share) >= 0 else None
-
-
-def _excess(stretch: Stretch, share: float) -> float:
-    """Log-evidence against the share beyond what is needed."""
-    evidence = accuracy_evidence(stretch.n, min(stretch.right, stretch.n), share)
-    return evidence - math.log(1 / stretch.alpha)
+def _most_evidence(n: FloatArray, right: FloatArray, share: float) -> FloatArray:
+    """An upper bound of log-evidence against a share: the likelihood ratio to the share seen."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = right / n
+        each = right * np.log(seen / share), (n - right) * np.log((1 - seen) / (1 - share))
+    return np.asarray(np.nansum(each, axis=0))

@@ -4,7 +4,7 @@ net benefit by exchange rate (Vickers and Elkin 2006, "Decision curve analysis")
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -41,10 +41,6 @@ class BinaryClaim:
     score: FloatArray | None
     threshold: float | None
 
-    def rows(self, index: IntArray) -> "BinaryClaim":
-        score = None if self.score is None else self.score[index]
-        return replace(self, said=self.said[index], true=self.true[index], score=score)
-
     def cases(self, name: RateName) -> tuple[BoolArray, BoolArray]:
         """Which labeled answers (N,) tell a rate, and of which it is the share."""
         return {
@@ -58,17 +54,21 @@ class BinaryClaim:
         score = self.said.astype(np.float64) if self.score is None else self.score
         return self.said * _BINS + bin_index(score, _BINS)
 
-    def weights(self, rows: BoolArray, labeled: BoolArray) -> FloatArray | None:
-        """Answers per label (N,) among those alike: said alike, with a score in the same fifth.
+    def weights(self, rows: IntArray, labeled: BoolArray, group: IntArray) -> FloatArray:
+        """Answers per label (n,) among those of `rows` (n,) alike: of one `group` (n,), said alike,
+        with a score in the same fifth.
 
-        0 without a label or outside `rows` (N,); None if too many answers have no label like them.
+        0 without a label; NaN in groups too many of whose answers have no label like them.
         """
-        kind = self._kind
-        served = np.bincount(kind[rows], minlength=2 * _BINS)
-        known = np.bincount(kind[rows & labeled], minlength=2 * _BINS)
-        if served[known > 0].sum() < _COVERED * served.sum():
-            return None
-        return np.asarray(np.where(rows & labeled, (served / np.maximum(known, 1))[kind], 0.0))
+        kind, known = group * 2 * _BINS + self._kind[rows], labeled[rows]
+        size = (int(group.max(initial=-1)) + 1, 2 * _BINS)
+        served, labels = (
+            np.bincount(each, minlength=math.prod(size)).reshape(size)
+            for each in (kind, kind[known])
+        )
+        each = served / np.maximum(labels, 1)
+        each[(served * (labels > 0)).sum(axis=1) < _COVERED * served.sum(axis=1)] = math.nan
+        return np.asarray(np.where(known, each.ravel()[kind], 0.0))
 
 
 def claims_of(answers: Answers, threshold: float | None) -> Iterator[BinaryClaim]:
@@ -100,9 +100,11 @@ def net_benefits(
 
     If labels may have been chosen, each counts for the answers like it, and no interval is known.
     """
-    everywhere = np.ones(len(labeled), bool)
-    weights = claim.weights(everywhere, labeled) if is_chosen else labeled.astype(np.float64)
-    if weights is None or not labeled.any():
+    everywhere, rows = np.ones(len(labeled), bool), np.arange(len(labeled))
+    weights = labeled.astype(np.float64)
+    if is_chosen:
+        weights = claim.weights(rows, labeled, np.zeros_like(rows))
+    if np.isnan(weights).any() or not labeled.any():
         return
     at = (
         0.5 if claim.threshold is None else claim.threshold

@@ -9,28 +9,28 @@ still holds (Jensen). The allowed error is shared out over rates, groups and the
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import IntArray
+from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
-from calibration.diagnosis.groups import ALL, TAG
+from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.planner import labels_until
 from calibration.diagnosis.selection import missing_labels
-from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
-from calibration.intervals.stretches import DayCount, Stretch, stretches, surest
+from calibration.intervals.confidence_sequence import accuracy_sequences, share_interval
+from calibration.intervals.stretches import Stretch, surest
+from calibration.operating.cases import Cases, divisions
 from calibration.operating.claims import BinaryClaim, aurocs, claims_of, net_benefits
 from calibration.operating.facts import LiveRate, OperatingPoints, Promise, RateName, RateStanding
 
 ALPHA = 0.05
 ODDS = 2.0  # factor on the odds within which a rate is as promised
-VALUES = 51  # of a tag that can have a slice of their own
 _DAY_S = 86_400
-_FEW_CASES = 5  # below which the reference tells how many answers are such cases
 Promises = Mapping[tuple[RateName, str], Promise]
 
 
@@ -89,111 +89,93 @@ def rates_of(
 
     `labeled`: (N,) the answers whose labels count; `is_chosen`: they may be chosen by outcome.
     """
-    day = (answers.served_s // _DAY_S).astype(np.int64)
-    found = []
-    for group, index, part in _groups(answers, basis):
-        alpha = ALPHA * basis.part * part / (len(claims) * len(RateName))
-        patient = None if answers.patient is None else answers.patient[index]
-        for claim in claims:
-            inside = claim.rows(index)
-            for name in RateName:
-                stream = _Stream(inside, name, labeled[index], day[index], patient)
-                found.append(_judged(stream, group, basis, alpha, is_chosen))
+    found: list[LiveRate] = []
+    for division in divisions(answers, basis.keys):
+        alpha = ALPHA * basis.part * division.part / (len(claims) * len(RateName))
+        rates = [
+            _judged(Cases(division, claim, name, labeled), basis, alpha, is_chosen)
+            for claim in claims
+            for name in RateName
+        ]
+        found += chain.from_iterable(zip(*rates, strict=True))  # group by group
     return found
 
 
-def _groups(answers: Answers, basis: RateBasis) -> Iterator[tuple[AnswerGroup, IntArray, float]]:
-    """All answers and each value of a watched key, with their parts of the allowed error."""
-    yield AnswerGroup(ALL), np.arange(len(answers)), 0.5 if basis.keys else 1.0
-    for key in basis.keys:
-        tag, part = answers.tags.get(key), 0.5 / len(basis.keys) / VALUES
-        if tag is not None:
-            for code, value in enumerate(tag.names):
-                yield AnswerGroup(TAG + key, (value,)), np.flatnonzero(tag.codes == code), part
+def _judged(cases: Cases, basis: RateBasis, alpha: float, is_chosen: bool) -> list[LiveRate]:
+    """The rate of each group."""
+    promise = basis.promises.get((cases.name, cases.claim.of))
+    falls = _falls(cases, promise, basis, alpha)
+    as_served = np.full(len(falls), math.nan)
+    if is_chosen:
+        falls, as_served = _as_served(cases, falls, promise, basis.since_day)
+    n, right = cases.worth.since(basis.since_day)
+    usual = [Stretch(basis.since_day, *each, ALPHA) for each in zip(n, right, strict=True)]
+    shown = [fall or each for fall, each in zip(falls, usual, strict=True)]
+    rates, needed = _estimates(shown), _needed(promise, alpha)
+    found = []
+    for group, (name, fall, each) in enumerate(
+        zip(cases.division.groups, falls, shown, strict=True)
+    ):
+        standing = RateStanding.LOWER if fall else _unless_lower(rates[group], promise)
+        is_open = standing is RateStanding.UNKNOWN
+        more = math.ceil(max(0.0, needed - each.n)) if is_open else 0
+        found.append(
+            LiveRate(
+                name=cases.name,
+                of=cases.claim.of,
+                group=name,
+                standing=standing,
+                n=cases.counted(group, each.day),
+                rate=rates[group],
+                since_s=None if each.day is None else float(each.day * _DAY_S),
+                as_served=float(as_served[group]),
+                promise=promise,
+                more=more,
+                more_labels=math.ceil(more / cases.share(group, promise, basis.reference)),
+            )
+        )
+    return found
 
 
-class _Stream:
-    """The labeled answers of a group that tell a rate.
-
-    Attributes:
-        rows: (n,) their places in the group.
-        right: (n,) outcomes; `weight`: what each is worth; `day`: when it was served, ascending.
-        labels: of the group, also of answers that do not tell the rate.
-    """
-
-    def __init__(
-        self,
-        claim: BinaryClaim,
-        name: RateName,
-        labeled: BoolArray,
-        day: IntArray,
-        patient: IntArray | None,
-    ) -> None:
-        self.claim, self.name = claim, name
-        self._labeled, self._day = labeled, day
-        among, right = claim.cases(name)
-        self.rows = np.flatnonzero(labeled & among)
-        self.right, self.day = right[self.rows], day[self.rows]
-        self.weight = np.ones(len(self.rows))
-        self.labels = int(labeled.sum())
-        if patient is not None:
-            of_rows = patient[self.rows]
-            known = of_rows >= 0
-            self.weight[known] = 1 / np.bincount(of_rows[known])[of_rows[known]]
-
-    def days(self) -> list[DayCount]:
-        first = np.flatnonzero(np.diff(self.day, prepend=-1))
-        n, right = (np.add.reduceat(w, first) for w in (self.weight, self.weight * self.right))
-        counts = zip(self.day[first].tolist(), n.tolist(), right.tolist(), strict=True)
-        return [DayCount(*each) for each in counts]
-
-    def since(self, day: int | None) -> Stretch:
-        n, right = (w[self.day >= (day or 0)] for w in (self.weight, self.weight * self.right))
-        return Stretch(day, float(n.sum()), float(right.sum()), ALPHA)
-
-    def as_served(self, since_day: int | None) -> float:
-        """The rate at the weights of the answers served since a day; NaN if not known."""
-        weights = self.claim.weights(self._day >= (since_day or 0), self._labeled)
-        if weights is None or not weights[self.rows].sum():
-            return math.nan
-        return float(np.average(self.right, weights=weights[self.rows]))
-
-
-def _judged(
-    stream: _Stream, group: AnswerGroup, basis: RateBasis, alpha: float, is_chosen: bool
-) -> LiveRate:
-    promise, since_day = basis.promises.get((stream.name, stream.claim.of)), basis.since_day
-    fall = None
-    if promise is not None:
-        days = stream.days()
-        found = stretches(days, alpha=alpha, first_day=basis.first_day, since_day=since_day)
-        fall = surest(list(found), promise.lower, below=True)
-        if fall is not None and is_chosen and not stream.as_served(fall.day) < promise.lower:
-            fall = None
-    shown_day = fall.day if fall is not None else since_day
-    shown = fall or stream.since(shown_day)
-    rate = _estimate(shown)
-    standing = RateStanding.LOWER if fall is not None else _unless_lower(rate, promise)
-    more = _more(promise, alpha, shown) if standing is RateStanding.UNKNOWN else 0
-    return LiveRate(
-        name=stream.name,
-        of=stream.claim.of,
-        group=group,
-        standing=standing,
-        n=int((stream.day >= (shown_day or 0)).sum()),
-        rate=rate,
-        since_s=None if shown_day is None else float(shown_day * _DAY_S),
-        as_served=stream.as_served(shown_day) if is_chosen else math.nan,
-        promise=promise,
-        more=more,
-        more_labels=math.ceil(more / _share_of_cases(stream, promise, basis)),
+def _falls(
+    cases: Cases, promise: Promise | None, basis: RateBasis, alpha: float
+) -> list[Stretch | None]:
+    """The fall of each group below its promise."""
+    if promise is None:
+        return [None] * len(cases.labels)
+    return surest(
+        cases.worth,
+        promise.lower,
+        below=True,
+        alpha=alpha,
+        first_day=basis.first_day,
+        since_day=basis.since_day,
     )
 
 
-def _estimate(shown: Stretch) -> IntervalEstimate:
-    right = min(shown.right, shown.n)
-    ends = accuracy_sequence(shown.n, right, alpha=shown.alpha)
-    return IntervalEstimate(right / shown.n if shown.n else math.nan, *ends)
+def _as_served(
+    cases: Cases, falls: list[Stretch | None], promise: Promise | None, since_day: int | None
+) -> tuple[list[Stretch | None], FloatArray]:
+    """The falls that the rates as served bear out, and these rates."""
+    since, code = cases.division.since, cases.division.code
+    as_served, kept = cases.as_served(since(since_day)), list[Stretch | None](falls)
+    for group, fall in enumerate(falls):
+        if fall is not None and promise is not None:
+            of_fall = cases.as_served(since(fall.day) & (code == group))[group]
+            if of_fall < promise.lower:
+                as_served[group] = of_fall
+            else:
+                kept[group] = None
+    return kept, as_served
+
+
+def _estimates(shown: list[Stretch]) -> list[IntervalEstimate]:
+    n, right, alpha = np.array([each[1:] for each in shown], dtype=np.float64).reshape(-1, 3).T
+    right = np.minimum(right, n)
+    with np.errstate(invalid="ignore"):
+        share = right / n
+    ends = accuracy_sequences(n, right, alpha)
+    return [IntervalEstimate(each, *of) for each, of in zip(share.tolist(), ends, strict=True)]
 
 
 def _unless_lower(rate: IntervalEstimate, promise: Promise | None) -> RateStanding:
@@ -208,13 +190,12 @@ def _at_odds(share: float) -> float:
     return share / (share + ODDS * (1 - share))
 
 
-def _more(promise: Promise | None, alpha: float, shown: Stretch) -> int:
-    """How many more cases until a fall to half the odds is known, or ruled out if there is none."""
+def _needed(promise: Promise | None, alpha: float) -> float:
+    """Cases until a fall to half the odds is known, or ruled out if there is none."""
     if promise is None or not promise.lower:
-        return 0
+        return 0.0
     low, high = _at_odds(promise.lower), promise.value * (1 - 1 / (promise.n + 2))
-    found = _until(low, promise.lower, alpha / 2)
-    return math.ceil(max(0.0, max(found, _until(high, low, ALPHA)) - shown.n))
+    return max(_until(low, promise.lower, alpha / 2), _until(high, low, ALPHA))
 
 
 def _until(true: float, against: float, alpha: float) -> int:
@@ -223,13 +204,6 @@ def _until(true: float, against: float, alpha: float) -> int:
     mean = true * won + (1 - true) * lost
     spread = math.sqrt(true * (1 - true)) * abs(won - lost)
     return labels_until(mean, spread, math.log(1 / alpha))
-
-
-def _share_of_cases(stream: _Stream, promise: Promise | None, basis: RateBasis) -> float:
-    """Of labeled answers, those that tell the rate; on the reference if labels show few."""
-    if len(stream.rows) >= _FEW_CASES or promise is None:
-        return max(len(stream.rows), 1) / max(stream.labels, 1)
-    return promise.n / basis.reference
 
 
 ENOUGH = 100  # audited labels from which they alone decide

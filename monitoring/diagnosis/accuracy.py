@@ -25,7 +25,7 @@ from calibration.diagnosis.answers import Answers
 from calibration.diagnosis.facts import IntervalEstimate
 from calibration.diagnosis.figures import confidence_difference, gap_difference
 from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
-from calibration.intervals.stretches import DayCount, Stretch, stretches, surest
+from calibration.intervals.stretches import DayCounts, Stretch, surest
 from calibration.measures import metrics
 from calibration.measures.metrics import Z95
 from calibration.operating.facts import OperatingPoints
@@ -85,17 +85,17 @@ def judge(
     The stretch counts what labels are worth.
     """
     before = _before(reference)
-    counts = [DayCount(each.day, each.n * worth, each.correct * worth) for each in days]
+    day, n, right, _ = np.array(days, dtype=np.float64).reshape(-1, 4).T
+    counts = DayCounts(day.astype(np.int64), n[None] * worth, right[None] * worth)
     first_day = days[0].day if days else 0
-    found = list(stretches(counts, alpha=_OF_LABELS, first_day=first_day))
-    whole = found[0]
+    whole = Stretch(None, float(counts.n.sum()), float(counts.right.sum()), _OF_LABELS / 2)
     if not (reference.total and whole.n):
         return AccuracyAnswer.UNKNOWN, whole
     for answer, bound, below in (
         (AccuracyAnswer.LOWER, before.lower, True),
         (AccuracyAnswer.HIGHER, before.upper, False),
     ):
-        shown = surest(found, bound, below=below)
+        (shown,) = surest(counts, bound, below=below, alpha=_OF_LABELS, first_day=first_day)
         if shown is not None:
             return answer, shown
     now = accuracy_sequence(whole.n, whole.right, alpha=whole.alpha)
