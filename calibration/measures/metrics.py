@@ -149,8 +149,10 @@ def signed_gap(sums: BinSums) -> float:
     return _ratio(-float(sums.difference.sum()), sums.total)
 
 
-def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
+def signed_gap_interval(sums: BinSums, *, level: float = 0.95, worth: float = 1.0) -> Interval:
     """Interval of the signed gap with coverage `level`, within [-1, 1]; see `gap_interval`.
+
+    `worth`: how many independent answers one is worth, in (0, 1].
 
     Of one wrong prediction at confidence 1:
 
@@ -158,9 +160,8 @@ def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
     >>> round(found.lower, 2), round(found.upper, 2)
     (0.17, 1.0)
     """
-    return gap_interval(
-        signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums), sums.total, level=level
-    )
+    seen = signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums)
+    return gap_interval(*seen, sums.total * worth, level=level)
 
 
 def signed_gap_variance(sums: BinSums) -> float:

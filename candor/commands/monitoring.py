@@ -40,7 +40,10 @@ def report(
     ] = None,
     window: Annotated[
         str | None,
-        option("'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
+        option(
+            "'now' (default: since something changed), 'all', 'promotion', 'days:N', or 'last:N' "
+            "for the latest N labels."
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -173,7 +176,7 @@ def _window(window: str | None, since: str | None, now_ns: int) -> str:
     """The window that --window or --since means."""
     from monitoring.reports.page_data import window_since
 
-    return window or "all" if since is None else window_since(since, now_ns=now_ns)
+    return window or "now" if since is None else window_since(since, now_ns=now_ns)
 
 
 def _has_alarm(found: "Report | FindingsReport") -> bool:

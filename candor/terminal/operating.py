@@ -24,7 +24,7 @@ def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableTyp
         return []
     rates = found.shown
     rows = [_rate(each, finding) for each in rates[:_SHOWN]]
-    columns = ("", "now", "at every look", "promised", "n", "")
+    columns = ("", "live", "at every look", "promised", "n", "")
     parts: list[RenderableType] = [
         "",
         FigureTable("At the threshold in use", columns, rows),

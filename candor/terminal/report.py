@@ -24,21 +24,20 @@ from candor.terminal.tables import (
 )
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
-from monitoring.diagnosis.detectors import CalmEvidence, Drift, TagWatches
+from monitoring.diagnosis.detectors import CalmEvidence, DetectorState, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode
-from monitoring.diagnosis.phrases import RATES, tolerance
+from monitoring.diagnosis.phrases import RATES, day, since_words, tolerance
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain
 from monitoring.recalibration.answers import options_of
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.report import Report
-from monitoring.reports.slices import Slices
 
 SLICES_SHOWN = 5  # the worst
 _OPEN = 3  # questions
-_NOTE = "Intervals hold for one slice at a time; the diagnosis corrects for their number."
+_NOTE = "The intervals hold for all slices together."
 
 
 @dataclass(repr=False, eq=False)
@@ -75,18 +74,31 @@ class Reported(VerbResult):
 def report_tables(report: Report, *, planned: bool = False) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
     said = terms(report.finding)
-    rows = [measures_row("live", report.measures.as_dict())]
     return [
         f"{report.title} version {report.version}, window {report.window}\n",
         *_diagnosis(words_of(report.diagnosis), planned=planned),
-        FigureTable("Measures", worded(MEASURES_COLUMNS, said), rows),
+        *_since(report),
+        FigureTable("Measures", worded(MEASURES_COLUMNS, said), list(_measures(report))),
         *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance, report.finding),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
         *([reliability_table("Reliability", report.bins, said)] if report.measures.n else []),
-        *_slices(report.slices, said),
+        *_slices(report, said),
         *_tags(report.tag_watches),
     ]
+
+
+def _measures(report: Report) -> Iterator[list[str]]:
+    """The figures of those affected, or of all answers; and of all others."""
+    name = "live" if report.elsewhere is None else "affected"
+    yield measures_row(name, report.measures.as_dict())
+    if report.elsewhere is not None:
+        yield measures_row("others", report.elsewhere.as_dict())
+
+
+def _since(report: Report) -> list[str]:
+    said = since_words(report.diagnosis, report.since_s)
+    return [f"\n{said}."] if said else []
 
 
 def findings_tables(overview: FindingsReport) -> list[RenderableType]:
@@ -211,7 +223,7 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
         return ""
     if not drift.labels and not drift.active:
         return " Drift detector: no alarm, no labels since the last reset."
-    state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
+    state = _alarm(drift) or "no alarm"
     usual = ""
     if calm and not drift.active:
         lower, upper = (
@@ -225,6 +237,12 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
     )
 
 
+def _alarm(watched: DetectorState) -> str:
+    if not watched.active:
+        return ""
+    return "alarm" if watched.raised_s is None else f"alarm of {day(watched.raised_s)}"
+
+
 def _tags(tags: TagWatches | None) -> list[RenderableType]:
     """Where the drift watches of tags stand, most evidence first."""
     if tags is None:
@@ -235,7 +253,7 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
             str(each.labels),
             percent(each.evidence, 0),
             tolerance(each.tolerance),
-            f"alarm since label {each.alarm_label}" if each.active else "",
+            _alarm(each),
         ]
         for each in tags.watches[:SLICES_SHOWN]
     ]
@@ -250,7 +268,7 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
     return ["", FigureTable("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
-def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
+def _slices(report: Report, said: Terms) -> list[RenderableType]:
     rows = [
         [
             each.name,
@@ -259,12 +277,12 @@ def _slices(slices: Slices | None, said: Terms) -> list[RenderableType]:
             in_points(each.signed_gap),
             interval(each.gap_lower, each.gap_upper, signed_points),
         ]
-        for each in (slices.known[:SLICES_SHOWN] if slices else ())
+        for each in (report.slices.known[:SLICES_SHOWN] if report.slices else ())
         if each.n
     ]
     columns = worded(("", "n", "accuracy", "gap", "95 % interval"), said)
-    return (
-        ["", FigureTable("Slices, the largest sure gap first", columns, rows), _NOTE]
-        if rows
-        else []
-    )
+    since = since_words(report.diagnosis, report.since_s, slices=report.elsewhere is not None)
+    if not rows:
+        return []
+    title = "Slices, the largest sure gap first"
+    return ["", FigureTable(title, columns, rows), _NOTE, *([f"{since}."] if since else [])]

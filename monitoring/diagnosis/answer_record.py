@@ -17,10 +17,10 @@ from calibration.bins import BIN_COUNT, bin_of
 from calibration.measures.metrics import Interval
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
-from monitoring.drift import watch
+from monitoring.drift import events, watch
 from monitoring.ledger.database import summed
 from monitoring.ledger.days import day_date
-from monitoring.ledger.schema import EVERYTHING, bin_day
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
@@ -135,25 +135,28 @@ def find_answer_record(
     predicted: str,
     confidence: float,
 ) -> AnswerRecord:
-    """Read the record of answers like this one, by the same calibration.
+    """Read the record of answers like this one, by the same calibration; while an alarm is active,
+    since the day on which its error began.
 
     Of a finding, `predicted` is its name and `confidence` its probability.
     """
-    at = bin_of(confidence)
+    at, key = bin_of(confidence), row.watched_version_id
+    watched = watch.load(connection, key)
+    alarm = watched is not None and watched.detector.active
     columns = bin_day.c
     sums = [
         summed(column)
         for column in (columns.served, columns.n, columns.correct, columns.confidence)
     ]
     alike = (
-        columns.watched_version_id == row.watched_version_id,
+        columns.watched_version_id == key,
+        columns.day >= (_began(connection, key) if alarm else 0),
         columns.slice == (EVERYTHING, *row.slices_of(predicted))[-1],
         columns.bin == at,
     )
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )
-    watched = watch.load(connection, row.watched_version_id)
     return AnswerRecord(
         predicted=predicted,
         confidence=confidence,
@@ -164,8 +167,15 @@ def find_answer_record(
         right=int(right or 0),
         mean_confidence=float(total) / int(labeled) if labeled else math.nan,
         since=None if day is None else day_date(day).isoformat(),
-        alarm=watched is not None and watched.detector.active,
+        alarm=alarm,
     )
+
+
+def _began(connection: Connection, watched_version_id: int) -> int:
+    """The day on which the error of the last alarm began, as its watch has it; 0: not known."""
+    raised = events.latest(events.read(connection, watched_version_id), events.ALARM)
+    since = (raised.detail.get("since") if raised else None) or {}
+    return int(since.get("served_at_ns") or 0) // DAY_NS
 
 
 def shown(confidence: float) -> str:

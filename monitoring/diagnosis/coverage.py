@@ -4,9 +4,10 @@ and what they could hide.
 A label says something about answers of its kind only. Labels that are still due, by the usual
 delay, are not missing yet.
 
-A report covers a window: `all`; `last:N`, the N answers whose first label arrived last; `days:N`,
-served on the last N days (UTC, including today); `promotion`, served since the day of this
-version's latest promotion. All except `last:N` are read from the day sums, so their cost does not
+A report covers a window: `now`, since the error that goes on began, or the last one ended
+(`present.py`; without one: `all`); `all`; `last:N`, the N answers whose first label arrived last;
+`days:N`, served on the last N days (UTC, including today); `promotion`, served since the day of
+this version's latest promotion. Those of days are read from the day sums, so their cost does not
 depend on the number of answers.
 
 How old is too old follows a version's own rhythm: how often answers and labels come, how late.
@@ -181,7 +182,7 @@ def _counts(
     }
 
 
-ALL = "all"
+NOW = "now"
 LAST_LIMIT = 100_000
 DAYS_LIMIT = 10_000
 
@@ -190,7 +191,7 @@ DAYS_LIMIT = 10_000
 class Window:
     """A window as requested; `number` is the N of `last` and `days`."""
 
-    kind: Literal["all", "last", "days", "promotion"] = "all"
+    kind: Literal["now", "all", "last", "days", "promotion"] = "all"
     number: int = 0
 
     def since_day(
@@ -203,6 +204,11 @@ class Window:
             promoted = events.latest(events.read(connection, watched_version_id), events.PROMOTED)
             return None if promoted is None else promoted.at_ns // DAY_NS
         return None
+
+
+_NAMED: Mapping[str, Window] = {
+    each.kind: each for each in (Window("now"), Window("all"), Window("promotion"))
+}
 
 
 @dataclass(frozen=True)
@@ -220,26 +226,23 @@ def read_window(window: str) -> Window:
     >>> read_window("last:500"), read_window("all")
     (Window(kind='last', number=500), Window(kind='all', number=0))
     """
-    if window == "all":
-        return Window("all")
-    if window == "promotion":
-        return Window("promotion")
+    if window in _NAMED:
+        return _NAMED[window]
     found = re.fullmatch(r"(last|days):([0-9]{1,9})", window)
     if found is not None and found[1] == "last" and 1 <= int(found[2]) <= LAST_LIMIT:
         return Window("last", int(found[2]))
     if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
         return Window("days", int(found[2]))
     raise QueryInvalid(
-        f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with "
-        f"N up to {DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
+        f"Got the window {brief(window)}; expected 'now', 'all', 'promotion', 'days:N' or "
+        f"'last:N', with N up to {DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
     )
 
 
 def window_sums(
-    connection: Connection, watched_version_id: int, window: Window, *, now_ns: int
+    connection: Connection, watched_version_id: int, window: Window, since_day: int | None
 ) -> Windowed:
-    """Read the sums of a window of a calibration."""
-    since_day = window.since_day(connection, watched_version_id, now_ns=now_ns)
+    """Read the sums of a window of a calibration, which begins with `since_day`."""
     sums = read_sums(connection, watched_version_id, since_day=since_day)
     last = window.kind == "last"
     return Windowed(

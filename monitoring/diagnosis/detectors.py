@@ -47,6 +47,7 @@ class DetectorState:
         log_evalue: minus infinity before the first of them.
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the
             estimated start.
+        raised_s: when the active alarm was raised, seconds since 1970; None if its event is gone.
         alarm_audit: whether only audited answers counted when the active alarm was raised.
         alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that
             raised it.
@@ -58,6 +59,7 @@ class DetectorState:
     active: bool
     direction: str | None
     alarm_label: int | None
+    raised_s: float | None = None
     tolerance: float
     flat: bool = False
     alarm_audit: bool = False
@@ -165,6 +167,7 @@ def _state(watched: Watched, history: Sequence[events.Event]) -> dict[str, Any]:
         "active": detector.active,
         "direction": detector.direction,
         "alarm_label": detector.alarm_label,
+        "raised_s": raised.at_ns / 1e9 if raised and detector.active else None,
         "tolerance": detector.settings.tolerance,
         "flat": detector.settings.flat,
         "alarm_audit": detector.active and _audited_at(own, raised, now=detector.settings.audit),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
+from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate, main_deviation
 from calibration.diagnosis.groups import ALL, TAG, confidences
 from calibration.drift.bets import allowed_gap
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
@@ -94,6 +94,21 @@ def age(seconds: float) -> str:
 def gap_words(gap: IntervalEstimate) -> str:
     """A gap with its interval, in points."""
     return f"{signed_points(gap.estimate)} ({between(gap)})"
+
+
+def since_words(found: Diagnosis, since_s: float | None, *, slices: bool = False) -> str:
+    """Say since when the figures of now are, and of whom; empty if they are of all labels.
+
+    `slices`: they are those of slices, beside others.
+    """
+    if since_s is None:
+        return ""
+    first = main_deviation(found.deviations)
+    if first is None or first.until is not None:
+        return f"Since {day(since_s)}, when the last error ended"
+    who = group_words(first.group, terms(found.finding))
+    of = f"those affected count for {who} alone" if slices else f"of {who}"
+    return f"Since {day(since_s)}, {of}"
 
 
 def between(interval: IntervalEstimate) -> str:

@@ -25,6 +25,7 @@ from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.coverage import Rhythm, rhythm_of
+from monitoring.diagnosis.present import Present, find_present
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
@@ -61,13 +62,14 @@ class Inferred:
     `suspected`: repeated patients that no answer names. `worth`: how many independent labels one is
     worth if images of a patient are right or wrong together, in (0, 1]. `affected`: by day of
     service, the answers of the group that the main deviation names, all of them without one;
-    `others`: the rest.
+    `others`: the rest. `present`: the figures since something changed.
     """
 
     inference: Inference
     operating: OperatingPoints
     affected: tuple[Days, ...]
     others: tuple[Days, ...]
+    present: Present | None
     suspected: SuspectedPatients | None
     worth: float
     rhythm: Rhythm
@@ -170,6 +172,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         find_operating_points(connection, row, answers, healed_s=_healed_s(inference)),
         _by_day(answers, inside),
         _by_day(answers, ~inside),
+        find_present(row, answers, inference.deviations),
         suspected,
         _worth(answers, labeled, suspected),
         rhythm_of(served_s, received_s, days),

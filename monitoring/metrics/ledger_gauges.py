@@ -312,7 +312,7 @@ def _measures(connection: Connection, version: VisibleVersion) -> Iterator[_Samp
     audit = False
     for name in WINDOWS:
         window = read_window(name)
-        seen = window_sums(connection, key, window, now_ns=0)
+        seen = window_sums(connection, key, window, None)
         labeled, audit = deciding_labels(connection, key, window, seen)
         for gauge, measure in _MEASURES.items():
             if measure.bins:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitoring.diagnosis.coverage import ALL, read_window
+from monitoring.diagnosis.coverage import NOW, read_window
 from monitoring.diagnosis.facts import State
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
@@ -60,7 +60,7 @@ def kind_of_report(data: Mapping[str, Any]) -> type[Report | FindingsReport]:
 
 
 def findings_report(
-    ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL
+    ledger: Ledger, model: str, *, version: int | None = None, window: str = NOW
 ) -> FindingsReport:
     """Report on each finding of a version, by default of the one in production; of a version with
     exclusive classes, on the version itself.

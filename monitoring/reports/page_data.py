@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
-from monitoring.diagnosis.coverage import ALL, DAYS_LIMIT, read_window
+from monitoring.diagnosis.coverage import DAYS_LIMIT, NOW, read_window
 from monitoring.diagnosis.live_comparison import LiveComparison
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.errors import QueryInvalid, brief
@@ -115,7 +115,7 @@ def read_page_data(
     *,
     version: int | None = None,
     finding: str | None = None,
-    window: str = ALL,
+    window: str = NOW,
     span: Span = WHOLE,
     gap: float | None = None,
 ) -> PageData:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.audit import Deciding, find_deciding
-from monitoring.diagnosis.coverage import ALL, read_window, window_sums
+from monitoring.diagnosis.coverage import NOW, read_window, window_sums
 from monitoring.diagnosis.detectors import (
     CalmEvidence,
     Drift,
@@ -32,7 +32,7 @@ from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
 from monitoring.ledger.watched_version import WatchedVersion, named, query_of, title_of
@@ -73,7 +73,10 @@ class ReportSummary:
     Attributes:
         diagnosis: who is affected, since when, why, and what to do, as codes with numbers; over all
             labels of the version, whatever the window.
-        measures: of the window's labeled answers, of audited ones only if `audited`.
+        since_s: in the window `now`, when the last change began that the diagnosis names, or ended;
+            None if it names none, and in other windows.
+        measures: of the window's labeled answers, of audited ones only if `audited`; since a change
+            of those affected. `elsewhere`: then of all others, None if there are none.
         reference: the card's measures of the same names.
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or
             not.
@@ -98,7 +101,9 @@ class ReportSummary:
     temperature: float
     diagnosis: Diagnosis
     audited: bool
+    since_s: float | None
     measures: Measures
+    elsewhere: Measures | None
     reference: dict[str, float | None]
     expected_accuracy: float
     expected_performance: ExpectedPerformance
@@ -148,7 +153,8 @@ class Report(ReportSummary):
     """The calibration of one version of a model as recorded in the ledger.
 
     Attributes:
-        slices: over the window's days; None if they were not requested.
+        slices: over the window's days; since a change without the answers that it affects, where a
+            slice has others; None if they were not requested.
         history: the latest events of this version.
         bins: those of a reliability diagram.
         class_bins: the same for each predicted class; empty if slices were not requested.
@@ -178,7 +184,7 @@ def calibration_report(
     *,
     version: int | None = None,
     finding: str | None = None,
-    window: str = ALL,
+    window: str = NOW,
     slices: bool = True,
     gap: float | None = None,
 ) -> Report:
@@ -202,7 +208,7 @@ def report_on(
     connection: Connection,
     row: WatchedVersion,
     *,
-    window: str = ALL,
+    window: str = NOW,
     slices: bool = True,
     gap: float | None = None,
 ) -> Report:
@@ -210,15 +216,21 @@ def report_on(
     asked, now_ns = read_window(window), ledger.clock()
     key = row.watched_version_id
     versions = {other.version for other in of_model(connection, row.model, finding=row.finding)}
-    seen = window_sums(connection, key, asked, now_ns=now_ns)
     grounds = read_grounds(ledger, connection, row)
+    present = grounds.inferred.present if window == NOW else None
+    since_day = (
+        asked.since_day(connection, key, now_ns=now_ns)
+        if present is None
+        else int(present.since_s * 1e9 // DAY_NS)
+    )
+    seen = window_sums(connection, key, asked, since_day)
     history = grounds.history
     whole = [event for event in history if not event.name]  # not of a tag
     drift = find_drift(connection, grounds.watches, whole)
-    deciding = find_deciding(connection, row, asked, seen)
+    deciding = present.deciding if present else find_deciding(connection, row, asked, seen)
     diagnosis = diagnose(connection, row, grounds, now_ns=now_ns, gap=gap)
-    measures = Measures.from_sums(deciding.labeled)
-    if slices:
+    measures = present.measures if present else Measures.from_sums(deciding.labeled)
+    if slices and present is None:
         measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)
     served, labeled = int(seen.served.served.sum()), seen.served.labeled.total
     return Report(
@@ -231,7 +243,9 @@ def report_on(
         temperature=row.card["calibration"]["temperature"],
         diagnosis=diagnosis,
         audited=deciding.audited,
+        since_s=present.since_s if present else None,
         measures=measures,
+        elsewhere=present.elsewhere if present else None,
         reference=row.card["calibration"]["measures"],
         expected_accuracy=float(seen.served.served_confidence.sum()) / served
         if served
@@ -249,7 +263,7 @@ def report_on(
         drift=drift,
         calm_evidence=calm_evidence(drift) if drift else None,
         tag_watches=find_tag_watches(grounds.watches, history),
-        slices=measure_slices(deciding.slices) if slices else None,
+        slices=measure_slices(deciding.slices, worth=grounds.inferred.worth) if slices else None,
         history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
         bins=tuple(reliability(deciding.labeled)),
         class_bins=_class_bins(row, deciding) if slices else (),

@@ -23,8 +23,8 @@ from calibration.measures.summary import Measures
 from monitoring.diagnosis.coverage import Window, Windowed
 from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.days import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, label_current, prediction
-from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL
+from monitoring.ledger.schema import DAY_NS, label_current, prediction
+from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -39,7 +39,8 @@ class Slice:
         name: `predicted:<class>`, `tag:<key>=<value>` or `true:<class>`.
         served: answers, labeled or not; 0 by true class, which is known only from labels.
         n: labeled answers.
-        signed_gap: mean confidence minus accuracy; `gap_lower`, `gap_upper`: its 95 % interval.
+        signed_gap: mean confidence minus accuracy; `gap_lower`, `gap_upper`: its interval; those
+            of one table hold all together, with 95 % (Bonferroni).
     """
 
     name: str
@@ -62,18 +63,23 @@ class Slices:
     by_true_class: tuple[Slice, ...]
 
 
-def measure_slices(sums: Mapping[str, LedgerSums]) -> Slices:
-    """Measure slices by name; other names are ignored."""
-    named = {name: each for name, each in sums.items() if name not in (EVERYTHING, AUDIT)}
-    known = [measure_slice(name, each) for name, each in named.items() if name.startswith(_KNOWN)]
-    by_true = [
-        measure_slice(name, each)
-        for name, each in named.items()
-        if name.startswith(_TRUE) and each.labeled.total
-    ]
+def measure_slices(sums: Mapping[str, LedgerSums], *, worth: float) -> Slices:
+    """Measure slices by name; other names are ignored. `worth`: how many independent labels one is
+    worth, in (0, 1].
+    """
+    known = _measured({name: sums[name] for name in sums if name.startswith(_KNOWN)}, worth)
+    true = {n: each for n, each in sums.items() if n.startswith(_TRUE) and each.labeled.total}
+    by_true = _measured(true, worth)
     return Slices(
         tuple(sorted(known, key=_least_sure)), tuple(sorted(by_true, key=lambda each: each.name))
     )
+
+
+def _measured(sums: Mapping[str, LedgerSums], worth: float) -> list[Slice]:
+    """The slices of a table, with intervals that hold for all of them together."""
+    looks = sum(each.labeled.total > 0 for each in sums.values())
+    level = 1 - 0.05 / max(looks, 1)
+    return [measure_slice(*each, worth=worth, level=level) for each in sums.items()]
 
 
 def _least_sure(each: Slice) -> tuple[float, str]:
@@ -81,8 +87,9 @@ def _least_sure(each: Slice) -> tuple[float, str]:
     return -sure, each.name
 
 
-def measure_slice(name: str, sums: LedgerSums) -> Slice:
+def measure_slice(name: str, sums: LedgerSums, *, worth: float = 1.0, level: float = 0.95) -> Slice:
     labeled = sums.labeled
+    gap = metrics.signed_gap_interval(labeled, level=level, worth=worth)
     return Slice(
         name=name,
         served=int(sums.served.sum()),
@@ -92,8 +99,8 @@ def measure_slice(name: str, sums: LedgerSums) -> Slice:
         ece=metrics.ece(labeled),
         noise_floor=metrics.noise_floor(labeled),
         signed_gap=metrics.signed_gap(labeled),
-        gap_lower=metrics.signed_gap_interval(labeled).lower,
-        gap_upper=metrics.signed_gap_interval(labeled).upper,
+        gap_lower=gap.lower,
+        gap_upper=gap.upper,
     )
 
 

@@ -180,29 +180,18 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str 
     where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
     if tag is not None:
         where = f"{'all' if where == 'all answers' else where} of them"
-    of_tag, their = (f" of answers with {tag}", "their ") if tag is not None else ("", "")
+    of_tag, their = (f" of answers with {tag}", "of their ") if tag is not None else ("", "")
     often = "less" if detail["direction"] == "over" else "more"
     claim = terms(finding).alarm.format(finding=finding, often=often)
     sentence = (
-        f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which "
+        f"The alarm{of_tag} was raised after {detail['labels']:,} {their}labels, in {where}, which "
         f"{claim}."
     )
     since = detail.get("since")
-    if not since:
+    if not since or not since.get("served_at_ns"):
         return sentence
-    served = (
-        f", on an answer served on {_day(since['served_at_ns'])}"
-        if since.get("served_at_ns")
-        else ""
-    )
-    interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
-    first = (
-        ", so the error may have been there from the first label on" if since["from_first"] else ""
-    )
-    return (
-        f"{sentence} The drift began around {their}label {since['label']:,} "
-        f"({interval}){served}{first}."
-    )
+    first = ", or was there from the first label on" if since["from_first"] else ""
+    return f"{sentence} The error began around {_day(since['served_at_ns'])}{first}."
 
 
 def _day(at_ns: int) -> str:

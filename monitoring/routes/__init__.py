@@ -87,8 +87,8 @@ GAP: Final = Parameter(
 WINDOW: Final = Parameter(
     "window",
     "query",
-    Annotated[str, Meta(examples=["all"])],
-    "all (the default), last:N labels, days:N, or promotion",
+    Annotated[str, Meta(examples=["now"])],
+    "now (the default: since something changed), all, last:N labels, days:N, or promotion",
 )
 
 

@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from calibration.diagnosis.planner import LARGEST_GAP, SMALLEST_GAP
-from monitoring.diagnosis.coverage import ALL
+from monitoring.diagnosis.coverage import NOW
 from monitoring.errors import BodyNotJson, BodyTooLarge, QueryInvalid, brief
 from monitoring.feedback.body import check_storable
 from monitoring.http.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold, check_encoding
@@ -119,7 +119,7 @@ def read_report_query(request: Request) -> ReportQuery:
         request.path_params["model"],
         read_version(request),
         read_finding(request),
-        query.get("window", ALL),
+        query.get("window", NOW),
         _read_gap(query.get("gap")),
         read_span(query.get("since"), query.get("until")),
     )

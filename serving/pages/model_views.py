@@ -28,6 +28,7 @@ from serving.pages.todo import Acting, todo
 
 REFRESH_S = 15
 _WINDOWS = (
+    ("now", "now"),
     ("all", "all labels"),
     ("promotion", "since promotion"),
     ("days:30", "30 days"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from monitoring.diagnosis.coverage import ALL
+from monitoring.diagnosis.coverage import NOW
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.events import SETTINGS, STARTED, TAGS
 from monitoring.ledger.database import Ledger
@@ -44,8 +44,9 @@ def report_page(data: PageData, *, opened_by: str = "") -> str:
 
 
 def report_values(data: PageData) -> dict[str, Any]:
-    return sections(data) | {
-        "period": _period(data.report, data.since_day),
+    values = sections(data)
+    return values | {
+        "period": values["since"] or _period(data.report, data.since_day),
         "looked": looked(data.entries),
     }
 
@@ -81,7 +82,7 @@ def _period(report: ReportSummary, since_day: int | None) -> str:
     today = calendar_day(report.generated_at_ns // DAY_NS)
     if since_day is not None:
         return f"Answers served from {calendar_day(since_day)} to {today}"
-    return "All labeled answers" if report.window == ALL else f"Window {report.window}"
+    return "All labeled answers" if report.window in (NOW, "all") else f"Window {report.window}"
 
 
 _SENT = ".sent"

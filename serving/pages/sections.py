@@ -10,10 +10,11 @@ from calibration.diagnosis.facts import AnswerGroup, main_deviation
 from calibration.diagnosis.groups import ALL
 from calibration.measures.summary import MEASURES
 from model_store.bundle.diagram import reliability_diagram, scale_of
+from monitoring.diagnosis.coverage import DAY_S
 from monitoring.diagnosis.detectors import CalmEvidence, Drift
 from monitoring.diagnosis.facts import Diagnosis, State
 from monitoring.diagnosis.live_comparison import comparison_words
-from monitoring.diagnosis.phrases import answers_of, group_words
+from monitoring.diagnosis.phrases import answers_of, group_words, since_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
 from monitoring.ledger.sum_tables import VALUE_LIMIT
@@ -82,6 +83,7 @@ class MeasureRow(NamedTuple):
     title: str
     explanation: str
     now: str
+    elsewhere: str
 
 
 def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
@@ -96,12 +98,19 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         (each, reliability_diagram(each.bins, of=answers_of(each.name), scale=scale))
         for each in _drawn(report)
     ]
+    since = {} if report.since_s is None else {"from": calendar_day(int(report.since_s // DAY_S))}
     return {
         "report": report,
         "said": said,
+        "slices_filter": since,
+        "bins_filter": since | (filter_of(_affected(report.diagnosis)) if report.elsewhere else {}),
         "versions": data.versions,
         "incomparable": comparison_words(None),
         "entries": data.entries,
+        "since": since_words(report.diagnosis, report.since_s),
+        "slices_since": since_words(
+            report.diagnosis, report.since_s, slices=report.elsewhere is not None
+        ),
         "words": words_of(report.diagnosis),
         "words_of": words_of,
         "tones": TONES,
@@ -125,7 +134,7 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         "bars": _bars(report),
         "evidence": drift and evidence(drift),
         "measure_rows": list(_measure_rows(report)),
-        "scores_of": LATEST if report.measures.n > LATEST else None,
+        "scores_of": LATEST if report.measures.n > LATEST and report.since_s is None else None,
         "slice_limit": _SLICE_LIMIT,
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
@@ -192,8 +201,9 @@ def _percent_of(ece: float, full: float) -> int:
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     said = terms(report.finding)
     for measure in _MEASURES:
-        now = measure.shown(getattr(report.measures, measure.name))
-        yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), now)
+        figures = (report.measures, report.elsewhere)
+        shown = (measure.shown(getattr(each, measure.name, None)) for each in figures)
+        yield MeasureRow(said.reworded(measure.title), said.reworded(measure.text), *shown)
 
 
 def drawn_for(drawing: Markup, said: Terms) -> Markup:

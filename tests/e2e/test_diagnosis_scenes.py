@@ -80,6 +80,26 @@ def test_the_diagnosis_does_not_mislead(
     assert faults_of(url, schema, name, 7) == []
 
 
+def test_figures_are_of_those_affected_and_of_the_others_since_the_error_began(
+    url: str, schema: jsonschema_rs.Validator
+) -> None:
+    """Two sites of eight broke; a device of one of them, and classes, stood by."""
+    assert faults_of(url, schema, "two_of_eight_sites", 17) == []
+    report = send(url, "/models/two_of_eight_sites-17/report", None)
+    (error,) = report["diagnosis"]["deviations"]
+    assert report["since_s"] == error["since"]["likeliest"]
+    for figures, of in (("measures", "inside"), ("elsewhere", "rest")):
+        assert report[figures]["n"] == error[of]["n"]
+        assert report[figures]["signed_gap"] == pytest.approx(error[of]["gap"]["estimate"])
+    broken = {f"tag:site={each}" for each in error["group"]["values"]}
+    slices = report["slices"]["known"]
+    assert {each["name"] for each in slices[:2]} == broken
+    assert all(each["gap_lower"] > 0 for each in slices[:2])
+    assert all(each["gap_lower"] < 0 < each["gap_upper"] for each in slices[2:])
+    whole = send(url, "/models/two_of_eight_sites-17/report?window=all", None)
+    assert (whole["measures"]["n"], whole["elsewhere"]) == (5_000, None)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", sorted(SCENES.keys() - WITHOUT_LEDGER))
 def test_no_run_is_dangerous_and_two_of_three_are_right(

@@ -45,7 +45,7 @@ def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: 
         "pneumonia",
         1,
         (1,),
-        "all",
+        "now",
     )
     assert report.reference == make_card().calibration.measures
     assert [row.n for row in report.bins] == [50 if number == 11 else 0 for number in range(15)]

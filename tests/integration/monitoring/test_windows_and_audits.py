@@ -51,7 +51,7 @@ def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:
     monitored.label(
         *(label(i, CLASSES[i % 2 if i >= 60 or i % 4 == 0 else 1 - i % 2]) for i in range(200))
     )
-    slices = calibration_report(monitored.ledger, "pneumonia").slices
+    slices = calibration_report(monitored.ledger, "pneumonia", window="all").slices
     assert slices.known[0].name == "tag:site=A"
     assert slices.known[0].signed_gap == pytest.approx(0.5)
     assert {each.name for each in slices.known} == {
