@@ -53,7 +53,8 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     """Judge whether the case mix explains the findings, all or in part.
 
     New shares are looked for among all answers and in the tags' part of each finding. They explain
-    a part if they and what they leave of the findings are 1,000 times likelier than the findings.
+    a part if they and what they leave of the findings are 1,000 times likelier than the findings,
+    and what they leave is more than a guess.
 
     Args:
         outcome: of the search, with a finding.
@@ -67,9 +68,10 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     if best is None or better <= 0:
         return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
     granted = outcome_of(supposing(outcome.labeled, best.confidence))
-    if granted.evidence < STRONG and _halves_gap(outcome, best):
+    is_all = granted.evidence < STRONG
+    if is_all and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, granted.evidence), best, outcome
-    if better > _PART:
+    if better > _PART and not is_all:
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, granted
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
 
