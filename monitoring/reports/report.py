@@ -1,7 +1,7 @@
 """The calibration report: a model's live measures from the ledger's sums.
 
-All windows except `last:N` are read from day sums, so a report over ten million answers costs as
-much as one over ten thousand.
+Windows of days are read from day sums, so a report over ten million answers costs as much as one
+over ten thousand.
 """
 
 import dataclasses

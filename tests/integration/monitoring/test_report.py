@@ -8,11 +8,13 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift.state import DriftSettings
 from calibration.measures.summary import Measures
+from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.diagnosis.facts import State
 from monitoring.errors import ModelNeeded, ModelNotInLedger
+from monitoring.ledger.versions import choose
 from monitoring.reports.report import Coverage, Delay, calibration_report, only_model
 from monitoring.reports.timeline import read_timeline
-from tests.builders.answers import CLASSES, SECOND_NS, label, make_card, make_row
+from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S
 
@@ -64,6 +66,20 @@ def test_a_window_takes_the_answers_labeled_last(monitored: MonitoredModel) -> N
     assert calibration_report(
         monitored.ledger, "pneumonia", window="last:5"
     ).measures.accuracy == pytest.approx(0.2)
+
+
+def test_under_an_alarm_answers_have_the_record_since_its_error_began(
+    monitored: MonitoredModel,
+) -> None:
+    for day in range(2):
+        numbers = range(100 * day, 100 * day + 100)
+        at_ns = NOW_NS + day * DAY_NS
+        monitored.serve(*(make_row(n, confidence=0.8, served_at_ns=at_ns) for n in numbers))
+        monitored.label(*(label(n, CLASSES[day == 0 and n % 5 > 0], at_ns=at_ns) for n in numbers))
+    with monitored.ledger.read() as connection:
+        row = choose(connection, "pneumonia")
+        found = find_answer_record(connection, row, predicted="pneumonia", confidence=0.8)
+    assert (found.alarm, found.labeled, found.right) == (True, 100, 0)
 
 
 def test_without_labels_everything_is_there_and_empty(monitored: MonitoredModel) -> None:
