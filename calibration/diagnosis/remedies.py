@@ -16,6 +16,7 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.remedies import (
+    FOLDS,
     MIN_PER_CLASS,
     TEMPERATURE,
     TEMPERATURE_BIAS,
@@ -36,6 +37,7 @@ from calibration.diagnosis.groups import (
     members,
 )
 from calibration.diagnosis.outcome import patient_codes
+from calibration.findings.calibrator import FEWEST_POSITIVES
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
@@ -85,9 +87,9 @@ def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedReme
     It has a bias for each class only if that helps and a temperature alone does not.
     """
     chosen = np.flatnonzero(treated.rows)
-    if len(chosen) < FEWEST_ROWS:
-        return None
     changed, worth = labeled.rows(chosen), weight[chosen]
+    if not _is_enough(changed):
+        return None
     simplest, *richer = _forms(changed)
     first = _tried(changed, worth, treated, simplest)
     for form in richer if _is_by_class(first) else ():
@@ -95,6 +97,14 @@ def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedReme
         if not other.harms and _of_classes(other)[1] < _of_classes(first)[1]:
             return other
     return first
+
+
+def _is_enough(answers: Answers) -> bool:
+    """Whether a recalibration takes these labels."""
+    if len(answers) < FEWEST_ROWS or int(patient_codes(answers).max()) + 1 < 2 * FOLDS:
+        return False
+    counts = np.bincount(_labels(answers), minlength=2).tolist()
+    return sum(map(bool, counts)) > 1 and min(counts) >= FEWEST_POSITIVES * answers.of_one
 
 
 def _forms(answers: Answers) -> tuple[Remedy, ...]:

@@ -123,7 +123,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), _since(first))
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
-        hindrance = _barred(remedy, first)
+        hindrance = _barred(remedy, first, served_elsewhere=served_elsewhere)
         yield Action(
             _CURES[kind],
             available=hindrance is None,
@@ -164,10 +164,11 @@ def _fitting(found: Findings) -> RemedyKind:
     return RemedyKind.GROUP if is_part else RemedyKind.ALL
 
 
-def _barred(remedy: TriedRemedy, first: Deviation) -> Hindrance | None:
+def _barred(remedy: TriedRemedy, first: Deviation, *, served_elsewhere: bool) -> Hindrance | None:
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
-    if _labels(remedy, first) < FEWEST_ROWS:
+    is_untried = not remedy.effects and not served_elsewhere  # there, probabilities may lack
+    if is_untried or _labels(remedy, first) < FEWEST_ROWS:
         return Hindrance.FEW_LABELS
     own = _effect_on(remedy, first.group) or _effect_on(remedy, remedy.group)
     is_better = own is None or abs(own.after) < abs(own.before) / 2

@@ -190,7 +190,7 @@ def comparison_words(found: LiveComparison | None) -> str:
         second=found.second,
         first=found.first,
         accuracy=found.accuracy.in_points,
-        cases=f"{100 * found.from_cases.estimate:+.1f}",
+        cases=found.from_cases.in_points,
         gap=found.gap.in_points,
     )
     if not found.worse:

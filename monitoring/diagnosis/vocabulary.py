@@ -182,7 +182,7 @@ ACTIONS: Final = {
 HINDRANCES: Final = {
     Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
     Hindrance.NO_GAIN: "it would not help the affected",
-    Hindrance.FEW_LABELS: "fewer than {fewest} labels to fit it",
+    Hindrance.FEW_LABELS: "too few labels to fit it",
     Hindrance.FIRST: "after the first step",
 }
 CERTAINTIES: Final = {

@@ -21,7 +21,6 @@ from calibration.diagnosis.facts import (
     main_deviation,
 )
 from calibration.diagnosis.planner import APART, PER_PATIENT
-from calibration.diagnosis.remedies import FEWEST_ROWS
 from calibration.diagnosis.selection import DUE
 from calibration.wording import counted, percent, signed_points
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
@@ -159,8 +158,8 @@ def accuracy_words(found: Accuracy, terms: Terms = OF_CLASSES) -> str:
     parts = ""
     if found.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
         parts = (
-            f" Other cases explain {signed_points(found.from_cases.estimate)}, errors "
-            f"{signed_points(found.from_error.estimate)} points of it."
+            f" Other cases explain {gap_words(found.from_cases)}, errors "
+            f"{gap_words(found.from_error)} points of it."
         )
     return (
         f"{said}: {percent(found.live)}{since} ({counted(found.n, 'label')}), "
@@ -279,7 +278,7 @@ def _unchecked(parts: tuple[Unchecked, ...]) -> str:
 def _barred(found: Diagnosis) -> Iterator[str]:
     for each in found.actions:
         if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
-            why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each), fewest=FEWEST_ROWS)
+            why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
             yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
 
 

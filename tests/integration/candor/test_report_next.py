@@ -18,19 +18,23 @@ N = 700
 BIAS = np.array([0.0, -1.5, 1.5])
 
 
-def serve(path: Path, store: Store, *, biased: str, since: int, times: float = 1.0) -> None:
-    """Answers of sites in turns. From number `since` on, labels of `biased` sites favor a class."""
+def serve(
+    path: Path, store: Store, *, wrong: str, since: int, bias: float = 0, power: float = 1
+) -> None:
+    """Answers of sites in turns. From number `since` on, those of the sites `wrong` should favor a
+    class, or be less sure.
+    """
     rng, clock = np.random.default_rng(5), Clock()
     p = rng.dirichlet(np.full(3, 0.5), N)
     sites = ["BABC"[n % 4] for n in range(N)]
-    wrong = np.isin(sites, list(biased)) & (np.arange(N) >= since)
-    truth = np.where(wrong[:, None], p * np.exp(times * BIAS), p)
-    rows = [row_of(n, p[n], tags=json.dumps({"site": site})) for n, site in enumerate(sites)]
-    clock.now_ns = rows[-1].served_at_ns
+    rows = np.isin(sites, list(wrong)) & (np.arange(N) >= since)
+    truth = np.where(rows[:, None], p**power * np.exp(bias * BIAS), p)
+    served = [row_of(n, p[n], tags=json.dumps({"site": site})) for n, site in enumerate(sites)]
+    clock.now_ns = served[-1].served_at_ns
     with MonitoredModel(path, clock, card=store.read("tiny").card) as monitored:
         names = np.array(monitored.card.classes)[draw(rng, truth / truth.sum(1, keepdims=True))]
-        monitored.serve(*rows)
-        labels = zip(names.tolist(), rows, strict=True)
+        monitored.serve(*served)
+        labels = zip(names.tolist(), served, strict=True)
         monitored.label(*(FeedbackItem(name, row.prediction_id) for name, row in labels))
 
 
@@ -42,15 +46,18 @@ def report(ledger: Path, model: str = "tiny") -> tuple[dict[str, object], list[s
     return actions[0], shlex.split("".join(re.findall(r"^Next: candor (.*)$", said, re.M)))
 
 
-@pytest.mark.parametrize(("biased", "code"), [("ABC", "recalibrate"), ("B", "recalibrate_group")])
+@pytest.mark.parametrize(
+    ("wrong", "error", "code"),
+    [("ABC", {"bias": 1}, "recalibrate"), ("B", {"power": 0.2}, "recalibrate_group")],
+)
 def test_a_recalibration_that_is_advised_is_published_as_printed(
-    tmp_path: Path, tiny_store: Store, biased: str, code: str
+    tmp_path: Path, tiny_store: Store, wrong: str, error: dict[str, float], code: str
 ) -> None:
-    """A bias for each class helps, which may change predicted classes; a temperature does not."""
+    """Where labels favor a class, a bias helps, which may change predicted classes."""
     ledger = tmp_path / "ledger.db"
-    serve(ledger, tiny_store, biased=biased, since=200)
+    serve(ledger, tiny_store, wrong=wrong, since=200, **error)
     action, words = report(ledger)
-    assert (action["code"], action["changes_labels"]) == (code, True)
+    assert (action["code"], action["changes_labels"]) == (code, "bias" in error)
     words.remove("--preview")
     places = ("--ledger", f"sqlite:///{ledger}", "--store", tiny_store.root)
     done = json.loads(candor_here(*words, *places, "--json").stdout)
@@ -61,7 +68,7 @@ def test_a_recalibration_that_is_advised_is_published_as_printed(
 def test_a_recalibration_that_would_be_refused_for_few_labels_is_not_advised(
     tmp_path: Path, tiny_store: Store
 ) -> None:
-    serve(tmp_path / "ledger.db", tiny_store, biased="ABC", since=640, times=5)
+    serve(tmp_path / "ledger.db", tiny_store, wrong="ABC", since=640, bias=5)
     action, words = report(tmp_path / "ledger.db")
     assert (action["code"], words) == ("find_cause", [])
 

@@ -1,5 +1,7 @@
 """What a remedy for all does to those who are right, and a remedy for a group to the group."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,26 @@ def test_where_half_of_the_tags_miss_the_site_is_named_and_cured() -> None:
     assert [each.group.values for each in said.deviations] == [("site1",), (UNKNOWN,)]
     everyone, group = said.remedies
     assert (everyone.harms, group.harms, group.group.values) == (True, False, ("site1",))
+
+
+def test_labels_that_a_recalibration_would_refuse_are_not_tried() -> None:
+    """A finding needs 20 labels with it, and any remedy ten patients."""
+    w = world(np.random.default_rng(3), n=600, classes=2)
+    w.sharpen(w.after(0), 4.0)
+    given, present = w.answers(), w.probabilities[:, 1]
+    finding = replace(
+        given,
+        confidence=present,
+        predicted=np.ones(w.n, np.int64),
+        correct=(w.label == 1).astype(np.int64),
+        of_one=True,
+    )
+    rare = np.flatnonzero((w.label == 0) | (np.cumsum(w.label == 1) <= 15))
+    same = replace(given, patient=np.arange(w.n) % 9)
+    for answers, tried in (
+        (given, True),
+        (finding, True),
+        (finding.rows(rare), False),
+        (same, False),
+    ):
+        assert any(infer(answers).remedies) == tried
