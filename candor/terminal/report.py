@@ -27,7 +27,7 @@ from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.detectors import CalmEvidence, DetectorState, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode
-from monitoring.diagnosis.phrases import RATES, day, since_words, tolerance
+from monitoring.diagnosis.phrases import RATES, day, since_words, slices_words, tolerance
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain
@@ -281,7 +281,7 @@ def _slices(report: Report, said: Terms) -> list[RenderableType]:
         if each.n
     ]
     columns = worded(("", "n", "accuracy", "gap", "95 % interval"), said)
-    since = since_words(report.diagnosis, report.since_s, slices=report.elsewhere is not None)
+    since = slices_words(report.diagnosis, report.since_s)
     if not rows:
         return []
     title = "Slices, the largest sure gap first"

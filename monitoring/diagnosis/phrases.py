@@ -96,19 +96,25 @@ def gap_words(gap: IntervalEstimate) -> str:
     return f"{signed_points(gap.estimate)} ({between(gap)})"
 
 
-def since_words(found: Diagnosis, since_s: float | None, *, slices: bool = False) -> str:
-    """Say since when the figures of now are, and of whom; empty if they are of all labels.
-
-    `slices`: they are those of slices, beside others.
-    """
+def since_words(found: Diagnosis, since_s: float | None) -> str:
+    """Say since when the figures of now are, and of whom; empty if they are of all labels."""
     if since_s is None:
         return ""
     first = main_deviation(found.deviations)
     if first is None or first.until is not None:
         return f"Since {day(since_s)}, when the last error ended"
+    return f"Since {day(since_s)}, of {group_words(first.group, terms(found.finding))}"
+
+
+def slices_words(found: Diagnosis, since_s: float | None) -> str:
+    """Say since when slices are, and in which of them those affected count."""
+    first = main_deviation(found.deviations)
+    if first is None or first.until is not None or first.group.key == ALL:
+        return since_words(found, since_s)
     who = group_words(first.group, terms(found.finding))
-    of = f"those affected count for {who} alone" if slices else f"of {who}"
-    return f"Since {day(since_s)}, {of}"
+    if since_s is None:
+        return f"Affected answers of {who} count in each slice"
+    return f"Since {day(since_s)}; affected answers count for {who} alone"
 
 
 def between(interval: IntervalEstimate) -> str:

@@ -14,7 +14,7 @@ from monitoring.diagnosis.coverage import DAY_S
 from monitoring.diagnosis.detectors import CalmEvidence, Drift
 from monitoring.diagnosis.facts import Diagnosis, State
 from monitoring.diagnosis.live_comparison import comparison_words
-from monitoring.diagnosis.phrases import answers_of, group_words, since_words
+from monitoring.diagnosis.phrases import answers_of, group_words, since_words, slices_words
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import estimate_words, words_of
 from monitoring.ledger.sum_tables import VALUE_LIMIT
@@ -108,9 +108,7 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         "incomparable": comparison_words(None),
         "entries": data.entries,
         "since": since_words(report.diagnosis, report.since_s),
-        "slices_since": since_words(
-            report.diagnosis, report.since_s, slices=report.elsewhere is not None
-        ),
+        "slices_since": slices_words(report.diagnosis, report.since_s),
         "words": words_of(report.diagnosis),
         "words_of": words_of,
         "tones": TONES,
