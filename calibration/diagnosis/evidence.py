@@ -11,7 +11,7 @@ matrix product and not a pass through the labels.
 """
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -112,22 +112,31 @@ def log_e_values(*, tolerant: bool) -> FloatArray:
     return table
 
 
-def histogram(
-    cells: IntArray, count: int, z: FloatArray, right: BoolArray, weight: FloatArray
-) -> FloatArray:
-    """Weights (count, CELLS) of the labels of each cell, split between neighboring positions.
+class Labels(NamedTuple):
+    """n labels: each in `cell` (n,) with the weight `lower`, and in the next with `upper`."""
+
+    cell: IntArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+def in_cells(z: FloatArray, right: BoolArray, weight: FloatArray) -> Labels:
+    """Split labels between neighboring positions.
 
     Args:
-        cells: (N,) in 0..count-1.
-        count: of cells.
-        z: (N,) logits of confidence.
-        right: (N,) whether the answer was right.
-        weight: (N,) what each label is worth.
+        z: (n,) logits of confidence.
+        right: (n,) whether the answer was right.
+        weight: (n,) what each label is worth.
     """
     place = np.clip((z + REACH) / _STEP, 0, len(POSITIONS) - 1.001)
     low = place.astype(np.int64)
     upper = weight * (place - low)
-    flat = cells * CELLS + right * len(POSITIONS) + low
-    size = count * CELLS
-    sums = np.bincount(flat, weight - upper, size) + np.bincount(flat + 1, upper, size)
+    return Labels(right * len(POSITIONS) + low, weight - upper, upper)
+
+
+def histogram(groups: IntArray, count: int, labels: Labels) -> FloatArray:
+    """Weights (count, CELLS) of the labels of each group; `groups` (n,) in 0..count-1."""
+    cell, size = groups * CELLS + labels.cell, count * CELLS
+    sums = np.bincount(cell, labels.lower, size)
+    sums[1:] += np.bincount(cell, labels.upper, size)[:-1]
     return np.asarray(sums.reshape(count, CELLS))

@@ -124,7 +124,8 @@ def _of_key(group: AnswerGroup, answers: Answers) -> BoolArray:
 
 
 def _named(codes: IntArray, names: Sequence[str], chosen: Sequence[str]) -> BoolArray:
-    return np.isin(codes, [code for code, name in enumerate(names) if name in set(chosen)])
+    is_chosen = np.array([*(name in set(chosen) for name in names), False])  # -1: the last
+    return np.asarray(is_chosen[codes])
 
 
 def price_of_key(keys: int) -> float:

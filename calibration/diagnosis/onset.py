@@ -21,6 +21,7 @@ from calibration.diagnosis.evidence import (
     POSITIONS,
     SHAPE_PRIOR,
     histogram,
+    in_cells,
     log_e_values,
     log_sum_exp,
     sigmoid,
@@ -103,7 +104,8 @@ def _has_healed(stream: Stream, found: Hypothesis) -> bool:
 def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since, Course, int]:
     """When labels `rows` began to be wrong; the number among them of the likeliest first."""
     chunk, first = _chunks(len(rows))
-    counts = histogram(chunk, len(first), stream.z[rows], stream.right[rows], stream.weight[rows])
+    labels = in_cells(stream.z[rows], stream.right[rows], stream.weight[rows])
+    counts = histogram(chunk, len(first), labels)
     step, growing = _steps(counts), _ramps(counts)
     share = log_sum_exp(step) - log_sum_exp(growing)
     posterior = np.exp(
@@ -196,7 +198,8 @@ def _ratios(q: FloatArray) -> FloatArray:
 def _last(stream: Stream, rows: IntArray) -> int:
     """Number of the last wrong label among `rows`, which begin wrong: the likeliest end."""
     chunk, first = _chunks(len(rows))
-    counts = histogram(chunk, len(first), stream.z[rows], stream.right[rows], stream.weight[rows])
+    labels = in_cells(stream.z[rows], stream.right[rows], stream.weight[rows])
+    counts = histogram(chunk, len(first), labels)
     evidence = (counts @ log_e_values(tolerant=False)).cumsum(axis=0)
     best = int(log_sum_exp(evidence + SHAPE_PRIOR, axis=1).argmax())
     return int(np.append(first[1:], len(rows))[best]) - 1

@@ -12,7 +12,7 @@ from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
 from calibration.diagnosis.facts import Cause, Rival, RivalStatus
-from calibration.diagnosis.scan import Stream, scan
+from calibration.diagnosis.scan import Stream, shows
 from calibration.diagnosis.search import STRONG, Explanation, most_evident, search
 
 _UNSURE = (2.0, 5.0)  # times the evidence, if patients are unknown: as many as labels worth one
@@ -118,7 +118,7 @@ def corrected_labels(labeled: Answers, outcome: Outcome) -> Rival | None:
     believed = np.where(first >= 0, first, labeled.correct) == 1
     stream = outcome.stream
     before = Stream(stream.z, believed, stream.weight, stream.block, stream.keys)
-    if scan(before)[0].score < STRONG:
+    if not shows(before, STRONG):
         return Rival(Cause.CORRECTED, RivalStatus.RULED_OUT, outcome.evidence)
     explained = outcome.evidence < STRONG
     status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT

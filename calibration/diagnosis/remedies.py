@@ -25,7 +25,6 @@ from calibration.calibrators.remedies import (
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
-from calibration.diagnosis.figures import weighted
 from calibration.diagnosis.groups import (
     ALL,
     CONFIDENCE,
@@ -191,8 +190,12 @@ def effects_of(
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
     groups = {**dict(_values(keys)), **dict(_right_ones(keys, wrong))}
     groups |= {each: members(each, answers) for each in (*wrong, group)}
-    judged = [(g, rows) for g, rows in groups.items() if weight[rows].sum() >= _FEWEST_OF_GROUP]
-    effects = [_effect(answers, weight, after, *each, len(judged)) for each in judged]
+    right, variance = answers.correct, after * (1 - after)
+    gaps = (weight * (p - right) for p in (answers.confidence, after))
+    columns = np.stack([np.ones_like(after), weight, *gaps, weight * variance], axis=1)
+    sums = {each: columns[rows].sum(axis=0).tolist() for each, rows in groups.items()}
+    judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= _FEWEST_OF_GROUP}
+    effects = [_effect(each, *of_group, looks=len(judged)) for each, of_group in judged.items()]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 
 
@@ -214,20 +217,18 @@ def _right_ones(
 
 
 def _effect(
-    answers: Answers,
-    weight: FloatArray,
-    after: FloatArray,
     group: AnswerGroup,
-    rows: BoolArray,
+    n: float,
+    worth: float,
+    before: float,
+    after: float,
+    variance: float,
+    *,
     looks: int,
 ) -> GroupEffect:
-    w, right = weight[rows], answers.correct[rows]
-    worth = float(w.sum())
-    gap_before = weighted(answers.confidence[rows] - right, w) / worth
-    p = after[rows]
-    gap_after = weighted(p - right, w) / worth
-    error = math.sqrt(weighted(p * (1 - p), w)) / worth
-    return effect(group, int(rows.sum()), gap_before, gap_after, error=error, looks=looks)
+    """From sums over a group."""
+    error = math.sqrt(variance) / worth
+    return effect(group, int(n), before / worth, after / worth, error=error, looks=looks)
 
 
 def effect(

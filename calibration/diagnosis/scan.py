@@ -8,8 +8,9 @@ it costs to name one more. Only such sets are looked at, the same for each shape
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -31,7 +32,9 @@ from calibration.diagnosis.evidence import (
     CELLS,
     FAMILY,
     SHAPE_PRIOR,
+    Labels,
     histogram,
+    in_cells,
     log_e_values,
     log_sum_exp,
     logit,
@@ -83,6 +86,12 @@ class Stream:
         """The same labels with other weights (n,)."""
         return replace(self, weight=weight)
 
+    def only(self, chosen: BoolArray) -> "Stream":
+        """Some of the labels (n,), each in its block."""
+        rows = np.flatnonzero(chosen)
+        keys = {name: replace(key, codes=key.codes[rows]) for name, key in self.keys.items()}
+        return Stream(self.z[rows], self.right[rows], self.weight[rows], self.block[rows], keys)
+
     def evidence(self, key: Key) -> FloatArray:
         """Log e (values, BLOCKS, alternatives) of each value of a key in each block."""
         count = len(key.names)
@@ -90,10 +99,14 @@ class Stream:
         # a product for each value: all in one would start threads, which cost more than they save
         return np.asarray(sums @ log_e_values(tolerant=True))
 
+    @cached_property
+    def labels(self) -> Labels:
+        return in_cells(self.z, self.right, self.weight)
+
     def counts(self, codes: IntArray, count: int) -> FloatArray:
         """Histograms (count, BLOCKS, CELLS) of the labels of each code in each block."""
         cells = codes * BLOCKS + self.block
-        sums = histogram(cells, count * BLOCKS, self.z, self.right, self.weight)
+        sums = histogram(cells, count * BLOCKS, self.labels)
         return sums.reshape(count, BLOCKS, CELLS)
 
 
@@ -149,10 +162,20 @@ def scan(stream: Stream, keys: Iterable[str] | None = None) -> list[Hypothesis]:
         stream: labels, weights and what P(right) is supposed to be.
         keys: look at these alone, at the price of all.
     """
+    return sorted(_hypotheses(stream, keys), key=lambda each: -each.score)
+
+
+def shows(stream: Stream, least: float) -> bool:
+    """Whether any hypothesis has that score."""
+    return any(each.score >= least for each in _hypotheses(stream, None))
+
+
+def _hypotheses(stream: Stream, keys: Iterable[str] | None) -> Iterator[Hypothesis]:
+    yield whole(stream)
     price = price_of_key(len(stream.keys))
-    chosen = [key for key in stream.keys.values() if keys is None or key.name in keys]
-    found = chain.from_iterable(_of_key(stream.evidence(key), key, price) for key in chosen)
-    return sorted([*found, whole(stream)], key=lambda each: -each.score)
+    for key in stream.keys.values():
+        if keys is None or key.name in keys:
+            yield from _of_key(stream.evidence(key), key, price)
 
 
 def whole(stream: Stream) -> Hypothesis:
@@ -171,8 +194,7 @@ def group_evidence(
         members: (n,) those of the group.
         over: look for overconfidence alone (True), or underconfidence alone (False).
     """
-    inside = stream.weighing(stream.weight * members)
-    sums = window_sums(evidence_of_all(inside))[0] + _PRIOR
+    sums = window_sums(evidence_of_all(stream.only(members)))[0] + _PRIOR
     if over is not None:
         sums = sums[:, overconfident() == over]
     return float(log_sum_exp(sums[OPEN])), float(log_sum_exp(sums[~OPEN]))
@@ -338,7 +360,7 @@ def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
     others = [name for name in stream.keys if name not in (best.key, CONFIDENCE, DRAWN)]
     if best.key in (ALL, DRAWN) or not others:
         return best
-    inside = stream.weighing(stream.weight * best.members(stream))
+    inside = stream.only(best.members(stream))
     parts = [each for each in scan(inside, others) if each.key != ALL]
     if not parts:
         return best

@@ -89,7 +89,7 @@ def _windows(stream: Stream, codes: IntArray, count: int) -> FloatArray:
     width = len(_STARTS)
     part = np.searchsorted(_STARTS, stream.block, side="right") - 1
     cells, size = codes * width + part, (count + 1) * width
-    sums = histogram(cells, size, stream.z, stream.right, stream.weight)[: count * width]
+    sums = histogram(cells, size, stream.labels)[: count * width]
     since = sums.reshape(count, width, CELLS)[:, ::-1].cumsum(axis=1)[:, ::-1]
     return np.asarray(since.reshape(-1, CELLS))
 
@@ -231,7 +231,7 @@ def _known(stream: Stream, part: Hypothesis) -> Hypothesis:
 
 def _since_break(stream: Stream, part: Hypothesis) -> Hypothesis:
     """The last stretch of an error that goes on; what was before a break is found by itself."""
-    inside = stream.weighing(stream.weight * part.members(stream))
+    inside = stream.only(part.members(stream))
     evidence = evidence_of_all(inside)[0, part.begin : part.end]  # (blocks, alternatives)
     course = evidence[:, evidence.sum(axis=0).argmax()]
     running = np.concatenate([[0.0], course.cumsum()])

@@ -1,9 +1,9 @@
 """Columns of answers, as the ledger has them, as the arrays of an inference."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
@@ -57,7 +57,7 @@ def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:
 
 def _tags(texts: Sequence[str | None], values: Mapping[str, set[str]]) -> dict[str, Tag]:
     codes, distinct = _number(texts)
-    parsed = [json.loads(text) for text in distinct]
+    parsed = [msgspec.json.decode(text, type=dict[str, str]) for text in distinct]
     tags = {}
     for key, known in values.items():
         named = [_value(each.get(key), known) for each in parsed]

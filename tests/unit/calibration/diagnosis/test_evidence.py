@@ -10,6 +10,7 @@ from calibration.diagnosis.answers import BEGIN, BLOCKS, END, PRIOR, blocks_of, 
 from calibration.diagnosis.evidence import (
     POSITIONS,
     histogram,
+    in_cells,
     log_e_values,
     logit,
     sigmoid,
@@ -28,7 +29,7 @@ def test_e_values_have_a_mean_of_at_most_one_within_the_tolerance(edge: int) -> 
 def test_histograms_keep_weight_and_mean_logit() -> None:
     rng = np.random.default_rng(0)
     z, right, weight = logit(rng.random(500)), rng.random(500) < 0.5, rng.random(500)
-    sums = histogram(np.arange(500) % 3, 3, z, right, weight)
+    sums = histogram(np.arange(500) % 3, 3, in_cells(z, right, weight))
     assert sums.sum() == pytest.approx(weight.sum())
     mean = (sums.sum(axis=0).reshape(2, -1).sum(axis=0) @ POSITIONS) / weight.sum()
     assert mean == pytest.approx((weight @ z) / weight.sum(), abs=1e-3)
