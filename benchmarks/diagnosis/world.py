@@ -104,7 +104,7 @@ class World:
         z = np.log(self.right) - np.log1p(-self.right)
         self._relabel(rows, 1 / (1 + np.exp(-(z + by))))
 
-    def spoil(self, rows: Mask, share: float) -> None:
+    def spoil(self, rows: Mask, share: Array | float) -> None:
         """Make a share of the answers wrong, whatever their confidence."""
         self._relabel(rows, self.right * (1 - share))
 

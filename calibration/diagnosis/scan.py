@@ -180,8 +180,7 @@ def _hypotheses(stream: Stream, keys: Iterable[str] | None) -> Iterator[Hypothes
 
 def whole(stream: Stream) -> Hypothesis:
     """The hypothesis that all answers changed."""
-    total = window_sums(evidence_of_all(stream))[0]
-    return _scored(total, ALL, (), math.log(2))
+    return _scored(window_sums(evidence_of_all(stream))[0], ALL, (), math.log(2))
 
 
 def group_evidence(
@@ -309,8 +308,11 @@ def _halves(stream: Stream, key: Key, found: Hypothesis, *, at_end: bool) -> lis
     pairs = np.triu_indices(len(windows), _BLOCKS_APART)
     longer, shorter = (each[pairs[0] == 0] if at_end else each for each in pairs)
     apart = np.maximum(wrong[:, longer], wrong[:, shorter]).sum(axis=0)
+    both = sums.sum(axis=0)[windows]  # an error of all that became larger or smaller
+    changed = log_sum_exp(both[shorter] + SHAPE_PRIOR, axis=1)
+    changed += log_sum_exp(both[longer] - both[shorter] + SHAPE_PRIOR, axis=1)
     price = math.log(len(longer) or 1) + len(values) * math.log(2) + (_CLEAR if at_end else _TIMES)
-    if not len(longer) or apart.max() - wrong.sum(axis=0).max() < price:
+    if not len(longer) or apart.max() - max(wrong.sum(axis=0).max(), changed.max()) < price:
         return []
     long, short = longer[apart.argmax()], shorter[apart.argmax()]
     first = wrong[:, long] >= wrong[:, short]
@@ -318,15 +320,11 @@ def _halves(stream: Stream, key: Key, found: Hypothesis, *, at_end: bool) -> lis
     form = meanwhile[first].sum(axis=0).argmax()
     if found.key == ALL and meanwhile[~first, form].sum() > -_TIMES:  # the others erred as well
         return []
-    cost = price_of_key(len(stream.keys))
+    parts, cost = (first, ~first), price_of_key(len(stream.keys))
+    costs = [cost + price_of_set(int(part.sum()), len(key.names)) for part in parts]
     return [
-        _scored(
-            sums[part].sum(axis=0),
-            key.name,
-            tuple(values[part].tolist()),
-            cost + price_of_set(int(part.sum()), len(key.names)),
-        )
-        for part in (first, ~first)
+        _scored(sums[part].sum(axis=0), key.name, tuple(values[part].tolist()), cost)
+        for part, cost in zip(parts, costs, strict=True)
     ]
 
 

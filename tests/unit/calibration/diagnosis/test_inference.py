@@ -91,6 +91,14 @@ def test_an_error_of_confident_answers_alone_is_not_taken_for_one_of_all(seed: i
     assert [each.group.key for each in infer(w.answers()).deviations] == ["confidence"]
 
 
+@pytest.mark.parametrize("seed", [4, 7])
+def test_an_error_of_everybody_that_became_larger_accuses_no_sites(seed: int) -> None:
+    w = world(np.random.default_rng(seed), n=5_000, classes=2, sharpness=2.4)
+    w.tag("site", 8)
+    w.spoil(np.ones(w.n, bool), np.where(w.after(0.5), 0.2, 0.05))
+    assert {each.group for each in infer(w.answers()).deviations} == {AnswerGroup("all")}
+
+
 def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> None:
     w = world(np.random.default_rng(1), n=5_000, classes=2, sharpness=1.6)
     w.shift(w.after(0.3), -1.2)
