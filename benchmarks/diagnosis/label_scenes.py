@@ -60,7 +60,8 @@ def reader_noise(w: World) -> None:
 
 @scene(doubt(Cause.NOISE, POSSIBLE, ALL_OF_IT, never=()), sharpness=3.2)
 def reader_noise_five_classes(w: World) -> None:
-    w.misread(w.after(0.3) & w.chance(0.08))
+    """A second reader joins, who errs more often."""
+    w.misread(w.chance(np.where(w.after(0.5), 0.1, 0.03)))
 
 
 @scene(doubt(Cause.SELECTION, ALL_OF_IT, **AUDITED), n=12_000)

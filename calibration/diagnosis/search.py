@@ -166,7 +166,7 @@ _OCCAM = math.log(10)  # "all" is taken unless a set is this much better
 _EVIDENT = 3 * STRONG  # tails are not looked at from here on
 _MOST = 8  # groups
 _OF_ALL = 10 * STRONG  # an error of all beside one of a group
-_SPELL = 3  # blocks in which an error of all has one form
+SPELL: Final = 3  # blocks in which an error of all has one form
 
 
 @dataclass(frozen=True)
@@ -252,8 +252,8 @@ def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesi
 
 def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
     """Whether an error of all, put right by a curve for each time, leaves no range that errs."""
-    times = range(0, BLOCKS, _SPELL)
-    pieces = [replace(everyone, begin=at, end=min(at + _SPELL, BLOCKS)) for at in times]
+    times = range(0, BLOCKS, SPELL)
+    pieces = [replace(everyone, begin=at, end=min(at + SPELL, BLOCKS)) for at in times]
     ranges = scan(corrected(stream, pieces), [CONFIDENCE])
     return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
 

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import Answers, BoolArray
+from calibration.diagnosis.answers import BLOCKS, Answers, BoolArray
 from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
 from calibration.diagnosis.evidence import POSITIONS, bend, logit, sigmoid
 from calibration.diagnosis.facts import (
@@ -34,7 +34,7 @@ from calibration.diagnosis.figures import figures_of
 from calibration.diagnosis.groups import CONFIDENCE, PREDICTED, members
 from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import Stream, scan
-from calibration.diagnosis.search import STRONG
+from calibration.diagnosis.search import SPELL, STRONG
 
 SECOND_READING: Final = "second_reading"  # of wrong answers with confidence over 0.9
 _MOST = 0.25  # share of wrong labels that readers are believed to give
@@ -58,10 +58,10 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     stream, best = outcome.stream, outcome.found[0].best
     if best.key == CONFIDENCE:  # noise shows where confidence is high
         rows = (stream.block >= best.begin) & (stream.block < best.end)
-    counts = _counts(stream, rows)
+    counts = stream.counts(rows.astype(np.int64), 2)[1].sum(axis=0)
     share, _ = fit_noise(counts)
     for_noise, over_like = _advantages(counts, share)
-    left = scan(_granted(stream, rows, share))[0].score
+    left = scan(_granted(stream, rows | best.members(stream)))[0].score
     readings = _readings(stream, rows, share)
     of_form = best.key == PREDICTED or best.within is not None
     if share > _MOST or not readings or for_noise < _UNLIKE or of_form or left > STRONG:
@@ -71,13 +71,13 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
 
 
-def _counts(stream: Stream, rows: BoolArray) -> FloatArray:
-    return np.asarray(stream.counts(rows.astype(np.int64), 2)[1].sum(axis=0))
-
-
-def _granted(stream: Stream, rows: BoolArray, share: float) -> Stream:
-    """The stream if that share of the labels `rows` is wrong at random."""
-    return stream.supposing(np.where(rows, logit(bend(stream.z, Shape.NOISE, share)), stream.z))
+def _granted(stream: Stream, members: BoolArray) -> Stream:
+    """The stream if labels of the members are wrong at random, in each spell as often as fits."""
+    counts = stream.counts(members.astype(np.int64), 2)[1]
+    spells = np.add.reduceat(counts, range(0, BLOCKS, SPELL), axis=0)
+    share = np.array([fit_noise(each)[0] for each in spells])[stream.block // SPELL]
+    noisy = logit(share + (1 - 2 * share) * sigmoid(stream.z))
+    return stream.supposing(np.where(members, noisy, stream.z))
 
 
 def _advantages(counts: FloatArray, share: float) -> tuple[float, float]:

@@ -34,6 +34,13 @@ def test_noise_is_not_blamed_for_a_change_of_the_model(name: str) -> None:
     assert status_of(said, Cause.NOISE) is RivalStatus.RULED_OUT
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_readers_who_err_more_often_than_before_are_no_change_of_the_model(seed: int) -> None:
+    w = world(np.random.default_rng(seed), n=6_000, classes=2, sharpness=3.0)
+    w.misread(w.chance(np.where(w.after(0.5), 0.12, 0.02)))
+    assert status_of(infer(w.answers()), Cause.NOISE) is RivalStatus.EXPLAINS_ALL
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_case_mix_that_leaves_most_of_the_gap_explains_nothing(seed: int) -> None:
     """A few wrong labels of the last days change the shares of the classes as well."""
