@@ -61,7 +61,7 @@ class Certainty(StrEnum):
     STRONG = "strong"  # over 1,000
     MODERATE = "moderate"  # over 20
     WEAK = "weak"  # somebody else may be affected
-    NONE = "none"  # nothing is claimed
+    NONE = "none"  # nothing is claimed, or another cause is as likely
 
 
 @dataclass(frozen=True)

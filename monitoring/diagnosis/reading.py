@@ -221,7 +221,10 @@ def _of_day(answers: Answers, day: int, rows: IntArray) -> Days:
 
 
 def _unconfirmed(inference: Inference) -> Inference:
-    """Patients that are only suspected explain nothing until they are sent."""
+    """Patients that are only suspected explain nothing until they are sent, and may mislead the
+    watch, which takes each image for one of a patient of its own.
+    """
+    nothing = not inference.deviations
     rivals = tuple(
         replace(
             each,
@@ -229,7 +232,7 @@ def _unconfirmed(inference: Inference) -> Inference:
             needs=inference.labels,
             needs_kind=PATIENT_CODES,
         )
-        if each.cause is Cause.PATIENTS and each.status is RivalStatus.EXPLAINS_ALL
+        if each.cause is Cause.PATIENTS and (nothing or each.status is RivalStatus.EXPLAINS_ALL)
         else each
         for each in inference.rivals
     )

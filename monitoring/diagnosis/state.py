@@ -29,6 +29,7 @@ WIDE = 0.15  # an interval of the gap that is wider clears nothing
 FEW_AUDITED = 100  # audited labels from which they alone tell what is not labeled
 _STRONG = math.log(1_000)
 _OF_LABELS = tuple(each for each in Cause if each is not Cause.INPUT)  # doubt who is affected
+_DOUBTING = (RivalStatus.POSSIBLE, RivalStatus.EXPLAINS_ALL)
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,16 @@ def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
 
 
 def certainty_of(found: Findings, state: State) -> Certainty:
-    """Return how sure the diagnosis is about whom it names."""
+    """Return how sure the diagnosis is about whom it names; labels in doubt claim nothing."""
     shown: Sequence[Deviation] = found.ongoing or found.inference.deviations
     if state in (State.UNKNOWN, State.STALE, State.FINE) or not shown:
         return Certainty.NONE
     first = shown[0]
-    if first.is_weak or first.others or found.explains_all(*_OF_LABELS):
+    if first.is_weak or first.others:
         return Certainty.WEAK
+    doubts = (each for each in found.inference.rivals if each.cause in _OF_LABELS)
+    if any(each.status in _DOUBTING for each in doubts):
+        return Certainty.NONE
     return Certainty.STRONG if first.score >= _STRONG else Certainty.MODERATE
 
 

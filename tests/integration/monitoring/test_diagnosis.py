@@ -133,6 +133,8 @@ def test_the_codes_of_a_scene(scene: Scene, tmp_path: Path) -> None:
     if scene.who is not None:
         group = found.deviations[0].group
         assert " ".join([group.key, *sorted(group.values)]) == (scene.who or "all")
+    doubts = {each.status for each in found.rivals if each.cause != "input"}
+    assert found.certainty in ("weak", "none") or not doubts & {"possible", "explains_all"}
     words = words_of(found)
     screen = (words.title, *words.summary, *words.actions[:ACTIONS_SHOWN])
     assert len(" ".join(screen).split()) <= 90

@@ -158,7 +158,9 @@ def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> 
         monitored.serve(row)
     names = ["pneumonia" if number // 4 % 10 else "normal" for number in range(300)]
     monitored.label(*map(label, range(300), names))
-    found = calibration_report(monitored.ledger, monitored.card.name).diagnosis.suspected_patients
+    diagnosis = calibration_report(monitored.ledger, monitored.card.name).diagnosis
+    assert [each.code for each in diagnosis.actions] == ["send_patients"]
+    found = diagnosis.suspected_patients
     assert (found.by, found.answers, found.images) == ("request_ids", 300, 4.0)
     assert found.design_effect > 2
 
