@@ -45,7 +45,8 @@ class Answers:
             then labels before an error stand for them.
         source: of each label; None if unknown.
         doubtful: (N,) whether the image may be out of scope; None without a scope check.
-        unread: how many more of that time have no label, and are not among these.
+        unread: how many more of that time (in an audit, drawn ones) have no label, and are not
+            among these.
         of_one: whether all claim the same, as those about a finding do: a bias changes no class.
     """
 

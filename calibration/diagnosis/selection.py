@@ -40,7 +40,8 @@ def selection(answers: Answers, deviation: Deviation | None) -> Rival:
         deviation: what was found; None if nothing was.
     """
     rival = _of_those_read(answers, deviation)
-    unknown = answers.unread > _HARMLESS * (answers.unread + len(answers))
+    read = len(answers) if answers.drawn is None else int(answers.drawn.sum())
+    unknown = answers.unread > _HARMLESS * (answers.unread + read)
     if unknown and rival.status is RivalStatus.RULED_OUT:
         gap = 0.0 if deviation is None else deviation.inside.gap.estimate
         return _rival(

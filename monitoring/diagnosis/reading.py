@@ -1,8 +1,9 @@
 """From the ledger to the arrays of an inference.
 
 At most the latest LIMIT labels are read, and as many of the latest answers without one, from 2
-LIMIT of the version among the latest SCANNED of all; sums tell how many were not read. An inference
-is kept until new labels, an erasure or many new answers arrive.
+LIMIT of the version among the latest SCANNED of all; sums tell how many were not read. An audit
+that has all its labels needs none of them. An inference is kept until new labels, an erasure or
+many new answers arrive.
 """
 
 import math
@@ -38,7 +39,7 @@ from monitoring.ledger.schema import (
     label_current,
     prediction,
 )
-from monitoring.ledger.sum_tables import admitted
+from monitoring.ledger.sum_tables import AUDIT, admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
 LIMIT = 100_000
@@ -299,21 +300,30 @@ def _days(connection: Connection, watched_version_id: int) -> FloatArray:
 
 
 def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> int:
-    """Answers without a label that were served after the day of the first label, and not read."""
+    """Answers without a label, of an audit drawn ones, that were served after the day of the first
+    label, and not read.
+    """
     labeled = answers.served_s[answers.correct >= 0]
     if not len(labeled):
         return 0
     after = int(labeled[0] // _DAY_S)
-    read = int(((answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)).sum())
-    return max(_without_label(connection, row, after=after) - read, 0)
+    read = (answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)
+    if answers.drawn is None:
+        missing = _without_label(connection, row, after=after)
+    else:
+        missing = _without_label(connection, row, after=after, of=AUDIT)
+        read &= answers.drawn
+    return max(missing - int(read.sum()), 0)
 
 
-def _without_label(connection: Connection, row: WatchedVersion, *, after: int = -1) -> int:
-    """Answers without a label that were served after a day."""
+def _without_label(
+    connection: Connection, row: WatchedVersion, *, after: int = -1, of: str = EVERYTHING
+) -> int:
+    """Answers of a slice without a label that were served after a day."""
     columns = bin_day.c
     without = select(func.sum(columns.served) - func.sum(columns.n)).where(
         columns.watched_version_id == row.watched_version_id,
-        columns.slice == EVERYTHING,
+        columns.slice == of,
         columns.day > after,
     )
     return int(connection.scalar(without) or 0)

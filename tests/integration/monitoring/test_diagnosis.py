@@ -150,6 +150,15 @@ def test_answers_that_are_not_read_are_not_taken_for_labeled(
     assert not usable & {"recalibrate", "recalibrate_group"}
 
 
+def test_an_audit_with_all_its_labels_decides_without_the_other_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of other models may keep a diagnosis from reading those without a label."""
+    monkeypatch.setattr(reading, "SCANNED", 1)
+    audited = Scene(lambda given: whole_audit(step(given)), "alarm")
+    assert played(audited, tmp_path).actions[0].code == "recalibrate"
+
+
 def played(scene: Scene, tmp_path: Path) -> Diagnosis:
     clock = Clock()
     promising = card()
