@@ -122,7 +122,8 @@ def in_python(text: str) -> str:
     """
     text = re.sub(r"(?m)(?<=Next: )candor .+$", lambda found: _call(found[0]), text)
     text = re.sub(r"(?<=`)candor [^`]+(?=`)", lambda found: _call(found[0], bare=True), text)
-    return re.sub(r"(?<![\w-])--[a-z][a-z-]+", lambda found: _spoken(found[0]), text)
+    options = r"Next: candor .+|(?<![\w-])--[a-z][a-z-]+"  # a command that is no function stays
+    return re.sub(options, lambda found: _spoken(found[0]), text)
 
 
 def _call(command: str, *, bare: bool = False) -> str:

@@ -99,3 +99,5 @@ def test_commands_in_sentences_become_calls() -> None:
     assert in_python("Next: candor import 'a b.onnx' --promote") == (
         "Next: candor.import_model('a b.onnx', promote=True)"
     )
+    untold = "Next: candor ledger acknowledge chest --version 1 --note WHY"
+    assert in_python(untold) == untold
