@@ -53,8 +53,8 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     """Judge whether the case mix explains the findings, all or in part.
 
     New shares are looked for among all answers and in the tags' part of each finding. They explain
-    a part if they and what they leave of the findings are 1,000 times likelier than the findings,
-    and what they leave is more than a guess.
+    a part if they and what is found under them, more than a guess, are 1,000 times likelier than
+    the findings.
 
     Args:
         outcome: of the search, with a finding.
@@ -64,16 +64,19 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     """
     mixes = [mix for group, members in _scopes(outcome) if (mix := _mix(outcome, group, members))]
     best = max(mixes, key=lambda each: each.gain, default=None)
-    better = best.gain - _explained(outcome, best) if best and best.gain > 0 else 0.0
-    if best is None or better <= 0:
+    if best is None or best.gain <= _explained(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
     granted = outcome_of(supposing(outcome.labeled, best.confidence))
     is_all = granted.evidence < STRONG
     if is_all and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, granted.evidence), best, outcome
-    if better > _PART and not is_all:
+    if not is_all and best.gain + _total(granted) > _total(outcome) + _PART:
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, granted
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
+
+
+def _total(outcome: Outcome) -> float:
+    return sum(each.best.score for each in outcome.found)
 
 
 def _explained(outcome: Outcome, mix: Mix) -> float:
@@ -85,7 +88,7 @@ def _explained(outcome: Outcome, mix: Mix) -> float:
         fall = max(group_evidence(before, members)) - max(group_evidence(after, members))
         lost += min(fall, each.score)
         before, after = corrected(before, [each]), corrected(after, [each])
-    return lost
+    return max(lost, 0.0)
 
 
 def _scopes(outcome: Outcome) -> Iterator[tuple[AnswerGroup, BoolArray]]:
