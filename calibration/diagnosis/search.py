@@ -304,7 +304,9 @@ def _needed(stream: Stream, found: list[Explanation]) -> list[Explanation]:
 
 
 def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
-    """One finding for groups of one key that erred alike since the same time."""
+    """One finding for groups of one key that erred alike since the same time; all, if that is
+    everybody.
+    """
     kept: list[Explanation] = []
     for each in found:
         same = next((old for old in kept if _alike(stream, old, each)), None)
@@ -312,7 +314,12 @@ def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
             kept.append(each)
         else:
             kept[kept.index(same)] = _union(same, each)
-    return kept
+    return [_named(stream, each) for each in kept]
+
+
+def _named(stream: Stream, each: Explanation) -> Explanation:
+    is_everyone = each.best.members(stream).all()
+    return replace(each, best=replace(each.best, key=ALL, values=())) if is_everyone else each
 
 
 def _alike(stream: Stream, first: Explanation, second: Explanation) -> bool:

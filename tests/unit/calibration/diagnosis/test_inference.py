@@ -99,6 +99,15 @@ def test_an_error_of_everybody_that_became_larger_accuses_no_sites(seed: int) ->
     assert {each.group for each in infer(w.answers()).deviations} == {AnswerGroup("all")}
 
 
+def test_an_error_of_every_class_is_one_of_all() -> None:
+    """Pictures say less than the model believes, so rare classes are further off than common."""
+    shares = np.array([0.03, 0.05, 0.11, 0.02, 0.11, 0.66, 0.02])
+    w = world(np.random.default_rng(0), n=3_000, classes=7, sharpness=2.4, shares=shares)
+    seen = shares * np.exp(2.4 * (w.rng.normal(size=(w.n, 7)) + 0.8 * np.eye(7)[w.label]))
+    w.probabilities = seen / seen.sum(axis=1, keepdims=True)
+    assert [each.group for each in infer(w.answers()).deviations] == [AnswerGroup("all")]
+
+
 def test_labels_that_come_first_where_the_model_is_right_show_no_healing() -> None:
     w = world(np.random.default_rng(1), n=5_000, classes=2, sharpness=1.6)
     w.shift(w.after(0.3), -1.2)
