@@ -124,9 +124,12 @@ def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy)
 
 
 def _is_by_class(remedy: TriedRemedy) -> bool:
-    """Whether a predicted class stays more than half as wrong as the worst was."""
-    before, after = _of_classes(remedy)
-    return after > max(before / 2, _WORSE)
+    """Whether a predicted class stays more than half as wrong as the worst was, beyond chance: two
+    standard errors of a share of one half.
+    """
+    half = _of_classes(remedy)[0] / 2
+    found = [each for each in remedy.effects if each.group.key == PREDICTED]
+    return any(abs(each.after) > max(half, 1 / math.sqrt(each.n)) for each in found)
 
 
 def _of_classes(remedy: TriedRemedy) -> tuple[float, float]:
