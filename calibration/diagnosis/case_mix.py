@@ -26,9 +26,10 @@ from calibration.diagnosis.figures import gap_of
 from calibration.diagnosis.groups import ALL, TAG, members
 from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
 from calibration.diagnosis.planner import labels_needed
-from calibration.diagnosis.scan import Stream, group_evidence
+from calibration.diagnosis.scan import group_evidence
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import affected as affected_by
+from calibration.diagnosis.stream import Stream
 from calibration.measures.reliability import wilson_interval
 
 _ROUNDS = 3

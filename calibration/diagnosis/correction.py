@@ -6,7 +6,8 @@ from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BLOCKS
 from calibration.diagnosis.evidence import POSITIONS, REACH, bend, logit, sigmoid
 from calibration.diagnosis.facts import Shape
-from calibration.diagnosis.scan import Hypothesis, Stream
+from calibration.diagnosis.scan import Hypothesis
+from calibration.diagnosis.stream import Stream
 
 _RIDGE = np.diag([0.05, 4.0, 0.5])  # toward no error
 _START = np.array([0.0, 1.0, 0.0])

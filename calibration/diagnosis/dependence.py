@@ -12,7 +12,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BLOCKS, BoolArray
 from calibration.diagnosis.evidence import sigmoid
-from calibration.diagnosis.scan import Stream
+from calibration.diagnosis.stream import Stream
 
 _LAGS = 50
 _SPANS = (1, 3, 10, 30)  # lags that are tested together

@@ -112,7 +112,7 @@ def log_e_values(*, tolerant: bool) -> FloatArray:
     return table
 
 
-class Labels(NamedTuple):
+class CellWeights(NamedTuple):
     """n labels: each in `cell` (n,) with the weight `lower`, and in the next with `upper`."""
 
     cell: IntArray
@@ -120,7 +120,7 @@ class Labels(NamedTuple):
     upper: FloatArray
 
 
-def in_cells(z: FloatArray, right: BoolArray, weight: FloatArray) -> Labels:
+def in_cells(z: FloatArray, right: BoolArray, weight: FloatArray) -> CellWeights:
     """Split labels between neighboring positions.
 
     Args:
@@ -131,10 +131,10 @@ def in_cells(z: FloatArray, right: BoolArray, weight: FloatArray) -> Labels:
     place = np.clip((z + REACH) / _STEP, 0, len(POSITIONS) - 1.001)
     low = place.astype(np.int64)
     upper = weight * (place - low)
-    return Labels(right * len(POSITIONS) + low, weight - upper, upper)
+    return CellWeights(right * len(POSITIONS) + low, weight - upper, upper)
 
 
-def histogram(groups: IntArray, count: int, labels: Labels) -> FloatArray:
+def histogram(groups: IntArray, count: int, labels: CellWeights) -> FloatArray:
     """Weights (count, CELLS) of the labels of each group; `groups` (n,) in 0..count-1."""
     cell, size = groups * CELLS + labels.cell, count * CELLS
     sums = np.bincount(cell, labels.lower, size)

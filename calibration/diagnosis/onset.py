@@ -27,7 +27,8 @@ from calibration.diagnosis.evidence import (
     sigmoid,
 )
 from calibration.diagnosis.facts import Course, Since
-from calibration.diagnosis.scan import Hypothesis, Stream, group_evidence
+from calibration.diagnosis.scan import Hypothesis, group_evidence
+from calibration.diagnosis.stream import Stream
 
 _MOST_CHUNKS = 512
 _STARTS = 48  # of growing errors

@@ -12,8 +12,9 @@ from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
 from calibration.diagnosis.facts import Cause, Rival, RivalStatus
-from calibration.diagnosis.scan import Stream, shows
+from calibration.diagnosis.scan import shows
 from calibration.diagnosis.search import STRONG, Explanation, most_evident, search
+from calibration.diagnosis.stream import Stream
 
 _UNSURE = (2.0, 5.0)  # times the evidence, if patients are unknown: as many as labels worth one
 

@@ -8,9 +8,8 @@ it costs to name one more. Only such sets are looked at, the same for each shape
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -18,26 +17,17 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import (
     BEGIN,
-    BLOCKS,
     END,
     OPEN,
     PRIOR,
-    Answers,
     BoolArray,
-    blocks_of,
     most_in_a_row,
     window_sums,
 )
 from calibration.diagnosis.evidence import (
-    CELLS,
     FAMILY,
     SHAPE_PRIOR,
-    Labels,
-    histogram,
-    in_cells,
-    log_e_values,
     log_sum_exp,
-    logit,
     overconfident,
 )
 from calibration.diagnosis.facts import AnswerGroup, Shape
@@ -47,68 +37,10 @@ from calibration.diagnosis.groups import (
     DRAWN,
     TAG,
     Key,
-    keys_of,
     price_of_key,
     price_of_set,
 )
-
-
-@dataclass(frozen=True)
-class Stream:
-    """n labels in the order in which their answers were served.
-
-    Attributes:
-        z: (n,) logits of what P(right) is supposed to be: of the confidence, or of a correction.
-        right: (n,) bool.
-        weight: (n,) what each label is worth beside those of the same patient, in [0, 1].
-        block: (n,) its block of time.
-        keys: how the answers can be told apart.
-    """
-
-    z: FloatArray
-    right: BoolArray
-    weight: FloatArray
-    block: IntArray
-    keys: Mapping[str, Key]
-
-    @classmethod
-    def of(cls, answers: Answers) -> "Stream":
-        """The stream of labeled answers, each worth 1."""
-        n = len(answers)
-        right, keys = answers.correct == 1, keys_of(answers)
-        return cls(logit(answers.confidence), right, np.ones(n), blocks_of(n), keys)
-
-    def supposing(self, z: FloatArray) -> "Stream":
-        """The same labels under other logits (n,) of P(right)."""
-        return replace(self, z=z)
-
-    def weighing(self, weight: FloatArray) -> "Stream":
-        """The same labels with other weights (n,)."""
-        return replace(self, weight=weight)
-
-    def only(self, chosen: BoolArray) -> "Stream":
-        """Some of the labels (n,), each in its block."""
-        rows = np.flatnonzero(chosen)
-        keys = {name: replace(key, codes=key.codes[rows]) for name, key in self.keys.items()}
-        return Stream(self.z[rows], self.right[rows], self.weight[rows], self.block[rows], keys)
-
-    def evidence(self, key: Key) -> FloatArray:
-        """Log e (values, BLOCKS, alternatives) of each value of a key in each block."""
-        count = len(key.names)
-        sums = self.counts(np.where(key.codes < 0, count, key.codes), count + 1)[:count]
-        # a product for each value: all in one would start threads, which cost more than they save
-        return np.asarray(sums @ log_e_values(tolerant=True))
-
-    @cached_property
-    def labels(self) -> Labels:
-        return in_cells(self.z, self.right, self.weight)
-
-    def counts(self, codes: IntArray, count: int) -> FloatArray:
-        """Histograms (count, BLOCKS, CELLS) of the labels of each code in each block."""
-        cells = codes * BLOCKS + self.block
-        sums = histogram(cells, count * BLOCKS, self.labels)
-        return sums.reshape(count, BLOCKS, CELLS)
-
+from calibration.diagnosis.stream import Stream
 
 _PRIOR = PRIOR[:, None] + SHAPE_PRIOR[None]  # (windows, alternatives)
 _MOST_VALUES = 48  # of a key, those with the most evidence

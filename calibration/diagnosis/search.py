@@ -27,7 +27,6 @@ from calibration.diagnosis.facts import Shape
 from calibration.diagnosis.groups import ALL, CONFIDENCE, DRAWN, UNKNOWN, Key
 from calibration.diagnosis.scan import (
     Hypothesis,
-    Stream,
     alike,
     by_time,
     evidence_of_all,
@@ -35,6 +34,7 @@ from calibration.diagnosis.scan import (
     narrowed,
     scan,
 )
+from calibration.diagnosis.stream import Stream
 
 _STARTS = (0, 12, 18, 21)  # blocks
 _MOST_PAIRS = 400
@@ -89,7 +89,7 @@ def _windows(stream: Stream, codes: IntArray, count: int) -> FloatArray:
     width = len(_STARTS)
     part = np.searchsorted(_STARTS, stream.block, side="right") - 1
     cells, size = codes * width + part, (count + 1) * width
-    sums = histogram(cells, size, stream.labels)[: count * width]
+    sums = histogram(cells, size, stream.cells)[: count * width]
     since = sums.reshape(count, width, CELLS)[:, ::-1].cumsum(axis=1)[:, ::-1]
     return np.asarray(since.reshape(-1, CELLS))
 

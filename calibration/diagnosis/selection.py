@@ -17,8 +17,9 @@ from calibration.diagnosis.facts import Cause, Deviation, Figures, Rival, RivalS
 from calibration.diagnosis.figures import figures_of
 from calibration.diagnosis.groups import DRAWN, members
 from calibration.diagnosis.planner import RANDOM, labels_needed
-from calibration.diagnosis.scan import Stream, group_evidence
+from calibration.diagnosis.scan import group_evidence
 from calibration.diagnosis.search import STRONG
+from calibration.diagnosis.stream import Stream
 
 MISSING: Final = "missing_drawn"  # labels of drawn answers that never came
 DUE: Final = "due"  # labels of the newest answers, of which not all have come yet

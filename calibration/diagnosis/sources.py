@@ -33,8 +33,9 @@ from calibration.diagnosis.facts import (
 from calibration.diagnosis.figures import figures_of
 from calibration.diagnosis.groups import CONFIDENCE, PREDICTED, members
 from calibration.diagnosis.outcome import Outcome
-from calibration.diagnosis.scan import Stream, scan
+from calibration.diagnosis.scan import scan
 from calibration.diagnosis.search import SPELL, STRONG
+from calibration.diagnosis.stream import Stream
 
 SECOND_READING: Final = "second_reading"  # of wrong answers with confidence over 0.9
 _MOST = 0.25  # share of wrong labels that readers are believed to give

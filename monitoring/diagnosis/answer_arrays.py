@@ -45,7 +45,8 @@ def seconds(times_ns: Sequence[int | None]) -> FloatArray:
 
 
 def _codes(values: Sequence[int | None]) -> IntArray:
-    return np.array([-1 if each is None else each for each in values], dtype=np.int64)
+    numbers = np.array(values, dtype=np.float64)  # None: NaN
+    return np.nan_to_num(numbers, nan=-1.0).astype(np.int64)
 
 
 def _number(values: Sequence[Any]) -> tuple[IntArray, list[Any]]:

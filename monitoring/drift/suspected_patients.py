@@ -74,6 +74,8 @@ def groups_of(request_ids: Sequence[str | None]) -> IntArray | None:
 
     None if too few of them have an id that begins like another.
     """
+    if not any(request_ids):
+        return None
     parts = [
         _SEPARATORS.split((name or "").rpartition(".")[0] or name or "") for name in request_ids
     ]
