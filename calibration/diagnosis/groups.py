@@ -119,13 +119,13 @@ def _of_key(group: AnswerGroup, answers: Answers) -> BoolArray:
     if group.key == PREDICTED:
         return _named(answers.predicted, answers.classes, group.values)
     tag = answers.tags[group.key.removeprefix(TAG)]
-    without = (tag.codes < 0) & (UNKNOWN in group.values)
-    return _named(tag.codes, tag.names, group.values) | without
+    return _named(tag.codes, tag.names, group.values)
 
 
 def _named(codes: IntArray, names: Sequence[str], chosen: Sequence[str]) -> BoolArray:
-    is_chosen = np.array([*(name in set(chosen) for name in names), False])  # -1: the last
-    return np.asarray(is_chosen[codes])
+    wanted = set(chosen)
+    is_wanted = np.array([name in wanted for name in (*names, UNKNOWN)])
+    return np.asarray(is_wanted[codes])  # -1: the last
 
 
 def price_of_key(keys: int) -> float:
