@@ -60,7 +60,7 @@ def surest(
 
     >>> counts = DayCounts(np.array([5, 7]), np.array([[100, 100]]), np.array([[90, 20]]))
     >>> surest(counts, 0.8, below=True, alpha=0.05, first_day=5)[0][:3]
-    (7, 100.0, 20.0)
+    (7, 100, 20)
     """
     n, right, parts = _stretches(counts, alpha, first_day, since_day)
     if not 0 < share < 1:  # nothing is beyond it
