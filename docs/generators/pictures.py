@@ -29,7 +29,7 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.ledger import Ledger
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
-from monitoring.reports.page_data import read_page_data, window_since
+from monitoring.reports.page_data import read_page_data
 from serving.pages.report_document import report_page
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import Process
@@ -104,7 +104,7 @@ def monitored(folder: Path) -> Iterator[str]:
             opened, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))
         ) as recorder:
             live(recorder, clock, store)
-        filed = read_page_data(opened, MODEL, version=1, window=window_since("40d", now_ns=clock()))
+        filed = read_page_data(opened, MODEL, version=1)
         (folder / "report.html").write_text(report_page(filed), encoding="utf-8")
     with monitor(folder) as url:
         yield url
