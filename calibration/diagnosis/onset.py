@@ -103,7 +103,7 @@ def _has_healed(stream: Stream, found: Hypothesis) -> bool:
 
 
 def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since, Course, int]:
-    """When labels `rows` began to be wrong; the number among them of the likeliest first."""
+    """When labels `rows` began to be wrong, and the number of the first that was served then."""
     chunk, first = _chunks(len(rows))
     labels = in_cells(stream.z[rows], stream.right[rows], stream.weight[rows])
     counts = histogram(chunk, len(first), labels)
@@ -113,15 +113,16 @@ def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since,
         np.logaddexp(step, growing) - np.logaddexp(*map(log_sum_exp, (step, growing)))
     )
     low, high = np.searchsorted(posterior.cumsum(), [_TAIL, 1 - _TAIL])
-    mode = int(posterior.argmax())
+    likeliest = served_s[rows[first[posterior.argmax()]]]
     ends = np.append(first[1:], len(rows)) - 1
     since = Since(
-        float(served_s[rows[first[mode]]]),
+        float(likeliest),
         None if low == 0 else float(served_s[rows[first[low] - 1]]),
         float(served_s[rows[ends[min(int(high), len(ends) - 1)]]]),
         float(posterior[0]),
     )
-    return since, Course.GRADUAL if share < -math.log(5) else Course.STEP, int(first[mode])
+    course = Course.GRADUAL if share < -math.log(5) else Course.STEP
+    return since, course, int(np.searchsorted(served_s[rows], likeliest))
 
 
 def _chunks(n: int) -> tuple[IntArray, IntArray]:

@@ -1,5 +1,7 @@
 """The inference tells what is true of scenes, each a calibrated world with one thing changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -193,3 +195,11 @@ def test_a_chance_of_the_last_labels_is_no_healing() -> None:
     found = infer(Answers(days * DAY_S, p.max(axis=1), predicted, right, tuple("abcde"), tags))
     (deviation,) = found.deviations
     assert (deviation.group.values, deviation.until) == (("G",), None)
+
+
+def test_an_error_affects_all_that_were_served_when_it_began() -> None:
+    """Served on a day together, so that its figures are those since that day."""
+    answers = SCENES["step"].build(np.random.default_rng(3)).answers()
+    day = answers.served_s // DAY_S
+    (error,) = infer(replace(answers, served_s=day)).deviations
+    assert error.inside.n == int((day >= error.since.likeliest).sum())
