@@ -27,7 +27,14 @@ from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.detectors import CalmEvidence, DetectorState, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode
-from monitoring.diagnosis.phrases import RATES, day, since_words, slices_words, tolerance
+from monitoring.diagnosis.phrases import (
+    EACH_SINCE,
+    RATES,
+    day,
+    since_words,
+    slices_words,
+    tolerance,
+)
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.diagnosis.words import ACTIONS_SHOWN, Words, estimate_words, words_of
 from monitoring.http.json_body import plain
@@ -120,6 +127,7 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
     return [
         f"{overview.model} version {overview.version}, window {overview.window}\n",
         FigureTable("Findings, the most serious first", (*columns, *RATES.values()), rows),
+        *([f"{EACH_SINCE}."] if any(each.since_s for each in overview.findings) else []),
         "\nMore about one: candor report --finding NAME\n",
     ]
 

@@ -96,6 +96,9 @@ def gap_words(gap: IntervalEstimate) -> str:
     return f"{signed_points(gap.estimate)} ({between(gap)})"
 
 
+EACH_SINCE: Final = "Figures of each finding since its last change, of those affected"
+
+
 def since_words(found: Diagnosis, since_s: float | None) -> str:
     """Say since when the figures of now are, and of whom; empty if they are of all labels."""
     if since_s is None:

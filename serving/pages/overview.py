@@ -25,11 +25,11 @@ class OverviewRow(NamedTuple):
 
 def overview_row(report: ReportSummary) -> OverviewRow:
     measures, known, found = report.measures, report.coverage, report.diagnosis
-    said = terms(report.finding)
+    said, whose = terms(report.finding), " (affected)" if report.elsewhere else ""
     figures = (
-        (said.share, percent(measures.accuracy)),
-        (said.gap, in_points(measures.signed_gap)),
-        ("calibration error (ECE)", percent(measures.ece)),
+        (said.share, percent(measures.accuracy) + whose),
+        (said.gap, in_points(measures.signed_gap) + whose),
+        ("calibration error (ECE)", percent(measures.ece) + whose),
         ("by chance", percent(measures.noise_floor)),
         ("labels (of answers)", f"{grouped(known.labeled)} of {grouped(known.served)}"),
     )

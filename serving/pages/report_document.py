@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from monitoring.diagnosis.coverage import NOW
+from monitoring.diagnosis.phrases import EACH_SINCE
 from monitoring.diagnosis.words import words_of
 from monitoring.drift.events import SETTINGS, STARTED, TAGS
 from monitoring.ledger.database import Ledger
@@ -58,7 +59,9 @@ def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> st
 def findings_values(overview: FindingsReport) -> dict[str, Any]:
     return finding_rows(overview) | {
         "linked": False,
-        "period": _period(overview.findings[0], overview.since_day),
+        "period": EACH_SINCE
+        if any(each.since_s for each in overview.findings)
+        else _period(overview.findings[0], overview.since_day),
         "looked": looked(overview.entries),
     }
 

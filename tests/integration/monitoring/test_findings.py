@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -30,6 +31,7 @@ from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
 from monitoring.reports.findings import findings_report
 from monitoring.sources import LabelPolicy
+from serving.pages.report_document import findings_values
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
 from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of
@@ -220,6 +222,16 @@ def test_a_report_reads_no_more_than_this_for_each_finding(chest: MonitoredModel
         event.listen(connection.engine, "before_cursor_execute", lambda *on: said.append(on))
     findings_report(chest.ledger, "chest")
     assert len(said) <= 38 * len(FINDINGS)
+
+
+def test_an_overview_says_which_figures_are_of_those_affected(chest: MonitoredModel) -> None:
+    overview = findings_report(chest.ledger, "chest")
+    first, *others = overview.findings
+    broken = replace(first, since_s=1e9, elsewhere=first.measures)
+    values = findings_values(replace(overview, findings=(broken, *others)))
+    assert "affected" in values["period"]
+    marked = ["affected" in row.figures[0][1] for row in values["rows"]]
+    assert marked == [True, False, False]
 
 
 def test_erasure_takes_all_findings_of_an_image(chest: MonitoredModel) -> None:
