@@ -223,6 +223,22 @@ class Open:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A group in which an error could hide: what tells how many labels would show it.
+
+    `confidence`: evenly many of the group's, for a mean; `mean`: of all of them; `worth`: how many
+    independent labels the group has; `price`: nats to name the group; `kind` as of `Open`.
+    """
+
+    group: AnswerGroup
+    confidence: tuple[float, ...]
+    mean: float
+    worth: float
+    price: float
+    kind: str
+
+
+@dataclass(frozen=True)
 class Inference:
     """What labels alone say; `monitoring` adds alarms, age, accuracy and actions.
 
@@ -232,6 +248,7 @@ class Inference:
         patient_correlation: correlation of errors within a patient, plus one standard error.
         deviations: the most evident first; empty if nothing was found.
         bounds: 95 % interval of the gap of all labeled answers: what "fine" rules out.
+        questions: what `open` is computed from, for a gap that somebody asks for.
     """
 
     labels: int
@@ -243,3 +260,4 @@ class Inference:
     rivals: tuple[Rival, ...] = ()
     remedies: tuple[TriedRemedy, ...] = ()
     open: tuple[Open, ...] = field(default=())
+    questions: tuple[Question, ...] = ()

@@ -25,7 +25,7 @@ from calibration.diagnosis.figures import figures_of, gap_of
 from calibration.diagnosis.groups import ALL, members, tagged
 from calibration.diagnosis.onset import DatedOnset, onset
 from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of, patients
-from calibration.diagnosis.planner import open_questions, telling_apart
+from calibration.diagnosis.planner import find_questions, open_questions, telling_apart
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
@@ -70,7 +70,8 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     settled = missing_labels(answers)[1][answers.correct >= 0]
     course = _Course(labeled, granted, _dates(granted, settled))
     deviations = _deviations(course)
-    questions = open_questions(answers, correlation=outcome.correlation)
+    questions = find_questions(answers, correlation=outcome.correlation)
+    apart = chain.from_iterable(telling_apart(answers, each) for each in deviations)
     return Inference(
         len(labeled),
         len(answers),
@@ -80,7 +81,8 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         deviations,
         _rivals(answers, outcome, course, deviations, rival),
         _remedies(course, deviations, mix),
-        (*chain.from_iterable(telling_apart(answers, each) for each in deviations), *questions),
+        (*apart, *open_questions(questions)),
+        questions,
     )
 
 

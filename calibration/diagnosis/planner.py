@@ -1,6 +1,7 @@
 """How many labels tell: until an error of a given size in a given group would be found."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.dependence import patient_weights
 from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
-from calibration.diagnosis.facts import AnswerGroup, Deviation, Open
+from calibration.diagnosis.facts import AnswerGroup, Deviation, Open, Question
 from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
 from calibration.diagnosis.outcome import patient_codes
 
@@ -17,6 +18,7 @@ PER_PATIENT = "random_patients"  # the same, one of each patient
 APART = "in_one_group_alone"  # of answers of one of two groups that are not of the other
 GAP, GAP_OF_ALL = 0.1, 0.05  # worth knowing
 SMALLEST_GAP, LARGEST_GAP = 0.02, 0.5  # that can be asked for: smaller ones are tolerated
+MOST = 12  # groups of a key, and questions that are named
 _POWER = 1.28  # standard deviations: found in 9 of 10
 _WINDOWS = 3.0  # nats for the beginning and the shape
 _NEVER = 10_000_000
@@ -78,28 +80,38 @@ def _shift_of(z: FloatArray, gap: float) -> float:
     return (low + high) / 2
 
 
-def open_questions(
-    answers: Answers, *, correlation: float, gap: float | None = None, most: int = 12
-) -> tuple[Open, ...]:
-    """Groups in which an error worth knowing could hide, those with the fewest labels first.
+def find_questions(
+    answers: Answers, *, correlation: float, most: int = MOST
+) -> tuple[Question, ...]:
+    """Groups in which an error could hide: of each key those with the fewest labels.
 
     Args:
         answers: labeled or not.
         correlation: of errors within a patient, in [0, 1].
-        gap: what is worth knowing, in (0, 1); by default 0.05 of all answers, 0.1 of a group. Of a
-            group that is less confident, half of its confidence.
-        most: how many to name.
+        most: how many of a key.
     """
     worth = _worth(answers, correlation)
-    open_groups = [_open(answers, worth, AnswerGroup(ALL), gap or GAP_OF_ALL, 0.0)]
+    found = [_question(answers, worth, AnswerGroup(ALL), 0.0)]
     keys = {TAG + key: tag for key, tag in answers.tags.items()}
     keys[PREDICTED] = Tag(answers.predicted, answers.classes)
     for name, tag in keys.items():
         price = price_of_key(len(keys) + 1) + price_of_set(1, max(len(tag.names), 1))
-        values = _least_labeled(answers, tag, most)
-        groups = [AnswerGroup(name, (value,)) for value in values]
-        open_groups += [_open(answers, worth, each, gap or GAP, price) for each in groups]
-    wanting = [each for each in open_groups if each is not None]
+        for value in _least_labeled(answers, tag, most):
+            found.append(_question(answers, worth, AnswerGroup(name, (value,)), price))
+    return tuple(each for each in found if each is not None)
+
+
+def open_questions(
+    questions: Iterable[Question], *, gap: float | None = None, most: int = MOST
+) -> tuple[Open, ...]:
+    """Those that an error worth knowing could still hide in, those with the fewest labels first.
+
+    Args:
+        gap: what is worth knowing, in (0, 1); by default 0.05 of all answers, 0.1 of a group. Of a
+            group that is less confident, half of its confidence.
+        most: how many to name.
+    """
+    wanting = [found for each in questions if (found := _open(each, gap)) is not None]
     return tuple(sorted(wanting, key=lambda each: (each.group.key != ALL, -each.labels))[:most])
 
 
@@ -136,15 +148,24 @@ def _worth(answers: Answers, correlation: float) -> FloatArray:
     return worth
 
 
-def _open(
-    answers: Answers, worth: FloatArray, group: AnswerGroup, gap: float, price: float
-) -> Open | None:
-    """How many more labels the group needs; None if it has them, or no answers."""
+def _question(
+    answers: Answers, worth: FloatArray, group: AnswerGroup, price: float
+) -> Question | None:
+    """None of a group without answers."""
     inside = members(group, answers)
     if not inside.any():
         return None
     confidence = answers.confidence[inside]
-    gap = min(gap, float(confidence.mean()) / 2)
-    more = math.ceil(labels_needed(confidence, gap, price=price) - worth[inside].sum())
     kind = RANDOM if answers.patient is None else PER_PATIENT
-    return Open(group, gap, more, kind) if more > 0 else None
+    mean, labels = float(confidence.mean()), float(worth[inside].sum())
+    few = tuple(_few(confidence).tolist())
+    return Question(group, few, mean, labels, price, kind)
+
+
+def _open(question: Question, gap: float | None) -> Open | None:
+    """How many more labels the group needs; None if it has them."""
+    wanted = gap or (GAP_OF_ALL if question.group.key == ALL else GAP)
+    gap = min(wanted, question.mean / 2)
+    needed = labels_needed(np.array(question.confidence), gap, price=question.price)
+    more = math.ceil(needed - question.worth)
+    return Open(question.group, gap, more, question.kind) if more > 0 else None

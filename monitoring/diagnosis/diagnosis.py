@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from calibration.diagnosis.facts import Open
-from calibration.diagnosis.planner import APART
+from calibration.diagnosis.facts import Inference, Open
+from calibration.diagnosis.planner import APART, open_questions
 from monitoring.diagnosis.accuracy import find_accuracy
 from monitoring.diagnosis.actions import plan
 from monitoring.diagnosis.coverage import LabelCoverage, find_unchecked, read_coverage
 from monitoring.diagnosis.detectors import active_alarms
 from monitoring.diagnosis.early_signs import find_early_signs
 from monitoring.diagnosis.facts import Basis, Diagnosis
-from monitoring.diagnosis.reading import Inferred, read_inferred, read_questions
+from monitoring.diagnosis.reading import Inferred, read_inferred
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events, watch
 from monitoring.drift.source_change import models_in_change
@@ -99,7 +99,7 @@ def diagnose(
         remedies=inferred.inference.remedies,
         other_labels=found.other_labels,
         suspected_patients=inferred.suspected,
-        open=_questions(connection, row, inferred, gap),
+        open=_questions(inferred.inference, gap),
         actions=plan(
             found,
             state,
@@ -113,13 +113,11 @@ def diagnose(
     )
 
 
-def _questions(
-    connection: Connection, row: WatchedVersion, inferred: Inferred, gap: float | None
-) -> tuple[Open, ...]:
+def _questions(inference: Inference, gap: float | None) -> tuple[Open, ...]:
     if gap is None:
-        return inferred.inference.open
-    apart = [each for each in inferred.inference.open if each.kind == APART]
-    return (*apart, *read_questions(connection, row, inferred, gap))
+        return inference.open
+    apart = [each for each in inference.open if each.kind == APART]
+    return (*apart, *open_questions(inference.questions, gap=gap))
 
 
 def _basis(

@@ -9,6 +9,7 @@ many new answers arrive.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,11 +18,10 @@ from sqlalchemy import Connection, Select, func, null, select
 
 from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import Cause, Inference, Open, RivalStatus, main_deviation
+from calibration.diagnosis.facts import Cause, Inference, RivalStatus, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.outcome import PATIENT_CODES
-from calibration.diagnosis.planner import open_questions
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
@@ -78,20 +78,31 @@ class Inferred:
     last_label_s: float
 
 
-_known: WeakKeyDictionary[Ledger, dict[int, tuple[tuple[object, ...], Inferred]]] = (
-    WeakKeyDictionary()
-)
+class _Known:
+    """What was inferred of a version, from what; a lock of its own lets one reader infer."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.stamp: _Stamp | None = None
+        self.found: Inferred | None = None
+
+
+_known: WeakKeyDictionary[Ledger, dict[int, _Known]] = WeakKeyDictionary()
+_adding = Lock()
 
 
 def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -> Inferred:
-    """Infer from a version's answers, or return what was inferred from the same labels."""
-    stamp = _stamp(connection, row.watched_version_id)
-    of_ledger = _known.setdefault(ledger, {})
-    known = of_ledger.get(row.watched_version_id)
-    if known is None or known[0] != stamp:
-        known = (stamp, _infer(connection, row))
-        of_ledger[row.watched_version_id] = known
-    return known[1]
+    """Infer from a version's answers, or return what was inferred from the same labels.
+
+    Of readers that come together one infers, and the others wait for it.
+    """
+    with _adding:
+        known = _known.setdefault(ledger, {}).setdefault(row.watched_version_id, _Known())
+    with known.lock:
+        stamp = _stamp(connection, row.watched_version_id)
+        if known.found is None or known.stamp != stamp:
+            known.found, known.stamp = _infer(connection, row), stamp
+        return known.found
 
 
 class _Stamp(NamedTuple):
@@ -123,14 +134,6 @@ def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
     count, last, revisions, right = (int(each or 0) for each in labels)
     keys = watched_keys(connection, watched_version_id)
     return _Stamp(keys, count, last, revisions, right, int(_GROWTH * math.log2(1 + (served or 0))))
-
-
-def read_questions(
-    connection: Connection, row: WatchedVersion, inferred: Inferred, gap: float
-) -> tuple[Open, ...]:
-    """How many more labels of whom would show a gap of that size."""
-    answers, correlation = _read(connection, row)[1], inferred.inference.patient_correlation
-    return open_questions(answers, correlation=correlation, gap=gap)
 
 
 def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 from monitoring.ledger import version_events
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, monitor_event
 
-PROMOTED = version_events.PROMOTED
+PROMOTED, SHADOWED = version_events.PROMOTED, version_events.SHADOWED
 STARTED, SETTINGS, ALARM = "started", "settings", "alarm"
 ACKNOWLEDGED, RESET = "acknowledged", "reset"
 SOURCES = "sources"  # the policies of label sources changed, and with them what counts
@@ -19,10 +19,6 @@ ENDED = "ended"  # the detector of a tag that is no longer watched
 RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
 NOTED = "noted"  # what a person has seen or done; no replay applies it
 CHECKPOINT = "checkpoint"  # the state of the detector before labels are pruned or erased
-KINDS = (
-    *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
-    *(RECALIBRATING, RECALIBRATED, SOURCES, NOTED),
-)
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 
 

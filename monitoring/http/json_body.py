@@ -2,7 +2,8 @@
 
 Decoding straight into the type is the fast path. Where it fails, the json module parses the body
 once more, because it is more lenient (NaN, a byte order mark, UTF-16). Its result decides whether
-the body is accepted.
+the body is accepted. An object that gives a key twice is refused: parsers differ in which of the
+two they take.
 
 A parser builds an object for each value before anybody can count them, and holds the interpreter's
 lock meanwhile. So the signs that separate values are counted first, which takes milliseconds: a
@@ -67,8 +68,10 @@ class JsonReader(Generic[Kind]):
         """Read a body. Raises BodyNotJson and `refusal`."""
         self._count(body)
         with suppress(*_UNREADABLE):
-            return self._one.decode(body)
-        return self.convert(parse(body, whole=self._whole))
+            found = self._one.decode(body)
+            check_keys(body)
+            return found
+        return self._once(parse(body, whole=self._whole))
 
     def convert(self, value: Any) -> Kind:
         """Read parsed JSON. Raises `refusal`."""
@@ -87,11 +90,11 @@ class JsonReader(Generic[Kind]):
         """Read one item, or a list of 1 to `limit`. Raises BodyNotJson and `refusal`."""
         self._count(body)
         with suppress(*_UNREADABLE):
-            if body[:1] != b"[":
-                return Entries([self._one.decode(body)], single=True)
-            items = self._list.decode(body)
+            single = body[:1] != b"["
+            items = [self._one.decode(body)] if single else self._list.decode(body)
+            check_keys(body)
             if 1 <= len(items) <= limit:
-                return Entries(items, single=False)
+                return Entries(items, single=single)
         value = parse(body)
         if isinstance(value, dict):
             return Entries([self._entry(value)], single=True)
@@ -116,9 +119,17 @@ class JsonReader(Generic[Kind]):
                 "table."
             )
 
+    def _once(self, value: Any) -> Kind:
+        """Read what `parse` returned. Raises `refusal`."""
+        if (key := key_given_twice(value)) is not None:
+            raise self.refusal(
+                f"{self._whole} gives {brief(key)} twice in one object; give it once."
+            )
+        return self.convert(value)
+
     def _entry(self, value: Any) -> Any:
         try:
-            return self.convert(value)
+            return self._once(value)
         except self.refusal as error:
             return clear_tracebacks(error)
 
@@ -177,11 +188,53 @@ def begins_as_json(body: bytes) -> bool:
 def parse(body: bytes, *, whole: str = "The body") -> Any:
     """Parse JSON. Raises BodyNotJson, also for what is nested too deeply."""
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         why = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error)
         what = "nothing" if not body else f"something else ({brief(why)})"
         raise BodyNotJson(f"{whole} must be JSON; got {what}.") from error
+
+
+class _GivenTwice(dict[str, Any]):
+    """An object with a key that was there twice."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    doubled = _GivenTwice(found)
+    doubled.key = next(name for name in names if names.count(name) > 1)
+    return doubled
+
+
+def key_given_twice(value: Any) -> str | None:
+    """A key that an object in what `parse` returned gave twice; None if there is none.
+
+    >>> key_given_twice(parse(b'[{"a": {"b": 1, "b": 2}}]')), key_given_twice(parse(b'[{"a": 1}]'))
+    ('b', None)
+    """
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, _GivenTwice):
+            return each.key
+        if isinstance(each, dict | list):
+            waiting += each.values() if isinstance(each, dict) else each
+    return None
+
+
+def check_keys(body: bytes | str) -> None:
+    """Raise ValueError if an object gives a key twice, or for what is no JSON."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError
+
+    json.loads(body, object_pairs_hook=once)
 
 
 def encode(value: Any) -> bytes:

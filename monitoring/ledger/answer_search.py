@@ -1,32 +1,27 @@
 """Searches the answers of a version, the newest first, in pages by key.
 
-The day sums say on which days an answer can match, so days without one are skipped. What remains
-is read in the order of the key, at most SEARCHED rows of the ledger for a page: the time of a page
-is bounded however large the ledger is, and however rare what is searched for.
+Answers are read in the order of the key, from the last to the first day of the version, at most
+SEARCHED rows of the ledger for a page: the time of a page is bounded however large the ledger is,
+and however rare what is searched for.
 """
 
 import json
-from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select, true
 
-from calibration.bins import BIN_EDGES, bin_of
 from calibration.scope.verdict import ALPHA
-from monitoring.ledger.database import summed
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.predictions import pruned_before_ns
+from monitoring.ledger.predictions import first_id, pruned_before_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
-from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL, OTHER, admitted, place
+from monitoring.ledger.sum_tables import OTHER, admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
 SEARCHED: Final = 100_000  # rows for a page, those of other versions included
 _FIRST: Final = 5_000  # of them at first, because most searches find enough there
 _GROWTH: Final = 4  # as many more each time
-_ABOVE_ALL: Final = b"\xff" * 17  # every id
-_DAY_MS: Final = DAY_NS // 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +71,10 @@ class FoundAnswer(NamedTuple):
 
 
 class FoundPage(NamedTuple):
-    """One page.
-
-    Attributes:
-        answers: the newest first.
-        before: the id before which to go on; None if there is nothing more.
-        total: how many answers match on all pages together, None where the sums do not say.
-    """
+    """Answers, the newest first; `before`: the id before which to go on, None if that is all."""
 
     answers: list[FoundAnswer]
     before: bytes | None
-    total: int | None
 
 
 def search(
@@ -98,22 +86,21 @@ def search(
     limit: int,
 ) -> FoundPage:
     """Return up to `limit` answers of a version with ids below `before`, by default the newest."""
-    days, count = _matching_days(connection, row, wanted)
-    count = None if wanted.others else count
+    low, high = _range(connection, row, wanted)
+    high = min(high, before or high)
     matching = _matching(connection, row, wanted)
     found: list[FoundAnswer] = []
     left, portion = SEARCHED, _FIRST
-    for low, high in _ranges(days, before or _ABOVE_ALL):
-        while low < high:
-            if left <= 0:
-                return FoundPage(found, high.ljust(16, b"\0"), count)
-            looked_at, floor = _portion(connection, low, high, min(portion, left))
-            room = limit + 1 - len(found)  # one more says whether there is another page
-            found += _read(connection, matching, floor, high, room)
-            if len(found) > limit:
-                return FoundPage(found[:limit], found[limit - 1].prediction_id, count)
-            left, portion, high = left - looked_at, _GROWTH * portion, floor
-    return FoundPage(found, None, count)
+    while low < high:
+        if left <= 0:
+            return FoundPage(found, high.ljust(16, b"\0"))
+        looked_at, floor = _portion(connection, low, high, min(portion, left))
+        room = limit + 1 - len(found)  # one more says whether there is another page
+        found += _read(connection, matching, floor, high, room)
+        if len(found) > limit:
+            return FoundPage(found[:limit], found[limit - 1].prediction_id)
+        left, portion, high = left - looked_at, _GROWTH * portion, floor
+    return FoundPage(found, None)
 
 
 def is_wrong(row: WatchedVersion, answer: FoundAnswer) -> bool | None:
@@ -122,33 +109,21 @@ def is_wrong(row: WatchedVersion, answer: FoundAnswer) -> bool | None:
     return None if answer.label is None else answer.label != said
 
 
-def _matching_days(
+def _range(
     connection: Connection, row: WatchedVersion, wanted: AnswerSearch
-) -> tuple[list[int], int | None]:
-    """The days that can have a match, newest first; and how many there are, if the sums say it."""
-    if wanted.others:
-        wanted = replace(wanted, tags=(), confidence=None, predicted=None)
-    slices = _slices(connection, row, wanted)
-    counts = [_counts(connection, row, wanted, name) for name in slices or [EVERYTHING]]
-    kept = pruned_before_ns(connection) // DAY_NS
-    days = {day for day in counts[0] if day >= kept}.intersection(*counts[1:])
-    is_said = len(counts) == 1 and _is_counted(connection, row, wanted)
-    count = sum(counts[0][day] for day in days) if is_said else None
-    return sorted(days, reverse=True), count
-
-
-def _slices(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> list[str]:
-    """The slices that each hold everything that is wanted."""
-    claim = wanted.predicted
-    named = [*row.slices_of(claim)] if claim in row.class_index else []
-    named += [f"true:{wanted.label}"] if wanted.label else []
-    named += [AUDIT] if wanted.audited else []
-    named += [DOUBTFUL] if wanted.doubtful else []
-    known = admitted(connection, row.model) if wanted.tags else {}
-    for key, value in wanted.tags:
-        if len(alternatives(known[key], value)) == 1:
-            named += place(connection, row.model, json.dumps({key: value}), admit=False)[0]
-    return named
+) -> tuple[bytes, bytes]:
+    """The ids [low, high) that answers of the version can have on the days that are wanted."""
+    days = bin_day.c.day
+    served = select(func.min(days), func.max(days)).filter_by(
+        watched_version_id=row.watched_version_id, slice=EVERYTHING
+    )
+    first, last = connection.execute(served).one()
+    if first is None:
+        return b"", b""
+    first = max(first, pruned_before_ns(connection) // DAY_NS, wanted.first_day or 0)
+    last = last if wanted.last_day is None else min(last, wanted.last_day)
+    # The time in an id may differ by a day from that of serving.
+    return first_id((first - 1) * DAY_NS), first_id((last + 2) * DAY_NS)
 
 
 def alternatives(known: Collection[str], value: str) -> list[str]:
@@ -161,66 +136,9 @@ def alternatives(known: Collection[str], value: str) -> list[str]:
     return several if value not in known and all(each in known for each in several) else [value]
 
 
-def _is_counted(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> bool:
-    """Whether the sums of one slice count exactly what is wanted."""
-    if not row.counts_errors and (wanted.wrong is not None or wanted.predicted):
-        return False
-    if wanted.predicted is not None and wanted.predicted not in row.class_index:
-        return False
-    if wanted.confidence and not all(map(_is_edge, wanted.confidence)):
-        return False
-    known = admitted(connection, row.model) if wanted.tags else {}
-    return all(value == OTHER or value in known[key] for key, value in wanted.tags)
-
-
-def _is_edge(confidence: float) -> bool:
-    return confidence in (0, 1, *BIN_EDGES)
-
-
-def _counts(
-    connection: Connection, row: WatchedVersion, wanted: AnswerSearch, name: str
-) -> dict[int, int]:
-    """How many answers of a slice match, as far as the sums know, by day and without zeros."""
-    columns = bin_day.c
-    conditions = [columns.watched_version_id == row.watched_version_id, columns.slice == name]
-    conditions += _between(columns.day, wanted.first_day, wanted.last_day)
-    if wanted.confidence is not None:
-        above, upto = wanted.confidence
-        conditions += _between(columns.bin, bisect_right(BIN_EDGES, above), bin_of(upto))
-    counted = select(columns.day, summed(_counted(row, wanted))).where(*conditions)
-    rows = connection.execute(counted.group_by(columns.day))
-    return {day: int(count) for day, count in rows if count > 0}
-
-
-def _counted(row: WatchedVersion, wanted: AnswerSearch) -> ColumnElement[Any]:
-    columns = bin_day.c
-    if wanted.wrong is not None and row.counts_errors:
-        return columns.n - columns.correct if wanted.wrong else columns.correct
-    if wanted.labeled is False:
-        return columns.served - columns.n
-    needs_label = wanted.labeled or wanted.label or wanted.wrong is not None
-    return columns.n if needs_label else columns.served
-
-
 def _between(column: Any, least: int | None, most: int | None) -> list[ColumnElement[bool]]:
     ends = [] if least is None else [column >= least]
     return ends if most is None else [*ends, column <= most]
-
-
-def _ranges(days: Sequence[int], before: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Ranges [low, high) of ids below `before` that hold these days, newest first.
-
-    The time in an id may differ by a day from that of serving, so ranges that touch are one.
-    """
-    spans: list[tuple[int, int]] = []
-    for day in days:
-        if spans and spans[-1][0] <= day + 2:
-            spans[-1] = (day - 1, spans[-1][1])
-        else:
-            spans.append((day - 1, day + 2))
-    for first, end in spans:
-        low, high = (max(day, 0) * _DAY_MS for day in (first, end))
-        yield low.to_bytes(6, "big"), min(high.to_bytes(6, "big"), before)
 
 
 def _portion(connection: Connection, low: bytes, high: bytes, size: int) -> tuple[int, bytes]:

@@ -31,6 +31,7 @@ SCHEMA_VERSION = 5  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
+LAST_DAY = 2**63 // DAY_NS - 3  # whose nanoseconds fit into a column, with room for a day or two
 # Between the servings of images of one patient that count as independent.
 APART_NS = 180 * DAY_NS
 

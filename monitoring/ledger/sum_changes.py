@@ -23,9 +23,11 @@ from monitoring.ledger.database import adding
 from monitoring.ledger.schema import DAY_NS, input_day
 from monitoring.ledger.sum_tables import (
     CLASSES,
+    DAYS,
     FIXED_POINT,
     GRAY_UNIT,
     INPUT_SUMS,
+    TOTALS,
     ClassKey,
     SliceKeys,
     SliceNames,
@@ -224,6 +226,13 @@ class SumChanges:
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         add_sums(connection, self.totals(connection, slices), shard=shard)
+        left = [
+            SumKey(cell[0], slices.true(cell[0], old), *cell[1:3])
+            for answer, old, _ in self._moved
+            for cell in (_cell(answer),)
+        ]  # which labels alone count in, and those of a version wait for each other
+        DAYS.drop_empty(connection, left)
+        TOTALS.drop_empty(connection, [key.total for key in left])
         CLASSES.add(connection, self.classes.rows(), shard=shard)
 
     def totals(self, connection: Connection, slices: SliceNames) -> dict[SumKey, list[float]]:

@@ -118,6 +118,15 @@ class SumTable(Generic[_Key]):
             if any(left):
                 self.add(connection, {key: left})
 
+    def drop_empty(self, connection: Connection, keys: Iterable[_Key]) -> None:
+        """Delete those of these rows that count nothing, while no other may write to them."""
+        for key in sorted(set(keys)):
+            same = [column == value for column, value in zip(self._keys, key, strict=True)]
+            counts = self.table.c.served, self.table.c.n
+            counted = select(func.sum(counts[0]) + func.sum(counts[1])).where(*same)
+            if not connection.scalar(counted):
+                connection.execute(delete(self.table).where(*same))
+
     def rewrite(
         self, connection: Connection, rows: Mapping[_Key, Sequence[float]], *, first_day: int
     ) -> None:

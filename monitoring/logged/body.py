@@ -20,7 +20,7 @@ from monitoring.feedback.body import check_patient, check_storable, read_time_ns
 from monitoring.feedback.items import FeedbackStatus, LookedFor, Presence, read_labels
 from monitoring.http.endpoint import ErrorBody
 from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
-from monitoring.http.json_body import JsonReader
+from monitoring.http.json_body import JsonReader, check_keys
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
 
@@ -214,10 +214,11 @@ def _from_cell(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
+        check_keys(value)
         return json.loads(value)
     except (ValueError, RecursionError):
         raise PredictionInvalid(
-            f"Field '{name}' must be JSON in a cell; got {brief(value)}."
+            f"Field '{name}' must be JSON in a cell, with each key once; got {brief(value)}."
         ) from None
 
 

@@ -52,17 +52,13 @@ class ListedAnswer(Struct, frozen=True):
 
 
 class AnswerList(Struct, frozen=True):
-    """Answers of a version, newest first, one page of them.
-
-    Attributes:
-        count: of all pages; None where counting would mean to read them all.
-        before: a prediction id, to ask for the answers that follow; None if there are none.
+    """Answers of a version, newest first, one page of them; `before`: a prediction id, to ask for
+    the answers that follow, None if there are none.
     """
 
     model: str
     version: int
     finding: str | None
-    count: int | None
     before: Uuid | None
     answers: list[ListedAnswer]
 
@@ -94,7 +90,6 @@ def list_answers(
         row.model,
         row.version,
         row.named,
-        page.total,
         None if page.before is None else _image(row, page.before),
         [_listed(row, each, said[each.prediction_id], kept) for each in page.answers],
     )

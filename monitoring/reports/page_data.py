@@ -15,7 +15,7 @@ from monitoring.diagnosis.reading import read_inferred
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
-from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, LAST_DAY
 from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.versions import choose
 from monitoring.reports.report import Report, calibration_report, compare_live_versions
@@ -41,8 +41,8 @@ WHOLE: Final = Span()
 def read_span(since: str | None, until: str | None) -> Span:
     """Parse two dates, of which either may be missing or empty. Raises QueryInvalid.
 
-    >>> read_span("1970-01-02", "1970-01-05"), read_span(None, "")
-    (Span(first=1, last=4), Span(first=None, last=None))
+    >>> read_span("1970-01-02", "1970-01-05"), read_span("0001-01-01", "")
+    (Span(first=1, last=4), Span(first=0, last=None))
     """
     span = Span(_read_day(since), _read_day(until))
     if span.first is not None and span.last is not None and span.first > span.last:
@@ -56,19 +56,20 @@ def _read_day(text: str | None) -> int | None:
     if not text:
         return None
     try:
-        return (date.fromisoformat(text) - _EPOCH).days
+        day = (date.fromisoformat(text) - _EPOCH).days
     except ValueError:
         raise QueryInvalid(
             f"Got the day {brief(text)}; expected a date such as 2026-10-01."
         ) from None
+    return min(max(day, 0), LAST_DAY)  # the same answers, in numbers that a ledger can hold
 
 
 _OTHER_VERSIONS = 5  # the newest, beside the one reported on
 
 
 class OtherVersion(NamedTuple):
-    """A version over the same window, without slices; `compared`: it minus the version that the
-    page is about, None if it is that or too few labels compare them.
+    """A version over the same window, other versions without slices; `compared`: it minus the
+    version that the page is about, None if it is that or too few labels compare them.
     """
 
     report: Report
@@ -136,8 +137,8 @@ def read_page_data(
     others = [
         number for number in sorted(report.versions, reverse=True) if number != report.version
     ][:_OTHER_VERSIONS]
-    chosen = sorted([report.version, *others], reverse=True)
-    versions = [_beside(ledger, report, number, finding) for number in chosen]
+    beside = [OtherVersion(report, None), *(_beside(ledger, report, each) for each in others)]
+    versions = sorted(beside, key=lambda each: each.report.version, reverse=True)
 
     def shown(found: Sequence[Days]) -> tuple[Days, ...]:
         first = since_day or 0
@@ -157,13 +158,11 @@ def read_page_data(
     )
 
 
-def _beside(ledger: Ledger, shown: Report, version: int, finding: str | None) -> OtherVersion:
-    model = shown.model
+def _beside(ledger: Ledger, shown: Report, version: int) -> OtherVersion:
+    model, finding = shown.model, shown.finding
     report = calibration_report(
         ledger, model, version=version, finding=finding, window=shown.window, slices=False
     )
-    if version == shown.version:
-        return OtherVersion(report, None)
     compared = compare_live_versions(ledger, model, shown.version, version, finding=finding)
     return OtherVersion(report, compared)
 

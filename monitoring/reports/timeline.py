@@ -1,8 +1,8 @@
 """A model's history over all its versions, in sentences, newest last."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
 from msgspec import Meta
 from sqlalchemy import Connection
@@ -15,7 +15,6 @@ from monitoring.drift import events
 from monitoring.drift.events import (
     ACKNOWLEDGED,
     ALARM,
-    CHECKPOINT,
     ENDED,
     NOTED,
     PROMOTED,
@@ -23,6 +22,7 @@ from monitoring.drift.events import (
     RECALIBRATING,
     RESET,
     SETTINGS,
+    SHADOWED,
     SOURCES,
     STARTED,
     TAGS,
@@ -103,8 +103,12 @@ def as_entry(event: Event, finding: str = "") -> TimelineEntry:
 
 
 def told(history: Sequence[Event]) -> list[Event]:
-    """Return the events that people read: without starts and checkpoints of tags."""
-    return [event for event in history if not event.name or event.kind not in (STARTED, CHECKPOINT)]
+    """Return the events that people read: those with a sentence, without starts of tags."""
+    return [
+        event
+        for event in history
+        if event.kind in _SENTENCES and not (event.name and event.kind == STARTED)
+    ]
 
 
 def _tag(event: Event) -> str | None:
@@ -112,65 +116,85 @@ def _tag(event: Event) -> str | None:
 
 
 def _sentence(event: Event, finding: str) -> str:
-    detail, tag = event.detail, _tag(event)
-    is_doubtful = event.name == DOUBTFUL
     if event.name == OPERATING:
-        return lower_sentence(detail)
-    if event.kind == ALARM:
-        return _doubtful(detail) if is_doubtful else describe_alarm(detail, tag, finding)
-    of_tag = f" of answers with {tag}" if tag else ""
-    of_tag = " of doubtful images" if is_doubtful else of_tag
-    if event.kind in (ACKNOWLEDGED, RESET):
-        by = f" by {detail['actor']}" if detail.get("actor") else ""
-        note = f": {detail['note']}" if detail.get("note") else ""
-        what = (
-            f"The alarm{of_tag} was acknowledged"
-            if detail.get("was_active")
-            else f"The watch{of_tag} was reset without an alarm"
-        )
-        after = "" if is_doubtful else f" after {counted(detail.get('labels', 0), 'label')}"
-        return f"{what}{by}{after}{note}."
-    if event.kind in (RECALIBRATING, RECALIBRATED):
-        return BEGUN if event.kind == RECALIBRATING else describe_recalibration(detail)
-    if event.kind == NOTED:
-        return f"Note by {detail['actor']}: {detail['note']}"
-    if event.kind in (STARTED, SETTINGS):
-        began = (
-            f"The watch{of_tag} started"
-            if event.kind == STARTED
-            else f"The settings of the watch{of_tag} changed"
-        )
-        audited = ", audited answers only" if detail.get("audit") else ""
-        is_whole = detail.get("class_wise", True) or detail.get("flat", False)
-        blind = "" if is_whole else ", predicted classes not told apart"
-        allowed = tolerance(detail["tolerance"], detail.get("flat", False))
-        return (
-            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on "
-            f"average, tolerance {allowed}{audited}{blind}."
-        )
-    if event.kind == SOURCES:
-        named = ", ".join(f"{source}: {policy}" for source, policy in detail["policies"].items())
-        again = counted(detail["answers"], "answer")
-        return f"The policy of label sources changed ({named}); {again} were counted again."
-    if event.kind == ENDED:
-        return f"The watch{of_tag} ended."
-    if event.kind == TAGS:
-        keys = ", ".join(detail["keys"])
-        return (
-            f"The values of {keys} are watched by themselves, too."
-            if keys
-            else "No tag is watched by itself any more."
-        )
-    return "This version was promoted to production." if event.kind == PROMOTED else event.kind
+        return lower_sentence(event.detail)
+    if event.kind == ALARM and event.name != DOUBTFUL:
+        return describe_alarm(event.detail, _tag(event), finding)
+    return _SENTENCES[event.kind](event)
 
 
-def _doubtful(detail: dict[str, Any]) -> str:
-    day = _day(detail["day"] * DAY_NS)
-    return (
-        f"The alarm of doubtful images was raised by the answers of {day}: "
-        f"more than {percent(detail['promised'])} of the images are unlike those that the model "
-        "was made for."
+def _of_tag(event: Event) -> str:
+    if event.name == DOUBTFUL:
+        return " of doubtful images"
+    return f" of answers with {_tag(event)}" if event.name else ""
+
+
+def _restarted(event: Event) -> str:
+    detail, of_tag = event.detail, _of_tag(event)
+    by = f" by {detail['actor']}" if detail.get("actor") else ""
+    note = f": {detail['note']}" if detail.get("note") else ""
+    what = (
+        f"The alarm{of_tag} was acknowledged"
+        if detail.get("was_active")
+        else f"The watch{of_tag} was reset without an alarm"
     )
+    after = f" after {counted(detail.get('labels', 0), 'label')}"
+    return f"{what}{by}{'' if event.name == DOUBTFUL else after}{note}."
+
+
+def _set(event: Event) -> str:
+    detail, of_tag = event.detail, _of_tag(event)
+    began = (
+        f"The watch{of_tag} started"
+        if event.kind == STARTED
+        else f"The settings of the watch{of_tag} changed"
+    )
+    audited = ", audited answers only" if detail.get("audit") else ""
+    is_whole = detail.get("class_wise", True) or detail.get("flat", False)
+    blind = "" if is_whole else ", predicted classes not told apart"
+    allowed = tolerance(detail["tolerance"], detail.get("flat", False))
+    return (
+        f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on "
+        f"average, tolerance {allowed}{audited}{blind}."
+    )
+
+
+def _sources(event: Event) -> str:
+    named = ", ".join(f"{source}: {each}" for source, each in event.detail["policies"].items())
+    again = counted(event.detail["answers"], "answer")
+    return f"The policy of label sources changed ({named}); {again} were counted again."
+
+
+def _tags(event: Event) -> str:
+    keys = ", ".join(event.detail["keys"])
+    if not keys:
+        return "No tag is watched by itself any more."
+    return f"The values of {keys} are watched by themselves, too."
+
+
+def _doubtful(event: Event) -> str:
+    return (
+        f"The alarm of doubtful images was raised by the answers of "
+        f"{_day(event.detail['day'] * DAY_NS)}: more than {percent(event.detail['promised'])} of "
+        "the images are unlike those that the model was made for."
+    )
+
+
+_SENTENCES: Final[dict[str, Callable[[Event], str]]] = {
+    ALARM: _doubtful,
+    STARTED: _set,
+    SETTINGS: _set,
+    ACKNOWLEDGED: _restarted,
+    RESET: _restarted,
+    TAGS: _tags,
+    ENDED: lambda event: f"The watch{_of_tag(event)} ended.",
+    SOURCES: _sources,
+    RECALIBRATING: lambda _: BEGUN,
+    RECALIBRATED: lambda event: describe_recalibration(event.detail),
+    NOTED: lambda event: f"Note by {event.detail['actor']}: {event.detail['note']}",
+    PROMOTED: lambda _: "This version was promoted to production.",
+    SHADOWED: lambda _: "This version began to answer as a shadow, which no client sees.",
+}
 
 
 def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str = "") -> str:

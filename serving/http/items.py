@@ -17,9 +17,18 @@ import msgspec
 import numpy as np
 
 from model_store.image import DecodedFrames, FrameChoice
+from monitoring.errors import BodyNotJson, brief
 from monitoring.http.endpoint import JSON
 from monitoring.http.fields import ID_LIMIT
-from monitoring.http.json_body import SMALL_BYTES, begins_as_json, said, too_many
+from monitoring.http.json_body import (
+    SMALL_BYTES,
+    begins_as_json,
+    check_keys,
+    key_given_twice,
+    parse,
+    said,
+    too_many,
+)
 from serving.decoding.channel import Encoded
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
@@ -172,18 +181,29 @@ def _count_escapes(body: bytes) -> None:
 def _array(body: bytes, limit: int) -> Sequence[Entry]:
     _count_values(body, limit)
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        return _ARRAY.decode(body)
+        entries = _ARRAY.decode(body)
+        if body.count(b":") != sum(map(_colons, entries)):
+            check_keys(body)
+        return entries
     try:
-        values = json.loads(body)  # which is more lenient, and spares the good entries
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(
-            f"the body is not JSON ({error}); send an array, each entry {SHAPE}."
-        ) from None
+        values = parse(body)  # which is more lenient, and spares the good entries
+    except BodyNotJson as error:
+        raise MalformedRequest(f"{error} Send an array, each entry {SHAPE}.") from None
     if not isinstance(values, list):
         raise MalformedRequest(
             f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}."
         )
     return [_entry(value) for value in _counted(values, limit)]
+
+
+def _colons(entry: str | EncodedImage) -> int:
+    """The colons in the JSON of an entry that gives each key once, and null for none."""
+    if isinstance(entry, str):
+        return entry.count(":")
+    tags = entry.tags or {}
+    texts = (entry.image, entry.request_id, entry.patient, *tags, *tags.values())
+    fields = 1 + sum(each is not None for each in (entry.request_id, entry.patient, entry.tags))
+    return fields + len(tags) + sum(str(each).count(":") for each in texts if each is not None)
 
 
 def _lines(body: bytes, limit: int) -> list[bytes]:
@@ -198,12 +218,14 @@ def _lines(body: bytes, limit: int) -> list[bytes]:
 
 def _line(line: bytes) -> ImageItem:
     try:
-        return _item(_entry(json.loads(line)))
-    except (ValueError, RecursionError):
+        return _item(_entry(parse(line)))
+    except BodyNotJson:
         return ImageItem(MalformedRequest(f"the line is not JSON; send {SHAPE}."))
 
 
 def _entry(value: Any) -> Entry:
+    if (key := key_given_twice(value)) is not None:
+        return MalformedRequest(f"An entry gives {brief(key)} twice; give it once.")
     # Other fields are ignored, also those whose names msgspec cannot take.
     known = (
         {name: value[name] for name in _FIELDS if name in value}

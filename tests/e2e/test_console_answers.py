@@ -40,7 +40,7 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
         page.get_by_role("button", name="Show").click()
         expect(page.locator(".pill")).to_contain_text("wrong")
         wrong = server.client.get("/models/tiny/answers?wrong=1").json()
-        expect(page.locator("main")).to_contain_text(f"{wrong['count']} answer")
+        expect(rows).to_have_count(len(wrong["answers"]))
         expect(rows.first.locator("th a")).to_have_attribute(
             "href", link.format(prediction_id=wrong["answers"][0]["prediction_id"])
         )
@@ -49,7 +49,7 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
         page.locator(f"form[data-label] button[value={truth}]").click()
         expect(page.get_by_role("status")).to_contain_text("corrected")
     after = server.client.get("/models/tiny/answers?wrong=1").json()
-    assert after["count"] == wrong["count"] - 1
+    assert len(after["answers"]) == len(wrong["answers"]) - 1
 
 
 def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(

@@ -121,22 +121,20 @@ def test_a_search_finds_what_a_reader_of_all_answers_finds(
 
 
 def found(monitored: MonitoredModel, query: str) -> list[str]:
-    """The request ids of all pages, each of forty answers at most; checks what each one counts."""
+    """The request ids of all pages, each of forty answers at most."""
     params = dict(parse_qsl(query))
     names: list[str] = []
-    counts, before = set[int | None](), read_before(params)
+    before = read_before(params)
     with monitored.ledger.read() as connection:
         (row,) = load(connection, [monitored.watched_version_id])
         for _ in range(COUNT):
             page = list_answers(connection, row, read_filter(params), before=before, limit=40)
             names += [each.request_id or "" for each in page.answers]
-            counts.add(page.count)
             if page.before is None:
                 break
             before = UUID(page.before).bytes
         else:
             pytest.fail("the pages have no end")
-    assert counts <= {None, len(names)}, query
     return names
 
 
@@ -153,7 +151,6 @@ def test_of_a_finding_its_threshold_says_what_was_answered(ledger_url: str) -> N
 
             def numbers(**query: str) -> list[int]:
                 page = list_answers(connection, row, read_filter(query), limit=50)
-                assert page.count in (None, len(page.answers))
                 return [UUID(each.prediction_id).int & 0xFFFF for each in page.answers]
 
             assert numbers() == [3, 2, 1, 0]

@@ -14,7 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from calibration.diagnosis.planner import labels_needed
 from monitoring.feedback import FeedbackPolicy
+from monitoring.http.endpoint import JSON, Endpoint
+from monitoring.routes import ENDPOINTS
 from monitoring.routes.request import BODY_LIMIT_BYTES
+from monitoring.routes.tables import NDJSON
 from tests.builders.answers import make_card, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of
 
@@ -66,6 +69,25 @@ async def test_a_label_goes_through_its_life(client: httpx.AsyncClient) -> None:
         200,
         {"status": "unknown", "prediction_id": named(99)},
     )
+
+
+@pytest.mark.parametrize(
+    "endpoint", [each for each in ENDPOINTS if JSON in each.takes], ids=lambda each: each.path
+)
+async def test_no_body_gives_a_key_twice(client: httpx.AsyncClient, endpoint: Endpoint) -> None:
+    path = endpoint.path.format(model="pneumonia")
+    for body in ('{"note": "a", "note": "b"}', '{"labels": {"a": 1, "a": 0}}'):
+        got = await client.post(path, content=body, headers={"content-type": JSON})
+        assert (got.status_code, "twice in one object" in got.text) == (422, True), got.text
+
+
+async def test_a_label_given_twice_is_no_label(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    twice = json.dumps(word(1))[:-1] + ', "label": "normal"}'
+    for body, media in ((f"[{json.dumps(word(2))}, {twice}]", JSON), (twice, NDJSON)):
+        await client.post("/feedback", content=body, headers={"content-type": media})
+    assert monitored.sums().labeled.total == 1
 
 
 async def test_a_list_is_answered_item_by_item(

@@ -8,7 +8,13 @@ import pytest
 from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.inference import infer
-from calibration.diagnosis.planner import APART, PER_PATIENT, labels_needed, open_questions
+from calibration.diagnosis.planner import (
+    APART,
+    PER_PATIENT,
+    find_questions,
+    labels_needed,
+    open_questions,
+)
 
 
 def answers(confidence: np.ndarray, correct: np.ndarray, site: np.ndarray) -> Answers:
@@ -42,7 +48,7 @@ def test_a_site_without_labels_is_an_open_question() -> None:
     correct = np.where(site == 1, -1, rng.random(3000) < p)
     open_groups = {
         each.group.values: each.labels
-        for each in open_questions(answers(p, correct, site), correlation=0)
+        for each in open_questions(find_questions(answers(p, correct, site), correlation=0))
     }
     assert open_groups[("B",)] > 100
     assert ("A",) not in open_groups
@@ -50,7 +56,9 @@ def test_a_site_without_labels_is_an_open_question() -> None:
 
 def test_a_gap_that_is_asked_for_holds_for_all_groups() -> None:
     p, site = np.full(400, 0.9), np.arange(400) % 2
-    found = open_questions(answers(p, np.full(400, -1), site), correlation=0, gap=0.03)
+    found = open_questions(
+        find_questions(answers(p, np.full(400, -1), site), correlation=0), gap=0.03
+    )
     assert {(each.group.values, each.gap) for each in found} >= {(("B",), 0.03), ((), 0.03)}
     by_group = {each.group.values: each.labels for each in found}
     assert by_group[()] == labels_needed(p, 0.03) < by_group[("B",)]
@@ -68,13 +76,15 @@ def test_labels_that_tell_a_site_from_its_device() -> None:
 def test_labels_of_one_patient_count_for_what_they_are_worth(correlation: float) -> None:
     p, right = np.full(2_000, 0.9), np.where(np.arange(2_000) < 400, 1, -1)
     given = replace(answers(p, right, np.zeros(2_000)), patient=np.arange(2_000) // 4)
-    whole = open_questions(given, correlation=correlation, gap=0.03)[0]
+    whole = open_questions(find_questions(given, correlation=correlation), gap=0.03)[0]
     worth = 100 if correlation else 400
     assert (whole.labels, whole.kind) == (labels_needed(p, 0.03) - worth, PER_PATIENT)
 
 
 def test_the_gap_that_is_named_is_the_one_that_labels_would_show() -> None:
     p = np.full(400, 0.06)  # of a finding
-    whole = open_questions(answers(p, np.full(400, -1), np.zeros(400)), correlation=0, gap=0.1)[0]
+    whole = open_questions(
+        find_questions(answers(p, np.full(400, -1), np.zeros(400)), correlation=0), gap=0.1
+    )[0]
     assert whole.gap == pytest.approx(0.03)
     assert whole.labels == labels_needed(p, whole.gap)

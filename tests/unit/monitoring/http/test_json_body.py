@@ -124,3 +124,21 @@ def test_values_are_counted_before_objects_are_made_of_them() -> None:
                 read(FLOODS[name])
         assert tracemalloc.get_traced_memory()[1] < 2**20
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "a", "name": "b"}',
+        b'{"name": "a", "name": "a"}',
+        b'{"name": "a", "n\\u0061me": "b"}',
+        b'{"name": "a", "by_name": {"x": 0, "x": 1}}',
+        b'{"name": "a", "parts": [{"size": 1, "size": 2}]}',
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(body: bytes) -> None:
+    with pytest.raises(Refused, match="twice in one object"):
+        READER.read(body)
+    first, second = READER.read_entries(b'[{"name": "a"}, %s]' % body, limit=2).items
+    assert (first.name, type(second)) == ("a", Refused)
+    assert "twice in one object" in str(second)

@@ -113,3 +113,15 @@ def test_base64_with_escaped_slashes_is_read() -> None:
         or []
     )
     assert isinstance(item.data, bytes)
+
+
+def test_an_entry_that_gives_a_key_twice_is_an_error_in_its_place() -> None:
+    twice = '{"image": "AAAA", "request_id": "a:1", "request_id": "b"}'
+    tags = '{"image": "AAAA", "tags": {"site": "A", "site": "B"}}'
+    for body, media in (
+        (f'["AAAA", {twice}, {tags}]', "application/json"),
+        (f'"AAAA"\n{twice}\n{tags}', "application/x-ndjson"),
+    ):
+        good, *bad = read_items(body.encode(), head(media), limit=8)
+        assert good.sound == b"\0\0\0"
+        assert all("twice" in str(each.data) for each in bad)

@@ -1,0 +1,61 @@
+"""What a page or a report needs from the ledger is read once, however many ask for it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+
+from monitoring.reports.page_data import read_page_data
+from monitoring.reports.report import calibration_report
+from tests.builders.monitored import MonitoredModel
+
+ANSWERS, DELAYS = "prediction.probabilities", "feedback.received_at_ns - prediction.served_at_ns"
+
+
+@contextmanager
+def statements(monitored: MonitoredModel) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_c: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        seen.append(sql)
+
+    event.listen(monitored.ledger._engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(monitored.ledger._engine, "before_cursor_execute", note)
+
+
+def count(seen: list[str], part: str) -> int:
+    return sum(part in sql for sql in seen)
+
+
+def test_a_page_reports_once_on_the_version_that_it_is_about(monitored: MonitoredModel) -> None:
+    monitored.answer(range(200), wrong=5)
+    with statements(monitored) as seen:
+        found = read_page_data(monitored.ledger, "pneumonia")
+    assert [each.report for each in found.versions] == [found.report]
+    assert count(seen, DELAYS) == 1
+
+
+def test_a_question_about_another_gap_reads_no_answers(monitored: MonitoredModel) -> None:
+    monitored.answer(range(200), wrong=5)
+    asked = calibration_report(monitored.ledger, "pneumonia", gap=0.1).diagnosis.open
+    with statements(monitored) as seen:
+        smaller = calibration_report(
+            monitored.ledger, "pneumonia", slices=False, gap=0.03
+        ).diagnosis.open
+    assert count(seen, ANSWERS) == 0
+    assert smaller[0].labels > asked[0].labels
+
+
+def test_readers_that_come_together_infer_once(monitored: MonitoredModel) -> None:
+    monitored.answer(range(3_000), wrong=5)
+    with statements(monitored) as seen, ThreadPoolExecutor(4) as readers:
+        found = [
+            readers.submit(calibration_report, monitored.ledger, "pneumonia", slices=False)
+            for _ in range(4)
+        ]
+        reports = [each.result() for each in found]
+    assert count(seen, ANSWERS) == 1
+    assert len({each.measures.n for each in reports}) == 1
