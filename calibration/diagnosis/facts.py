@@ -223,7 +223,7 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Question:
+class OpenGroup:
     """A group in which an error could hide: what tells how many labels would show it.
 
     `confidence`: evenly many of the group's, for a mean; `mean`: of all of them; `worth`: how many
@@ -260,4 +260,4 @@ class Inference:
     rivals: tuple[Rival, ...] = ()
     remedies: tuple[TriedRemedy, ...] = ()
     open: tuple[Open, ...] = field(default=())
-    questions: tuple[Question, ...] = ()
+    questions: tuple[OpenGroup, ...] = ()

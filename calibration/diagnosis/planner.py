@@ -9,7 +9,7 @@ from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.dependence import patient_weights
 from calibration.diagnosis.evidence import REACH, logit, sigmoid, tolerance
-from calibration.diagnosis.facts import AnswerGroup, Deviation, Open, Question
+from calibration.diagnosis.facts import AnswerGroup, Deviation, Open, OpenGroup
 from calibration.diagnosis.groups import ALL, PREDICTED, TAG, members, price_of_key, price_of_set
 from calibration.diagnosis.outcome import patient_codes
 
@@ -82,7 +82,7 @@ def _shift_of(z: FloatArray, gap: float) -> float:
 
 def find_questions(
     answers: Answers, *, correlation: float, most: int = MOST
-) -> tuple[Question, ...]:
+) -> tuple[OpenGroup, ...]:
     """Groups in which an error could hide: of each key those with the fewest labels.
 
     Args:
@@ -102,7 +102,7 @@ def find_questions(
 
 
 def open_questions(
-    questions: Iterable[Question], *, gap: float | None = None, most: int = MOST
+    questions: Iterable[OpenGroup], *, gap: float | None = None, most: int = MOST
 ) -> tuple[Open, ...]:
     """Those that an error worth knowing could still hide in, those with the fewest labels first.
 
@@ -150,7 +150,7 @@ def _worth(answers: Answers, correlation: float) -> FloatArray:
 
 def _question(
     answers: Answers, worth: FloatArray, group: AnswerGroup, price: float
-) -> Question | None:
+) -> OpenGroup | None:
     """None of a group without answers."""
     inside = members(group, answers)
     if not inside.any():
@@ -159,10 +159,10 @@ def _question(
     kind = RANDOM if answers.patient is None else PER_PATIENT
     mean, labels = float(confidence.mean()), float(worth[inside].sum())
     few = tuple(_few(confidence).tolist())
-    return Question(group, few, mean, labels, price, kind)
+    return OpenGroup(group, few, mean, labels, price, kind)
 
 
-def _open(question: Question, gap: float | None) -> Open | None:
+def _open(question: OpenGroup, gap: float | None) -> Open | None:
     """How many more labels the group needs; None if it has them."""
     wanted = gap or (GAP_OF_ALL if question.group.key == ALL else GAP)
     gap = min(wanted, question.mean / 2)

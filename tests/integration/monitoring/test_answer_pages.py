@@ -60,7 +60,6 @@ async def test_pages_follow_each_other_to_the_oldest_answer(client: httpx.AsyncC
         seen += re.findall(r"(?:scan (\d+)&amp;x</a>)", page)
         address = links(page).get("Older", "")
     assert seen == [str(number) for number in range(59, 0, -1)]
-    assert "60 answers" in page
 
 
 async def test_an_answer_leads_to_its_image_its_label_and_its_picture(
@@ -79,7 +78,6 @@ async def test_an_answer_leads_to_its_image_its_label_and_its_picture(
         answer = await client.get(f"/pictures/{missing}")
         assert (answer.status_code, answer.json()["error"]) == (404, "no_picture")
     oldest = await read(client, f"{PAGE}?site=%3CA%3E&tag=from%3Dx&to=2026-09-21")
-    assert "30 answers" not in oldest  # two tags: the sums do not say how many
     without_id = (await client.get("/models/pneumonia/answers?limit=500")).json()["answers"][-1]
     assert without_id["request_id"] is None
     assert f"/viewer?accession={without_id['prediction_id']}" not in oldest
@@ -93,7 +91,8 @@ async def test_labels_name_their_source_and_second_readings(client: httpx.AsyncC
         ("bob", "second_reading"),
     ]
     page = await read(client, f"{PAGE}?wrong=1")
-    assert "1 answer" in page
+    assert "scan 58" in page
+    assert "scan 57" not in page
     for words in ("report, ann", "second reading", 'aria-label="without: wrong"'):
         assert words in page
 
@@ -112,7 +111,7 @@ async def test_the_file_has_all_of_the_filter(client: httpx.AsyncClient) -> None
 
 async def test_empty_fields_of_the_form_ask_nothing(client: httpx.AsyncClient) -> None:
     page = await read(client, f"{PAGE}?wrong=&bin=&site=&from=&to=&predicted=&label=&labeled=")
-    assert "60 answers" in page
+    assert "scan 59" in page
     for query in ("patient_id=7", "wronk=1", "a b=1", "wrong=1&wrong=0", "predicted=cat"):
         answer = await client.get(f"{PAGE}?{query}")
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), query
