@@ -36,7 +36,7 @@ _VERBS: Final = {
     for name in ("train", "export", "import", "promote", "serve", "report", "recalibrate")
 }
 _LEFT_OUT: Final[Mapping[str, set[str]]] = {
-    "train": {"help_all", "list_losses", "engine", "nproc"},
+    "train": {"help_all", "list_losses", "nproc"},
     "promote": {"wait", "url", "limit", "token_file"},
     "report": {"every", "to", "once", "fail_on_alarm"},
 }

@@ -52,9 +52,8 @@ class ProbesDiffer(ModelUnusable):
     def __init__(self, model: str, version: int, difference: float) -> None:
         self.difference = difference
         super().__init__(
-            f"{model} version {version} is refused: {differs_sentence(difference)}. Serve "
-            "another precision (CANDOR_PRECISION), publish it again from this machine, or set "
-            "CANDOR_ON_DIFFERENCE=warn."
+            f"{model} version {version} is refused: {differs_sentence(difference)}. "
+            "Publish it again from this machine, or set CANDOR_ON_DIFFERENCE=warn."
         )
 
 

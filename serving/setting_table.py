@@ -14,7 +14,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from monitoring.sources import LabelPolicy, check_policies, read_pairs
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
-PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
 Engine = Literal["process", "ray"]
 OnDifference = Literal["refuse", "warn"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
@@ -101,9 +100,6 @@ class SettingTable(BaseSettings):
 
     device: Device = "auto"
     """Device for inference: auto (CUDA if available, else CPU), cpu, cuda or tensorrt."""
-    precision: PrecisionChoice = "float32"
-    """Precision in which to serve a bundle that has several; auto: by the device, float16 on a GPU
-    and int8 on the CPU. A bundle without it is served as its model.onnx is."""
     on_difference: OnDifference = "refuse"
     """What is done with a version that answers the bundle's probe images differently on this
     machine than where it was published: refuse to load it, or warn."""

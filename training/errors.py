@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from calibration.wording import counted
-from model_store.installation import install_command
 
 
 class TrainingError(Exception):
@@ -36,10 +35,6 @@ class BadChoice(TrainingError, ValueError):
 
 class WeightsNotFound(TrainingError, FileNotFoundError):
     """Pretrained weights are neither in a file nor available from the hub."""
-
-
-class NotRepeatable(TrainingError, ValueError):
-    """A card whose run cannot be repeated here: it had other choices, data or processes."""
 
 
 class BadWeights(TrainingError, ValueError):
@@ -114,30 +109,6 @@ class ProcessFailed(TrainingError, RuntimeError):
             "the command to resume after the last whole epoch"
         )
         self.rank = rank
-
-
-class RayMissing(TrainingError, ImportError):
-    """Training on a Ray cluster was requested, but the package is not installed."""
-
-    def __init__(self, missing: str) -> None:
-        super().__init__(f"--engine ray needs more packages ({missing}): {install_command('ray')}")
-
-
-class RayUnreachable(TrainingError, ConnectionError):
-    """No Ray cluster can be joined or started."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"no Ray cluster can be joined or started: {reason}")
-
-
-class RayFailed(TrainingError, RuntimeError):
-    """A run on a Ray cluster failed, and so did its repetitions."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"the processes on the Ray cluster failed, and so did their repetitions: {reason}. "
-            "Repeat the command to resume after the last whole epoch"
-        )
 
 
 class BadRun(TrainingError, ValueError):

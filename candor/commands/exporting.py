@@ -1,6 +1,5 @@
 """`candor export`."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +12,6 @@ from candor.commands.options import (
     PromoteOption,
     StoreOption,
     argument,
-    cache_folder,
     option,
     settings,
     threshold_rule,
@@ -21,7 +19,6 @@ from candor.commands.options import (
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from model_store.bundle.finding_card import ThresholdRule
-    from training.datasets import Dataset
 
 Form = Literal["bundle", "triton", "kserve"]
 
@@ -37,33 +34,9 @@ def export(
     calibrator: Annotated[
         str,
         option(
-            "Calibrator in the exported graph: temperature, perturbed, vector, histogram, isotonic "
-            "or none. Use perturbed only if you expect a shift and have no labels from the place "
-            "of use; without a shift it makes confidence too low."
+            "Calibrator in the exported graph: temperature, vector, histogram, isotonic or none."
         ),
     ] = "temperature",
-    precision: Annotated[
-        str,
-        option(
-            "Precisions to publish, between commas: float32 (always there), float16 (for GPUs) and "
-            "int8. Each has a calibrator of its own, measured on validation."
-        ),
-    ] = "float32",
-    max_accuracy_loss: Annotated[
-        float,
-        option(
-            "Share of validation images that a precision may answer worse than float32.",
-            min=0,
-            max=1,
-        ),
-    ] = 0.01,
-    data: Annotated[
-        str | None,
-        option(
-            "The data of the run, for other precisions than float32 (default: where the run found "
-            "it)."
-        ),
-    ] = None,
     threshold: Annotated[
         list[str] | None,
         option(
@@ -117,7 +90,7 @@ def export(
         )
         raise typer.BadParameter(f"--format and --out go together; give {missing}")
     if out is not None and (run / CARD_FILE).is_file():
-        written = _write_repository(run, precision, form, out, storage_uri)
+        written = _write_repository(run, form, out, storage_uri)
         return {"folder": str(written)} if json_out else _repository_sentence(written, form, out)
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
@@ -125,8 +98,6 @@ def export(
         )
     rules = _threshold_rules(threshold or ())
     target = settings(store=store).opened_store
-    precisions = [each.strip() for each in precision.split(",")]
-    dataset = _data(run, data) if set(precisions) != {"float32"} else None
     with working(f"Writing and checking {name}"):
         exported = export_run(
             run,
@@ -134,24 +105,16 @@ def export(
             name,
             calibrator=EXPORTABLE[calibrator],
             anyway=anyway,
-            precisions=precisions,
-            dataset=dataset,
             rules=rules,
-            max_accuracy_loss=max_accuracy_loss,
         )
     if promote:
         promote_version(target, name, exported.version)
     folder, repository = target.location(name, exported.version), None
     if out is not None:
-        kept = (
-            precisions[0]
-            if len(set(precisions)) == 1 and precisions[0] in exported.card.precisions
-            else "float32"
-        )
         published = target.require(name, exported.version)
-        written = _write_repository(published, kept, form, out, storage_uri)
+        written = _write_repository(published, form, out, storage_uri)
         repository = str(written), _repository_sentence(written, form, out)
-    made = Exported(exported, folder, promote, calibrator == "perturbed", repository)
+    made = Exported(exported, folder, promote, repository)
     return made.as_dict() if json_out else made
 
 
@@ -167,40 +130,16 @@ def _threshold_rules(given: Sequence[str]) -> "dict[str, ThresholdRule]":
     return rules
 
 
-def _data(run: Path, given: str | None) -> "Dataset":
-    """The data of a run, loaded as the run loaded it."""
-    from candor.terminal.progress import bars
-    from training.datasets import LoadedFrom, load_dataset
-    from training.errors import BadRun
-    from training.runs.config import read_record
-
-    loaded = read_record(run).loaded
-    source = given or (loaded.source if loaded else None)
-    if source is None:
-        raise BadRun(f"{run} does not say where its data is: give it with --data")
-    arguments = dataclasses.asdict(loaded or LoadedFrom(source)) | {"source": source}
-    with bars() as progress:
-        return load_dataset(**arguments, cache=cache_folder(), progress=progress)
-
-
-def _write_repository(
-    bundle: Path, precision: str, form: Form, out: Path, storage_uri: str
-) -> Path:
-    """Write one precision of a bundle; return the version's folder or the service's file."""
+def _write_repository(bundle: Path, form: Form, out: Path, storage_uri: str) -> Path:
+    """Write a bundle for another server; return the version's folder or the service's file."""
     from model_store.bundle.bundle import read_bundle
     from model_store.bundle.repository import write_kserve, write_triton
 
     found = read_bundle(bundle)
-    if precision not in found.card.precisions:
-        has = ", ".join(found.card.precisions)
-        raise typer.BadParameter(
-            f"the bundle has no {precision!r}; it has {has}", param_hint="--precision"
-        )
-    chosen = found.of_variant(precision)
     return (
-        write_triton(chosen, out)
+        write_triton(found, out)
         if form == "triton"
-        else write_kserve(chosen, out, storage_uri=storage_uri)
+        else write_kserve(found, out, storage_uri=storage_uri)
     )
 
 

@@ -55,13 +55,6 @@ def recalibrate(
     accept_harm: Annotated[
         bool, option("Publish although the remedy makes subgroups worse.", "--accept-harm")
     ] = False,
-    precision: Annotated[
-        str | None,
-        option(
-            "Precision whose answers to fit on (default: the one served last). The result has only "
-            "it."
-        ),
-    ] = None,
     preview: Annotated[
         bool, option("Show before and after, and publish nothing.", "--preview")
     ] = False,
@@ -123,7 +116,6 @@ def recalibrate(
                 allow_label_changes=allow_label_changes,
                 chosen_labels=chosen_labels,
                 accept_harm=accept_harm,
-                precision=precision,
                 publish=not preview,
                 compared=compared,
             )

@@ -31,7 +31,6 @@ def score_folder(
 ) -> int:
     """Score a folder or address into another; return how many images were refused."""
     from candor.terminal.progress import bars
-    from serving.inference.predictor import served_variant
     from serving.scoring.folder import AnyFolder
     from serving.scoring.job import in_this_process, score
     from serving.scoring.plan import ScoringPlan
@@ -51,7 +50,6 @@ def score_folder(
     else:
         run = in_this_process
     source, place = AnyFolder(images[0]), AnyFolder(out)
-    variant = served_variant(bundle, known.precision, device=known.device)
     begun = ScoringPlan.read(place)
     if begun is not None and part_size not in (None, begun.part_size):
         note(
@@ -62,7 +60,7 @@ def score_folder(
         result = score(
             source,
             place,
-            variant,
+            bundle,
             known,
             engine=run,
             progress=progress,

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from candor.commands.options import settings
-from candor.terminal.console import note
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.config import TrainConfig
-    from training.runs.repetition import Repetition
-
-OF_THE_MACHINE = {"weights", "device"}  # what a repeated run may change
 
 
 def made_choices(context: typer.Context) -> dict[str, object]:
@@ -58,43 +54,3 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
     if "weights" in choices:
         return config
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
-
-
-def card_repetition(card: Path, context: typer.Context) -> "Repetition":
-    """Return the run behind a card; a usage error if choices are given that it makes itself."""
-    from training.datasets.records import LoadArguments
-    from training.runs.config import TrainConfig
-    from training.runs.repetition import read_repetition
-
-    own = {*TrainConfig.model_fields, "options", *LoadArguments.__annotations__} - OF_THE_MACHINE
-    given = sorted(
-        each.opts[0]
-        for each in context.command.params
-        if each.name in own and _is_given(context, each.name or "")
-    )
-    if given:
-        raise typer.BadParameter(
-            f"it repeats a run with its own choices; leave out {', '.join(given)}",
-            param_hint="--from-card",
-        )
-    return read_repetition(card)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def repeated_config(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
-    """Return the configuration of the run to repeat; name the libraries that differ on stderr."""
-    if differences := repetition.differences():
-        note(
-            "Note: other libraries than the card's may change the last bits: "
-            f"{'; '.join(differences)}."
-        )
-    weights, device = choices.get("weights"), choices.get("device")
-    return repetition.config(
-        weights=weights if weights in ("hub", "none", None) or isinstance(weights, Path) else None,
-        device=None if device is None else str(device),
-        data_folder=settings().data,
-    )

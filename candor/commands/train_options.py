@@ -27,15 +27,6 @@ Out = Annotated[Path | None, output("Run folder to write (runs/DATA-LOSS-seed-N)
 Restart = Annotated[
     bool, output("Start an interrupted run over instead of resuming it.", "--restart")
 ]
-FromCard = Annotated[
-    Path | None,
-    method(
-        "Repeat the run of this card.json or bundle folder: same choices, same data, same weights "
-        "to the bit. Only --weights, --device and the options for processes and output go with it.",
-        "--from-card",
-    ),
-]
-
 Recipe = Annotated[
     Literal["auto", "fixed"],
     method(
@@ -58,15 +49,6 @@ ListLosses = Annotated[
 ClassWeights = Annotated[
     str | None, method("natural, or balanced by class frequency (natural; auto: by validation).")
 ]
-Perturbed = Annotated[
-    bool | None,
-    method(
-        "Also fit a temperature on perturbed validation images, for use under a shift. Without a "
-        "shift it makes confidence too low (PneumoniaMNIST: ECE .016 to .071).",
-        "--perturbed",
-        hidden=True,
-    ),
-]
 
 Epochs = Annotated[
     int | None, epochs("Passes over the training data (12; auto: 400 steps at least; digits 80).")
@@ -75,22 +57,6 @@ BatchSize = Annotated[int | None, epochs("Images per step, over all processes (6
 Optimizer = Annotated[str | None, optimizer("adam, adamw or sgd (adam).", hidden=True)]
 Warmup = Annotated[
     float | None, optimizer("Epochs in which the learning rate rises from zero (0).", hidden=True)
-]
-LayerDecay = Annotated[
-    float | None,
-    optimizer(
-        "Factor of the learning rate for each trained layer below the head (1).", hidden=True
-    ),
-]
-ProbeEpochs = Annotated[
-    int | None,
-    epochs(
-        "Epochs of the head alone, before the blocks or the whole network learn too (0).",
-        hidden=True,
-    ),
-]
-ProbeRate = Annotated[
-    float | None, optimizer("Learning rate of the epochs of the head alone (1e-3).", hidden=True)
 ]
 ClipNorm = Annotated[
     float | None, optimizer("Largest norm of a step's gradient (no limit).", hidden=True)
@@ -124,13 +90,6 @@ Weights = Annotated[str | None, network("Weights file, 'hub', or 'none' (random)
 Frozen = Annotated[
     bool | None, network("Train only the head, or the whole network (frozen).", "--frozen/--whole")
 ]
-Trainable = Annotated[
-    str | None,
-    network(
-        "Last blocks of a frozen backbone to train: a number, or a share such as 0.3 (0).",
-        hidden=True,
-    ),
-]
 Heads = Annotated[
     int | None,
     network(
@@ -149,8 +108,8 @@ Validation = Annotated[
 Augment = Annotated[
     str | None,
     images(
-        "Change images again in each epoch: light, strong, crop, blur, noise, erase, hflip, vflip "
-        "or rot90, joined by + (none)."
+        "Change images again in each epoch: light, strong, hflip, vflip or rot90, joined by + "
+        "(none)."
     ),
 ]
 HeadName = Annotated[
@@ -179,13 +138,4 @@ Amp = Annotated[
 MicroBatch = Annotated[
     int | None, machine("Images in the network at a time (the whole batch).", hidden=True)
 ]
-Engine = Annotated[
-    Literal["torchrun", "ray"],
-    machine(
-        "What starts several processes: torchrun on this machine, or Ray on a cluster (torchrun).",
-        hidden=True,
-    ),
-]
-Nproc = Annotated[
-    int, machine("Processes on this machine; with --engine ray, on the cluster (1).", hidden=True)
-]
+Nproc = Annotated[int, machine("Processes on this machine (1).", hidden=True)]

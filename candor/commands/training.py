@@ -23,10 +23,8 @@ from candor.commands.data import (
 )
 from candor.commands.options import HelpAllOption, JsonOption, cache_folder, settings
 from candor.commands.train_choices import (
-    card_repetition,
     chosen_config,
     made_choices,
-    repeated_config,
 )
 from candor.terminal.console import note, stderr, stdout
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
     from training.runs.config import TrainConfig
-    from training.runs.repetition import Repetition
     from training.runs.run import RunResult
 
 
@@ -53,23 +50,18 @@ def train(
     uncertain: UncertainOption = "missing",
     out: opt.Out = None,
     restart: opt.Restart = False,
-    from_card: opt.FromCard = None,
     recipe: opt.Recipe = "auto",
     loss: opt.Loss = None,
     beta: opt.Beta = None,
     options: opt.LossOptions = None,
     list_losses: opt.ListLosses = False,
     class_weights: opt.ClassWeights = None,
-    perturbed: opt.Perturbed = None,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
     optimizer: opt.Optimizer = None,
     learning_rate: opt.LearningRate = None,
     weight_decay: opt.WeightDecay = None,
     warmup: opt.Warmup = None,
-    layer_decay: opt.LayerDecay = None,
-    probe_epochs: opt.ProbeEpochs = None,
-    probe_rate: opt.ProbeRate = None,
     clip_norm: opt.ClipNorm = None,
     decay: opt.Decay = None,
     averaging: opt.Averaging = None,
@@ -79,7 +71,6 @@ def train(
     backbone: opt.Backbone = None,
     weights: opt.Weights = None,
     frozen: opt.Frozen = None,
-    trainable: opt.Trainable = None,
     heads: opt.Heads = None,
     validation: opt.Validation = None,
     augment: opt.Augment = None,
@@ -91,7 +82,6 @@ def train(
     device: opt.Device = None,
     amp: opt.Amp = None,
     micro_batch: opt.MicroBatch = None,
-    engine: opt.Engine = "torchrun",
     nproc: opt.Nproc = 1,
     json_out: JsonOption = False,
     help_all: HelpAllOption = False,
@@ -108,29 +98,21 @@ def train(
         _show_losses()
         return None
     from training.processes.distributed import Group
-    from training.processes.launch import already_started, launch, launch_on_ray
+    from training.processes.launch import already_started, launch
 
-    if engine == "ray" and not already_started():
-        launch_on_ray("candor", sys.argv[1:], workers=nproc, on_gpu=device == "cuda")
-        return None
     if nproc > 1 and not already_started():
         launch("candor", sys.argv[1:], processes=nproc)
         return None
     reading = load_arguments(context)
     choices = made_choices(context)
-    repetition = card_repetition(from_card, context) if from_card else None
     own_recipe = data == "digits" and "backbone" not in choices
-    if repetition:
-        config = repeated_config(repetition, choices)
-    else:
-        config = chosen_config(choices, digits=own_recipe)
+    config = chosen_config(choices, digits=own_recipe)
     group = Group.from_environment()
     try:
         found, result = _train(
             config,
             data,
-            given=None if own_recipe or repetition or recipe == "fixed" else choices.keys(),
-            repetition=repetition,
+            given=None if own_recipe or recipe == "fixed" else choices.keys(),
             reading=reading,
             out=out,
             group=group,
@@ -144,7 +126,7 @@ def train(
         return None
     from candor.terminal.run_result import Trained
 
-    done = Trained(found.note, result, repetition)
+    done = Trained(found.note, result)
     return done.as_dict() if json_out else done
 
 
@@ -164,7 +146,6 @@ def _train(
     data: str | None,
     *,
     given: Collection[str] | None,
-    repetition: "Repetition | None",
     reading: "LoadArguments",
     out: Path | None,
     group: "Group",
@@ -179,10 +160,6 @@ def _train(
     from training.runs.run import refuse_early
     from training.runs.run import train as run_training
 
-    seed = config.seed
-    if repetition:
-        repetition.check_processes(group.size)
-        data, reading, seed = repetition.source(data), repetition.reading, repetition.split_seed
     method = config.loss if given is None or not chooses_loss(given) else "auto"
     folder = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}"
     data_folder = settings().data
@@ -196,15 +173,13 @@ def _train(
                 data,
                 data_folder=data_folder,
                 cache=cache_folder(),
-                seed=seed,
+                seed=config.seed,
                 progress=progress,
                 **reading,
             ),
         )
         for sentence in found.dataset.notes if group.leads else ():
             note(f"Note: {sentence}.")
-        if repetition:
-            repetition.check_data(found.dataset)
         plan = TrainingPlan((config,))
         if given is not None:
             plan = automatic(found.dataset, config, given=given)
@@ -217,7 +192,6 @@ def _train(
             cache=cache_folder() / "features",
             restart=restart,
             group=group,
-            backbone_sha256=repetition.training.backbone_sha256 if repetition else None,
             notice=note,
             progress=progress,
         )

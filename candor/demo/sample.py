@@ -90,7 +90,7 @@ def _write(folder: Path, version: int) -> None:
     written = json.loads((_FOLDER / CARD).read_bytes()) | {"version": version}
     card = parse_card(folder, json.dumps(written).encode())
     onnx = (_FOLDER / GRAPH).read_bytes()
-    probes = make_probes({card.precisions[0]: onnx}, card.input.spec)
+    probes = make_probes(onnx, card.input.spec)
     write_bundle(folder, card=card, onnx=onnx, probes=probes)
 
 

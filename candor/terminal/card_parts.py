@@ -80,9 +80,6 @@ class CardParts:
         """What was promised, and what is not known."""
         card = self.card
         notes = bound_notes(card.calibration.temperature)
-        for each in card.variants or ():
-            name = f"temperature of {each.precision}"
-            notes += bound_notes(each.calibration.temperature, name=name)
         if (found := card.calibration.contradicted) is not None:
             notes.append(
                 f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "

@@ -1,4 +1,4 @@
-"""Measures of a run and of a precision, as tables: for `candor train` and `candor export`."""
+"""Measures of a run, as tables: for `candor train`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,9 @@ from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, percent, percents, signed_points
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
-from model_store.bundle.card import Card
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
     EVALUATED,
-    FITTED_ON,
     PROMISED_ACCURACY,
     EvaluatedSplit,
     Evaluation,
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 # what candor export can put into a graph
 TEMPERATURES: dict[Method, str] = {
     "temperature": "temperature",
-    "perturbed": "perturbed temperature",
 }
 # what candor export can put into a graph
 SHOWN: tuple[Method, ...] = ("uncalibrated", *TEMPERATURES)
@@ -92,7 +89,7 @@ def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
 
 
 def _mark(split: EvaluatedSplit, method: Method) -> str:
-    return " *" if method in TEMPERATURES and FITTED_ON.get(method, "val") == split else ""
+    return " *" if method in TEMPERATURES and split == "val" else ""
 
 
 def _referral(referral: Mapping[str, Any] | None) -> str:
@@ -121,41 +118,6 @@ def _prediction_sets(sets: Mapping[str, Any]) -> str:
         "Prediction sets. Share that contain the true class: promised "
         f"{percent(1 - sets['alpha'])}; {kept}."
     )
-
-
-_COLUMNS = (
-    "precision",
-    "accuracy",
-    "ECE",
-    "temperature",
-    "same class as float32",
-    "largest difference",
-)
-
-
-def variant_table(card: Card) -> FigureTable:
-    """Show what each precision of `card` was measured to be."""
-    rows = [["float32", *_measured(card), "", ""]]
-    for each in card.variants or ():
-        measured = _measured(card.of_variant(each.precision))
-        rows.append(
-            [each.precision, *measured, percent(each.agreement, 2), figure(each.max_difference)]
-        )
-    return FigureTable(
-        f"Precisions, on the {card.calibration.reference_split} split",
-        _COLUMNS,
-        rows,
-        text=("precision",),
-    )
-
-
-def _measured(card: Card) -> list[str]:
-    measures = card.calibration.measures
-    return [
-        percent(measures.get("accuracy"), 2),
-        percent(measures.get("ece"), 2),
-        figure(card.calibration.temperature),
-    ]
 
 
 def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:

@@ -6,19 +6,11 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from calibration.wording import counted, in_points
+from calibration.wording import counted
 from candor.terminal.card_parts import parts_of
-from candor.terminal.evaluation import variant_table
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
-from model_store.bundle.probing import QUANTIZED_NOTE
 from training.runs.export import ExportedModel
-
-_PERTURBED = (
-    "This temperature was fitted on perturbed images. On unperturbed validation images, mean "
-    "confidence minus\naccuracy is {}. Without a shift of the images the model is off by that "
-    "much in use: then export with\n--calibrator temperature."
-)
 
 
 @dataclass(repr=False, eq=False)
@@ -27,14 +19,12 @@ class Exported(VerbResult):
 
     Attributes:
         done: card, version, and how the graph compares with torch.
-        perturbed: whether its temperature is the one for use under a shift.
         repository: what was written for another server: its path, and a sentence.
     """
 
     done: ExportedModel
     folder: str
     promoted: bool
-    perturbed: bool
     repository: tuple[str, str] | None
 
     @property
@@ -50,8 +40,6 @@ class Exported(VerbResult):
             "folder": self.folder,
             "version": self.version,
             "max_difference": self.done.verification.max_difference,
-            "precisions": list(self.card.precisions),
-            "refused": {each.precision: each.reason for each in self.done.refused},
             **({"repository": self.repository[0]} if self.repository else {}),
         }
 
@@ -61,18 +49,11 @@ class Exported(VerbResult):
     def parts(self) -> Iterator[RenderableType]:
         card, verified = self.card, self.done.verification
         yield f"Published {card.name} version {card.version} in {self.folder}"
-        if self.perturbed:
-            yield _PERTURBED.format(in_points(card.calibration.measures["signed_gap"] or 0.0))
         yield from parts_of(card).notes()
         yield (
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
             f"{counted(verified.images, 'real image')}"
         )
-        if card.variants:
-            yield variant_table(card)
-        if "int8" in card.precisions:
-            yield QUANTIZED_NOTE
-        yield from (each.reason for each in self.done.refused)
         if self.repository:
             yield self.repository[1]
         yield next_step(card, promoted=self.promoted)

@@ -18,7 +18,6 @@ from model_store.bundle.diagram import diagram_file
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
 from training.runs.config import CandidateScore, RecipeRecord
-from training.runs.repetition import Repetition
 from training.runs.run import RunResult
 from training.runs.task import Judgment
 
@@ -30,12 +29,10 @@ class Trained(VerbResult):
     Attributes:
         data_note: a sentence on its data.
         result: folder, record, history and evaluation.
-        repetition: the run that it repeats, if it does.
     """
 
     data_note: str
     result: RunResult
-    repetition: Repetition | None = None
 
     @property
     def folder(self) -> Path:
@@ -59,7 +56,6 @@ class Trained(VerbResult):
         return {
             "run": str(self.folder),
             **dataclasses.asdict(self.judgment),
-            **({"repeats": self.repetition.repeats(self.folder)} if self.repetition else {}),
             **self.evaluation.as_dict(),
         }
 
@@ -76,8 +72,6 @@ class Trained(VerbResult):
             yield recipe_sentence(record.recipe)
             yield ""
         yield from evaluated(self.evaluation, record)
-        if self.repetition:
-            yield _REPEATED if self.repetition.repeats(self.folder) else _NOT_REPEATED
         yield f"\nRun folder: {self.folder} (plots/, all measures in metrics.json)"
         yield from self._advice()
 
@@ -96,14 +90,6 @@ class Trained(VerbResult):
             yield f"\nWARNING: `candor export` {left_out}."
         if not judgment.refused:
             yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
-
-
-_REPEATED = "\nThe run is repeated: its weights are those of the card, to the bit."
-_NOT_REPEATED = (
-    "\n"
-    "The choices and the data are the card's, but the weights are not equal to the bit: other "
-    "libraries, another processor or number of threads add in another order."
-)
 
 
 def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) -> str:

@@ -132,7 +132,6 @@ def _origin(card: Card) -> list[tuple[str, str]]:
         ("made", f"{made.created_at:%Y-%m-%d %H:%M}{parent}"),
         ("data set", f"{made.dataset}, fingerprint {made.fingerprint[:16]}"),
         ("network", f"{made.backbone}, loss {made.loss}, seed {made.seed}, {made.epochs} epochs"),
-        ("source", made.git_commit or "unknown"),
     ]
 
 

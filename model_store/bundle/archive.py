@@ -56,9 +56,7 @@ def write_archive(
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
         "model-config.yaml": _model_config().encode(),
         "model.onnx": onnx,
-        "card.json": card.model_dump_json(
-            exclude={"files", "input_reference", "variants"}
-        ).encode(),
+        "card.json": card.model_dump_json(exclude={"files", "input_reference"}).encode(),
         HANDLER: (_ROOT / "model_store/torchserve/handler.py").read_bytes(),
     }
     members |= beside

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -38,8 +38,7 @@ class Bundle:
 
     Attributes:
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
-        variants: those of the network in other precisions, by precision.
-        probes: what each precision said of made-up images where it was published; None: not known.
+        probes: what the network said of made-up images where it was published; None: not known.
         trained_on: hashes of images that the network has seen; None: not known.
         neighbors: the images that the scope check was fitted on; None: not known.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
@@ -49,15 +48,9 @@ class Bundle:
     card: Card
     onnx: bytes
     digest: str
-    variants: Mapping[str, bytes] = field(default_factory=dict)
     probes: Probes | None = None
     trained_on: TrainingDigests | None = None
     neighbors: ScopeNeighbors | None = None
-
-    def of_variant(self, precision: str) -> "Bundle":
-        """The bundle as if one precision of the network were all of it. Raises KeyError."""
-        onnx = self.onnx if precision == self.card.precisions[0] else self.variants[precision]
-        return replace(self, card=self.card.of_variant(precision), onnx=onnx, variants={})
 
 
 def write_bundle(
@@ -65,23 +58,19 @@ def write_bundle(
     *,
     card: Card,
     onnx: bytes,
-    variants: Mapping[str, bytes] | None = None,
     probes: Probes | None = None,
     trained_on: TrainingDigests | None = None,
     neighbors: ScopeNeighbors | None = None,
 ) -> Card:
     """Write everything into an empty folder; return the card with hashes.
 
-    `variants` are the graphs of `card.variants`, by precision. Without `probes`, nobody notices a
-    machine that computes otherwise, and without `trained_on` nobody images from training.
+    Without `probes`, nobody notices a machine that computes otherwise, and without `trained_on`
+    nobody images from training.
 
     Raises GraphError if the graph breaks the contract or disagrees with the card. Nothing is
     written then.
     """
-    graphs = {MODEL_FILE: onnx} | {
-        each.file: (variants or {})[each.precision] for each in card.variants or ()
-    }
-    _check_graphs(folder, card, graphs)
+    _check_graph(folder, card, onnx)
     archive = folder / f"{card.name}.mar"
     beside: dict[str, bytes] = {}
     if probes is not None:
@@ -89,7 +78,7 @@ def write_bundle(
     if trained_on is not None:
         beside[DIGEST_FILE] = trained_on.as_bytes()
     write_archive(archive, card=card, onnx=onnx, beside=beside)
-    files = graphs | beside
+    files = {MODEL_FILE: onnx} | beside
     if neighbors is not None:
         files[NEIGHBOR_FILE] = neighbors.as_bytes()
     for name, data in files.items():
@@ -156,16 +145,13 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
             f"{manifest.name}/{manifest.version}",
         )
     _check_card_files(folder, card, manifest)
-    _check_graphs(folder, card, contents)
-    variants = {each.precision: contents[each.file] for each in card.variants or ()}
+    onnx = contents[MODEL_FILE]
+    _check_graph(folder, card, onnx)
     shape = {"channels": card.input.channels, "outputs": len(card.classes)}
     probes = _parsed(folder, contents, PROBE_FILE, lambda data: Probes.from_json(data, **shape))
-    if probes and (missing := set(card.precisions) - probes.probabilities.keys()):
-        raise FileError(folder, f"{PROBE_FILE} lacks {', '.join(sorted(missing))}")
     trained_on = _parsed(folder, contents, DIGEST_FILE, TrainingDigests.from_bytes)
     neighbors = _parsed(folder, contents, NEIGHBOR_FILE, ScopeNeighbors.from_bytes)
-    onnx = contents[MODEL_FILE]
-    return Bundle(folder, card, onnx, manifest.digest, variants, probes, trained_on, neighbors)
+    return Bundle(folder, card, onnx, manifest.digest, probes, trained_on, neighbors)
 
 
 def _parsed(
@@ -178,22 +164,17 @@ def _parsed(
         raise FileError(folder, f"{name} cannot be read: {error}") from error
 
 
-def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
-    """Raise GraphError unless each graph keeps the contract and agrees with its card."""
-    files = {card.precisions[0]: MODEL_FILE} | {
-        each.precision: each.file for each in card.variants or ()
-    }
-    for precision, name in files.items():
-        problem = check_graph(contents[name], card.of_variant(precision))
-        if problem:
-            raise GraphError(folder, problem.replace(MODEL_FILE, name, 1))
+def _check_graph(folder: Path, card: Card, onnx: bytes) -> None:
+    """Raise GraphError unless the graph keeps the contract and agrees with the card."""
+    problem = check_graph(onnx, card)
+    if problem:
+        raise GraphError(folder, problem)
 
 
 def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
     """The hashes on the card identify the model in the ledger, so they must be true."""
-    for name in (MODEL_FILE, *(variant.file for variant in card.variants or ())):
-        if name not in card.files:
-            raise CardError(folder, f"card.json lists no {name[:80]!r}")
+    if MODEL_FILE not in card.files:
+        raise CardError(folder, f"card.json lists no {MODEL_FILE!r}")
     for name, sha256 in card.files.items():
         if name not in manifest.files or manifest.files[name].sha256 != sha256:
             raise FileError(
@@ -206,7 +187,7 @@ def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
 _FIGURES: Final = {
     *("bins", "measures", "confusion", "recall", "answers", "contradicted", "before", "after"),
     *("promise", "labeled", "positives", "coverage", "coverage_reference", "mean_set_size"),
-    *("input_reference", "flagged", "by_class", "accuracy_loss", "agreement", "max_difference"),
+    *("input_reference", "flagged", "by_class", "max_difference"),
 }
 
 

@@ -1,13 +1,13 @@
 """The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
-from typing import Annotated, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from calibration.calibrators.finding_answers import ABSENT_PRESENT
-from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Fraction, Referral
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.provenance import Provenance, Verification
 from model_store.bundle.records import OpenRecord
@@ -16,7 +16,6 @@ from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[2] = 2
 
-Precision = Literal["float32", "float16", "int8"]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -39,29 +38,6 @@ class InputCard(OpenRecord):
         return InputSpec(
             self.channels, self.height, self.width, self.resize, self.window, self.frames, self.bits
         )
-
-
-class VariantCard(OpenRecord):
-    """The same network in another precision, with its own calibrator, promises and costs.
-
-    Everything here was measured on the reference split of the card, with the graph in `file`.
-    """
-
-    precision: str = Field(
-        min_length=1, description=f"{', '.join(get_args(Precision))}, or a later one"
-    )
-    file: str
-    calibration: CalibrationCard
-    referral: Referral | None = None
-    conformal: ConformalCard | None = None
-    accuracy_loss: float = Field(
-        ge=-1, le=1, description="accuracy of model.onnx minus that of the variant"
-    )
-    agreement: Fraction = Field(description="share of images of which both predict the same class")
-    max_difference: float = Field(
-        ge=0, le=1, description="largest difference of a probability to model.onnx"
-    )
-    scope: ScopeCard | None = Field(default=None, description="with scores of its own")
 
 
 class InputReference(OpenRecord):
@@ -138,12 +114,6 @@ class Card(OpenRecord):
         description="how the graph says whether an image is unusual; null: it does not",
     )
     verification: Verification | None = None
-    precision: str | None = Field(
-        default=None, description="of the graph that the card describes; null: float32"
-    )
-    variants: tuple[VariantCard, ...] | None = Field(
-        default=None, description="the same network in other precisions, each in a file of its own"
-    )
     dropped_promises: tuple[str, ...] | None = Field(
         default=None,
         description="what versions before this one promised and this one does not, each a sentence",
@@ -205,32 +175,6 @@ class Card(OpenRecord):
             return tuple(each.name for each in known if each.calibration.method == "none")
         return self.classes if self.calibration.method == "none" else ()
 
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """Every precision in which the bundle has the network, that of model.onnx first."""
-        return (self.precision or "float32", *(each.precision for each in self.variants or ()))
-
-    def of_variant(self, precision: str) -> "Card":
-        """The card of one precision: its calibrator and promises, not those of model.onnx.
-
-        Another card is another calibration in the ledger, so answers of two precisions never mix.
-        Raises KeyError.
-        """
-        if precision == self.precisions[0]:
-            return self
-        variant = {each.precision: each for each in self.variants or ()}[precision]
-        return self.model_copy(
-            update={
-                "precision": precision,
-                "calibration": variant.calibration,
-                "referral": variant.referral,
-                "conformal": variant.conformal,
-                "scope": variant.scope,
-                "variants": None,
-                "verification": None,
-            }
-        )
-
     def of_finding(self, name: str) -> "Card":
         """The card of one question: absent or present, its calibrator and promises.
 
@@ -245,7 +189,6 @@ class Card(OpenRecord):
                 "calibration": found.calibration,
                 "referral": None,
                 "conformal": found.conformal,
-                "variants": None,
             }
         )
 
@@ -268,16 +211,6 @@ class Card(OpenRecord):
                 if each.class_bias is not None and len(each.class_bias) != classes:
                     raise ValueError("the calibrator of a subgroup needs one bias per class")
         return self
-
-    @field_validator("variants")
-    @classmethod
-    def _variants_differ(
-        cls, variants: tuple[VariantCard, ...] | None
-    ) -> tuple[VariantCard, ...] | None:
-        names = [each.precision for each in variants or ()]
-        if len({*names, "float32"}) <= len(names):
-            raise ValueError("each variant needs a precision of its own, other than float32")
-        return variants
 
     @field_validator("classes")
     @classmethod

@@ -10,7 +10,7 @@ from calibration.measures.table import entries
 from calibration.scope.verdict import least_p
 from calibration.wording import in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
-from model_store.bundle.card import Card, VariantCard
+from model_store.bundle.card import Card
 from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points
 from model_store.bundle.provenance import Origin
 from model_store.bundle.scope_card import NO_PROMISE, FlaggedShare
@@ -20,8 +20,6 @@ _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "br
 _METHODS = {
     "none": "nothing",
     "temperature": "temperature scaling",
-    "perturbed": "temperature scaling, fitted on perturbed images: on images without a shift, "
-    "confidence is too low",
     "vector": "vector scaling (a weight and a bias per class)",
     "histogram": "histogram binning of each class",
     "isotonic": "isotonic regression of each class",
@@ -30,7 +28,7 @@ _METHODS = {
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope, _variants)
+    parts = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope)
     return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
 
 
@@ -50,8 +48,6 @@ def _head(card: Card) -> Iterator[str]:
     elif lacking:
         what += f", but **not calibrated** for {', '.join(map(_text, lacking))}"
     yield f"- **Output**: {what}; normalization and calibrator are in the graph."
-    if card.precision is not None:
-        yield f"- **Precision**: {_text(card.precision)}."
     yield "- `card.json` has everything that is here, and more, for programs.\n"
 
 
@@ -70,13 +66,10 @@ def _origin(card: Card) -> Iterator[str]:
     if made.imported is None:
         yield f"- **Network**: {_text(made.backbone)}."
         yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
-    commit = _text(made.git_commit or "unknown")
-    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC, Candor's commit {commit}."
+    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC."
     if made.parent_version is not None:
         by = " by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
         yield f"- **Recalibrated**{by}, from version {made.parent_version}."
-    if made.training is not None:
-        yield "- `candor train DATA --from-card card.json` repeats the run."
     yield ""
 
 
@@ -279,25 +272,6 @@ def _scope(card: Card) -> Iterator[str]:
 
 def _between(share: FlaggedShare) -> str:
     return percents(share.lower, share.upper)
-
-
-def _variants(card: Card) -> Iterator[str]:
-    if not card.variants:
-        return
-    yield "## Other precisions\n"
-    figures = ("accuracy", "ECE", "temperature", "same class", "largest difference")
-    yield from _table(("precision", "file", *figures), map(_variant, card.variants))
-
-
-def _variant(variant: VariantCard) -> list[str]:
-    figures = (variant.calibration.measures.get(name) for name in ("accuracy", "ece"))
-    shown = (percent(value, 2) for value in figures)
-    costs = (
-        f"{variant.calibration.temperature:.3f}",
-        percent(variant.agreement, 2),
-        f"{variant.max_difference:.3f}",
-    )
-    return [_text(variant.precision), f"`{variant.file}`", *shown, *costs]
 
 
 def _limits() -> Iterator[str]:

@@ -5,7 +5,7 @@ probability near 0 or 1 would hide a difference of the logits.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -39,27 +39,25 @@ _DETAIL: Final = (4, 2, 1)  # widths of blocks, in cells of the grid
 
 
 def make_probes(
-    graphs: Mapping[str, bytes], spec: InputSpec, *, load: Callable[[bytes], Run] | None = None
+    graph: bytes, spec: InputSpec, *, load: Callable[[bytes], Run] | None = None
 ) -> Probes:
-    """Make probes for the `graphs` of a network, by precision; the first one chooses them.
+    """Make probes for the graph of a network.
 
     `load` makes a graph ready to run; by default with ONNX Runtime in this process, on the CPU.
-    Raises what `load` and the graphs raise.
+    Raises what `load` and the graph raise.
     """
-    load = load or on_cpu
-    runs = {precision: load(graph) for precision, graph in graphs.items()}
+    run = (load or on_cpu)(graph)
     size, rng = (spec.height, spec.width), np.random.default_rng(0)
-    first, shape = next(iter(runs.values())), (PROBES, spec.channels, GRID, GRID)
+    shape = (PROBES, spec.channels, GRID, GRID)
     kept, doubt = np.zeros(shape, np.uint8), np.full(PROBES, -1.0)
     for each in range(ROUNDS):
         made = _images(rng, spec.channels)
         if each:
             made = _mixed(rng, kept, made)
-        kept, doubt = np.concatenate([kept, made]), np.append(doubt, _doubt(first, made, size))
+        kept, doubt = np.concatenate([kept, made]), np.append(doubt, _doubt(run, made, size))
         best = np.argsort(-doubt, kind="stable")[:PROBES]
         kept, doubt = kept[best], doubt[best]
-    inputs = enlarged(kept, *size)
-    return Probes(kept, {name: run(inputs).astype(np.float64) for name, run in runs.items()})
+    return Probes(kept, run(enlarged(kept, *size)).astype(np.float64))
 
 
 def on_cpu(graph: bytes) -> Run:
@@ -74,22 +72,19 @@ def on_cpu(graph: bytes) -> Run:
 
 
 def problem_here(bundle: Bundle) -> str | None:
-    """Say which precision computes otherwise in this process than where the bundle was published.
+    """Say that the network computes otherwise in this process than where it was published.
 
-    None if none does, or if the bundle has no probes.
+    None if it does not, or if the bundle has no probes.
     """
     if bundle.probes is None:
         return None
     shape = bundle.card.input
-    for precision in bundle.card.precisions:
-        try:
-            run = on_cpu(bundle.of_variant(precision).onnx)
-            found = bundle.probes.difference(precision, run, height=shape.height, width=shape.width)
-        except ORT_ERRORS as error:
-            return f"{precision} does not run on this machine: {error}"
-        if found > TOLERANCE:
-            return f"{precision}: {differs_sentence(found)}"
-    return None
+    try:
+        run = on_cpu(bundle.onnx)
+        found = bundle.probes.difference(run, height=shape.height, width=shape.width)
+    except ORT_ERRORS as error:
+        return f"it does not run on this machine: {error}"
+    return differs_sentence(found) if found > TOLERANCE else None
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:

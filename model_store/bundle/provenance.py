@@ -9,15 +9,11 @@ from model_store.bundle.records import OpenRecord
 
 
 class TrainingCard(OpenRecord):
-    """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
+    """The choices and the images of a training run, and where it fails."""
 
     choices: dict[str, Any] = Field(
         description="every choice of the run by name, such as learning_rate; of a file with "
         "weights only its name"
-    )
-    loaded: dict[str, Any] | None = Field(
-        default=None,
-        description="how the data was loaded; `source` is a name, or only the last part of a path",
     )
     images: dict[str, tuple[int, ...]] = Field(
         description="number of images by split, one per class"
@@ -25,12 +21,6 @@ class TrainingCard(OpenRecord):
     shortcomings: tuple[str, ...] | None = Field(
         default=None, description="where test shows that the model fails, as sentences"
     )
-    processes: int = Field(ge=1, description="processes that shared the work")
-    device: str | None = Field(default=None, description="cpu or cuda")
-    backbone_sha256: str = Field(
-        description="over names and values of the backbone's tensors before training"
-    )
-    checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
 
 
 class Verification(OpenRecord):
@@ -76,7 +66,7 @@ class Origin(OpenRecord):
 
 
 class Provenance(OpenRecord):
-    """How the model was made: with `training`, enough to train it again."""
+    """How the model was made."""
 
     dataset: str
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
@@ -88,10 +78,6 @@ class Provenance(OpenRecord):
     seed: int
     epochs: int
     libraries: dict[str, str]
-    git_commit: str | None = Field(
-        default=None,
-        description="of Candor's own repository; it ends in -dirty if tracked files were changed",
-    )
     created_at: datetime = Field(
         description="when the run was finished, or the version recalibrated"
     )

@@ -76,7 +76,7 @@ def _config(bundle: Bundle) -> str:
         f',\n  {{ name: "{name}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}'
         for name in ((SCOPE_SCORE, SCOPE_P) if card.scope else ())
     )
-    parameters = {"bundle_digest": bundle.digest, "precision": card.precisions[0]}
+    parameters = {"bundle_digest": bundle.digest}
     if card.referral is not None:
         parameters["referral_threshold"] = repr(card.referral.threshold)
     said = "".join(

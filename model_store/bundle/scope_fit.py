@@ -61,17 +61,6 @@ class ScopeCheck:
     classes: tuple[str, ...] = ()
     neighbors: ScopeNeighbors | None = None
 
-    def calibrated_on(
-        self, maps: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]
-    ) -> "ScopeCheck":
-        """Return the check of the same network in another precision, whose maps differ.
-
-        Arguments: features of maps (n, D - S) and predicted classes (n,) of the calibration images.
-        """
-        scores = self.parameters.scores(np.concatenate([maps, self.statistics], axis=1))
-        card = self.card.model_copy(update=_shares(scores, predicted, self.classes))
-        return replace(self, parameters=replace(self.parameters, calibration=scores), card=card)
-
 
 def fit_scope(
     features: ScopeFeatures,

@@ -120,7 +120,7 @@ def import_source(
         checked = with_scope_check(
             graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
         )
-        probes = make_probes({"float32": checked.onnx}, spec, load=sandbox.prepared)
+        probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
         progress(_WHOLE, 1, 1)
     inferences = [
         *of_size(inspection),

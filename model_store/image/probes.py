@@ -1,13 +1,13 @@
 """Probe images: a few made-up inputs that travel with a bundle, and what the network said of them.
 
-Networks do not compute the same everywhere: an int8 graph, say, overflows on processors without
+Networks do not compute the same everywhere: a quantized graph, say, overflows on processors without
 VNNI. So whoever loads a graph repeats the probes and compares. They are made of random blocks, no
 patient's image travels.
 """
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -17,9 +17,9 @@ import numpy.typing as npt
 PROBE_FILE: Final = "probes.json"
 FORMAT_VERSION: Final = 1
 GRID: Final = 16  # rows and columns of a probe before it is enlarged
-# Of a probability. Threads, batches and processors change float32 by about 1e-6 and float16 by
-# about 1e-3; kernels that overflow change int8 by .05 and more (docs/bundle.md). The drift watch,
-# too, lets a confidence of 80 % be off by one point.
+# Of a probability. Threads, batches and processors change float32 by about 1e-6; integer kernels
+# that overflow change it by .05 and more (docs/bundle.md). The drift watch, too, lets a confidence
+# of 80 % be off by one point.
 TOLERANCE: Final = 0.01
 Images: TypeAlias = npt.NDArray[np.uint8]
 # Probabilities (n, K) of images (n, C, H, W).
@@ -32,33 +32,31 @@ class ProbesInvalid(ValueError):
 
 @dataclass(frozen=True)
 class Probes:
-    """Probe images, and the probabilities (n, K) of each precision of the network.
+    """Probe images, uint8 (n, C, GRID, GRID), and the network's probabilities, float64 (n, K).
 
-    Attributes:
-        grids: uint8 (n, C, GRID, GRID); each value becomes a block of the input.
-        probabilities: float64 (n, K) by precision.
+    Each value of a grid becomes a block of the input.
     """
 
     grids: Images
-    probabilities: Mapping[str, npt.NDArray[np.float64]]
+    probabilities: npt.NDArray[np.float64]
 
     def images(self, height: int, width: int) -> Images:
         """The inputs, uint8 (n, C, height, width)."""
         return enlarged(self.grids, height, width)
 
-    def difference(self, precision: str, run: Run, *, height: int, width: int) -> float:
+    def difference(self, run: Run, *, height: int, width: int) -> float:
         """The largest difference of a probability, which `run` computes here; 1 for no number.
 
-        Raises what `run` raises; KeyError for a precision without probabilities.
+        Raises what `run` raises.
         """
-        expected, found = self.probabilities[precision], run(self.images(height, width))
+        expected, found = self.probabilities, run(self.images(height, width))
         if found.shape != expected.shape or not np.isfinite(found).all():
             return 1.0
         return float(np.abs(found - expected).max())
 
     def as_json(self) -> bytes:
         """The content of PROBE_FILE; probabilities have five decimals."""
-        rows = {name: np.round(p, 5).tolist() for name, p in self.probabilities.items()}
+        rows = np.round(self.probabilities, 5).tolist()
         grids = [base64.b64encode(grid.tobytes()).decode() for grid in self.grids]
         fields = {"format_version": FORMAT_VERSION, "grids": grids, "probabilities": rows}
         return (json.dumps(fields, separators=(",", ":")) + "\n").encode()
@@ -73,10 +71,7 @@ class Probes:
             encoded = b"".join(base64.b64decode(each, validate=True) for each in fields["grids"])
             grids = np.frombuffer(encoded, np.uint8).reshape(-1, channels, GRID, GRID)
             shape = (len(fields["grids"]), outputs)
-            rows = {
-                str(name): np.asarray(p, np.float64).reshape(shape)
-                for name, p in fields["probabilities"].items()
-            }
+            rows = np.asarray(fields["probabilities"], np.float64).reshape(shape)
         except ProbesInvalid:
             raise
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -136,7 +136,6 @@ class CandorHandler:
         return Probes.from_json(
             file.read_bytes(), channels=spec.channels, outputs=outputs
         ).difference(
-            self._card.get("precision") or "float32",
             lambda images: self._session.run(["probabilities"], {"image": images})[0],
             height=spec.height,
             width=spec.width,

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, func, literal_column, select
 from calibration.calibrators.subgroups import log_probabilities
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.metrics import gap_interval
-from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from monitoring.diagnosis.facts import Action
 from monitoring.drift import watch
@@ -27,32 +26,6 @@ from monitoring.recalibration.subgroup import LATEST_NS, belongs, name_of, serve
 
 COMPLETE = 0.98  # of the answers have a label: their choice can no longer explain much
 MUCH_MISSING = 0.2  # of an audit's labels: above it, it may be as biased as any choice
-
-
-def answered_variant(connection: Connection, bundle: Bundle, precision: str | None) -> Bundle:
-    """Return the variant in `precision`; without one, that which served with this ledger last.
-
-    Raises RecalibrationRefused if the bundle does not have the precision.
-    """
-    card = bundle.card
-    if precision is not None:
-        if precision not in card.precisions:
-            raise RecalibrationRefused(
-                f"{card.name} version {card.version} has no {precision}; it has "
-                f"{', '.join(card.precisions)}."
-            )
-        return bundle.of_variant(precision)
-    of_hash = {
-        card_sha256(question): each
-        for each in card.precisions
-        for question in card.of_variant(each).questions
-    }
-    served = (
-        of_hash[row.card_sha256]
-        for row in of_model(connection, card.name)
-        if row.card_sha256 in of_hash
-    )
-    return bundle.of_variant(next(served, card.precisions[0]))
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,11 @@ class Recalibration:
     @property
     def fingerprint(self) -> str:
         """A value that differs if another bundle, label or choice leads to another version."""
-        proposal, card = self.proposal, self.card
+        proposal = self.proposal
         measured = (self.before.ece, self.after.ece, self.after.accuracy)
         numbers = (*proposal.affine.weight, *proposal.affine.bias, *measured)
         parts = (
-            *(self.title, self.group, self.parent_version, self.parent_digest, card.precisions[0]),
+            *(self.title, self.group, self.parent_version, self.parent_digest),
             *(proposal.remedy, proposal.labels, proposal.held_out),
             *(proposal.changed, proposal.audited, self.continues, self.omits),
             *(f"{number:.6g}" for number in numbers),

@@ -6,7 +6,7 @@ not seen, so that their promises hold. What the parent's card promised and this 
 in a sentence. Calibrators of subgroups: `subgroup_card.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -29,15 +29,9 @@ def next_card(
     proposal: Proposal,
     *,
     recalibrated_by: Literal["person", "alarm"],
-    other_precisions: Sequence[str] = (),
 ) -> tuple[Card, tuple[str, ...]]:
-    """Return the card with new calibrator, reference and promises; and what is dropped.
-
-    The new version has the precision of `card` alone, because no label says how well the remedy
-    suits the others.
-    """
+    """Return the card with new calibrator, reference and promises; and what is dropped."""
     changes, dropped = next_answer(card, proposal, _of_classes)
-    dropped += _dropped_precisions(card, other_precisions)
     made = {
         "parent_version": card.version,
         "recalibrated_by": recalibrated_by,
@@ -46,7 +40,6 @@ def next_card(
     changes |= {
         "provenance": card.provenance.model_copy(update=made),
         "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
-        "variants": None,
         "files": {},
     }
     return card.model_copy(update=changes), tuple(dropped)
@@ -65,9 +58,8 @@ def _for_all(card: Card, proposal: Proposal) -> tuple[dict[str, Any], list[str]]
     confidence, predicted = top_label(p)
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
-        # A temperature from perturbed images is replaced by one from labels; what comes before it
-        # stays in the graph.
-        method="temperature" if card.calibration.method == "perturbed" else card.calibration.method,
+        # What comes before the temperature stays in the graph.
+        method=card.calibration.method,
         temperature=temperature,
         class_bias=class_bias,
         class_weight=class_weight,
@@ -105,16 +97,6 @@ def _dropped(
             f"contain the true class in {percent(1 - sets.alpha)} of answers, so each set of the "
             "new version contains every class."
         )
-
-
-def _dropped_precisions(card: Card, others: Sequence[str]) -> list[str]:
-    if not others:
-        return []
-    return [
-        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are of "
-        f"answers in {card.precisions[0]}, so the new version has only that; export the run again "
-        "for the others."
-    ]
 
 
 def _continued(

@@ -226,9 +226,6 @@ class AlarmResponder:
     def _is_allowed(self, alarm: ActiveAlarm, drafted: Recalibration) -> bool:
         """Whether policy, labels and limits allow to publish a draft; else it is proposed."""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
-        precision = drafted.card.precisions[0]
-        if precision in start.precisions:
-            start = start.of_variant(precision)
         ends = [question_of(each, alarm.finding) for each in (start, drafted.card)]
         excess = self._policy.limits.excess(*(each.calibration for each in ends))
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR

@@ -44,8 +44,6 @@ def waiting(store: Store, parent: Card) -> Card | None:
 
 def join(parent: Card, pending: Card, new: Card) -> Joined:
     """Return `new` with what `pending`, another recalibration of `parent`, changed elsewhere."""
-    if pending.precisions != new.precisions:
-        return Joined(new, omits=pending.version)
     each: list[tuple[Any, bool, bool]] = [
         _join(*three)
         for three in zip(*(card.answers for card in (parent, pending, new)), strict=True)

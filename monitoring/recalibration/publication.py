@@ -20,7 +20,6 @@ from monitoring.ledger.versions import load
 from monitoring.recalibration.answers import (
     AnswerFilter,
     LabeledAnswers,
-    answered_variant,
     labeled_answers,
 )
 from monitoring.recalibration.claims import question_of
@@ -48,7 +47,6 @@ def recalibrate(
     min_labels: int = 100,
     allow_label_changes: bool = False,
     chosen_labels: bool = False,
-    precision: str | None = None,
     accept_harm: bool = False,
     publish: bool = True,
     by: Literal["person", "alarm"] = "person",
@@ -68,8 +66,6 @@ def recalibrate(
         allow_label_changes: consider remedies that may change the predicted class.
         chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows
             how they were chosen.
-        precision: of the version whose answers to fit on; None: the one that served last. The new
-            version has only it.
         accept_harm: publish although the remedy makes a subgroup worse (`Proposal.harmed`).
         publish: False for a preview, which needs no fair labels and can be published later by
             `publish_draft`. Nothing is promoted either way.
@@ -81,10 +77,9 @@ def recalibrate(
     the labels may be chosen; RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
     errors for a bundle that is missing or damaged.
     """
-    bundle = store.read(model, version)
+    parent = store.read(model, version)
     chosen = answer_filter or AnswerFilter()
     with ledger.read() as connection:
-        parent = answered_variant(connection, bundle, precision)
         question = question_of(parent.card, finding)
         answers = labeled_answers(connection, question, chosen, min_labels=min_labels)
         uneven = None
@@ -109,8 +104,7 @@ def recalibrate(
     remedy, classes = REMEDIES[proposal.remedy], question.classes
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
-    others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
-    card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
+    card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
     pending = onto.card if onto else waiting(store, parent.card)
     joined = join(parent.card, pending, card) if pending else Joined(card)
     ends = [question_of(each, finding).asked for each in (parent.card, joined.card)]
@@ -125,7 +119,7 @@ def recalibrate(
         answers.are_fair,
         answers.coverage,
         dropped,
-        bundle.digest,
+        parent.digest,
         everyone.until_feedback_id,
         *((onto.continues, onto.omits) if onto else (joined.keeps, joined.omits)),
     )
@@ -176,7 +170,6 @@ def publish_draft(
         raise RecalibrationHarms(worse)
     model = drafted.card.name
     parent = store.read(model, drafted.parent_version, digest=drafted.parent_digest)
-    parent = parent.of_variant(drafted.card.precisions[0])
     if differs := problem_here(parent):
         raise RecalibrationRefused(f"{model} version {drafted.parent_version}: {differs}.")
 
@@ -198,7 +191,7 @@ def publish_draft(
 def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
     card = drafted.model_copy(update={"version": version})
     graph = next_graph(parent, card)
-    probes = make_probes({card.precisions[0]: graph}, card.input.spec)
+    probes = make_probes(graph, card.input.spec)
     write_bundle(
         folder,
         card=card,

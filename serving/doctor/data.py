@@ -26,7 +26,7 @@ from monitoring.ledger.schema import SCHEMA_VERSION
 from monitoring.maintenance.clock import moment
 from serving.doctor.check_result import CheckResult, State
 from serving.errors import ModelUnusable
-from serving.inference.predictor import open_predictor, served_variant
+from serving.inference.predictor import open_predictor
 from serving.settings import Settings
 
 _STORE = partial(CheckResult, "store")
@@ -101,12 +101,11 @@ _PROBES = partial(CheckResult, "probe images")
 
 
 def check_probes(settings: Settings, bundles: Iterable[Bundle]) -> Iterator[CheckResult]:
-    """Ask each model its probe images, in the precision and on the device that a server takes."""
+    """Ask each model its probe images, on the device that a server takes."""
     for bundle in bundles:
-        chosen = served_variant(bundle, settings.precision, device=settings.device)
-        name = f"{chosen.card.name} version {chosen.card.version} ({chosen.card.precisions[0]})"
+        name = f"{bundle.card.name} version {bundle.card.version}"
         try:
-            found = open_predictor(chosen, device=settings.device).difference
+            found = open_predictor(bundle, device=settings.device).difference
         except ModelUnusable as error:
             advice = "the sentence says what to do; docs/bundle.md explains probe images"
             state: State = "broken" if settings.on_difference == "refuse" else "warning"

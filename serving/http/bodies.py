@@ -89,9 +89,6 @@ class Answered(Struct, frozen=True, kw_only=True):
     audit: (
         Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType
     ) = UNSET
-    precision: (
-        Annotated[Literal["float16", "int8"], Meta(description="absent: float32")] | UnsetType
-    ) = UNSET
     scope: (
         Annotated[
             Literal["in", "doubtful", "out"],

@@ -53,8 +53,8 @@ class JsonAnswerWriter:
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "predicted",
     "confidence", "probabilities" and "refer", "prediction_set" if the card defines prediction sets,
-    "precision" if the model is not in float32, "calibrator" if that of a subgroup applies, and
-    "scope" and "scope_p" if the graph has a scope check.
+    "calibrator" if that of a subgroup applies, and "scope" and "scope_p" if the graph has a scope
+    check.
     """
 
     def __init__(self, card: Card) -> None:
@@ -94,7 +94,7 @@ class JsonFindingsWriter:
     """Writes answers of the model with findings that `card` describes.
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "findings", and
-    "precision", "scope" and "scope_p" as those of exclusive classes. Each finding has those of
+    "scope" and "scope_p" as those of exclusive classes. Each finding has those of
     `Question.answer`.
     """
 
@@ -132,8 +132,6 @@ class JsonFindingsWriter:
 
 def _head(card: Card) -> str:
     model = f'"model":{json.dumps(card.name)},"version":{card.version}'
-    if card.precision is not None:
-        model += f',"precision":{json.dumps(card.precision)}'
     return '{"prediction_id":"%s","request_id":%s,' + _literal(model)
 
 

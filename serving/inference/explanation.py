@@ -207,10 +207,8 @@ def _explain(predictor: Predictor, image: Image, column: int, tags: str | None) 
 def _open(folder: Path, card: Card) -> Predictor:
     """A predictor on the bundle, read again: explanations are rare, graphs are large."""
     try:
-        whole = read_bundle(folder)
-        variants = map(whole.of_variant, whole.card.precisions)
-        bundle = next((each for each in variants if each.card == card), None)
-        if bundle is None:
+        bundle = read_bundle(folder)
+        if bundle.card != card:
             raise ExplanationUnavailable(
                 "the version answers but cannot be explained, because its folder now holds "
                 "another version."

@@ -121,27 +121,20 @@ class ServingMetrics:
         )
         self.model_loaded = gauge(
             "candor_model_loaded",
-            "1 for each version that answers requests, with the precision in which it does.",
-            (*LABELS, "precision"),
+            "1 for each version that answers requests.",
+            LABELS,
         )
 
-    def of_version(
-        self, model: str, version: int, queue: QueueEstimate, *, precision: str = "float32"
-    ) -> "VersionMetrics":
+    def of_version(self, model: str, version: int, queue: QueueEstimate) -> "VersionMetrics":
         """The series of one version, which start now; `queue` is read at each scrape."""
-        return VersionMetrics(self, (model, str(version)), queue, precision=precision)
+        return VersionMetrics(self, (model, str(version)), queue)
 
 
 class VersionMetrics:
     """The series of one version, looked up once so that updates are cheap."""
 
     def __init__(
-        self,
-        metrics: ServingMetrics,
-        labels: tuple[str, str],
-        queue: QueueEstimate,
-        *,
-        precision: str,
+        self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate
     ) -> None:
         self._exemplars = metrics.exemplars
         self.failed = metrics.failed.labels(*labels)
@@ -151,7 +144,7 @@ class VersionMetrics:
         self._duration = metrics.request_duration.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
-        self._loaded = metrics.model_loaded.labels(*labels, precision)
+        self._loaded = metrics.model_loaded.labels(*labels)
         self._loaded.set(1)
         self._stopped = metrics.stopped.labels(*labels)
         metrics.queue_length.labels(*labels).set_function(lambda: queue.waiting)

@@ -35,7 +35,7 @@ from serving.inference.run_watch import (
     TIMES_USUAL,
     session_options,
 )
-from serving.setting_table import Device, OnDifference, PrecisionChoice
+from serving.setting_table import Device, OnDifference
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +203,8 @@ class Predictor:
         """
         if self._probes is None:
             return None
-        shape, precision = self.card.input, self.card.precisions[0]
-        return self._probes.difference(
-            precision, self.predict, height=shape.height, width=shape.width
-        )
+        shape = self.card.input
+        return self._probes.difference(self.predict, height=shape.height, width=shape.width)
 
     @property
     def doubt(self) -> str | None:
@@ -315,28 +313,3 @@ def _report_difference(predictor: Predictor, on_difference: OnDifference) -> Non
         raise ProbesDiffer(card.name, card.version, difference)
     fields = {"model": card.name, "version": card.version, "difference": difference}
     logger.warning("%s", predictor.doubt, extra={"fields": fields})
-
-
-def served_variant(bundle: Bundle, precision: PrecisionChoice, *, device: Device) -> Bundle:
-    """The variant of `bundle` to serve: the one asked for if the bundle has it, else what is in its
-    model.onnx.
-
-    The setting decides, never a guess, because answers of another precision differ.
-    """
-    wanted = _by_device(device) if precision == "auto" else precision
-    card = bundle.card
-    if wanted in card.precisions:
-        return bundle.of_variant(wanted)
-    if precision != "auto":
-        logger.warning(
-            "%s version %d has no %s (CANDOR_PRECISION); serving %s",
-            card.name,
-            card.version,
-            wanted,
-            card.precisions[0],
-        )
-    return bundle.of_variant(card.precisions[0])
-
-
-def _by_device(device: Device) -> str:
-    return "int8" if choose_providers(device)[0] == PROVIDERS["cpu"] else "float16"

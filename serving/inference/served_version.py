@@ -114,9 +114,7 @@ class ServedVersion:
             recorder, self.watched_version_ids, again=self._rows.again, lease=self.lease
         )
         self._loop = loop
-        self._metrics = metrics.of_version(
-            self.card.name, self.card.version, self.load, precision=self.card.precisions[0]
-        )
+        self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
         self._retired = False
         self._leases = 0
         self._arrived: list[PendingRequest] = []

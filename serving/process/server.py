@@ -36,7 +36,7 @@ from serving.inference.answer import AuditSampler
 from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import ScopePolicy
-from serving.inference.predictor import Predictor, open_predictor, served_variant
+from serving.inference.predictor import Predictor, open_predictor
 from serving.inference.run_watch import MEMORY, RUNS
 from serving.inference.served_version import ServedVersion
 from serving.paced_lines import flush_lines
@@ -249,10 +249,7 @@ class Service:
                 f"the card in {model}/{version} names {bundle.card.name} version "
                 f"{bundle.card.version}; publish the bundle again."
             )
-        predictor = self._open(
-            served_variant(bundle, self._settings.precision, device=self._settings.device),
-            threads=1 if background else self._settings.threads,
-        )
+        predictor = self._open(bundle, threads=1 if background else self._settings.threads)
         return ServedVersion(
             predictor,
             recorder=self.recorder,

@@ -16,7 +16,7 @@ from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
 from model_store.bundle.calibration_card import CalibrationCard, Referral, SubgroupCalibration
-from model_store.bundle.card import Card, InputCard, VariantCard
+from model_store.bundle.card import Card, InputCard
 from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance
 from model_store.image.probes import Probes
@@ -139,9 +139,9 @@ def build_bundle(folder: Path, version: int = 1, *, off_by: float = 0, **options
         seed=options.get("seed", 0),
         **size,
     )
-    probes = make_probes({"float32": model}, card.input.spec)
+    probes = make_probes(model, card.input.spec)
     if off_by:  # as where the graph computes otherwise
-        probes = Probes(probes.grids, {"float32": probes.probabilities["float32"] + off_by})
+        probes = Probes(probes.grids, probes.probabilities + off_by)
     write_bundle(folder, card=card, onnx=model, probes=probes)
     return read_bundle(folder)
 
@@ -193,27 +193,6 @@ def published(root: Path, build: Callable[..., Any], *, name: str = "tiny") -> S
     store.publish(name, build)
     store.promote(name, 1)
     return store
-
-
-def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bundle:
-    """Write a bundle whose `int8` has another temperature and promises, and read it back."""
-    folder.mkdir(parents=True, exist_ok=True)
-    card = build_card(name=name, version=version)
-    int8 = build_card(name=name, temperature=3.0, threshold=0.9, seed=1)
-    variant = VariantCard(
-        precision="int8",
-        file="model.int8.onnx",
-        calibration=int8.calibration,
-        referral=int8.referral,
-        accuracy_loss=0.0,
-        agreement=1.0,
-        max_difference=0.2,
-    )
-    card = card.model_copy(update={"variants": (variant,)})
-    write_bundle(
-        folder, card=card, onnx=build_onnx(), variants={"int8": build_onnx(temperature=3.0)}
-    )
-    return read_bundle(folder)
 
 
 def _referral(threshold: float) -> Referral:

@@ -1,7 +1,7 @@
 """A reader of bundles that follows docs/bundle.md, section by section, and nothing of Candor.
 
-It is run as a file, in a process that cannot import Candor: `independent_reader.py BUNDLE PRECISION
-IMAGE ...` prints an answer for each image as JSON.
+It is run as a file, in a process that cannot import Candor: `independent_reader.py BUNDLE TAGS IMAGE
+...` prints an answer for each image as JSON.
 """
 
 import hashlib
@@ -39,13 +39,9 @@ def verify(folder):  # 1. Verify
     return contents, card
 
 
-def choose(card, precision):  # 2. Read the card
+def check(card):  # 2. Read the card
     if card["format_version"] != 2:
         sys.exit("refused: another format version of the card")
-    for variant in card.get("variants") or ():
-        if variant["precision"] == precision:
-            return variant["file"], variant
-    return "model.onnx", card
 
 
 def pixels(data, spec):  # 3. Turn a file into pixels
@@ -110,11 +106,13 @@ def finding(p, described, tags):
     return answer
 
 
-def main(folder, precision, tags, *images):
+def main(folder, tags, *images):
     contents, card = verify(Path(folder))
-    file, promises = choose(card, precision)
+    check(card)
     # 4. Run the graph
-    session = onnxruntime.InferenceSession(contents[file], providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        contents["model.onnx"], providers=["CPUExecutionProvider"]
+    )
     batch = np.stack([pixels(Path(image).read_bytes(), card["input"]) for image in images])
     answers = []
     for row in session.run(["probabilities"], {"image": batch})[0].tolist():  # 5. Answer
@@ -123,7 +121,7 @@ def main(folder, precision, tags, *images):
             found = {each["name"]: finding(p, each, json.loads(tags)) for each, p in pairs}
             answers.append({"findings": found})
             continue
-        row, referred, lowest = calibrated(row, promises, json.loads(tags))
+        row, referred, lowest = calibrated(row, card, json.loads(tags))
         confidence = max(row)
         answer = {
             "predicted": card["classes"][row.index(confidence)],

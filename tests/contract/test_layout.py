@@ -12,7 +12,6 @@ PRODUCT = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")
 # ONNX Runtime is loaded in one module, which switches its telemetry off first.
 RUNTIME = "model_store/runtime.py"
 PEER = "benchmarks/serving/peers/servers/model.py"  # in an environment without Candor
-TOOLS = "training/runs/precisions.py"  # takes converter and quantizer from it, after RUNTIME
 IMPORT = re.compile(r"^ *(?:import|from) (\w+)[\w.]*(?: import .*| as \w+)?(?: *#.*)?$", re.M)
 SWITCH = "os.environ['ORT_DISABLE_TELEMETRY'] = '1'"
 
@@ -60,13 +59,11 @@ def test_no_two_modules_define_a_public_class_of_the_same_name() -> None:
 def test_onnx_runtime_is_loaded_after_its_telemetry_is_off() -> None:
     files = [*PRODUCT, *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]
     found = {file.relative_to(ROOT).as_posix() for file in files if "onnxruntime" in imported(file)}
-    assert found == {RUNTIME, PEER, TOOLS}, f"import `ort` from {RUNTIME} instead"
+    assert found == {RUNTIME, PEER}, f"import `ort` from {RUNTIME} instead"
     for path in (RUNTIME, PEER):
         body = [ast.unparse(node) for node in tree(ROOT / path).body]
         first = next(line for line in body if line.startswith("import onnxruntime"))
         assert body.index(SWITCH) < body.index(first), f"{path}: switch it off first"
-    at_once = [ast.unparse(n) for n in tree(ROOT / TOOLS).body if not hasattr(n, "body")]
-    assert not any("onnxruntime" in line for line in at_once), f"{TOOLS}: inside functions"
 
 
 def tree(file: Path) -> ast.Module:

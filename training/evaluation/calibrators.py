@@ -128,24 +128,18 @@ def cross_fitted(
     labels: NDArray[np.int64],
     *,
     groups: NDArray[np.int64] | None = None,
-    fitted_on: NDArray[np.floating[Any]] | None = None,
     folds: int = FOLDS,
 ) -> NDArray[np.float64]:
     """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without
     it.
 
-    Logits are (N, K), and groups (N,) stay together in a fold. `fitted_on` (C * N, K) are other
-    logits to fit on: of C changed copies of each image, copy by copy. There are fewer folds if
-    there are fewer images or groups; ValueError below two.
+    Logits are (N, K), and groups (N,) stay together in a fold. There are fewer folds if there are
+    fewer images or groups; ValueError below two.
     """
     probabilities = np.empty(logits.shape)
-    fitting = logits if fitted_on is None else fitted_on
-    copies = len(fitting) // len(labels)
     for held_out in fold_masks(np.arange(len(labels)) if groups is None else groups, folds):
-        known = np.tile(~held_out, copies)
-        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(
-            logits[held_out]
-        )
+        fitted = kind.fit(logits[~held_out], labels[~held_out])
+        probabilities[held_out] = fitted(logits[held_out])
     return probabilities
 
 

@@ -1,11 +1,10 @@
 """Evaluate a trained network: logits of validation and test -> every calibrator -> measures.
 
-Calibrators are fitted on validation alone; `perturbed` is fitted on perturbed validation images, if
-the run has them. Referral threshold and prediction sets also come from validation, but from answers
-of calibrators that were fitted without their labels (`cross_fitting.py`). Their promises are about
-data like the validation split. Measures of a fitted calibrator on validation are in-sample. They
-are too good, the more so the more flexible the calibrator is; the test split shows its real
-performance.
+Calibrators are fitted on validation alone. Referral threshold and prediction sets also come from
+validation, but from answers of calibrators that were fitted without their labels
+(`calibrators.cross_fitted`). Their promises are about data like the validation split. Measures of a
+fitted calibrator on validation are in-sample. They are too good, the more so the more flexible the
+calibrator is; the test split shows its real performance.
 """
 
 import dataclasses
@@ -35,23 +34,20 @@ from training.datasets.dataset import Labels
 from training.errors import BadRun
 from training.evaluation.calibrators import CautiousTemperature, Isotonic, cross_fitted
 
-Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
+Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
 KINDS: dict[Method, type[Calibrator]] = {
     "uncalibrated": Uncalibrated,
     "temperature": CautiousTemperature,
     "vector": Vector,
     "histogram": Histogram,
     "isotonic": Isotonic,
-    "perturbed": Temperature,
 }
-FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others: val
-METHODS: tuple[Method, ...] = tuple(method for method in KINDS if method not in FITTED_ON)
+METHODS: tuple[Method, ...] = tuple(KINDS)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 INTERVALS: tuple[Method, ...] = ("temperature",)  # methods with bootstrap intervals
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
-EvaluatedSplit = Literal["val", "test", "perturbed"]
+EvaluatedSplit = Literal["val", "test"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
-KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if the run has it
 
 
 @dataclass(frozen=True)
@@ -111,13 +107,12 @@ class Evaluation:
     def held_out(self, method: Method) -> NDArray[np.float64]:
         """(N, K) of validation, each row from a calibrator that was fitted without its label."""
         if method not in self._held_out:
-            val, seen = self.predictions["val"], self.predictions[FITTED_ON.get(method, "val")]
+            val = self.predictions["val"]
             self._held_out[method] = cross_fitted(
                 KINDS[method],
                 val.logits.astype(np.float64),
                 val.labels,
                 groups=val.groups,
-                fitted_on=seen.logits.astype(np.float64),
             )
         return self._held_out[method]
 
@@ -188,9 +183,7 @@ class Evaluation:
             "temperature": self.temperature,
             "calibrators": {
                 method: {
-                    "fitted_on": None
-                    if isinstance(calibrator, Uncalibrated)
-                    else FITTED_ON.get(method, "val"),
+                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else "val",
                     "keeps_argmax": calibrator.keeps_argmax,
                     "changed_labels": {
                         split: self.changed(split, method) for split in self.predictions
@@ -217,13 +210,8 @@ class Evaluation:
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
-    """Fit every calibrator on `val` or, if present, `perturbed`, and measure all on all splits."""
-    fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
-    calibrators = {
-        method: _fit(kind, predictions[fitted_on[method]])
-        for method, kind in KINDS.items()
-        if fitted_on[method] in predictions
-    }
+    """Fit every calibrator on `val`, and measure all on all splits."""
+    calibrators = {method: _fit(kind, predictions["val"]) for method, kind in KINDS.items()}
     measures = {
         split: {
             method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
@@ -291,8 +279,7 @@ def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
                     arrays[f"{split}_labels"],
                     arrays.get(f"{split}_groups"),
                 )
-                for split in KEPT
-                if split in EVALUATED or f"{split}_logits" in arrays
+                for split in EVALUATED
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(

@@ -133,9 +133,9 @@ def _answers(results: Sequence[CellResult]) -> dict[Candidate, list[_Answers]]:
         if result.cell.method in failed:
             continue
         val = result.predictions["val"]
-        for name, (kind, seen) in calibrators_of(result).items():
+        for name, (kind, _) in calibrators_of(result).items():
             probabilities = cross_fitted(
-                kind, val.logits, val.labels, groups=val.groups, fitted_on=seen.logits, folds=HALVES
+                kind, val.logits, val.labels, groups=val.groups, folds=HALVES
             )
             own = answers.setdefault(Candidate(result.cell.method, name), [])
             own.append(_Answers.of(probabilities, val.labels))

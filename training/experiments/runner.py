@@ -141,8 +141,8 @@ def warm(
 def _features_of(config: TrainConfig) -> tuple[object, ...]:
     """What frozen features depend on, and what else `warm` checks."""
     return (
-        (config.weights, config.image_size, config.resize, config.perturbed),
-        (config.frozen, config.trainable, config.augment, config.probe_epochs > 0),
+        (config.weights, config.image_size, config.resize),
+        (config.frozen, config.augment),
         (config.loss, str(config.loss_options)),
     )
 

@@ -1,6 +1,6 @@
 """From cells to figures: measures by post-hoc calibrator, with mean and interval over seeds.
 
-Calibrators are fitted on validation, plain or perturbed, and measured on test. Nothing here chooses
+Calibrators are fitted on validation and measured on test. Nothing here chooses
 a method.
 """
 
@@ -12,7 +12,6 @@ import numpy as np
 from scipy.stats import t as student
 
 from calibration.calibrators.protocol import Calibrator
-from calibration.calibrators.temperature import Temperature
 from calibration.measures.summary import Measures
 from training.evaluation.calibrators import ALL_CALIBRATORS
 from training.evaluation.evaluation import EvaluatedSplit, Predictions
@@ -64,7 +63,7 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def measure(result: CellResult, split: EvaluatedSplit = "test") -> dict[str, Measures]:
-    """Measures of `split` by calibrator, each fitted on validation, plain or perturbed."""
+    """Measures of `split` by calibrator, each fitted on validation."""
     if split not in result.measured:
         known = result.predictions[split]
         result.measured[split] = {
@@ -78,12 +77,7 @@ def measure(result: CellResult, split: EvaluatedSplit = "test") -> dict[str, Mea
 
 def calibrators_of(result: CellResult) -> dict[str, tuple[type[Calibrator], Predictions]]:
     """Every calibrator for `result`, and the predictions to fit it on."""
-    fitted: dict[str, tuple[type[Calibrator], Predictions]] = {
-        name: (kind, result.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()
-    }
-    if "perturbed" in result.predictions:
-        fitted["perturbed"] = (Temperature, result.predictions["perturbed"])
-    return fitted
+    return {name: (kind, result.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()}
 
 
 def summarize(results: Sequence[CellResult], split: EvaluatedSplit = "test") -> list[MethodSummary]:

@@ -22,7 +22,7 @@ from training.experiments.runner import Job
 from training.fitting.examples import Examples, predict
 from training.fitting.history import Epoch
 from training.networks.heads import Head
-from training.runs.session import ExampleName, TrainingSession
+from training.runs.session import TrainingSession
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ TRACES: Job[Trace] = Job("traces", run_trace, read_trace)
 
 
 def _lines(
-    epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]
+    epoch: int, module: nn.Module, examples: Mapping[SplitName, Examples]
 ) -> list[TracePoint]:
     lines = []
     for split in SPLIT_NAMES:

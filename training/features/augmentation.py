@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torchvision.transforms.v2 import functional
 
 from training.errors import UnknownName
 from training.features.inputs import Images, Numbers, gray_values
@@ -73,44 +72,6 @@ LIGHT = Strength(angle=7.0, shift=0.05, scale=0.07, contrast=0.1, brightness=0.1
 STRONG = Strength(angle=15.0, shift=0.1, scale=0.15, contrast=0.25, brightness=0.15)
 
 
-def _cropped(image: Images, generator: np.random.Generator) -> Images:
-    """A square of 60 to 100 % of the area, enlarged to the whole."""
-    height, width = image.shape[1:]
-    side = np.sqrt(generator.uniform(0.6, 1.0))
-    tall, wide = round(height * side), round(width * side)
-    top, left = generator.integers(height - tall + 1), generator.integers(width - wide + 1)
-    return functional.resized_crop(
-        torch.from_numpy(image),
-        int(top),
-        int(left),
-        tall,
-        wide,
-        size=[height, width],
-        antialias=True,
-    ).numpy()
-
-
-def _blurred(image: Images, generator: np.random.Generator) -> Images:
-    sigma = generator.uniform(0.1, max(image.shape[1:]) / 112)
-    size = 2 * int(np.ceil(3 * sigma)) + 1
-    return functional.gaussian_blur(torch.from_numpy(image), [size, size], [sigma, sigma]).numpy()
-
-
-def _noisy(image: Images, generator: np.random.Generator) -> Images:
-    return gray_values(image + generator.normal(0, generator.uniform(0, 12), image.shape))
-
-
-def _erased(image: Images, generator: np.random.Generator) -> Images:
-    """A gray square of 2 to 15 % of the area somewhere (Zhong et al. 2020)."""
-    height, width = image.shape[1:]
-    side = np.sqrt(generator.uniform(0.02, 0.15))
-    tall, wide = round(height * side), round(width * side)
-    top, left = generator.integers(height - tall + 1), generator.integers(width - wide + 1)
-    changed = image.copy()
-    changed[:, top : top + tall, left : left + wide] = 128
-    return changed
-
-
 def _mirrored(axis: int) -> Change:
     return lambda image, generator: (
         np.flip(image, axis).copy() if generator.random() < 0.5 else image
@@ -124,10 +85,6 @@ def _turned(image: Images, generator: np.random.Generator) -> Images:
 CHANGES: Mapping[str, Change] = {
     "light": LIGHT,
     "strong": STRONG,
-    "crop": _cropped,
-    "blur": _blurred,
-    "noise": _noisy,
-    "erase": _erased,
     "hflip": _mirrored(2),
     "vflip": _mirrored(1),
     "rot90": _turned,

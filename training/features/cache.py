@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split, SplitName
-from training.features.inputs import UNCHANGED, ImageTransform
 from training.networks.backbones import weights_digest
 from training.networks.classifier import Backbone, shape_of
 from training.progress import Progress, silent
@@ -45,26 +44,19 @@ class FeatureCache:
         parts = [FORMAT, dataset.fingerprint, backbone_name, digest, dataclasses.asdict(spec)]
         self.folder = root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
-    def read(
-        self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
-    ) -> NDArray[np.float32]:
+    def read(self, name: SplitName, *, progress: Progress = silent) -> NDArray[np.float32]:
         """Feature maps of split `name`, memory-mapped float32 (N, ...); computed if they are not
         cached.
-
-        They are features of the images after `transform`.
         """
-        kind = "-".join(filter(None, (name, transform.name)))
-        path = self.folder / f"{kind}.npy"
+        path = self.folder / f"{name}.npy"
         if not path.is_file():
-            stage = f"features {kind.replace('-', ' ')}"
-            split = self.dataset.splits[name]
-            self._compute(path, split, transform=transform, stage=stage, progress=progress)
+            self._compute(
+                path, self.dataset.splits[name], stage=f"features {name}", progress=progress
+            )
         features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         return features
 
-    def _compute(
-        self, path: Path, split: Split, *, transform: ImageTransform, stage: str, progress: Progress
-    ) -> None:
+    def _compute(self, path: Path, split: Split, *, stage: str, progress: Progress) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.stem}-{os.getpid()}.part")
         shape = (len(split), *shape_of(self.backbone, self.spec))
@@ -72,8 +64,7 @@ class FeatureCache:
             rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
             for start in range(0, len(split), BATCH_SIZE):
                 stop = min(start + BATCH_SIZE, len(split))
-                inputs = split.inputs(self.spec, start=start, stop=stop)
-                rows[start:stop] = self._features(transform.apply(inputs, np.arange(start, stop)))
+                rows[start:stop] = self._features(split.inputs(self.spec, start=start, stop=stop))
                 progress(stage, stop, len(split))
             rows.flush()
             part.replace(path)

@@ -1,6 +1,5 @@
-"""Inputs that are read when needed: decoded images, after a fixed change, and joined arrays."""
+"""Inputs that are read when needed: decoded images."""
 
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -14,21 +13,6 @@ from training.datasets import Split
 DECODERS = 4  # threads; Pillow decodes and resizes without Python's lock
 Images: TypeAlias = NDArray[np.uint8]
 Numbers: TypeAlias = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ImageTransform:
-    """`apply` maps images, uint8 (n, C, H, W), and their numbers in the split, int64 (n,), to as
-    many images.
-
-    The result depends on image and number alone. `name` names files.
-    """
-
-    name: str
-    apply: Callable[[Images, Numbers], Images]
-
-
-UNCHANGED = ImageTransform("", lambda inputs, _numbers: inputs)
 
 
 def gray_values(values: NDArray[Any]) -> Images:
@@ -46,11 +30,10 @@ class NetworkInputs(Protocol):
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """The images of `split` after `transform`, decoded when asked for; nothing is kept."""
+    """The images of `split`, decoded when asked for; nothing is kept."""
 
     split: Split
     spec: InputSpec
-    transform: ImageTransform = UNCHANGED
 
     def __len__(self) -> int:
         return len(self.split)
@@ -63,22 +46,4 @@ class StreamedImages:
             images = pool.map(lambda number: self.split.images.input(int(number), spec), numbers)
             for row, image in enumerate(images):
                 batch[row] = image
-        return self.transform.apply(batch, numbers)
-
-
-@dataclass(frozen=True)
-class JoinedInputs:
-    """Several inputs of equal length, one after the other."""
-
-    parts: Sequence[NetworkInputs]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def __getitem__(self, numbers: Numbers) -> NDArray[Any]:
-        part, number = np.divmod(numbers, len(self.parts[0]))
-        rows: dict[int, NDArray[Any]] = {}
-        for each in np.unique(part):
-            places = np.flatnonzero(part == each)
-            rows |= dict(zip(places.tolist(), self.parts[each][number[places]], strict=True))
-        return np.stack([rows[place] for place in range(len(numbers))])
+        return batch

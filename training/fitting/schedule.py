@@ -1,9 +1,4 @@
-"""The schedule of a fit: length, learning rate, averaging, epoch to keep, and its optimizer.
-
-Source of layer-wise rates: Howard and Ruder 2018, "discriminative fine-tuning". With a
-`layer_decay` of d, the head learns at the full rate, the last trained block at d times that, the
-block before it at d squared, and so on.
-"""
+"""The schedule of a fit: length, learning rate, averaging, epoch to keep, and its optimizer."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +8,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from training.networks.classifier import Branch
-
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["none", "cosine"]
 Averaging = Literal["none", "ema"]
 Select = Literal["last", "val_nll"]
 MOMENTUM = 0.9  # of sgd
-SCALE = "scale"  # of the learning rate, in a group of parameters
 
 
 @dataclass(frozen=True)
@@ -28,10 +20,9 @@ class Schedule:
     """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate`
     and `weight_decay`.
 
-    `layer_decay` multiplies the rate once for each layer below the head. `clip_norm` limits the
-    norm of the gradient of each step. `warmup` epochs raise the learning rate from zero; the decay
-    then begins. `decay` "cosine" lowers it to zero by the last step, so the result depends much
-    less on the epoch at which training stops.
+    `clip_norm` limits the norm of the gradient of each step. `warmup` epochs raise the learning
+    rate from zero; the decay then begins. `decay` "cosine" lowers it to zero by the last step, so
+    the result depends much less on the epoch at which training stops.
 
     `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
     per step. `select` says which epoch's weights to keep: the last, or the one with the lowest
@@ -45,7 +36,6 @@ class Schedule:
     weight_decay: float = 0.0
     optimizer: OptimizerName = "adam"
     warmup: float = 0.0
-    layer_decay: float = 1.0
     clip_norm: float | None = None
     averaging: Averaging = "none"
     ema_decay: float = 0.99
@@ -81,41 +71,19 @@ def build_optimizer(module: nn.Module, schedule: Schedule) -> Optimizer:
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Let the head learn at `rate`, and layers below it at their share of that."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[SCALE]
+        group["lr"] = rate
 
 
 def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Groups of parameters with the same rate and weight decay.
+    """The trained weights, in groups with the same weight decay.
 
     AdamW decays matrices and filters alone, as is usual: a decayed norm or bias only shifts what
     the next layer sees.
     """
-    groups = []
-    layers = _layers(module) if schedule.layer_decay < 1 else [_learned(module)]
-    for distance, layer in enumerate(reversed(layers)):
-        scale = schedule.layer_decay**distance
-        if schedule.optimizer != "adamw" or not schedule.weight_decay:
-            groups.append({"params": layer, SCALE: scale})
-            continue
-        matrices = [each for each in layer if each.dim() > 1]
-        vectors = [each for each in layer if each.dim() <= 1]
-        groups += [
-            {"params": matrices, SCALE: scale},
-            {"params": vectors, SCALE: scale, "weight_decay": 0.0},
-        ]
-    return groups
-
-
-def _layers(module: nn.Module) -> list[list[nn.Parameter]]:
-    """The trained weights by layer, the head's last."""
-    branches = [each for each in module.modules() if isinstance(each, Branch)]
-    if not branches:
-        return [_learned(module)]
-    (branch,) = branches
-    return [*branch.tail.layers(), _learned(branch.head)]
-
-
-def _learned(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if schedule.optimizer != "adamw" or not schedule.weight_decay:
+        return [{"params": learned}]
+    matrices = [each for each in learned if each.dim() > 1]
+    vectors = [each for each in learned if each.dim() <= 1]
+    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]

@@ -22,7 +22,6 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from training.errors import BadBackbone, UnknownName, WeightsNotFound
-from training.networks.blocks import Block, find_blocks
 from training.networks.weight_files import find_file, load_weights
 
 SIDE = 224  # of the image for tracing
@@ -99,16 +98,12 @@ class TimmTrunk(nn.Module):
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w).
-
-    `blocks` are its parts with weights, in order; the last of them can be trained alone.
-    """
+    """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w)."""
 
     module: nn.Module
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    blocks: tuple[Block, ...] = ()
 
 
 def require_backbone(name: str, weights: Weights) -> None:
@@ -140,8 +135,7 @@ def load_trunk(name: str, weights: Weights) -> Trunk:
     """
     require_backbone(name, weights)
     if name == SMALL:
-        small = small_conv()
-        return Trunk(small, 1, (0.5,), (0.5,), find_blocks(small))
+        return Trunk(small_conv(), 1, (0.5,), (0.5,))
     if name.startswith(TORCHVISION):
         return _torchvision_trunk(name.removeprefix(TORCHVISION), weights)
     return _timm_trunk(name, weights)
@@ -184,8 +178,7 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
     if isinstance(weights, Path):
         load_weights(model, weights)
     settings: dict[str, Any] = model.pretrained_cfg
-    blocks = find_blocks(model, without=(model.get_classifier(),))
-    return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]), blocks)
+    return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]))
 
 
 def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
@@ -198,10 +191,7 @@ def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
         raise _unreachable(name, error, source=source) from error
     if isinstance(weights, Path):
         load_weights(model, weights)
-    blocks = find_blocks(
-        model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)]
-    )
-    return Trunk(truncate(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
+    return Trunk(truncate(model, name), 3, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _published(name: str) -> str:

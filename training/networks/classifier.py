@@ -4,8 +4,9 @@ What is fixed and what is trained are two modules, so features of the fixed part
 once.
 """
 
-import copy
+from collections import OrderedDict
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Self
 
 import torch
@@ -14,18 +15,13 @@ from torch import Tensor, nn
 from model_store.image import InputSpec
 from training.errors import BadBackbone
 from training.networks.backbones import Trunk, Weights, load_trunk
-from training.networks.blocks import Tail, last_blocks
 from training.networks.heads import (
     DROPOUT,
-    BlendedHead,
-    Head,
     HeadEnsemble,
     HeadKind,
-    PooledHead,
-    SingleHead,
+    build_head,
     mean_answer,
 )
-from training.networks.partition import divide
 
 
 class Backbone(nn.Module):
@@ -64,22 +60,10 @@ class Backbone(nn.Module):
         return self.trunk((pixels - self.mean) / self.std)
 
 
-class Branch(nn.Module):
-    """Features of the fixed backbone -> logits (N, K): the backbone's trained part, and a head."""
-
-    def __init__(self, tail: Tail, head: SingleHead) -> None:
-        super().__init__()
-        self.tail = tail
-        self.head = head
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.head(self.tail(features))
-
-
 class Classifier(nn.Module):
     """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on it."""
 
-    def __init__(self, backbone: Backbone, head: SingleHead | Branch | HeadEnsemble) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -91,13 +75,10 @@ class Classifier(nn.Module):
 
     @property
     def pretrained(self) -> nn.Module:
-        """What is loaded rather than drawn: the backbone, and its trained part if it has one."""
-        first = self.members[0]
-        return (
-            nn.ModuleList([self.backbone, first.tail])
-            if isinstance(first, Branch)
-            else self.backbone
-        )
+        """What is loaded rather than drawn: the backbone, and the trunk that is trained."""
+        if not self.backbone.only_normalizes:
+            return self.backbone
+        return nn.ModuleList([self.backbone, self.members[0].get_submodule("trunk")])
 
     def shift(self, by: Tensor) -> None:
         """Add `by` (K,) to the logits of every member, in the bias of its last layer."""
@@ -122,56 +103,42 @@ def build_classifier(
     head: HeadKind = "paper",
     heads: int = 1,
     dropout: float = DROPOUT,
-    trainable: int | float = 0,
     mean: Callable[[Tensor], Tensor] = mean_answer,
 ) -> Classifier:
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
-    `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int),
-    or the share of weights that they hold (float). Each of several `heads` has its own copy of what
-    is trained. `mean` is of their logits.
+    Of several `heads`, each has its own copy of what is trained. `mean` is of their logits.
 
     Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no
-    2 x 2 feature map, or if there are not enough blocks.
+    2 x 2 feature map.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = load_trunk(backbone, weights)
-        body, tail = _fixed_and_trained(trunk, spec, frozen=frozen, trainable=trainable)
-        shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
-        drawn: list[SingleHead | Branch] = []
+        shape = shape_of(Backbone(trunk), spec)
+        body = Backbone(trunk, None if frozen else nn.Identity())
+        drawn: list[nn.Module] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
             torch.manual_seed(head_seed)  # so the head does not depend on what the trunk drew
-            if number and tail is not None:
-                own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
-                tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
-                torch.manual_seed(head_seed)
-            own_head: SingleHead
-            if head == "paper":
-                own_head = Head(
-                    shape, class_count=class_count, reduction=reduction, dropout=dropout
-                )
-            else:
-                kind = PooledHead if head == "pooled" else BlendedHead
-                own_head = kind(shape, class_count=class_count, dropout=dropout)
-            drawn.append(own_head if tail is None else Branch(tail, own_head))
+            own = trunk.module if frozen else _own_trunk(trunk, number, backbone, weights)
+            torch.manual_seed(head_seed)
+            last = build_head(
+                head, shape, class_count=class_count, reduction=reduction, dropout=dropout
+            )
+            drawn.append(last if frozen else _whole(own, last))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, mean=mean))
 
 
-def _fixed_and_trained(
-    trunk: Trunk, spec: InputSpec, *, frozen: bool, trainable: int | float
-) -> tuple[Backbone, Tail | None]:
-    """The fixed part of `trunk`, and its trained part if there is one. Raises BadBackbone."""
-    if not frozen:
-        return Backbone(trunk, nn.Identity()), Tail(trunk.module, trunk.blocks, None)
-    learned = last_blocks(trunk.blocks, trainable)
-    if not learned:
-        return Backbone(trunk), None
-    fixed, rest = divide(trunk, [part for block in learned for part in block], spec) or (
-        nn.Identity(),
-        trunk.module,
-    )
-    return Backbone(trunk, fixed), Tail(rest, trunk.blocks, learned)
+def _own_trunk(trunk: Trunk, number: int, backbone: str, weights: Weights) -> nn.Module:
+    """The trunk of member `number`: with random weights each is drawn again."""
+    if number == 0:
+        return trunk.module
+    return load_trunk(backbone, weights).module if weights == "none" else deepcopy(trunk.module)
+
+
+def _whole(trunk: nn.Module, head: nn.Module) -> nn.Sequential:
+    """A trunk and a head that are trained together."""
+    return nn.Sequential(OrderedDict(trunk=trunk.requires_grad_(), head=head))
 
 
 def shape_of(module: nn.Module, spec: InputSpec) -> tuple[int, ...]:

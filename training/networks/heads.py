@@ -6,7 +6,7 @@ paper is silent. Several heads on one frozen backbone cost little when served.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class PooledHead(nn.Sequential):
 
 
 class HeadEnsemble(nn.Module):
-    """Several heads or branches on the same features: the logarithm of the mean of their
+    """Several heads or networks on the same input: the logarithm of the mean of their
     probabilities, (N, K); for `findings` its log odds.
 
     The result behaves like any logits: its softmax, or sigmoid, is that mean, and a temperature can
@@ -135,4 +135,14 @@ def mean_odds(logits: Tensor) -> Tensor:
     return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
 
 
-SingleHead: TypeAlias = Head | PooledHead | BlendedHead
+def build_head(
+    kind: HeadKind, shape: tuple[int, ...], *, class_count: int, reduction: int, dropout: float
+) -> nn.Module:
+    """Draw a head for feature maps of `shape` (C, h, w). Raises BadBackbone if they are too small.
+
+    `reduction` is for the paper's head alone.
+    """
+    if kind == "paper":
+        return Head(shape, class_count=class_count, reduction=reduction, dropout=dropout)
+    pooled = PooledHead if kind == "pooled" else BlendedHead
+    return pooled(shape, class_count=class_count, dropout=dropout)

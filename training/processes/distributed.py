@@ -1,8 +1,8 @@
 """The processes that share a batch. They communicate only through this file.
 
 Each process trains its own copy of the network on its shard of every batch. `torchrun` starts the
-processes and sets their ranks in the environment, and so does Ray Train, which connects them too.
-gloo carries messages between CPUs and nccl between GPUs. A single process needs neither.
+processes and sets their ranks in the environment. gloo carries messages between CPUs and nccl
+between GPUs. A single process needs neither.
 """
 
 import os
@@ -29,7 +29,6 @@ class Group:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    is_own: bool = True  # False: somebody else connected the processes, and will part them
 
     @classmethod
     def alone(cls) -> Self:
@@ -51,9 +50,6 @@ class Group:
             )
         rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         on_gpu = torch.cuda.is_available()
-        if distributed.is_initialized():  # by Ray Train
-            own = f"cuda:{torch.cuda.current_device()}" if on_gpu else "cpu"
-            return cls(rank, size, torch.device(own), is_own=False)
         device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
         if on_gpu:
             torch.cuda.set_device(device)
@@ -115,8 +111,7 @@ class Group:
                 with suppress(RuntimeError):  # the other processes have ended
                     # leaving early would close connections that others still use
                     distributed.barrier()
-            if self.is_own:
-                distributed.destroy_process_group()
+            distributed.destroy_process_group()
 
 
 def _exchange(collective: Callable[..., object], *tensors: Tensor | list[Tensor]) -> None:

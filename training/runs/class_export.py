@@ -1,30 +1,29 @@
-"""The graph and the card of a run with exclusive classes: calibrator, referral, sets, variants."""
+"""The graph and the card of a run with exclusive classes: calibrator, referral, sets."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.bundle.calibration_card import (
+    CalibrationCard,
+    ConformalCard,
+    Referral,
+    TestContradiction,
+)
 from model_store.bundle.graph import logits_name
 from model_store.bundle.scope_graph import with_scope
-from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
-from training.evaluation.caveats import contradiction
-from training.evaluation.evaluation import read_evaluation
+from training.evaluation.caveats import Contradiction, contradiction
+from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
 from training.evaluation.usefulness import beats_constant, shortcomings
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord
 from training.runs.export_parts import ExportChoices, ExportParts, verification
-from training.runs.folds import pooled_split
 from training.runs.onnx_graph import calibrated, to_onnx, verify
-from training.runs.precisions import (
-    PrecisionVariant,
-    RefusedVariant,
-    VariantBuilder,
-    calibration_parts,
-)
 from training.runs.scope import scope_check
 
 
@@ -40,8 +39,6 @@ def class_parts(
     if choices.rules:
         raise BadRun(f"{run} has exclusive classes; --threshold is for findings")
     evaluation = read_evaluation(run)
-    if calibrator not in evaluation.calibrators:
-        raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
     contradicted = contradiction(evaluation, calibrator)
     if contradicted and not anyway:
         calibrator = "uncalibrated"
@@ -59,51 +56,30 @@ def class_parts(
     )
     if check:
         onnx = with_scope(onnx, check.parameters)
-    wanted = [
-        precision for precision in dict.fromkeys(choices.precisions) if precision != "float32"
-    ]
-    built: list[PrecisionVariant | RefusedVariant] = []
-    if wanted:
-        split = _validation(run, record, choices.dataset)
-        builder = VariantBuilder(
-            network,
-            evaluation,
-            split,
-            record.spec,
-            calibrator,
-            choices.max_accuracy_loss,
-            check,
-            sum(record.counts["val"]),
-        )
-        built = [builder.build(precision) for precision in wanted]
-    variants = [each for each in built if isinstance(each, PrecisionVariant)]
     described: dict[str, Any] = {
         "scope": check.card if check else None,
         "verification": verified,
-        "variants": tuple(variant.card for variant in variants) or None,
-        **calibration_parts(evaluation, calibrator, contradicted),
+        **_calibration_parts(evaluation, calibrator, contradicted),
     }
-    return ExportParts(
-        onnx,
-        described,
-        {each.card.precision: each.onnx for each in variants},
-        tuple(each for each in built if isinstance(each, RefusedVariant)),
-        tuple(found),
-        check.neighbors if check else None,
-    )
+    return ExportParts(onnx, described, tuple(found), check.neighbors if check else None)
 
 
-def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
-    """The validation split of the run's data. Raises BadRun if it is not given."""
-    if dataset is None:
-        raise BadRun(
-            f"variants of {run} are calibrated on its validation images: give the data that it was "
-            "trained on"
-        )
-    if dataset.fingerprint != record.fingerprint:
-        raise BadRun(
-            f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., "
-            f"expected {record.fingerprint[:12]}...; give the same images and labels"
-        )
-    folded = record.config.validation == "folds"
-    return pooled_split(dataset) if folded else dataset.splits["val"]
+def _calibration_parts(
+    evaluation: Evaluation, calibrator: Method, contradicted: Contradiction | None
+) -> dict[str, Any]:
+    """The fields of a card that belong to a calibrator; its reference is the validation split."""
+    return {
+        "calibration": CalibrationCard.from_reference(
+            # As the graph holds it.
+            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),
+            split="val",
+            method="temperature" if calibrator == "uncalibrated" else calibrator,
+            sums=evaluation.sums("val", calibrator),
+            measures=evaluation.measures["val"][calibrator],
+            confusion=evaluation.confusion("val", calibrator),
+            answers=evaluation.answers_by_bin("val", calibrator),
+            contradicted=TestContradiction(**asdict(contradicted)) if contradicted else None,
+        ),
+        "referral": Referral.from_threshold(evaluation.referral(calibrator)),
+        "conformal": ConformalCard.from_sets(evaluation.conformal(calibrator)),
+    }

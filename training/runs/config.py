@@ -55,19 +55,6 @@ class TrainConfig(BaseModel):
     warmup: Annotated[
         float, Field(ge=0, description="epochs in which the learning rate rises from zero")
     ] = 0.0
-    layer_decay: Annotated[
-        float,
-        Field(gt=0, le=1, description="factor of the learning rate for each layer below the head"),
-    ] = 1.0
-    probe_epochs: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="epochs in which the head alone learns, on kept features, before the rest "
-            "does",
-        ),
-    ] = 0
-    probe_rate: Annotated[PositiveFloat, Field(description="learning rate in those epochs")] = 1e-3
     clip_norm: Annotated[
         PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
     ] = None
@@ -81,14 +68,6 @@ class TrainConfig(BaseModel):
     backbone: str = "tf_efficientnet_lite0"
     weights: Weights = "hub"
     frozen: bool = True
-    trainable: Annotated[
-        int | float,
-        Field(
-            ge=0,
-            description="last blocks of a frozen backbone to train: a number (2) or a share of "
-            "weights (0.3)",
-        ),
-    ] = 0
     heads: Annotated[
         PositiveInt,
         Field(
@@ -107,9 +86,6 @@ class TrainConfig(BaseModel):
         str | None,
         Field(description="changes drawn again for each image and epoch, joined by +; None: none"),
     ] = None
-    perturbed: Annotated[
-        bool, Field(description="also fit a temperature on perturbed validation images")
-    ] = False
     head: Annotated[
         HeadKind,
         Field(
@@ -134,34 +110,14 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.trainable and not self.frozen:
-            raise ValueError(
-                "trainable chooses blocks of a frozen backbone; leave it out to train the whole "
-                "network"
-            )
         if self.warmup >= self.epochs:
             raise ValueError(
                 f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training"
             )
-        if self.layer_decay < 1 and self.frozen and not self.trainable:
-            raise ValueError(
-                "layer_decay needs trained layers below the head: give trainable or whole with it"
-            )
-        if self.probe_epochs and self.frozen and not self.trainable:
-            raise ValueError(
-                "probe_epochs come before training more than the head: give trainable or whole "
-                "with it"
-            )
-        if self.probe_epochs and self.weights == "none" and not self.frozen and self.heads > 1:
-            raise ValueError(
-                "several whole networks with random weights share no features for probe_epochs"
-            )
         if self.augment is not None:
             Augmentation(self.augment)
-        if self.validation == "folds" and (self.heads < 2 or not self.cached or self.perturbed):
-            raise ValueError(
-                "folds need two heads or more on a frozen backbone, and no augment or perturbed"
-            )
+        if self.validation == "folds" and (self.heads < 2 or not self.cached):
+            raise ValueError("folds need two heads or more on a frozen backbone, and no augment")
         if self.head == "blend" and not self.cached:
             raise ValueError("the head blend needs a frozen backbone, and no augment")
         return self
@@ -169,27 +125,7 @@ class TrainConfig(BaseModel):
     @property
     def cached(self) -> bool:
         """Whether only heads are trained, on features that are computed once."""
-        return self.frozen and not self.trainable and self.augment is None
-
-    @property
-    def probe(self) -> Self:
-        """The choices of the run that trains the head alone, on kept features, before the rest is
-        trained.
-
-        It is the run of a frozen backbone with the same seed: fine-tuning starts from its solution.
-        """
-        changes = {
-            "epochs": self.probe_epochs,
-            "learning_rate": self.probe_rate,
-            "frozen": True,
-            "trainable": 0,
-            "augment": None,
-            "layer_decay": 1.0,
-            "warmup": 0.0,
-            "perturbed": False,
-            "probe_epochs": 0,
-        }
-        return self.model_copy(update=changes)
+        return self.frozen and self.augment is None
 
     @property
     def title(self) -> str:
@@ -302,7 +238,6 @@ class RunRecord(BaseModel):
     device: Annotated[str, Field(description="cpu or cuda")]
     input_reference: InputReference | None = None
     libraries: dict[str, str]
-    git_commit: str | None
 
 
 def read_record(folder: Path) -> RunRecord:

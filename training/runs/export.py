@@ -4,8 +4,7 @@ written, and its card.
 Exporting a run twice under the same name and version writes the same bytes.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,6 @@ from model_store.bundle.probing import make_probes
 from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
-from training.datasets import Dataset
 from training.errors import BadRun
 from training.evaluation.evaluation import KINDS, Method
 from training.networks.classifier import Classifier
@@ -31,11 +29,6 @@ from training.runs.config import RunRecord, read_record
 from training.runs.export_parts import ExportChoices, ExportParts
 from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
-from training.runs.precisions import (
-    MAX_ACCURACY_LOSS,
-    RefusedVariant,
-    check_precisions,
-)
 from training.runs.session import build_network
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
 
@@ -47,12 +40,11 @@ EXPORTABLE: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle, how its graph compares with torch, and the variants it does not have."""
+    """A published bundle, and how its graph compares with torch."""
 
     card: Card
     version: int
     verification: Verification
-    refused: tuple[RefusedVariant, ...] = ()
 
 
 def export(
@@ -62,10 +54,7 @@ def export(
     *,
     calibrator: Method = "temperature",
     anyway: bool = False,
-    precisions: Sequence[str] = ("float32",),
-    dataset: Dataset | None = None,
     rules: Mapping[str, ThresholdRule] | None = None,
-    max_accuracy_loss: float = MAX_ACCURACY_LOSS,
 ) -> ExportedModel:
     """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE
     in the graph.
@@ -74,9 +63,6 @@ def export(
     1e-4. A model that does not beat a constant answer (`training.evaluation.usefulness`) is refused
     unless `anyway`. A calibrator that test contradicts (`training.evaluation.caveats`) is left out
     unless `anyway`, and the card says so.
-    For variants in other `precisions` than float32, which is always there, `dataset` must be the
-    run's: they are calibrated and measured on its validation images, and one that loses more
-    accuracy than `max_accuracy_loss` there is not published.
 
     With findings the calibrator is "temperature" or "uncalibrated", and `rules` say how the
     thresholds are chosen.
@@ -84,11 +70,8 @@ def export(
     Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is
     published then.
     """
-    check_precisions(precisions, calibrator)
     record = read_record(run)
-    choices = ExportChoices(
-        calibrator, anyway, tuple(precisions), dataset, dict(rules or {}), max_accuracy_loss
-    )
+    choices = ExportChoices(calibrator, anyway, dict(rules or {}))
     parts_of = _PARTS[task_of(record)]
     parts = parts_of(run, record, load_classifier(run), _samples(run), choices)
     return _publish(run, record, store, name, parts)
@@ -109,8 +92,7 @@ def _publish(
         input_reference=record.input_reference,
         **parts.described,
     )
-    graphs = {card.precisions[0]: parts.onnx, **parts.variants}
-    probes = make_probes(graphs, record.spec)
+    probes = make_probes(parts.onnx, record.spec)
     trained_on = _trained_on(run)
     cards: list[Card] = []
 
@@ -121,7 +103,6 @@ def _publish(
                 folder,
                 card=numbered,
                 onnx=parts.onnx,
-                variants=parts.variants,
                 probes=probes,
                 trained_on=trained_on,
                 neighbors=parts.neighbors,
@@ -129,7 +110,7 @@ def _publish(
         )
 
     version = store.publish(name, build)
-    return ExportedModel(cards[-1], version, parts.described["verification"], parts.refused)
+    return ExportedModel(cards[-1], version, parts.described["verification"])
 
 
 def load_classifier(run: Path) -> Classifier:
@@ -152,7 +133,7 @@ def load_classifier(run: Path) -> Classifier:
 
 
 def _provenance(run: Path, record: RunRecord, found: tuple[str, ...]) -> Provenance:
-    config, loaded = record.config, record.loaded
+    config = record.config
     choices = config.model_dump(mode="json")
     if isinstance(config.weights, Path):
         choices["weights"] = config.weights.name
@@ -165,29 +146,13 @@ def _provenance(run: Path, record: RunRecord, found: tuple[str, ...]) -> Provena
         seed=config.seed,
         epochs=config.epochs,
         libraries=record.libraries,
-        git_commit=record.git_commit,
         created_at=read_finish(run),
         training=TrainingCard(
             choices=choices,
-            loaded=asdict(loaded) | {"source": Path(loaded.source).name} if loaded else None,
             images={split: tuple(counts) for split, counts in record.counts.items()},
             shortcomings=found or None,
-            processes=record.processes,
-            device=record.device,
-            backbone_sha256=record.backbone_sha256,
-            checkpoint_sha256=checkpoint_sha256(run),
         ),
     )
-
-
-def checkpoint_sha256(run: Path) -> str:
-    """SHA-256 (hex) of a run's checkpoint. Raises BadRun."""
-    try:
-        return hashlib.sha256((run / "checkpoint.safetensors").read_bytes()).hexdigest()
-    except OSError as error:
-        raise BadRun(
-            f"{run} is not a finished run: checkpoint.safetensors cannot be read ({error})"
-        ) from error
 
 
 def _trained_on(run: Path) -> TrainingDigests:

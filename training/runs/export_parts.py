@@ -1,7 +1,7 @@
 """What an export publishes, besides what the record of the run says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.provenance import Verification
 from model_store.bundle.scope_neighbors import ScopeNeighbors
-from training.datasets import Dataset
 from training.evaluation.evaluation import Method
-from training.runs.precisions import RefusedVariant
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,7 @@ class ExportChoices:
 
     calibrator: Method
     anyway: bool
-    precisions: tuple[str, ...]
-    dataset: Dataset | None
     rules: Mapping[str, ThresholdRule]
-    max_accuracy_loss: float
 
 
 EVERY: Final = ""
@@ -35,13 +30,11 @@ EVERY: Final = ""
 
 @dataclass(frozen=True)
 class ExportParts:
-    """The graph, the card's fields about calibrators and promises, the variants' graphs, and where
-    the model fails though it is of use."""
+    """The graph, the card's fields about calibrators and promises, and where the model fails though
+    it is of use."""
 
     onnx: bytes
     described: Mapping[str, Any]
-    variants: Mapping[str, bytes] = field(default_factory=dict)
-    refused: tuple[RefusedVariant, ...] = ()
     shortcomings: tuple[str, ...] = ()
     neighbors: ScopeNeighbors | None = None
 

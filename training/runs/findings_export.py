@@ -96,10 +96,6 @@ def _check(run: Path, evaluation: FindingsEvaluation, choices: ExportChoices) ->
         raise BadRun(
             f"{run} has findings: their calibrator is temperature or none; got {choices.calibrator}"
         )
-    if set(choices.precisions) != {"float32"}:
-        raise BadRun(
-            f"{run} has findings, which are published in float32 alone: leave out --precision"
-        )
     for name in choices.rules:
         if name not in (*evaluation.names, EVERY):
             raise UnknownName("finding", name, evaluation.names)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
 from calibration.measures.metrics import log_loss
-from training.datasets import Dataset
+from training.datasets import Dataset, SplitName
 from training.errors import TrainingDiverged
 from training.evaluation.calibrators import CautiousTemperature
 from training.evaluation.evaluation import Predictions
@@ -37,7 +37,7 @@ from training.networks.classifier import Classifier
 from training.networks.heads import HeadKind
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.folds import FEW_IMAGES, FOLDS, units
-from training.runs.session import ExampleName, TrainingSession
+from training.runs.session import TrainingSession
 
 MIN_STEPS = 400
 # Training images below which the paper's head, with its millions of weights, is not tried, and
@@ -112,7 +112,7 @@ class _Rules:
         if "validation" in self.given:
             return self.config.validation == "folds"
         heads = self.config.heads if "heads" in self.given else FOLDS
-        if not self.searches or self.config.perturbed or heads < 2:
+        if not self.searches or heads < 2:
             return False
         if self.images + len(self.dataset.splits["val"]) >= FEW_IMAGES:
             return False
@@ -190,7 +190,7 @@ class TrainedCandidate:
 
     session: TrainingSession
     network: Classifier
-    examples: Mapping[ExampleName, Examples]
+    examples: Mapping[SplitName, Examples]
     history: list[Epoch]
     score: CandidateScore
 
@@ -202,7 +202,7 @@ class TrainedCandidate:
 def search(
     session: TrainingSession,
     candidates: Sequence[TrainConfig],
-    examples: Mapping[ExampleName, Examples],
+    examples: Mapping[SplitName, Examples],
     *,
     snapshot: Callable[[str], Path],
 ) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
@@ -214,7 +214,7 @@ def search(
     best: TrainedCandidate | None = None
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
-    of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
+    of_head: dict[HeadKind, Mapping[SplitName, Examples]] = {}
     for number, config in enumerate(candidates):
         stage = f"candidate {number + 1} of {len(candidates)}, "
         own = replace(session, config=config, stage=stage)
@@ -255,7 +255,7 @@ def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[st
 def _score(
     session: TrainingSession,
     network: Classifier,
-    examples: Mapping[ExampleName, Examples],
+    examples: Mapping[SplitName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
     known, dataset = session.predictions(network, examples, "val"), session.dataset

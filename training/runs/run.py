@@ -33,7 +33,7 @@ from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
 from training.datasets import Dataset, Split, write_report
-from training.errors import BadWeights, OutOfMemory
+from training.errors import OutOfMemory
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
 from training.fitting.history import Epoch, write_history
@@ -48,16 +48,11 @@ from training.runs.folder import RunFolder, open_run_folder, require_new, write_
 from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
 from training.runs.session import TrainingSession
-from training.runs.source import library_versions, source_commit
+from training.runs.source import library_versions
 from training.runs.task import Judgment, require_classes, task_of
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
-_OTHER_WEIGHTS = (
-    "the backbone's weights are not those of the run to repeat (their SHA-256 differs from "
-    "`backbone_sha256` on the card); give the file with --weights"
-)
-
 _PARTS = 3  # of the stage "evaluation": measures, references for the card, the run folder
 
 
@@ -95,7 +90,6 @@ def train(
     restart: bool = False,
     pictures: bool = True,
     group: Group | None = None,
-    backbone_sha256: str | None = None,
     notice: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> RunResult:
@@ -110,17 +104,12 @@ def train(
     `notice` receives a sentence when an interrupted run resumes, or half precision gains nothing.
     Progress stages are "weights from the hub", "features SPLIT" (images), "train LOSS" (epochs) and
     "evaluation".
-    `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats
-    another. `pictures=False` skips the plots, which take seconds to draw.
+    `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss,
     BadDataset, TrainingDiverged, OutOfMemory, DeviceNotFound.
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
-    if plan.candidates[0].perturbed:
-        require_classes(
-            dataset, ", for which there is no temperature for shifts: leave out --perturbed"
-        )
     if plan.candidates[0].head == "blend":
         require_classes(dataset, ", and --head blend is for exclusive classes: give another")
     session = TrainingSession(
@@ -149,11 +138,7 @@ def train(
             )
         try:
             result = _train_and_evaluate(
-                session,
-                plan,
-                run_folder,
-                cache=cache or run_folder.part / "cache",
-                backbone_sha256=backbone_sha256,
+                session, plan, run_folder, cache=cache or run_folder.part / "cache"
             )
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -187,13 +172,10 @@ def _train_and_evaluate(
     run_folder: RunFolder,
     *,
     cache: Path,
-    backbone_sha256: str | None,
 ) -> _Finished:
     dataset, spec = session.dataset, session.config.input_spec(session.dataset)
     network = session.network()
     record = _record(session, spec, network)
-    if backbone_sha256 not in (None, record.backbone_sha256):
-        raise BadWeights(_OTHER_WEIGHTS)
     examples = session.examples(network.to(session.execution.device), cache=cache)
     scores: tuple[CandidateScore, ...] = ()
     if len(plan.candidates) == 1:
@@ -264,7 +246,6 @@ def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> R
         processes=session.group.size,
         device=session.execution.device.type,
         libraries=library_versions(),
-        git_commit=source_commit(),
     )
 
 

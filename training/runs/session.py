@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,18 +12,11 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
-from training.evaluation.evaluation import KEPT, EvaluatedSplit, Evaluation, Predictions
+from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Predictions
 from training.evaluation.findings import FindingsEvaluation
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
-from training.features.inputs import (
-    UNCHANGED,
-    ImageTransform,
-    JoinedInputs,
-    NetworkInputs,
-    StreamedImages,
-)
-from training.features.perturbation import PERTURBATIONS
+from training.features.inputs import NetworkInputs, StreamedImages
 from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch
@@ -32,7 +24,7 @@ from training.fitting.logistic import fit_logistic
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective
 from training.networks.backbones import Weights
-from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds
+from training.networks.classifier import Classifier, build_classifier, head_seeds
 from training.networks.heads import BlendedHead
 from training.processes.distributed import Group
 from training.processes.execution import Execution, find_device, leader_first
@@ -45,8 +37,7 @@ from training.runs.task import task_of
 # other ten times as long as they compute. One thread also gives bitwise equal results for any
 # number of cores.
 HEAD_THREADS = 1
-ExampleName = Literal["train", "val", "test", "perturbed", "probe train", "probe val"]
-Read = Callable[[SplitName, ImageTransform], NetworkInputs]
+Read = Callable[[SplitName], NetworkInputs]
 
 
 @dataclass(frozen=True)
@@ -105,35 +96,20 @@ class TrainingSession:
     def _behind(self, network: Classifier, module: nn.Module) -> nn.Module:
         return nn.Sequential(network.backbone, module) if self.streams(network) else module
 
-    def examples(self, network: Classifier, *, cache: Path) -> dict[ExampleName, Examples]:
+    def examples(self, network: Classifier, *, cache: Path) -> dict[SplitName, Examples]:
         """Cached features of the fixed backbone, or images that are read when they are needed."""
         splits, streamed = self.dataset.splits, self.streams(network)
         read = self._images if streamed else self._features(network, cache)
-        examples: dict[ExampleName, Examples] = {
-            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed)
+        examples: dict[SplitName, Examples] = {
+            name: Examples(read(name), split.labels, streamed=streamed)
             for name, split in splits.items()
         }
         if self.config.augment:
             augmentation = Augmentation(self.config.augment)
             examples["train"] = replace(examples["train"], augmentation=augmentation)
-        if self.config.perturbed:
-            inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
-            own = splits["val"].labels
-            labels = np.concatenate([own] * len(PERTURBATIONS))
-            examples["perturbed"] = Examples(inputs, labels, streamed=streamed)
-        return examples | self._probe_examples(cache)
+        return examples
 
-    def _probe_examples(self, cache: Path) -> dict[ExampleName, Examples]:
-        """What the head alone learns from first: features of the whole backbone as loaded."""
-        if not self.config.probe_epochs:
-            return {}
-        probe = replace(self, config=self.config.probe)
-        known = probe.for_head(
-            probe.examples(probe.network().to(self.execution.device), cache=cache)
-        )
-        return {"probe train": known["train"], "probe val": known["val"]}
-
-    def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
+    def for_head(self, examples: Mapping[SplitName, Examples]) -> dict[SplitName, Examples]:
         """Cached features as the head takes them: others than the paper's need only means of the
         maps. With folds, train and val are both all images of the two.
         """
@@ -148,10 +124,8 @@ class TrainingSession:
         """The part of each network."""
         return draw_folds(self.dataset, self.config.heads, seed=self.config.seed)
 
-    def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
-        return StreamedImages(
-            self.dataset.splits[name], self.config.input_spec(self.dataset), transform
-        )
+    def _images(self, name: SplitName) -> NetworkInputs:
+        return StreamedImages(self.dataset.splits[name], self.config.input_spec(self.dataset))
 
     def _features(self, network: Classifier, cache: Path) -> Read:
         kept = FeatureCache(
@@ -161,38 +135,27 @@ class TrainingSession:
             backbone=network.backbone,
             spec=self.config.input_spec(self.dataset),
         )
-        return lambda name, transform: leader_first(
-            self.group, lambda: kept.read(name, transform=transform, progress=self.progress)
+        return lambda name: leader_first(
+            self.group, lambda: kept.read(name, progress=self.progress)
         )
 
     def fit(
         self,
         network: Classifier,
-        examples: Mapping[ExampleName, Examples],
+        examples: Mapping[SplitName, Examples],
         *,
         snapshot: Callable[[str], Path] | None = None,
         watch: Callable[[Epoch], None] | None = None,
     ) -> list[Epoch]:
-        """Train every part of `network`, one after the other, the head alone first if there are
-        epochs for that.
+        """Train every part of `network`, one after the other.
 
         `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing
-        is written. Epochs of the head alone come first in the history and are never the kept ones.
+        is written.
         """
         history: list[Epoch] = []
         folds = self._folds() if self.config.validation == "folds" else None
-        for number, (part, member) in enumerate(
-            zip(self.parts(network), network.members, strict=True)
-        ):
-            probed: list[Epoch] = []
-            if self.config.probe_epochs and isinstance(member, Branch):
-                probe = replace(self, config=self.config.probe, stage=f"{self.stage}head alone, ")
-                train, val = examples["probe train"], examples["probe val"]
-                fitted = probe._fit_part(
-                    number, member.head, train, val, "probe", snapshot=snapshot, watch=watch
-                )
-                probed = [replace(epoch, kept=False) for epoch in fitted]
-            before, train, val = len(probed), examples["train"], examples["val"]
+        for number, part in enumerate(self.parts(network)):
+            train, val = examples["train"], examples["val"]
             if folds is not None:
                 train, val = divided(train, folds[number])
             session = self
@@ -202,11 +165,7 @@ class TrainingSession:
                     fit_logistic(part.linear, features, labels)
                 balanced = self.config.model_copy(update={"class_weights": "balanced"})
                 session, part = replace(self, config=balanced), part.pooled
-            counting = _counting_on(before, watch)
-            fitted = session._fit_part(
-                number, part, train, val, "head", snapshot=snapshot, watch=counting
-            )
-            history += [*probed, *(_later(epoch, before) for epoch in fitted)]
+            history += session._fit_part(number, part, train, val, snapshot=snapshot, watch=watch)
         given = self.class_weights()
         shift = None if given is None else task_of(self.dataset).shift(given)
         if shift is not None:
@@ -219,7 +178,6 @@ class TrainingSession:
         part: nn.Module,
         train: Examples,
         val: Examples,
-        name: str,
         *,
         snapshot: Callable[[str], Path] | None,
         watch: Callable[[Epoch], None] | None,
@@ -235,7 +193,7 @@ class TrainingSession:
                 seed=head_seeds(self.config.seed, count)[number],
                 head=number,
                 execution=self.execution,
-                snapshots=SnapshotFile(snapshot(f"{name}-{number}"), self.group)
+                snapshots=SnapshotFile(snapshot(f"head-{number}"), self.group)
                 if snapshot
                 else None,
                 watch=watch,
@@ -245,22 +203,20 @@ class TrainingSession:
             )
 
     def evaluation(
-        self, network: Classifier, examples: Mapping[ExampleName, Examples]
+        self, network: Classifier, examples: Mapping[SplitName, Examples]
     ) -> Evaluation | FindingsEvaluation:
-        predictions = {
-            split: self.predictions(network, examples, split) for split in KEPT if split in examples
-        }
+        predictions = {split: self.predictions(network, examples, split) for split in EVALUATED}
         return task_of(self.dataset).evaluate(self.dataset.classes, predictions)
 
     def predictions(
-        self, network: Classifier, examples: Mapping[ExampleName, Examples], split: EvaluatedSplit
+        self, network: Classifier, examples: Mapping[SplitName, Examples], split: EvaluatedSplit
     ) -> Predictions:
         """Answers to a split; with folds, those of validation come from the network of each."""
         known = examples[split]
         if split == "val" and self.config.validation == "folds":
             groups = pooled_split(self.dataset).groups
             return Predictions(self._out_of_fold(network, known), known.labels, groups)
-        groups = None if split == "perturbed" else self.dataset.splits[split].groups
+        groups = self.dataset.splits[split].groups
         return Predictions(self.answers(self.whole(network), known), known.labels, groups)
 
     def _out_of_fold(self, network: Classifier, pool: Examples) -> NDArray[np.float32]:
@@ -295,21 +251,8 @@ def build_network(
         head=config.head,
         heads=config.heads,
         dropout=config.dropout,
-        trainable=config.trainable,
         mean=mean,
     )
-
-
-def _later(epoch: Epoch, count: int) -> Epoch:
-    """`epoch`, numbered after `count` others."""
-    return replace(epoch, epoch=epoch.epoch + count)
-
-
-def _counting_on(
-    count: int, watch: Callable[[Epoch], None] | None
-) -> Callable[[Epoch], None] | None:
-    """`watch` for epochs that come after `count` others."""
-    return watch and (lambda epoch: watch(_later(epoch, count)))
 
 
 @contextmanager

@@ -32,9 +32,6 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "learning_rate": (["--learning-rate", "0.01"], 0.01),
     "optimizer": (["--optimizer", "adamw"], "adamw"),
     "warmup": (["--warmup", "1.5"], 1.5),
-    "layer_decay": (["--trainable", "2", "--layer-decay", "0.7"], 0.7),
-    "probe_epochs": (["--trainable", "2", "--probe-epochs", "4"], 4),
-    "probe_rate": (["--probe-rate", "0.01"], 0.01),
     "clip_norm": (["--clip-norm", "1"], 1.0),
     "weight_decay": (["--weight-decay", "0.1"], 0.1),
     "decay": (["--decay", "none"], "none"),
@@ -45,11 +42,9 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "backbone": (["--backbone", "resnet18", "--weights", "none"], "resnet18"),
     "weights": (["--weights", "some.safetensors"], Path("some.safetensors")),
     "frozen": (["--whole"], False),
-    "trainable": (["--trainable", "0.3"], 0.3),
     "heads": (["--heads", "3"], 3),
     "validation": (["--heads", "5", "--validation", "folds"], "folds"),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
-    "perturbed": (["--perturbed"], True),
     "head": (["--head", "pooled"], "pooled"),
     "head_reduction": (["--head-reduction", "4"], 4),
     "dropout": (["--dropout", "0.25"], 0.25),
@@ -63,8 +58,8 @@ READING = (
     "layout group_pattern allow_leakage max_corrupt window first_frame findings exclusive uncertain"
 )
 OUTPUT = "out restart list_losses json_out"
-PROCESSES = "engine nproc nnodes node_rank master"
-NO_CHOICES = {*f"context data from_card recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
+PROCESSES = "nproc"
+NO_CHOICES = {*f"context data recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
 
 
 def test_choices_and_options_are_the_same() -> None:
@@ -99,9 +94,6 @@ def test_wrong_usage_is_an_error() -> None:
     for arguments, said in [
         (["train", "digits", "--decay", "linear"], "decay"),
         (["train", "digits", "--select", "best"], "select"),
-        (["train", "digits", "--whole", "--trainable", "2"], "trainable chooses"),
-        (["train", "digits", "--layer-decay", "0.5"], "layer_decay needs"),
-        (["train", "digits", "--probe-epochs", "5"], "probe_epochs come before"),
         (["train", "digits", "--warmup", "80"], "warm-up"),
         (["train", "digits", "--augment", "flip"], "choose one of: light"),
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),

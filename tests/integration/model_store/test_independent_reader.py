@@ -26,7 +26,6 @@ from tests.builders.bundles import (
     picture,
     subgroup,
     with_subgroups,
-    write_variants,
 )
 from tests.builders.findings import publish_findings
 from tests.builders.services import running
@@ -86,11 +85,9 @@ def publish(root: Path, *, channels: int, resize: str) -> Store:
     return store
 
 
-def read(
-    folder: Path, images: list[Path], precision: str = "float32", tags: str = "{}"
-) -> list[dict[str, Any]]:
+def read(folder: Path, images: list[Path], tags: str = "{}") -> list[dict[str, Any]]:
     """What the reader answers, in a process that cannot find Candor."""
-    done = run_reader(folder, precision, tags, *images)
+    done = run_reader(folder, tags, *images)
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)
     return answers
@@ -184,19 +181,6 @@ async def test_findings_are_read_one_by_one(tmp_path: Path, site: str) -> None:
                 assert {field: given[field] for field in found} == found, name
 
 
-async def test_a_variant_is_read_with_its_own_promises(tmp_path: Path) -> None:
-    store = Store(tmp_path / "models")
-    store.publish("tiny", lambda folder, version: write_variants(folder, version))
-    store.promote("tiny", 1)
-    file = tmp_path / "image.png"
-    file.write_bytes(encode(picture(1), "PNG"))
-    (answer,) = read(store.folder("tiny", 1), [file], "int8")
-    async with running(store, tmp_path, ledger="off", precision="int8") as server:
-        served = (await server.predict(file.read_bytes())).json()
-    assert served["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-6)
-    assert served["refer"] is answer["refer"]
-
-
 def _flip(folder: Path) -> None:
     data = bytearray((folder / "model.onnx").read_bytes())
     data[-5] ^= 1
@@ -221,6 +205,6 @@ def test_what_the_page_refuses_is_refused(
 ) -> None:
     store = publish(tmp_path / "models", channels=1, resize="stretch")
     change(store.folder("tiny", 1))
-    done = run_reader(store.folder("tiny", 1), "float32", "{}")
+    done = run_reader(store.folder("tiny", 1), "{}")
     assert done.returncode == 1
     assert said in done.stderr

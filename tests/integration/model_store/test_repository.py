@@ -1,6 +1,5 @@
 """Triton and KServe repositories, read by Triton's own schema and run by ONNX Runtime."""
 
-import json
 from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,7 +18,7 @@ from model_store.image import decode
 from model_store.runtime import ort
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
-from tests.builders.bundles import build_bundle, encode, picture, write_variants
+from tests.builders.bundles import build_bundle, encode, picture
 from tests.builders.processes import candor_here
 
 candor = partial(candor_here, "export")
@@ -145,7 +144,7 @@ def test_kserve_gets_a_repository_and_a_service(bundle: Bundle, tmp_path: Path) 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     store = Store(tmp_path / "models")
-    store.publish("tiny", lambda folder, version: write_variants(folder, version))
+    store.publish("tiny", lambda folder, version: build_bundle(folder, version=version))
     return store.folder("tiny", 1)
 
 
@@ -158,22 +157,11 @@ def test_the_command_takes_a_bundle_of_a_store(published: Path, tmp_path: Path, 
     assert RepositoryServer(repository, "tiny").infer(images).shape == (2, 3)
 
 
-def test_the_command_takes_one_of_its_precisions(published: Path, tmp_path: Path) -> None:
-    done = candor(
-        published, "--format", "triton", "--out", tmp_path / "out", "--precision", "int8", "--json"
-    )
-    assert done.exit_code == 0, done.output
-    version = Path(json.loads(done.stdout)["folder"])
-    assert (version / "model.onnx").read_bytes() == (published / "model.int8.onnx").read_bytes()
-    assert json.loads((version / "card.json").read_text())["calibration"]["temperature"] == 3.0
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--format", "triton"], "--out"),
         (["--format", "bento", "--out", "x"], "kserve"),
-        (["--format", "triton", "--out", "x", "--precision", "float16"], "it has float32, int8"),
         (["--out", "x"], "--format"),
     ],
 )

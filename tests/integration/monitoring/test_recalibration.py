@@ -28,7 +28,6 @@ from monitoring.recalibration import (
 )
 from monitoring.sources import LabelPolicy
 from tests.builders.answers import NOW_NS, SECOND_NS, draw, row_of
-from tests.builders.bundles import write_variants
 from tests.builders.monitored import Clock, MonitoredModel
 
 TOO_SURE = 2.0  # the temperature by which the served probabilities are too sharp
@@ -224,20 +223,15 @@ def test_vector_scaling_goes_into_the_graph_and_only_once(
     )
 
 
-@pytest.mark.parametrize(
-    ("method", "expected"), [("perturbed", "temperature"), ("vector", "vector")]
-)
-def test_the_next_card_says_where_its_calibrator_comes_from(
-    store: Store, tmp_path: Path, method: str, expected: str
-) -> None:
-    """Labels replace a temperature of perturbed images; an exported vector stays."""
-    calibration = store.read("tiny", 1).card.calibration.model_copy(update={"method": method})
+def test_the_next_card_says_where_its_calibrator_comes_from(store: Store, tmp_path: Path) -> None:
+    """An exported vector stays."""
+    calibration = store.read("tiny", 1).card.calibration.model_copy(update={"method": "vector"})
     card = republished(store, calibration=calibration)
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 2, (N, 3))
     truth = draw(rng, softmax(logits))
     done = recalibrated(store, tmp_path, card, softmax(TOO_SURE * logits), truth)
-    assert done.card.calibration.method == expected
+    assert done.card.calibration.method == "vector"
 
 
 def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -> None:
@@ -459,33 +453,3 @@ def test_a_version_that_never_served_is_refused(served: MonitoredModel, store: S
         recalibrate(served.ledger, store, "tiny", version=published)
     with pytest.raises(NotInStore):
         recalibrate(served.ledger, store, "tiny", version=9)
-
-
-def served_in(store: Store, folder: Path, precision: str) -> MonitoredModel:
-    """A ledger in which one of several precisions was overconfident."""
-    store.publish("tiny", lambda path, version: write_variants(path, version))
-    card = store.read("tiny", 2).card.of_variant(precision)
-    monitored = MonitoredModel(folder / "variant.db", Clock(), card=card)
-    rng = np.random.default_rng(0)
-    probabilities = softmax(rng.normal(0, 2, (N, 3)))
-    serve(monitored, probabilities, draw(rng, softmax(np.log(probabilities) / TOO_SURE)))
-    return monitored
-
-
-@pytest.mark.parametrize(("precision", "temperature"), [("int8", 3.0), ("float32", 1.5)])
-def test_a_recalibration_fits_the_precision_that_answered_and_has_only_that(
-    store: Store, tmp_path: Path, precision: str, temperature: float
-) -> None:
-    """`temperature` is that of the variant."""
-    with served_in(store, tmp_path, precision) as monitored:
-        other = {"int8": "float32", "float32": "int8"}[precision]
-        for refused in (other, "int4"):
-            with pytest.raises(RecalibrationRefused):
-                recalibrate(monitored.ledger, store, "tiny", version=2, precision=refused)
-        done = recalibrate(monitored.ledger, store, "tiny", version=2)
-    made = store.read("tiny", 3)
-    assert made.card.precisions == (precision,)
-    assert made.variants == {}
-    assert made.card.calibration.temperature == pytest.approx(temperature * TOO_SURE, rel=0.15)
-    assert other in done.dropped[-1]
-    assert made.card.dropped_promises is not None

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import candor
+from model_store.bundle.bundle import write_bundle
 from model_store.runtime import open_session
 from model_store.store.store import Store
 from serving.errors import ProbesDiffer
-from tests.builders.bundles import build_bundle, png, write_variants
+from tests.builders.bundles import build_bundle, build_card, build_onnx, png
 from tests.builders.processes import candor_here
 from tests.builders.services import running
 
@@ -67,7 +68,12 @@ async def test_a_server_that_only_warns_answers_and_doubts(
 
 async def test_bundles_without_probes_are_served(tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
-    store.publish("tiny", lambda folder, version: write_variants(folder, version))
+    store.publish(
+        "tiny",
+        lambda folder, version: write_bundle(
+            folder, card=build_card(version=version), onnx=build_onnx()
+        ),
+    )
     store.promote("tiny", 1)
     async with running(store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200

@@ -268,7 +268,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("counts", [(60, 60), (1500, 1500), (4000, 4000), (200, 10)], ids=str)
 @pytest.mark.parametrize(
-    "method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"]
+    "method", ["dca", "focal gamma=2", "ce clip_norm=1", "ce epochs=7 head=paper"]
 )
 def test_select_measures_the_networks_that_train_would_train(
     counts: tuple[int, ...], method: str

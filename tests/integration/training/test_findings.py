@@ -128,8 +128,6 @@ def test_without_a_calibrator_and_what_is_refused(run: RunResult, store: Store) 
         export(run.folder, store, "raw", rules={"Edema": ThresholdRule()})
     with pytest.raises(BadRun, match="isotonic"):
         export(run.folder, store, "raw", calibrator="isotonic")
-    with pytest.raises(BadRun, match="float32"):
-        export(run.folder, store, "raw", precisions=("int8",))
 
 
 def test_few_positives_are_not_calibrated_and_said(
@@ -177,7 +175,5 @@ def test_several_heads_average_probabilities(
 def test_the_recipe_and_what_has_no_findings(dataset: Dataset, tmp_path: Path) -> None:
     plan = automatic(dataset, config(epochs=2), given={"epochs"})
     assert all(each.class_weights == "natural" for each in plan.candidates)
-    with pytest.raises(BadDataset, match="perturbed"):
-        train(config(perturbed=True), dataset, tmp_path / "perturbed")
     with pytest.raises(BadDataset, match="blend"):
         train(config(head="blend"), dataset, tmp_path / "blend")

@@ -97,26 +97,6 @@ def test_a_killed_run_resumes_to_the_bit(run: RunResult, dataset: Dataset, tmp_p
         assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
 
 
-def test_other_precisions_are_calibrated_out_of_fold(
-    run: RunResult, dataset: Dataset, tmp_path: Path
-) -> None:
-    exported = export(
-        run.folder,
-        Store(tmp_path),
-        "brightness",
-        precisions=("float32", "float16"),
-        dataset=dataset,
-        anyway=True,
-    )
-    card = exported.card
-    assert card.calibration.measures["n"] == IMAGES
-    assert card.variants is not None
-    (half,) = card.variants
-    assert half.calibration.measures["n"] == IMAGES
-    assert half.calibration.temperature == pytest.approx(card.calibration.temperature, rel=0.02)
-    assert half.max_difference < 0.02
-
-
 def test_a_blended_head_is_the_mean_of_its_parts(dataset: Dataset, tmp_path: Path) -> None:
     config = FOLDED.model_copy(update={"head": "blend", "heads": 2, "epochs": 2})
     done = train(config, dataset, tmp_path / "run", pictures=False)
@@ -149,6 +129,6 @@ def test_findings_validate_once_each_and_calibrate_out_of_fold(tmp_path: Path) -
     val = done.evaluation.predictions["val"]
     np.testing.assert_array_equal(val.labels, labels)
     store = Store(tmp_path / "store")
-    card = export(done.folder, store, "digits", dataset=findings, anyway=True).card
+    card = export(done.folder, store, "digits", anyway=True).card
     known = (~np.isnan(labels)).sum(axis=0).tolist()
     assert [each.labeled for each in card.findings or ()] == known

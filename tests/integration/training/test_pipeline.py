@@ -192,26 +192,16 @@ class TestExport:
         unlike = chosen.evaluation.probabilities("test", "temperature")
         assert np.abs(probabilities - unlike).max() > 1e-2
 
-    @pytest.mark.parametrize(
-        "mode",
-        [
-            {"frozen": False, "augment": "light"},
-            pytest.param({"trainable": 1}, marks=pytest.mark.nightly),
-        ],
-        ids=str,
-    )
-    def test_a_deep_ensemble_is_one_graph(
-        self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
-    ) -> None:
-        config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 1}, **mode)
+    def test_a_deep_ensemble_is_one_graph(self, dataset: Dataset, tmp_path: Path) -> None:
+        mode: dict[str, Any] = {"frozen": False, "augment": "light"}
+        config = TrainConfig(loss="ce", heads=2, **CHOICES | {"epochs": 1}, **mode)
         result = train(config, dataset, tmp_path / "run", pictures=False)
         store = Store(tmp_path / "store")
-        card = export(result.folder, store, "ensemble", calibrator="perturbed").card
-        assert card.calibration.method == "perturbed"
+        export(result.folder, store, "ensemble")
         probabilities = answered(
             store, "ensemble", dataset.splits["test"].inputs(result.record.spec)
         )
-        expected = result.evaluation.probabilities("test", "perturbed")
+        expected = result.evaluation.probabilities("test", "temperature")
         np.testing.assert_allclose(probabilities, expected, atol=1e-4)
 
     def test_the_cards_bins_are_those_of_validation(
@@ -252,8 +242,6 @@ class TestExport:
                 (half / path.name).write_bytes(path.read_bytes())
         with pytest.raises(BadRun):
             export(half, Store(tmp_path / "store"), "brightness")
-        with pytest.raises(BadRun, match="--perturbed"):
-            export(run.folder, Store(tmp_path / "store"), "brightness", calibrator="perturbed")
 
 
 def test_a_record_of_another_format_is_refused(run: RunResult, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ VERBS = {
 }
 # What prints, waits or starts processes in the place of returning a result
 COMMAND_LINE_ALONE: dict[object, set[str]] = {
-    training.train: {"list_losses", "nproc", "engine"},
+    training.train: {"list_losses", "nproc"},
     monitoring.report: {"every", "to", "once", "fail_on_alarm"},
     store_changes.promote: {"wait", "url", "limit", "token_file"},
 }

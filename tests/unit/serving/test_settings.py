@@ -94,7 +94,6 @@ def test_nothing_else_reads_the_environment() -> None:
         "serving/settings.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
-        "training/runs/source.py",
     }
 
 

@@ -26,10 +26,8 @@ from training.networks.backbones import (
     truncate,
     weights_digest,
 )
-from training.networks.blocks import Tail, last_blocks
 from training.networks.classifier import (
     Backbone,
-    Branch,
     Classifier,
     build_classifier,
     head_seeds,
@@ -74,72 +72,6 @@ class TestBackbone:
         assert weights_digest(network.backbone) == before
         assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
 
-    def test_last_blocks_can_be_trained(self) -> None:
-        network = classifier(trainable=1).train()
-        assert isinstance(network.head, Branch)
-        before = {name: each.clone() for name, each in network.state_dict().items()}
-        network(images(4)).sum().backward()
-        learned = {
-            name for name, each in network.head.tail.named_parameters() if each.grad is not None
-        }
-        assert learned == {"trunk.6.weight", "trunk.7.weight", "trunk.7.bias"}
-        assert not any(each.requires_grad for each in network.backbone.parameters())
-        drifted = {
-            name.removeprefix("head.tail.trunk.7.")
-            for name, tensor in network.state_dict().items()
-            if not torch.equal(tensor, before[name]) and not name.startswith("head.head.")
-        }
-        assert drifted == {"running_mean", "running_var", "num_batches_tracked"}
-        assert network.members == (network.head,)
-        assert not any(each.training for each in network.eval().modules())
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        "name", [SMALL, TINY_TIMM, "torchvision/resnet18", "torchvision/densenet121"]
-    )
-    def test_what_is_fixed_and_what_is_trained_are_the_network(self, name: str) -> None:
-        spec = InputSpec(channels=1, height=64, width=64, resize="stretch")
-        image = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
-        plain = classifier(name, spec=spec).eval()
-        expected = plain.backbone(image)
-        weights = sum(each.numel() for each in plain.backbone.parameters())
-        for trainable in (1, 2, 0.7):
-            divided = classifier(name, spec=spec, trainable=trainable).eval()
-            assert isinstance(divided.head, Branch)
-            assert not divided.backbone.only_normalizes
-            torch.testing.assert_close(divided.head.tail(divided.backbone(image)), expected)
-            held = [
-                sum(each.numel() for each in part.parameters())
-                for part in (divided.backbone, divided.head.tail)
-            ]
-            assert 0 < held[0] < held[1] + held[0] <= weights, trainable
-
-    def test_a_network_that_cannot_be_divided_passes_images_through(self) -> None:
-        spec = InputSpec(channels=3, height=160, width=160, resize="stretch")
-        network = classifier("test_vit", spec=spec, trainable=1).train()
-        assert isinstance(network.head, Branch)
-        assert network.backbone.only_normalizes
-        learned = sum(each.numel() for each in network.head.tail.parameters() if each.requires_grad)
-        (last,) = load_trunk("test_vit", "none").blocks[-1:]
-        assert learned == sum(each.numel() for part in last for each in part.parameters())
-
-    def test_too_many_blocks_are_refused(self) -> None:
-        for trainable in (4, 1.5):
-            with pytest.raises(ValueError, match=r"expected 0 to 1|has 3"):
-                classifier(trainable=trainable)
-
-    @pytest.mark.slow
-    def test_the_classifier_is_not_a_block(self) -> None:
-        for name in (TINY_TIMM, "torchvision/resnet18"):
-            sizes = [
-                sum(p.numel() for each in block for p in each.parameters())
-                for block in load_trunk(name, "none").blocks
-            ]
-            trunk = load_trunk(name, "none")
-            tail = Tail(trunk.module, trunk.blocks, last_blocks(trunk.blocks, 1.0))
-            assert sum(sizes) == sum(p.numel() for p in tail.parameters() if p.requires_grad)
-            assert [sum(p.numel() for p in layer) for layer in tail.layers()] == sizes
-
     def test_an_unsuitable_image_size_is_refused(self) -> None:
         backbone = Backbone(load_trunk("test_vit", "none"))
         with pytest.raises(BadBackbone, match="choose another image size"):
@@ -147,7 +79,6 @@ class TestBackbone:
 
     def test_a_whole_network_changes(self) -> None:
         network = classifier(frozen=False).train()
-        assert isinstance(network.head, Branch)
         network(images(4)).sum().backward()
         assert all(each.training for each in network.head.modules())
         assert all(parameter.grad is not None for parameter in network.parameters())
@@ -183,14 +114,13 @@ class TestHeadEnsemble:
         assert [weights_digest(part) for part in classifier(seed=2, heads=2).members] == alone
         assert len(set(alone)) == 2
 
-    @pytest.mark.parametrize("choice", [{"frozen": False}, {"frozen": True, "trainable": 1}])
-    def test_members_share_only_what_is_frozen(self, choice: dict[str, Any]) -> None:
-        first, second = classifier(seed=2, heads=2, **choice).members
+    def test_members_share_only_what_is_frozen(self) -> None:
+        first, second = classifier(seed=2, heads=2, frozen=False).members
         kept = {id(each) for each in first.parameters()}
         assert not any(id(each) in kept for each in second.parameters())
         assert weights_digest(first) != weights_digest(second)
-        same = torch.equal(*(next(iter(each.parameters())) for each in (first, second)))
-        assert same == choice["frozen"]  # a whole network from random weights is drawn again
+        # a whole network from random weights is drawn again
+        assert not torch.equal(*(next(iter(each.parameters())) for each in (first, second)))
 
 
 class TestSeeds:

@@ -94,7 +94,7 @@ def test_an_option_of_a_loss_chooses_the_loss() -> None:
     assert {(each.loss, each.beta) for each in plan.candidates} == {("dca", 3.0)}
 
 
-@pytest.mark.parametrize("choices", [{"frozen": False}, {"trainable": 2}, {"backbone": SMALL}])
+@pytest.mark.parametrize("choices", [{"frozen": False}, {"backbone": SMALL}])
 def test_a_network_that_is_trained_itself_or_drawn_at_random_is_not_searched(
     choices: dict[str, Any],
 ) -> None:
