@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model_store.addresses import shown_address
 from model_store.errors import TagsInvalid
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.http.body_budget import DEFAULT_BYTES
@@ -33,8 +34,6 @@ _ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 _MASKED: Final = "(set, not shown)"
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*@")
-_QUERY: Final = re.compile(r"\?.*")
 # Of the largest body in the memory of all: three copies at its peak, and room for small ones.
 BODY_SHARES: Final = 4
 SHORTEST_KEY: Final = 16  # bytes of the secret that hashes patients
@@ -198,6 +197,8 @@ def shown(settings: Settings) -> Iterator[ShownSetting]:
         if name == "ledger" and settings.ledger_file is not None:
             source = str(settings.ledger_file)
         value = _masked(getattr(settings, name))
+        if name == "ledger" and settings.ledger_url is not None and "://" not in value:
+            value = _MASKED  # no address, so nothing says where in it a password stands
         yield ShownSetting(f"{PREFIX}{name.upper()}", value, source, meaning_of(name))
 
 
@@ -211,8 +212,9 @@ def _masked(value: Any) -> str:
         return _MASKED
     if value is None:
         return "(unset)"
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return _QUERY.sub("?***", _PASSWORD.sub("***@", text)) if "://" in text else text
+    if isinstance(value, tuple):
+        return ", ".join(shown_address(str(each)) for each in value)
+    return shown_address(str(value))
 
 
 def ignored_variables() -> list[str]:

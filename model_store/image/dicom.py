@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Opened = TypeVar("Opened")
 MAX_ELEMENTS: Final = 20_000
+MAX_ITEMS: Final = 20_000  # fragments of compressed pixels among them
+_ITEM: Final = b"\xfe\xff\x00\xe0"
 PATIENT_ID: Final = 0x0010_0020
 
 
@@ -59,6 +61,7 @@ def patient_of(data: bytes) -> str | None:
     try:
         from pydicom.filereader import read_partial
 
+        _check_items(data)
         _refuse_deflated(data)
         dataset = read_partial(
             io.BytesIO(data), stop_when=lambda tag, *more: limit(tag, *more) or tag > PATIENT_ID
@@ -101,6 +104,7 @@ def open_frames(
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
+        _check_items(data)
         _refuse_deflated(data)
         dataset = pydicom.filereader.read_partial(io.BytesIO(data), stop_when=_element_limit())
         _check(dataset, max_pixels=max_pixels)
@@ -129,6 +133,12 @@ def _element_limit() -> Callable[..., bool]:
         return False
 
     return check
+
+
+def _check_items(data: bytes) -> None:
+    """pydicom reads the items of a sequence, and fragments, one by one in Python, and twice."""
+    if (items := data.count(_ITEM)) > MAX_ITEMS:
+        raise ImageTooComplex(f"a DICOM file of {items:,} items or fragments", f"{MAX_ITEMS:,}")
 
 
 def _refuse_deflated(data: bytes) -> None:

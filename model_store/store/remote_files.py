@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model_store.addresses import shown_address
 from model_store.bundle.files import FileTooLarge, write_whole
 from model_store.bundle.manifest import MANIFEST_FILE
 from model_store.errors import StoreAddressInvalid, StoreUnreachable
@@ -32,7 +33,7 @@ class RemoteFiles:
 
     def __init__(self, address: str) -> None:
         """Raises StoreAddressInvalid for an address that fsspec does not know."""
-        self.address = address
+        self.address = shown_address(address)
         self._protocol, self._fs, self._root = _open(address)
 
     def listing(self) -> Listing:
@@ -140,13 +141,15 @@ def _open(address: str) -> tuple[str, Any, str]:
             install=install_command(extra),
         ) from error
     except ValueError as error:
-        raise StoreAddressInvalid(f"no store can be at {address}: {error}") from error
+        raise StoreAddressInvalid(
+            f"no store can be at {shown_address(address)}: {error}"
+        ) from error
     if protocol in S3:
         system.retries = RETRIES
     root = system._strip_protocol(address).rstrip("/")
     if not root.strip("/"):
         raise StoreAddressInvalid(
-            f"{address} names no place: write it as {protocol}://bucket/models"
+            f"{shown_address(address)} names no place: write it as {protocol}://bucket/models"
         )
     return protocol, system, root
 

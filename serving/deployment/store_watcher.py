@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
 from model_store.store.alias import PRODUCTION, Alias
 from model_store.store.store import Store
@@ -186,7 +187,9 @@ class StoreWatcher:
         wanted = self._store.alias(name, PRODUCTION)
         loaded = self._models.by_name().get(name)
         if wanted is None or (loaded is not None and _is(loaded.production, wanted)):
-            if wanted and loaded is not None and loaded.production.stopped is not None:
+            if wanted is None and loaded is not None:
+                self._refuse(name, Refusal(None, _removed(loaded.production.card), ()))
+            elif wanted and loaded is not None and loaded.production.stopped is not None:
                 self._refuse(name, Refusal(wanted.version, loaded.production.stopped, ()))
             else:
                 self.refused.pop(name, None)
@@ -238,6 +241,14 @@ class StoreWatcher:
             fields = {"model": name, "version": refusal.version, "reason": refusal.reason}
             logger.error("bundle refused", extra={"fields": fields})
         self.refused[name] = refusal
+
+
+def _removed(card: Card) -> str:
+    return (
+        f"the store no longer says which version of {card.name} is in production; version "
+        f"{card.version} goes on answering here, and no server starts with it: run `candor promote "
+        f"{card.name} {card.version}`"
+    )
 
 
 def _is(served: ServedVersion, wanted: Alias) -> bool:

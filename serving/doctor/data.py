@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.scope.verdict import least_p
 from calibration.wording import counted
+from model_store.addresses import shown_address
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
 from model_store.lifecycle.verification import Finding, verify
@@ -48,6 +49,7 @@ PUBLISHED_NS = (
 
 def check_store(settings: Settings) -> Iterator[CheckResult]:
     """Whether store and bundles are whole, and every model has a version in production."""
+    where = shown_address(settings.store)
     try:
         store = settings.opened_store
     except SignatureKeyInvalid as error:
@@ -62,7 +64,7 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
             "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor "
             "alone needs none"
         )
-        yield _STORE("broken", f"there is no folder {settings.store}", made)
+        yield _STORE("broken", f"there is no folder {where}", made)
         return
     try:
         models = store.models()
@@ -75,14 +77,14 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
     except (ModelStoreError, OSError) as error:
         yield _STORE(
             "broken",
-            f"{settings.store} cannot be read ({error})",
+            f"{where} cannot be read ({error})",
             "give this user the right to read it",
         )
         return
     writable = (
         "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
     )
-    yield _STORE("ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
+    yield _STORE("ok", f"{where} has {counted(len(models), 'model')} and {writable}")
     yield from _bundles(findings)
     served = list(_in_production(store, findings))
     yield from check_probes(settings, served)

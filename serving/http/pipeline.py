@@ -20,6 +20,7 @@ import numpy as np
 
 from model_store.errors import ImageError
 from model_store.image import FrameChoice, InputSpec, is_dicom
+from model_store.image.frames import DecodedFrames
 from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.loaded_models import ShadowRunner
@@ -134,18 +135,30 @@ class InferencePipeline:
         """
         column = kind_of(served.card).column_of(of)
         served.load.admit(deadline_s)
+        explained: tuple[bytes, int] = await caller.wait(
+            self._explained(served, item, column, arrived_s, deadline_s, frame)
+        )
+        return explained
+
+    async def _explained(
+        self,
+        served: ServedVersion,
+        item: ImageItem,
+        column: int | None,
+        arrived_s: float,
+        deadline_s: float | None,
+        frame: FrameChoice | None,
+    ) -> tuple[bytes, int]:
         async with self._occluder.place(served.card, served.folder) as explain:
-            image, number = await self._decoded(served, item, frame, deadline_s)
-            item = await self.identified(item, served.card.input.spec, deadline_s)
             with served.load:
-                work = self._queued(served, image, item, arrived_s)
-                answer: bytes = await caller.wait(work)
+                image, number, item = await self._decoded(served, item, frame, deadline_s)
+                answer: bytes = await self._queued(served, image, item, arrived_s)
             said = json.loads(answer)
             if said.get("predicted", said.get("findings")) is None:
                 return answer, number
             if column is None:
                 column = served.card.classes.index(said["predicted"])
-            shown = await caller.wait(explain(image, column, item.tags))
+            shown = await explain(image, column, item.tags)
         nearest = await served.nearest(image)
         return with_explanation(answer, method="occlusion", shown=shown, nearest=nearest), number
 
@@ -165,12 +178,8 @@ class InferencePipeline:
         MalformedRequest or ClientGone.
         """
         served.load.admit(deadline_s)
-        spec = served.card.input.spec
-        with self.spans.decoding(served):
-            frames = await caller.wait(
-                self.decoder.decode_frames(item.encoded, spec, frame, deadline_s=deadline_s)
-            )
-            item = await self.identified(item, spec, deadline_s)
+        with served.load:
+            frames, item = await caller.wait(self._decoded_frames(served, item, frame, deadline_s))
         answers = await self.answer_many(
             served, items_of(frames, item, frame), caller=caller, deadline_s=deadline_s
         )
@@ -273,10 +282,18 @@ class InferencePipeline:
     async def _decode_and_infer(
         self, served: ServedVersion, item: ImageItem, arrived_s: float, deadline_s: float | None
     ) -> Any:
-        with served.decoding:
-            image, _ = await self._decoded(served, item, None, deadline_s)
-            item = await self.identified(item, served.card.input.spec, deadline_s)
+        image, _, item = await self._decoded(served, item, None, deadline_s)
         return await self._queued(served, image, item, arrived_s)
+
+    async def _decoded_frames(
+        self, served: ServedVersion, item: ImageItem, frame: FrameChoice, deadline_s: float | None
+    ) -> tuple[DecodedFrames, ImageItem]:
+        spec = served.card.input.spec
+        with served.decoding, self.spans.decoding(served):
+            frames = await self.decoder.decode_frames(
+                item.encoded, spec, frame, deadline_s=deadline_s
+            )
+            return frames, await self.identified(item, spec, deadline_s)
 
     async def _decoded(
         self,
@@ -284,14 +301,15 @@ class InferencePipeline:
         item: ImageItem,
         frame: FrameChoice | None,
         deadline_s: float | None,
-    ) -> tuple[Image, int]:
-        """The image, or its chosen frame, and its number."""
-        spec, data = served.card.input.spec, item.encoded
-        with self.spans.decoding(served):
-            if frame is None:
-                return await self.decoder.decode(data, spec, deadline_s=deadline_s), 1
-            frames = await self.decoder.decode_frames(data, spec, frame, deadline_s=deadline_s)
-            return frames.pixels[0], frames.first
+    ) -> tuple[Image, int, ImageItem]:
+        """The image, or its chosen frame, its number, and the item with its patient."""
+        if frame is not None:
+            frames, item = await self._decoded_frames(served, item, frame, deadline_s)
+            return frames.pixels[0], frames.first, item
+        spec = served.card.input.spec
+        with served.decoding, self.spans.decoding(served):
+            image = await self.decoder.decode(item.encoded, spec, deadline_s=deadline_s)
+            return image, 1, await self.identified(item, spec, deadline_s)
 
     async def _queued(
         self,

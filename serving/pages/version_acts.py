@@ -19,6 +19,7 @@ from model_store.lifecycle.canary import (
     end_canary,
     promote_version,
     read_canary,
+    running_canary,
     start_canary,
 )
 from model_store.lifecycle.changes import roll_back, rollback_target
@@ -76,6 +77,9 @@ class VersionActs:
 
     def _promote(self, fields: Mapping[str, str]) -> None:
         version = read_number(fields, "version")
+        running = running_canary(self._store, self._model)
+        if running is not None and running.version == version:
+            self._require_tried(running, fields)
         self._require_ledger_agrees(version)
         promote_version(self._store, self._model, version, **self._said(fields))
 
@@ -86,8 +90,8 @@ class VersionActs:
     def _start_canary(self, fields: Mapping[str, str]) -> None:
         version, (mode, share) = read_number(fields, "version"), _read_mode(fields)
         self._require_ledger_agrees(version)
-        running = read_canary(self._store, self._model)
-        if running is not None and running.ended is None:
+        running = running_canary(self._store, self._model)
+        if running is not None:
             raise CanaryError(
                 f"version {running.version} is the canary already; end it before you start "
                 "another one"
@@ -102,18 +106,22 @@ class VersionActs:
 
     def _promote_canary(self, fields: Mapping[str, str]) -> None:
         running = self._running(fields)
-        if not self._labels(running.version) and not fields.get("anyway"):
-            raise CanaryError(
-                f"no answer of the canary, version {running.version}, has a label, so nothing "
-                "shows that it is as good "
-                "as production: label some of its answers first, or tick that you promote it anyway"
-            )
+        self._require_tried(running, fields)
         self._require_ledger_agrees(running.version)
         end_canary(self._store, self._model, "promoted", reason=_read_why(fields), by=self._actor)
 
     def _end_canary(self, fields: Mapping[str, str]) -> None:
         self._running(fields)
         end_canary(self._store, self._model, "aborted", reason=_read_why(fields), by=self._actor)
+
+    def _require_tried(self, running: Canary, fields: Mapping[str, str]) -> None:
+        """Raise CanaryError if no label speaks for the canary, unless the form says `anyway`."""
+        if not self._labels(running.version) and not fields.get("anyway"):
+            raise CanaryError(
+                f"no answer of the canary, version {running.version}, has a label, so nothing "
+                "shows that it is as good "
+                "as production: label some of its answers first, or tick that you promote it anyway"
+            )
 
     def _said(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Who does it and why, for the history. Raises FormInvalid."""

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from model_store.addresses import shown_address
 from model_store.store.store import Store
 from monitoring.http.endpoint import bind
 from monitoring.ledger import versions
@@ -64,9 +65,9 @@ def serve_monitor(settings: Settings) -> int:
         )
     if settings.recalibrate_on_alarm != "off" and not settings.opened_store.storage.exists():
         raise SettingsError(
-            f"candor monitor found no model store at {settings.store}, and a recalibration on an "
-            "alarm needs one: give "
-            "--store the one that the servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
+            f"candor monitor found no model store at {shown_address(settings.store)}, and a "
+            "recalibration on an alarm needs one: give --store the one that the servers use, or "
+            "set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
     prepare(settings)
     allow_many_connections()

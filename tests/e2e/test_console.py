@@ -169,6 +169,24 @@ def test_answers_are_labeled_blind_and_by_keyboard(
     assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 3
 
 
+def test_a_second_key_labels_neither_this_case_again_nor_the_next(
+    start: Start, tiny_store: Store, browser: Browser
+) -> None:
+    server = start(tiny_store)
+    for seed in range(2):
+        server.predict(png(seed))
+    keys = "for (const key of {}) "
+    keys += "document.body.dispatchEvent(new KeyboardEvent('keydown', {{ key, bubbles: true }}))"
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/label/tiny")
+        page.evaluate(keys.format("['2', '1', '0']"))
+        expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
+        expect(page.locator(".top")).to_contain_text("1 answer")
+        page.evaluate(keys.format("['0', '1']"))
+        expect(page.get_by_text("Back to the 1 that you skipped")).to_be_visible()
+    assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 1
+
+
 def test_signing_in_and_out(
     start: Start, tiny_store: Store, browser: Browser, images: list[Path]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -22,7 +24,14 @@ import numpy as np
 import pytest
 from open_inference.grpc import protocol
 
+from monitoring.routes import METRICS
 from serving.client import Client
+from serving.pages.api_page import ENDPOINTS as DESCRIPTION
+from serving.pages.routes import SERVER_PAGES
+from serving.pages.trials import ENDPOINTS as TRIALS
+from serving.process.monitor_server import DECLARED as MONITORED
+from serving.process.routes import ENDPOINTS as SERVED
+from serving.v2.rest import ENDPOINTS as V2
 from tests.builders.bundles import png, publish_tiny
 from tests.builders.dicoms import dicom
 from tests.builders.manifests import ROOT
@@ -268,6 +277,68 @@ def test_only_what_records_nothing_twice_is_sent_again(
             server.stop()
     asked = [line for server in servers for line in server.asked]
     assert asked == [f"{method} {path} HTTP/1.1"] * times
+
+
+class Named:
+    """A process that is ready, and answers every request with its name."""
+
+    def __init__(self, name: str) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(name)))
+                self.end_headers()
+                self.wfile.write(name.encode())
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def served_apart() -> set[str]:
+    """The paths of a server whose monitor is apart."""
+    endpoints = (*SERVED, *SERVER_PAGES, *TRIALS, *DESCRIPTION, *V2)
+    return {each.path for each in endpoints}
+
+
+def test_every_page_and_route_reaches_a_process_that_has_it(
+    tmp_path: Path, certificate: Path
+) -> None:
+    """With CANDOR_MONITOR=apart, as docs/how-to/proxy.md starts them."""
+    monitored = {each.path for each in MONITORED} - {METRICS.path}
+    named = {port: Named(name) for port, name in ((8080, "server"), (8090, "monitor"))}
+    places = {
+        f"10.0.0.{number}:{port}": f"127.0.0.1:{each.port}"
+        for number in (1, 2)
+        for port, each in named.items()
+    }
+    proxy = Proxy(tmp_path, certificate, places)
+    try:
+        wait_until(proxy.ready)
+        reached = {
+            path: proxy.client.get(re.sub(r"\{\w+\}", "x", path)).text
+            for path in sorted(monitored | served_apart())
+        }
+    finally:
+        proxy.stop()
+        for each in named.values():
+            each.stop()
+    lacking = {
+        path
+        for path, name in reached.items()
+        if path not in (monitored if name == "monitor" else served_apart())
+    }
+    assert lacking == set()
+    # its first page lists the models of the ledger; what acts on versions reads it as well
+    acts = ("/", "/versions/{model}", "/recalibrate/{model}")
+    assert {reached[path] for path in acts} == {"monitor"}
 
 
 def test_grpc_passes(proxy: Proxy, certificate: Path) -> None:

@@ -142,11 +142,23 @@ document.addEventListener("click", (event) => {
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) showProgress(link);
 });
 
+// A form is sent once, however often its buttons are pressed before the next page is there.
+let isLeaving = false;
+addEventListener("pageshow", () => (isLeaving = false));
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (isLeaving) event.preventDefault();
+  isLeaving = true;
+});
+
 // 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
 function answerByKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input:not([type=hidden]), select")) return;
-  if (event.key === "0") document.querySelector("[data-skip]")?.click();
-  if (/^[1-9]$/.test(event.key)) document.querySelectorAll("form[data-label] button")[event.key - 1]?.click();
+  const skip = event.key === "0" && document.querySelector("[data-skip]");
+  const answer = /^[1-9]$/.test(event.key) && document.querySelectorAll("form[data-label] button")[event.key - 1];
+  if (isLeaving || !(skip || answer)) return;
+  (skip || answer).click();
+  isLeaving = true; // a second key would be about this case still
 }
 
 // The server writes times in this zone from the next page on; until then in UTC, and it always says which.

@@ -237,3 +237,23 @@ def test_health_asks_where_the_settings_say(installation: Callable[..., Any], al
     assert (said.exit_code, said.stdout) == (0, f"http://127.0.0.1:{alive}/healthz: alive\n")
     ready = candor_here("health", "--ready")
     assert (ready.exit_code, "503" in ready.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CANDOR_LEDGER", "me:a-s3cret@db/x"),
+        ("CANDOR_LEDGER", "host=db password=a-s3cret"),
+        ("CANDOR_LEDGER", "postgresql://me:pass@a-s3cret/@db/x?password=a-s3cret"),
+        ("CANDOR_STORE", "memory://models?token=a-s3cret"),
+        ("CANDOR_STORE", "s3://me:a-s3cret@bucket/models"),
+    ],
+)
+def test_no_printed_address_shows_what_may_be_a_secret(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    for command in (("config", "show"), ("config", "show", "--json"), ("doctor",)):
+        found = candor_here(*command)
+        assert "s3cret" not in found.stdout + found.stderr, command
+        assert "Traceback" not in found.stderr

@@ -36,7 +36,7 @@ from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor
 from serving.process.server import ENDPOINTS, Service
 from tests.builders.bundles import build_bundle, encode, jpeg, png
-from tests.builders.services import Running, refusal, running
+from tests.builders.services import Running, refusal, running, until
 
 pytestmark = pytest.mark.anyio
 
@@ -354,6 +354,44 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
+    assert served.load.waiting == 0
+
+
+@pytest.mark.parametrize("query", [b"", b"explain=occlusion", b"frame=1"])
+async def test_an_image_that_is_decoded_counts_as_waiting_until_its_client_leaves(
+    server: Running, monkeypatch: pytest.MonkeyPatch, query: bytes
+) -> None:
+    served, decoder = server.service.models.find("tiny"), server.service.pipeline.decoder
+    waiting, cancelled, left = list[int](), list[bool](), asyncio.Event()
+
+    async def decode(*_: Any, **__: Any) -> Any:
+        waiting.append(served.load.waiting)
+        left.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    monkeypatch.setattr(decoder, "decode", decode)
+    monkeypatch.setattr(decoder, "decode_frames", decode)
+    messages = [{"type": "http.request", "body": png()}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        raise AssertionError("an answer to a client that left")
+
+    scope = {"type": "http", "method": "POST", "query_string": query, "headers": []}
+    scope["path"] = "/predictions/tiny"
+    async with asyncio.timeout(5):
+        await server.service.app(scope, receive, send)
+    await until(lambda: cancelled)
+    assert waiting == [1]
     assert served.load.waiting == 0
 
 

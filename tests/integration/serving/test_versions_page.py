@@ -222,3 +222,18 @@ async def test_versions_beside_each_other_are_drawn_on_one_scale(
     first, second = (re.findall(tick, each) for each in drawn)
     assert first == second
     assert len(first) >= 3
+
+
+async def test_what_is_refused_of_a_canary_is_refused_of_its_version(
+    server: Running, tiny_store: Store
+) -> None:
+    """The form below the canary's promotes versions, too."""
+    await act(server, action="canary", version="2", mode="shadow", why="try it")
+    page = await server.page(VERSIONS)
+    assert "<option>2</option>" not in page.split('id="change"')[1].split("</section>")[0]
+    refused = await act(server, action="promote", version="2", why="better")
+    assert refused.status_code == 409
+    assert "no answer of the canary" in refused.text.lower()
+    assert tiny_store.production("tiny") == 1
+    done = await act(server, action="promote", version="2", why="better", anyway="yes")
+    assert done.status_code == 303

@@ -11,9 +11,11 @@ from model_store.errors import ImageTooComplex, ImageTooLarge, UnsupportedImage
 from model_store.image import InputSpec, decode
 from model_store.image.cost import webp_size
 from tests.builders.bundles import encode, picture
+from tests.builders.dicoms import dicom_frames
 from tests.builders.hostile_images import bmp, chunk, jpeg_of_scans, png, tiff, webp_canvas
 
 SPEC = InputSpec(3, 8, 8)
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 
 
 class NotReached(Exception):
@@ -39,6 +41,11 @@ TOO_MUCH: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         lambda: bytes(128) + b"DICM" + b"\x09\0\x10\0UN\0\0\0\0\0\0" * 30_000,
         ImageTooComplex,
         "20,000 elements",
+    ),
+    "fragments": (
+        lambda: dicom_frames([b"x"] * 30_000, JPEG_BASELINE, (8, 8), np.uint8),
+        ImageTooComplex,
+        "items or fragments",
     ),
     "message": (lambda: bytes(128) + b"DICM" + bytes(400), UnsupportedImage, "message"),
     "chunks": (

@@ -198,7 +198,7 @@ def test_an_alias_that_names_no_bundle_changes_nothing(scene: Scene, text: str |
     else:
         alias.write_text(text)
     scene.look()
-    assert ("tiny" in scene.watcher.refused) == (text is not None)
+    assert "tiny" in scene.watcher.refused
     assert str(scene.roles[0]) == ("0.0" if text is None else "nan")
     assert scene.production == 1
 
@@ -252,4 +252,17 @@ def test_a_canary_that_cannot_be_read_is_logged_once(
     scene.look()
     told = [entry for entry in caplog.records if entry.message == "canary refused"]
     assert 1 <= len(told) <= 2
+    assert scene.watcher.refused == {}
+
+
+def test_an_alias_that_was_removed_is_one_line_until_there_is_one_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    (scene.store.root / "tiny" / "production").unlink()
+    for _ in range(3):
+        scene.look()
+    assert scene.production == 1
+    assert "no longer says which version of tiny is in production" in scene.refusal
+    assert len([each for each in caplog.records if each.levelno >= logging.ERROR]) == 1
+    scene.promote()
     assert scene.watcher.refused == {}
