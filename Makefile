@@ -10,13 +10,13 @@ PYTEST := $(BIN)/python -m pytest -q
 # How many processes: tests/conftest.py. Which tests share one: tests/builders/scheduling.py.
 IN_PARALLEL := -n auto
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
-LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing torchserve docs dev
+LOCK_EXTRAS := train traces postgres parquet s3 remote ray signatures signing torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 HASHED = $(COMPILE) --generate-hashes --constraint requirements/constraints.txt
 # What the images install (docs/how-to/container.md).
 SERVING_EXTRAS := postgres s3 signatures
-FULL_EXTRAS := dicom grpc parquet traces
+FULL_EXTRAS := dicom parquet traces
 TRAINING_EXTRAS := train dicom s3 signatures signing
 TORCHSERVE_EXTRAS := torchserve s3 signatures
 # Tests start hundreds of processes, and without files of bytecode each would compile all of Candor.
@@ -147,7 +147,7 @@ $(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV); the first time this takes a minute or more ..."
-	$(PIP) $(EDITABLE) ".[train,torchserve,grpc,traces,s3,signing,dev]"
+	$(PIP) $(EDITABLE) ".[train,torchserve,traces,s3,signing,dev]"
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-ray: $(VENV)/.installed-dev

@@ -1,7 +1,7 @@
 """The one table of errors: the status, code and sentence that a client gets for each error class.
 
-The hot route, the other HTTP routes (also of `candor monitor`), the Open Inference Protocol and
-gRPC all read it. docs/reference/errors.md is generated from it.
+The hot route, the other HTTP routes (also of `candor monitor`) and the Open Inference Protocol
+read it. docs/reference/errors.md is generated from it.
 """
 
 import json
@@ -114,19 +114,6 @@ ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}
 SENTENCES: Final[dict[type[Exception], str]] = {
     SQLAlchemyError: "The ledger cannot be read or written now; try again later."
 }
-GRPC_STATUS: Final = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    413: "INVALID_ARGUMENT",
-    415: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    503: "UNAVAILABLE",
-}
-
 
 logger = logging.getLogger(__name__)
 
@@ -140,11 +127,6 @@ class ErrorAnswer:
     detail: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def grpc_status(self) -> str:
-        """The name of the gRPC status code nearest to the HTTP status."""
-        return GRPC_STATUS.get(self.status, "INTERNAL")
 
     @property
     def is_failure(self) -> bool:

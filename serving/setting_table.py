@@ -67,8 +67,6 @@ class SettingTable(BaseSettings):
     """Address to listen on; 0.0.0.0 for every interface."""
     port: Port = 8080
     """Port to listen on; 0 chooses a free port and prints it."""
-    grpc_port: Port | None = None
-    """Port of the gRPC service (Open Inference Protocol); unset: no gRPC."""
     store: Annotated[str, BeforeValidator(str)] = "model_store/models"
     """The model store: a folder, or an address such as s3://bucket/models."""
     require_signature: Path | None = None

@@ -86,8 +86,6 @@ def check(settings: Settings) -> None:
             "a replica of --engine ray leaves no spool that another one would find: unset "
             "CANDOR_LEDGER_REQUIRED."
         )
-    if settings.grpc_port is not None:
-        raise SettingsError("--engine ray serves HTTP only: unset CANDOR_GRPC_PORT.")
     if settings.ray_min_replicas > settings.ray_max_replicas:
         raise SettingsError(
             f"CANDOR_RAY_MIN_REPLICAS is {settings.ray_min_replicas}, more than "

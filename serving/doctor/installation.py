@@ -68,20 +68,19 @@ def check_confinement() -> Iterator[CheckResult]:
 
 
 def check_ports(settings: Settings) -> Iterator[CheckResult]:
-    for name, port in (("port", settings.port), ("grpc port", settings.grpc_port)):
-        if port is None or port == 0:
-            continue
-        setting = f"CANDOR_{name.upper().replace(' ', '_')}"
-        try:
-            listen(settings.host, port, setting=setting).close()
-            yield CheckResult(name, "ok", f"{settings.host}:{port} is free")
-        except ListenError as error:
-            if name == "port" and ask(settings).alive:
-                yield CheckResult(name, "ok", f"Candor answers at {settings.host}:{port}")
-            else:
-                yield CheckResult(
-                    name, "broken", str(error), f"end what listens there, or set {setting}"
-                )
+    place = f"{settings.host}:{settings.port}"
+    if settings.port == 0:
+        return
+    try:
+        listen(settings.host, settings.port).close()
+        yield CheckResult("port", "ok", f"{place} is free")
+    except ListenError as error:
+        if ask(settings).alive:
+            yield CheckResult("port", "ok", f"Candor answers at {place}")
+        else:
+            yield CheckResult(
+                "port", "broken", str(error), "end what listens there, or set CANDOR_PORT"
+            )
 
 
 def check_access(settings: Settings) -> Iterator[CheckResult]:

@@ -1,9 +1,8 @@
 """Access control: bearer tokens with scopes, the names of this server, and the pages that may
 change something.
 
-`candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC
-service passes the metadata of each call to the same `AccessControl`. The endpoints declare which
-scope a request needs.
+`candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The
+endpoints declare which scope a request needs.
 
 `serving.http.tokens` reads the tokens. The history of a model names who acted: the token's name, or
 `local` where there are no tokens. Health checks need no token, so that orchestrators need no
@@ -151,13 +150,6 @@ class AccessControl:
     def is_open(self) -> bool:
         """Whether there are no tokens, so that everyone may do everything."""
         return not self._grants
-
-    def check_token(self, authorization: bytes, scope: Scope) -> None:
-        """Raise Unauthorized or Forbidden unless the token in the value of an Authorization header
-        grants `scope`.
-        """
-        if self._grants:
-            _check_scope(self._viewer(authorization, b""), scope)
 
     def _viewer(self, authorization: bytes, cookies: bytes) -> Viewer:
         """The holder of the token in the value of an Authorization header, or else of the session

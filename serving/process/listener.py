@@ -22,7 +22,6 @@ from starlette.types import ASGIApp
 
 from model_store import kernel
 from model_store.confinement import hide
-from model_store.installation import install_command
 from serving.errors import ListenError, SettingsError
 from serving.http.auth import read_access
 from serving.http.connection import BoundedProtocol, LoggedProtocol
@@ -182,9 +181,6 @@ class BoundedLoop(uvloop.Loop):
             sys.setswitchinterval(before_s)
 
     async def create_server(self, *arguments: Any, **options: Any) -> Any:
-        listener = options.get("sock")
-        if listener is not None and listener.family == socket.AF_UNIX:  # of the process of gRPC
-            return await super().create_unix_server(*arguments, sock=listener)
         if options.get("ssl") is not None:
             options |= {"ssl_handshake_timeout": HANDSHAKE_S, "backlog": TLS_BACKLOG}
         return await super().create_server(*arguments, **options)
@@ -229,19 +225,6 @@ def _refuse() -> str:
         "the private key of CANDOR_TLS_KEY is encrypted; decrypt it, because nobody can type a "
         "password"
     )
-
-
-def check_grpc(settings: Settings) -> None:
-    """Raise ListenError if gRPC has a port, but it is taken or packages are missing."""
-    if settings.grpc_port is None:
-        return
-    try:
-        import serving.v2.rpc  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ListenError(
-            f"gRPC needs more packages ({error}): {install_command('grpc')}"
-        ) from error
-    listen(settings.host, settings.grpc_port, setting="CANDOR_GRPC_PORT").close()
 
 
 def announce_missing_store(settings: Settings, *, consequence: str) -> None:

@@ -29,5 +29,4 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Candor logs start and stop itself, and every request that is not answered.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # by which gRPC asks the server
     logging.getLogger("uvicorn.access").disabled = True

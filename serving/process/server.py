@@ -53,7 +53,6 @@ from serving.process.listener import (
     allow_many_connections,
     announce,
     announce_missing_store,
-    check_grpc,
     listen,
     prepare,
     process_registry,
@@ -61,7 +60,6 @@ from serving.process.listener import (
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.process.routes import ServerRoutes, build_router
-from serving.process.rpc_process import RpcProcess
 from serving.process.token_file import keep_sessions, keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
@@ -88,7 +86,6 @@ def serve(settings: Settings) -> int:
     allow_many_connections()
     keep_freed_memory()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        check_grpc(settings)
         return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
 
 
@@ -178,16 +175,7 @@ class Service:
         announce(f"Candor serves on {address(listener, self._settings)}")
         announce_missing_store(self._settings, consequence=NOTHING_ANSWERED)
         self.start()
-        if self._settings.grpc_port is None:
-            await server.serve(sockets=[listener])
-            return
-        rpc = RpcProcess(self._settings)
-        try:
-            await asyncio.gather(
-                server.serve(sockets=[listener, rpc.listener]), self._serve_grpc(rpc, server)
-            )
-        finally:
-            rpc.close()
+        await server.serve(sockets=[listener])
 
     def start(self) -> None:
         self.watcher.start(self._settings.scan_s)
@@ -278,15 +266,6 @@ class Service:
             raise
         metric.set(math.nan if predictor.difference is None else predictor.difference)
         return predictor
-
-    async def _serve_grpc(self, rpc: RpcProcess, server: DrainingServer) -> None:
-        """Serve gRPC as long as HTTP. Raises ListenError if the port was taken meanwhile."""
-        port = await rpc.start()
-        announce(f"Candor serves gRPC on {self._settings.host}:{port}")
-        keeping = asyncio.create_task(rpc.keep())
-        await server.ending.wait()
-        keeping.cancel()
-        await rpc.stop(self._settings.drain_s)
 
     def _build_prediction_app(self, mounted: Sequence[Endpoint]) -> PredictionApp:
         routes = ServerRoutes(

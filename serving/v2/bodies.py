@@ -18,9 +18,7 @@ class RequestedInput(Struct, frozen=True, kw_only=True):
     datatype: Annotated[str, Meta(max_length=20, examples=["UINT8", "BYTES"])]
     shape: Annotated[list[Size], Meta(max_length=8)]
     parameters: Parameters = {}
-    data: Annotated[
-        Any, Meta(description="numbers, nested or flat, or base64 strings for BYTES")
-    ] = None
+    data: Annotated[Any, Meta(description="base64 strings of a BYTES tensor")] = None
 
 
 class RequestedOutput(Struct, frozen=True, kw_only=True):

@@ -21,13 +21,11 @@ from serving.http.items import decode_base64
 from serving.http.request import patient_of, read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.tensors import (
-    NUMBERS_LIMIT,
     InputTensor,
     OutputTensor,
     check_count,
     raw,
     raw_elements,
-    read_pixels,
 )
 
 HEADER: Final = "inference-header-content-length"
@@ -143,12 +141,11 @@ def write_response(
 
 
 def _decoded(body: bytes, limit: int) -> _RawRequest:
-    texts, numbers = TEXTS_PER_IMAGE * limit + SPARE_TEXTS, NUMBERS_LIMIT
-    is_much = body.count(b'"') > 2 * texts or body.count(b"{") > texts
-    if is_much or body.count(b",") > numbers or has_long_numbers(body):
+    texts = TEXTS_PER_IMAGE * limit + SPARE_TEXTS
+    is_much = body.count(b'"') > 2 * texts or max(body.count(b"{"), body.count(b",")) > 2 * texts
+    if is_much or has_long_numbers(body):
         raise MalformedRequest(
-            f"the request holds over {texts:,} texts or {numbers:,} numbers, or long ones; send "
-            "the tensor in binary."
+            f"the request holds over {texts:,} values, or long numbers; send the tensor in binary."
         )
     try:
         return _REQUEST.decode(body)
@@ -172,7 +169,7 @@ def _tensor(read: _RawInput, binary: memoryview, limit: int) -> tuple[InputTenso
     """One input, and what is left of the binary part after it."""
     size = read.parameters.get("binary_data_size")
     if size is None:
-        elements = _json_elements(read, limit)
+        elements: npt.NDArray[np.uint8] | list[bytes] = _json_elements(read, limit)
         rest = binary
     else:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
@@ -184,16 +181,13 @@ def _tensor(read: _RawInput, binary: memoryview, limit: int) -> tuple[InputTenso
     return InputTensor(read.name, read.datatype, tuple(read.shape), elements), rest
 
 
-def _json_elements(read: _RawInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
-    """Elements from JSON: numbers, flat or nested, or base64 strings for BYTES."""
+def _json_elements(read: _RawInput, limit: int) -> list[bytes]:
+    """The elements of a BYTES tensor from JSON, base64 strings."""
     if read.datatype != "BYTES":
-        pixels = read_pixels(bytes(read.data), read.shape)
-        if pixels is None:
-            raise MalformedRequest(
-                f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or "
-                "nested as the shape says."
-            )
-        return pixels
+        raise MalformedRequest(
+            f"the elements of {read.name!r} are not taken as numbers in JSON; send the tensor in "
+            "binary (binary_data_size), or encoded images as BYTES."
+        )
     try:
         texts = _TEXTS.decode(read.data)
         check_count(len(texts), limit)

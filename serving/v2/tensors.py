@@ -1,8 +1,8 @@
-"""Tensors of the protocol for both transports: a request's images, a batch's outputs."""
+"""Tensors of the protocol: a request's images, a batch's outputs."""
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan, prod
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -17,12 +17,7 @@ from serving.inference.batcher import Image
 from serving.inference.prediction import ScopeVerdict
 
 INPUT: Final = "image"
-NUMBERS_LIMIT: Final = 2_000_000  # that are sent as numbers, not as raw bytes
 _LENGTH: Final = struct.Struct("<I")
-SLICE_BYTES: Final = 64 * 1024
-NUMBER_BYTES: Final = 64  # more than any number from 0 to 255 needs
-_NUMBERS: Final = b"0123456789+-.eE"
-_SPACE: Final = b" \t\r\n"
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
 
 
@@ -103,7 +98,7 @@ def outputs_of(card: Card) -> dict[str, Output]:
 
 
 def properties_of(card: Card) -> dict[str, str]:
-    """What the columns of `probabilities` are. The values are texts, as gRPC has them."""
+    """What the columns of `probabilities` are. The values are texts."""
     named = {"kind": card.kind, "classes": json.dumps(card.classes)}
     thresholds = [each.threshold for each in card.asked]
     return named | ({"thresholds": json.dumps(thresholds)} if thresholds else {})
@@ -223,10 +218,6 @@ def raw(output: OutputTensor) -> bytes:
     if output.datatype != "BYTES":
         return output.array.astype("<f4").tobytes()
     texts: Any = output.array.ravel().tolist()
-    return packed(texts)
-
-
-def packed(texts: Sequence[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 
@@ -267,53 +258,3 @@ def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
             f"{prod(expected)}."
         )
     return list(values.reshape(expected))
-
-
-def read_pixels(text: bytes, shape: Sequence[int]) -> npt.NDArray[np.uint8] | None:
-    """The values of a JSON array, flat or nested as `shape` says; None if they are not whole
-    numbers from 0 to 255.
-
-    `text` must be valid JSON. It is read without an object for each number, in slices between
-    which other threads run: eight megabytes hold millions of numbers, which as objects would take
-    hundreds of megabytes and hold the interpreter's lock for seconds.
-
-    >>> read_pixels(b"[[1, 2], [3, 255]]", [2, 2])
-    array([  1,   2,   3, 255], dtype=uint8)
-    >>> read_pixels(b"[[1], [2, 3]]", [3]), read_pixels(b"[1e400]", [1])
-    (None, None)
-    """
-    structure = text.translate(None, _NUMBERS + _SPACE)
-    count = structure.count(b",") + 1
-    if structure == b"[]" and not text.translate(None, b"[]" + _SPACE):
-        return np.empty(0, np.uint8)
-    nested = min(shape, default=0) > 0 and prod(shape) == count and structure == _nested(shape)
-    if not nested and structure != b"[" + b"," * (count - 1) + b"]":
-        return None
-    slices = [_slice_pixels(each) for each in _slices(text.translate(None, b"[]" + _SPACE))]
-    found = [each for each in slices if each is not None]
-    return np.concatenate(found) if len(found) == len(slices) else None
-
-
-def _nested(shape: Sequence[int]) -> bytes:
-    structure = b""
-    for size in reversed(shape):
-        structure = b"[" + b",".join([structure] * size) + b"]"
-    return structure
-
-
-def _slices(numbers: bytes) -> Iterator[bytes]:
-    """Comma-separated numbers in pieces, each ending with a whole one."""
-    start = 0
-    while start < len(numbers):
-        end = numbers.find(b",", start + SLICE_BYTES)
-        end = len(numbers) if end < 0 else end
-        yield numbers[start:end]
-        start = end + 1
-
-
-def _slice_pixels(numbers: bytes) -> npt.NDArray[np.uint8] | None:
-    if len(numbers) > SLICE_BYTES + NUMBER_BYTES:  # a single number of thousands of digits
-        return None
-    values = np.fromstring(numbers, np.float64, sep=",")
-    fitting = np.all((values >= 0) & (values <= 255) & (values == np.floor(values)))
-    return values.astype(np.uint8) if fitting else None

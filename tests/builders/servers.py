@@ -45,10 +45,6 @@ class Server(Process):
         super().__init__("serve", folder, command=command, **defaults | settings)
         assert self.url
 
-    def grpc_address(self) -> str:
-        """Where it serves gRPC; asked once, of a server with a `grpc_port`."""
-        return str(self.process.stdout.readline().split()[-1])
-
     def predict(self, image: bytes, **headers: str) -> httpx.Response:
         return self.client.post("/predictions/tiny", content=image, headers=headers)
 

@@ -12,7 +12,7 @@ from candor.command_line import TRAINING_PACKAGES
 from tests.builders.containers import BUILT, configuration, run
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = {"grpc", "open_inference", "opentelemetry"}
+OPTIONAL = {"opentelemetry"}
 WITHOUT_LEDGER = ("torchserve", "training")
 
 pytestmark = [

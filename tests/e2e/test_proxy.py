@@ -9,7 +9,7 @@ import sqlite3
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
@@ -18,11 +18,9 @@ from signal import SIGKILL, SIGTERM
 from typing import Any
 from uuid import uuid4
 
-import grpc
 import httpx
 import numpy as np
 import pytest
-from open_inference.grpc import protocol
 
 from monitoring.routes import METRICS
 from serving.client import Client
@@ -43,7 +41,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="install Debian's package haproxy"),
 ]
 SAMPLE = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-PORTS = (8080, 8090, 9000)  # of a server, a monitor and gRPC in the sample
+PORTS = (8080, 8090)  # of a server and a monitor in the sample
 TOKEN = "0123456789abcdef0123456789abcdef"
 ABSENT = "01890a5d-ac96-774b-bcce-b302099a8057"  # an id that no prediction has
 
@@ -98,9 +96,6 @@ def places_of(*servers: Server) -> dict[str, str]:
     found = {}
     for number, server in enumerate(servers, 1):
         here = f"10.0.0.{number}"
-        found[f"{here}:9000 proto h2 port 8080"] = (
-            f"{server.grpc_address()} proto h2 port {server.port}"
-        )
         found |= {f"{here}:{port}": f"127.0.0.1:{server.port}" for port in (8080, 8090)}
     return found
 
@@ -108,7 +103,7 @@ def places_of(*servers: Server) -> dict[str, str]:
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[list[Server]]:
     store = publish_tiny(tmp_path / "store")
-    settings = {"tokens": f"{TOKEN} admin", "grpc_port": "0", "deadline_s": 30}
+    settings = {"tokens": f"{TOKEN} admin", "deadline_s": 30}
     started = [Server(store.root, tmp_path, **settings) for _ in range(2)]
     for server in started:
         server.await_ready()
@@ -339,20 +334,3 @@ def test_every_page_and_route_reaches_a_process_that_has_it(
     # its first page lists the models of the ledger; what acts on versions reads it as well
     acts = ("/", "/versions/{model}", "/recalibrate/{model}")
     assert {reached[path] for path in acts} == {"monitor"}
-
-
-def test_grpc_passes(proxy: Proxy, certificate: Path) -> None:
-    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
-    infer = "/inference.GRPCInferenceService/ModelInfer"
-    request = protocol.ModelInferRequest(model_name="tiny")
-    shape = [1, 3, 8, 8]
-    pixels = request.inputs.add(name="image", datatype="UINT8", shape=shape)
-    pixels.contents.uint_contents.extend([100] * int(np.prod(shape)))
-    with grpc.secure_channel(f"127.0.0.1:{proxy.port}", credentials) as channel:
-        call: Callable[..., protocol.ModelInferResponse] = channel.unary_unary(
-            infer,
-            request_serializer=protocol.ModelInferRequest.SerializeToString,
-            response_deserializer=protocol.ModelInferResponse.FromString,
-        )
-        answer = call(request, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=PATIENCE_S)
-    assert {output.name for output in answer.outputs} >= {"probabilities"}

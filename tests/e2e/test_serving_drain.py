@@ -1,4 +1,4 @@
-"""SIGTERM with every way in busy at once: single images, lists, gRPC, and a version on trial."""
+"""SIGTERM with every way in busy at once: single images, lists, tensors, and a version on trial."""
 
 import contextlib
 import signal
@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import pytest
-from open_inference.grpc import service
 
 from model_store.bundle.bundle import write_bundle
 from model_store.lifecycle.canary import start_canary
@@ -19,7 +17,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until
 from tests.builders.servers import Start, slow_onnx
-from tests.builders.tensors import infer_request
+from tests.builders.tensors import bytes_tensor
 
 
 @pytest.mark.parametrize("mode", ["shadow", pytest.param("share", marks=pytest.mark.nightly)])
@@ -32,8 +30,7 @@ def test_all_32_are_answered_whatever_way_they_came(
         lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()),
     )
     start_canary(slow_store, "tiny", 2, mode=mode, share=0.5 if mode == "share" else 0.0)
-    server = start(slow_store, drain_delay_s="5.0", grpc_port="0")
-    address = server.grpc_address()
+    server = start(slow_store, drain_delay_s="5.0")
     wait_until(lambda: server.metric("candor_model_loaded") == 2)
     image = png(size=(96, 96))
 
@@ -46,10 +43,9 @@ def test_all_32_are_answered_whatever_way_they_came(
         return [200 if "predicted" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:
-        with grpc.insecure_channel(address) as channel:
-            stub = service.GRPCInferenceServiceStub(channel)
-            answer = stub.ModelInfer(infer_request(image), timeout=PATIENCE_S)
-        return [200 if answer.outputs else 500]
+        body = {"inputs": [bytes_tensor(image)]}
+        answer = httpx.post(f"{server.url}/v2/models/tiny/infer", json=body, timeout=PATIENCE_S)
+        return [answer.status_code]
 
     ways = [single] * 16 + [several] * 8 + [remote] * 8
     with ThreadPoolExecutor(len(ways)) as pool:

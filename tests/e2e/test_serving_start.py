@@ -5,14 +5,12 @@ import platform
 import ssl
 from pathlib import Path
 
-import grpc
 import httpx
 import pytest
-from open_inference.grpc import protocol, service
 
 from model_store.installation import release
 from model_store.store.store import Store
-from tests.builders.processes import CANDOR, PATIENCE_S, Process, candor
+from tests.builders.processes import CANDOR, Process, candor
 from tests.builders.servers import Start
 
 MARK = "s3cr3t-m4rk"
@@ -58,9 +56,8 @@ def test_a_start_that_fails_shows_no_secret(name: str, tmp_path: Path) -> None:
     assert ended.stderr
 
 
-LINKS = {  # of the Services `candor`, `candor-grpc` and `candor-monitor`
+LINKS = {  # of the Services `candor` and `candor-monitor`
     "port": "tcp://10.0.0.1:8080",
-    "grpc_port": "tcp://10.0.0.2:9000",
     "service_host": "10.0.0.1",
     "service_port": "8080",
     "service_port_http": "8080",
@@ -91,10 +88,8 @@ def test_a_pod_beside_services_of_its_own_name_starts_and_names_its_release(
         pod.stop()
 
 
-def test_grpc_is_encrypted_wherever_https_is(
-    start: Start, tiny_store: Store, certificate: Path
-) -> None:
-    server = start(tiny_store, ready=False, tls_certificate=str(certificate), grpc_port="0")
+def test_https_is_whole(start: Start, tiny_store: Store, certificate: Path) -> None:
+    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
     assert server.url.startswith("https://")
     assert (
         httpx.get(
@@ -104,10 +99,3 @@ def test_grpc_is_encrypted_wherever_https_is(
     )
     health = candor("health", CANDOR_PORT=str(server.port), CANDOR_TLS_CERTIFICATE=str(certificate))
     assert health.stdout == f"https://127.0.0.1:{server.port}/healthz: alive\n"
-    address = server.grpc_address()
-    live = protocol.ServerLiveRequest()
-    credentials = grpc.ssl_channel_credentials(certificate.with_name("chain.pem").read_bytes())
-    with grpc.secure_channel(address, credentials) as channel:
-        assert service.GRPCInferenceServiceStub(channel).ServerLive(live, timeout=PATIENCE_S).live
-    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
-        service.GRPCInferenceServiceStub(channel).ServerLive(live, timeout=5)

@@ -17,7 +17,7 @@ from tests.release.source import copy_source
 
 BUILD = ROOT / "build"
 EXTRAS = (
-    *("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
+    *("train", "dicom", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
     "torchserve",
 )
 # The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and

@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from tests.soak import http2
-
 _PART_BYTES: Final = 64 * 1024
 _CHUNKED: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 _GET: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -99,7 +97,7 @@ class Flood:
 
 def flood(port: int, kind: str, connections: int, certificate: str | None = None) -> None:
     """Send without end, and read and forget what comes back."""
-    begin, more = (KINDS | http2.KINDS | TLS_KINDS)[kind]
+    begin, more = (KINDS | TLS_KINDS)[kind]
     more *= 1 if kind in SLOW else _PART_BYTES // max(len(more), 1)
     events = selectors.EVENT_WRITE | (0 if kind in UNREAD else selectors.EVENT_READ)
     selector = selectors.DefaultSelector()

@@ -15,7 +15,6 @@ from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.hostile_bodies import HostileBody
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.soak import http2
 from tests.soak.flood import Flood
 from tests.soak.probe import Probe, Watched, memory_mb
 
@@ -76,9 +75,6 @@ class Siege:
             tls = ssl.create_default_context(cafile=certificate)
             self.server.client = httpx.Client(base_url=self.server.url, timeout=120, verify=tls)
         wait_until(lambda: self.server.client.get("/readyz").status_code == 200)
-        self.grpc_port = (
-            int(self.server.grpc_address().rpartition(":")[2]) if "grpc_port" in settings else 0
-        )
         for _ in range(50):
             self.server.predict(image.read_bytes())
         time.sleep(2)  # the first decoding process has started
@@ -99,8 +95,7 @@ class Siege:
     def flood(self, kind: str, *, connections: int, seconds: float) -> Watched:
         """What the probe saw while connections without a token sent what is much work to parse."""
         self._probe.begin()
-        port = self.grpc_port if kind in http2.KINDS else self.server.port
-        with Flood(port, kind, connections=connections, certificate=self._certificate):
+        with Flood(self.server.port, kind, connections=connections, certificate=self._certificate):
             time.sleep(seconds)
             return self._probe.report()
 

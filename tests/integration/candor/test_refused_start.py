@@ -49,9 +49,3 @@ def test_a_port_that_is_taken(verb: str, taken: int, tmp_path: Path) -> None:
     assert said.endswith(
         "Is another server running there? Choose another port with --port or CANDOR_PORT."
     )
-
-
-def test_a_port_of_grpc_that_is_taken(taken: int, tmp_path: Path) -> None:
-    said = refusal(tmp_path, "serve", {"CANDOR_PORT": "0", "CANDOR_GRPC_PORT": str(taken)})
-    assert f"cannot listen on 127.0.0.1:{taken}:" in said
-    assert said.endswith("Choose another port with CANDOR_GRPC_PORT.")

@@ -25,7 +25,7 @@ candor = partial(candor_here, "export")
 
 
 def _load_schema() -> Any:
-    """Triton's ModelConfig alone: the package defines messages that Candor's gRPC has too."""
+    """Triton's ModelConfig alone: importing the package would import gRPC."""
     package = find_spec("tritonclient")
     path = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
     spec = spec_from_file_location("triton_model_config", path)

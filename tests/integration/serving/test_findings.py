@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import grpc
 import jsonschema_rs
 import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from open_inference.grpc import protocol, service
 from sqlalchemy import select
 
 from model_store.image import decode
@@ -35,7 +33,6 @@ from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder
 from serving.scoring.job import in_this_process, score
 from serving.settings import Settings
-from serving.v2.rpc import RpcService, start_grpc
 from tests.builders.bundles import png, subgroup
 from tests.builders.dicoms import dicom_stack
 from tests.builders.findings import FINDINGS, findings_bundle, publish_findings
@@ -206,27 +203,6 @@ async def test_the_open_inference_protocol_gives_a_column_for_each_finding(
     assert given["calibrator"].tolist() == [["", "site=B", ""]] * 3
     unknown = asked | {"outputs": [{"name": "confidence"}]}
     assert (await server.client.post("/v2/models/chest/infer", json=unknown)).status_code == 400
-
-
-async def test_grpc_gives_the_same(server: Running, store: Store) -> None:
-    settings = server.service._settings.model_copy(update={"grpc_port": 0})
-    rpc = RpcService(server.client, settings=settings, access=server.service.access)
-    listening, port = await start_grpc(rpc, settings)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = service.GRPCInferenceServiceStub(channel)
-        model = await stub.ModelMetadata(protocol.ModelMetadataRequest(name="chest"))
-        assert json.loads(model.properties["classes"]) == [*FINDINGS]
-        request = protocol.ModelInferRequest(model_name="chest")
-        tensor = request.inputs.add(name="image", datatype="BYTES", shape=[2])
-        tensor.contents.bytes_contents.extend([png(0), png(1)])
-        answer = await stub.ModelInfer(request)
-    await listening.stop(0)
-    raws = dict(
-        zip([each.name for each in answer.outputs], answer.raw_output_contents, strict=True)
-    )
-    found = np.frombuffer(raws["probabilities"], "<f4").reshape(2, 3)
-    assert np.array_equal(found, [graph(store, png(0)), graph(store, png(1))])
-    assert [*answer.outputs[-2].shape] == [2, 3]
 
 
 async def test_the_page_to_try_images_shows_a_table_of_findings(server: Running) -> None:

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from open_inference.grpc import protocol
 
 from model_store.image import patient_of
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.patient_key import open_patient_key
-from serving.v2.rest_body import read_request
-from serving.v2.rpc_messages import read_call
 from tests.builders.asgi import client_in_loop
 from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
@@ -69,15 +66,6 @@ async def test_what_cannot_be_an_identifier_is_refused(server: Running) -> None:
     item = {"image": base64.b64encode(image).decode(), "tags": {"mrn": "17"}}
     answer = await server.client.post("/predictions/tiny", json=[item])
     assert answer.json()[0]["error"] == "malformed_request"
-
-
-def test_grpc_takes_it_as_a_parameter() -> None:
-    request = protocol.ModelInferRequest(model_name="tiny")
-    for field, value in (("string_param", PATIENT), ("int64_param", 17)):
-        setattr(request.parameters["patient"], field, value)
-        call = read_call("ModelInfer", request.SerializeToString())
-        length = call.headers["inference-header-content-length"]
-        assert read_request(call.body, length, limit=1).patient == str(value)
 
 
 async def test_dicom_files_name_their_patient_if_that_is_switched_on(

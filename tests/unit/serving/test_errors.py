@@ -19,7 +19,6 @@ from monitoring.errors import (
 from serving import errors
 from serving.error_table import (
     ERRORS,
-    GRPC_STATUS,
     INTERNAL,
     PREDICTION_ERRORS,
     ErrorAnswer,
@@ -66,12 +65,6 @@ def test_headers_tell_a_client_what_to_do() -> None:
     wrong = error_answer(HTTPException(405, headers={"Allow": "POST"}))
     assert (wrong.status, wrong.code) == (405, "method_not_allowed")
     assert wrong.headers == ((b"allow", b"POST"),)
-
-
-def test_every_status_of_a_prediction_has_a_grpc_status() -> None:
-    assert {status for status, _ in PREDICTION_ERRORS.values()} - {500} == set(GRPC_STATUS)
-    assert error_answer(ModelNotLoaded("m", known=[])).grpc_status == "NOT_FOUND"
-    assert INTERNAL.grpc_status == "INTERNAL"
 
 
 def test_what_is_unknown_is_answered_with_what_is_known() -> None:

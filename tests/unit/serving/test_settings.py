@@ -148,13 +148,11 @@ def test_settings_never_show_a_secret() -> None:
 def test_the_variables_of_a_service_are_ignored_and_others_still_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    links = dict.fromkeys(
-        ("CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port"), "tcp://10.0.0.1:80"
-    )
+    links = dict.fromkeys(("CANDOR_PORT", "CANDOR_X_PORT", "candor_y_port"), "tcp://10.0.0.1:80")
     links["CANDOR_X_SERVICE_HOST"] = "10.0.0.1"
     for name, value in links.items():
         monkeypatch.setenv(name, value)
-    assert (load_settings().port, load_settings().grpc_port) == (8080, None)
+    assert load_settings().port == 8080
     assert ignored_variables() == sorted(links)
     monkeypatch.setenv("CANDOR_X_PORT", "80")
     with pytest.raises(SettingsError, match="CANDOR_X_PORT"):

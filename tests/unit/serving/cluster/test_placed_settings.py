@@ -70,7 +70,6 @@ def test_a_ledger_without_secret_travels_too(monkeypatch: pytest.MonkeyPatch, ur
     [
         ({}, "a SQLite ledger is a file of one"),
         ({"ledger": URL, "ledger_required": False}, "no spool that another one would find"),
-        ({"ledger": URL, "grpc_port": 9000}, "unset CANDOR_GRPC_PORT"),
         ({"ledger": URL, "ray_min_replicas": 9}, "CANDOR_RAY_MIN_REPLICAS is 9, more than"),
     ],
 )
