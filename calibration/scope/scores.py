@@ -1,7 +1,7 @@
 """How far an image is from those that a model was made for: higher is farther.
 
-Fitted on features of in-scope images alone (Mahalanobis: Lee et al. 2018). Scores that flagged less
-are in benchmarks/training/scores.py.
+Fitted on features of in-scope images alone (Mahalanobis: Lee et al. 2018). docs/results.md compares
+other scores, which flagged less.
 """
 
 from dataclasses import dataclass

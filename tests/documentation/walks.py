@@ -116,7 +116,6 @@ WALKS: Final[Mapping[str, Walk]] = {
     "docs/first-steps/ml-engineer.md": Walk(
         scene=scenes.data,
         stands_for={"PATH": "images", "DATA": "images"},
-        not_run={"candor experiment select*": "trains for hours"},
         needs_data=True,
         check=scenes.trained,
     ),

@@ -1,26 +1,29 @@
 """What an experiment computes: data sets x networks x methods x seeds -> cells.
 
-A data set, a network or a method is a `Variant`, written as one line: the subject, then `key=value`
-for any field of TrainConfig, and for a method also any option of its loss. `x3` is short for
-`heads=3`.
+A data set, a network or a method is one line: a name, then `key=value` for any field of
+TrainConfig, and for a method also any option of its loss.
 """
 
+import functools
+import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ValidationError
 
 from training.datasets import Dataset
 from training.errors import BadChoice
-from training.experiments.cell import Cell
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
 
-# Choices with a place of their own. A title such as "ce seed=21" would promise a run that is not
-# made.
+FORMAT = 2  # increase it when a change of code changes the numbers
+LIBRARIES = ("torch", "torchvision", "timm")  # which the numbers depend on
+# Choices with an option of their own. A title such as "ce seed=21" would promise another run.
 ELSEWHERE = {
     "seed": "give --first-seed and --seeds",
     "loss": "start the method with the name of the loss",
@@ -38,97 +41,107 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One run: its titles, its choices and its data. `traced`: measured after every epoch too."""
+
+    data: str
+    network: str
+    method: str
+    config: TrainConfig
+    fingerprint: str
+    traced: bool = False
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that the numbers depend on: the name of the cell's folder."""
+        choices = self.config.model_dump(mode="json")
+        weights = self.config.weights
+        if isinstance(weights, Path) and weights.is_file():
+            choices["weights"] = _file_digest(weights)
+        return key_of(choices, self.fingerprint, self.traced)
+
+
+@dataclass(frozen=True)
 class Grid:
-    """What is compared. Of data, network, `exceptions` (by both), method, the last change wins."""
+    """What is compared. Of base, data, network, `exceptions` (by both), method, the last wins."""
 
     data: tuple[Variant, ...]
     networks: tuple[Variant, ...]
     methods: tuple[Variant, ...]
     seeds: tuple[int, ...]
     exceptions: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    base: TrainConfig = field(default_factory=TrainConfig)
-
-    def with_changes(self, **changes: object) -> Self:
-        """The grid with `changes` in every method that does not set them itself."""
-        return replace(
-            self,
-            methods=tuple(
-                replace(each, changes=changes | dict(each.changes)) for each in self.methods
-            ),
-        )
-
-    def config(
-        self, data: Variant, network: Variant, method: Variant, *, seed: int, folder: Path | None
-    ) -> TrainConfig:
-        """The choices of a cell; weights are those in `folder` unless a variant names them."""
-        found = {"weights": find_weights(network.subject, folder), "backbone": network.subject}
-        between = self.exceptions.get((data.title, network.title), {})
-        named = {"loss": method.subject, "seed": seed}
-        return changed(
-            self.base, found, data.changes, network.changes, between, method.changes, named
-        )
-
-    def pairs(self) -> Iterator[tuple[Variant, Variant]]:
-        """Every data set with every network."""
-        return ((data, network) for data in self.data for network in self.networks)
+    base: Mapping[str, Any] = field(default_factory=dict)
+    traced: bool = False
 
     def cells(self, datasets: Mapping[str, Dataset], folder: Path | None) -> list[Cell]:
-        """All cells on the available data, seed by seed, so that an early part is a comparison."""
+        """All cells on the available data, seed by seed, so that an early part is a comparison.
+
+        Weights are those in `folder`, unless a variant names them. Raises BadChoice.
+        """
+        combinations = itertools.product(self.seeds, self.data, self.networks, self.methods)
         return [
             Cell(
                 data=data.title,
                 network=network.title,
                 method=method.title,
-                config=self.config(data, network, method, seed=seed, folder=folder),
+                config=changed(
+                    {"weights": find_weights(network.subject, folder)}
+                    | dict(self.base)
+                    | dict(data.changes)
+                    | dict(network.changes)
+                    | dict(self.exceptions.get((data.title, network.title), {}))
+                    | dict(method.changes)
+                    | {"backbone": network.subject, "loss": method.subject, "seed": seed}
+                ),
                 fingerprint=datasets[data.title].fingerprint,
+                traced=self.traced,
             )
-            for seed in self.seeds
-            for data, network in self.pairs()
-            for method in self.methods
+            for seed, data, network, method in combinations
             if data.title in datasets
         ]
 
 
-def parse_variant(text: str, *, title: str | None = None) -> Variant:
+def key_of(*parts: object) -> str:
+    """A hash of these parts, of FORMAT and of the versions of LIBRARIES."""
+    versions = [FORMAT, *map(version, LIBRARIES)]
+    text = json.dumps([versions, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def parse(text: str, *, title: str | None = None) -> Variant:
     """The variant that `text` describes. Raises BadChoice.
 
-    >>> parse_variant("focal+dca x3 beta=10").changes
+    >>> parse("focal+dca heads=3 beta=10").changes
     {'heads': 3, 'beta': 10}
     """
     subject, *words = text.split() or [""]
-    if not subject or "=" in subject:
-        raise BadChoice(f"{text!r} does not start with a name; expected NAME [key=value ...]")
-    changes: dict[str, Any] = {}
-    for word in words:
-        key, value = _change(word, text)
-        changes[key] = value
+    pairs = [word.partition("=") for word in words]
+    if not subject or "=" in subject or not all(all(pair) for pair in pairs):
+        raise BadChoice(f"{text!r} is unknown; expected NAME [key=value ...]")
+    for key, _, _ in pairs:
+        if key in ELSEWHERE:
+            raise BadChoice(f"{key!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
+    changes = {key: _value(value) for key, _, value in pairs}
     return Variant(title or " ".join([subject, *words]), subject, changes)
 
 
-def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
-    """`config` with `changes`; keys that are no fields are the loss's options. Raises BadChoice."""
-    merged: dict[str, Any] = {key: value for each in changes for key, value in each.items()}
-    options = {key: merged.pop(key) for key in list(merged) if key not in TrainConfig.model_fields}
-    if options:
-        merged["loss_options"] = config.loss_options | options
+def changed(changes: Mapping[str, Any]) -> TrainConfig:
+    """The default choices with `changes`; keys that are no fields are the loss's options.
+
+    Raises BadChoice.
+
+    >>> changed({"loss": "focal", "gamma": 2}).loss_options
+    {'gamma': 2.0}
+    """
+    fields = {key: value for key, value in changes.items() if key in TrainConfig.model_fields}
+    options = {key: value for key, value in changes.items() if key not in fields}
     try:
-        return TrainConfig.model_validate(config.model_dump() | merged)
+        return TrainConfig.model_validate(fields | ({"loss_options": options} if options else {}))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        raise BadChoice(f"{problems} (in {merged})") from error
-
-
-def _change(word: str, text: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if equals and key in ELSEWHERE:
-        raise BadChoice(f"{word!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
-    if equals and key:
-        return key, _value(value)
-    if word.startswith("x") and word[1:].isdigit():
-        return "heads", int(word[1:])
-    raise BadChoice(f"{word!r} in {text!r} is unknown; expected key=value or xN")
+        raise BadChoice(f"{problems} (in {changes})") from error
 
 
 def _value(text: str) -> Any:
@@ -137,3 +150,8 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+@functools.cache
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

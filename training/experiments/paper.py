@@ -1,26 +1,10 @@
-"""The figures of the paper (Liang et al. 2020, Tables 1 to 3), and averages beside them.
+"""The figures of the paper (Liang et al. 2020, Tables 1 to 3) as rows.
 
-The paper's averages are recomputed from its rows, since some of the printed ones are wrong;
-MISPRINTS lists them.
+Averages are recomputed from these rows, since some of the printed ones are wrong; MISPRINTS lists
+them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-
-from calibration.wording import percent
-from training.experiments.summary import BASELINE, MethodSummary
-from training.experiments.table import ResultTable, format_number
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """ECE, MCE and accuracy by name: uncalibrated, with temperature, with DCA."""
-
-    data: str
-    network: str
-    figures: Mapping[str, tuple[float, float, float]]
-
+from typing import Any
 
 # data, network: ECE uncalibrated, temperature, DCA; MCE of the same; accuracy uncalibrated (also
 # temperature's), DCA
@@ -44,13 +28,13 @@ Kather SqueezeNet   .0372 .0439 .0269   .2566 .3237 .7371   .8932 .9038
 """
 
 MISPRINTS = (
-    "¹ The paper prints 28.12/28.17/27.37 % as the averages of its Table 2 (MCE on RSNA, DDSM and "
+    "The paper prints 28.12/28.17/27.37 % as the averages of its Table 2 (MCE on RSNA, DDSM and "
     "Mendeley); its rows give 18.86/16.56/15.05 %.",
-    "² The paper prints 27.66/34.01/33.98 % as the overall MCE; its rows give 20.89/25.30/24.74 %.",
-    "³ 65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
-    "⁴ The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
-    '⁵ "Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on '
-    "DDSM temperature beats DCA in three networks of four.",
+    "The paper prints 27.66/34.01/33.98 % as the overall MCE; its rows give 20.89/25.30/24.74 %.",
+    "65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
+    "The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
+    '"Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on DDSM '
+    "temperature beats DCA in three networks of four.",
 )
 
 # The paper's names for the data sets of a grid. PneumoniaMNIST is Mendeley V2 at 28 pixels.
@@ -63,118 +47,32 @@ COUNTERPARTS = {
 }
 
 
-def _row(line: str) -> PaperRow:
+def _rows(line: str) -> list[dict[str, Any]]:
     data, network, *words = line.split()
     e0, e1, e2, m0, m1, m2, a0, a2 = map(float, words)
-    figures = {"ece": (e0, e1, e2), "mce": (m0, m1, m2), "accuracy": (a0, a0, a2)}
-    return PaperRow(data, network, figures)
-
-
-ROWS = tuple(map(_row, _FIGURES.strip().splitlines()))
-
-
-def paper_rows(data: str, network: str) -> tuple[PaperRow, ...]:
-    """The row of this data set and network, else those of all networks on this data set, else none.
-
-    >>> [row.network for row in paper_rows("pneumoniamnist", "efficientnet")]
-    ['AlexNet', 'ResNet', 'DenseNet', 'SqueezeNet']
-    >>> len(paper_rows("kather", "AlexNet")), len(paper_rows("chest_xray3", "AlexNet"))
-    (1, 0)
-    """
-    of_data = tuple(row for row in ROWS if row.data == COUNTERPARTS.get(data.lower()))
-    return tuple(row for row in of_data if row.network == network) or of_data
-
-
-def averages(rows: tuple[PaperRow, ...] = ROWS) -> PaperRow:
-    """Means over rows.
-
-    >>> [round(value, 4) for value in averages().figures["ece"]]  # a cut by 65.7 %
-    [0.1006, 0.0427, 0.0345]
-    >>> [round(value, 4) for value in averages().figures["mce"]]
-    [0.2089, 0.253, 0.2474]
-    """
-    data, networks = {row.data for row in rows}, {row.network for row in rows}
-
-    def mean(name: str, column: int) -> float:
-        return fmean(row.figures[name][column] for row in rows)
-
-    return PaperRow(
-        data=data.pop() if len(data) == 1 else "all",
-        network=networks.pop() if len(networks) == 1 else f"mean of {len(rows)}",
-        figures={name: (mean(name, 0), mean(name, 1), mean(name, 2)) for name in rows[0].figures},
+    figures = (
+        ("ce", "uncalibrated", e0, m0, a0),
+        ("ce", "temperature", e1, m1, a0),
+        ("dca", "uncalibrated", e2, m2, a2),
     )
-
-
-def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
-    """Averages over data sets and networks, and the cut of the ECE against cross-entropy."""
-    pairs = {line.pair for line in summaries}
-    by_method: dict[tuple[str, str], list[MethodSummary]] = {}
-    for line in summaries:
-        by_method.setdefault((line.method, line.calibrator), []).append(line)
-    base = {line.pair: line.figures["ece"].mean for line in by_method.get(BASELINE, [])}
-    rows = [
-        _average_row(f"{method}, {calibrator}", lines, base)
-        for (method, calibrator), lines in by_method.items()
-        if {line.pair for line in lines} == pairs
+    return [
+        {"data": data, "network": network, "method": method, "calibrator": calibrator}
+        | {"ece": ece, "mce": mce, "accuracy": accuracy}
+        for method, calibrator, ece, mce, accuracy in figures
     ]
-    return ResultTable(
-        "averages",
-        f"Averages over {len(pairs)} data sets and networks",
-        (
-            "method, calibrator",
-            "ECE",
-            "cut",
-            "cut by row",
-            "largest z",
-            "accuracy",
-            "MCE",
-            "NLL",
-        ),
-        (*rows, *_paper_averages()),
-        (*notes, *MISPRINTS),
-    )
 
 
-def _average_row(
-    title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]
-) -> tuple[str, ...]:
-    def mean(figure: str) -> float:
-        return fmean(line.figures[figure].mean for line in lines)
-
-    cut = 1 - mean("ece") / fmean(base.values()) if base else None
-    by_row = (
-        fmean(1 - line.figures["ece"].mean / base[line.pair] for line in lines) if base else None
-    )
-    largest = max(line.figures["ece_z"].mean for line in lines)
-    return (
-        title,
-        percent(mean("ece"), 2),
-        percent(cut),
-        percent(by_row),
-        f"{largest:.1f}",
-        percent(mean("accuracy"), 2),
-        percent(mean("mce"), 2),
-        format_number(mean("nll")),
-    )
+PAPER = [row for line in _FIGURES.strip().splitlines() for row in _rows(line)]
 
 
-def _paper_averages() -> list[tuple[str, ...]]:
-    figures = averages().figures
-    rows: list[tuple[str, ...]] = []
-    for index, title in enumerate(("ce, none", "ce, temperature", "dca, none")):
-        third, fourth, fifth = "³⁴⁵" if title == "dca, none" else ("", "", "")  # of MISPRINTS
-        cut = 1 - figures["ece"][index] / figures["ece"][0]
-        by_row = fmean(1 - row.figures["ece"][index] / row.figures["ece"][0] for row in ROWS)
-        rows.append(
-            (
-                f"paper: {title}",
-                percent(figures["ece"][index], 2) + fifth,
-                percent(cut) + third,
-                percent(by_row) + third,
-                "-",
-                percent(figures["accuracy"][index], 2) + fourth,
-                percent(figures["mce"][index], 2) + "¹ ²",
-                "-",
-            )
-        )
-    return rows
+def paper_rows(data: str, network: str) -> list[dict[str, Any]]:
+    """The rows of this data set and network, else those of all networks on this data set, else
+    none.
+
+    >>> len({row["network"] for row in paper_rows("pneumoniamnist", "efficientnet")})
+    4
+    >>> len(paper_rows("kather", "AlexNet")), len(paper_rows("chest_xray3", "AlexNet"))
+    (3, 0)
+    """
+    of_data = [row for row in PAPER if row["data"] == COUNTERPARTS.get(data.lower())]
+    return [row for row in of_data if row["network"] == network] or of_data

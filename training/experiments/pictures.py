@@ -1,5 +1,6 @@
 """Plots of experiments as PNGs: curves by epoch, ECE by beta, embeddings, the toy problem."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,64 +13,60 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from training.evaluation.plots import BLUE, GRAY, INK, RED, legend_below, save, tidy
-from training.experiments.summary import Estimate
-from training.experiments.trace import Trace
+from training.experiments.study import Row
+from training.experiments.tables import by
 
+SHOWN = {"nll": "cross-entropy", "accuracy": "accuracy", "ece": "ECE"}
 MARKED: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.6}
 GREEN, GOLD, PURPLE = "#3b8a5a", "#c98a1b", "#7b5ea7"
 COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1", "#39424e")
 
 
-def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Loss, accuracy and ECE by epoch: a color per method, test solid, training dashed."""
+def plot_curves(path: Path, rows: Sequence[Row], *, title: str) -> None:
+    """Figure 1: loss, accuracy, ECE by epoch: a color per method, test solid, train dashed."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels: Sequence[Axes] = figure.subplots(1, 3)
-    for axes, (name, label) in zip(
-        panels, {"loss": "cross-entropy", "accuracy": "accuracy", "ece": "ECE"}.items(), strict=True
-    ):
-        for color, trace in zip(COLORS, traces, strict=False):
-            _draw_curve(axes, trace, name, color=color, label=trace.cell.method)
-        axes.set_title(label, fontsize=10, color=INK)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        tidy(axes, percent="" if name == "loss" else "y")
+    for axes, name in zip(panels, ("nll", "accuracy", "ece"), strict=True):
+        for color, ((method,), some) in zip(COLORS, by(rows, "method").items(), strict=False):
+            _draw_curve(axes, some, name, color=color, label=f"{method}, ")
+        axes.set_title(SHOWN[name], fontsize=10, color=INK)
+        _by_epoch(axes)
     legend_below(figure, panels[0])
     save(figure, path)
 
 
-def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Figure 4: a column per trace, accuracy above, loss below; training dashed, test solid."""
-    figure = Figure(figsize=(2.9 * len(traces), 5.0), layout="constrained")
+def plot_panels(path: Path, rows: Sequence[Row], *, title: str) -> None:
+    """Figure 4: a column per method, accuracy above, loss below; training dashed, test solid."""
+    methods = by(rows, "method")
+    figure = Figure(figsize=(2.9 * len(methods), 5.0), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    grid = figure.subplots(2, len(traces), sharex=True, sharey="row", squeeze=False)
-    for row, name in zip(grid, ("accuracy", "loss"), strict=True):
-        for axes, trace in zip(row, traces, strict=True):
-            _draw_curve(axes, trace, name, color=BLUE, label="")
-            tidy(axes, percent="" if name == "loss" else "y")
-        row[0].set_ylabel({"loss": "cross-entropy"}.get(name, name))
-    for above, below, trace in zip(grid[0], grid[1], traces, strict=True):
-        above.set_title(trace.cell.method, fontsize=10, color=INK)
-        below.set_xlabel("epoch")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
+    for line, name in zip(grid, ("accuracy", "nll"), strict=True):
+        for axes, some in zip(line, methods.values(), strict=True):
+            _draw_curve(axes, some, name, color=BLUE, label="")
+        line[0].set_ylabel(SHOWN[name])
+    for above, below, (method,) in zip(*grid, methods, strict=True):
+        above.set_title(method, fontsize=10, color=INK)
+        _by_epoch(below)
     legend_below(figure, grid[0][0])
     save(figure, path)
 
 
 def plot_betas(
     path: Path,
-    series: Mapping[str, Mapping[float, Estimate]],
+    series: Mapping[str, Mapping[float, tuple[float, float]]],
     references: Mapping[str, float],
     *,
     title: str,
 ) -> None:
-    """Figure 5: ECE by beta with intervals, a line per calibrator, and reference levels."""
+    """Figure 5: ECE by beta, mean and half width; a line per calibrator, and reference levels."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):
-        halves = [known.half or 0.0 for known in by_beta.values()]
+        halves = [0.0 if math.isnan(half) else half for _, half in by_beta.values()]
         x = [beta + 0.2 * number for beta in by_beta]  # so intervals do not hide each other
-        y = [known.mean for known in by_beta.values()]
+        y = [mean for mean, _ in by_beta.values()]
         axes.errorbar(x, y, yerr=halves, label=name, color=color, capsize=3, **MARKED)
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
         axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
@@ -145,9 +142,14 @@ def plot_toy(
     save(figure, path)
 
 
-def _draw_curve(axes: Axes, trace: Trace, name: str, *, color: str, label: str) -> None:
-    test = trace.curve("test", name)
-    epochs = range(1, len(test) + 1)
-    prefix, train = f"{label}, " if label else "", trace.curve("train", name)
-    axes.plot(epochs, train, color=color, linestyle="--", linewidth=1.1, label=f"{prefix}train")
-    axes.plot(epochs, test, color=color, linewidth=1.7, label=f"{prefix}test")
+def _draw_curve(axes: Axes, rows: Sequence[Row], name: str, *, color: str, label: str) -> None:
+    for split, style, width in (("train", "--", 1.1), ("test", "-", 1.7)):
+        values = [row[name] for row in rows if row["split"] == split]
+        epochs = range(1, len(values) + 1)
+        axes.plot(epochs, values, color=color, ls=style, linewidth=width, label=label + split)
+    tidy(axes, percent="" if name == "nll" else "y")
+
+
+def _by_epoch(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,13 +1,13 @@
 """Named grids, and where their data sets are in the data folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.datasets import Dataset, LoadArguments, load_dataset
 from training.datasets.errors import DataNotFound
 from training.datasets.sources import DEFAULT_NAME
-from training.experiments.grid import Grid, Variant, parse_variant
+from training.experiments.grid import Grid, Variant, parse
 from training.losses import LOSSES
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
@@ -54,9 +54,11 @@ class OpenedData:
     absent: tuple[str, ...]
 
 
-METHODS = tuple(map(parse_variant, LOSSES))  # with their default options
+METHODS = tuple(map(parse, LOSSES))  # with their default options
 # As in docs/results.md: DCA at the upper end of the paper's range.
-MEASURED = tuple(parse_variant("dca beta=15" if name == "dca" else name) for name in LOSSES)
+MEASURED = tuple(parse("dca beta=15" if name == "dca" else name) for name in LOSSES)
+CE, DCA = parse("ce"), parse("dca beta=15", title="dca")
+BETAS = (1, 5, 10, 15, 20, 25)  # the paper's sweep
 
 
 def smoke() -> Grid:
@@ -105,43 +107,59 @@ def paper() -> Grid:
     return Grid(
         data=tuple(Variant(name, name) for name in ("RSNA", "DDSM", "Mendeley", "Kather")),
         networks=networks,
-        methods=(parse_variant("ce"), parse_variant("dca beta=15", title="dca")),
+        methods=(CE, DCA),
         seeds=(0, 1),
         exceptions={("RSNA", name): {"batch_size": 8 * size} for name, size in sizes.items()},
     )
 
 
-def two() -> Grid:
-    """Cross-entropy and the paper's DCA on PneumoniaMNIST, for Figures 1 and 2."""
-    return replace(
-        results(),
-        data=results().data[:1],
-        methods=(parse_variant("ce"), parse_variant("dca beta=15", title="dca")),
+def of_figure(number: int) -> Grid:
+    """The grid of a figure of the paper, on PneumoniaMNIST; Figure 3 uses its methods and seeds."""
+    strengths = tuple(parse(f"dca beta={beta}") for beta in BETAS)
+    constant = {"epochs": 30, "decay": "none"}
+    methods, seeds, traced = {
+        1: ((CE, DCA), 1, True),
+        2: ((CE, DCA), 3, True),
+        3: (MEASURED, 5, False),
+        4: (tuple(each for each in strengths if each.changes["beta"] in (1, 10, 15, 25)), 1, True),
+        5: ((CE, *strengths), 3, False),
+    }[number]
+    return Grid(
+        results().data[:1],
+        results().networks,
+        methods,
+        seeds=tuple(range(seeds)),
+        base=constant if number == 1 else {},
+        traced=traced,
     )
 
 
-def select() -> Grid:
-    """Every method with its default options, and DCA with other strengths, on one data set."""
-    betas = tuple(map(parse_variant, ("dca beta=1", "dca beta=5", "dca beta=15")))
-    return replace(results(), data=results().data[:1], methods=(*METHODS, *betas))
+PRESETS: dict[str, Callable[[], Grid]] = {"smoke": smoke, "results": results, "paper": paper}
 
 
-PRESETS: dict[str, Callable[[], Grid]] = {
-    "smoke": smoke,
-    "results": results,
-    "paper": paper,
-    "beta": two,
-    "curves": two,
-    "embed": two,
-    "select": select,
-}
+def chosen(
+    grid: Grid,
+    *,
+    data: Sequence[str] | None = None,
+    network: Sequence[str] | None = None,
+    method: Sequence[str] | None = None,
+    seeds: int | None = None,
+    first_seed: int = 0,
+) -> Grid:
+    """`grid` with what was given in place of its own; on digits alone with the small network.
 
-
-def trained_networks(
-    data: tuple[Variant, ...], networks: tuple[Variant, ...]
-) -> tuple[Variant, ...]:
-    """The networks to train on `data`: the small one on digits, else `networks`."""
-    return (network_variant(SMALL),) if {each.subject for each in data} == {"digits"} else networks
+    Raises BadChoice.
+    """
+    sources = tuple(map(data_variant, data)) if data else grid.data
+    small = {each.subject for each in sources} == {"digits"}
+    networks = (network_variant(SMALL),) if small else grid.networks
+    return replace(
+        grid,
+        data=sources,
+        networks=tuple(map(network_variant, network)) if network else networks,
+        methods=tuple(map(parse, method)) if method else grid.methods,
+        seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
+    )
 
 
 def data_variant(text: str) -> Variant:
@@ -150,13 +168,13 @@ def data_variant(text: str) -> Variant:
     >>> data_variant("data/pneumoniamnist.npz epochs=3")
     Variant(title='pneumoniamnist', subject='data/pneumoniamnist.npz', changes={'epochs': 3})
     """
-    parsed = parse_variant(text)
+    parsed = parse(text)
     return Variant(Path(parsed.subject).stem or parsed.subject, parsed.subject, parsed.changes)
 
 
 def network_variant(text: str) -> Variant:
     """A network from the command line; the small one comes with its own choices."""
-    parsed = parse_variant(text)
+    parsed = parse(text)
     subject = PAPER_NETWORKS.get(parsed.subject, parsed.subject)
     if subject != SMALL:
         return Variant(parsed.title, subject, parsed.changes)

@@ -5,11 +5,7 @@ never exceed .9. A wide network that trains long on 256 labels also learns the n
 probability is known, the error of a network is measured without labels and bins.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +15,18 @@ from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from calibration.wording import in_points, percent, points
-from training.experiments.cell import new_folder
-from training.experiments.grid import Variant, changed
+from training.experiments.grid import Variant, changed, key_of
 from training.experiments.pictures import plot_toy
-from training.experiments.summary import Estimate, estimate
-from training.experiments.table import Columns, ResultTable, format_estimate
+from training.experiments.study import Row, new_folder
+from training.experiments.tables import Table, by, estimate, mean_half
 from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.losses import build_objective
 from training.progress import Progress, silent
-from training.runs.config import TrainConfig
 
-FORMAT = 1  # increase it when a change of code changes the numbers
-LIMIT, POINTS = 3.0, 601
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Size of the problem and length of training."""
-
-    images: int = 256
-    epochs: int = 200
-    width: int = 128
-    learning_rate: float = 3e-3
-    batch_size: int = 64
+LIMIT, POINTS, WIDTH = 3.0, 601, 128
+LABELS, EPOCHS = 256, 200
+SCHEDULE = {"batch_size": 64, "learning_rate": 3e-3, "decay": "none"}
 
 
 def true_probability(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,28 +46,23 @@ def draw(count: int, *, seed: int) -> Examples:
     return Examples(x[:, None].astype(np.float32), labels.astype(np.int64))
 
 
-def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64]:
+def learn(
+    method: Variant, *, seed: int, labels: int = LABELS, epochs: int = EPOCHS
+) -> NDArray[np.float64]:
     """Probability of class 1 at `positions()`, (POINTS,), from a network trained by `method`."""
-    config = changed(TrainConfig(), method.changes, {"loss": method.subject})
-    schedule = replace(
-        config.schedule,
-        epochs=problem.epochs,
-        batch_size=problem.batch_size,
-        learning_rate=problem.learning_rate,
-        decay="none",
-    )
+    config = changed(dict(method.changes) | {"loss": method.subject, "epochs": epochs} | SCHEDULE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        hidden = nn.Linear(problem.width, problem.width)
+        hidden = nn.Linear(WIDTH, WIDTH)
         network = nn.Sequential(
-            nn.Linear(1, problem.width), nn.ReLU(), hidden, nn.ReLU(), nn.Linear(problem.width, 2)
+            nn.Linear(1, WIDTH), nn.ReLU(), hidden, nn.ReLU(), nn.Linear(WIDTH, 2)
         )
     fit(
         network,
-        draw(problem.images, seed=seed),
-        draw(problem.images, seed=seed + 10_000),
+        draw(labels, seed=seed),
+        draw(labels, seed=seed + 10_000),
         objective=build_objective(config.loss, config.loss_settings),
-        schedule=schedule,
+        schedule=config.schedule,
         seed=seed,
     )
     return softmax(predict(network, positions()[:, None].astype(np.float32)))[:, 1]
@@ -99,62 +78,63 @@ def toy(
     seeds: Sequence[int],
     folder: Path,
     *,
-    problem: Problem | None = None,
+    epochs: int = EPOCHS,
     progress: Progress = silent,
-) -> list[ResultTable]:
-    """Train what is not kept in `folder`; toy.png shows the first seed."""
-    problem = problem or Problem()
-    curves: dict[str, list[NDArray[np.float64]]] = {}
-    for count, (method, seed) in enumerate((method, seed) for method in methods for seed in seeds):
-        curves.setdefault(method.title, []).append(
-            _kept(method, problem, seed=seed, folder=folder / "toy")
-        )
-        progress("toy", count + 1, len(methods) * len(seeds))
-    truth = true_probability(positions())
-    figures = {name: _figures(known, truth) for name, known in curves.items()}
-    drawn = {
-        name: (known[0], f"off by {points(figures[name][0].mean)}")
-        for name, known in curves.items()
+) -> tuple[list[Row], Table]:
+    """Train what is not kept in `folder`; draw Figure 3 with the first seed; return its values."""
+    truth, drawn, rows = (
+        true_probability(positions()),
+        dict[str, NDArray[np.float64]](),
+        list[Row](),
+    )
+    for method in methods:
+        for seed in seeds:
+            curve = _kept(method, seed=seed, epochs=epochs, folder=folder / "toy")
+            drawn.setdefault(method.title, curve)
+            rows.append({"method": method.title, "seed": seed} | _figures(curve, truth))
+            progress("toy", len(rows), len(methods) * len(seeds))
+    groups = {title: some for (title,), some in by(rows, "method").items()}
+    notes = {
+        title: f"off by {points(mean_half(row['off_by'] for row in some)[0])}"
+        for title, some in groups.items()
     }
     plot_toy(
-        folder / "toy.png",
+        folder / "figure3.png",
         positions(),
         truth,
-        drawn,
-        title=f"One dimension, {problem.images} labels",
+        {title: (curve, notes[title]) for title, curve in drawn.items()},
+        title=f"One dimension, {LABELS} labels",
     )
-    columns: Columns = {
-        "method": str,
-        "off by": partial(format_estimate, write=points),
-        "gap": partial(format_estimate, write=in_points),
-        "accuracy": format_estimate,
-    }
-    rows = ((name, *known) for name, known in figures.items())
+    lines = [
+        {
+            "method": title,
+            "off by": estimate((row["off_by"] for row in some), points),
+            "gap": estimate((row["gap"] for row in some), in_points),
+            "accuracy": estimate(row["accuracy"] for row in some),
+        }
+        for title, some in groups.items()
+    ]
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true "
         f"accuracy; the best possible is {percent(np.maximum(truth, 1 - truth).mean())}. Mean "
         f"± half of the 95 % t interval over {len(seeds)} seeds. No method has a temperature."
     )
-    return [ResultTable.of("toy", "Figure 3: one dimension", columns, rows, note)]
+    return rows, Table("figure3", "Figure 3: one dimension", lines, (note,))
 
 
-def _figures(
-    curves: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]
-) -> tuple[Estimate, Estimate, Estimate]:
-    accuracies = [np.where(curve > 0.5, truth, 1 - truth).mean() for curve in curves]
-    confidences = [np.maximum(curve, 1 - curve).mean() for curve in curves]
-    return (
-        estimate(float(np.abs(curve - truth).mean()) for curve in curves),
-        estimate(float(sure - right) for sure, right in zip(confidences, accuracies, strict=True)),
-        estimate(map(float, accuracies)),
-    )
+def _figures(curve: NDArray[np.float64], truth: NDArray[np.float64]) -> Row:
+    accuracy = float(np.where(curve > 0.5, truth, 1 - truth).mean())
+    return {
+        "off_by": float(np.abs(curve - truth).mean()),
+        "gap": float(np.maximum(curve, 1 - curve).mean()) - accuracy,
+        "accuracy": accuracy,
+    }
 
 
-def _kept(method: Variant, problem: Problem, *, seed: int, folder: Path) -> NDArray[np.float64]:
-    parts = [FORMAT, method.subject, dict(method.changes), asdict(problem), seed]
-    path = folder / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+def _kept(method: Variant, *, seed: int, epochs: int, folder: Path) -> NDArray[np.float64]:
+    path = folder / key_of(method.subject, dict(method.changes), epochs, seed)
     if not path.is_dir():
-        curve = learn(method, problem, seed=seed)
+        curve = learn(method, seed=seed, epochs=epochs)
         with new_folder(path) as part:
             np.save(part / "curve.npy", curve)
     known: NDArray[np.float64] = np.load(path / "curve.npy", allow_pickle=False)

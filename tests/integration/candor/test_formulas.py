@@ -14,7 +14,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import Process, candor_here
-from training.experiments.table import ResultTable
+from training.experiments.tables import Table
 
 FORMULA = "=cmd|' /C calc'!A0"
 CLASSES = [FORMULA, "@SUM(1+1)", "plain", "'=quoted"]
@@ -119,8 +119,9 @@ def test_answers_in_a_table_are_harmless(tmp_path: Path) -> None:
 
 
 def test_tables_of_experiments_are_harmless_and_figures_stay_figures(tmp_path: Path) -> None:
+    columns = ("+method", "gap", "x")
     rows = (("=method", "-1.3 ± 0.2 points", "-"), ("plain", "-0.102", "-1.5 %"))
-    ResultTable("ece", "ECE", ("+method", "gap", "x"), rows).write_csv(tmp_path)
+    Table("ece", "ECE", [dict(zip(columns, row, strict=True)) for row in rows]).write_csv(tmp_path)
     with (tmp_path / "ece.csv").open(newline="", encoding="utf-8") as stream:
         assert list(csv.reader(stream)) == [
             ["'+method", "gap", "x"],

@@ -1,33 +1,35 @@
-"""A small comparison from images to tables: computed once, resumed, reported completely."""
+"""A small study from images to tables and figures: computed once, resumed, reported completely."""
 
 import csv
 import json
+import math
 import shlex
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from candor.commands.experiments import grid_of
-from candor.commands.train_choices import chosen_config
-from tests.builders.datasets import labeled, shades
+from tests.builders.datasets import shades
 from tests.builders.processes import candor_here
 from training.datasets import Dataset
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
-from training.experiments import cell as cells
-from training.experiments import runner as runner_module
-from training.experiments.cell import Cell
-from training.experiments.compare import GridComparison, compare
-from training.experiments.grid import Grid, Variant, changed, parse_variant
+from training.experiments import grid as grids
+from training.experiments import study as studies
+from training.experiments import toy as toys
+from training.experiments.grid import Cell, Grid, Variant, changed, parse
 from training.experiments.presets import network_variant
-from training.experiments.runner import ExperimentRunner
-from training.experiments.select import recipe_grids
+from training.experiments.study import Row, Study, new_folder
+from training.experiments.tables import Table, final, mean_half, summary, tables
+from training.experiments.toy import draw, learn, positions, true_probability
 from training.networks.backbones import SMALL
-from training.runs.config import TrainConfig
-from training.runs.recipe import automatic
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,17 @@ def small_grid(*methods: str, seeds: int = 2) -> Grid:
     return Grid(
         data=(Variant("brightness", "brightness"),),
         networks=(network_variant(f"{SMALL} epochs=2"),),
-        methods=tuple(map(parse_variant, methods)),
+        methods=tuple(map(parse, methods)),
         seeds=tuple(range(seeds)),
     )
+
+
+def run(
+    grid: Grid, dataset: Dataset, folder: Path, *, jobs: int = 1
+) -> tuple[list[Row], list[str]]:
+    datasets = {"brightness": dataset}
+    study = Study(folder / "cells", folder / "cache", jobs)
+    return study.rows(grid.cells(datasets, None), datasets)
 
 
 @pytest.fixture(scope="module")
@@ -50,55 +60,66 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(dataset: Dataset, folder: Path) -> GridComparison:
-    runner = ExperimentRunner(folder, folder / "cache")  # `make test-smoke` has several processes
-    return compare(
-        small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
-    )
+def rows(dataset: Dataset, folder: Path) -> list[Row]:
+    return run(small_grid("ce", "dca beta=5"), dataset, folder)[0]
 
 
-def test_the_figures_are_those_of_the_runs(compared: GridComparison, folder: Path) -> None:
-    """Against metrics.json, which each run wrote itself."""
-    known: dict[str, list[float]] = {}
+def by_name(found: list[Table]) -> dict[str, Table]:
+    return {each.name: each for each in found}
+
+
+def test_each_figure_of_the_tables_is_that_of_the_run(rows: list[Row], folder: Path) -> None:
+    """Against metrics.json, which each run wrote itself, by the names of its calibrators."""
+    known = {}
     for path in (folder / "cells").glob("*/metrics.json"):
         about = json.loads((path.parent / "cell.json").read_text())
-        splits = json.loads(path.read_text())["splits"]
-        known.setdefault(about["method"], []).append(next(iter(splits["test"].values()))["ece"])
-    for line in compared.summaries:
-        if line.calibrator == "none":
-            assert line.figures["ece"].mean == pytest.approx(np.mean(known[line.method]))
+        known[about["method"], about["seed"]] = json.loads(path.read_text())["splits"]
+    assert len(known) == 4
+    for row in rows:
+        measured = known[row["method"], row["seed"]][row["split"]][row["calibrator"]]
+        for figure in ("ece", "accuracy", "mce", "nll", "brier"):
+            assert row[figure] == pytest.approx(measured[figure], abs=1e-12)
+    calibrators = known["ce", 0]["test"].keys()
+    assert {row["calibrator"] for row in rows} == calibrators
+    lines = by_name(tables(rows))["ece-brightness-small_conv"].lines
+    for line in lines[:2]:
+        for calibrator in calibrators:
+            seeds = [known[line["method"], seed]["test"][calibrator]["ece"] for seed in (0, 1)]
+            assert line[calibrator].startswith(f"{100 * np.mean(seeds):.1f} ± ")
 
 
 def test_a_second_call_computes_nothing(
-    compared: GridComparison, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+    rows: list[Row], dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells, "train_cell", lambda *_, **__: pytest.fail("computed again"))
-    runner = ExperimentRunner(folder, folder / "cache")
-    again = compare(
-        small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None
-    )
-    # an undefined figure, NaN, equals no other
-    assert json.dumps(again.as_rows()) == json.dumps(compared.as_rows())
+    monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("computed again"))
+    again, _ = run(small_grid("ce", "dca beta=5"), dataset, folder)
+    assert json.dumps(again) == json.dumps(rows)  # an undefined figure, NaN, equals no other
+
+
+def test_several_processes_compute_the_same(
+    rows: list[Row], dataset: Dataset, tmp_path: Path
+) -> None:
+    apart, _ = run(small_grid("ce", "dca beta=5"), dataset, tmp_path, jobs=2)
+    assert json.dumps(apart) == json.dumps(rows)
 
 
 def test_an_interrupted_grid_keeps_what_is_done(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid, real = small_grid("ce", seeds=3), cells.train_cell
-    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
-    wanted = grid.cells({"brightness": dataset}, None)
+    grid, real = small_grid("ce", seeds=3), studies.train
+    first, *_ = grid.cells({"brightness": dataset}, None)
 
-    def interrupted(cell: Cell, dataset: Dataset, *, cache: Path) -> Any:
+    def interrupted(cell: Cell, *arguments: Any, **options: Any) -> None:
         if cell.config.seed == 1:
             raise KeyboardInterrupt
-        return real(cell, dataset, cache=cache)
+        real(cell, *arguments, **options)
 
-    monkeypatch.setattr(cells, "train_cell", interrupted)
+    monkeypatch.setattr(studies, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(wanted, {"brightness": dataset})
-    assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == [wanted[0].key]
-    monkeypatch.setattr(cells, "train_cell", real)
-    assert len(runner.run(wanted, {"brightness": dataset})[0]) == 3
+        run(grid, dataset, tmp_path)
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == [first.key]
+    monkeypatch.setattr(studies, "train", real)
+    assert {row["seed"] for row in run(grid, dataset, tmp_path)[0]} == {0, 1, 2}
 
 
 def test_a_diverged_run_is_reported_and_not_repeated(
@@ -110,16 +131,13 @@ def test_a_diverged_run_is_reported_and_not_repeated(
         tried.append(cell.config.loss)
         raise TrainingDiverged(epoch=1, loss=float("nan"), learning_rate=1.0)
 
-    monkeypatch.setattr(cells, "train_cell", diverging)
-    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
+    monkeypatch.setattr(studies, "train", diverging)
     for _ in range(2):
-        found = compare(
-            small_grid("dca", seeds=1), {"brightness": dataset}, runner, data_folder=None
-        )
+        found, _ = run(small_grid("dca", seeds=1), dataset, tmp_path)
     assert tried == ["dca"]
-    (first, *_) = found.tables()
-    assert "dca (1 failed)" in first.rows[0][0]
-    assert "failed" in first.rows[0][2]
+    first, *_ = tables(found)
+    assert first.lines[0]["method"] == "dca (1 failed)"
+    assert first.lines[0]["uncalibrated"] == "failed"
     assert any("lower the learning rate" in note for note in first.notes)
 
 
@@ -128,15 +146,12 @@ def test_a_network_without_weights_is_left_out_and_reported(
 ) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
-    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
-    both = Grid(data=grid.data, networks=(*grid.networks, lost), methods=grid.methods, seeds=(0,))
-    results, notes = runner.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
-    assert [result.cell.network for result in results] == [SMALL]
+    found, notes = run(replace(grid, networks=(*grid.networks, lost)), dataset, tmp_path)
+    assert {row["network"] for row in found} == {SMALL}
     assert len(notes) == 1
     assert "brightness with lost" in notes[0]
-    alone = Grid(data=grid.data, networks=(lost,), methods=grid.methods, seeds=(0,))
     with pytest.raises(WeightsNotFound):
-        runner.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
+        run(replace(grid, networks=(lost,)), dataset, tmp_path)
 
 
 def test_a_killed_process_says_what_to_do(
@@ -153,149 +168,184 @@ def test_a_killed_process_says_what_to_do(
             future.set_exception(BrokenProcessPool("killed"))
             return future
 
-    monkeypatch.setattr(runner_module, "ProcessPoolExecutor", Lost)
-    grid = small_grid("ce")
+    monkeypatch.setattr(studies, "ProcessPoolExecutor", Lost)
     with pytest.raises(LostProcess, match="try --jobs 2"):
-        ExperimentRunner(tmp_path, tmp_path / "cache", jobs=4).run(
-            grid.cells({"brightness": dataset}, None), {"brightness": dataset}
-        )
+        run(small_grid("ce"), dataset, tmp_path, jobs=4)
 
 
 def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
-    with cells.new_folder(tmp_path / "cell") as slow:
+    with new_folder(tmp_path / "cell") as slow:
         (slow / "who").write_text("slow")
-        with cells.new_folder(tmp_path / "cell") as fast:
+        with new_folder(tmp_path / "cell") as fast:
             (fast / "who").write_text("fast")
     assert (tmp_path / "cell" / "who").read_text() == "fast"
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
-def test_a_key_depends_on_data_choices_and_seed(dataset: Dataset) -> None:
+def test_a_key_depends_on_data_choices_seed_and_libraries(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def keys(grid: Grid, **changes: str) -> set[str]:
-        return {
-            Cell(**(each.__dict__ | changes)).key
-            for each in grid.cells({"brightness": dataset}, None)
-        }
+        cells = grid.cells({"brightness": dataset}, None)
+        return {Cell(**(vars(each) | changes)).key for each in cells}
 
     one = keys(small_grid("ce", seeds=1))
     assert one < keys(small_grid("ce", seeds=2))
     assert one.isdisjoint(keys(small_grid("ce batch_size=16", seeds=1)))
     assert one.isdisjoint(keys(small_grid("ce", seeds=1), fingerprint="other"))
     assert one == keys(small_grid("ce", seeds=1), method="by another name")
+    for upgraded in ("torch", "torchvision", "timm"):
+        versions = dict.fromkeys(grids.LIBRARIES, "1") | {upgraded: "99"}
+        monkeypatch.setattr(grids, "version", versions.__getitem__)
+        assert one.isdisjoint(keys(small_grid("ce", seeds=1)))
 
 
-def test_the_files(compared: GridComparison, tmp_path: Path) -> None:
-    compared.write(tmp_path)
-    text = "\n".join(table.markdown() for table in compared.tables())
-    assert "| ce |" in text
-    assert "| dca beta=5 |" in text
-    assert "65.7 %³" in text
-    with (tmp_path / "summary.csv").open() as stream:
-        assert len(list(csv.DictReader(stream))) == len(compared.summaries)
-    with (tmp_path / "cells.csv").open() as stream:
-        assert {row["seed"] for row in csv.DictReader(stream)} == {"0", "1"}
-
-
-def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
-    """By hand, from the summaries."""
-    means = {
-        (line.method, line.calibrator): line.figures["ece"].mean for line in compared.summaries
+def test_the_cut_against_cross_entropy(rows: list[Row]) -> None:
+    """By hand, from the summary; the paper's by its own Table 1."""
+    means = {(line["method"], line["calibrator"]): line["ece"] for line in summary(rows)}
+    cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "uncalibrated"])
+    lines = {
+        line["method, calibrator"]: line["cut"] for line in by_name(tables(rows))["averages"].lines
     }
-    cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])
-    rows = {row[0]: row for row in compared.tables()[-1].rows}
-    assert rows["dca beta=5, temperature"][2] == f"{cut:.1f} %"
+    assert lines["dca beta=5, temperature"] == f"{cut:.1f} %"
+    assert lines["paper: dca, uncalibrated"] == "65.7 %"
 
 
-def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
+def test_differences_are_paired_by_seed(rows: list[Row]) -> None:
     """By hand: of two seeds, the t quantile is 12.706 at one degree of freedom."""
-    (table,) = (each for each in compared.tables() if each.name.startswith("paired"))
-    assert [row[0] for row in table.rows][:2] == ["dca beta=5, none", "dca beta=5, temperature"]
-    by_method: dict[str, dict[int, float]] = {}
-    for result in compared.results:
-        logits, labels = result.predictions["test"].logits, result.predictions["test"].labels
-        accuracy = float((logits.argmax(axis=1) == labels).mean())
-        by_method.setdefault(result.cell.method, {})[result.cell.config.seed] = accuracy
-    first, second = (by_method["dca beta=5"][seed] - by_method["ce"][seed] for seed in (0, 1))
-    half = 12.706 * abs(first - second) / 2
-    mean, shown = table.rows[0][3].removesuffix(" points").split(" ± ")
+    lines = by_name(tables(rows))["paired-brightness-small_conv"].lines
+    (line,) = (each for each in lines if each["method, calibrator"] == "dca beta=5, histogram")
+    eces = {
+        (row["method"], row["seed"]): row["ece"]
+        for row in final(rows)
+        if row["calibrator"] == "histogram"
+    }
+    first, second = (eces["dca beta=5", seed] - eces["ce", seed] for seed in (0, 1))
+    mean, half = line["ECE"].removesuffix(" points").split(" ± ")
     assert float(mean) == pytest.approx(100 * (first + second) / 2, abs=0.06)
-    assert float(shown) == pytest.approx(100 * half, abs=0.2)
-    assert table.rows[0][1] == "2"
+    assert float(half) == pytest.approx(100 * 12.706 * abs(first - second) / 2, abs=0.2)
+    assert line["seeds"] == "2"
+
+
+def test_a_small_half_width_is_not_zero() -> None:
+    mean, half = mean_half([0.1, 0.10004])
+    assert (mean, half) == (pytest.approx(0.10002), pytest.approx(12.7062 * 0.00002, rel=1e-4))
+    assert math.isnan(mean_half([0.1])[1])
 
 
 def test_invalid_choices_are_refused() -> None:
-    base = small_grid("ce").base
-    for text in ("", "beta=3", "dca quickly"):
-        with pytest.raises(BadChoice, match=r"expected|name"):
-            parse_variant(text)
+    for text in ("", "beta=3", "dca quickly", "dca beta="):
+        with pytest.raises(BadChoice, match="expected NAME"):
+            parse(text)
     for text, place in (
         ("ce seed=21", "--first-seed"),
         ("ce loss=dca", "name of the loss"),
         ("x backbone=y", "network"),
     ):
         with pytest.raises(BadChoice, match=place):
-            parse_variant(text)
+            parse(text)
     with pytest.raises(BadChoice, match="epochs"):
-        changed(base, {"epochs": 0})
-    assert changed(base, {"epochs": 3}, {"epochs": 4}).epochs == 4
+        changed({"epochs": 0})
 
 
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def columns(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0]
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG" and image.width > 400
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_tables_command(home: Path) -> None:
+    out = home / "out"
     arguments = shlex.split("experiment compare --preset smoke --method ce --jobs 1")
-    arguments += ["--network", f"{SMALL} epochs=1", "--out", str(tmp_path / "out")]
+    arguments += ["--network", f"{SMALL} epochs=1", "--out", str(out)]
     done = candor_here(*arguments)
     assert done.exit_code == 0, done.output
-    shown = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
+    shown = (out / "tables.md").read_text(encoding="utf-8")
     assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown
-    with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
+    with (out / "tables" / "ece-digits-small_conv.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert f"| {' | '.join(row.values())} |" in shown
     for name in ("ece", "accuracy", "mce", "averages"):
-        (made,) = (tmp_path / "out" / "tables").glob(f"{name}*.csv")
-        (published, *_) = (Path(__file__).parents[3] / "docs" / "results" / "compare").glob(
-            f"{name}*.csv"
-        )
-        # The grid of the page has perturbed validation images as well.
-        wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
-        assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
+        (made,) = (out / "tables").glob(f"{name}*.csv")
+        published = next((RESULTS / "compare").glob(f"{name}*.csv"))
+        assert columns(made) == columns(published)
     later = [*arguments, *["--first-seed", "21", "--seeds", "1", "--json"]]
-    assert {row["method"] for row in json.loads(candor_here(*later).stdout)} == {"ce"}
-    with (tmp_path / "out" / "cells.csv").open() as stream:
-        assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
+    assert {row["seed"] for row in json.loads(candor_here(*later).stdout)} == {21}
     assert candor_here("experiment", "compare", "--preset", "none").exit_code == 2
 
 
-@pytest.mark.parametrize("counts", [(60, 60), (1500, 1500), (4000, 4000), (200, 10)], ids=str)
 @pytest.mark.parametrize(
-    "method", ["dca", "focal gamma=2", "ce clip_norm=1", "ce epochs=7 head=paper"]
+    ("number", "methods", "name", "published"),
+    [
+        (1, ("ce",), "figure1", "curves/curves"),
+        (2, ("ce",), "figure2", "embed/embed"),
+        (4, ("dca beta=1", "dca beta=25"), "figure4", "curves/curves"),
+        (5, ("ce", "dca beta=1"), "figure5-digits-small_conv", f"beta/beta-{PUBLISHED}"),
+    ],
 )
-def test_select_measures_the_networks_that_train_would_train(
-    counts: tuple[int, ...], method: str
+def test_the_figures_command(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    methods: tuple[str, ...],
+    name: str,
+    published: str,
 ) -> None:
-    dataset, wanted = labeled(*counts), parse_variant(method)
-    fields = {
-        name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields
-    }
-    choices = {"loss": wanted.subject} | fields
-    if "gamma" in wanted.changes:
-        choices["loss_options"] = {"gamma": wanted.changes["gamma"]}
-    trained = automatic(dataset, chosen_config(choices, digits=False), given=choices).candidates
-    grid = grid_of("select", data=["some/folder"], method=[method], seeds=1)
-    (found,) = recipe_grids(grid, {"folder": dataset}, None)
-    measured = [cell.config for cell in found.cells({"folder": dataset}, None)]
-    assert [each.model_dump(exclude={"weights"}) for each in measured] == [
-        each.model_dump(exclude={"weights"}) for each in trained
-    ]
-    assert found.methods[0].title == method
-    assert len({each.title for each in found.methods}) == len(trained)
+    arguments = ["experiment", "figure", str(number), "--network", f"{SMALL} epochs=2"]
+    arguments += shlex.split("--data digits --jobs 1 --seeds 1 --out out")
+    arguments += [word for method in methods for word in ("--method", method)]
+    monkeypatch.chdir(home)
+    shown = candor_here(*arguments)
+    assert shown.exit_code == 0, shown.output
+    assert f"Figure {number}" in shown.stdout
+    assert is_picture(home / "out" / f"figure{number}_digits-small_conv.png")
+    assert columns(home / "out" / "tables" / f"{name}.csv") == columns(RESULTS / f"{published}.csv")
+    with (home / "out" / "rows.csv").open() as stream:
+        epochs = [row["epoch"] for row in csv.DictReader(stream)]
+    assert epochs.count("2") == (0 if number == 5 else 3 * len(methods))  # splits
+    monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("computed again"))
+    assert candor_here(*arguments).stdout == shown.stdout
 
 
-def test_select_measures_the_network_of_the_digits() -> None:
-    grid = grid_of("select", data=["digits"])
-    (found,) = recipe_grids(grid, {"digits": labeled(50, 50)}, None)
-    measured = found.config(
-        found.data[0], found.networks[0], parse_variant("dca"), seed=0, folder=None
-    )
-    trained = chosen_config({}, digits=True)
-    assert measured.model_dump(exclude={"weights"}) == trained.model_dump(exclude={"weights"})
+def test_several_heads_have_no_curve(home: Path) -> None:
+    arguments = shlex.split("experiment figure 1 --data digits --jobs 1 --method 'ce heads=2'")
+    result = candor_here(*arguments, "--network", f"{SMALL} epochs=1", "--out", str(home / "out"))
+    assert "one by one" in str(result.exception)
+
+
+class TestToy:
+    def test_cross_entropy_finds_the_truth_where_there_is_enough_of_it(self) -> None:
+        curve = learn(parse("ce"), seed=0, labels=2000, epochs=20)
+        assert np.abs(curve - true_probability(positions())).mean() < 0.1
+
+    def test_labels_are_drawn_from_the_truth(self) -> None:
+        examples = draw(40_000, seed=0)
+        near = np.abs(examples.inputs[:, 0] - 1.0) < 0.05
+        assert examples.labels[near].mean() == pytest.approx(0.9, abs=0.03)
+
+    def test_the_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        arguments = shlex.split("experiment figure 3 --method ce --method soft-ece --seeds 2 --out")
+        arguments.append(str(tmp_path))
+        real = toys.learn
+        monkeypatch.setattr(toys, "learn", lambda method, **known: real(method, **known | SHORT))
+        shown = candor_here(*arguments)
+        assert "| soft-ece |" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+        assert is_picture(tmp_path / "figure3.png")
+        assert columns(tmp_path / "tables" / "figure3.csv") == columns(RESULTS / "toy" / "toy.csv")
+        monkeypatch.setattr(toys, "learn", lambda *_, **__: pytest.fail("computed again"))
+        found = json.loads(candor_here(*arguments, "--json").stdout)
+        off = [row["off_by"] for row in found if row["method"] == "ce"]
+        assert f"| ce | {100 * np.mean(off):.1f} ± " in (tmp_path / "tables.md").read_text()
+        assert candor_here(*arguments).stdout == shown.stdout
+
+
+SHORT = {"labels": 128, "epochs": 4}

@@ -1,1 +1,0 @@
-"""Losses of findings; scope; the archive of Fashion-MNIST."""
