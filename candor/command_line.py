@@ -52,18 +52,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# What the extra `train` installs and nothing else of Candor imports.
-TRAINING_PACKAGES = (
-    "matplotlib",
-    "onnxscript",
-    "safetensors",
-    "scipy",
-    "sklearn",
-    "timm",
-    "torch",
-    "torchvision",
-)
-
 WINDOWS = (
     "Candor does not run on Windows itself: use WSL 2 (`wsl --install`), where it runs as on Linux "
     "(docs/limits.md#operating-systems)"
@@ -141,13 +129,12 @@ def reason(error: Exception) -> str | None:
     if hasattr(error, "format_message"):  # a usage error, of whichever click Typer brings
         return str(error.format_message())
     if isinstance(error, ModuleNotFoundError):
-        if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
-            return None
-        from model_store.installation import install_command
+        from model_store.installation import extra_of, install_command
 
-        return (
-            f"this command trains, which needs more packages ({error}): {install_command('train')}"
-        )
+        extra = extra_of(error.name or "")
+        if extra is None:
+            return None
+        return f"this needs the extra {extra!r} ({error}): {install_command(extra)}"
     return sentence(error) if isinstance(error, _expected_errors()) else None
 
 

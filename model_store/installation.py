@@ -12,9 +12,26 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Final
 
 from calibration import DISTRIBUTION
 
+# What an extra brings that Candor itself imports and no dependency brings.
+EXTRA_MODULES: Final = {
+    "train": (
+        *("matplotlib", "onnxscript", "safetensors", "scipy", "sklearn", "timm", "torch"),
+        "torchvision",
+    ),
+    "dicom": ("imagecodecs",),
+    "traces": ("opentelemetry",),
+    "postgres": ("psycopg",),
+    "parquet": ("pyarrow",),
+    "s3": ("s3fs",),
+    "remote": ("fsspec",),
+    "signatures": ("cryptography",),
+    "signing": ("model_signing", "OpenSSL"),
+    "ray": ("ray",),
+}
 _ROOT = Path(__file__).resolve().parents[1]  # a checkout, or site-packages
 
 
@@ -49,6 +66,12 @@ def install_command(extra: str, *, root: Path = _ROOT) -> str:
     is_checkout = (root / "pyproject.toml").is_file()
     wanted = ["-e", f"{root}[{extra}]"] if is_checkout else requirements(extra)
     return shlex.join([sys.executable, "-m", "pip", "install", *wanted])
+
+
+def extra_of(module: str) -> str | None:
+    """Return the extra that brings a module, such as "train" for "torch.nn"; None if none does."""
+    top = module.partition(".")[0]
+    return next((extra for extra, modules in EXTRA_MODULES.items() if top in modules), None)
 
 
 def requirements(extra: str) -> list[str]:

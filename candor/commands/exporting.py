@@ -77,12 +77,7 @@ def export(
 
     Example: candor export RUN --name chest --promote
     """
-    from candor.terminal.progress import working
-    from candor.terminal.published import Exported
     from model_store.bundle.bundle import CARD_FILE
-    from model_store.lifecycle.canary import promote_version
-    from training.runs.export import EXPORTABLE
-    from training.runs.export import export as export_run
 
     if (form == "bundle") != (out is None):
         missing = (
@@ -92,6 +87,12 @@ def export(
     if out is not None and (run / CARD_FILE).is_file():
         written = _write_repository(run, form, out, storage_uri)
         return {"folder": str(written)} if json_out else _repository_sentence(written, form, out)
+    from candor.terminal.progress import working
+    from candor.terminal.published import Exported
+    from model_store.lifecycle.canary import promote_version
+    from training.runs.export import EXPORTABLE
+    from training.runs.export import export as export_run
+
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
             f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}", param_hint="--calibrator"

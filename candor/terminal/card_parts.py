@@ -1,23 +1,25 @@
-"""What is shown of a card or a run of exclusive classes, and of findings; chosen once, here."""
+"""What is shown of a card of exclusive classes, and of findings; chosen once, here."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from rich.console import RenderableType
 
+from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.measures.reliability import reliability
 from calibration.wording import percent, percents
-from candor.terminal.evaluation import bound_notes, class_tables
-from candor.terminal.findings import findings_tables, held_out_table, promise_table
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points, unfitted
-from training.evaluation.evaluation import Evaluation
-from training.evaluation.findings import FindingsEvaluation
-
-if TYPE_CHECKING:
-    from training.runs.config import RunRecord
+from model_store.bundle.finding_card import FindingCard
+from model_store.bundle.findings_table import (
+    MEASURED,
+    POINTS,
+    measured,
+    notes,
+    points,
+    rate_text,
+    unfitted,
+)
 
 
 class CardParts:
@@ -130,10 +132,47 @@ def parts_of(card: Card) -> CardParts:
     return (FindingsParts if card.has_findings else CardParts)(card)
 
 
-def evaluated(
-    evaluation: Evaluation | FindingsEvaluation, record: "RunRecord"
-) -> Iterable[RenderableType]:
-    """Return the measures of a run."""
-    if isinstance(evaluation, FindingsEvaluation):
-        return findings_tables(evaluation)
-    return class_tables(evaluation, record)
+def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
+    """Return what has to be known about a temperature: whether it is a bound of the search."""
+    if not at_bound(temperature):
+        return []
+    return [
+        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so "
+        "the validation labels do not determine it: they are too few, or nearly all wrong. Do not "
+        "rely on its confidence."
+    ]
+
+
+def promise_table(card: Card) -> RenderableType:
+    """Return the thresholds of a card with findings, and what they promise."""
+    rows = [row[:-1] for row in points(card.asked)]
+    split = card.calibration.reference_split
+    title = f"Present from the threshold on; promised by {split}, 95 %"
+    return FigureTable(title, ("", *POINTS[1:-1]), rows)
+
+
+def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
+    """Return the figures of an import, on images that nothing was fitted on."""
+    columns = (
+        "finding",
+        "positives",
+        "AUROC",
+        "obs./exp.",
+        "ECE",
+        "present from",
+        "sens.",
+        "spec.",
+    )
+    rows = [
+        [
+            each.name,
+            f"{each.positives} of {each.labeled}",
+            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
+            percent(each.measures.get("ece")),
+            percent(each.threshold, 2),
+            rate_text(each.promise.sensitivity),
+            rate_text(each.promise.specificity),
+        ]
+        for each in cards
+    ]
+    return FigureTable("Held out", columns, rows)

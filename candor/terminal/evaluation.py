@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, percent, percents, signed_points
+from candor.terminal.card_parts import bound_notes
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
@@ -74,17 +74,6 @@ def temperature_notes(evaluation: Evaluation) -> list[str]:
         for note in bound_notes(
             temperature_of(evaluation.calibrators[method]), name=TEMPERATURES[method]
         )
-    ]
-
-
-def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
-    """Return what has to be known about a temperature: whether it is a bound of the search."""
-    if not at_bound(temperature):
-        return []
-    return [
-        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so "
-        "the validation labels do not determine it: they are too few, or nearly all wrong. Do not "
-        "rely on its confidence."
     ]
 
 

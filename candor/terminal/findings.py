@@ -1,6 +1,6 @@
-"""What `candor train` and `candor export` print about findings."""
+"""What `candor train` prints about findings."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
@@ -8,16 +8,16 @@ from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent
 from candor.terminal.tables import FigureTable, figure
-from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.findings_table import POINTS, points, rate_text
 from training.evaluation.evaluation import EVALUATED
 from training.evaluation.findings import FindingsEvaluation
+
+if TYPE_CHECKING:
+    from training.runs.config import RunRecord
 
 MEASURED = ("labeled", "positives", "AUROC", "AUPRC", "ECE", "floor", "O/E")
 
 
-def findings_tables(evaluation: FindingsEvaluation) -> list[RenderableType]:
+def findings_tables(evaluation: FindingsEvaluation, _: "RunRecord") -> list[RenderableType]:
     """Return the measures of each finding on validation and test, and what is not calibrated."""
     parts: list[RenderableType] = []
     for split in EVALUATED:
@@ -55,38 +55,3 @@ def _uncalibrated(evaluation: FindingsEvaluation) -> list[str]:
         f"Not calibrated: {', '.join(few)}. Validation has fewer than {FEWEST_POSITIVES} images "
         "with the finding, or as few without it."
     ]
-
-
-def promise_table(card: Card) -> RenderableType:
-    """Return the thresholds of a card with findings, and what they promise."""
-    rows = [row[:-1] for row in points(card.asked)]
-    split = card.calibration.reference_split
-    title = f"Present from the threshold on; promised by {split}, 95 %"
-    return FigureTable(title, ("", *POINTS[1:-1]), rows)
-
-
-def held_out_table(cards: Sequence[FindingCard]) -> RenderableType:
-    """Return the figures of an import, on images that nothing was fitted on."""
-    columns = (
-        "finding",
-        "positives",
-        "AUROC",
-        "obs./exp.",
-        "ECE",
-        "present from",
-        "sens.",
-        "spec.",
-    )
-    rows = [
-        [
-            each.name,
-            f"{each.positives} of {each.labeled}",
-            *(figure(each.measures.get(key)) for key in ("auroc", "observed_expected")),
-            percent(each.measures.get("ece")),
-            percent(each.threshold, 2),
-            rate_text(each.promise.sensitivity),
-            rate_text(each.promise.specificity),
-        ]
-        for each in cards
-    ]
-    return FigureTable("Held out", columns, rows)

@@ -2,22 +2,23 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import RenderableType
 
 from calibration.measures.reliability import reliability
 from calibration.wording import counted, percent
-from candor.terminal.card_parts import evaluated
+from candor.terminal.evaluation import class_tables
+from candor.terminal.findings import findings_tables
 from candor.terminal.tables import figure
 from candor.terminal.verb_result import VerbResult
 from model_store.bundle.diagram import diagram_file
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
-from training.runs.config import CandidateScore, RecipeRecord
+from training.runs.config import CandidateScore, RecipeRecord, RunRecord
 from training.runs.run import RunResult
 from training.runs.task import Judgment
 
@@ -71,7 +72,7 @@ class Trained(VerbResult):
         if record.recipe is not None and record.recipe.candidates:
             yield recipe_sentence(record.recipe)
             yield ""
-        yield from evaluated(self.evaluation, record)
+        yield from _TABLES[type(self.evaluation)](self.evaluation, record)
         yield f"\nRun folder: {self.folder} (plots/, all measures in metrics.json)"
         yield from self._advice()
 
@@ -90,6 +91,12 @@ class Trained(VerbResult):
             yield f"\nWARNING: `candor export` {left_out}."
         if not judgment.refused:
             yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
+
+
+_TABLES: Final[Mapping[type, Callable[[Any, RunRecord], Iterable[RenderableType]]]] = {
+    Evaluation: class_tables,
+    FindingsEvaluation: findings_tables,
+}
 
 
 def rare_sentence(kept: CandidateScore, candidates: Sequence[CandidateScore]) -> str:

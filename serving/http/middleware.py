@@ -7,9 +7,7 @@ from typing import Final
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from model_store.installation import install_command
 from monitoring.http.endpoint import Endpoint
-from serving.errors import SettingsError
 from serving.http.auth import AccessControl, AccessMiddleware, Refuse
 from serving.http.request_log import RequestLog
 from serving.settings import Settings
@@ -51,18 +49,13 @@ def with_middlewares(
 
 
 def _traced(app: ASGIApp) -> ASGIApp:
-    try:
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-        from opentelemetry.instrumentation.auto_instrumentation import initialize
-        from opentelemetry.util.http import (
-            OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS,
-            get_custom_headers,
-            parse_excluded_urls,
-        )
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"traces need more packages ({error}): {install_command('traces')}"
-        ) from error
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.instrumentation.auto_instrumentation import initialize
+    from opentelemetry.util.http import (
+        OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS,
+        get_custom_headers,
+        parse_excluded_urls,
+    )
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         """OpenTelemetry takes what is no coroutine function for an application of ASGI 2."""

@@ -1,25 +1,19 @@
-"""The wheel in a new environment, as a server has it: it serves without torch."""
+"""What is in the wheel, and how it gets along with other packages; test_plain_install.py uses it."""
 
 import os
 import re
-import signal
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from model_store.store.store import Store
-from serving.client import Client
-from tests.builders.bundles import png
-from tests.builders.processes import PATIENCE_S, wait_until
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 from tests.release.source import copy_source
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.programs("git")]
 
 PACKAGES = {"calibration", "candor", "model_store", "monitoring", "serving", "training"}
 # which may name a checkout
@@ -45,24 +39,6 @@ def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> FreshEnviron
     return found
 
 
-@pytest.fixture(scope="module")
-def environment(fresh: FreshEnvironment) -> Path:
-    """Its bin folder."""
-    return fresh.python.parent
-
-
-@pytest.fixture
-def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
-    command = [environment / "candor", "serve", "--port", "0", "--store", tiny_store.root]
-    command += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        yield server.stdout.readline().split()[-1]
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(PATIENCE_S) == 0
-
-
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name.split("/")[0] for name in held} == PACKAGES
@@ -85,32 +61,6 @@ def test_the_package_index_can_follow_every_link(wheel: Path) -> None:
             assert revision == REVISION
             assert (ROOT / path).is_file(), link
             assert kind == ("raw" if "/images/" in path else "blob"), link
-
-
-def test_no_torch_came_along(environment: Path) -> None:
-    found = subprocess.run(
-        [environment / "python", "-c", "import torch"], capture_output=True, text=True, check=False
-    )
-    assert "No module named 'torch'" in found.stderr
-
-
-def test_serves_labels_and_reports(environment: Path, url: str, tmp_path: Path) -> None:
-    with Client(url) as client:
-        wait_until(client.ready)
-        answer = client.predict(png(), model="tiny")
-        (result,) = client.feedback(
-            [{"prediction_id": answer["prediction_id"], "label": answer["predicted"]}]
-        )
-        assert result["status"] == "accepted"
-        assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
-    command = [environment / "candor", "report", "tiny", "--html", tmp_path / "report.html"]
-    command += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-    report = subprocess.run(
-        command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True
-    )
-    assert "1 of 1 answer has a label" in report.stdout
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "light-dark(" in page  # templates and style sheet are package data
 
 
 @pytest.fixture(params=["top_level.txt", "no list"])

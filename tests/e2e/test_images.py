@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from candor.command_line import TRAINING_PACKAGES
+from model_store.installation import EXTRA_MODULES
 from tests.builders.containers import BUILT, configuration, run
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_all_of_candor_is_there_and_compiled(target: str) -> None:
     ]
     found = python(target, IMPORT_ALL.replace("ROOMS", repr(rooms)))
     assert set(found["missing"].values()) <= {
-        *(() if target == "training" else TRAINING_PACKAGES),
+        *(() if target == "training" else EXTRA_MODULES["train"]),
         *(("psycopg",) if target in WITHOUT_LEDGER else ()),
         *OPTIONAL,
     }

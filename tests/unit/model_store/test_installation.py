@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from calibration import DISTRIBUTION
-from candor.command_line import TRAINING_PACKAGES
 from candor.import_conflicts import OWN
 from model_store import installation
 from model_store.installation import (
+    EXTRA_MODULES,
+    extra_of,
     install_command,
     requirements,
     typed_command,
@@ -73,10 +74,21 @@ def test_a_command_to_paste_works_without_an_active_environment(
     assert typed_command("serve") == "candor serve"
 
 
-def test_the_packages_of_training_are_those_of_its_extra() -> None:
-    modules = {"scikit-learn": "sklearn"}
-    names = [re.split(r"[<>=]", each)[0] for each in PROJECT["optional-dependencies"]["train"]]
-    assert sorted(modules.get(name, name) for name in names) == sorted(TRAINING_PACKAGES)
+@pytest.mark.parametrize("extra", EXTRA_MODULES)
+def test_an_extra_is_known_by_the_modules_of_its_packages(extra: str) -> None:
+    others = {
+        "pyopenssl": "OpenSSL",
+        "scikit-learn": "sklearn",
+    }
+    listed = [re.split(r"[<>=\[]", each)[0] for each in PROJECT["optional-dependencies"][extra]]
+    names = [others.get(name, name.replace("-", "_")) for name in listed]
+    brought = {"opentelemetry" if name.startswith("opentelemetry") else name for name in names}
+    assert brought == set(EXTRA_MODULES[extra])
+    assert {extra_of(f"{module}.inside") for module in brought} == {extra}
+
+
+def test_what_no_extra_brings_is_no_extra_of_candor() -> None:
+    assert extra_of("nowhere") is None
 
 
 def test_nothing_tells_the_user_to_install_a_strangers_package() -> None:
