@@ -59,7 +59,8 @@ lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the impo
 
 docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@if command -v node > /dev/null; then node docs/generators/search.js build/docs; else echo "node is missing: the site's search was not asked"; fi
+	@if command -v node > /dev/null; then node docs/generators/search.js build/docs; else \
+	  echo "The site's search was not asked: apt-get install nodejs"; [ -z "$$REQUIRE_PROGRAMS" ]; fi
 
 pictures: $(VENV)/.installed-dev   ## draw the pictures of docs/ and README.md from the running program
 	$(BIN)/python -m docs.generators.pictures

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import subprocess
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtime by themselves
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"  # it looks for them in all that tests install
@@ -20,8 +21,9 @@ from httpx._transports import default
 from hypothesis import settings
 
 from model_store.store.store import Store
+from tests.builders import programs
 from tests.builders.bundles import publish_tiny
-from tests.builders.postgres import Cluster, find_programs
+from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S
 
 # httpx gives up after 5 s by default, which a busy machine may need for an answer.
@@ -43,6 +45,21 @@ def pytest_collection() -> Generator[None, object, object]:
     gc.enable()
     gc.freeze()
     return done
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture."""
+    for mark in item.iter_markers("programs"):
+        programs.need(*mark.args)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    lacking = programs.summary(report.longrepr[2] for report in reports)
+    if lacking is not None:
+        terminalreporter.write_line(lacking, yellow=True)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -83,11 +100,8 @@ def undrawn() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
-    """A PostgreSQL server of our own, where the machine has the programs."""
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql) to test ledgers in it")
-    cluster = Cluster(programs)
+    """A PostgreSQL server of our own."""
+    cluster = Cluster(programs.need("initdb").resolve().parent)
     yield cluster
     cluster.close()
 
@@ -117,3 +131,21 @@ def published_once(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def tiny_store(published_once: Store, tmp_path: Path) -> Store:
     """Version 1 of "tiny" (3 classes, RGB 8 x 8, T = 1.5, referral below 0.6) in production."""
     return Store(Path(shutil.copytree(published_once.root, tmp_path / "store")))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 and its key in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    make = (
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem "
+        f"-out {folder}/chain.pem"
+    )
+    subprocess.run(
+        [programs.need("openssl"), *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "chain.pem").read_text())
+    return both

@@ -1,7 +1,5 @@
 """A real Chromium, driven by Playwright: Debian's, or the one that CHROMIUM names."""
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from calibration.calibrators.temperature import softmax
 from tests.builders.bundles import png
 from tests.builders.processes import PATIENCE_S, Process
+from tests.builders.programs import find, install_command
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 SCRIPT = pytest.mark.parametrize(
     "script",
     [
@@ -26,13 +24,10 @@ SCRIPT = pytest.mark.parametrize(
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or next(
-        (path for name in NAMES if (path := shutil.which(name))), None
-    )
-    assert found, (
-        "Chromium is missing: on Debian, apt-get install chromium; elsewhere set CHROMIUM to its "
-        "path."
-    )
+    """Raises RuntimeError without a Chromium."""
+    found = find("chromium")
+    if found is None:
+        raise RuntimeError(f"Chromium is missing: {install_command(['chromium'])}, or set CHROMIUM")
     expect.set_options(timeout=1_000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])

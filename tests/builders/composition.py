@@ -7,7 +7,6 @@ mounted configurations alike. No package ships Grafana, so it is not started.
 """
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import yaml
 from tests.builders.manifests import ROOT, image_entry, image_environment
 from tests.builders.postgres import Cluster
 from tests.builders.processes import PATIENCE_S, environment, free_port, wait_until
+from tests.builders.programs import need
 from tests.builders.prometheus import query
 
 PROGRAMS: Final = {"prom/prometheus": "prometheus", "prom/alertmanager": "prometheus-alertmanager"}
@@ -120,9 +120,7 @@ class Composition:
             ]
         listen = [f"--web.listen-address=127.0.0.1:{self._ports[name]}"]
         alone = ["--cluster.listen-address="] if name == "alertmanager" else []
-        program = shutil.which(PROGRAMS[image])
-        assert program is not None
-        return [program, *listen, *alone]
+        return [str(need(PROGRAMS[image])), *listen, *alone]
 
     def _environment(self, name: str, service: Service) -> dict[str, str]:
         given = {key: str(value) for key, value in service.get("environment", {}).items()}

@@ -8,7 +8,6 @@ localhost/candor-TARGET (.ci/run and `make images DOCKER=podman` tag them so).
 import json
 import os
 import resource
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -125,7 +124,7 @@ def _start(volumes: Mapping[Path, str], environment: Mapping[str, str]) -> list[
     ]
 
 
-TOOLS: Final = ("podman", "runc", "netavark", "unshare")
+TOOLS: Final = ("podman", "runc", "netavark", "unshare", "ip")
 BEGIN: Final = (
     "ip link set lo up; mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; exec bash -euo "
     'pipefail "$1"'
@@ -159,13 +158,6 @@ class Docker:
             timeout=900,
             check=False,
         )
-
-
-def missing() -> list[str]:
-    """What this machine lacks for it."""
-    places = os.pathsep.join([os.environ["PATH"], "/usr/lib/podman", "/usr/sbin"])
-    lacking = [tool for tool in TOOLS if shutil.which(tool, path=places) is None]
-    return lacking if os.geteuid() == 0 else ["root", *lacking]
 
 
 @contextmanager

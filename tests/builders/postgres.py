@@ -19,14 +19,6 @@ import psycopg
 from tests.builders.processes import PATIENCE_S, child_pids, free_port, runs
 
 
-def find_programs() -> Path | None:
-    """The folder of initdb and postgres, None where PostgreSQL is not installed."""
-    on_path = shutil.which("initdb")
-    folders = [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
-
-
 class Cluster:
     """One server on a free port; run by the account `postgres` instead of root."""
 
@@ -38,7 +30,9 @@ class Cluster:
         address: str = "127.0.0.1",
         network: str | None = None,
     ) -> None:
-        """`below`: where its folder is made, if not where temporary folders are.
+        """`programs`: the folder of initdb and postgres.
+
+        `below`: where its folder is made, if not where temporary folders are.
 
         `address`: one more address of this machine, at which it takes connections from hosts in
             `network`.

@@ -1,6 +1,5 @@
 """Fixtures of servers in processes of their own."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from playwright.sync_api import Browser
 from model_store.store.store import Store
 from tests.builders.browser import open_browser
 from tests.builders.hosts import Hosts
-from tests.builders.postgres import Cluster, find_programs
+from tests.builders.postgres import Cluster
+from tests.builders.programs import need
 from tests.builders.ray_cluster import RayNodes
 from tests.builders.ray_server import TOKEN
 from tests.builders.servers import Server, Start, publish_slow
@@ -49,6 +49,7 @@ def _servers(folder: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")  # Playwright's event loop runs as long, and asyncio's tests cannot
 def browser() -> Iterator[Browser]:
+    need("chromium")
     with open_browser() as opened:
         yield opened
 
@@ -75,6 +76,7 @@ def ray_nodes(ray_ledger: str) -> Iterator[RayNodes]:
 @pytest.fixture
 def network(host_count: int, tmp_path: Path) -> Iterator[Hosts]:
     """So many hosts with own addresses, where the machine makes namespaces."""
+    need("ip", "nsenter", "setpriv", "unshare")
     try:
         with Hosts(host_count, tmp_path) as made:
             yield made
@@ -85,27 +87,7 @@ def network(host_count: int, tmp_path: Path) -> Iterator[Hosts]:
 @pytest.fixture
 def network_database(network: Hosts) -> Iterator[Cluster]:
     """PostgreSQL on another machine than those hosts, which reach it over their network."""
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
+    programs = need("initdb").resolve().parent
     cluster = Cluster(programs, address=network.gateway, network=network.network)
     yield cluster
     cluster.close()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 and its key in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    make = (
-        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem "
-        f"-out {folder}/chain.pem"
-    )
-    subprocess.run(
-        ["openssl", *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True,
-        capture_output=True,
-    )
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "chain.pem").read_text())
-    return both

@@ -1,7 +1,6 @@
 """`docker compose --profile demo up`, as processes: dashboard and Alertmanager alarm."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
@@ -18,10 +17,7 @@ from tests.builders.prometheus import DASHBOARDS, hurried, panels
 
 pytestmark = [
     pytest.mark.nightly,  # alerts of a real Prometheus: test_monitoring_prometheus.py
-    pytest.mark.skipif(
-        any(shutil.which(tool) is None for tool in PROGRAMS.values()),
-        reason=f"install Debian's packages {' and '.join(PROGRAMS.values())}",
-    ),
+    pytest.mark.programs(*PROGRAMS.values()),
 ]
 SHORT = ("--rate", "30", "--clean", "4", "--label-delay", "1", "--once", "--json")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.documentation import script
 from tests.documentation.walks import WALKS, commands_of_entry
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.programs("curl", "openssl")]
 
 
 @pytest.mark.parametrize("key", WALKS)

@@ -1,5 +1,6 @@
 """The commands of docs/how-to/container.md, run by podman on images built before."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,13 @@ import pytest
 
 from candor.demo.sample import SampleImages
 from tests.builders.bundles import color_weights, foreign_onnx, labeled_folder, linear
-from tests.builders.containers import Docker, docker, image_of, missing, needs
+from tests.builders.containers import TOOLS, Docker, docker, image_of, needs
 
 pytestmark = [
     pytest.mark.nightly,
     needs("serving"),
-    pytest.mark.skipif(bool(missing()), reason=f"needs {', '.join(missing())}"),
+    pytest.mark.programs(*TOOLS),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/container.md").read_text()

@@ -42,6 +42,7 @@ def url(tmp_path: Path, start: Start) -> str:
     return start(store).url
 
 
+@pytest.mark.programs("curl")
 def test_every_curl_example_works(url: str, tmp_path: Path) -> None:
     commands = examples()
     assert len(commands) >= 4

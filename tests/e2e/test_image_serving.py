@@ -19,7 +19,7 @@ from tests.builders.processes import candor_here, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.nightly, needs("serving")]
+pytestmark = [pytest.mark.nightly, needs("serving"), pytest.mark.programs("openssl")]
 
 
 def test_it_serves_signed_versions_of_a_store_on_s3(

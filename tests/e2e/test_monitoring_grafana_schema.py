@@ -1,12 +1,12 @@
 """The dashboards against Grafana's own TypeScript types; needs npm's registry."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.builders.processes import PATIENCE_S
+from tests.builders.programs import need
 from tests.builders.prometheus import FOLDER
 
 PACKAGES = ("@grafana/schema@11.6.0", "typescript@5.9.3")
@@ -36,8 +36,7 @@ pytestmark = pytest.mark.nightly
 @pytest.fixture
 def compiler(tmp_path: Path) -> Path:
     """A folder in which `npx tsc` knows Grafana's types."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is missing: install Debian's packages nodejs and npm")
+    need("npm")
     install = [
         "npm",
         "install",

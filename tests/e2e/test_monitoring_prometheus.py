@@ -7,7 +7,6 @@ ledger.
 
 import itertools
 import json
-import shutil
 import sqlite3
 import threading
 import time
@@ -30,13 +29,7 @@ from tests.builders.processes import PATIENCE_S, Process, candor_here, free_port
 from tests.builders.prometheus import Program, asked, hurried
 
 ROOM = Path(monitoring.__file__).parent
-TOOLS = ("prometheus", "prometheus-alertmanager")
-pytestmark = [
-    pytest.mark.skipif(
-        any(shutil.which(tool) is None for tool in TOOLS),
-        reason=f"install Debian's packages {' and '.join(TOOLS)}",
-    )
-]
+pytestmark = pytest.mark.programs("prometheus", "prometheus-alertmanager")
 
 
 class Webhook:
@@ -93,7 +86,9 @@ class Scene:
         self.replicas = [replica.url for replica in self._replicas]
         example = (ROOM / "alertmanager.yml").read_text()
         told = hurried(example.replace("http://127.0.0.1:9000", self.webhook.url))
-        self._alertmanager = Program(TOOLS[1], folder, told, "--cluster.listen-address=")
+        self._alertmanager = Program(
+            "prometheus-alertmanager", folder, told, "--cluster.listen-address="
+        )
         rules = list((ROOM / "rules").glob("*.rules.yml"))
         for path in rules:
             (folder / path.name).write_text(hurried(path.read_text()))
@@ -110,7 +105,7 @@ class Scene:
             ],
         }
         option = "--enable-feature=exemplar-storage"
-        self.prometheus = Program(TOOLS[0], folder, json.dumps(config), option)  # JSON is YAML
+        self.prometheus = Program("prometheus", folder, json.dumps(config), option)  # JSON is YAML
         self.query = self.prometheus.query
 
     def _replica(self, port: int) -> Process:
@@ -266,7 +261,7 @@ Key = tuple[str, str]  # model, version
 
 def test_requests_that_fail_without_a_ledger_make_one_page(tmp_path: Path) -> None:
     told = hurried((ROOM / "alertmanager.yml").read_text())
-    manager = Program(TOOLS[1], tmp_path, told, "--cluster.listen-address=")
+    manager = Program("prometheus-alertmanager", tmp_path, told, "--cluster.listen-address=")
     try:
         names = ("CandorUnavailable", "CandorLedgerAway", "CandorVersionStopped")
         alerts = [{"labels": {"alertname": name, "severity": "page"}} for name in names]

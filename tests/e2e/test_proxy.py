@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import shutil
 import socket
 import sqlite3
 import ssl
@@ -38,7 +37,7 @@ from tests.builders.servers import Server
 
 pytestmark = [
     pytest.mark.nightly,
-    pytest.mark.skipif(shutil.which("haproxy") is None, reason="install Debian's package haproxy"),
+    pytest.mark.programs("haproxy"),
 ]
 SAMPLE = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
 PORTS = (8080, 8090)  # of a server and a monitor in the sample

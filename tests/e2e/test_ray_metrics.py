@@ -1,6 +1,5 @@
 """Metrics under `--engine ray`: every replica is found, counters add up to the answers."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def value_of(prometheus: Program, expression: str) -> float | None:
     return float(found[0]["value"][1]) if found else None
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="install Debian's prometheus")
+@pytest.mark.programs("prometheus")
 def test_prometheus_finds_every_replica(
     ray_nodes: RayNodes, server: RayServer, tmp_path: Path
 ) -> None:

@@ -36,10 +36,7 @@ from tests.builders.processes import PATIENCE_S, Process, free_port, runs, wait_
 from tests.builders.servers import Server, Start
 
 pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("java") is None,
-        reason="TorchServe needs Java 17: apt install openjdk-17-jre-headless",
-    ),
+    pytest.mark.programs("java"),
     pytest.mark.skipif(
         importlib.util.find_spec("ts") is None,
         reason="TorchServe is missing: pip install torchserve",

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from model_store.store.store import Store
 from tests.builders.bundles import publish_tiny
-from tests.builders.postgres import Cluster, find_programs
+from tests.builders.postgres import Cluster
 from tests.builders.processes import Process, free_port
+from tests.builders.programs import find
 from tests.builders.triggered import publish_triggered
 from tests.soak.disk import Disk
 from tests.soak.partition import Network
@@ -28,10 +29,11 @@ class Site:
         self.file = self.disk.folder / "ledger.db"
         self.ledger_url = self._server_url = f"sqlite:///{self.file}"
         if database == "postgresql":
-            programs = find_programs()
-            if programs is None:
+            initdb = find("initdb")
+            if initdb is None:
                 raise RuntimeError("PostgreSQL is not installed")
-            self.cluster = Cluster(programs, below=self.disk.folder if self.disk.mounted else None)
+            below = self.disk.folder if self.disk.mounted else None
+            self.cluster = Cluster(initdb.resolve().parent, below=below)
             self.ledger_url = self.cluster.make_database()
             self.network = Network(self.cluster.port)
             self._server_url = self.ledger_url.replace(

@@ -1,6 +1,5 @@
 """Rules and examples as promtool and amtool see them; see tests/contract/test_rules.py."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from model_store.torchserve.counters import COUNTERS
 from serving.inference.metrics import ServingMetrics
 from serving.process.monitor import open_monitor
 from serving.settings import Settings
+from tests.builders.programs import need
 
 ROOM = Path(monitoring.__file__).parent
 RULES = ROOM / "rules"
@@ -20,12 +20,8 @@ RULE_FILES = sorted(path.name for path in RULES.glob("*.rules.yml"))
 
 
 def run(tool: str, *arguments: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(
-            f"{tool} is missing: install Debian's packages prometheus and prometheus-alertmanager"
-        )
     done = subprocess.run(
-        [tool, *arguments], cwd=RULES, capture_output=True, text=True, timeout=300
+        [need(tool), *arguments], cwd=RULES, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

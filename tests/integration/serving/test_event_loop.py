@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,29 +14,13 @@ from serving.process.listener import TURN_S, BoundedLoop
 from tests.builders.processes import PATIENCE_S
 
 
-def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_tls_connection_is_closed(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """300 of them once stayed for a minute, and nothing counted them."""
     monkeypatch.setattr(listener, "HANDSHAKE_S", 0.2)
-    pem = tmp_path / "pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=x",
-        "-days",
-        "2",
-    ]
-    subprocess.run(
-        [*command, "-keyout", str(pem), "-out", str(tmp_path / "crt")],
-        check=True,
-        capture_output=True,
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "crt", pem)
+    context.load_cert_chain(certificate)
 
     async def serve() -> bytes:
         loop = asyncio.get_running_loop()
