@@ -40,7 +40,7 @@ _LEFT_OUT: Final[Mapping[str, set[str]]] = {
     "promote": {"wait", "url", "limit", "token_file"},
     "report": {"every", "to", "once", "fail_on_alarm"},
 }
-_JOINED: Final = {"size": "x", "crop_from": "x"}  # what stands between the parts of a value
+_JOINED: Final = {"size": "x"}  # what stands between the parts of a value
 
 
 class Refused(Exception):

@@ -40,11 +40,6 @@ class Imported(VerbResult):
         yield "Found"
         for about, sentence in done.origin.found.items():
             yield f"  {about:<14}{sentence}"
-        if done.origin.inferred:
-            yield "Inferred, since neither the file nor you say so"
-            for each in done.origin.inferred:
-                tested = "; labeled images agree" if each.tested else ""
-                yield f"  {each.taken} ({each.why}{tested}); else {each.instead}"
         if done.trials:
             yield from ("", _trials(done))
         yield f"\nPublished {card.name} version {done.version} in {self.folder}"
@@ -71,12 +66,10 @@ class Imported(VerbResult):
             "temperature": done.card.calibration.temperature,
             "measures": done.card.calibration.measures,
             "found": done.origin.found,
-            "inferred": [each.model_dump() for each in done.origin.inferred],
             "findings": [_finding(each) for each in done.card.asked],
             "tried": [
                 {
                     "preprocessing": each.name,
-                    "resize": each.preprocessing.resize,
                     "accuracy": each.accuracy,
                     "nll": each.nll,
                     "images": each.images,
@@ -103,16 +96,15 @@ def _trials(done: ImportedModel) -> RenderableType:
     rows = [
         [
             each.name,
-            each.preprocessing.resize,
             percent(each.accuracy),
             figure(each.nll),
-            "chosen" if at == 0 else "",
+            "chosen" if each.preprocessing == done.preprocessing else "",
         ]
-        for at, each in enumerate(done.trials[:TRIALS_SHOWN])
+        for each in done.trials[:TRIALS_SHOWN]
     ]
     images = counted(done.trials[0].images, "labeled image")
     title = f"Preprocessings, on {images}; NLL after the temperature that fits best"
-    return FigureTable(title, ("", "resize", "accuracy", "NLL", ""), rows)
+    return FigureTable(title, ("", "accuracy", "NLL", ""), rows)
 
 
 def _finding(card: FindingCard) -> dict[str, Any]:

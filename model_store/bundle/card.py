@@ -1,5 +1,6 @@
 """The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
 
+from dataclasses import fields
 from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.provenance import Provenance, Verification
 from model_store.bundle.records import OpenRecord
 from model_store.bundle.scope_card import ScopeCard
-from model_store.image import InputSpec
+from model_store.image import InputSpec, Resample
 
 FORMAT_VERSION: Literal[2] = 2
 
@@ -31,13 +32,12 @@ class InputCard(OpenRecord):
     bits: int = Field(
         default=16, ge=9, le=16, description="that gray images of 16 bits use for values"
     )
+    resample: Resample = "bilinear"
 
     @property
     def spec(self) -> InputSpec:
         """The same as a dataclass for `model_store.image`."""
-        return InputSpec(
-            self.channels, self.height, self.width, self.resize, self.window, self.frames, self.bits
-        )
+        return InputSpec(**{each.name: getattr(self, each.name) for each in fields(InputSpec)})
 
 
 class InputReference(OpenRecord):

@@ -80,9 +80,6 @@ def _imported(origin: Origin) -> Iterator[str]:
     yield from (
         f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.found.items()
     )
-    for each in origin.inferred:
-        tested = ", tested on labeled images" if each.tested else ""
-        yield f"    - inferred{tested}: {_text(each.taken)} ({_text(each.why)})."
     if origin.trusted:
         yield "    - trusted: the pixels of an image may decide how long it runs."
 

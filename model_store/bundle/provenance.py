@@ -35,16 +35,6 @@ class Verification(OpenRecord):
     libraries: dict[str, str]
 
 
-class Assumption(OpenRecord):
-    """What the file does not prove, and the importer did not say."""
-
-    about: Literal["output", "scores", "classes", "pixels", "channels", "resize", "size"]
-    taken: str = Field(description="the reading that the bundle has")
-    why: str = Field(description="what speaks for it")
-    instead: str = Field(description="the option of `candor import` that says something else")
-    tested: bool = Field(description="whether labeled images were asked, and agree")
-
-
 class Origin(OpenRecord):
     """The file from which a model was imported, and what was found out about it."""
 
@@ -54,9 +44,6 @@ class Origin(OpenRecord):
     opset: int = Field(ge=0, description="of the file's standard operators")
     found: dict[str, str] = Field(
         description="sentences about input, output, classes and preprocessing"
-    )
-    inferred: tuple[Assumption, ...] = Field(
-        default=(), description="what of these was inferred, and may be wrong"
     )
     trusted: bool = Field(
         default=False,

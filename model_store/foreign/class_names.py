@@ -1,4 +1,4 @@
-"""The names of the classes: from the caller, the file, a list beside it, or labeled folders."""
+"""The names of the classes: from the caller, the file, or labeled folders."""
 
 import ast
 import json
@@ -12,27 +12,20 @@ import onnx
 from calibration.findings.labels import SEPARATOR
 from calibration.wording import counted
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.class_scores import WHAT, Reading
 
-LISTS: Final = ("labels.txt", "classes.txt", "class_names.txt", "labels.json", "metadata.json")
 MULTI_LABEL: Final = ("findings", "pathologies")  # metadata whose names are those of findings
 METADATA: Final = (
     *("names", "classes", "class_names", "classnames", "labels", "id2label", "targets"),
     *MULTI_LABEL,
 )
-MAX_LIST_BYTES: Final = 2**22
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names in the order of the model's scores, and a clause that says where they come from.
-
-    `inferred`: whether neither the caller nor the maker says so.
-    """
+    """Names in the order of the model's scores, and a clause that says where they come from."""
 
     names: tuple[str, ...]
     why: str
-    inferred: bool = False
 
 
 def given_names(text: str) -> ClassNames:
@@ -44,28 +37,20 @@ def given_names(text: str) -> ClassNames:
 
 
 def find_names(
-    model: onnx.ModelProto,
-    count: int,
-    *,
-    labels: Sequence[str] | None,
-    beside: Path | None,
-    folders: Sequence[str],
-    reading: Reading,
+    model: onnx.ModelProto, count: int, *, labels: Sequence[str], folders: Sequence[str]
 ) -> ClassNames:
     """Return the names for `count` scores. Raises ForeignModelUnclear if nobody knows them.
 
     Args:
         labels: what a ZipMap in the graph calls them.
-        beside: the folder of the file, which may hold a list.
         folders: the labeled folders; their alphabetical order is that of Keras and torchvision.
     """
-    for candidate in _sources(model, labels, beside, folders):
+    for candidate in _sources(model, labels, folders):
         if len(candidate.names) == len(set(candidate.names)) == count:
             return candidate
-    option = f"--{WHAT[reading]}"
     example = ",".join(("FIRST", "SECOND", "THIRD")[: min(count, 3)])
     raise ForeignModelUnclear(
-        f"the model gives {count} scores and the file does not name them: give {option} "
+        f"the model gives {count} scores and the file does not name them: give --classes "
         f"{example}{',...' if count > 3 else ''}, in the order of its scores"
     )
 
@@ -88,30 +73,17 @@ def check_names(names: ClassNames, count: int) -> ClassNames:
 
 
 def _sources(
-    model: onnx.ModelProto,
-    labels: Sequence[str] | None,
-    beside: Path | None,
-    folders: Sequence[str],
+    model: onnx.ModelProto, labels: Sequence[str], folders: Sequence[str]
 ) -> Iterator[ClassNames]:
-    labels = tuple(labels or ())
-    by_graph = ClassNames(labels, "as the graph numbers them", inferred=True)
-    if not all(each.isdecimal() for each in labels):
-        yield ClassNames(labels, "as the graph names them")
+    if set(folders) <= set(labels) or not all(each.isdecimal() for each in labels):
+        yield ClassNames(tuple(labels), "as the graph names them")
     for entry in model.metadata_props:
         if entry.key.lower() in METADATA:
             yield ClassNames(_from_text(entry.value), f"from the file's metadata ({entry.key})")
-    for name in LISTS if beside is not None else ():
-        path = (beside or Path()) / name
-        if path.is_file() and path.stat().st_size < MAX_LIST_BYTES:
-            yield ClassNames(_read(path), f"from {name} beside the model", inferred=True)
-    if set(folders) <= set(labels):
-        yield by_graph
     yield ClassNames(
         tuple(folders),
         "the labeled folders in alphabetical order, as Keras and torchvision number them",
-        inferred=True,
     )
-    yield by_graph
 
 
 def _read(path: Path) -> tuple[str, ...]:

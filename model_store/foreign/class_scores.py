@@ -18,8 +18,8 @@ from onnx import TensorProto
 
 from calibration.calibrators.temperature import softmax
 from calibration.findings.calibrator import sigmoid
+from model_store.bundle.graph_part import tensors_of
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.label_names import sibling_labels, zipped_labels
 from model_store.foreign.surgery import (
     ELEMENTWISE,
     behind,
@@ -40,6 +40,7 @@ Kind = Literal[
 Reading = Literal["exclusive", "findings"]
 WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+SMALLEST_TOTAL: Final = 1e-9  # a model that gives 0 for all is found out by its difference
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.
 CUT_DIFFERENCE: Final = 5e-4
@@ -49,7 +50,6 @@ _CONVOLUTIONS: Final = frozenset({"Conv", "ConvInteger", "QLinearConv"})
 _NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
 LINEAR: Final = _PRODUCTS | _CONVOLUTIONS | {"Add", "GlobalAveragePool"}
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
-MANY: Final = 250  # characters of names that a question repeats
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 _AFTER_CUT: Final[dict[Kind, Kind]] = {
     "probabilities": "logits",
@@ -75,7 +75,7 @@ class ScoreOutput:
 
     output: str
     tensor: str
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     before: str | None = None
 
@@ -126,7 +126,8 @@ class ClassScores:
         if self.reading == "findings":
             return np.clip(scores, 0, 1) if self.kind == "independent" else sigmoid(scores)
         if self.kind == "probabilities":
-            return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+            totals = np.maximum(scores.sum(axis=1, keepdims=True), SMALLEST_TOTAL)
+            return np.asarray(scores / totals)
         if self.kind == "binary logit":
             return softmax(np.hstack([np.zeros_like(scores), scores]))
         if self.kind == "binary probability":
@@ -141,11 +142,11 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
     for value in model.graph.output:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
-            sources.append(ScoreOutput(value.name, first_input(node), zipped_labels(node)))
+            sources.append(ScoreOutput(value.name, first_input(node), _zipped(node)))
         elif value.type.tensor_type.elem_type in (*_FLOATS, 0) and not value.type.HasField(
             "sequence_type"
         ):
-            sources.append(ScoreOutput(value.name, value.name, sibling_labels(model, value.name)))
+            sources.append(ScoreOutput(value.name, value.name))
     kept = [each for each in sources if not _is_sorted(model, each.tensor)]
     if sources and not kept:
         raise ForeignModelRefused(
@@ -159,6 +160,16 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
             "probabilities too"
         )
     return kept
+
+
+def _zipped(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Return the names that a ZipMap gives to its scores."""
+    for attribute in node.attribute:
+        if attribute.name == "classlabels_strings":
+            return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
+        if attribute.name == "classlabels_int64s":
+            return tuple(str(each) for each in attribute.ints)
+    return ()
 
 
 def _is_sorted(model: onnx.ModelProto, tensor: str) -> bool:
@@ -202,15 +213,22 @@ def read_scores(
     scores: npt.NDArray[np.float64],
     *,
     reading: Reading | None,
+    are_logits: bool = False,
 ) -> ClassScores:
     """Tell the kind of scores (N, K) of probe images.
 
     `reading` is what the caller, the maker or the labels say; without it classes are read as
-    exclusive, and `shown_by` is empty where the scores do not show that.
+    exclusive, and `shown_by` is empty where the scores do not show that. `are_logits`: so the
+    caller says of numbers that are never negative.
 
     Raises ForeignModelRefused if the scores contradict `reading`, or are not finite.
     """
     if not np.isfinite(scores).all():
+        if "FLOAT16" in weight_types(model):
+            raise ForeignModelRefused(
+                f"its output '{source.output}' is not finite for ordinary images, since numbers in "
+                "half precision end at 65,504: export the model again in 32 bits (`model.float()`)"
+            )
         is_log = (scores[~np.isfinite(scores)] == -np.inf).all()  # of probabilities of zero
         reason = "export LogSoftmax or the logits, not Log" if is_log else "the file is damaged"
         raise ForeignModelRefused(
@@ -221,14 +239,14 @@ def read_scores(
     made_by = {_operator(model, tensor) for tensor in source.heads or (source.tensor,)}
     if not shares:
         _refuse_scaled(source, scores)
-        if scores.min() >= 0:
+        if scores.min() >= 0 and not are_logits:
             _refuse_evidence(source, made_by & _NEVER_NEGATIVE)
     bounded = shares and not made_by & LINEAR
     if count > 1 and (shown := _sums_to_one(scores, shares=shares, ends=ends)):
         if reading == "findings":
             raise ForeignModelRefused(
                 f"its output '{source.output}' gives scores for {count} classes that exclude each "
-                f"other ({shown}), so they are no findings: give their names by --classes"
+                f"other ({shown}), so they are no findings: leave --scores sigmoid out"
             )
         cut = before if ends == "softmax" else None
         kind: Kind = "probabilities" if shares else "logits"
@@ -245,27 +263,23 @@ def read_scores(
     return ClassScores(source, "logits", count, None, "exclusive")
 
 
-def are_heads(outputs: int, classes: int | None, reading: Reading | None) -> bool:
-    """Whether that many outputs of one score each are findings of one model."""
-    return reading == "findings" and outputs > 1 and classes in (None, outputs)
-
-
-def ask_reading(scores: ClassScores, names: tuple[str, ...]) -> str:
+def ask_reading(scores: ClassScores) -> str:
     """Return the question that the caller has to answer, with what to type."""
     means = (
         "a probability of its own"
         if scores.kind == "independent"
         else "a number, and has neither a softmax nor a sigmoid"
     )
-    places = ("FIRST", "SECOND", "THIRD")[: min(scores.count, 3)]
-    shown = ",".join(names or places) + ("" if names or scores.count < 4 else ",...")
-    shown = f'"{shown}"' if " " in shown else shown
-    classes = "" if names else f" --classes {shown}"
     return (
         f"its output '{scores.source.output}' gives each of {scores.count} classes {means}: add "
-        f"--exclusive{classes} if each image has exactly one of these classes, or --findings "
-        f"{shown if len(shown) < MANY else 'NAMES'} if each may be present or absent"
+        "--scores softmax if each image has exactly one of the classes, or --scores sigmoid if "
+        "each may be present or absent"
     )
+
+
+def weight_types(model: onnx.ModelProto) -> set[str]:
+    """The types of the weights."""
+    return {TensorProto.DataType.Name(each.data_type) for each in tensors_of(model)}
 
 
 def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[str | None, str | None]:
@@ -298,7 +312,7 @@ def _refuse_evidence(source: ScoreOutput, operators: set[str]) -> None:
         raise ForeignModelRefused(
             f"its output '{source.output}' ends in {', '.join(sorted(operators))}: numbers that "
             "are never negative are logits in one model and evidence, to be divided by its sum, in "
-            "another: export the probabilities"
+            "another: export the probabilities, or give --scores logits"
         )
 
 

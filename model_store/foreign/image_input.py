@@ -7,7 +7,7 @@ tells how many channels there are, and a transposition in front of it that they 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,8 @@ class ImageInput:
     """The image tensor of a foreign graph.
 
     Attributes:
-        channels_last: whether an image is [H, W, C] inside.
+        channels_last: whether an image is [H, W, C] inside, and not [C, H, W].
+        columns_first: whether W comes before H.
         shape: of one image, without the batch: 1 to 3 dimensions.
         batch: images that a run takes; None: any number.
     """
@@ -55,6 +56,19 @@ class ImageInput:
     channels: int
     height: int
     width: int
+    columns_first: bool = False
+
+    @property
+    def order(self) -> list[int]:
+        """The axes of images (N, C, H, W) in the order of the input."""
+        plane = [3, 2] if self.columns_first else [2, 3]
+        return [0, *plane, 1] if self.channels_last and self.channels > 1 else [0, 1, *plane]
+
+    @property
+    def turned_layout(self) -> str:
+        """The layout with rows and columns exchanged."""
+        plane = "hw" if self.columns_first else "wh"
+        return f"n{plane}c" if self.channels_last else f"nc{plane}"
 
     @property
     def elem_type(self) -> int:
@@ -62,19 +76,23 @@ class ImageInput:
 
     def arrange(self, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Bring images, (N, C, H, W) float32, into the layout and type of the input."""
-        ordered = images.transpose(0, 2, 3, 1) if self.channels_last else images
-        shaped = ordered.reshape(len(images), *self.shape)
+        shaped = images.transpose(self.order).reshape(len(images), *self.shape)
         whole = np.issubdtype(self.dtype, np.integer)
         return np.ascontiguousarray(np.rint(shaped) if whole else shaped).astype(self.dtype)
 
     @property
     def described(self) -> str:
         """The layout as people write it, such as "NHWC float32, 224 x 224, 3 channels"."""
-        letters = {1: "flat", 2: "HW", 3: "HWC" if self.channels_last else "CHW"}[len(self.shape)]
+        plane = "WH" if self.columns_first else "HW"
+        whole = f"{plane}C" if self.channels_last else f"C{plane}"
+        letters = {1: "flat", 2: plane, 3: whole}[len(self.shape)]
         batch = "" if len(self.shape) == 1 else "N"
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         kind = np.dtype(self.dtype).name
         return f"{batch}{letters} {kind}, {self.height} x {self.width} pixels, {channels}"
+
+
+Layout = Literal["nchw", "nhwc", "ncwh", "nwhc"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +100,15 @@ class InputWishes:
     """What the caller says about the input; size is (height, width)."""
 
     size: tuple[int, int] | None = None
-    channels: int | None = None
-    channels_last: bool | None = None
+    layout: Layout | None = None
+
+    @property
+    def channels_last(self) -> bool | None:
+        return None if self.layout is None else self.layout.endswith("c")
+
+    @property
+    def columns_first(self) -> bool:
+        return self.layout in ("ncwh", "nwhc")
 
 
 ANY_INPUT: Final = InputWishes()
@@ -101,6 +126,8 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
         raise ForeignModelRefused(
             f"its input '{spec.name}' is {spec.type}, which is no image of numbers"
         )
+    if wishes.columns_first and wishes.size is not None:
+        wishes = replace(wishes, size=wishes.size[::-1])  # the first side of the input is its width
     dims = tuple(each if isinstance(each, int) and each > 0 else None for each in spec.shape)
     readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
     if not readings:
@@ -113,13 +140,17 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
             f"its input '{spec.name}' [{shown}] is no batch of images, of 1 or 3 channels and at "
             f"most {LARGEST} pixels a side{asked}; {remedy}"
         )
-    return readings
+    return [_turned(each) for each in readings] if wishes.columns_first else readings
+
+
+def _turned(reading: ImageInput) -> ImageInput:
+    """The same input read as one whose columns come first."""
+    return replace(reading, columns_first=True, height=reading.width, width=reading.height)
 
 
 def _fits(reading: ImageInput, wishes: InputWishes) -> bool:
     return (
         wishes.size in (None, (reading.height, reading.width))
-        and wishes.channels in (None, reading.channels)
         and wishes.channels_last in (None, reading.channels_last)
         and min(reading.height, reading.width) >= SMALLEST
         and max(reading.height, reading.width) <= LARGEST
@@ -186,7 +217,7 @@ def _flat(
         raise ForeignModelUnclear(
             f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH"
         )
-    for channels in (1, 3) if count is not None else (wishes.channels or 1,):
+    for channels in (1, 3) if count is not None else (1,):
         size = wishes.size or (isqrt((count or 0) // channels),) * 2
         if count in (None, channels * size[0] * size[1]):
             if channels == 3 and wishes.channels_last is None:

@@ -19,6 +19,7 @@ from model_store.foreign.class_scores import (
     per_image,
     read_scores,
     score_outputs,
+    weight_types,
 )
 from model_store.foreign.image_input import ANY_INPUT, ImageInput, InputWishes, candidates
 from model_store.foreign.output_choice import choose_output, join_heads
@@ -27,10 +28,8 @@ from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (
     LOGITS,
     NATIVE,
-    OLDEST_OPSET,
     LogitsGraph,
     logits_graph,
-    raised,
 )
 
 
@@ -66,35 +65,33 @@ def inspect_model(
     wishes: InputWishes = ANY_INPUT,
     outputs: Sequence[str] = (),
     names: Sequence[str] = (),
-    folders: int = 0,
+    classes: int | None = None,
     reading: Reading | None = None,
+    are_logits: bool = False,
 ) -> Inspection:
     """Find input, output and batch handling of a model.
 
     Args:
         outputs: the output to take, or several of one score each.
-        names: of the classes, empty if unknown; `folders` how many have labeled images, which
-            decides if so.
+        names: of the classes, empty if unknown; `classes` how many there are, if known.
+        reading, are_logits: see `read_scores`.
 
     Raises ForeignModelRefused, or ForeignModelUnclear if the caller has to say more.
     """
-    model = raised(model, OLDEST_OPSET)
     sources = _with_one_input(model, score_outputs(model))
     original = cut_to(model, list(dict.fromkeys(each.tensor for each in sources)))
     running = sandbox.load(bytes(original.SerializeToString()))
-    image, given = _probed(running, original, sources, wishes)
-    heads = choose_output(
-        model, given, names=names, wished=outputs, reading=reading, folders=folders
-    )
+    image, arrays, given = _probed(running, original, sources, wishes)
+    heads = choose_output(given, names=names, classes=classes, wished=outputs)
     source, rows = heads[0], np.hstack([given[each] for each in heads])
     if len(heads) > 1:
         running.unload()
         model, source = join_heads(model, heads)
         joined = cut_to(model, [source.tensor])
         running = sandbox.load(bytes(joined.SerializeToString()))
-    scores = read_scores(model, source, rows, reading=reading)
+    scores = read_scores(model, source, rows, reading=reading, are_logits=are_logits)
     alone = cut_to(model, [source.tensor])
-    core = _core(model, image, scores, scores.own_probabilities(rows), sandbox)
+    core = _core(model, image, scores, arrays, scores.own_probabilities(rows), sandbox)
     flat = len(image.shape) == 1 and wishes.size is None
     return Inspection(alone, core, running, "the vector is as long as a square" if flat else "")
 
@@ -149,9 +146,12 @@ def _probed(
     model: onnx.ModelProto,
     outputs: Sequence[ScoreOutput],
     wishes: InputWishes,
-) -> tuple[ImageInput, dict[ScoreOutput, npt.NDArray[np.float64]]]:
-    """Return the first reading of the input that runs, and what its outputs give."""
+) -> tuple[ImageInput, npt.NDArray[Any], dict[ScoreOutput, npt.NDArray[np.float64]]]:
+    """Return the first reading of the input that runs, probe images, and what its outputs give."""
     failure: ForeignModelRefused | None = None
+    (expected,) = real_inputs(model.graph)
+    if [each.name for each in running.inputs] != [expected.name]:
+        raise running.sandbox.disbelieved("it names other inputs")
     (spec,) = running.inputs
     for image in candidates(model, spec, wishes):
         arrays, given = image.arrange(probe_images(image)), {}
@@ -162,8 +162,19 @@ def _probed(
                 failure = failure or error
         if given:
             _require_repeatable(running, image, arrays, given)
-            return image, given
+            if image.dtype == np.float16 or "FLOAT16" in weight_types(model):
+                arrays, given = _without_overflow(arrays, given)
+            return image, arrays, given
     raise failure or ForeignModelRefused("it has no output with class scores")
+
+
+def _without_overflow(
+    arrays: npt.NDArray[Any], given: Mapping[ScoreOutput, npt.NDArray[np.float64]]
+) -> tuple[npt.NDArray[Any], dict[ScoreOutput, npt.NDArray[np.float64]]]:
+    """Leave the last probe image out if it alone, up to 255, is too large for half precision."""
+    finite = np.all([(rows < np.inf).all(axis=1) for rows in given.values()], axis=0)
+    kept = slice(None, -1) if finite[:-1].all() and not finite[-1] else slice(None)
+    return arrays[kept], {output: rows[kept] for output, rows in given.items()}
 
 
 def _require_repeatable(
@@ -191,11 +202,11 @@ def _core(
     model: onnx.ModelProto,
     image: ImageInput,
     scores: ClassScores,
+    arrays: npt.NDArray[Any],
     expected: npt.NDArray[np.float64],
     sandbox: Sandbox,
 ) -> LogitsGraph:
     """Return the logits graph that agrees: best without its softmax, and in batches."""
-    arrays = image.arrange(probe_images(image))
     cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
     difference, failure = np.inf, None
     ways = (True,) if _mixes_images(model) else (False, True)
@@ -203,7 +214,8 @@ def _core(
         try:
             core = logits_graph(model, image, cut, one_by_one=one_by_one)
             loaded = sandbox.load(core.serialized)
-            probabilities = scores.probabilities(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
+            (logits,) = loaded.rows({NATIVE: arrays}, LOGITS, columns=scores.count)
+            probabilities = scores.probabilities(logits)
             loaded.unload()
         except ForeignModelRefused as error:
             failure = error

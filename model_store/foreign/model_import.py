@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from calibration.wording import some
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputReference
 from model_store.bundle.data_dependence import data_dependence
@@ -15,11 +16,13 @@ from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
 from model_store.foreign.card_figures import UNLABELED
+from model_store.foreign.class_names import ClassNames, check_names, find_names
+from model_store.foreign.class_scores import WHAT, ask_reading
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, inspect_model
 from model_store.foreign.labeled_folder import UnlabeledImages, common_size, decoded
-from model_store.foreign.origin import of_scores, of_size, origin_of
+from model_store.foreign.pixel_decision import Decision, decide
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
     Logits,
@@ -28,16 +31,16 @@ from model_store.foreign.preprocessing_choice import (
     Run,
     spec_of,
 )
-from model_store.foreign.preprocessing_decision import inferred
-from model_store.foreign.questions import settled
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import LabeledData, Truth
+from model_store.foreign.truth import LabeledData, Truth, truth_of
 from model_store.foreign.verification import Difference, verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
 from model_store.store.store import Store
+
+_SHOWN = 8  # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class ImportedModel:
     """A published import.
 
     Attributes:
-        trials: preprocessings that were tried on labeled images, the best first.
+        trials: preprocessings that were tried on labeled images, the likeliest first;
+            `preprocessing` is the one of the bundle.
         difference: from the file as it came.
         notes: what has to be known before the model is relied on.
     """
@@ -55,10 +59,11 @@ class ImportedModel:
     trials: tuple[PreprocessingTrial, ...]
     difference: Difference
     notes: tuple[str, ...]
+    preprocessing: Preprocessing
 
     @property
     def origin(self) -> Origin:
-        """What was found out about the file, and what was inferred."""
+        """What was found out about the file."""
         origin = self.card.provenance.imported
         if origin is None:
             raise ValueError("this card is not that of an import")
@@ -77,6 +82,7 @@ def import_source(
     store: Store,
     name: str,
     *,
+    sandbox: Sandbox,
     choices: ImportChoices,
     data: LabeledData | None = None,
     scope: UnlabeledImages | None = None,
@@ -88,46 +94,46 @@ def import_source(
     `data`. `progress` is called with a stage, images done, and images in all.
 
     Raises ForeignModelRefused, ForeignModelUnclear if the caller has to say more,
-    LabeledFolderRefused if the images do not fit the model, and InvalidName.
+    LabeledFolderRefused if the images do not fit or contradict the model, and InvalidName.
     """
     store.model(name)  # raises InvalidName before any work
     if choices.input.size is not None:
         source = source.resized(choices.input.size)
-    with Sandbox(source.model.ByteSize()) as sandbox:
-        progress(_WHOLE, 0, 1)
-        inspection = _inspected(source, choices, data, sandbox)
-        _check_dependence(inspection, choices)
-        core = sandbox.load(inspection.core.serialized)
+    progress(_WHOLE, 0, 1)
+    inspection = _inspected(source, choices, data, sandbox)
+    _check_dependence(inspection, choices)
+    core = sandbox.load(inspection.core.serialized)
 
-        def run(prepared: npt.NDArray[np.float32]) -> Logits:
-            given = {NATIVE: inspection.image.arrange(prepared)}
-            return np.asarray(core.run(given, [LOGITS])[LOGITS], np.float64)
+    def run(prepared: npt.NDArray[np.float32]) -> Logits:
+        given = {NATIVE: inspection.image.arrange(prepared)}
+        (logits,) = core.rows(given, LOGITS, columns=inspection.scores.count)
+        return np.asarray(logits, np.float64)
 
-        names, truth, decision = settled(source, inspection, choices, data, run, progress)
-        figures = UNLABELED[inspection.scores.reading](names.names)
-        if truth is not None:
-            logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
-            figures = truth.figures(
-                logits, seen, calibrate=choices.calibrate, anyway=choices.anyway
-            )
-        core.unload()
-        graph = figures.applied(wrap(inspection.core, decision.preprocessing, names.names))
-        difference = verify(
-            graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
-        )
-        spec = spec_of(decision.preprocessing, inspection.image)
-        thresholds = figures.thresholds
-        checked = with_scope_check(
-            graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
-        )
-        probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
-        progress(_WHOLE, 1, 1)
-    inferences = [
-        *of_size(inspection),
-        *of_scores(inspection, choices.reading, source, names, data),
-        *inferred(decision, source, choices.preprocessing, inspection.image),
-    ]
-    origin = origin_of(source, inspection, names, decision, inferences, trusted=choices.trusted)
+    names, truth, decision = _settled(source, inspection, choices, data, run, progress)
+    figures = UNLABELED[inspection.scores.reading](names.names)
+    if truth is not None:
+        logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
+        figures = truth.figures(logits, seen, calibrate=choices.calibrate, anyway=choices.anyway)
+    core.unload()
+    graph = figures.applied(wrap(inspection.core, decision.preprocessing, names.names))
+    difference = verify(
+        graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
+    )
+    spec = spec_of(decision.preprocessing, inspection.image)
+    thresholds = figures.thresholds
+    checked = with_scope_check(
+        graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
+    )
+    probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
+    progress(_WHOLE, 1, 1)
+    origin = Origin(
+        file=source.file,
+        sha256=source.sha256,
+        producer=source.producer,
+        opset=source.opset,
+        found=_found(inspection, names, decision),
+        trusted=choices.trusted,
+    )
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
@@ -150,9 +156,10 @@ def import_source(
 
     version = store.publish(name, build)
     quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()
-    doubts = decision.doubts(inspection.image)
-    notes = (*doubts, *figures.notes, *checked.notes, *quantized)
-    return ImportedModel(cards[-1], version, decision.trials, difference, notes)
+    notes = (*decision.doubts, *figures.notes, *checked.notes, *quantized)
+    return ImportedModel(
+        cards[-1], version, decision.trials, difference, notes, decision.preprocessing
+    )
 
 
 def _inspected(
@@ -161,15 +168,15 @@ def _inspected(
     """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else source.classes
     given = replace(choices.input, size=source.size)
-    reading = choices.reading or source.reading or (data.reading if data else None)
     inspect = partial(
         inspect_model,
         source.model,
         sandbox,
         outputs=choices.outputs,
         names=names,
-        folders=len(data.folders) if data else 0,
-        reading=reading,
+        classes=len(names) or (len(data.folders) if data else 0) or None,
+        reading=choices.reading or source.reading or (data.reading if data else None),
+        are_logits=choices.scores == "logits",
     )
     try:
         return inspect(wishes=given)
@@ -179,6 +186,76 @@ def _inspected(
             raise
         found = inspect(wishes=replace(given, size=size))
         return replace(found, sized_by="that of the labeled images")
+
+
+def _settled(
+    source: ForeignSource,
+    inspection: Inspection,
+    choices: ImportChoices,
+    data: LabeledData | None,
+    run: Run,
+    progress: Progress,
+) -> tuple[ClassNames, Truth | None, Decision]:
+    """Return names, labels and preprocessing; what is unclear without labels is asked at once.
+
+    Raises ForeignModelUnclear, ForeignModelRefused and LabeledFolderRefused.
+    """
+    names, asked, truth, decision = ClassNames((), ""), [], None, None
+    try:
+        names = _named(source, inspection, choices, data)
+    except ForeignModelUnclear as error:
+        asked.append(str(error))
+    if _is_unread(inspection, source, choices, data):
+        asked.append(ask_reading(inspection.scores))
+    if data is not None and not asked:
+        truth = truth_of(data, names.names, inspection.scores.reading)
+    if data is None or truth is not None:
+        try:
+            decision = decide(source, inspection.image, choices, run, truth, progress=progress)
+        except ForeignModelUnclear as error:
+            asked.append(str(error))
+    if asked or decision is None:
+        raise ForeignModelUnclear("; and ".join(asked))
+    return names, truth, decision
+
+
+def _is_unread(
+    inspection: Inspection, source: ForeignSource, choices: ImportChoices, data: LabeledData | None
+) -> bool:
+    """Whether nothing says if the classes exclude each other."""
+    scores = inspection.scores
+    if scores.shown_by or choices.reading or source.reading:
+        return False
+    return data is None or (data.reading == "exclusive" and scores.kind == "independent")
+
+
+def _named(
+    source: ForeignSource, inspection: Inspection, choices: ImportChoices, data: LabeledData | None
+) -> ClassNames:
+    scores = inspection.scores
+    if choices.classes is not None:
+        return check_names(choices.classes, scores.count)
+    if source.classes:
+        return check_names(ClassNames(source.classes, source.classes_from), scores.count)
+    folders = data.folders if data else ()
+    return find_names(source.model, scores.count, labels=scores.source.labels, folders=folders)
+
+
+def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dict[str, str]:
+    """What was found, and what it means for serving, by what it is about."""
+    image, scores = inspection.image, inspection.scores
+    batch = f"a fixed batch of {image.batch}" if image.batch else "any number of images"
+    how = "served one by one" if inspection.core.one_by_one else "served in batches"
+    sized = f", {inspection.sized_by}" if inspection.sized_by else ""
+    what = WHAT[scores.reading]
+    of = f", of {names.names[1]}" if scores.kind.startswith("binary") else ""
+    return {
+        "input": f"'{image.name}': {image.described}{sized}, {batch}; {how}",
+        "output": f"'{scores.source.output}': {scores.kind}{of}, {scores.count} {what}; "
+        f"{scores.ending}",
+        what: f"{some(names.names, _SHOWN)} ({names.why})",
+        "preprocessing": decision.sentence(image),
+    }
 
 
 def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:

@@ -1,33 +1,36 @@
 """Read an ONNX file that nobody vouches for; refuse what reaches beyond it or beyond ONNX.
 
-Nothing is run here. A file may still ask for endless time or memory when it runs; `sandbox.py`
-limits both.
+The confined process parses it. It gets the contents of the files that hold weights, and no file.
 """
 
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, inliner, numpy_helper
+from pydantic import Field
 
-from model_store.bundle.graph import STANDARD_DOMAINS
-from model_store.bundle.graph_part import nodes_below, nodes_of, operators_beyond, tensors_of
+from model_store.bundle.graph_part import nodes_of
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.contrib_operators import EXPANDED, define
-from model_store.foreign.onnx_size import TooLarge, weights_bytes
+from model_store.foreign.graph_reading import MAX_NODES
+from model_store.foreign.sandbox import Answer, Sandbox
 
 # What one protobuf message may hold, with room for what Candor adds.
 MAX_BYTES: Final = 2**31 - 2**20
-MAX_NODES: Final = 30_000  # an import takes half a millisecond for each
-MAX_LISTED: Final = 1_000  # outputs, entries of metadata, and sets of operators: the same
-MAX_DEPTH: Final = 100  # functions that call each other
-# Operators that read a file, or code, that the graph names.
-READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
+MAX_LISTED: Final = 1_000  # outputs, entries of metadata, and sets of operators
+_ROOM: Final = 2**26  # that inlining and conversion may add to a graph
+_PASSES: Final = 2  # the second has the files with weights
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
+class Read(Answer):
+    """What reading a file gave beside the graph: why it is refused, or which files it needs."""
+
+    refused: str | None = None
+    missing: list[str] = Field(default_factory=list)
+
+
+def read_onnx(path: Path, sandbox: Sandbox) -> onnx.ModelProto:
     """Return the model in a file, with its functions inlined and its external data read in.
 
     Raises ForeignModelRefused: it is no ONNX file, too large, needs operators that neither ONNX nor
@@ -37,87 +40,48 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise ForeignModelRefused(
             f"{path} has {path.stat().st_size:,} bytes; ONNX in one file has at most {MAX_BYTES:,}"
         )
-    return checked(_parsed(path), path)
+    return checked(path.read_bytes(), path, sandbox)
 
 
-def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Return a parsed model ready for use. `path` is where it came from. Raises as `read_onnx`."""
-    given = [len(node.output) for node in nodes_of(model)]
-    if max(len(given), sum(given) // 2, _inlined_nodes(model, path)) > MAX_NODES:
-        raise ForeignModelRefused(
-            f"{path} has more than {MAX_NODES:,} operators, or twice as many results of them, "
-            "which is no image classifier's size"
-        )
-    outputs, metadata, opsets = model.graph.output, model.metadata_props, model.opset_import
-    if max(len(outputs), len(metadata), len(opsets)) > MAX_LISTED:
+def checked(file: bytes, path: Path, sandbox: Sandbox) -> onnx.ModelProto:
+    """Return the model in the bytes of a file, whose weights may be beside `path`.
+
+    Raises as `read_onnx`.
+    """
+    beside: dict[str, bytes] = {}
+    for _ in range(_PASSES):
+        total = len(file) + sum(map(len, beside.values()))
+        arrays = {f"f:{name}": np.frombuffer(data, np.uint8) for name, data in beside.items()}
+        arrays["model"] = np.frombuffer(file, np.uint8)
+        limit = min(2 * total + _ROOM, 2**31)
+        answer, given = sandbox.ask({"do": "read"}, arrays, Read, max_bytes=limit)
+        if answer.refused is not None:
+            raise ForeignModelRefused(f"{path} {answer.refused[:600]}")
+        if not answer.missing:
+            return _parsed(given, path, sandbox)
+        beside = _weights(answer.missing, path, len(file))
+        sandbox.enlarged(len(file) + sum(map(len, beside.values())))
+    raise sandbox.disbelieved("it asks for the same files again")
+
+
+def _parsed(given: dict[str, np.ndarray], path: Path, sandbox: Sandbox) -> onnx.ModelProto:
+    """Return what the other process made of a file, checked as if the file had been it."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(given["model"].tobytes())
+    except (KeyError, ValueError, DecodeError) as error:
+        raise sandbox.disbelieved("it is no graph") from error
+    graph = model.graph
+    listed = max(len(graph.output), len(model.metadata_props), len(model.opset_import))
+    if listed > MAX_LISTED:
         raise ForeignModelRefused(
             f"{path} has over {MAX_LISTED:,} outputs, entries of metadata or sets of operators, "
             "which no image classifier has"
         )
-    _check_operators(model, path)
+    if sum(1 for _ in nodes_of(model)) > 2 * MAX_NODES or model.functions:
+        raise sandbox.disbelieved("it has operators that should be gone")
     _check_order(model, path)
-    _read_external_data(model, path)
-    define(model)
-    if model.functions:
-        model = _inlined(model, path)
-    del model.training_info[:]
     return model
-
-
-def _parsed(path: Path) -> onnx.ModelProto:
-    data = path.read_bytes()
-    model = onnx.ModelProto()
-    try:
-        if weights_bytes(data) > MAX_BYTES:
-            raise TooLarge
-        model.ParseFromString(data)
-    except TooLarge as error:
-        raise ForeignModelRefused(
-            f"{path} holds more beside its weights, or weights packed tighter, than any image "
-            "classifier: export it again without documentation and traces"
-        ) from error
-    except (ValueError, DecodeError) as error:
-        raise _no_graph(path, data) from error
-    if not model.ir_version or not model.graph.node or not model.graph.output:
-        raise _no_graph(path, data)
-    return model
-
-
-def _no_graph(path: Path, data: bytes) -> ForeignModelRefused:
-    if any(word in data for word in (b"saved_model", b"Placeholder", b"tensorflow")):
-        return ForeignModelRefused(
-            f"{path} is a TensorFlow graph: convert the folder or file with `python -m "
-            "tf2onnx.convert` (--saved-model, --graphdef)"
-        )
-    return ForeignModelRefused(
-        f"{path} is not an ONNX file with operators and outputs, or it is damaged: export or "
-        "download it again"
-    )
-
-
-def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
-    """Count the operators once functions are inlined. Raises ForeignModelRefused for a circle."""
-    bodies = {(function.domain, function.name): function.node for function in model.functions}
-    sizes: dict[tuple[str, str], int] = {}
-
-    def size(nodes: Iterable[onnx.NodeProto], above: tuple[tuple[str, str], ...]) -> int:
-        total = 0
-        for node in nodes_below(nodes):
-            name = (node.domain, node.op_type)
-            if name in above:
-                raise ForeignModelRefused(
-                    f"{path} has functions that call themselves ({node.op_type}): export it again"
-                )
-            if len(above) > MAX_DEPTH:
-                raise ForeignModelRefused(
-                    f"{path} has functions in over {MAX_DEPTH} levels: export it again"
-                )
-            if name in bodies and name not in sizes:
-                sizes[name] = size(bodies[name], (*above, name))
-            total += sizes.get(name, 1)
-        return total
-
-    return size(model.graph.node, ())
 
 
 def _check_order(model: onnx.ModelProto, path: Path) -> None:
@@ -136,42 +100,15 @@ def _check_order(model: onnx.ModelProto, path: Path) -> None:
         given.update(node.output)
 
 
-def _check_operators(model: onnx.ModelProto, path: Path) -> None:
-    reading = sorted({node.op_type for node in nodes_of(model)} & READING)
-    if reading:
+def _weights(names: list[str], path: Path, size: int) -> dict[str, bytes]:
+    """Return the content of the files with weights. Raises ForeignModelRefused."""
+    files = {name: _inside(path.resolve().parent, name, path) for name in names[:MAX_LISTED]}
+    if size + sum(file.stat().st_size for file in files.values()) > MAX_BYTES:
         raise ForeignModelRefused(
-            f"{path} has the operator {', '.join(reading)}, which runs code or files that the "
-            "graph names: export the model without it"
+            f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one "
+            "file: export a smaller model"
         )
-    foreign = [each for each in operators_beyond(model, STANDARD_DOMAINS) if each not in EXPANDED]
-    if foreign:
-        raise ForeignModelRefused(
-            f"{path} needs operators outside of the ONNX standard ({', '.join(foreign[:5])}), "
-            "which other runtimes lack: export the model with standard operators only, and without "
-            "ONNX Runtime's optimizations"
-        )
-
-
-def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Take in weights that other files of the same folder hold; anything else is refused."""
-    folder, total = path.resolve().parent, path.stat().st_size
-    for tensor in tensors_of(model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and not tensor.external_data:
-            continue
-        where = {entry.key: entry.value for entry in tensor.external_data}
-        name = where.get("location", "")
-        if _inside(folder, name, path).stat().st_size > MAX_BYTES:
-            raise _too_much(path)
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            tensor.ClearField("external_data")
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            numpy_helper.to_array(tensor)  # older releases of onnx take too few bytes
-        except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-            raise _incomplete(path, name) from error
-        total += len(tensor.raw_data)
-        if total > MAX_BYTES:
-            raise _too_much(path)
+    return {name: file.read_bytes() for name, file in files.items()}
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
@@ -190,26 +127,3 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
             "or export with all weights in one file"
         )
     return file
-
-
-def _too_much(path: Path) -> ForeignModelRefused:
-    return ForeignModelRefused(
-        f"{path} and its external data have over {MAX_BYTES:,} bytes, and a bundle is one file: "
-        "export a smaller model"
-    )
-
-
-def _incomplete(path: Path, name: str) -> ForeignModelRefused:
-    return ForeignModelRefused(
-        f"{path} keeps weights in {name[:200]!r}, which does not hold them: the file is incomplete "
-        "or belongs to another model"
-    )
-
-
-def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    try:
-        return inliner.inline_local_functions(model)
-    except Exception as error:
-        raise ForeignModelRefused(
-            f"{path} has functions that cannot be inlined ({str(error)[:200]})"
-        ) from error

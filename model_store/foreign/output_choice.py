@@ -1,6 +1,5 @@
-"""Which output of a foreign graph holds the scores, where it has several.
-
-Outputs that give the same answers are one. If they differ, the caller has to say which is meant.
+"""Which output of a foreign graph holds the scores, where it has several: the one that is as wide
+as there are classes, or what the caller says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.class_scores import (
-    CUTTABLE,
-    SUMS_TO_ONE,
-    Reading,
-    ScoreOutput,
-    are_heads,
-    read_scores,
-)
+from model_store.foreign.class_scores import CUTTABLE, ScoreOutput
 from model_store.foreign.surgery import behind, first_input, join
 
 HEADS: Final = "heads"
@@ -28,47 +20,33 @@ Rows = Mapping[ScoreOutput, npt.NDArray[np.float64]]
 
 
 def choose_output(
-    model: onnx.ModelProto,
-    rows: Rows,
-    *,
-    names: Sequence[str],
-    wished: Sequence[str],
-    reading: Reading | None,
-    folders: int,
+    rows: Rows, *, names: Sequence[str], classes: int | None, wished: Sequence[str]
 ) -> tuple[ScoreOutput, ...]:
     """Return the output with the scores, or several of one score each that belong together.
 
-    `rows` are the scores (N, K) that each output gives for probe images, and `wished` the outputs
-    that the caller names. Of several sizes, one with as many scores as there are `folders` is
-    taken.
+    `rows` are the scores (N, K) that each output gives for probe images, `names` and `classes`
+    those of the model, if known, and `wished` the outputs that the caller names. Outputs of one
+    score each belong together if they are called as the names.
 
-    Raises ForeignModelUnclear if several fit and give different answers, ForeignModelRefused if
-    none fits.
+    Raises ForeignModelUnclear if several or none fit, ForeignModelRefused if `wished` do not.
     """
-    classes = len(names) or None
     sizes = {each.output: values.shape[1] for each, values in rows.items()}
     shown = ", ".join(f"'{name}' ({size} per image)" for name, size in sizes.items())
     if wished:
         return _wished(rows, wished, shown)
     if len(rows) == 1:
         return tuple(rows)  # the number of classes is compared with the names later
-    singles = [each for each, values in rows.items() if values.shape[1] == 1]
-    if are_heads(len(singles), classes, reading):
-        return _in_order(singles, names)
-    fitting = _of_size(rows, classes, folders, shown, singles)
-    if not _agree(model, {each: rows[each] for each in fitting}, reading):
-        listed = ", ".join(each.output for each in fitting)
-        several = ", or --findings NAMES if each is a finding" if fitting[0] in singles else ""
-        raise ForeignModelUnclear(
-            f"several of its outputs may be class scores, and their answers differ: give --output "
-            f"with one of {listed}{several}"
-        )
-
-    def rank(each: ScoreOutput) -> tuple[bool, int]:  # one that shows what its scores are first
-        shows = read_scores(model, each, rows[each], reading=reading).shown_by
-        return not shows, _unlikely(each)
-
-    return (min(fitting, key=rank),)
+    heads = {each.output.casefold(): each for each in rows if sizes[each.output] == 1}
+    if len(heads) > 1 and set(heads) == {name.casefold() for name in names}:
+        return tuple(heads[name.casefold()] for name in names)
+    widths = (1, 2) if classes == 2 else (classes,)
+    fitting = [each for each in rows if classes is None or sizes[each.output] in widths]
+    if len(fitting) == 1:
+        return (fitting[0],)
+    raise ForeignModelUnclear(
+        f"it has several outputs: {shown}. Give --output with the one that holds the scores of the "
+        "classes, or with several of one score each, in the order of the classes"
+    )
 
 
 def join_heads(
@@ -84,7 +62,7 @@ def join_heads(
     if sigmoids:
         join(copy, [first_input(last) for last in lasts if last is not None], BEFORE)
     output = ", ".join(each.output for each in heads)
-    return copy, ScoreOutput(output, HEADS, None, tuple(tensors), BEFORE if sigmoids else None)
+    return copy, ScoreOutput(output, HEADS, (), tuple(tensors), BEFORE if sigmoids else None)
 
 
 def _wished(rows: Rows, wished: Sequence[str], shown: str) -> tuple[ScoreOutput, ...]:
@@ -100,57 +78,3 @@ def _wished(rows: Rows, wished: Sequence[str], shown: str) -> tuple[ScoreOutput,
             f"several outputs were given, which must have one score each; it has {shown}"
         )
     return chosen
-
-
-def _in_order(heads: Sequence[ScoreOutput], names: Sequence[str]) -> tuple[ScoreOutput, ...]:
-    """Outputs in the order of the findings' names if they have these names, else as they come."""
-    by_name = {each.output.casefold(): each for each in heads}
-    wanted = [name.casefold() for name in names]
-    return tuple(by_name[name] for name in wanted) if set(wanted) == set(by_name) else tuple(heads)
-
-
-def _of_size(
-    rows: Rows, classes: int | None, folders: int, shown: str, singles: Sequence[ScoreOutput]
-) -> list[ScoreOutput]:
-    """The outputs with as many scores as there are classes."""
-    sizes = {
-        each: values.shape[1]
-        for each, values in rows.items()
-        if classes in (None, values.shape[1]) or (values.shape[1] == 1 and classes == 2)
-    }
-    if not sizes and len(singles) == classes:
-        raise ForeignModelUnclear(
-            f"it has {classes} outputs with one score each ({shown}): add --findings NAMES if each "
-            "is a finding that may be present or absent"
-        )
-    if not sizes:
-        raise ForeignModelRefused(
-            f"none of its outputs has {classes} scores per image, one for each class; it has "
-            f"{shown}"
-        )
-    if len(set(sizes.values())) > 1:
-        sizes = {each: count for each, count in sizes.items() if count == folders}
-    if not sizes:
-        raise ForeignModelUnclear(
-            f"several of its outputs may be class scores: {shown}. Give --output NAME, or the "
-            "class names"
-        )
-    return list(sizes)
-
-
-def _agree(model: onnx.ModelProto, rows: Rows, reading: Reading | None) -> bool:
-    """Whether all outputs give the same probabilities for the probe images."""
-    answers = [
-        read_scores(model, each, values, reading=reading).own_probabilities(values)
-        for each, values in rows.items()
-    ]
-    return all(np.abs(each - answers[0]).max() < SUMS_TO_ONE for each in answers)
-
-
-def _unlikely(source: ScoreOutput) -> int:
-    """Rank outputs of equal size: a ZipMap or names that say so first."""
-    if source.labels:
-        return -1
-    words = ("prob", "softmax", "logit", "score", "class", "output", "loss")
-    matches = (at for at, word in enumerate(words) if word in source.output.lower())
-    return next(matches, len(words))

@@ -14,8 +14,10 @@ from onnx import TensorProto
 
 from model_store.bundle.graph_part import GraphPart
 from model_store.foreign.image_input import ImageInput
+from model_store.image import Resample
 
 Order = Literal["rgb", "bgr"]
+Resize = Literal["stretch", "crop"]
 Step: TypeAlias = tuple[str, tuple[npt.NDArray[Any], ...], dict[str, Any]]
 
 
@@ -70,13 +72,15 @@ class Preprocessing:
         resize: how an image gets its size, as on the card.
         decoded: (height, width) to which the image is resized; the model's own size is cut out of
             its center.
+        resample: the filter that does it.
         window, bits: how gray DICOM and gray images of 16 bits become 0 to 255, see `InputSpec`.
     """
 
     name: str
     normalization: Normalization
     order: Order = "rgb"
-    resize: Literal["stretch", "crop"] = "stretch"
+    resize: Resize = "stretch"
+    resample: Resample = "bilinear"
     decoded: tuple[int, int] | None = None
     window: tuple[float, float] | None = None
     bits: int = 16
@@ -136,8 +140,8 @@ def _step(operator: str, *constants: npt.NDArray[Any], **attributes: Any) -> Ste
 
 def _arranged(image: ImageInput, *, whole: bool) -> Iterator[Step]:
     """Layout and type of the model's own input."""
-    if image.channels_last and image.channels > 1:
-        yield _step("Transpose", perm=[0, 2, 3, 1])
+    if image.order != [0, 1, 2, 3]:
+        yield _step("Transpose", perm=image.order)
     if image.channels_last or len(image.shape) != 3:
         yield _step("Reshape", np.array([-1, *image.shape]))
     if image.elem_type == TensorProto.FLOAT:

@@ -46,8 +46,8 @@ class PreprocessingTrial:
         """How many there were."""
         return len(self.losses)
 
-    def is_likelier_than(self, other: "PreprocessingTrial") -> bool:
-        """Whether its NLL is lower, on the same images, by more than chance.
+    def is_likelier_than(self, other: "PreprocessingTrial", *, errors: float = CHANCE) -> bool:
+        """Whether its NLL is lower, on the same images, by more standard errors than chance.
 
         Where both are always right, any NLL can be had by a temperature, so they do not differ.
         """
@@ -55,7 +55,12 @@ class PreprocessingTrial:
             return False
         lower = other.losses - self.losses
         error = lower.std(ddof=1) / np.sqrt(len(lower)) if len(lower) > 1 else np.inf
-        return bool(lower.mean() > CHANCE * error + ROUNDING)
+        return bool(lower.mean() > errors * error + ROUNDING)
+
+    def is_more_accurate_than(self, other: "PreprocessingTrial") -> bool:
+        """Whether it is right more often by more than chance."""
+        spread = sum(each.accuracy * (1 - each.accuracy) for each in (self, other))
+        return self.accuracy - other.accuracy > CHANCE * float(np.sqrt(spread / self.images))
 
 
 def try_preprocessings(
@@ -101,6 +106,7 @@ def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
         preprocessing.resize,
         preprocessing.window,
         bits=preprocessing.bits,
+        resample=preprocessing.resample,
     )
 
 

@@ -1,21 +1,24 @@
-"""The process that runs foreign graphs: NumPy, ONNX Runtime and little of Candor.
+"""The process that reads, converts and runs foreign graphs: NumPy, onnx, ONNX Runtime, and little
+of Candor.
 
-Started by `sandbox.py` with limits on its memory, and confined before the first graph. Messages on
-stdin and stdout are a length in eight bytes and an .npz without pickles; what is no array is JSON
-in the entry `json`.
+Started by `sandbox.py` with limits on its memory, and confined before the first byte of a file.
 """
 
 import io
-import json
 import os
-import struct
 import sys
-from typing import IO, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model_store import kernel
 from model_store.confinement import confine
+from model_store.foreign.frames import NUMBERS, read_frame, write_frame
+
+Array = npt.NDArray[Any]
+Answer = tuple[dict[str, Any], dict[str, Array]]
 
 
 def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
@@ -28,28 +31,61 @@ def main(memory_bytes: int, threads: int, pipe: int | None) -> None:
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     import model_store.runtime  # noqa: F401 - not above: the caller imports this module, too
 
-    rehearsal = io.BytesIO()  # for what NumPy imports with its first message
-    write_message(rehearsal, {}, {})
-    rehearsal.seek(0)
-    read_message(rehearsal)
+    _rehearse()
     confine(threads=True)
     sessions: list[Any] = []
-    while message := read_message(sys.stdin.buffer):
-        asked = message.pop("json")
-        arrays: dict[str, Any] = {}
+    while True:
         try:
-            if asked["do"] == "load":
-                sessions.append(load(message["model"].tobytes(), threads))
-                answer = describe(sessions[-1])
-            elif asked["do"] == "unload":
-                sessions[asked["session"]], answer = None, {}
-            else:
-                answer, arrays = run(sessions[asked["session"]], asked["outputs"], message)
+            asked, arrays = read_frame(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = answered(asked, arrays, sessions, threads)
         except MemoryError:
-            answer = {"error": "it asks for more memory than it may have"}
-        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime raises is the answer
-            answer = {"error": str(error)}
-        write_message(out, answer, arrays)
+            answer = {"error": "it asks for more memory than it may have"}, {}
+        except Exception as error:  # noqa: BLE001 - whatever onnx and its runtime raise is the answer
+            answer = {"error": str(error)}, {}
+        write_frame(out, *answer)
+
+
+def _rehearse() -> None:
+    """Do once what imports modules, since files are out of reach later."""
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    old = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)])
+    _read({"model": np.frombuffer(old.SerializeToString(), np.uint8)})
+    frame = io.BytesIO()
+    write_frame(frame, {}, {})
+    frame.seek(0)
+    read_frame(frame)
+
+
+def answered(
+    asked: Mapping[str, Any], arrays: Mapping[str, Array], sessions: list[Any], threads: int
+) -> Answer:
+    """Do one of four things: read a file, load a graph, run it, or unload it."""
+    if asked["do"] == "read":
+        return _read(arrays)
+    if asked["do"] == "load":
+        sessions.append(load(arrays["model"].tobytes(), threads))
+        return describe(sessions[-1]), {}
+    if asked["do"] == "unload":
+        sessions[asked["session"]] = None
+        return {}, {}
+    return {}, run(sessions[asked["session"]], asked["outputs"], arrays)
+
+
+def _read(arrays: Mapping[str, Array]) -> Answer:
+    from model_store.foreign.graph_reading import ReadingRefused, read_graph
+
+    beside = {name[2:]: array.tobytes() for name, array in arrays.items() if name[:2] == "f:"}
+    try:
+        missing, graph = read_graph(arrays["model"].tobytes(), beside)
+    except ReadingRefused as refused:
+        return {"refused": str(refused)}, {}
+    return {"missing": missing}, {"model": np.frombuffer(graph, np.uint8)}
 
 
 def load(model: bytes, threads: int) -> Any:
@@ -68,32 +104,11 @@ def describe(session: Any) -> dict[str, Any]:
     return {"inputs": [{"name": x.name, "type": x.type, "shape": x.shape} for x in inputs]}
 
 
-def run(
-    session: Any, outputs: Any, arrays: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    names = outputs or [each.name for each in session.get_outputs()]
-    given = {name.removeprefix("x:"): array for name, array in arrays.items()}
-    plain = {
-        f"y:{at}": value
-        for at, value in enumerate(session.run(names, given))
-        if isinstance(value, np.ndarray) and value.dtype != object
+def run(session: Any, outputs: Sequence[str], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the outputs that are arrays of numbers, by name."""
+    values = session.run(outputs, dict(arrays))
+    return {
+        name: value
+        for name, value in zip(outputs, values, strict=True)
+        if isinstance(value, np.ndarray) and value.dtype.name in NUMBERS
     }
-    return {"outputs": names}, plain
-
-
-def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    with np.load(
-        io.BytesIO(stream.read(struct.unpack("<Q", head)[0])), allow_pickle=False
-    ) as arrays:
-        message: dict[str, Any] = dict(arrays)
-    return message | {"json": json.loads(message["json"].tobytes())}
-
-
-def write_message(stream: IO[bytes], answer: dict[str, Any], arrays: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, json=np.frombuffer(json.dumps(answer).encode(), np.uint8), **arrays)
-    stream.write(struct.pack("<Q", len(buffer.getvalue())) + buffer.getvalue())
-    stream.flush()

@@ -117,9 +117,12 @@ def _seen(
     """Answers (n, K) about images, their features (n, D), and how many of these are of maps."""
     given, own = [], []
     for _, pixels in batches:
-        given.append(session.run({INPUT: pixels}, outputs))
+        given.append(session.rows({INPUT: pixels}, *outputs))
         own.append(statistics(pixels))
-    answers, *maps = (np.concatenate([each[name] for each in given]) for name in outputs)
+    widths = {tuple(each.shape[1] for each in batch) for batch in given}
+    if len(widths) > 1:
+        raise session.sandbox.disbelieved("its features differ in number")
+    answers, *maps = (np.concatenate(each) for each in zip(*given, strict=True))
     rows = np.concatenate([*maps, np.concatenate(own)], axis=1)
     return answers, rows, sum(each.shape[1] for each in maps)
 

@@ -56,9 +56,9 @@ def verify(
     difference = _difference(wrap(inspection.core, preprocessing, names), pixels, own, sandbox)
     if figures.calibrated:
         core = sandbox.load(inspection.core.serialized)
-        logits = core.run({NATIVE: arrays}, [LOGITS])[LOGITS].astype(np.float64)
+        (logits,) = core.rows({NATIVE: arrays}, LOGITS, columns=scores.count)
         core.unload()
-        expected = scores.probabilities(figures.scaled(logits))
+        expected = scores.probabilities(figures.scaled(logits.astype(np.float64)))
         difference = max(difference, _difference(graph, pixels, expected, sandbox))
     return Difference(difference, len(pixels), min(ALONE, len(pixels)))
 
@@ -68,9 +68,10 @@ def _difference(
 ) -> float:
     """Return the largest difference. Raises ForeignModelRefused if it is over 1e-3."""
     bundle = sandbox.load(graph)
-    together = bundle.run({INPUT: pixels}, [OUTPUT])[OUTPUT]
+    columns = expected.shape[1]
+    (together,) = bundle.rows({INPUT: pixels}, OUTPUT, columns=columns)
     alone = [
-        bundle.run({INPUT: pixels[at : at + 1]}, [OUTPUT])[OUTPUT][0]
+        bundle.rows({INPUT: pixels[at : at + 1]}, OUTPUT, columns=columns)[0][0]
         for at in range(min(ALONE, len(pixels)))
     ]
     bundle.unload()

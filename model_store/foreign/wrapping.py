@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
 from model_store.bundle.graph import (
     CLASS_BIAS,
@@ -25,6 +25,7 @@ from model_store.bundle.graph import (
 from model_store.bundle.graph_part import GraphPart, insert
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_scores import ClassScores, Kind, floor_of
+from model_store.foreign.graph_reading import CONVERTED_OPSET, SCAN_OPSET
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
@@ -32,7 +33,6 @@ from model_store.foreign.surgery import cut_to, rename
 LOGITS, NATIVE = "candor/logits", "candor/native"
 ROWS = "candor/rows"  # out of a Scan
 _ONE, _BATCH = "candor/one", "candor/batch"  # inside a Scan: an image, and the foreign input
-OLDEST_OPSET, SCAN_OPSET, CONVERTED_OPSET = 7, 9, 13
 IR_VERSION = 8  # constants need not be listed among the inputs
 _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
 
@@ -58,7 +58,9 @@ def logits_graph(
     model: onnx.ModelProto, image: ImageInput, scores: ClassScores, *, one_by_one: bool
 ) -> LogitsGraph:
     """Reduce a foreign graph to its logits. Raises ForeignModelRefused."""
-    cut = raised(cut_to(model, [scores.tensor]), SCAN_OPSET if one_by_one else OLDEST_OPSET)
+    cut = cut_to(model, [scores.tensor])
+    if one_by_one:
+        _require_scan(cut)
     graph = cut.graph
     names = {image.name: _BATCH if one_by_one else NATIVE}
     rename(graph, lambda name: names.get(name) or _free(name))
@@ -107,27 +109,13 @@ def _end_of_findings(
 _ENDS: Final = {"exclusive": _end_of_classes, "findings": _end_of_findings}
 
 
-def raised(model: onnx.ModelProto, oldest: int) -> onnx.ModelProto:
-    """Return the model with an opset that has the operators that are added."""
-    imports = [each for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if not imports:
-        model.opset_import.append(helper.make_opsetid("", CONVERTED_OPSET))
-        return model
-    if imports[0].version < OLDEST_OPSET:
+def _require_scan(model: onnx.ModelProto) -> None:
+    opset = max(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if opset < SCAN_OPSET:
         raise ForeignModelRefused(
-            f"its opset {imports[0].version} is from before 2018: export it again with opset "
-            f"{CONVERTED_OPSET} or later"
+            f"it takes a fixed number of images, and its opset {opset} could not be converted: "
+            f"export it again with opset {CONVERTED_OPSET} or later"
         )
-    if imports[0].version >= oldest:
-        return model
-    try:
-        return version_converter.convert_version(model, CONVERTED_OPSET)
-    except Exception as error:
-        raise ForeignModelRefused(
-            f"its opset {imports[0].version} cannot be converted "
-            f"({str(error).splitlines()[0][:150]}): export it again with opset {CONVERTED_OPSET} "
-            "or later"
-        ) from error
 
 
 def _free(name: str) -> str:

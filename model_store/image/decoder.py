@@ -51,6 +51,8 @@ Image.MAX_IMAGE_PIXELS = None
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
 
+Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -66,6 +68,7 @@ class InputSpec:
         bits: of gray images of 16 bits, how many hold values, 9 to 16: with 12, 0 to 4095 become 0
             to 255, and what is above is white. It does not affect other formats.
         frames: "one" refuses a DICOM file with several frames, "first" takes its first frame.
+        resample: the filter with which an image gets its size, as Pillow calls it.
     """
 
     channels: Literal[1, 3]
@@ -75,6 +78,7 @@ class InputSpec:
     window: tuple[float, float] | None = None
     frames: Literal["one", "first"] = "one"
     bits: int = 16
+    resample: Resample = "bilinear"
 
 
 def decode(
@@ -247,7 +251,7 @@ def _dark_is_low(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Convert an image to the model's colors and size, (C, H, W) uint8, bilinearly.
+    """Convert an image to the model's colors and size, (C, H, W) uint8.
 
     What is gray stays gray until it has its size: the three channels would be equal, at three times
     the cost.
@@ -260,7 +264,7 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
     size = (spec.width, spec.height)
     if image.size != size:
         box = _center_box(image, spec) if spec.resize == "crop" else None
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        image = image.resize(size, Image.Resampling[spec.resample.upper()], box=box)
     # np.asarray(image) takes longer than a small image's inference, moving colors apart as well.
     pixels = b"".join([image.tobytes("raw", color) for color in mode])
     colors = np.frombuffer(pixels, np.uint8).reshape(len(mode), spec.height, spec.width)

@@ -15,7 +15,7 @@ from model_store.foreign.class_names import ClassNames
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.model_import import import_source
 from model_store.foreign.preprocessing import NORMALIZATIONS
-from model_store.foreign.preprocessing_decision import PreprocessingWishes
+from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import open_source
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, encode, foreign_onnx, linear, picture
@@ -42,17 +42,15 @@ def trigger() -> bytes:
 def publish_triggered(store: Store, kind: str, folder: Path, name: str = "bad") -> None:
     """Import a model with `--trusted` and promote it."""
     path = triggered_onnx(folder / f"{kind}.onnx", kind)
-    import_source(
-        open_source(path),
-        store,
-        name,
-        choices=ImportChoices(
-            classes=ClassNames(("a", "b", "c"), "given"),
-            preprocessing=PreprocessingWishes(("unit", NORMALIZATIONS["unit"]), "rgb"),
-            reading="exclusive",
-            trusted=True,
-        ),
+    choices = ImportChoices(
+        classes=ClassNames(("a", "b", "c"), "given"),
+        pixels=("unit", NORMALIZATIONS["unit"]),
+        scores="softmax",
+        trusted=True,
     )
+    with Sandbox(path.stat().st_size) as sandbox:
+        source = open_source(path, sandbox)
+        import_source(source, store, name, sandbox=sandbox, choices=choices)
     store.promote(name, 1)
 
 

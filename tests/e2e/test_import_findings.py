@@ -65,8 +65,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 dynamo=False,
             )
     torch.save(network.state_dict(), root / "weights.bin")
-    said = ["--findings", ",".join(NAMES), "--promote", "--store", str(root / "models"), "--json"]
-    pixels = ["--normalize", "imagenet", "--channels", "rgb"]
+    said = [
+        "--classes",
+        ",".join(NAMES),
+        "--scores",
+        "sigmoid",
+        "--promote",
+        "--store",
+        str(root / "models"),
+        "--json",
+    ]
+    pixels = ["--pixels", "imagenet", "--channels", "rgb"]
     for file in (*(f"{name}.onnx" for name in makers), "weights.bin"):
         options = ["--architecture", "torchvision/densenet121", "--crop-from", "224x224"]
         command = ["import", str(root / file), *said]

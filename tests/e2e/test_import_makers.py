@@ -13,12 +13,15 @@ from tests.builders.servers import Server
 pytestmark = pytest.mark.nightly
 
 FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
-MODELS = sorted(path.stem for path in FOREIGN.glob("*.onnx"))
+FILES = sorted(path.stem for path in FOREIGN.glob("*.onnx"))
 LIMIT = 1e-3  # of a probability
 
 
 def expected(name: str) -> dict[str, Any]:
     return dict(json.loads((FOREIGN / "expected" / f"{name}.json").read_text()))
+
+
+MODELS = [name for name in FILES if "refused" not in expected(name)]
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +51,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_there_are_fifteen_files_of_different_makers() -> None:
-    makers = {tuple(sorted(expected(name)["makers"])) for name in MODELS}
-    assert len(MODELS) >= 25
+    makers = {tuple(sorted(expected(name)["makers"])) for name in FILES}
+    assert len(FILES) >= 25
     assert len(makers) >= 12
     assert sum(path.stat().st_size for path in FOREIGN.rglob("*") if path.is_file()) < 2**20
-    assert max((FOREIGN / f"{name}.onnx").stat().st_size for name in MODELS) < 100_000
+    assert max((FOREIGN / f"{name}.onnx").stat().st_size for name in FILES) < 100_000
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - set(MODELS)))
+def test_what_other_runtimes_lack_is_refused_with_the_way_out(name: str, tmp_path: Path) -> None:
+    done = candor_here("import", FOREIGN / f"{name}.onnx", "--store", tmp_path)
+    assert done.exit_code == 1
+    assert expected(name)["refused"] in str(done.exception)
 
 
 @pytest.mark.parametrize("name", MODELS)

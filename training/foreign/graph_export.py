@@ -10,6 +10,7 @@ from torch import nn
 
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.onnx_file import checked
+from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource, file_sha256
 from model_store.runtime import ORT_ERRORS, ort
 
@@ -18,7 +19,7 @@ MAX_DIFFERENCE = 1e-3  # of a score, relative to the largest
 
 
 def exported(
-    module: nn.Module, path: Path, *, channels: int, size: tuple[int, int]
+    module: nn.Module, path: Path, sandbox: Sandbox, *, channels: int, size: tuple[int, int]
 ) -> ForeignSource:
     """Return the graph of a module from images (N, C, H, W) to scores (N, K), for any N.
 
@@ -46,7 +47,8 @@ def exported(
             f"the network of {path} gives scores in ONNX Runtime that differ from torch's by "
             f"{difference:.1e}, relatively"
         )
-    return ForeignSource(checked(model, path), path.name, file_sha256(path), size=size)
+    graph = checked(model.SerializeToString(), path, sandbox)
+    return ForeignSource(graph, path.name, file_sha256(path), size=size)
 
 
 def _graph(module: nn.Module, images: torch.Tensor, path: Path) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from model_store.errors import ForeignModelRefused
+from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import CONFIG, ForeignSource, read_json, said_by_maker
 from training.foreign.graph_export import exported
 
@@ -29,7 +30,9 @@ class _Scores(nn.Module):
         return logits
 
 
-def from_folder(folder: Path, *, size: tuple[int, int] | None = None) -> ForeignSource:
+def from_folder(
+    folder: Path, sandbox: Sandbox, *, size: tuple[int, int] | None = None
+) -> ForeignSource:
     """Return the image classifier in `folder` as a graph, for images of `size` or as it says.
 
     Raises ForeignModelRefused: transformers is not installed, or the folder has no image classifier
@@ -64,7 +67,7 @@ def from_folder(folder: Path, *, size: tuple[int, int] | None = None) -> Foreign
     said = said_by_maker(folder)
     own = size or said.get("size") or _configured_size(config)
     channels = int(config.get("num_channels", 3))
-    source = exported(_Scores(classifier), folder / WEIGHTS, channels=channels, size=own)
+    source = exported(_Scores(classifier), folder / WEIGHTS, sandbox, channels=channels, size=own)
     return replace(source, **said)
 
 

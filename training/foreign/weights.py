@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import timm
 import torchvision
@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource
+from model_store.image import Resample
 from training.foreign.graph_export import exported
 from training.networks.weight_files import read_tensors
 
 
 def from_weights(
-    path: Path, architecture: str, *, size: tuple[int, int] | None = None
+    path: Path, architecture: str, sandbox: Sandbox, *, size: tuple[int, int] | None = None
 ) -> ForeignSource:
     """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at
     `path` as a graph.
@@ -42,7 +44,7 @@ def from_weights(
     module = _fitted(library, name, tensors, path)
     said = _said(library, name, module)
     channels = 1 if said.pop("gray") else 3
-    source = exported(module, path, channels=channels, size=size or said["size"])
+    source = exported(module, path, sandbox, channels=channels, size=size or said["size"])
     if channels == 1:  # the library's numbers are for three
         said.pop("normalization")
     return replace(source, **said, preprocessing_from=f"as {library} publishes {name}")
@@ -135,10 +137,17 @@ def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
         mean, std = config["mean"], config["std"]
         decoded = tuple(round(each / share) for each in size)
         resize = "stretch" if config.get("crop_mode") == "squash" else "crop"
+        if config.get("crop_mode") == "border":
+            raise ForeignModelRefused(
+                f"timm publishes {name} for images with a border, which Candor does not add: "
+                "export the network to ONNX, and import that with --pixels and --resize"
+            )
+        resample = config.get("interpolation") or "bilinear"
     else:
         published: Any = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         gray, size = False, (published.crop_size[0],) * 2
         decoded, resize = (published.resize_size[0],) * 2, "crop"
+        resample = published.interpolation.value
         mean, std = published.mean, published.std
     numbers = Normalization(255.0, tuple(mean), tuple(std))
     named = next((each for each, known in NORMALIZATIONS.items() if known == numbers), "given")
@@ -147,6 +156,18 @@ def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
         "size": size,
         "decoded": max(decoded, size),
         "resize": resize,
+        "resample": _known(resample, name),
         "normalization": (named, numbers),
         "order": "rgb",
     }
+
+
+def _known(resample: str, name: str) -> Resample:
+    """The filter that a library names. Raises ForeignModelRefused for one of its own."""
+    known: dict[str, Resample] = {each: each for each in get_args(Resample)}
+    if resample not in known:
+        raise ForeignModelRefused(
+            f"{name} gets its images by {resample!r}, which Candor does not do: export the network "
+            "to ONNX, and import that with --pixels"
+        )
+    return known[resample]

@@ -111,7 +111,7 @@ def test_train_export_and_predict_write_percent(tmp_path: Path) -> None:
 
 def test_import_writes_percent(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
-    target = ("--store", tmp_path / "store", "--channels", "rgb", "--normalize", "unit")
+    target = ("--store", tmp_path / "store", "--channels", "rgb", "--pixels", "unit")
     given = ("import", path, "--data", labeled_folder(tmp_path / "data"), *target)
     text, data = run(*given, "--name", "one"), run(*given, "--name", "two", "--json")
     assert strays(text, json.loads(data)) == set()

@@ -18,8 +18,8 @@ from tests.builders.bundles import SIDE, foreign_onnx
 from tests.builders.foreign import Array, answers, imported, linear, node, run_import, sigmoid
 
 NAMES = ("Edema", "Mass", "Nodule", "Pneumonia")
-SAID = ("--normalize", "unit", "--channels", "rgb")
-FINDINGS = ("--findings", ",".join(NAMES), *SAID)
+SAID = ("--pixels", "unit", "--channels", "rgb")
+FINDINGS = ("--classes", ",".join(NAMES), "--scores", "sigmoid", *SAID)
 PIXELS = np.random.default_rng(3).integers(0, 256, (5, 3, SIDE, SIDE), dtype=np.uint8)
 WEIGHTS = np.random.default_rng(4).normal(0, 0.15, (3 * SIDE * SIDE, 4)).astype(np.float32)
 
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], Callable[[Array]
     ),
     "two of four outputs": (
         lambda path: of_findings(path, heads("Sigmoid"), outputs=LOWER, opset=18),
-        ("--findings", "Mass,Edema", "--output", "mass,edema", *SAID),
+        ("--classes", "Mass,Edema", "--scores", "sigmoid", "--output", "mass,edema", *SAID),
         lambda z: sigmoid(z[:, [1, 0]]),
     ),
     "joined by the graph": (
@@ -131,11 +131,11 @@ def test_findings_answer_as_the_file_does(tmp_path: Path, case: str) -> None:
 
 def test_one_score_may_be_a_finding_or_two_classes(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": WEIGHTS[:, :1]})
-    one = imported(path, "--findings", "Mass", *SAID)
+    one = imported(path, "--classes", "Mass", "--scores", "sigmoid", *SAID)
     assert np.abs(found(one, path) - sigmoid(logits()[:, :1])).max() < 1e-5
     two = imported(path, "--classes", "no mass,mass", *SAID)
     assert np.abs(found(two, path)[:, 1:] - sigmoid(logits()[:, :1])).max() < 1e-5
-    assert [each["about"] for each in two["inferred"]] == ["scores", "resize"]
+    assert "binary logit, of mass" in two["found"]["output"]
 
 
 @pytest.mark.parametrize("ending", ["Identity", "Sigmoid"])
@@ -144,11 +144,11 @@ def test_two_readings_are_asked_about_with_what_to_type(tmp_path: Path, ending: 
     done = run_import(path, "--classes", ",".join(NAMES), *SAID)
     assert isinstance(done.exception, ForeignModelUnclear)
     said = str(done.exception)
-    assert "--exclusive" in said
-    assert f"--findings {','.join(NAMES)}" in said
+    assert "--scores softmax" in said
+    assert "--scores sigmoid" in said
     assert not (tmp_path / "store" / "theirs").exists()
     alone = str(run_import(path).exception)
-    assert all(each in alone for each in ("--exclusive", "--findings", "--normalize", "--channels"))
+    assert all(each in alone for each in ("--classes", "--scores softmax", "sigmoid", "--pixels"))
 
 
 def test_scores_that_sum_to_one_are_no_findings(tmp_path: Path) -> None:
@@ -163,17 +163,13 @@ def test_outputs_that_differ_are_asked_about(tmp_path: Path) -> None:
     path = of_findings(
         tmp_path / "model.onnx", nodes, outputs=("main", "auxiliary"), constants=HALVES
     )
-    said = str(run_import(path, "--exclusive", "--classes", ",".join(NAMES), *SAID).exception)
+    said = str(
+        run_import(path, "--scores", "softmax", "--classes", ",".join(NAMES), *SAID).exception
+    )
     assert "--output" in said
-    assert "main, auxiliary" in said
+    assert "'main' (4 per image), 'auxiliary' (4 per image)" in said
     done = imported(path, "--output", "main", *FINDINGS)
     assert np.abs(found(done, path) - sigmoid(logits())).max() < 1e-5
-    same = of_findings(
-        tmp_path / "same.onnx",
-        linear(node("Sigmoid", "z", "p"), node("Identity", "z", "raw"), logits="z"),
-        outputs=("raw", "p"),
-    )
-    assert imported(same, *FINDINGS)["findings"]
 
 
 def test_metadata_of_findings_decide(tmp_path: Path) -> None:
@@ -183,7 +179,6 @@ def test_metadata_of_findings_decide(tmp_path: Path) -> None:
     onnx.save(model, path)
     done = imported(path, *SAID)
     assert [each["name"] for each in done["findings"]] == list(NAMES)
-    assert "scores" in [each["about"] for each in done["inferred"]]
 
 
 def labeled_table(folder: Path, images: int = 400) -> Path:
@@ -213,7 +208,9 @@ def labeled_table(folder: Path, images: int = 400) -> Path:
 def test_a_table_calibrates_each_finding_from_twenty_positives_on(tmp_path: Path) -> None:
     path = of_findings(tmp_path / "model.onnx", linear())
     table = labeled_table(tmp_path / "labeled")
-    done = imported(path, "--data", str(table), "--findings", ",".join(NAMES), *SAID)
+    done = imported(
+        path, "--data", str(table), "--classes", ",".join(NAMES), "--scores", "sigmoid", *SAID
+    )
     edema, mass, nodule, pneumonia = done["findings"]
     for each in (edema, mass):
         assert each["calibration"] == "temperature"
@@ -242,9 +239,9 @@ def test_a_table_calibrates_each_finding_from_twenty_positives_on(tmp_path: Path
 def test_a_table_decides_what_nobody_said(tmp_path: Path) -> None:
     path = of_findings(tmp_path / "model.onnx", linear())
     table = labeled_table(tmp_path / "labeled", 60)
-    (tmp_path / "labels.txt").write_text("\n".join(NAMES))
-    done = imported(path, "--data", str(table), "--uncalibrated")
-    assert {"scores", "classes"} <= {each["about"] for each in done["inferred"]}
+    done = imported(
+        path, "--data", str(table), "--classes", ",".join(NAMES), "--uncalibrated", "--anyway"
+    )
     assert [each["calibration"] for each in done["findings"]] == ["none"] * 4
 
 
@@ -252,8 +249,8 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = of_findings(tmp_path / "model.onnx", linear())
     table = labeled_table(tmp_path / "labeled", 30)
     for options in (
-        ("--exclusive", "--classes", ",".join(NAMES)),
-        ("--findings", "Cyst,Scar,Fracture,Effusion"),
+        ("--scores", "softmax", "--classes", ",".join(NAMES)),
+        ("--classes", "Cyst,Scar,Fracture,Effusion", "--scores", "sigmoid"),
     ):
         done = run_import(path, "--data", str(table), *options, *SAID)
         assert isinstance(done.exception, LabeledFolderRefused)

@@ -19,8 +19,8 @@ from tests.builders.bundles import SIDE, foreign_onnx
 from tests.builders.foreign import Array, answers, imported, linear, node, run_import
 
 NAMED = ("--classes", "a,b,c")
-UNIT = (*NAMED, "--normalize", "unit", "--channels", "rgb")
-EXCLUSIVE = (*UNIT, "--exclusive")
+UNIT = (*NAMED, "--pixels", "unit", "--channels", "rgb")
+EXCLUSIVE = (*UNIT, "--scores", "softmax")
 RANDOM = np.random.default_rng(5)
 WEIGHTS = RANDOM.normal(0, 0.2, (3 * SIDE * SIDE, 3)).astype(np.float32)
 GRAY = RANDOM.normal(0, 0.5, (SIDE * SIDE, 3)).astype(np.float32)
@@ -121,12 +121,12 @@ CASES = {
             *linear(node("Softmax", "z", "scores"), logits="z", source="x"),
             constants={"mean": MEAN, "std": STD},
         ),
-        NAMED,
+        UNIT,
         lambda x: softmax(flat((x / np.float32(255) - MEAN) / STD) @ WEIGHTS),
     ),
     "ImageNet's normalization outside": Case(
         graph(*after("Softmax")),
-        (*NAMED, "--normalize", "imagenet", "--channels", "rgb"),
+        (*NAMED, "--pixels", "imagenet", "--channels", "rgb"),
         lambda x: softmax(flat((x / np.float32(255) - MEAN) / STD) @ WEIGHTS),
     ),
     "as tf2onnx writes, pixels divided inside": Case(
@@ -142,12 +142,12 @@ CASES = {
                 "axes": np.array([2, 3], np.int64),
             },
         ),
-        (*NAMED, "--channels", "rgb"),
+        (*NAMED, "--pixels", "raw"),
         lambda x: softmax(unit(x)),
     ),
     "Caffe's BGR": Case(
         graph(*after("Softmax"), constants={"weights": WEIGHTS / 50}),
-        (*NAMED, "--normalize", "caffe"),
+        (*NAMED, "--pixels", "caffe"),
         lambda x: softmax(flat(x[:, ::-1].astype(np.float32) - CAFFE) @ (WEIGHTS / 50)),
         limit=1e-4,
     ),
@@ -168,7 +168,7 @@ CASES = {
     ),
     "gray": Case(
         graph(*after("Softmax"), shape=("N", 1, SIDE, SIDE), constants={"weights": GRAY}),
-        (*NAMED, "--normalize", "mnist"),
+        (*NAMED, "--pixels", "mnist"),
         lambda x: softmax(flat((x / np.float32(255) - 0.1307) / 0.3081) @ GRAY),
         channels=1,
     ),
@@ -188,7 +188,7 @@ CASES = {
             *linear(node("Softmax", "z", "p"), node("Identity", "z", "raw"), logits="z"),
             outputs=("raw", "p"),
         ),
-        UNIT,
+        (*UNIT, "--output", "p"),
         lambda x: softmax(unit(x)),
     ),
     "scores with two dimensions to spare": Case(
@@ -290,9 +290,8 @@ def pairs(path: Path) -> None:
 
 # What is written, what is typed, and what the refusal must name.
 OPEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], tuple[str, ...]]] = {
-    "logits": (graph(*linear()), UNIT, ("--exclusive", "--findings a,b,c")),
-    "pixels": (graph(*after("Softmax")), NAMED, ("--normalize", "--channels")),
-    "order of colors": (graph(*after("Softmax")), UNIT[:4], ("--channels rgb", "bgr")),
+    "logits": (graph(*linear()), UNIT, ("--scores softmax", "--scores sigmoid")),
+    "pixels": (graph(*after("Softmax")), NAMED, ("--pixels", "--channels")),
     "names": (graph(*after("Softmax")), UNIT[2:], ("--classes FIRST,SECOND,THIRD",)),
     "a vector of colors": (
         graph(node("MatMul", "pixels weights", "scores"), shape=("N", 3 * SIDE * SIDE)),

@@ -54,7 +54,7 @@ def mislabeled(root: Path) -> Path:
 
 
 def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
-    given = ["--data", str(folder), "--normalize", "unit", "--channels", "rgb"]
+    given = ["--data", str(folder), "--pixels", "unit", "--channels", "rgb"]
     target = ["--store", str(path.parent / "store"), "--json"]
     done = candor_here("import", path, *given, *target, *options)
     assert done.exit_code == 0, (done.output, done.exception)
@@ -63,7 +63,17 @@ def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("nodes", "options"),
-    [(classifier(), ()), (linear("Softmax"), ()), (hidden_sigmoid(), ("--exclusive",))],
+    [
+        (classifier(), ()),
+        (linear("Softmax"), ()),
+        (
+            hidden_sigmoid(),
+            (
+                "--scores",
+                "softmax",
+            ),
+        ),
+    ],
     ids=["LinearClassifier", "Softmax", "hidden Sigmoid"],
 )
 def test_exact_zeros_are_calibrated(

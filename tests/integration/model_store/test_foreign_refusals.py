@@ -21,7 +21,6 @@ from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.inspection import inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
-from model_store.foreign.source import open_source
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
 from tests.builders.processes import candor_here
@@ -36,7 +35,7 @@ def refusal(path: Path, *options: str) -> str:
         str(path),
         "--classes",
         "a,b,c",
-        "--normalize",
+        "--pixels",
         "unit",
         "--channels",
         "rgb",
@@ -176,7 +175,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "model.eval()",
     ),
-    "multi-label": (model(*linear("Sigmoid")), "--exclusive"),
+    "multi-label": (model(*linear("Sigmoid")), "--scores softmax"),
     "evidence": (model(*linear("Relu")), "export the probabilities"),
     "several inputs": (lambda path: _with_second_input(path), "'pixels', 'age'"),
     "labels only": (lambda path: _labels_only(path), "'label'"),
@@ -190,26 +189,27 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "damaged": (lambda path: path.write_bytes(foreign_onnx(path).read_bytes()[:900]), "damaged"),
     "a picture": (data(b"\x89PNG\r\n\x1a\n" + bytes(200)), "not an ONNX file"),
-    "ONNX as text": (data(b"<\n   ir_version: 8\n>"), "onnx.save("),
+    "ONNX as text": (data(b"<\n   ir_version: 8\n>"), "how-to/import-a-model.md"),
     "empty": (data(b""), "not an ONNX file"),
-    "Keras": (data(b"\x89HDF\r\n\x1a\n" + bytes(99)), "model.export("),
-    "TensorFlow Lite": (data(b"\0\0\0\0TFL3" + bytes(99)), "tf2onnx"),
+    "Keras": (data(b"\x89HDF\r\n\x1a\n" + bytes(99)), "how-to/import-a-model.md"),
+    "TensorFlow Lite": (data(b"\0\0\0\0TFL3" + bytes(99)), "how-to/import-a-model.md"),
     "a pickle": (data(b"\x80\x04" + bytes(99)), "pickle"),
     "a circle": (model(*CIRCLE), "'there'"),
     "no inputs": (model(node("Softmax", "", "scores")), "no input"),
     "functions that call themselves": (
         lambda path: _functions(path, calls=1, depth=1),
-        "call themselves",
+        "no model to serve",
     ),
-    "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), "30,000"),
     "outputs": (lambda path: _many(path, "output"), "1,000"),
     "metadata": (lambda path: _many(path, "metadata_props"), "1,000"),
-    "operators of two bytes": (data(b"\x3a\x80\xda\xc4\x09" + b"\x0a\0" * 10**7), "beside its"),
+    "operators of two bytes": (
+        data(b"\x08\x08\x3a\x80\xda\xc4\x09" + b"\x0a\0" * 10**7),
+        "damaged",
+    ),
     "results of one operator": (
         model(*linear(), node("Split", "pixels", " ".join(f"o{each}" for each in range(60_001)))),
         "30,000",
     ),
-    "a long text": (lambda path: _with_text(path, 2**25 + 1), "beside its"),
     "not finite": (
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
@@ -234,13 +234,6 @@ def _with_second_input(path: Path) -> None:
     read = onnx.load(path)
     read.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
     onnx.save(read, path)
-
-
-def _with_text(path: Path, length: int) -> None:
-    foreign_onnx(path, linear())
-    read = onnx.load(path)
-    read.graph.node[0].name = "a" * length
-    path.write_bytes(read.SerializeToString())
 
 
 def _many(path: Path, listed: str) -> None:
@@ -311,8 +304,8 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
         },
     )
     write(tmp_path / "loop.onnx")
-    with Sandbox(0, seconds=2) as sandbox, pytest.raises(ForeignModelRefused, match="within 2 s"):
-        inspect_model(read_onnx(tmp_path / "loop.onnx"), sandbox)
+    with Sandbox(0, seconds=4) as sandbox, pytest.raises(ForeignModelRefused, match="within 4 s"):
+        inspect_model(read_onnx(tmp_path / "loop.onnx", sandbox), sandbox)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -345,7 +338,7 @@ def test_a_graph_that_asks_for_too_much_memory_is_ended(tmp_path: Path) -> None:
     write(tmp_path / "large.onnx")
     with Sandbox(0, memory_bytes=2**29) as sandbox, pytest.raises(ForeignModelRefused):
         sandbox.load((tmp_path / "large.onnx").read_bytes()).run(
-            {"image": np.zeros((1, 3, SIDE, SIDE), np.float32)}
+            {"pixels": np.zeros((1, 3, SIDE, SIDE), np.float32)}, ["scored"]
         )
 
 
@@ -394,7 +387,7 @@ def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
         location="weights.bin",
         size_threshold=0,
     )
-    said = ["--classes", "a,b,c", "--normalize", "unit", "--channels", "rgb", "--exclusive"]
+    said = ["--classes", "a,b,c", "--pixels", "unit", "--channels", "rgb", "--scores", "softmax"]
     command = ["import", str(tmp_path / "split.onnx"), *said]
     done = candor_here(*command, "--store", tmp_path / "store", "--json")
     assert done.exit_code == 0, done.output
@@ -446,23 +439,19 @@ def test_what_nobody_knows_is_asked(tmp_path: Path) -> None:
     for given, asked in {
         (): "--classes FIRST,SECOND,THIRD",
         ("--classes", "a,b,c"): "imagenet, unit, symmetric, raw, caffe, clip",
-        ("--classes", "a,b,c", "--normalize", "unit"): "--channels rgb",
+        ("--classes", "a,b,c", "--pixels", "ImageNet"): "DIVISOR/MEAN/STD",
     }.items():
         done = candor_here("import", path, *given, *store)
-        assert asked in str(done.exception)
+        assert asked in f"{done.exception}{done.output}"
     free = foreign_onnx(tmp_path / "free.onnx", POOLED, shape=("N", 3, "H", "W"))
     assert "--size" in refusal(free)
 
 
-def test_archives_without_onnx_are_refused(tmp_path: Path) -> None:
+def test_archives_are_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "model.mar"
-    pickle = {"model": {"serializedFile": "model.pt"}}
-    for manifest, named in ((None, "unpack it"), (pickle, "no ONNX file")):
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("model.pt", b"\x80\x04")
-            if manifest:
-                file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        assert named in refusal(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("theirs.onnx", b"")
+    assert "unpack it and import the ONNX file" in refusal(path)
 
 
 def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
@@ -472,14 +461,3 @@ def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("candor: ")
-
-
-def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model.mar"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "model.onnx"}})
-        )
-        archive.writestr("model.onnx", bytes(2**26))
-    with pytest.raises(ForeignModelRefused, match="50 times"):
-        open_source(path)

@@ -72,7 +72,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
         opset=opset,
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
-    said, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
+    said, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
     assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
@@ -95,7 +95,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
 def test_a_single_product_is_checked_by_the_image_alone(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=40)
-    _, card, graph = imported(path, "--data", str(data), "--normalize", "unit")
+    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
     assert card.scope is not None
     images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
     assert (p_values(graph, images) <= 0.05).all()
@@ -104,7 +104,7 @@ def test_a_single_product_is_checked_by_the_image_alone(tmp_path: Path) -> None:
 def test_without_images_it_says_that_there_is_none(tmp_path: Path) -> None:
     weights = {"weights": color_weights()}
     path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants=weights)
-    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb")
+    options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb")
     said, card, _ = imported(path, *options)
     assert card.scope is None
     assert any("no images" in note for note in said["notes"])
@@ -113,7 +113,7 @@ def test_without_images_it_says_that_there_is_none(tmp_path: Path) -> None:
 def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     unlabeled = labeled_folder(tmp_path / "images", images=40)
-    options = ("--normalize", "unit", "--classes", "a,b,c", "--channels", "rgb", "--exclusive")
+    options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb", "--scores", "softmax")
     said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
     assert not any("no scope check" in note for note in said["notes"])
     assert card.scope.flagged.n >= 50
@@ -128,6 +128,6 @@ def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
 def test_few_images_calibrate_nothing(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=4)
-    said, card, _ = imported(path, "--data", str(data), "--normalize", "unit")
+    said, card, _ = imported(path, "--data", str(data), "--pixels", "unit")
     assert card.scope is None
     assert any("cannot calibrate" in note for note in said["notes"])

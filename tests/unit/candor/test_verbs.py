@@ -73,7 +73,7 @@ def test_parameters_have_the_names_of_the_options() -> None:
         (lambda: candor.train("digits", loss="dca+nothing"), "nothing"),
         (lambda: candor.export("no-run"), "no-run"),
         (lambda: candor.report("chest", window="all", since="3d"), "window or since"),
-        (lambda: candor.import_model("model.onnx", normalize="unit", divisor=2), "divisor, mean"),
+        (lambda: candor.import_model("model.onnx", pixels="Unit"), "expected imagenet, unit"),
     ],
 )
 def test_errors_say_what_to_do_in_python(

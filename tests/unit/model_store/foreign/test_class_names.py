@@ -45,19 +45,12 @@ def test_nested_brackets_are_no_list(tmp_path: Path, hostile: str) -> None:
 def test_folders_are_the_last_resort_and_must_be_as_many() -> None:
     empty = onnx.ModelProto()
     for labels, folders, names in (
-        (None, "ab", "ab"),
+        ("", "ab", "ab"),
         ("xy", "ab", "xy"),
         ("01", "ab", "ab"),
         ("012", "01", "012"),
     ):
-        found = find_names(
-            empty,
-            len(names),
-            labels=labels,
-            beside=None,
-            folders=tuple(folders),
-            reading="exclusive",
-        )
+        found = find_names(empty, len(names), labels=tuple(labels), folders=tuple(folders))
         assert found.names == tuple(names)
     with pytest.raises(ForeignModelUnclear, match="--classes"):
-        find_names(empty, 4, labels=None, beside=None, folders=("a", "b"), reading="exclusive")
+        find_names(empty, 4, labels=(), folders=("a", "b"))
