@@ -239,6 +239,7 @@ class ModelInput(Struct, frozen=True):
     bits: Annotated[
         int, Meta(ge=9, le=16, description="that gray images of 16 bits use for values")
     ]
+    resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 CalibrationName: TypeAlias = Annotated[

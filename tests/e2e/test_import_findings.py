@@ -77,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ]
     pixels = ["--pixels", "imagenet", "--channels", "rgb"]
     for file in (*(f"{name}.onnx" for name in makers), "weights.bin"):
-        options = ["--architecture", "torchvision/densenet121", "--crop-from", "224x224"]
+        options = ["--architecture", "torchvision/densenet121", "--resize", "224x224"]
         command = ["import", str(root / file), *said]
         done = candor_here(*(command + (pixels if "onnx" in file else options)))
         assert done.exit_code == 0, (file, done.output, done.exception)
