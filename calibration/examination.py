@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,13 +104,16 @@ def examine(
     classes: Sequence[str],
     groups: npt.ArrayLike | None = None,
     allow_label_changes: bool = False,
+    judging: npt.ArrayLike | None = None,
     seed: int = 0,
     bin_count: int = BIN_COUNT,
 ) -> Examination:
     """Examine class probabilities (N, K), each row summing to 1 within 0.01, of labels in 0..K-1.
 
-    `seed` splits fitting from judging rows, and groups (N,) stay together. ValueError without rows,
-    for shapes that do not match, and for rows that are no probabilities.
+    Rows `judging` (N,) bool are examined, and judge a calibrator that is fitted on the others; if
+    it is None, all are examined, and `seed` splits fitting from judging rows. Groups (N,) stay
+    together. ValueError without rows, for shapes that do not match, and for rows that are no
+    probabilities.
 
     >>> found = examine([[0.1, 0.9]] * 10, [1] * 10, classes=("no", "yes"))
     >>> found.standing.value, found.refused
@@ -118,22 +122,27 @@ def examine(
     p, y, names = np.asarray(probabilities, dtype=np.float64), np.asarray(labels), tuple(classes)
     smallest = smallest_probability(p)
     measured = partial(measure_probabilities, bin_count=bin_count, smallest=smallest)
-    fitted = _fit(np.maximum(p, smallest), y, groups, allow=allow_label_changes, seed=seed)
+    fitted = _fit(
+        np.maximum(p, smallest), y, groups, allow=allow_label_changes, seed=seed, judging=judging
+    )
 
     def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
         before, after, truth = p[fit.rows], fit.probabilities, y[fit.rows]
+        units = None if groups is None else np.asarray(groups)[fit.rows]
         return Effect(
             fit,
-            measured(before, truth, groups),
-            measured(after, truth, groups),
-            class_figures(before, truth, names, groups),
-            class_figures(after, truth, names, groups),
+            measured(before, truth, units),
+            measured(after, truth, units),
+            class_figures(before, truth, names, units),
+            class_figures(after, truth, names, units),
             int((top_label(before)[1] != top_label(after)[1]).sum()),
         )
 
     alone = PortableCalibrator.identity(names, smallest=smallest)
-    by_class = class_figures(p, y, names, groups)
-    return _examination(alone, groups, measured(p, y, groups), by_class, fitted, effect)
+    rows, units = _examined(judging, groups)
+    by_class = class_figures(p[rows], y[rows], names, units)
+    given = measured(p[rows], y[rows], units)
+    return _examination(alone, units, given, by_class, fitted, partial(effect, groups=groups))
 
 
 def examine_confidence(
@@ -141,6 +150,7 @@ def examine_confidence(
     correct: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
+    judging: npt.ArrayLike | None = None,
     seed: int = 0,
     bin_count: int = BIN_COUNT,
 ) -> Examination:
@@ -153,15 +163,28 @@ def examine_confidence(
     smallest = smallest_probability(p)
     served = np.maximum(np.stack([1 - p, p], axis=1), smallest)
     measured = partial(measure_confidence, bin_count=bin_count)
-    fitted = _fit(served, c.astype(np.int64), groups, allow=True, seed=seed, one_label=_ALIKE)
+    fitted = _fit(
+        served, c.astype(np.int64), groups, allow=True, seed=seed, judging=judging, one_label=_ALIKE
+    )
 
     def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
-        before = measured(p[fit.rows], c[fit.rows], groups)
-        after = measured(fit.probabilities[:, 1], c[fit.rows], groups)
+        units = None if groups is None else np.asarray(groups)[fit.rows]
+        before = measured(p[fit.rows], c[fit.rows], units)
+        after = measured(fit.probabilities[:, 1], c[fit.rows], units)
         return Effect(fit, before, after, (), (), 0)
 
     alone = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
-    return _examination(alone, groups, measured(p, c, groups), (), fitted, effect)
+    rows, units = _examined(judging, groups)
+    given = measured(p[rows], c[rows], units)
+    return _examination(alone, units, given, (), fitted, partial(effect, groups=groups))
+
+
+def _examined(
+    judging: npt.ArrayLike | None, groups: npt.ArrayLike | None
+) -> tuple[slice | npt.NDArray[np.bool_], npt.NDArray[Any] | None]:
+    """The rows that are examined, and their groups."""
+    rows = slice(None) if judging is None else np.asarray(judging, dtype=bool)
+    return rows, None if groups is None else np.asarray(groups)[rows]
 
 
 def class_figures(
@@ -204,11 +227,14 @@ def _fit(
     *,
     allow: bool,
     seed: int,
+    judging: npt.ArrayLike | None,
     one_label: str | None = None,
 ) -> HonestFit | str:
     """The fit, or a clause why there is none: `one_label`, if given, where all labels are alike."""
     try:
-        return fit_honestly(served, labels, groups=groups, allow_label_changes=allow, seed=seed)
+        return fit_honestly(
+            served, labels, groups=groups, allow_label_changes=allow, seed=seed, judging=judging
+        )
     except OneLabel as alike:
         return one_label or str(alike)
     except TooFewRows as few:
@@ -221,13 +247,13 @@ def _examination(
     given: Measured,
     classes: tuple[ClassFigures, ...],
     fitted: HonestFit | str,
-    effect_of: Callable[[HonestFit, npt.ArrayLike | None], Effect],
+    effect_of: Callable[[HonestFit], Effect],
 ) -> Examination:
     """The outcome, with `calibrator`, which changes nothing, if no fit improves the predictions."""
     fit, refused = (None, fitted) if isinstance(fitted, str) else (fitted, None)
     effect = None
     if fit is not None and fit.affine is not None and fit.remedy is not None:
-        effect = effect_of(fit, None if groups is None else np.asarray(groups)[fit.rows])
+        effect = effect_of(fit)
         calibrator = dataclasses.replace(
             calibrator,
             method=fit.remedy,

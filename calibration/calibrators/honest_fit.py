@@ -22,6 +22,7 @@ from calibration.calibrators.remedies import (
     choose,
     fold_numbers,
     standard_error,
+    undetermined,
 )
 from calibration.calibrators.temperature import check_answers
 from calibration.measures.metrics import log_loss
@@ -77,8 +78,11 @@ def fit_honestly(
     groups: npt.ArrayLike | None = None,
     allow_label_changes: bool = False,
     seed: int = 0,
+    judging: npt.ArrayLike | None = None,
 ) -> HonestFit:
     """Choose and fit a remedy (`remedies.choose`), and judge it on rows that it has not seen.
+
+    Those are the rows `judging` (N,) bool, if they are given; the others are then fitted on.
 
     The predictions are left alone if no remedy improves by a standard error, or if the one chosen
     does not improve the rows that judge it.
@@ -90,9 +94,13 @@ def fit_honestly(
     p = np.asarray(served, dtype=np.float64)
     z, y = check_answers(np.log(p), labels)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    _require(y, units)
+    held_out = None if judging is None else np.asarray(judging, dtype=bool)
+    fitted = np.ones(len(y), dtype=bool) if held_out is None else ~held_out
+    _require(y[fitted], None if units is None else units[fitted])
     most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
     fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
+    if held_out is not None:
+        return _fit_apart(p, y, units, np.flatnonzero(fitted), np.flatnonzero(held_out), fitting)
     return (
         _cross_fitted(p, y, units, fitting) if len(y) <= most else _held_out(p, y, units, fitting)
     )
@@ -122,7 +130,8 @@ class _Fitting:
             exclude=self.exclude,
             seed=self.seed,
         )
-        return choice, None if choice.chosen is None else REMEDIES[choice.chosen].fit(z, y)
+        affine = None if choice.chosen is None else REMEDIES[choice.chosen].fit(z, y)
+        return choice, None if affine is None or undetermined(affine) else affine
 
 
 def _cross_fitted(
@@ -160,7 +169,18 @@ def _held_out(
     # a group is not torn apart
     while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:
         end += 1
-    fit, rest = order[:end], np.sort(order[end:])
+    return _fit_apart(p, y, units, order[:end], np.sort(order[end:]), fitting)
+
+
+def _fit_apart(
+    p: FloatArray,
+    y: npt.NDArray[np.integer],
+    units: npt.NDArray[np.integer] | None,
+    fit: npt.NDArray[np.int64],
+    rest: npt.NDArray[np.int64],
+    fitting: _Fitting,
+) -> HonestFit:
+    """Fit on the rows `fit`, which come in random order, and judge on the rows `rest`."""
     choice, affine = fitting.choose(p[fit], y[fit], None if units is None else units[fit])
     probabilities = p[rest] if affine is None else affine(np.log(p[rest]))
     return _judge(choice, affine, p, y, units, rest, probabilities, "held-out", len(fit))
@@ -200,7 +220,7 @@ def _require(y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None) 
         raise TooFewRows(
             f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(y), 'row')}"
         )
-    groups = len(y) if units is None else int(units.max()) + 1
+    groups = len(y) if units is None else len(np.unique(units))
     if groups < FEWEST_GROUPS:
         raise TooFewRows(
             f"a calibrator needs {FEWEST_GROUPS} groups; there {_are(groups, 'group')}"

@@ -27,7 +27,7 @@ from calibration.calibrators.affine import (
     temperature_form,
     vector_form,
 )
-from calibration.calibrators.temperature import HIGHEST, LOWEST, check_answers, softmax
+from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound, check_answers, softmax
 from calibration.measures.metrics import log_loss, top_label
 from calibration.wording import counted
 
@@ -190,7 +190,7 @@ def choose(
     for number, remedy in enumerate(REMEDIES.values()):
         compared(number, len(REMEDIES))
         parameters = remedy.parameters(z.shape[1])
-        reason = reasons.get(remedy.name) or _at_bound(remedy.fit(z, y, weights=weights))
+        reason = reasons.get(remedy.name) or undetermined(remedy.fit(z, y, weights=weights))
         if reason:
             trials.append(Trial(remedy.name, parameters, *(float("nan"),) * 4, excluded=reason))
             continue
@@ -236,9 +236,9 @@ def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> 
     }
 
 
-def _at_bound(fitted: Affine) -> str | None:
-    """Return why a fit is refused whose weights are no plausible temperatures."""
-    if all(1 / HIGHEST <= weight < 1 / LOWEST for weight in fitted.weight):
+def undetermined(fitted: Affine) -> str | None:
+    """Return why a fit is refused, a bound of whose range or beyond is a temperature."""
+    if all(weight > 0 and not at_bound(1 / weight) for weight in fitted.weight):
         return None
     return (
         f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do not "

@@ -21,9 +21,14 @@ SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of an underfl
 _MEMORY = 1_000  # tags whose calibrator is cached
 
 
-def log_probabilities(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return finite logarithms of probabilities (..., K): logits up to one constant per row."""
-    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST)))
+def log_probabilities(
+    probabilities: npt.ArrayLike, *, smallest: float = SMALLEST
+) -> npt.NDArray[np.float64]:
+    """Return finite logarithms of probabilities (..., K): logits up to one constant per row.
+
+    Probabilities below `smallest` count as this.
+    """
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), smallest)))
 
 
 class TagCalibrator(Protocol):

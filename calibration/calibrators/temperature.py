@@ -83,7 +83,9 @@ def check_answers(
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
+    """Return the T that minimizes the negative log-likelihood of the labels.
+
+    It is searched from 0.05 to `highest_temperature(logits)`, where answers are all but equal.
 
     If every answer is right, no T does: the smaller it is, the better, until every confidence is 1,
     which N right answers do not justify. T is then the one at which the mean confidence is (N + 1)
@@ -108,7 +110,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     z, y = check_answers(logits, labels)
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
     if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
-        return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
+        return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2), highest_temperature(z))
 
     # The loss is convex in 1/T. Its slope is the mean margin under the model's own probabilities.
     def slope(inverse: float) -> tuple[float, float]:
@@ -116,21 +118,30 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         mean = (p * margins).sum(axis=1)
         return float(mean.mean()), float(((p * margins**2).sum(axis=1) - mean**2).mean())
 
-    return 1 / _root(slope, 1 / HIGHEST, 1 / LOWEST)
+    return 1 / _root(slope, 1 / highest_temperature(z), 1 / LOWEST)
 
 
-def at_bound(temperature: float) -> bool:
-    """Whether a temperature is a bound of the search: labels do not determine it.
+def highest_temperature(logits: npt.ArrayLike) -> float:
+    """20, or ten times the typical difference of a row's logits (N, K), where that is more.
 
-    >>> # no T makes these logits modest
-    >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)
+    >>> highest_temperature([[0.0, 1.5]]), highest_temperature([[0.0, 300.0]])
+    (20.0, 3000.0)
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    return max(HIGHEST, 10 * float(np.sqrt(np.square(z.max(axis=1) - z.min(axis=1)).mean())))
+
+
+def at_bound(temperature: float, highest: float = HIGHEST) -> bool:
+    """Whether a temperature is a bound of its search, not to be used: labels do not determine it.
+
+    >>> at_bound(fit_temperature([[0.0, 1.0]] * 3, [0, 0, 1])), at_bound(1.3)  # mostly wrong
     (True, False)
     """
-    return not LOWEST * 1.001 < temperature < HIGHEST / 1.001
+    return not LOWEST * 1.001 < temperature < highest / 1.001
 
 
-def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
-    """Return the T in [0.05, 20] whose mean confidence of right answers is nearest.
+def _fit_to_confidence(margins: FloatArray, confidence: float, highest: float) -> float:
+    """Return the T in [0.05, `highest`] whose mean confidence of right answers is nearest.
 
     `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
     """
@@ -141,7 +152,7 @@ def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
         slope = -(right * (p * margins).sum(axis=1)).mean()
         return float(right.mean()) - confidence, float(slope)
 
-    return 1 / _root(excess, 1 / HIGHEST, 1 / LOWEST)
+    return 1 / _root(excess, 1 / highest, 1 / LOWEST)
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,9 @@ class Temperature:
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        return cls(fit_temperature(logits, labels))
+        """Fit as `fit_temperature` does; T is 1 if the fit is at a bound."""
+        fitted = fit_temperature(logits, labels)
+        return cls(1.0 if at_bound(fitted, highest_temperature(logits)) else fitted)
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
         return apply_temperature(logits, self.temperature)

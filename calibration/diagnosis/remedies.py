@@ -37,6 +37,7 @@ from calibration.diagnosis.groups import (
 )
 from calibration.diagnosis.outcome import patient_codes
 from calibration.findings.calibrator import FEWEST_POSITIVES
+from calibration.measures.metrics import last_decimal
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
@@ -165,7 +166,8 @@ def _newest(rows: IntArray, classes: int) -> IntArray:
 def _log_probabilities(answers: Answers) -> FloatArray:
     if answers.probabilities is None:
         raise ValueError("a remedy needs probabilities")
-    return np.log(np.maximum(answers.probabilities, _LEAST))
+    smallest = max(last_decimal(answers.probabilities) / 4, _LEAST)
+    return np.log(np.maximum(answers.probabilities, smallest))
 
 
 def _labels(answers: Answers) -> IntArray:

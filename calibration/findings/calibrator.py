@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.calibrators.remedies import CASE_MIX, TEMPERATURE_BIAS, Remedy
-from calibration.calibrators.temperature import HIGHEST, LOWEST
+from calibration.calibrators.remedies import TEMPERATURE_BIAS
+from calibration.calibrators.temperature import at_bound
 from calibration.calibrators.temperature import sigmoid as sigmoid
 
 FEWEST_POSITIVES = 20  # and as many negatives: on fewer, T and b are mostly chance
@@ -40,17 +40,19 @@ UNFITTED = FindingCalibrator(1.0, 0.0, fitted=False)
 
 
 def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrator:
-    """Fit T and b by maximum likelihood, or return `UNFITTED` if positives or negatives are few.
+    """Fit T and b by maximum likelihood.
 
-    The likelihood has Platt's targets: (P + 1) / (P + 2) for P positives and 1 / (Q + 2) for Q
-    negatives. So logits that separate the two give no certainty, and T stays in [0.05, 20].
+    Returns `UNFITTED` if positives or negatives are few, or if T is at a bound of [0.05, 20]: then
+    labels do not determine it. The likelihood has Platt's targets: (P + 1) / (P + 2) for P
+    positives and 1 / (Q + 2) for Q negatives. So logits that separate the two give no certainty.
 
     Logits (N,) are finite, and a label is 1, 0, or NaN for unknown; else ValueError.
 
-    >>> # probability .5 where 40 of 200 are positive: the bias is ln(40 / 160)
-    >>> fitted = fit_finding(np.zeros(200), np.arange(200) < 40)
-    >>> fitted([0.0]).round(2)
-    array([0.2])
+    >>> # 20 of 100 are positive where the logit is 0, and 80 of 100 where it is 2
+    >>> present = np.arange(200) % 100 < np.repeat([20, 80], 100)
+    >>> fitted = fit_finding(np.repeat([0.0, 2.0], 100), present)
+    >>> fitted([0.0, 2.0]).round(2)
+    array([0.21, 0.79])
     >>> fit_finding([0.0, 1.0], [0, 1]).fitted
     False
     """
@@ -63,17 +65,14 @@ def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrato
         return UNFITTED
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
     weights = np.concatenate([target, 1 - target])
-    weight, bias = _likeliest(TEMPERATURE_BIAS, z, weights)
-    temperature = min(max(1 / weight, LOWEST), HIGHEST)
-    if temperature in (LOWEST, HIGHEST):
-        _, bias = _likeliest(CASE_MIX, z / temperature, weights)  # the best b at a bound of T
-    return FindingCalibrator(temperature, bias, fitted=True)
+    weight, bias = _likeliest(z, weights)
+    if weight <= 0 or at_bound(1 / weight):
+        return UNFITTED
+    return FindingCalibrator(1 / weight, bias, fitted=True)
 
 
-def _likeliest(
-    form: Remedy, logits: FloatArray, weights: npt.NDArray[np.float64]
-) -> tuple[float, float]:
+def _likeliest(logits: FloatArray, weights: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Weight and bias of logits (M,) that count `weights` (2M,) as present, and then as absent."""
     both = np.stack([np.zeros(2 * len(logits)), np.tile(logits, 2)], axis=1)
-    affine = form.fit(both, np.repeat([1, 0], len(logits)), weights=weights)
+    affine = TEMPERATURE_BIAS.fit(both, np.repeat([1, 0], len(logits)), weights=weights)
     return affine.weight[1], affine.bias[1] - affine.bias[0]

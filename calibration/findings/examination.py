@@ -6,12 +6,13 @@ that was fitted on the other four. It is kept if it improves them by a standard 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
-from calibration.calibrators.honest_fit import FEWEST_GROUPS
+from calibration.calibrators.honest_fit import FEWEST_GROUPS, Judged
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.calibrators.remedies import FOLDS, MARGIN, fold_numbers, standard_error
 from calibration.calibrators.temperature import logit
@@ -35,6 +36,7 @@ from calibration.wording import counted
 
 Rule = tuple[ThresholdKind, float | None]
 HALF: Rule = ("half", None)
+_AT_BOUND = "its labels do not determine a temperature"
 FEWEST_EXPECTED = 10  # positives, seen or expected, below which nothing can be said
 
 
@@ -46,11 +48,13 @@ class FindingEffect:
         measures: of the calibrated probabilities.
         improvement: fall of the mean negative log-likelihood, in nats.
         standard_error: of it, by group.
+        judged: whether rows judge a calibrator of the other folds, or of the rows to fit on.
     """
 
     measures: FindingMeasures
     improvement: float
     standard_error: float
+    judged: Judged = "cross-fitted"
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,14 @@ def examine_findings(
     groups: npt.ArrayLike | None = None,
     rule: Rule = HALF,
     bin_count: int = BIN_COUNT,
+    judging: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> FindingsExamination:
     """Examine independent probabilities (N, K) of K findings, of labels (N, K): 1, 0, or NaN for
     unknown.
 
-    `rule` says how thresholds are chosen. ValueError for shapes that do not match, or values that
+    `rule` says how thresholds are chosen. `judging` is as in
+    `calibration.examination.examine`. ValueError for shapes that do not match, or values that
     are no probabilities or labels.
 
     >>> found = examine_findings([[0.2], [0.9]], [[0], [1]], names=["Edema"]).findings[0]
@@ -129,13 +135,20 @@ def examine_findings(
         )
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     smallest = smallest_probability(p)
+    settings = _Settings(smallest, bin_count, seed)
+    judged = None if judging is None else np.asarray(judging, dtype=bool)
     found = tuple(
-        _examine(name, p[:, k], y[:, k], units, rule, (smallest, bin_count, seed))
+        _examine(name, p[:, k], y[:, k], units, judged, rule, settings)
         for k, name in enumerate(names)
     )
-    return FindingsExamination(
-        found, None if units is None else int(units.max()) + 1, _portable(found, smallest)
-    )
+    count = None if units is None else len(np.unique(units if judged is None else units[judged]))
+    return FindingsExamination(found, count, _portable(found, smallest))
+
+
+class _Settings(NamedTuple):
+    smallest: float
+    bin_count: int
+    seed: int
 
 
 def _examine(
@@ -143,14 +156,20 @@ def _examine(
     p: FloatArray,
     y: FloatArray,
     units: IntArray | None,
+    judged: npt.NDArray[np.bool_] | None,
     rule: Rule,
-    settings: tuple[float, int, int],
+    settings: _Settings,
 ) -> FindingExamination:
-    smallest, bin_count, _ = settings
+    bin_count = settings.bin_count
     kept, present, known = known_answers(p, y)
     of_known = None if units is None else units[known]
-    calibrator, effect, refused = _fit(kept, present, of_known, settings)
-    calibrated = calibrator(logit(p, smallest=smallest)) if effect else p
+    apart = None if judged is None else judged[known]
+    calibrator, effect, refused = _fit(kept, present, of_known, apart, settings)
+    if judged is not None and apart is not None:
+        p, y, units = p[judged], y[judged], None if units is None else units[judged]
+        kept, present = kept[apart], present[apart]
+        of_known = None if of_known is None else of_known[apart]
+    calibrated = calibrator(logit(p, smallest=settings.smallest)) if effect else p
     kind, value = rule
     threshold = choose_threshold(calibrated, y, kind=kind, value=value)
     point = None
@@ -180,31 +199,54 @@ def _fit(
     p: FloatArray,
     present: npt.NDArray[np.bool_],
     units: IntArray | None,
-    settings: tuple[float, int, int],
+    judged: npt.NDArray[np.bool_] | None,
+    settings: _Settings,
 ) -> tuple[FindingCalibrator, FindingEffect | None, str | None]:
     """The calibrator, what it does on unseen rows, and why none was fitted."""
     smallest, bin_count, seed = settings
-    refused = _refusal(present, units)
+    fitting = slice(None) if judged is None else ~judged
+    refused = _refusal(present[fitting], None if units is None else units[fitting])
     if refused is not None:
         return UNFITTED, None, refused
     z, y = logit(p, smallest=smallest), present.astype(np.float64)
-    unseen = p.copy()
-    (fold,) = fold_numbers(present.astype(np.int64), units, seed, repeats=1)
-    for number in range(FOLDS):
-        held_out = fold == number
-        fitted = fit_finding(z[~held_out], y[~held_out])
-        if fitted.fitted:
-            unseen[held_out] = fitted(z[held_out])
+    fitted = fit_finding(z[fitting], y[fitting])
+    if judged is None:
+        unseen = _cross_fitted(p, z, y, units, seed)
+    else:
+        p, y, present = p[judged], y[judged], present[judged]
+        units = None if units is None else units[judged]
+        unseen = fitted(z[judged]) if fitted.fitted else p
+    if not len(p):
+        return UNFITTED, None, "no row to judge it has a label"
     before, after = (
         log_loss(np.stack([1 - each, each], axis=1), present.astype(np.int64), smallest=smallest)
         for each in (p, unseen)
     )
     improvement, share = float((before - after).mean()), np.full(len(p), 1 / len(p))
     error = standard_error(before - after, share, units)
-    if not improvement > MARGIN * error:
-        return UNFITTED, None, None
-    effect = FindingEffect(measure_finding(unseen, y, bin_count=bin_count), improvement, error)
-    return fit_finding(z, y), effect, None
+    if not fitted.fitted or not improvement > MARGIN * error:
+        return UNFITTED, None, None if fitted.fitted else _AT_BOUND
+    effect = FindingEffect(
+        measure_finding(unseen, y, bin_count=bin_count),
+        improvement,
+        error,
+        "cross-fitted" if judged is None else "held-out",
+    )
+    return fitted, effect, None
+
+
+def _cross_fitted(
+    p: FloatArray, z: FloatArray, y: FloatArray, units: IntArray | None, seed: int
+) -> FloatArray:
+    """Probabilities (N,), each fifth by a calibrator fitted on the others."""
+    unseen = p.copy()
+    (fold,) = fold_numbers(y.astype(np.int64), units, seed, repeats=1)
+    for number in range(FOLDS):
+        held_out = fold == number
+        fitted = fit_finding(z[~held_out], y[~held_out])
+        if fitted.fitted:
+            unseen[held_out] = fitted(z[held_out])
+    return unseen
 
 
 def _refusal(present: npt.NDArray[np.bool_], units: IntArray | None) -> str | None:

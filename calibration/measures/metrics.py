@@ -16,6 +16,7 @@ from calibration.bins import BinSums, FloatArray, chunks
 
 Z95 = 1.959963984540054
 SMALLEST = float(np.finfo(np.float64).eps)  # counts for 0 in a logarithm, as in scikit-learn
+_SINGLE = 4e-8  # what single precision leaves of a probability: half of its last bit, and some more
 
 
 class Interval(NamedTuple):
@@ -263,17 +264,13 @@ def log_loss(
     return np.asarray(-np.log(chosen))
 
 
-def smallest_probability(probabilities: npt.ArrayLike) -> float:
-    """What stands for a 0: a quarter of the last decimal of rounded probabilities, or 2.2e-16.
+def last_decimal(probabilities: npt.ArrayLike) -> float:
+    """The unit of the last decimal of rounded probabilities, 0.1 to 1e-6; 0 if they are exact.
 
-    A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -36.
+    Single precision holds 0.97 as 0.97000003, which is two decimals all the same.
 
-    >>> smallest_probability([[0.97, 0.03], [1.0, 0.0]])
-    0.0025
-    >>> smallest_probability([[1 / 3, 2 / 3]]) == SMALLEST
-    True
-    >>> smallest_probability([[1.0, 1e-12], [1.0, 0.0]]) == SMALLEST  # of a network that is sure
-    True
+    >>> last_decimal([0.97, 0.03]), last_decimal(np.float32([0.97, 0.03])), last_decimal([1 / 3])
+    (0.01, 0.01, 0.0)
     """
     p = np.asarray(probabilities, dtype=np.float64).ravel()
     p = p[:: max(1, len(p) // 100_000)]
@@ -281,10 +278,32 @@ def smallest_probability(probabilities: npt.ArrayLike) -> float:
     for decimals in range(1, 7):
         scaled = inner * 10**decimals
         whole = np.rint(scaled)
-        rounded = np.abs(scaled - whole).max(initial=0) < 1e-9 * 10**decimals + 1e-9
+        rounded = np.abs(scaled - whole).max(initial=0) < _SINGLE * 10**decimals
         if inner.size and rounded and whole.min() > 0 and whole.max() < 10**decimals:
-            return 10.0**-decimals / 4
-    return SMALLEST
+            return 10.0**-decimals
+    return 0.0
+
+
+def smallest_probability(probabilities: npt.ArrayLike) -> float:
+    """What stands for a 0: a quarter of the last decimal of rounded probabilities, or 2.2e-16.
+
+    A probability that was rounded to 0.00 may have been 0.004. Its logarithm must not count as -36.
+    If rows were divided by their sums after rounding, a 0 is a quarter of the smallest that is not.
+
+    >>> smallest_probability([[0.97, 0.03], [1.0, 0.0]])
+    0.0025
+    >>> smallest_probability([[1 / 3, 2 / 3]]) == SMALLEST
+    True
+    >>> smallest_probability([[1.0, 1e-200], [1.0, 0.0]]) == SMALLEST  # of a network that is sure
+    True
+    """
+    if unit := last_decimal(probabilities):
+        return unit / 4
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not p.size or p.min() > 0:
+        return SMALLEST
+    lowest = float(p.min(where=p > 0, initial=1.0))
+    return max(lowest / 4, SMALLEST) if lowest < 1 else SMALLEST
 
 
 def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound
 from calibration.measures.reliability import reliability
 from calibration.wording import percent, percents
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
@@ -81,7 +80,7 @@ class CardParts:
     def notes(self) -> list[RenderableType]:
         """What was promised, and what is not known."""
         card = self.card
-        notes = bound_notes(card.calibration.temperature)
+        notes: list[RenderableType] = []
         if (found := card.calibration.contradicted) is not None:
             notes.append(
                 f"WARNING: test contradicts the calibrator {found.method!r}, and the model is "
@@ -130,17 +129,6 @@ class FindingsParts(CardParts):
 
 def parts_of(card: Card) -> CardParts:
     return (FindingsParts if card.has_findings else CardParts)(card)
-
-
-def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
-    """Return what has to be known about a temperature: whether it is a bound of the search."""
-    if not at_bound(temperature):
-        return []
-    return [
-        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so "
-        "the validation labels do not determine it: they are too few, or nearly all wrong. Do not "
-        "rely on its confidence."
-    ]
 
 
 def promise_table(card: Card) -> RenderableType:

@@ -7,7 +7,6 @@ from rich.console import RenderableType
 
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, percent, percents, signed_points
-from candor.terminal.card_parts import bound_notes
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
@@ -16,7 +15,6 @@ from training.evaluation.evaluation import (
     EvaluatedSplit,
     Evaluation,
     Method,
-    temperature_of,
 )
 from training.evaluation.usefulness import constant_answer
 
@@ -61,19 +59,12 @@ def class_tables(evaluation: Evaluation, record: "RunRecord") -> Iterator[Render
 
 
 def temperature_notes(evaluation: Evaluation) -> list[str]:
-    """Return a sentence for each temperature that is a bound of the search."""
-    known = [method for method in TEMPERATURES if method in evaluation.calibrators]
-    notes = []
-    if evaluation.temperature == 1:
-        notes.append(
-            "The temperature is 1: the validation labels do not show that confidence is too low."
-        )
-    return notes + [
-        note
-        for method in known
-        for note in bound_notes(
-            temperature_of(evaluation.calibrators[method]), name=TEMPERATURES[method]
-        )
+    """Say why confidence was not changed, if it was not."""
+    if evaluation.temperature != 1:
+        return []
+    return [
+        "The temperature is 1: the validation labels do not show that confidence is too low, or do "
+        "not determine one."
     ]
 
 

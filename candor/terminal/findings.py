@@ -53,5 +53,5 @@ def _uncalibrated(evaluation: FindingsEvaluation) -> list[str]:
         return []
     return [
         f"Not calibrated: {', '.join(few)}. Validation has fewer than {FEWEST_POSITIVES} images "
-        "with the finding, or as few without it."
+        "with the finding, or as few without it, or its labels do not determine a temperature."
     ]

@@ -61,7 +61,8 @@ def unfitted(findings: Sequence[FindingCard]) -> Iterator[str]:
     if few:
         yield (
             f"No calibrator, and present from 50 %: {some(few, 12)}. A calibrator and a threshold "
-            f"take {FEWEST_POSITIVES} images with the finding, and as many without it."
+            f"take {FEWEST_POSITIVES} images with the finding, and as many without it, whose "
+            "labels determine them."
         )
 
 

@@ -9,7 +9,12 @@ import numpy.typing as npt
 
 from calibration.bins import BinSums, bin_index
 from calibration.calibrators.constant_answer import beats_constant_answer
-from calibration.calibrators.temperature import apply_temperature, at_bound, fit_temperature
+from calibration.calibrators.temperature import (
+    apply_temperature,
+    at_bound,
+    fit_temperature,
+    highest_temperature,
+)
 from calibration.conformal import conformal
 from calibration.drift.answer_drift import count_answers
 from calibration.measures.confusion import confusion_matrix
@@ -60,18 +65,20 @@ class ClassTruth:
         """
         held = self.data.held_out
         fitted = fit_temperature(logits[~held], self.labels[~held]) if calibrate else 1.0
-        stored = float(np.float32(fitted))  # as the graph holds it
+        undetermined = calibrate and at_bound(fitted, highest_temperature(logits[~held]))
+        calibrate = calibrate and not undetermined
+        stored = float(np.float32(fitted if calibrate else 1.0))  # as the graph holds it
         probabilities, truth = apply_temperature(logits[held], stored), self.labels[held]
         if not anyway:
             self._check_order(logits)
             self._check_useful(probabilities, truth)
         figures = _described(probabilities, truth, stored, calibrate=calibrate)
         notes = tuple(self._notes(probabilities, truth))
-        if calibrate and at_bound(fitted):
+        if undetermined:
             notes = (
-                f"The temperature {fitted:g} is a bound of its range, so the labels do not "
-                "determine it: they are too few, or the preprocessing or the order of the classes "
-                "is wrong.",
+                f"Not calibrated: the temperature {fitted:g} is a bound of its range, so the "
+                "labels do not determine it. They are too few, or the preprocessing or the order "
+                "of the classes is wrong.",
                 *notes,
             )
         return replace(figures, input_reference=reference, notes=notes)

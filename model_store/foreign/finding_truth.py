@@ -119,8 +119,8 @@ class FindingTruth:
         if calibrate and few:
             notes.append(
                 f"{some(few, SHOWN)}: not calibrated, since the half to fit on has fewer than "
-                f"{FEWEST_POSITIVES} images with the finding, or as few without it; present from "
-                "0.5 on."
+                f"{FEWEST_POSITIVES} images with the finding, or as few without it, or its labels "
+                "do not determine a temperature; present from 0.5 on."
             )
         held = int(self.data.held_out.sum())
         if held < FEW_IMAGES:

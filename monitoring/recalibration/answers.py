@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, literal_column, select
 
-from calibration.calibrators.subgroups import log_probabilities
+from calibration.calibrators.subgroups import SMALLEST, log_probabilities
 from calibration.diagnosis.facts import AnswerGroup
-from calibration.measures.metrics import gap_interval
+from calibration.measures.metrics import gap_interval, last_decimal
 from model_store.bundle.card import Card
 from monitoring.diagnosis.facts import Action
 from monitoring.drift import watch
@@ -93,6 +93,8 @@ class LabeledAnswers:
         aside: how many labels of the version are no truths (proxies, second readings, ignored), so
             that none of them is here.
         claim: what they claim.
+        smallest: probabilities below it count as this: a quarter of the last decimal of rounded
+            ones, so that a logged 0.00 is not taken for certainty.
     """
 
     watched_version_id: int
@@ -106,6 +108,7 @@ class LabeledAnswers:
     until_feedback_id: int = 0
     aside: int = 0
     claim: MeasuredClaim = CLASSES
+    smallest: float = SMALLEST
 
     @property
     def are_fair(self) -> bool:
@@ -125,7 +128,7 @@ class LabeledAnswers:
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Return (N, K) logits / T, up to one constant per row."""
-        return log_probabilities(self.probabilities)
+        return log_probabilities(self.probabilities, smallest=self.smallest)
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> "LabeledAnswers":
         """Return the answers where `chosen` (N,) is True."""
@@ -178,9 +181,11 @@ def labeled_answers(
     audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
+    probabilities = _probabilities(version, rows)
     return LabeledAnswers(
         watched_version_id=watched_version_id,
-        probabilities=_probabilities(version, rows),
+        probabilities=probabilities,
+        smallest=max(last_decimal(probabilities) / 4, SMALLEST),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),

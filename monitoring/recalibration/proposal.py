@@ -21,6 +21,7 @@ from calibration.calibrators.remedies import (
     RemedyChoice,
     choose,
     title_of,
+    undetermined,
 )
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
@@ -147,6 +148,11 @@ def propose(
     fit = _fit_part(answers)
     fitting, held_out = answers.part(fit), answers.part(~fit)
     affine = REMEDIES[choice.chosen].fit(fitting.logits(), fitting.labels, weights=fitting.weights)
+    if why := undetermined(affine):
+        raise RecalibrationRefused(
+            f"{counted(len(fitting.labels), 'label')} determine no calibrator: {why}. Label more "
+            "answers, and look whether labels and classes belong together."
+        )
     after = affine(held_out.logits())
     measured = answers.claim.measured
     return Proposal(

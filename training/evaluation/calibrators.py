@@ -24,7 +24,6 @@ from calibration.calibrators.remedies import standard_error
 from calibration.calibrators.temperature import (
     Temperature,
     apply_temperature,
-    fit_temperature,
     softmax,
 )
 from calibration.measures.metrics import log_loss
@@ -93,7 +92,7 @@ class CautiousTemperature(Temperature):
     def fit(
         cls, logits: ArrayLike, labels: ArrayLike, groups: NDArray[np.int64] | None = None
     ) -> Self:
-        """Fit as `fit_temperature` does. A T below 1 has to lower the mean of -log p by more than
+        """Fit as `Temperature.fit` does. A T below 1 has to lower the mean of -log p by more than
         LIKELIHOOD_RATIO / N, and more than its standard error. A group (N,) is one observation.
         Raises ValueError.
 
@@ -102,7 +101,7 @@ class CautiousTemperature(Temperature):
         >>> round(CautiousTemperature.fit([[0.0, 1.0]] * 90, [1] * 80 + [0] * 10).temperature, 3)
         0.481
         """
-        temperature = fit_temperature(logits, labels)
+        temperature = Temperature.fit(logits, labels).temperature
         if temperature >= 1:
             return cls(temperature)
         gain = log_loss(softmax(logits), labels) - log_loss(

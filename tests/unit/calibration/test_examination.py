@@ -1,10 +1,13 @@
 """The verdict on predictions, in scenes in which it could mislead."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 
+from calibration.calibrators.remedies import REMEDIES
+from calibration.calibrators.temperature import softmax
 from calibration.examination import examine, examine_confidence
 from calibration.measured import Standing
 from tests.builders.answers import simulated
@@ -100,3 +103,51 @@ def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None
         found.refused
         == "all answers are right, or all are wrong, so nothing tells those apart that are not"
     )
+
+
+@pytest.mark.parametrize("wrong", [1.0, 0.6])
+def test_no_calibrator_has_a_temperature_at_a_bound(wrong: float) -> None:
+    """Labels that contradict the answers send the temperature to 20."""
+    p, y = simulated(3, rows=600, temperature=2.0)
+    y = np.where(np.random.default_rng(0).random(600) < wrong, 1 - y, y)
+    found = examine(p, y, classes=NAMES[:2])
+    assert found.calibrator.method == "none"
+    trial = found.fit.choice.trials[0]
+    assert "leaves the range of temperatures" in (trial.excluded or "")
+
+
+@pytest.mark.parametrize(
+    ("classes", "given"),
+    [
+        (2, lambda p: p.astype(np.float32).round(2)),
+        (3, lambda p: p.round(2) / p.round(2).sum(axis=1, keepdims=True)),
+        (6, lambda p: p.round(2) / p.round(2).sum(axis=1, keepdims=True)),
+        (3, lambda p: p.astype(np.float32).round(3)),
+    ],
+)
+def test_zeros_of_rounded_probabilities_are_no_certainty(classes: int, given: Any) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 3, (2_000, classes))
+    truth = softmax(z / 2)
+    y = np.array([rng.choice(classes, p=row) for row in truth])
+    p = given(softmax(z))
+    assert (p == 0).any()
+    found = examine(p, y, classes=[f"c{k}" for k in range(classes)])
+    assert 1 / found.calibrator.weight[0] == pytest.approx(2.0, rel=0.12)
+
+
+def test_rows_that_judge_are_not_fitted_on() -> None:
+    """The first half is of a model that is right by heart, the second is too sure."""
+    seen, truth = simulated(0, rows=400, temperature=2.2)
+    new, y = simulated(1, rows=400, temperature=2.2)
+    p, labels = np.concatenate([seen, new]), np.concatenate([truth, y])
+    judging = np.arange(800) >= 400
+    groups = np.arange(800) // 2
+    found = examine(p, labels, classes=NAMES[:2], groups=groups, judging=judging)
+    alone = examine(new, y, classes=NAMES[:2], groups=groups[judging])
+    assert found.given.measures == alone.given.measures
+    assert found.groups == 200
+    assert found.fit.judged == "held-out"
+    assert found.fit.rows.tolist() == np.flatnonzero(judging).tolist()
+    expected = REMEDIES["temperature"].fit(np.log(seen), truth)
+    assert found.calibrator.weight == pytest.approx(expected.weight)

@@ -11,7 +11,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.special import softmax as scipy_softmax
 
-from calibration.calibrators.temperature import apply_temperature, fit_temperature, softmax
+from calibration.calibrators.temperature import (
+    apply_temperature,
+    at_bound,
+    fit_temperature,
+    highest_temperature,
+    softmax,
+)
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
@@ -50,10 +56,17 @@ def test_the_logarithm_of_served_probabilities_is_as_good_as_logits() -> None:
     )
 
 
-def test_extreme_logits_end_at_the_right_bound() -> None:
+def test_extreme_logits_have_a_temperature() -> None:
     """Margins of thousands make probabilities underflow; a wrong answer must still count."""
     logits = np.tile([3000.0, 0.0], (10, 1))
-    assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(20.0, rel=1e-5)
+    assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(3000 / math.log(9), rel=1e-6)
+
+
+def test_labels_that_contradict_the_answers_end_at_a_bound() -> None:
+    for scale in (0.5, 1.0, 300.0):
+        logits = np.tile([scale, 0.0], (10, 1))
+        highest = highest_temperature(logits)
+        assert at_bound(fit_temperature(logits, [0] + [1] * 9), highest)
 
 
 @pytest.mark.parametrize("count", [1, 10, 32, 1000])

@@ -11,7 +11,13 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from calibration.findings.calibrator import FEWEST_POSITIVES, FindingCalibrator, fit_finding
+from calibration.findings.calibrator import (
+    FEWEST_POSITIVES,
+    UNFITTED,
+    FindingCalibrator,
+    fit_finding,
+)
+from calibration.findings.examination import examine_findings
 from calibration.findings.measures import macro, measure_finding, measure_findings
 from calibration.findings.thresholds import choose_threshold, operating_point, rate_estimate
 from calibration.measures.ranking import average_precision
@@ -166,13 +172,14 @@ def test_a_calibrator_is_the_likeliest_one() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.001, -1.0, 0.0])
-def test_at_a_bound_of_the_temperature_the_mean_is_still_right(scale: float) -> None:
+def test_nothing_is_fitted_at_a_bound_of_the_temperature(scale: float) -> None:
     rng = np.random.default_rng(6)
     y = rng.random(2000) < 0.1
     z = scale * (3 * rng.normal(np.where(y, 1.0, -1.0), 1.0)) + 4
-    fitted = fit_finding(z, y)
-    assert fitted.fitted
-    assert fitted(z).mean() == pytest.approx(y.mean(), abs=5e-3)
+    assert fit_finding(z, y) == UNFITTED
+    p = 1 / (1 + np.exp(-z))
+    found = examine_findings(p[:, None], y[:, None], names=["Edema"])
+    assert found.calibrator.method == "none"
 
 
 def test_few_positives_are_left_alone_and_separated_ones_stay_modest() -> None:
