@@ -22,10 +22,12 @@ ALL: Final = "*"  # looked for: every finding that the table names
 LOOKED_FOR: Final = "looked_for"  # the column of what was looked for in each image
 NOTHING: Final = ("no finding", "no findings")  # an entry of a list, as in NIH's table
 UncertainAs = Literal["missing", "present", "absent"]
+# a blank in any column; a class may be called "none", a finding not
+MISSING: Final = ("", "nan", "na", "n/a", "<na>", "#n/a", "null")
 _WORDS: Final[dict[str, float]] = {
-    **dict.fromkeys(("", "nan", "na", "n/a", "null", "none"), math.nan),
-    **dict.fromkeys(("true", "present", "yes"), 1.0),
-    **dict.fromkeys(("false", "absent", "no"), 0.0),
+    **dict.fromkeys((*MISSING, "none"), math.nan),
+    **dict.fromkeys(("true", "present", "yes", "positive"), 1.0),
+    **dict.fromkeys(("false", "absent", "no", "negative"), 0.0),
     **dict.fromkeys(("uncertain",), UNCERTAIN),
 }
 
@@ -45,8 +47,10 @@ def spelled(name: str, known: Iterable[str]) -> str:
 def read_cell(text: str) -> float | None:
     """Return 1, 0, `UNCERTAIN`, or NaN for a blank; None for anything else.
 
-    >>> [read_cell(text) for text in ("1", "0.0", "-1.0", "", "present", "7")]
-    [1.0, 0.0, -1.0, nan, 1.0, None]
+    This is the vocabulary of label cells for `train`, `import` and `calibrate`.
+
+    >>> [read_cell(text) for text in ("1", "0.0", "-1.0", "", "present", "negative", "7")]
+    [1.0, 0.0, -1.0, nan, 1.0, 0.0, None]
     """
     plain = text.strip().lower()
     if plain in _WORDS:

@@ -1,6 +1,5 @@
 """`candor calibrate`: predictions from anywhere become a report and a calibrator."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,115 +14,68 @@ if TYPE_CHECKING:
     from candor.predictions.findings_calibration import FindingsCalibration
     from candor.predictions.labeled import Predictions
 
-_column, _meaning, _output = (
-    partial(option, rich_help_panel=panel) for panel in ("Columns", "What they mean", "Output")
-)
-
 
 def calibrate(
     file: Annotated[
         Path,
-        argument(
-            "Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or .npz of "
-            "arrays."
-        ),
+        argument("Predictions and labels (none with --apply): .csv, .ndjson, .parquet, .npz."),
     ],
-    label: Annotated[str | None, _column("Column of the true class.")] = None,
-    probabilities: Annotated[
+    label: Annotated[str | None, option("Column of the true class (label).")] = None,
+    scores: Annotated[
         str | None,
-        _column(
-            "Columns of the classes' probabilities, separated by commas; * stands for anything."
-        ),
+        option("Columns of scores, by commas, or 'score_*' (p_CLASS, ...)."),
     ] = None,
-    logits: Annotated[
-        str | None, _column("The same for logits; * alone takes the columns found.")
+    logits: Annotated[bool, option("The scores are logits.", "--logits")] = False,
+    percent: Annotated[bool, option("The scores are percent, from 0 to 100.", "--percent")] = False,
+    normalize: Annotated[bool, option("Divide each row by its sum.", "--normalize")] = False,
+    classes: Annotated[
+        str | None, option("Names of the classes, in the order of columns or numbers.")
     ] = None,
+    positive: Annotated[str | None, option("The class that a single column is about.")] = None,
     confidence: Annotated[
-        str | None, _column("Column of the predicted class's probability.")
+        str | None, option("Column of the predicted class's probability (confidence).")
     ] = None,
-    predicted: Annotated[str | None, _column("Column of the predicted class.")] = None,
-    correct: Annotated[
-        str | None, _column("Column that says whether the answer was right.")
-    ] = None,
+    predicted: Annotated[str | None, option("Column of the predicted class (predicted).")] = None,
+    correct: Annotated[str | None, option("Column of 1 where it was right (correct).")] = None,
     group: Annotated[
-        str | None,
-        _column(
-            "Column of the patient, slide or the like (default: one that is called so); none if "
-            "each row stands alone."
-        ),
+        str | None, option("Column of patient or slide; none if each row stands alone.")
     ] = None,
     group_pattern: Annotated[
-        str | None,
-        _column("Regular expression whose first group is the patient in the names of files."),
-    ] = None,
-    classes: Annotated[
-        str | None, _meaning("Names of the classes, in the order of their columns or numbers.")
+        str | None, option("Regular expression; its first group is the patient in file names.")
     ] = None,
     findings: Annotated[
-        str | None,
-        _meaning(
-            "Columns are findings, of which a row may have several: those looked for in every row, "
-            "joined by |, or '*' for all."
-        ),
+        str | None, option("Columns are findings: 'A|B', those looked for; '*' for all.")
     ] = None,
     exclusive: Annotated[
-        bool,
-        _meaning("Labels are exclusive classes though they look like findings.", "--exclusive"),
+        bool, option("They are exclusive classes though they look like findings.", "--exclusive")
     ] = False,
     threshold: Annotated[
-        str,
-        _meaning(
-            "Findings are present from here on: half, youden, sensitivity=0.9, specificity=0.9 or "
-            "cost=4 (a missed one costs 4 false alarms)."
-        ),
+        str, option("Of findings: half, youden, sensitivity=0.9, cost=4, ...")
     ] = "half",
-    positive: Annotated[str | None, _meaning("The class that a single column is about.")] = None,
-    normalize: Annotated[bool, _meaning("Divide each row by its sum.", "--normalize")] = False,
     allow_label_changes: Annotated[
-        bool,
-        option(
-            "Consider calibrators that may change the predicted class.", "--allow-label-changes"
-        ),
+        bool, option("Try calibrators that may change the class.", "--allow-label-changes")
     ] = False,
     apply: Annotated[
-        Path | None,
-        option(
-            "Fit nothing: apply this calibrator to rows that need no labels, and write them to "
-            "--to."
-        ),
+        Path | None, option("Fit nothing: apply this calibrator, and write rows to --to.")
     ] = None,
-    to: Annotated[
-        Path | None, _output("CSV file for the calibrated rows of --apply, with their ids.")
-    ] = None,
+    to: Annotated[Path | None, option("CSV file for the calibrated rows, with their ids.")] = None,
     out: Annotated[
-        Path | None,
-        _output(
-            "Folder for report.html, report.json, reliability.svg, and calibrator.json and .onnx "
-            "if one helps."
-        ),
-    ] = None,
-    html: Annotated[
-        Path | None, _output("Write the report to this file, as one HTML page.")
+        Path | None, option("Folder for report, diagram, and calibrator if one helps.")
     ] = None,
     json_out: JsonOption = False,
 ) -> None:
     """Measure how calibrated predictions are, and fit a calibrator to take away.
 
-    Takes what you have: a column per class, one probability of two classes, a
-    confidence with the predicted class, percent, logits, labels as names,
-    numbers or one-hot columns. It says what it took each column for, and refuses
-    what it cannot know.
-
-    Of findings, such as Edema and Mass on one image, it takes a column of labels
-    for each (1, 0, -1 uncertain, blank unknown) or lists such as Edema|Mass.
-
-    A calibrator is offered only if it improves rows that it has not seen. Below
-    100 rows none is fitted.
+    Reads a column `label` and one of scores per class, `prob` of two classes, or
+    `confidence` and `predicted`. Options name other columns. Rows whose `split`
+    is train are left out; val fits and test judges. Of findings, a column of
+    labels each: 1, 0, -1 uncertain, blank unknown.
 
     Example: candor calibrate predictions.csv --out calibrated; then candor calibrate
     new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
     """
     from calibration.calibrators.portable import PortableCalibrator
+    from candor.predictions.arrays import kind_of
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.labeled import Examining, ReadingOptions
     from candor.predictions.reading import read_predictions
@@ -131,10 +83,10 @@ def calibrate(
     from candor.terminal.progress import bars
     from monitoring.http.json_body import plain
 
-    if probabilities is not None and logits is not None:
-        raise typer.BadParameter("give either --probabilities or --logits")
     if (apply is None) != (to is None):
         raise typer.BadParameter("--apply CALIBRATOR goes with --to FILE.csv")
+    if apply is not None and out is not None:
+        raise typer.BadParameter("--apply fits and measures nothing that --out could write")
     calibrator = None if apply is None else PortableCalibrator.from_json(apply.read_text("utf-8"))
     options = ReadingOptions(
         wishes=ColumnWishes(
@@ -144,8 +96,8 @@ def calibrate(
             correct=correct,
             group=group,
             group_pattern=group_pattern,
-            scores=None if logits == "*" else logits or probabilities,
-            kind="logits" if logits else "probabilities" if probabilities else None,
+            scores=scores,
+            kind=kind_of(logits=logits, percent=percent),
         ),
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
         positive=positive,
@@ -174,20 +126,16 @@ def calibrate(
     else:
         for part in examined_tables(done):
             stdout.print(part)
-    _write(done, out, html)
+    if out is not None:
+        _write(done, out)
 
 
-def _write(done: "Calibration | FindingsCalibration", out: Path | None, html: Path | None) -> None:
-    """Write what was asked for, and say where."""
+def _write(done: "Calibration | FindingsCalibration", out: Path) -> None:
+    """Write report, diagram and calibrator, and say where."""
     import json
 
     from monitoring.http.json_body import plain
 
-    if html is not None:
-        html.write_text(done.page(), encoding="utf-8")
-        note(f"The report is in {html}")
-    if out is None:
-        return
     out.mkdir(parents=True, exist_ok=True)
     done.save_pictures(out)
     (out / "report.html").write_text(done.page(), encoding="utf-8")

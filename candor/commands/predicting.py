@@ -157,10 +157,10 @@ def predict(
             f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
         )
     if out is not None:
-        if url or csv or request_id or group_pattern:
+        if url or csv or request_id or group_pattern or token_file:
             raise typer.BadParameter(
                 "--out scores with a model on disk into Parquet files: without --url, --csv, "
-                "--request-id, --group-pattern"
+                "--request-id, --group-pattern, --token-file"
             )
         known = settings(store=store)
         found = _bundle(model, version, known.opened_store)
@@ -178,6 +178,10 @@ def predict(
         raise typer.Exit(1 if refused else 0)
     if engine != "process":
         raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")
+    if part_size is not None:
+        raise typer.BadParameter("--part-size is for --out")
+    if url is not None and store is not None:
+        raise typer.BadParameter("--store is for a model on disk, --url for a server")
     if url is None and (request_id or group_pattern or token_file):
         raise typer.BadParameter(
             "--request-id, --group-pattern and --token-file are for a server; name it with --url"
@@ -305,6 +309,8 @@ def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle"
     if model in opened.models() or (len(folder.parts) == 1 and not folder.is_dir()):
         return opened.read(model, version)
     if (folder / CARD_FILE).is_file():
+        if version is not None:
+            raise typer.BadParameter(f"--version is for a model in the store; {folder} is a bundle")
         return read_bundle(folder)
     raise typer.BadParameter(
         f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store "

@@ -96,6 +96,11 @@ def feedback(
 
     if (file is None) == (prediction_id is None) or (prediction_id is not None and label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
+    if prediction_id is not None and (findings or group or model or early):
+        raise typer.BadParameter(
+            "--findings, --group, --model and --early are for a file; --prediction-id names one "
+            "answer"
+        )
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
             _send_labels(
@@ -165,9 +170,9 @@ def predictions(
 ) -> None:
     """Upload the answers of a model that Candor does not serve, to have it monitored.
 
-    The columns are those of `candor ledger export`. Others are mapped by name
-    (`truth`, `prediction`, `p_CLASS`), and it says so; what is not sent is said,
-    too. A model with findings has a column of probabilities for each
+    The columns are those of `candor ledger export`; options name those that are
+    called otherwise. Probabilities may have a column each (`p_CLASS`). What is
+    not sent is said. A model with findings has a column of probabilities for each
     (`p_Edema`), and may have one of labels: 1, 0, -1 (uncertain) or blank
     (`Edema` or `label_Edema`).
 

@@ -6,29 +6,29 @@ value are left out, and said.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, FloatArray
-from candor.predictions.archive import as_codes, class_names, one_column
-from candor.predictions.collected import Collected, numbers
-from candor.predictions.columns import ColumnWishes, TableColumns
+from calibration.bins import BIN_COUNT
+from candor.predictions.columns import NO_GROUP, ColumnWishes, Kind
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.findings import interpret_cells
 from candor.predictions.labeled import Predictions, ReadingOptions
-from candor.predictions.parameters import in_python
-from candor.predictions.reading import read_predictions
+from candor.predictions.reading import read_predictions, understood
+from candor.predictions.table import Table
 
 _BINS_LIMIT: Final = 1_000
+_SCORES, _LABEL, _GROUP = "probabilities", "label", "group"
 
 
 class Reading(TypedDict, total=False):
     """How arrays are read: the arguments that `candor.measure` and `candor.calibrate` share."""
 
     logits: bool
+    percent: bool
     normalize: bool
     classes: Sequence[str] | None
     groups: npt.ArrayLike | None
@@ -41,6 +41,7 @@ def read_arrays(
     labels: npt.ArrayLike | None,
     *,
     logits: bool = False,
+    percent: bool = False,
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
@@ -56,50 +57,33 @@ def read_arrays(
         raise PredictionsRefused(
             f"`bins` must be a whole number from 1 to {_BINS_LIMIT}; got {bins!r}"
         )
-    chosen = tuple(map(str, classes)) if classes is not None else None
-    is_file = isinstance(probabilities, str | os.PathLike)
-    wishes = ColumnWishes(
-        label=None if labels is None or not is_file else str(labels),
-        group=None if groups is None or not is_file else str(groups),
-        kind="logits" if logits else None if is_file else "probabilities",
-    )
+    kind = kind_of(logits=logits, percent=percent)
     options = ReadingOptions(
-        wishes=wishes, classes=chosen, normalize=normalize, findings=findings, exclusive=exclusive
+        classes=tuple(map(str, classes)) if classes is not None else None,
+        normalize=normalize,
+        findings=findings,
+        exclusive=exclusive,
     )
-    try:
-        if isinstance(probabilities, str | os.PathLike):
-            return read_predictions(Path(probabilities), options)
-        if labels is None:
-            raise PredictionsRefused("labels are missing: give them after the probabilities")
-        _require_one_index(probabilities, labels=labels, groups=groups)
-        found = _collected(probabilities, labels, groups, chosen)
-        return interpret_cells(found, TableColumns(), options)
-    except PredictionsRefused as refused:
-        raise PredictionsRefused(in_python(str(refused))) from None
+    if isinstance(probabilities, str | os.PathLike):
+        named = {"label": labels, "group": groups}
+        said = {role: str(name) for role, name in named.items() if name is not None}
+        wishes = ColumnWishes(kind=kind, label=said.get("label"), group=said.get("group"))
+        return read_predictions(Path(probabilities), replace(options, wishes=wishes))
+    if labels is None:
+        raise PredictionsRefused("labels are missing: give them after the probabilities")
+    _require_one_index(probabilities, labels=labels, groups=groups)
+    wishes = ColumnWishes(
+        label=_LABEL, scores=_SCORES, kind=kind, group=NO_GROUP if groups is None else _GROUP
+    )
+    table = _table(probabilities, labels, groups, options.classes)
+    return understood(table, replace(options, wishes=wishes))
 
 
-def _collected(
-    probabilities: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    groups: npt.ArrayLike | None,
-    classes: tuple[str, ...] | None,
-) -> Collected:
-    scores = _numbers(as_array(probabilities, "probabilities"), "probabilities")
-    truth = as_array(labels, "labels")
-    found = Collected(scores=scores, rows=len(scores))
-    found.score_names = _names(probabilities, scores.shape[1]) if classes is None else classes
-    if len(found.score_names) != scores.shape[1]:  # refused, or the two classes of one column
-        found.score_names = class_names(scores.shape[1])
-    if truth.ndim == 2 and truth.shape[1] > 1:
-        found.one_hot = _numbers(truth, "labels")
-        found.one_hot_names = _names(labels, truth.shape[1], default=found.score_names)
-        _require_rows(len(truth), len(scores), "labels")
-    else:
-        found.labels = as_codes(_column(truth, len(scores), "labels"), found.classes)
-    if groups is not None:
-        column = _column(as_array(groups, "groups"), len(scores), "groups")
-        found.groups = as_codes(column, found.group_names)
-    return found
+def kind_of(*, logits: bool, percent: bool) -> Kind | None:
+    """What scores are said to be. Raises PredictionsRefused if they are said to be both."""
+    if logits and percent:
+        raise PredictionsRefused("scores are either --logits or --percent")
+    return "logits" if logits else "percent" if percent else None
 
 
 def as_array(values: Any, name: str) -> npt.NDArray[Any]:
@@ -117,39 +101,48 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
         raise PredictionsRefused(f"{name} must be an array: its rows differ in length") from None
 
 
-def _numbers(values: npt.NDArray[Any], name: str) -> FloatArray:
-    """Values (N, K) or (N,) as (N, K), NaN where missing."""
-    if values.ndim not in (1, 2):
+def _table(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: npt.ArrayLike | None,
+    classes: tuple[str, ...] | None,
+) -> Table:
+    scores, truth = as_array(probabilities, _SCORES), as_array(labels, "labels")
+    if scores.ndim not in (1, 2):
         raise PredictionsRefused(
-            f"{name} must be numbers of shape (N, K) or (N,); got {values.dtype} {values.shape}"
+            f"probabilities must be numbers of shape (N, K) or (N,); got {scores.dtype} "
+            f"{scores.shape}"
         )
-    table = values[:, np.newaxis] if values.ndim == 1 else values
-    if table.dtype.kind in "fiub":
-        return table.astype(np.float64)
-    if not table.size:
-        return np.zeros(table.shape)
-    return np.stack([numbers(column.tolist(), name, 1) for column in table.T], axis=1)
+    if not len(scores):
+        raise PredictionsRefused("the arrays have no rows")
+    columns = {_SCORES: scores, _LABEL: _rows(truth, len(scores), "labels")}
+    if groups is not None:
+        columns[_GROUP] = _rows(as_array(groups, "groups"), len(scores), "groups")
+        if columns[_GROUP].size != len(scores):
+            raise PredictionsRefused(f"groups must be of shape ({len(scores)},)")
+    called = {}
+    names = _names(probabilities) or (classes if classes and scores.ndim == 2 else None)
+    if names is not None and scores.ndim == 2 and len(names) == scores.shape[1]:
+        called[_SCORES] = names
+    of_labels = _names(labels) or (called.get(_SCORES) if truth.ndim == 2 else None)
+    if of_labels is not None and truth.ndim == 2 and len(of_labels) == truth.shape[1]:
+        called[_LABEL] = of_labels
+    return Table("the table of arrays", columns, called)
 
 
-def _names(values: Any, count: int, *, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+def _names(values: Any) -> tuple[str, ...] | None:
     """Names of the columns of a data frame, whichever library made it."""
     named = getattr(values, "columns", None)
-    if named is not None and len(named) == count:
-        return tuple(map(str, named))
-    return class_names(count) if default is None or len(default) != count else default
+    return None if named is None else tuple(map(str, named))
 
 
-def _column(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
-    flat = one_column(values, name)
-    _require_rows(len(flat), count, name)
-    return flat
-
-
-def _require_rows(found: int, count: int, name: str) -> None:
-    if found != count:
+def _rows(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
+    if values.ndim == 0 or len(values) != count:
+        found = 0 if values.ndim == 0 else len(values)
         raise PredictionsRefused(
             f"{name} must be of shape ({count},), one for each row; there are {found}"
         )
+    return values
 
 
 def _require_one_index(probabilities: object, **others: object) -> None:

@@ -18,7 +18,6 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
 from candor.predictions.findings_calibration import FindingsCalibration
 from candor.predictions.labeled import Examining, LabeledPredictions
-from candor.predictions.parameters import in_python
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 
 if TYPE_CHECKING:
@@ -144,6 +143,7 @@ def examine_predictions(predictions: LabeledPredictions, how: Examining) -> Cali
             classes=predictions.classes,
             groups=predictions.groups,
             allow_label_changes=how.allow_label_changes,
+            judging=predictions.judging,
             seed=how.seed,
             bin_count=how.bins,
         )
@@ -152,12 +152,13 @@ def examine_predictions(predictions: LabeledPredictions, how: Examining) -> Cali
             predictions.confidence,
             predictions.correct,
             groups=predictions.groups,
+            judging=predictions.judging,
             seed=how.seed,
             bin_count=how.bins,
         )
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
-    return Calibration(found, predictions, title=how.title, worded=how.worded)
+    return Calibration(found, predictions, title=how.title)
 
 
 class _Fitting(Reading, total=False):
@@ -189,6 +190,7 @@ def calibrate(
     *,
     findings: str | None = None,
     logits: bool = False,
+    percent: bool = False,
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
@@ -203,15 +205,15 @@ def calibrate(
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
             arrays, data frames, which name the classes, and tensors of any library. Or a file that
             `candor calibrate` reads: then `labels` and `groups` name columns, if their own names do
-            not tell.
+            not tell. Messages name options, such as `--classes`; parameters are called the same.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
             Rows without a label or with a missing value are left out, and said. Of findings (N, K)
             1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.
         findings: each column is a finding, of which a row may have several: those that were looked
             for in every row, joined by |, or `*` for all. If it is None, labels (N, K) decide.
-        logits: whether `probabilities` are logits.
+        logits: whether `probabilities` are logits; `percent`: whether they go up to 100.
         normalize: divide rows that do not add up to 1 by their sum.
-        classes: K names, in the order of the columns.
+        classes: K names: of columns without names in their order, and of numbers as labels.
         groups: (N,) patients or the like, kept together in fits and intervals; None if every row
             stands alone.
         exclusive: labels are exclusive classes though they look like findings.
@@ -234,6 +236,7 @@ def calibrate(
         probabilities,
         labels,
         logits=logits,
+        percent=percent,
         normalize=normalize,
         classes=classes,
         groups=groups,
@@ -247,7 +250,6 @@ def calibrate(
             allow_label_changes=allow_label_changes,
             seed=seed,
             bins=bins,
-            worded=in_python,
         )
     )
 

@@ -1,7 +1,7 @@
 """What `Calibration` and `FindingsCalibration` share: an examination and its calibrator."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,17 +27,8 @@ class Examined(ABC, Generic[_Found, _Read]):
         title: names them.
     """
 
-    def __init__(
-        self,
-        examination: _Found,
-        predictions: _Read,
-        *,
-        title: str,
-        worded: Callable[[str], str] = str,
-    ) -> None:
-        """`worded` makes notes speak of options, or of parameters in Python."""
+    def __init__(self, examination: _Found, predictions: _Read, *, title: str) -> None:
         self.examination, self.predictions, self.title = examination, predictions, title
-        self._worded = worded
 
     @property
     @abstractmethod
@@ -57,7 +48,7 @@ class Examined(ABC, Generic[_Found, _Read]):
     def notes(self) -> tuple[str, ...]:
         """What was guessed or left out, and what to know before relying on the figures."""
         read = self.predictions
-        return tuple(map(self._worded, (*read.left_out, *read.notes, *self._cautions())))
+        return (*read.left_out, *read.notes, *self._cautions())
 
     def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
         """Calibrate logits (N, K). Raises CalibratorInvalid as `transform`."""

@@ -115,8 +115,9 @@ def examine_labeled_findings(predictions: LabeledFindings, how: Examining) -> Fi
         rule=how.rule,
         bin_count=how.bins,
         seed=how.seed,
+        judging=predictions.judging,
     )
-    return FindingsCalibration(found, predictions, title=how.title, worded=how.worded)
+    return FindingsCalibration(found, predictions, title=how.title)
 
 
 def _notes(found: FindingsExamination) -> Iterator[str]:
@@ -164,7 +165,7 @@ def _plain(each: FindingExamination) -> dict[str, Any]:
         "effect": None
         if effect is None
         else {
-            "judged": "cross-fitted",
+            "judged": effect.judged,
             "measures": effect.measures.as_dict(),
             "nll_improvement": effect.improvement,
             "standard_error": effect.standard_error,

@@ -1,6 +1,6 @@
 """`LabeledPredictions`: what was read, in one form, whatever it was read from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Calibrated: TypeAlias = tuple[list[str], Iterator[list[str]]]
 ScoreKind = Literal["probabilities", "logits", "confidence"]
-CELLS_LIMIT = 60_000_000  # numbers held at once: half a gigabyte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,6 @@ class Examining:
         allow_label_changes: consider calibrators that may change the predicted class.
         rule: how the threshold of each finding is chosen.
         seed: of the split into fitting and judging rows.
-        worded: makes notes speak of options, or of parameters in Python.
     """
 
     title: str
@@ -72,7 +70,6 @@ class Examining:
     rule: Rule = HALF
     seed: int = 0
     bins: int = BIN_COUNT
-    worded: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +79,7 @@ class _Read:
     Attributes:
         kind: what the file holds; `confidence` if only that of the predicted class is known.
         groups: (N,) numbers of groups; None if unknown.
+        judging: (N,) rows that test what is fitted on the others; None if nothing tells them apart.
         rows: (N,) numbers of these rows in the file, from 1.
         id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels
             are not needed.
@@ -92,6 +90,7 @@ class _Read:
 
     kind: ScoreKind
     groups: IntArray | None = None
+    judging: npt.NDArray[np.bool_] | None = None
     rows: IntArray
     id_names: tuple[str, ...] = ()
     ids: npt.NDArray[np.object_] | None = None
@@ -121,8 +120,10 @@ class LabeledPredictions(_Read):
         """Return every measure. The predictions have labels."""
         assert self.probabilities is not None
         assert self.labels is not None
+        rows = slice(None) if self.judging is None else self.judging
+        groups = None if self.groups is None else self.groups[rows]
         return measure_probabilities(
-            self.probabilities, self.labels, self.groups, bin_count=bins
+            self.probabilities[rows], self.labels[rows], groups, bin_count=bins
         ).measures
 
     def examined(self, how: Examining) -> "Calibration":
@@ -196,7 +197,8 @@ class LabeledFindings(_Read):
     def measured(self, bins: int) -> FindingsMeasures:
         """As that of classes."""
         assert self.labels is not None
-        found = measure_findings(self.probabilities, self.labels, bin_count=bins)
+        rows = slice(None) if self.judging is None else self.judging
+        found = measure_findings(self.probabilities[rows], self.labels[rows], bin_count=bins)
         return FindingsMeasures(dict(zip(self.names, found, strict=True)))
 
     def examined(self, how: Examining) -> "FindingsCalibration":

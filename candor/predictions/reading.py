@@ -1,28 +1,17 @@
-"""Reads labeled predictions from a table, or from an `.npz` of arrays."""
+"""Reads labeled predictions from a file."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from calibration.findings.labels import SEPARATOR
-from calibration.wording import counted, some
-from candor.predictions.archive import collect_archive
-from candor.predictions.collected import Collected, as_text, collect, numbers
-from candor.predictions.columns import TableColumns, around_labels, find_columns
+from calibration.wording import counted
+from candor.predictions.cells import composed
+from candor.predictions.columns import TableColumns, find_columns, is_score
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.findings import interpret_cells
+from candor.predictions.findings import interpret_table
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.row_groups import with_groups
-from candor.predictions.tables import count_rows, read_columns, read_rows
-
-_SAMPLE = 200
-_LISTED = 5
-RowsRead = Callable[[str, int, int], None]  # file, rows read, about how many there are
+from candor.predictions.table import RowsRead, Table, read_table
 
 
 def read_predictions(
@@ -37,8 +26,28 @@ def read_predictions(
         OSError: the file cannot be read.
     """
     chosen = options or ReadingOptions()
-    columns, collected = _collect(file, chosen, progress)
-    found = interpret_cells(collected, columns, chosen)
+    table = read_table(
+        file, is_score=lambda name: is_score(composed(name), chosen.wishes), progress=progress
+    )
+    return understood(table, chosen)
+
+
+def understood(table: Table, options: ReadingOptions) -> Predictions:
+    """Return what a table says. Raises PredictionsRefused, ColumnsUnclear."""
+    columns = find_columns([*table.columns], options.wishes, labels=options.known)
+    if options.needs_labels and columns.label and not columns.scores:
+        texts = set(table.texts(columns.label))
+        called = {part.strip() for text in texts for part in text.split(SEPARATOR)}
+        columns = find_columns([*table.columns], options.wishes, labels=called)
+    table = _only(table, columns)
+    if options.needs_labels:
+        columns = with_groups(
+            table.source,
+            table.plain,
+            columns,
+            options.wishes,
+        )
+    found = interpret_table(table, columns, options)
     if not columns.repeated:
         return found
     said = (
@@ -48,74 +57,15 @@ def read_predictions(
     return replace(found, notes=(*found.notes, said))
 
 
-def _collect(
-    file: Path, options: ReadingOptions, progress: RowsRead | None
-) -> tuple[TableColumns, Collected]:
-    if file.suffix.lower() == ".npz":
-        return collect_archive(file, options.wishes)
-    names = read_columns(file)
-    columns = _lists(file, find_columns(names, options.wishes, labels=options.known))
-    if options.needs_labels and len(columns.scores) < 2 and not columns.vector and columns.label:
-        labels = Counter(
-            part.strip()
-            for row in read_rows(file)
-            for part in (as_text(row.get(columns.label)) or "").split(SEPARATOR)
-        )
-        columns = find_columns(names, options.wishes, labels=labels)
-        if not columns.scores and columns.confidence is None:
-            columns = around_labels(columns, labels)
-        if not columns.scores and columns.confidence is None:
-            _refuse_names(file, columns, labels)
-    columns = with_groups(file, columns, options.wishes) if options.needs_labels else columns
-    return columns, collect(
-        file, _watched(file, progress), columns, with_ids=not options.needs_labels
-    )
-
-
-def _lists(file: Path, columns: TableColumns) -> TableColumns:
-    """Take predictions that are lists as the scores of all classes."""
-    if columns.scores or columns.vector or columns.predicted is None:
-        return columns
-    cells = (row.get(columns.predicted) for row in islice(read_rows(file), _SAMPLE))
-    if not any(isinstance(cell, list | dict) or str(cell)[:1] in "[{" for cell in cells if cell):
-        return columns
-    return replace(columns, vector=columns.predicted, predicted=None)
-
-
-def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> None:
-    """Refuse labels that no column is called by, if columns could be those of the classes."""
-    sample = list(islice(read_rows(file), _SAMPLE))
-    numeric = [
-        name for name in columns.unused if _holds_numbers([row.get(name) for row in sample], name)
-    ]
-    called = {name.casefold() for name in numeric}
-    wrong = [
-        (name, count)
-        for name, count in labels.most_common()
-        if name and name.casefold() not in called
-    ]
-    if len(numeric) < 2 or not wrong:
-        return
-    said = some([f"{name!r} ({counted(count, 'row')})" for name, count in wrong], _LISTED)
-    listed = ",".join(numeric)
-    raise PredictionsRefused(
-        f"labels {said} do not match the columns {', '.join(numeric)}. Correct slips in the "
-        "file; if labels have other names than the columns of their classes, give --probabilities "
-        f"{listed} --classes with the names of the labels in the order of these columns"
-        f"{', or --confidence if a column is about the predicted class' * bool(columns.predicted)}"
-    )
-
-
-def _holds_numbers(cells: list[Any], column: str) -> bool:
-    try:
-        return not np.isnan(numbers(cells, column, 1)).all()
-    except PredictionsRefused:
-        return False
-
-
-def _watched(file: Path, progress: RowsRead | None) -> Iterator[Mapping[str, Any]]:
-    total = count_rows(file) if progress else 0
-    for number, row in enumerate(read_rows(file), 1):
-        if progress and number % 20_000 == 0:
-            progress(file.name, number, max(number, total))
-        yield row
+def _only(table: Table, columns: TableColumns) -> Table:
+    """The table without arrays of other things, which may differ in length."""
+    roles = (columns.label, columns.predicted, columns.confidence, columns.correct, columns.group)
+    taken = {*filter(None, (*roles, columns.looked_for, columns.split))}
+    taken |= {each.column for each in (*columns.scores, *columns.one_hot)}
+    lengths = {name: len(table.columns[name]) for name in table.columns if name in taken}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
+        raise PredictionsRefused(f"{table.source}: the arrays differ in length: {said} rows")
+    rows = next(iter(lengths.values()), table.rows)
+    kept = {name: cells for name, cells in table.columns.items() if len(cells) == rows}
+    return replace(table, columns=kept)

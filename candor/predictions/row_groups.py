@@ -4,25 +4,39 @@ Rows of one patient err together. Taken for independent, they look miscalibrated
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from calibration.grouping import find_groups, prefix_pattern, repeats
-from candor.predictions.column_names import FILES, ROW_IDS, plain_name
-from candor.predictions.columns import NO_GROUP, ColumnWishes, TableColumns
+from candor.predictions.columns import NO_GROUP, ROW_IDS, ColumnWishes, TableColumns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.tables import read_rows
 
 _SAMPLE: Final = 100_000
 _FOLDER: Final = "([^/]+)/[^/]+$"
 _DECLINE: Final = f"if each row stands alone, give --group {NO_GROUP}"
+CellsOf = Callable[[Sequence[str]], dict[str, list[str]]]
+
+
+def cells_in(file: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The cells of columns in a file's first rows, of a table that is not held in memory."""
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    for row in islice(read_rows(file), _SAMPLE if names else 0):
+        for name, values in cells.items():
+            values.append(str(row.get(name, "")))
+    return cells
 
 
 def with_groups(
-    file: Path, columns: TableColumns, wishes: ColumnWishes, *, known: Collection[str] = ()
+    source: object,
+    cells_of: CellsOf,
+    columns: TableColumns,
+    wishes: ColumnWishes,
+    *,
+    known: Collection[str] = (),
 ) -> TableColumns:
     """Return the columns with the one that tells groups apart, by its name and its cells.
 
@@ -31,29 +45,35 @@ def with_groups(
     Raises ColumnsUnclear if a column, or a part of file names, looks as if it did, or the caller's
     pattern finds nothing.
     """
-    files = next((name for name in columns.ids if plain_name(name) in FILES.split()), None)
     if wishes.group_pattern is not None:
-        return _by_pattern(columns, files, wishes.group_pattern)
+        return _by_pattern(columns, wishes.group_pattern)
     if wishes.group is not None:
         return columns
+    row_id = columns.files or next((each for each in columns.ids if each in ROW_IDS), None)
     others = [name for name in columns.unused if name not in known]
-    names = [*([columns.group] if columns.group else []), *others]
-    row_id = files or next((name for name in columns.ids if plain_name(name) in ROW_IDS), None)
-    cells = _cells(file, [*names, *([row_id] if row_id else [])])
+    cells = cells_of([name for name in (columns.group, *others, row_id) if name])
     used, asked = find_groups(cells)
     if asked is not None:
-        raise _question(file, asked)
-    if used is None and files is not None:
-        _ask_about_files(file, cells[files])
+        raise _question(source, asked)
+    if used is None and columns.files is not None:
+        _ask_about_files(source, cells[columns.files])
     given = [cell for cell in cells[row_id] if cell] if used is None and row_id else []
-    repeated = len(given) - len(set(given))
     left = (*([columns.group] if columns.group else []), *columns.unused)
-    unused = tuple(name for name in left if name != used)
-    return replace(columns, group=used, unused=unused, repeated=repeated)
+    return replace(
+        columns,
+        group=used,
+        unused=tuple(name for name in left if name != used),
+        repeated=len(given) - len(set(given)),
+    )
 
 
 def with_patients(
-    file: Path, columns: TableColumns, wishes: ColumnWishes, *, known: Collection[str]
+    source: object,
+    cells_of: CellsOf,
+    columns: TableColumns,
+    wishes: ColumnWishes,
+    *,
+    known: Collection[str],
 ) -> TableColumns:
     """Return the columns of a table of labels with the one that names patients.
 
@@ -64,20 +84,17 @@ def with_patients(
     """
     if wishes.group is not None:
         return columns
-    names = [
-        *filter(None, [columns.group]),
-        *(each for each in columns.unused if each not in known),
-    ]
-    cells = _cells(file, names)
+    others = [name for name in columns.unused if name not in known]
+    cells = cells_of([name for name in (columns.group, *others) if name])
     used, asked = find_groups(cells)
     if asked is not None and repeats(cells[asked]):
-        raise _question(file, asked)
+        raise _question(source, asked)
     return replace(columns, group=used)
 
 
-def _question(file: Path, column: str) -> ColumnsUnclear:
+def _question(source: object, column: str) -> ColumnsUnclear:
     return ColumnsUnclear(
-        f"{file}: does the column {column!r} tell patients or slides apart? Then give --group "
+        f"{source}: does the column {column!r} tell patients or slides apart? Then give --group "
         f"{column!r}, so that rows of one are not counted as independent; {_DECLINE}"
     )
 
@@ -90,17 +107,17 @@ def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:
     return _matched(str(value), columns.group_pattern)
 
 
-def _by_pattern(columns: TableColumns, files: str | None, pattern: str) -> TableColumns:
-    if files is None:
+def _by_pattern(columns: TableColumns, pattern: str) -> TableColumns:
+    if columns.files is None:
         raise ColumnsUnclear("--group-pattern needs a column of file names, such as `file`")
     try:
         re.compile(pattern)
     except re.error as error:
         raise ColumnsUnclear(f"{pattern!r} is no regular expression: {error}") from error
-    return replace(columns, group=files, group_pattern=pattern)
+    return replace(columns, group=columns.files, group_pattern=pattern)
 
 
-def _ask_about_files(file: Path, names: Sequence[str]) -> None:
+def _ask_about_files(source: object, names: Sequence[str]) -> None:
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
     pattern = (
         _FOLDER
@@ -109,7 +126,7 @@ def _ask_about_files(file: Path, names: Sequence[str]) -> None:
     )
     if pattern is not None:
         raise ColumnsUnclear(
-            f"{file}: does {_matched(names[0], pattern)!r} in {names[0]!r} name a patient or "
+            f"{source}: does {_matched(names[0], pattern)!r} in {names[0]!r} name a patient or "
             f"slide, of which there are several rows? Then give --group-pattern '{pattern}'; "
             f"{_DECLINE}"
         )
@@ -119,12 +136,3 @@ def _matched(name: str, pattern: str) -> str | None:
     path = PurePosixPath(name.replace("\\", "/"))
     match = re.search(pattern, path.as_posix() if "/" in pattern else path.name)
     return None if match is None else match[match.re.groups and 1]
-
-
-def _cells(file: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    cells: dict[str, list[str]] = {name: [] for name in names}
-    if names:
-        for row in islice(read_rows(file), _SAMPLE):
-            for name, values in cells.items():
-                values.append(str(row.get(name, "")))
-    return cells

@@ -1,12 +1,13 @@
 """The columns of an uploaded table: the field that each is sent as, and what is not sent.
 
-The fields keep their names. A column of another name is mapped as everywhere
-(`candor.predictions.columns`), and said.
+The fields keep their names. Scores are found as everywhere (`candor.predictions.columns`), and an
+option names any other column.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,7 @@ from calibration.findings.labels import ALL, LOOKED_FOR, SEPARATOR
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.image_files import FILES, FileIdRule, file_id
-from candor.predictions.row_groups import group_of, with_groups, with_patients
-from candor.predictions.truths import loose_name
+from candor.predictions.row_groups import cells_in, group_of, with_groups, with_patients
 
 ANSWER: Final = (*FILES, "prediction_id", "request_id")  # columns that name the answer of a label
 _ROLES: Final = ("label", "predicted", "confidence")
@@ -117,18 +117,19 @@ def prediction_columns(
 
     >>> fields = ["request_id", "label", "predicted", "confidence"]
     >>> names = ["request_id", "pred", "confidence", "truth"]
-    >>> sources = prediction_columns(names, fields, ColumnWishes()).sources
+    >>> wishes = ColumnWishes(label="truth", predicted="pred")
+    >>> sources = prediction_columns(names, fields, wishes).sources
     >>> sources["label"], sources["predicted"]
     ('truth', 'pred')
     """
     columns = find_columns(names, wishes, labels=findings)
     if file is not None:
-        columns = with_groups(file, columns, wishes, known=fields)
+        columns = with_groups(file, partial(cells_in, file), columns, wishes, known=fields)
     own = {*_ROLES, columns.label}
     sources = {name: name for name in names if name in fields and name not in own}
     sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
-    if columns.vector:
-        sources["probabilities"] = columns.vector
+    if wishes.scores and len(columns.scores) == 1 and not findings:
+        sources["probabilities"] = columns.scores[0].column
     if columns.group and "patient" in fields:
         sources["patient"] = columns.group
     found = UploadColumns(columns, sources, (), frozenset(fields))
@@ -155,7 +156,7 @@ def label_columns(
     """
     columns = find_columns(names, wishes)
     if file is not None:
-        columns = with_patients(file, columns, wishes, known=fields)
+        columns = with_patients(file, partial(cells_in, file), columns, wishes, known=fields)
     own = {"label", columns.label}
     sources = {name: name for name in names if name in fields and name not in own}
     if columns.label is not None:
@@ -237,12 +238,8 @@ def _of_findings(found: UploadColumns, findings: Sequence[str]) -> UploadColumns
 
 
 def _named(columns: Iterable[ClassColumn], findings: Sequence[str]) -> tuple[ClassColumn, ...]:
-    """Those of the columns that are called as a finding, spelled as that."""
-    known = {loose_name(name): name for name in findings} | {name: name for name in findings}
-    pairs = [
-        (each.column, known.get(each.name, known.get(loose_name(each.name)))) for each in columns
-    ]
-    return tuple(ClassColumn(column, name) for column, name in pairs if name)
+    """Those of the columns that are called as a finding."""
+    return tuple(each for each in columns if each.name in findings)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -257,7 +254,6 @@ def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
         *_KNOWN,
         columns.predicted,
         columns.confidence,
-        columns.vector,
         *found.labels.values(),
     }
     known |= {each.column for each in columns.scores} | {"model", "version"}

@@ -14,6 +14,7 @@ from unicodedata import normalize
 import numpy as np
 import numpy.typing as npt
 
+from calibration.findings.labels import finding_columns, from_columns
 from calibration.grouping import find_groups
 from calibration.sampling import joined
 from model_store.bundle.scope_neighbors import named_findings
@@ -31,11 +32,6 @@ IMAGE_COLUMNS: Final = (
     *("path", "file", "filename", "file_name", "image", "image_path", "image index", "img"),
     *("image_name", "filepath", "file_path", "image_file", "dicom", "id", "image_id"),
 )
-CELLS: Final = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "present", "positive"), 1.0),
-    **dict.fromkeys(("0", "0.0", "false", "no", "absent", "negative"), 0.0),
-    **dict.fromkeys(("", "-1", "-1.0", "nan", "null", "none", "na", "uncertain"), np.nan),
-}
 
 
 @dataclass(frozen=True)
@@ -100,13 +96,14 @@ def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> Find
         )
     paths = [_file(table, row[image]) for row in rows]
     others = [name for name in header if name != image]
-    columns = [name for name in others if _holds_findings([row[name] for row in rows])]
+    texts = {name: [row[name] for row in rows] for name in others}
+    columns = finding_columns(texts)
     if not columns:
         raise LabeledFolderRefused(
-            f"{table} has no column of a finding; expected one for each, with 1, 0, or blank for "
-            f"unknown, and it has {', '.join(others)[:300]}"
+            f"{table} has no column of a finding; expected one for each, with 1, 0 (in one row at "
+            f"least), or blank for unknown, and it has {', '.join(others)[:300]}"
         )
-    cells = np.array([[_cell(row[name]) for name in columns] for row in rows])
+    cells = from_columns({name: texts[name] for name in columns}).known_as("missing")
     groups, grouped_by = _groups(table, paths, rows, set(columns), group_pattern)
     digests = content_digests(paths)
     together = joined(groups, digests)
@@ -153,15 +150,6 @@ def _file(table: Path, name: str) -> Path:
             "the table's folder"
         )
     return path
-
-
-def _holds_findings(cells: Sequence[str]) -> bool:
-    values = {_cell(each) for each in cells if each.casefold() in CELLS}
-    return all(each.casefold() in CELLS for each in cells) and bool(values & {0.0, 1.0})
-
-
-def _cell(text: str) -> float:
-    return CELLS[text.casefold()]
 
 
 def _plain(name: str) -> str:

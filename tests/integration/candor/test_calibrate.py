@@ -86,7 +86,7 @@ def test_real_predictions_are_measured_as_others_measure_and_calibrated(
 
 
 def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
-    done = run(file, "--html", tmp_path / "report.html")
+    done = run(file, "--out", tmp_path)
     for part in (
         "Overconfident. On average",
         "A temperature was fitted on 1,397 rows",
@@ -101,7 +101,6 @@ def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--probabilities", "a,b", "--logits", "c,d"], "either --probabilities or --logits"),
         (["--apply", "calibrator.json"], "--apply CALIBRATOR goes with --to"),
     ],
 )

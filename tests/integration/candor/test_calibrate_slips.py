@@ -1,6 +1,7 @@
 """`candor calibrate` on files without labels, with slips, or with nothing to improve."""
 
 import csv
+import json
 from functools import partial
 from pathlib import Path
 
@@ -59,30 +60,26 @@ def test_a_calibrator_is_applied_to_rows_without_labels_which_keep_their_ids(
         ("2", "b.png", "", "normal"),
     ]
     assert 0.5 < float(rows[0]["probability pneumonia"]) < 0.8
-    swapped, _ = _applied(calibrator, "file,Pneumonia,Normal\na.png,0.9,0.1\n")
+    swapped, _ = _applied(calibrator, "file,p_pneumonia,p_normal\na.png,0.9,0.1\n")
     assert swapped[0]["probability pneumonia"] == rows[0]["probability pneumonia"]
 
 
-@pytest.mark.parametrize(("column", "ill"), [("score", True), ("p_normal", False)])
-def test_one_score_is_of_the_second_class_of_the_calibrator_or_of_the_one_it_names(
-    calibrator: Path, column: str, ill: bool
-) -> None:
-    rows, said = _applied(calibrator, f"file,{column}\na.png,0.9\n")
-    assert rows[0]["predicted"] == ("pneumonia" if ill else "normal")
-    assert f"{column} was taken as the probability of '{rows[0]['predicted']}'" in said
-    assert (
-        _applied(calibrator, f"file,{column}\na.png,0.9\n", "--positive", "normal")[0][0][
-            "predicted"
-        ]
-        == "normal"
-    )
+def test_one_score_is_of_the_class_that_it_names_or_that_is_said(calibrator: Path) -> None:
+    rows, said = _applied(calibrator, "file,p_normal\na.png,0.9\n")
+    assert rows[0]["predicted"] == "normal"
+    assert "p_normal was taken as the probability of 'normal'" in said
+    alone = "file,prob\na.png,0.9\n"
+    with pytest.raises(PredictionsRefused, match="--positive"):
+        _applied(calibrator, alone)
+    for name in CLASSES:
+        assert _applied(calibrator, alone, "--positive", name)[0][0]["predicted"] == name
 
 
 def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
     calibrator: Path,
 ) -> None:
     with pytest.raises(
-        PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--probabilities"
+        PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--scores"
     ):
         _applied(calibrator, "file,a,b\nx,0.1,0.9\n")
 
@@ -90,17 +87,9 @@ def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
 @pytest.mark.parametrize(
     ("labels", "slip", "said"),
     [
-        (CLASSES, "pnuemonia", r"label 'pnuemonia' \(row 300\).*a slip for 'pneumonia'"),
-        (
-            ("normal", "pnuemonia"),
-            None,
-            r"labels 'pnuemonia' \(\d+ rows\) do not match the columns normal, pneumonia",
-        ),
-        (
-            ("healthy", "ill"),
-            None,
-            r"'healthy' \(\d+ rows\), 'ill' .*columns normal, pneumonia.*--probabilities normal,p",
-        ),
+        (CLASSES, "pnuemonia", r"label 'pnuemonia' \(row 300\).*Correct slips"),
+        (("normal", "pnuemonia"), None, r"which columns hold the scores.*normal, pneumonia"),
+        (("healthy", "ill"), None, r"which columns hold the scores.*normal, pneumonia"),
     ],
 )
 def test_labels_that_no_column_is_called_by_are_named(
@@ -120,3 +109,37 @@ def test_no_calibrator_is_written_where_none_improves(tmp_path: Path) -> None:
         "report.json",
         "reliability.svg",
     }
+
+
+def test_classes_in_another_order_than_the_columns_rename_nothing(tmp_path: Path) -> None:
+    """With columns p_ill,p_healthy this wrote a calibrator with a temperature of 20."""
+    source = (
+        _table(tmp_path / "p.csv").read_text().replace("normal,pneumonia,l", "p_ill,p_healthy,l")
+    )
+    source = source.replace("normal", "ill").replace("pneumonia", "healthy")
+    (tmp_path / "p.csv").write_text(source)
+    found = []
+    for options in ((), ("--classes", "healthy,ill")):
+        done = run(tmp_path / "p.csv", "--json", *options)
+        found.append(json.loads(done.stdout)["calibrator"])
+    assert found[0] == found[1]
+    assert found[0]["classes"] == ["ill", "healthy"]
+    assert 2 < 1 / found[0]["weight"][0] < 5
+
+
+def test_the_test_rows_judge_and_training_rows_are_left_out(tmp_path: Path) -> None:
+    """Answers to training images are right, those to others too sure: the verdicts differ."""
+    lines = _table(tmp_path / "p.csv").read_text().splitlines()
+    known = [f"t{n}.png,{1 - n % 2},{n % 2},{CLASSES[n % 2]},train" for n in range(600)]
+    others = [f"{line},{('val', 'test')[n % 2]}" for n, line in enumerate(lines[1:])]
+    (tmp_path / "p.csv").write_text("\n".join([f"{lines[0]},split", *known, *others]))
+    done = json.loads(run(tmp_path / "p.csv", "--json").stdout)
+    assert done["standing"] == "overconfident"
+    assert done["given"]["measures"]["n"] == 150
+    assert (done["effect"]["judged"], done["effect"]["fitted_on"]) == ("held-out", 150)
+    assert "600 rows of the split train left out" in done["notes"][0]
+
+
+def test_options_that_do_nothing_are_refused(calibrator: Path, tmp_path: Path) -> None:
+    done = run(tmp_path / "p.csv", "--apply", calibrator, "--to", "a.csv", "--out", tmp_path)
+    assert done.exit_code == 2

@@ -94,7 +94,7 @@ def test_predictions_and_labels_from_files(monitor: Run, tmp_path: Path) -> None
 TABLES = {
     "marked": "request_id,p_Edema,p_Mass,Edema,Mass\n{id},0.7,0.1,1,\n",
     "bare": "request_id,Edema,Mass,label_Edema,label_Mass\n{id},0.7,0.1,1,-1\n",
-    "listed": "request_id,p_Edema,p_Mass,finding_labels,looked_for\n{id},0.7,0.1,Edema,Edema\n",
+    "listed": "request_id,p_Edema,p_Mass,label,looked_for\n{id},0.7,0.1,Edema,Edema\n",
 }
 
 
@@ -107,14 +107,14 @@ def test_tables_of_findings_as_people_have_them(monitor: Run, folder: Path, tmp_
         done = monitor("predictions", file, "--model", "chest", *first)
         assert (done.exit_code, done.stdout) == (0, "accepted: 1\n"), done.output
     later = {
-        "columns": "request_id,edema,Mass\nmarked,1,0\n",
+        "columns": "request_id,Edema,Mass\nmarked,1,0\n",
         "nih": "request_id,Finding Labels\nlisted,Edema\n",
         "blank": "request_id,label,looked_for\nbare,Mass,\n",
     }
     for name, table in later.items():
         file = tmp_path / f"{name}.csv"
         file.write_text(table)
-        options = ("--findings", "*") if name == "nih" else ()
+        options = ("--findings", "*", "--label", "Finding Labels") if name == "nih" else ()
         done = monitor("feedback", file, "--model", "chest", *options)
         status = "unchanged" if name == "blank" else "accepted"  # as nobody looked for anything
         assert (done.exit_code, done.stdout) == (0, f"{status}: 1\n"), done.output
@@ -225,7 +225,7 @@ def test_answers_are_predictions_and_no_labels(monitor: Run, folder: Path, tmp_p
 
 def test_columns_of_classes_are_sent_as_probabilities(monitor: Run, tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
-    file.write_text("request_id,p_no,p_yes,truth\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
+    file.write_text("request_id,p_no,p_yes,label\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
     done = monitor("predictions", file, "--model", "eyes", "--classes", "no,yes")
     assert done.stdout.splitlines()[:2] == ["accepted: 2", "rejected: 1"]
 

@@ -10,28 +10,26 @@ def classes(found: TableColumns) -> list[str]:
     return [each.name for each in found.scores]
 
 
-def test_names_of_people() -> None:
+def test_the_contract() -> None:
     for header, label, names, kind in [
         ("file,p_normal,p_pneumonia,label", "label", ["normal", "pneumonia"], None),
-        ("prob_0,prob_1,prob_2,y_true", "y_true", ["0", "1", "2"], None),
-        (
-            "probability no finding,probability ill,True Label",
-            "True Label",
-            ["no finding", "ill"],
-            None,
-        ),
-        ("Truth,logit.0,logit.1", "Truth", ["0", "1"], "logits"),
-        ("target,normal_prob,ill_prob", "target", ["normal", "ill"], None),
-        ("gt,p0,p1,p2", "gt", ["0", "1", "2"], None),
-        ("class,softmax[0],softmax[1]", "class", ["0", "1"], None),
-        ("label,0,1", "label", ["0", "1"], None),
-        ("label,logit_a,logit_b,prob_a,prob_b", "label", ["a", "b"], None),
-        ("diagnosis,y_prob", "diagnosis", [""], None),
+        ("prob_0,prob_1,prob_2,Label", "Label", ["0", "1", "2"], None),
+        ("label,logit_a,logit_b", "label", ["a", "b"], "logits"),
+        ("label,probability a,probability b", "label", ["a", "b"], None),  # of `candor predict`
+        ("labels,logits", "labels", [""], "logits"),
+        ("label,prob", "label", [""], None),
         ("label,p_ill", "label", ["ill"], None),
-        ("label,pred_0,pred_1", "label", ["0", "1"], None),
+        ("label,score_a,score_b,truth", "label", [], None),
     ]:
         found = find_columns(header.split(","))
         assert (found.label, classes(found), found.kind) == (label, names, kind)
+
+
+def test_labels_may_have_a_column_each() -> None:
+    for header in ("p_Edema,p_Mass,label_Edema,label_Mass", "p_Edema,p_Mass,Edema,Mass"):
+        found = find_columns(header.split(","))
+        assert [each.name for each in found.one_hot] == classes(found) == ["Edema", "Mass"]
+    assert find_columns(["prob_ill", "ill"]).label == "ill"
 
 
 def test_columns_that_are_called_like_labels_are_scores() -> None:
@@ -45,30 +43,19 @@ def test_columns_that_are_called_like_labels_are_scores() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("header", "said"),
-    [
-        (
-            "truth,diagnosis,p_a,p_b",
-            "'truth', 'diagnosis' could each be the true label: name it with --label COLUMN",
-        ),
-        ("label,prob,score", "'prob', 'score' could each be a probability"),
-        ("label,pred,y_pred,conf", "predicted class: name it with --predicted"),
-    ],
-)
-def test_what_is_open_is_refused_with_the_option(header: str, said: str) -> None:
-    with pytest.raises(ColumnsUnclear, match=said):
+@pytest.mark.parametrize("header", ["label,prob_a,p_a", "label,prob,probabilities", "p_a,logit_a"])
+def test_two_sets_of_scores_are_refused_with_the_option(header: str) -> None:
+    with pytest.raises(ColumnsUnclear, match="could each be the scores"):
         find_columns(header.split(","))
 
 
 def test_wishes_decide() -> None:
-    names = ["label", "diagnosis", "p_a", "p_b", "q_a", "q_b"]
-    found = find_columns(names, ColumnWishes(label="diagnosis", scores="q_*"))
-    assert (found.label, [each.column for each in found.scores]) == ("diagnosis", ["q_a", "q_b"])
+    names = ["label", "diagnosis", "p_a", "p_b", "q(a)", "q(b)"]
+    found = find_columns(names, ColumnWishes(label="diagnosis", scores="q(*)"))
+    assert (found.label, classes(found)) == ("diagnosis", ["a", "b"])
     assert "label" in found.unused
-    with pytest.raises(
-        ColumnsUnclear, match="--label truth: there is no such column; the table has 'label', 'diag"
-    ):
+    assert classes(find_columns(names, ColumnWishes(scores="p_b,p_a"))) == ["b", "a"]
+    with pytest.raises(ColumnsUnclear, match="no column 'truth'; the table has 'label', 'diag"):
         find_columns(names, ColumnWishes(label="truth"))
     with pytest.raises(ColumnsUnclear, match=r"no column is 'r_\*'"):
         find_columns(names, ColumnWishes(label="label", scores="r_*"))

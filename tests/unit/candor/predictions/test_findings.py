@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import candor
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.measured import Standing
+from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import (
     Examining,
@@ -125,7 +126,7 @@ def test_arrays_as_people_have_them() -> None:
             pd.DataFrame(Y, columns=NAMES)[["Nodule", "Mass", "Edema"]],
         ),
         (pd.DataFrame(P, columns=NAMES), lists(Y)),
-        (100 * P, Y.astype(bool)),
+        (P.tolist(), Y.astype(bool)),
     ]:
         measured = candor.measure(probabilities, labels, findings="*")
         expected = candor.measure(P, Y, findings="*")
@@ -146,22 +147,28 @@ def tables(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         ["present" if y else "absent" for y in row] + p
         for row, p in zip(marks, scores, strict=True)
     ]
-    plain, prob = list(NAMES), [f"{name}_prob" for name in NAMES]
+    plain, prob = list(NAMES), [f"prob_{name}" for name in NAMES]
     prefixed = [f"label_{name}" for name in NAMES]
     return {
-        "suffix": (written(folder / "a.csv", [*plain, *prob], both), {}),
+        "names": (written(folder / "a.csv", [*plain, *prob], both), {}),
         "prefix": (written(folder / "b.csv", [*prefixed, *(f"p_{n}" for n in plain)], both), {}),
-        "gt": (written(folder / "c.csv", [*(f"{n}_gt" for n in plain), *plain], both, ";"), {}),
-        "nih": (written(folder / "d.csv", ["Finding Labels", *prob], listed), {"findings": "*"}),
+        "bare": (written(folder / "c.csv", [*prefixed, *plain], both, ";"), {}),
+        "nih": (
+            written(folder / "d.csv", ["Finding Labels", *prob], listed),
+            {"findings": "*", "wishes": ColumnWishes(label="Finding Labels")},
+        ),
         "looked for": (written(folder / "e.csv", ["label", "looked_for", *prob], sought), {}),
         "logits": (written(folder / "f.csv", [*plain, *(f"logit_{n}" for n in plain)], logits), {}),
         "words": (written(folder / "g.csv", [*plain, *prob], words), {}),
-        "case": (written(folder / "h.csv", ["EDEMA", "mass", "nodule", *prob], both), {}),
+        "option": (
+            written(folder / "h.csv", [*plain, *(f"{n} score" for n in plain)], both),
+            {"wishes": ColumnWishes(scores="* score")},
+        ),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "form", ["suffix", "prefix", "gt", "nih", "looked for", "logits", "words", "case"]
+    "form", ["names", "prefix", "bare", "nih", "looked for", "logits", "words", "option"]
 )
 def test_every_table_is_read_as_the_same_findings(tmp_path: Path, form: str) -> None:
     file, options = tables(tmp_path)[form]
@@ -174,8 +181,9 @@ def test_every_table_is_read_as_the_same_findings(tmp_path: Path, form: str) -> 
 
 def test_what_is_open_is_asked(tmp_path: Path) -> None:
     file, _ = tables(tmp_path)["nih"]
+    of_lists = ReadingOptions(wishes=ColumnWishes(label="Finding Labels"))
     with pytest.raises(PredictionsRefused, match=r"--findings 'A\|B\|C'.*looked_for.*--exclusive"):
-        read_predictions(file)
+        read_predictions(file, of_lists)
     ones = np.eye(3)[np.arange(N) % 3]
     blanks = [
         ["" if not y else 1 for y in row] + p for row, p in zip(ones, P.tolist(), strict=True)
@@ -202,7 +210,7 @@ def test_one_hot_rows_are_classes_and_a_missing_one_is_left_out(tmp_path: Path) 
 
 
 def test_findings_without_labels_or_scores_are_named(tmp_path: Path) -> None:
-    header = ["Edema", "Mass", "Hernia_label", "Edema_prob", "Mass_prob", "Fracture_prob"]
+    header = ["label_Edema", "label_Mass", "label_Hernia", "p_Edema", "p_Mass", "p_Fracture"]
     rows = [[*y[:2], 0, *p] for y, p in zip(Y.astype(int).tolist(), P.tolist(), strict=True)]
     found = read(written(tmp_path / "a.csv", header, rows), findings="*")
     assert found.names == ("Edema", "Mass")
@@ -210,7 +218,7 @@ def test_findings_without_labels_or_scores_are_named(tmp_path: Path) -> None:
 
 
 def test_case_tells_two_findings_apart(tmp_path: Path) -> None:
-    header = ["Mass", "mass", "Mass_prob", "mass_prob"]
+    header = ["Mass", "mass", "p_Mass", "p_mass"]
     rows = np.hstack([Y[:, :2].astype(int).astype(object), P[:, :2]]).tolist()
     found = read(written(tmp_path / "a.csv", header, rows), findings="*")
     assert found.names == ("Mass", "mass")

@@ -65,10 +65,13 @@ OF_PATIENTS = [[f"M{i // 4:04}", *row] for i, row in enumerate(by_name())]
 OF_CODES = [[f"K{i // 6:05}", *row] for i, row in enumerate(by_name())]
 SINGLE = [[float(p), int(y)] for p, y in zip(TWO[:, 1], TRUE, strict=True)]
 
-OF_FINDING = ColumnWishes(label="finding")
-ORDER = np.argsort(-P[0])  # the likeliest class of the first image is named first
-RANKS = np.argsort(ORDER)
 PIPELINE = [[{"label": NAMES[k], "score": row[k]} for k in np.argsort(-row)] for row in P]
+
+
+def asked(**wishes: Any) -> dict[str, Any]:
+    """The options that a stranger adds."""
+    return {"wishes": ColumnWishes(**wishes)}
+
 
 READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
     "semicolons and decimal commas": (
@@ -83,11 +86,6 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         "a.csv", text(["p_Polyp", "p_Fibröse", "p_Rezidiv", "label"],
                       by_name(names=["Polyp", unicodedata.normalize("NFD", "Fibröse"), "Rezidiv"])),
         {}, P, Y),
-    "thousands and decimals": (
-        "a.csv", text([*(f"logit_{n}" for n in NAMES), "y_true"],
-                      [[*(f"{5000 + v:,.9f}".replace(",", "'") for v in row), NAMES[y]]
-                       for row, y in zip(LOGITS.tolist(), Y, strict=True)]),
-        {}, P, Y),
     "sep= of Excel": ("a.csv", "sep=;\n" + text(HEADER, by_name(), by=";", comma=True), {}, P, Y),
     "comments above the names and below the rows": (
         "a.csv", "# model A, 2026\n# seed=3, fold 2\n\n" + PLAIN + "# 240 rows\n", {}, P, Y),
@@ -99,53 +97,51 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         "a.csv", ("sep=\t\n" + text(HEADER, by_name(), by="\t")).encode("utf-16-le"), {}, P, Y),
     "spaces and invisible marks around names": (
         "a.csv", PLAIN.replace("p_benign,", " p_benign ,\u200b", 1), {}, P, Y),
-    "caret's obs": ("a.csv", text([*NAMES, "obs"], by_name()), {}, P, Y),
-    "P(y=A|x)": ("a.csv", text([*(f"P(y={n}|x)" for n in NAMES), "y"], by_name()), {}, P, Y),
+    "caret's obs": ("a.csv", text([*NAMES, "obs"], by_name()), asked(label="obs"), P, Y),
+    "P(y=A|x)": ("a.csv", text([*(f"P(y={n}|x)" for n in NAMES), "y"], by_name()),
+                 asked(label="y", scores="P(y=*|x)"), P, Y),
     "KNIME": (
         "a.csv", text([*(f"P (finding={n})" for n in NAMES), "finding", "Prediction (finding)"],
-                      [[*row, row[0]] for row in by_name()]), {"wishes": OF_FINDING}, P, Y),
+                      [[*row, row[0]] for row in by_name()]),
+        asked(label="finding", scores="P (finding=*)"), P, Y),
     "RapidMiner": (
         "a.csv", text(["row no.", *(f"confidence({n})" for n in NAMES), "label"],
-                      [[i, *row] for i, row in enumerate(by_name())]), {}, P, Y),
+                      [[i, *row] for i, row in enumerate(by_name())]),
+        asked(scores="confidence(*)"), P, Y),
     "logarithms": ("a.csv", text([*(f"log_proba_{n}" for n in NAMES), "label"],
-                                 by_name(np.log(P))), {}, P, Y),
+                                 by_name(np.log(P))),
+                   asked(scores="log_proba_*", kind="logits"), P, Y),
     "grades in the names": (
         "a.csv", text([*(f"BI-RADS {k}" for k in (2, 3, 4)), "truth"], by_name(names="234")),
-        {}, P, Y),
-    "a pipeline of Transformers": (
-        "a.ndjson", "\n".join(json.dumps({"predictions": PIPELINE[i], "label": NAMES[y]})
-                              for i, y in enumerate(Y)), {}, P[:, ORDER], RANKS[Y]),
+        asked(label="truth", scores="BI-RADS *"), P, Y),
     "class_1 to class_3 and numbers": (
         "a.csv", text([*(f"class_{k + 1}" for k in range(3)), "label"],
                       [[*row, int(y) + 1] for row, y in zip(P.tolist(), Y, strict=True)]),
-        {}, P, Y),
-    "dictionaries as Python prints them": (
-        "a.csv", text(["probs", "label"], [[f'"{dict(zip(NAMES, p, strict=True))}"', NAMES[y]]
-                                           for p, y in zip(P.tolist(), Y, strict=True)]),
-        {}, P, Y),
+        asked(scores="class_*"), P, Y),
     "empty columns and rows of Excel": (
         "a.csv", PLAIN.replace("\n", ",,\n") + ",,,,,\n" * 3, {}, P, Y),
     "PyCaret": (
         "a.csv", text(["finding", "prediction_label", *(f"prediction_score_{n}" for n in NAMES)],
                       [[row[3], row[3], *row[:3]] for row in by_name()]),
-        {"wishes": OF_FINDING}, P, Y),
+        asked(label="finding", scores="prediction_score_*"), P, Y),
     "AutoGluon": (
         "a.csv", text([*NAMES, "diagnosis_pred", "diagnosis"],
-                      [[*row, row[3]] for row in by_name()]), {}, P, Y),
+                      [[*row, row[3]] for row in by_name()]), asked(label="diagnosis"), P, Y),
     "columns in another order than the names": (
         "a.csv",
         text(["label", *(f"p_{NAMES[k]}" for k in (2, 0, 1))],
              [[NAMES[y], row[2], row[0], row[1]] for row, y in zip(P.tolist(), Y, strict=True)]),
         {}, P[:, [2, 0, 1]], np.array([1, 2, 0])[Y]),
     "names in another case": (
-        "a.csv", text(HEADER, by_name(names=[n.upper() for n in NAMES])), {}, P, Y),
+        "a.csv", text(HEADER, by_name(names=[n.upper() for n in NAMES])),
+        {"classes": ("BENIGN", "MALIGNANT", "NORMAL")}, P, Y),
     "percent with a sign": (
         "a.csv",
         text(HEADER, [[*(f"{v:.9g} %" for v in row), NAMES[y]]
                       for row, y in zip(PERCENT, Y, strict=True)]), {}, P, Y),
     "percent as numbers": (
         "a.csv", text(HEADER, [[*row, NAMES[y]] for row, y in zip(PERCENT, Y, strict=True)]),
-        {}, P, Y),
+        asked(kind="percent"), P, Y),
     "exponents with commas": (
         "a.csv", text(["prob", "label"], [[f"{p:.9e}".replace(".", ","), y] for p, y in SINGLE],
                       by=";"), {}, TWO, TRUE),
@@ -158,8 +154,8 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
         {}, np.delete(P, [3, 5], axis=0), np.delete(Y, [3, 5])),
     "rounded rows": ("a.csv", text(HEADER, by_name(P.round(3))), {}, P.round(3), Y),
     "copies of rows": (
-        "a.csv", text(["file", *HEADER], [[f"scan{i}.png", *row] for i, row in enumerate(by_name())]
-                      + [[f"scan{i}.png", *row] for i, row in enumerate(by_name()[:20])]),
+        "a.csv", text(["file", *HEADER], [[f"{i}.png", *row] for i, row in enumerate(by_name())]
+                      + [[f"{i}.png", *row] for i, row in enumerate(by_name()[:20])]),
         {}, np.concatenate([P, P[:20]]), np.concatenate([Y, Y[:20]])),
     "a patient column": (
         "a.csv", text(["MRN", *HEADER], OF_PATIENTS),
@@ -191,6 +187,36 @@ def test_a_foreign_table_has_the_figures_of_other_code(tmp_path: Path, name: str
 
 
 REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+    "percent as numbers": (
+        "a.csv", text(HEADER, [[*row, NAMES[y]] for row, y in zip(PERCENT, Y, strict=True)]),
+        "--percent"),
+    "thousands": (
+        "a.csv", text([*(f"logit_{n}" for n in NAMES), "label"],
+                      [[*(f"{5000 + v:,.9f}".replace(",", "'") for v in row), NAMES[y]]
+                       for row, y in zip(LOGITS.tolist(), Y, strict=True)]), "is no number"),
+    "a pipeline of Transformers": (
+        "a.ndjson", "\n".join(json.dumps({"predictions": PIPELINE[i], "label": NAMES[y]})
+                              for i, y in enumerate(Y)), "--scores"),
+    "dictionaries as Python prints them": (
+        "a.csv", text(["probabilities", "label"],
+                      [[f'"{dict(zip(NAMES, p, strict=True))}"', NAMES[y]]
+                       for p, y in zip(P.tolist(), Y, strict=True)]), "no list of scores in JSON"),
+    "scores of nobody's contract": (
+        "a.csv", text([*(f"score_{n}" for n in NAMES), "label"], by_name()), "--scores 'score_"),
+    "classes that labels spell otherwise": (
+        "a.csv", text(HEADER, by_name(names=[n.upper() for n in NAMES])), "--classes"),
+    "numbers of named columns": (
+        "a.csv", text(HEADER, [[*row, y] for row, y in zip(P.tolist(), Y, strict=True)]),
+        "which number is which class"),
+    "swapped columns": (
+        "a.csv", text(["p_no", "p_yes", "label"],
+                      [[b, a, "yes" if y else "no"]
+                       for (a, b), y in zip(TWO.tolist(), TRUE, strict=True)]),
+        "do not belong together"),
+    "a single column of the other class": (
+        "a.csv", text(["prob_normal", "ill"], [[1 - p, y] for p, y in SINGLE]), "--label"),
+    "a single column of an unnamed class": (
+        "a.csv", text(["prob_normal", "label"], [[1 - p, y] for p, y in SINGLE]), "--positive 1"),
     "Latin-1": ("a.csv", PLAIN.replace("benign", "gutärtig").encode("latin-1"), "CSV UTF-8"),
     "halves of probabilities": ("a.csv", text(HEADER, by_name(P / 2)), "--normalize.*--findings"),
     "Parquet called CSV": ("a.csv", b"PAR1" + bytes(64), "is Parquet"),
@@ -200,14 +226,14 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "a.csv", text(HEADER, by_name(), comma=True), "7 cells in line 2, and 4"),
     "probabilities before and after": (
         "a.csv", text([*(f"prob_{n}" for n in NAMES), *HEADER],
-                      [[*row[:3], *row] for row in by_name()]), "--probabilities"),
+                      [[*row[:3], *row] for row in by_name()]), "--scores"),
     "two models": (
         "a.csv", text([*(f"{m}_{n}" for m in ("resnet", "vit") for n in NAMES), "label"],
-                      [[*row[:3], *row] for row in by_name()]), "could each be"),
+                      [[*row[:3], *row] for row in by_name()]), "--scores"),
     "the likeliest classes": (
         "a.csv", text([f"top{k}_score" for k in (1, 2, 3)] + ["label"],
                       [[*sorted(row, reverse=True), y] for row, y in zip(P, Y, strict=True)]),
-        "one column per class"),
+        "--scores"),
     "labels of 1 and 2 for one column": (
         "a.csv", text(["prob", "label"], [[p, y + 1] for p, y in SINGLE]), "--positive"),
     "a class called as missing labels": (
@@ -224,14 +250,15 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a formula that failed": ("a.csv", PLAIN.replace("\n0.", "\n#DIV/0!0.", 1), "row 1, column"),
     "Weka": (
         "a.csv", text(["inst#", "actual", "predicted", "prediction"],
-                      [[i, f"{y}:a", f"{y}:a", 0.9] for i, y in enumerate(Y)]), "--confidence"),
+                      [[i, f"{y}:a", f"{y}:a", 0.9] for i, y in enumerate(Y)]), "--scores"),
     "SAS": (
         "a.csv", text(["F_TARGET", "I_TARGET", "P_TARGET0", "P_TARGET1"],
                       [[y, y, *p] for p, y in zip(TWO.tolist(), TRUE, strict=True)]), "--label"),
     "two labels": (
         "a.csv", text([*HEADER[:3], "truth", "target"], [[*row, "x"] for row in by_name()]),
         "--label"),
-    "a slip in a name": ("a.csv", PLAIN.replace(",benign\n", ",bening\n", 1), "slip for 'benign'"),
+    "a slip in a name": (
+        "a.csv", PLAIN.replace(",benign\n", ",bening\n", 1), "label 'bening' .row "),
     "lists of findings": (
         "a.csv", text(HEADER, [[*row[:3], "benign|malignant"] for row in by_name()]), "--findings"),
     "one negative probability": (

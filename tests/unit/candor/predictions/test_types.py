@@ -15,12 +15,17 @@ from candor.predictions.findings_calibration import FindingsCalibration
 
 P = np.tile([[0.25, 0.75], [0.75, 0.25]], (100, 1))
 EXCLUSIVE = [1, 0] * 100
+PRESENT = np.tile([[0.7, 0.9], [0.1, 0.4]], (100, 1))
 FINDINGS = np.tile([[1, 1], [0, 0]], (100, 1))
 
 
 def test_findings_that_are_named_have_their_types() -> None:
-    measured = assert_type(candor.measure(P, FINDINGS, findings="*", bins=10), FindingsMeasures)
-    done = assert_type(candor.calibrate(P, FINDINGS, findings="*", seed=1), FindingsCalibration)
+    measured = assert_type(
+        candor.measure(PRESENT, FINDINGS, findings="*", bins=10), FindingsMeasures
+    )
+    done = assert_type(
+        candor.calibrate(PRESENT, FINDINGS, findings="*", seed=1), FindingsCalibration
+    )
     assert (type(measured), type(done)) == (FindingsMeasures, FindingsCalibration)
 
 
@@ -28,7 +33,7 @@ def test_without_them_labels_decide_which_no_type_knows() -> None:
     measured = assert_type(candor.measure(P, EXCLUSIVE), Measures | Any)
     done = assert_type(candor.calibrate(P, EXCLUSIVE, allow_label_changes=True), Calibration | Any)
     assert (type(measured), type(done)) == (Measures, Calibration)
-    found = candor.measure(0.9 * P, FINDINGS)
+    found = candor.measure(PRESENT, FINDINGS)
     assert isinstance(found, FindingsMeasures)  # which the checker does not take for unreachable
     assert found.macro
 

@@ -25,7 +25,8 @@ def test_the_documented_columns_are_sent_as_they_are_and_nothing_is_told() -> No
 
 def test_other_names_are_mapped_and_told() -> None:
     names = ["request_id", "prediction", "conf", "truth", "ward"]
-    found = prediction_columns(names, FIELDS, NONE)
+    wishes = ColumnWishes(label="truth", predicted="prediction", confidence="conf")
+    found = prediction_columns(names, FIELDS, wishes)
     assert found.item(dict(zip(names, "abcde", strict=True))) == {
         "request_id": "a",
         "predicted": "b",
@@ -77,7 +78,8 @@ def test_a_confidence_needs_the_class_that_it_is_of() -> None:
 
 
 def test_columns_of_labels_are_told() -> None:
-    found = label_columns(["file", "truth", "source", "remark"], LABEL_FIELDS, NONE)
+    names = ["file", "truth", "source", "remark"]
+    found = label_columns(names, LABEL_FIELDS, ColumnWishes(label="truth"))
     assert found.columns.label == "truth"
     assert found.told() == ["label: from the column 'truth'", "not sent: remark"]
     mine = "file prediction_id request_id model version predicted confidence refer error label"
@@ -90,13 +92,11 @@ FINDINGS = ("Edema", "Pleural Effusion")
 
 def test_columns_of_findings_become_findings_and_labels() -> None:
     for scores, labels in [
-        (("p_edema", "p_pleural_effusion"), ("Edema", "Pleural Effusion")),
-        (("Edema", "Pleural Effusion"), ("Edema_label", "Pleural Effusion_label")),
-        (("probability Edema", "probability Pleural Effusion"), ("Edema", "pleural effusion")),
+        (("p_Edema", "p_Pleural Effusion"), ("Edema", "Pleural Effusion")),
+        (("probability Edema", "probability Pleural Effusion"), ("Edema", "Pleural Effusion")),
         (("Pleural Effusion", "Edema"), ("label_Edema", "label_Pleural Effusion")),
-        (("Edema_logit", "Edema_prob", "Pleural Effusion_prob"), ("Edema", "Pleural Effusion")),
     ]:
-        names = ["request_id", "p_Hernia", *scores, *labels]
+        names = ["request_id", "Hernia", *scores, *labels]
         found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
         cells = {each: "0.75" if "dema" in each else "0.25" for each in scores}
         row = {"request_id": "1"} | cells | {labels[0]: "1"}  # a blank cell is not there
@@ -129,10 +129,10 @@ def test_a_column_of_labels_is_sent_once() -> None:
     assert by_name.item({"request_id": "1", "labels": {"Edema": 1}})["labels"] == {"Edema": 1}
 
 
-def test_labels_of_findings_have_their_names_in_any_spelling() -> None:
-    found = label_columns(["file", "edema", "Pleural_Effusion", "ward"], LABEL_FIELDS, NONE)
+def test_labels_of_findings_are_called_as_the_findings() -> None:
+    found = label_columns(["file", "Edema", "label_Pleural Effusion", "ward"], LABEL_FIELDS, NONE)
     columns = finding_columns(found, FINDINGS)
-    assert columns == {"Edema": "edema", "Pleural Effusion": "Pleural_Effusion"}
+    assert columns == {"Edema": "Edema", "Pleural Effusion": "label_Pleural Effusion"}
     labeled = found.with_labels(columns)
-    assert labeled.item({"file": "a.png", "edema": "-1"}) == {"labels": {"Edema": "-1"}}
+    assert labeled.item({"file": "a.png", "Edema": "-1"}) == {"labels": {"Edema": "-1"}}
     assert labeled.unknown == ("ward",)

@@ -1,0 +1,39 @@
+"""True labels as one column of 1 and 0 for each class or finding."""
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from candor.predictions.cells import Codes, marks
+from candor.predictions.columns import TableColumns
+from candor.predictions.errors import PredictionsRefused, rows_listed
+from candor.predictions.table import Table
+
+
+def label_columns(table: Table, columns: TableColumns) -> tuple[tuple[str, ...], FloatArray] | None:
+    """Return what the columns are about, and the cells (N, L) as 1, 0, -1 or NaN; None without."""
+    if columns.one_hot:
+        read = [marks(table.cells(each.column), each.column) for each in columns.one_hot]
+        return tuple(each.name for each in columns.one_hot), np.stack(read, axis=1)
+    if columns.label is not None and table.is_wide(columns.label):
+        return table.wide(columns.label)
+    return None
+
+
+def one_hot_codes(table: Table, columns: TableColumns, codes: Codes) -> IntArray | None:
+    """Codes of the labels (N,), -1 for rows without one; None without such columns.
+
+    Raises PredictionsRefused: a row has not a single 1.
+    """
+    found = label_columns(table, columns)
+    if found is None:
+        return None
+    names, values = found
+    empty = np.isnan(values).all(axis=1)
+    one = np.nan_to_num(values)
+    wrong = ~empty & ((one.sum(axis=1) != 1) | (one.max(axis=1) != 1))
+    if wrong.any():
+        raise PredictionsRefused(
+            "columns of true labels must have a single 1 in each row; "
+            f"{rows_listed(np.flatnonzero(wrong) + 1)} have not"
+        )
+    return np.where(empty, -1, codes.of(names)[one.argmax(axis=1)])
