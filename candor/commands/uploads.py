@@ -96,7 +96,7 @@ def feedback(
 
     if (file is None) == (prediction_id is None) or (prediction_id is not None and label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
-    if prediction_id is not None and (findings or group or model or early):
+    if prediction_id is not None and any((findings, group, model, early)):
         raise typer.BadParameter(
             "--findings, --group, --model and --early are for a file; --prediction-id names one "
             "answer"

@@ -18,7 +18,7 @@ from candor.predictions.columns import NO_GROUP, ColumnWishes, Kind
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.reading import read_predictions, understood
-from candor.predictions.table import Table
+from candor.predictions.table import ColumnTable
 
 _BINS_LIMIT: Final = 1_000
 _SCORES, _LABEL, _GROUP = "probabilities", "label", "group"
@@ -106,7 +106,7 @@ def _table(
     labels: npt.ArrayLike,
     groups: npt.ArrayLike | None,
     classes: tuple[str, ...] | None,
-) -> Table:
+) -> ColumnTable:
     scores, truth = as_array(probabilities, _SCORES), as_array(labels, "labels")
     if scores.ndim not in (1, 2):
         raise PredictionsRefused(
@@ -127,7 +127,7 @@ def _table(
     of_labels = _names(labels) or (called.get(_SCORES) if truth.ndim == 2 else None)
     if of_labels is not None and truth.ndim == 2 and len(of_labels) == truth.shape[1]:
         called[_LABEL] = of_labels
-    return Table("the table of arrays", columns, called)
+    return ColumnTable("the table of arrays", columns, called)
 
 
 def _names(values: Any) -> tuple[str, ...] | None:

@@ -21,10 +21,12 @@ from candor.predictions.kept_rows import kept_rows
 from candor.predictions.label_columns import label_columns
 from candor.predictions.labeled import LabeledFindings, Predictions, ReadingOptions
 from candor.predictions.scores import add_up, fractions
-from candor.predictions.table import Table
+from candor.predictions.table import ColumnTable
 
 
-def interpret_table(table: Table, columns: TableColumns, options: ReadingOptions) -> Predictions:
+def interpret_table(
+    table: ColumnTable, columns: TableColumns, options: ReadingOptions
+) -> Predictions:
     """Return what the cells mean: findings or classes. Raises PredictionsRefused."""
     if not table.rows:
         raise PredictionsRefused(f"{table.source} has no rows")
@@ -34,7 +36,7 @@ def interpret_table(table: Table, columns: TableColumns, options: ReadingOptions
 
 
 def find_findings(
-    table: Table, columns: TableColumns, found: Scored | None, options: ReadingOptions
+    table: ColumnTable, columns: TableColumns, found: Scored | None, options: ReadingOptions
 ) -> LabeledFindings | None:
     """Return the findings that the cells are about; None if they are classes.
 
@@ -77,7 +79,7 @@ def find_findings(
 
 
 def _labels(
-    table: Table, columns: TableColumns, about: Sequence[str], options: ReadingOptions
+    table: ColumnTable, columns: TableColumns, about: Sequence[str], options: ReadingOptions
 ) -> FindingLabels | None:
     """Labels of findings, with UNCERTAIN; None if they are names of classes."""
     found = label_columns(table, columns)

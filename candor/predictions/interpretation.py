@@ -21,14 +21,14 @@ from candor.predictions.kept_rows import kept_rows
 from candor.predictions.label_columns import one_hot_codes
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.scores import fractions, share_of_two, shares
-from candor.predictions.table import Table
+from candor.predictions.table import ColumnTable
 
 _YES = {"1", "true", "yes", "right", "correct"}
 _NO = {"0", "false", "no", "wrong", "incorrect"}
 Scored = tuple[tuple[str, ...], FloatArray]
 
 
-def scored(table: Table, columns: TableColumns) -> Scored | None:
+def scored(table: ColumnTable, columns: TableColumns) -> Scored | None:
     """The classes that the columns of scores are about, and the scores (N, K)."""
     if not columns.scores:
         return None
@@ -40,7 +40,7 @@ def scored(table: Table, columns: TableColumns) -> Scored | None:
 
 
 def interpret(
-    table: Table, columns: TableColumns, found: Scored | None, options: ReadingOptions
+    table: ColumnTable, columns: TableColumns, found: Scored | None, options: ReadingOptions
 ) -> LabeledPredictions:
     """Return what the cells mean. Raises PredictionsRefused."""
     if found is None or not found[1].shape[1]:
@@ -91,7 +91,7 @@ def interpret(
     )
 
 
-def _truth(table: Table, columns: TableColumns, codes: Codes) -> IntArray | None:
+def _truth(table: ColumnTable, columns: TableColumns, codes: Codes) -> IntArray | None:
     """Codes of the labels; -1 for rows without one."""
     if columns.label is not None and not table.is_wide(columns.label):
         return table.codes(columns.label, codes)
@@ -118,7 +118,7 @@ def _pair(
 
 
 def _of_confidence(
-    table: Table, columns: TableColumns, options: ReadingOptions
+    table: ColumnTable, columns: TableColumns, options: ReadingOptions
 ) -> LabeledPredictions:
     if columns.confidence is None:
         raise PredictionsRefused(_no_scores(columns, options))
@@ -151,7 +151,7 @@ def _no_scores(columns: TableColumns, options: ReadingOptions) -> str:
     )
 
 
-def _correct(table: Table, columns: TableColumns) -> FloatArray:
+def _correct(table: ColumnTable, columns: TableColumns) -> FloatArray:
     """Whether each answer was right, (N,); NaN where that is missing."""
     if columns.correct is not None:
         return _yes_or_no(table.texts(columns.correct), columns.correct)

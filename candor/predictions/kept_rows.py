@@ -13,13 +13,13 @@ from candor.predictions.cells import Codes
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.row_groups import group_of
-from candor.predictions.table import Table
+from candor.predictions.table import ColumnTable
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 def kept_rows(
-    table: Table,
+    table: ColumnTable,
     columns: TableColumns,
     *,
     unlabeled: BoolArray | None,
@@ -76,7 +76,7 @@ def _leave(kept: BoolArray, rows: BoolArray, left_out: list[str], why: str) -> N
     kept &= ~rows
 
 
-def _splits(table: Table, columns: TableColumns) -> Sequence[Split | None]:
+def _splits(table: ColumnTable, columns: TableColumns) -> Sequence[Split | None]:
     if columns.split is None:
         return [None] * table.rows
     try:
@@ -93,7 +93,7 @@ def _splits(table: Table, columns: TableColumns) -> Sequence[Split | None]:
     return splits
 
 
-def _groups(table: Table, columns: TableColumns) -> IntArray | None:
+def _groups(table: ColumnTable, columns: TableColumns) -> IntArray | None:
     if columns.group is None:
         return None
     cells = table.cells(columns.group)
@@ -108,7 +108,7 @@ def _require_apart(groups: IntArray, judging: BoolArray | None) -> None:
         )
 
 
-def _ids(table: Table, names: Sequence[str]) -> npt.NDArray[np.object_]:
+def _ids(table: ColumnTable, names: Sequence[str]) -> npt.NDArray[np.object_]:
     cells = [["" if cell is None else str(cell) for cell in table.cells(name)] for name in names]
     return np.array(cells, dtype=object).T.reshape(table.rows, len(names))
 

@@ -6,10 +6,12 @@ from calibration.bins import FloatArray, IntArray
 from candor.predictions.cells import Codes, marks
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
-from candor.predictions.table import Table
+from candor.predictions.table import ColumnTable
 
 
-def label_columns(table: Table, columns: TableColumns) -> tuple[tuple[str, ...], FloatArray] | None:
+def label_columns(
+    table: ColumnTable, columns: TableColumns
+) -> tuple[tuple[str, ...], FloatArray] | None:
     """Return what the columns are about, and the cells (N, L) as 1, 0, -1 or NaN; None without."""
     if columns.one_hot:
         read = [marks(table.cells(each.column), each.column) for each in columns.one_hot]
@@ -19,7 +21,7 @@ def label_columns(table: Table, columns: TableColumns) -> tuple[tuple[str, ...],
     return None
 
 
-def one_hot_codes(table: Table, columns: TableColumns, codes: Codes) -> IntArray | None:
+def one_hot_codes(table: ColumnTable, columns: TableColumns, codes: Codes) -> IntArray | None:
     """Codes of the labels (N,), -1 for rows without one; None without such columns.
 
     Raises PredictionsRefused: a row has not a single 1.

@@ -11,7 +11,7 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.findings import interpret_table
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.row_groups import with_groups
-from candor.predictions.table import RowsRead, Table, read_table
+from candor.predictions.table import ColumnTable, RowsRead, read_table
 
 
 def read_predictions(
@@ -32,7 +32,7 @@ def read_predictions(
     return understood(table, chosen)
 
 
-def understood(table: Table, options: ReadingOptions) -> Predictions:
+def understood(table: ColumnTable, options: ReadingOptions) -> Predictions:
     """Return what a table says. Raises PredictionsRefused, ColumnsUnclear."""
     columns = find_columns([*table.columns], options.wishes, labels=options.known)
     if options.needs_labels and columns.label and not columns.scores:
@@ -57,7 +57,7 @@ def understood(table: Table, options: ReadingOptions) -> Predictions:
     return replace(found, notes=(*found.notes, said))
 
 
-def _only(table: Table, columns: TableColumns) -> Table:
+def _only(table: ColumnTable, columns: TableColumns) -> ColumnTable:
     """The table without arrays of other things, which may differ in length."""
     roles = (columns.label, columns.predicted, columns.confidence, columns.correct, columns.group)
     taken = {*filter(None, (*roles, columns.looked_for, columns.split))}

@@ -30,7 +30,7 @@ RowsRead = Callable[[str, int, int], None]  # file, rows read, about how many th
 
 
 @dataclass
-class Table:
+class ColumnTable:
     """Columns of N rows.
 
     Attributes:
@@ -120,7 +120,7 @@ class Table:
 
 def read_table(
     file: Path, *, is_score: Callable[[str], bool], progress: RowsRead | None = None
-) -> Table:
+) -> ColumnTable:
     """Read a file once. Columns that `is_score` become numbers as they are read.
 
     Raises PredictionsRefused: cells that cannot be read, or more than fit into memory.
@@ -144,7 +144,9 @@ def read_table(
         _require_room(file, room)
         if progress:
             progress(file.name, rows, max(rows, total))
-    return Table(str(file), {composed(name): _joined(pieces) for name, pieces in parts.items()})
+    return ColumnTable(
+        str(file), {composed(name): _joined(pieces) for name, pieces in parts.items()}
+    )
 
 
 def _joined(pieces: list[Any]) -> Any:
@@ -191,7 +193,7 @@ def _by_class(cell: Any, column: str, row: int) -> dict[str, Any]:
     raise PredictionsRefused(f"row {row:,}: {column!r} is no list of scores")
 
 
-def _read_archive(file: Path) -> Table:
+def _read_archive(file: Path) -> ColumnTable:
     try:
         with zipfile.ZipFile(file) as archive:
             _require_room(file, sum(each.file_size for each in archive.infolist()) // 8)
@@ -204,7 +206,7 @@ def _read_archive(file: Path) -> Table:
     for name, array in arrays.items():
         if classes is not None and array.ndim == 2 and array.shape[1] == classes.size:
             called[name] = tuple(map(str, classes.ravel().tolist()))
-    return Table(str(file), arrays, called)
+    return ColumnTable(str(file), arrays, called)
 
 
 def _read_array(file: Path, name: str) -> npt.NDArray[Any]:
