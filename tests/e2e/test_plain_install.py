@@ -23,7 +23,7 @@ FILES = ("pyproject.toml", "README.md", "LICENSE")
 # In this order, on one store and one ledger. SERVER stands for the address of a server on both.
 COMMANDS = (
     "calibrate predictions.csv --out calibrated",
-    "import classifier.onnx --data labeled --name foreign --promote",
+    "import classifier.onnx --pixels unit --data labeled --name foreign --promote",
     "doctor",
     "config show",
     "data check labeled",
