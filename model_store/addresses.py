@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-_USER: Final = re.compile(r"(?:(?<=://)|^(?=[^@]*:)).*@", re.DOTALL)
+_USER: Final = re.compile(r"(?:(?<=://)|^(?![^@]*://)(?=[^@]*:)).*@", re.DOTALL)
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 
 

@@ -137,6 +137,8 @@ class Postgresql(Dialect):
         return engine
 
     def title(self, url: URL) -> str:
+        if "@" in (url.database or ""):  # of a password that is not quoted, and its rest the host
+            url = url.set(host="***")
         return url.set(query={}).render_as_string(hide_password=True)
 
     def file(self, url: URL) -> None:

@@ -198,7 +198,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no inputs": (model(node("Softmax", "", "scores")), "no input"),
     "functions that call themselves": (
         lambda path: _functions(path, calls=1, depth=1),
-        "no model to serve",
+        "must not be recursive",
     ),
     "outputs": (lambda path: _many(path, "output"), "1,000"),
     "metadata": (lambda path: _many(path, "metadata_props"), "1,000"),
