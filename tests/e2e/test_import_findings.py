@@ -17,6 +17,7 @@ from tests.builders.servers import Server
 pytestmark = pytest.mark.nightly
 
 NAMES = tuple(f"finding {at}" for at in range(14))
+OUTPUTS = [f"output_{at}" for at in range(14)]
 SIDE, LIMIT = 224, 1e-5
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
@@ -61,6 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 (images,),
                 str(path),
                 input_names=["image"],
+                output_names=OUTPUTS if name == "heads" else None,
                 dynamic_axes=axes,
                 dynamo=False,
             )
@@ -78,7 +80,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pixels = ["--pixels", "imagenet", "--channels", "rgb"]
     for file in (*(f"{name}.onnx" for name in makers), "weights.bin"):
         options = ["--architecture", "torchvision/densenet121", "--resize", "224x224"]
-        command = ["import", str(root / file), *said]
+        heads = ["--output", ",".join(OUTPUTS)] if file == "heads.onnx" else []
+        command = ["import", str(root / file), *said, *heads]
         done = candor_here(*(command + (pixels if "onnx" in file else options)))
         assert done.exit_code == 0, (file, done.output, done.exception)
         assert json.loads(done.stdout)["max_difference"] < LIMIT
