@@ -140,7 +140,8 @@ def test_few_positives_are_not_calibrated_and_said(
     splits["val"] = replace(splits["val"], labels=labels)
     few = replace(dataset, splits=splits)
     found = train(config(epochs=1), few, tmp_path / "few", pictures=False)
-    assert [each.fitted for each in evaluated(found).calibrators] == [True, True, False]
+    # one epoch determines no temperature
+    assert [each.fitted for each in evaluated(found).calibrators] == [False, False, False]
     card = export(found.folder, store, "few", anyway=True).card
     assert [each.rule.kind for each in card.asked] == ["youden", "youden", "half"]
     assert card.asked[2].threshold == 0.5
