@@ -139,9 +139,9 @@ def test_few_positives_are_not_calibrated_and_said(
     splits = dict(dataset.splits)
     splits["val"] = replace(splits["val"], labels=labels)
     few = replace(dataset, splits=splits)
-    found = train(config(epochs=1), few, tmp_path / "few", pictures=False)
-    # one epoch determines no temperature
-    assert [each.fitted for each in evaluated(found).calibrators] == [False, False, False]
+    # after one epoch no temperature is within its range
+    found = train(config(epochs=6), few, tmp_path / "few", pictures=False)
+    assert [each.fitted for each in evaluated(found).calibrators] == [True, True, False]
     card = export(found.folder, store, "few", anyway=True).card
     assert [each.rule.kind for each in card.asked] == ["youden", "youden", "half"]
     assert card.asked[2].threshold == 0.5
