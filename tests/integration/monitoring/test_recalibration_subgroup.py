@@ -37,14 +37,15 @@ def store(tiny_store: Store) -> Store:
 def serve(
     monitored: MonitoredModel, *, count: int = N, wrong: tuple[str, ...] = WRONG, seed: int = 0
 ) -> None:
-    """Serve and label answers: the sites `wrong` are about 76 % confident and 34 % right, the
+    """Serve and label answers: the sites `wrong` are about 76 % confident and 42 % right, the
     others calibrated. Device X is at site B alone, Y everywhere else. Tags choose the calibrator.
     """
     rng = np.random.default_rng(seed)
     calibrators = AnswerCalibrators(monitored.card.model_dump())
     graph = softmax(rng.normal(0, 2.3, (count, 3))).astype("<f4")
     sites = np.array(list(SITES))[np.arange(count) % len(SITES)]
-    truth = np.where(np.isin(sites, wrong), rng.integers(0, 3, count), draw(rng, graph))
+    hardly = softmax(np.log(graph) / 8)  # at chance alone no temperature could be determined
+    truth = np.where(np.isin(sites, wrong), draw(rng, hardly), draw(rng, graph))
     rows, names = [], []
     for number, site in enumerate(sites):
         tags = json.dumps({"device": "X" if site == "B" else "Y", "site": str(site)})
