@@ -215,6 +215,7 @@ class SliceNames:
         self._admits = admits  # else a new value shares a slice, as if there were no room
         self._versions = versions
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
+        self._known: dict[str, dict[str, set[str]]] = {}  # by model, as of this transaction
         self._admitting = False
 
     def of(
@@ -240,13 +241,17 @@ class SliceNames:
     def begin(self) -> None:
         """Start a transaction: what the last one admitted may have been rolled back."""
         self._admitting = False
+        self._known.clear()
 
     def _of_tags(self, connection: Connection, model: str, tags: str) -> tuple[str, ...]:
         known = self._placed.get((model, tags))
         if known is not None:
             return known
-        found, admitted = place(connection, model, tags, admit=self._admits)
-        self._admitting |= admitted
+        if model not in self._known:
+            self._known[model] = admitted(connection, model)
+        if self._admits:
+            self._admitting |= admit(connection, model, tags, self._known[model])
+        found = slices_of(self._known[model], tags)
         if not self._admitting:
             if len(self._placed) >= _MEMORY:
                 self._placed.clear()
@@ -254,21 +259,20 @@ class SliceNames:
         return found
 
 
-def place(
-    connection: Connection, model: str, tags: str, *, admit: bool = True
-) -> tuple[tuple[str, ...], bool]:
-    """Return the slices of tags, and whether a new value was admitted because there is room."""
+def admit(connection: Connection, model: str, tags: str, known: dict[str, set[str]]) -> bool:
+    """Admit the values of tags for which there is room, and add them to `known`, which may be of
+    earlier in the transaction; return whether there were any.
+    """
     values: dict[str, str] = json.loads(tags)
-    known = admitted(connection, model)
-    new = _new(known, values) if admit else []
-    if new:
-        lock(connection, Lock.TAGS)
-        known = admitted(connection, model)  # another process may have been faster
-        new = _new(known, values)
-        for key, value in new:
-            connection.execute(insert(tag_value).values(model=model, key=key, value=value))
-            known[key].add(value)
-    return slices_of(known, tags), bool(new)
+    if not _new(known, values):
+        return False
+    lock(connection, Lock.TAGS)
+    known.update(admitted(connection, model))  # another process may have been faster
+    new = _new(known, values)
+    for key, value in new:
+        connection.execute(insert(tag_value).values(model=model, key=key, value=value))
+        known[key].add(value)
+    return bool(new)
 
 
 def slices_of(known: Mapping[str, Set[str]], tags: str) -> tuple[str, ...]:

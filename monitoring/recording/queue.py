@@ -23,6 +23,7 @@ from monitoring.ledger.sum_changes import InputSums
 
 ROWS_AT_ONCE = 4096
 LABELS_AT_ONCE = 512  # some 30 ms of work, for which an answer may have to wait
+LOGGED_AT_ONCE = 256  # the same of logged predictions, with their labels
 
 Done = Callable[[BaseException | None], None]
 _Piece = TypeVar("_Piece")

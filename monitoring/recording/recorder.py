@@ -31,7 +31,7 @@ from monitoring.logged.declaration import LoggedCard, declare
 from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.queue import (
-    LABELS_AT_ONCE,
+    LOGGED_AT_ONCE,
     Batch,
     Done,
     Labels,
@@ -222,8 +222,8 @@ class Recorder:
         self, items: Sequence[LoggedItem]
     ) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
         """Write answers of models served elsewhere, in portions; repeating is safe."""
-        starts = range(0, len(items), LABELS_AT_ONCE)
-        return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
+        starts = range(0, len(items), LOGGED_AT_ONCE)
+        return [self._log(items[start : start + LOGGED_AT_ONCE]) for start in starts]
 
     def _log(
         self, items: Sequence[LoggedItem]

@@ -1,5 +1,6 @@
 """What a page or a report needs from the ledger is read once, however many ask for it."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,8 +8,11 @@ from typing import Any
 
 from sqlalchemy import event
 
+from monitoring.ledger import PredictionRow
+from monitoring.ledger.sum_tables import VALUE_LIMIT
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import calibration_report
+from tests.builders.answers import make_row
 from tests.builders.monitored import MonitoredModel
 
 ANSWERS, DELAYS = "prediction.probabilities", "feedback.received_at_ns - prediction.served_at_ns"
@@ -59,3 +63,16 @@ def test_readers_that_come_together_infer_once(monitored: MonitoredModel) -> Non
         reports = [each.result() for each in found]
     assert count(seen, ANSWERS) == 1
     assert len({each.measures.n for each in reports}) == 1
+
+
+def test_tags_of_their_own_cost_no_read_for_each_answer(monitored: MonitoredModel) -> None:
+    def rows(numbers: range) -> list[PredictionRow]:
+        return [
+            make_row(n)._replace(tags=json.dumps({"site": f"s{n}", "device": f"d{n}"}))
+            for n in numbers
+        ]
+
+    monitored.serve(*rows(range(VALUE_LIMIT)))  # as many as have slices of their own
+    with statements(monitored) as seen:
+        monitored.serve(*rows(range(1_000, 1_300)))
+    assert count(seen, "FROM tag_value") <= 1
