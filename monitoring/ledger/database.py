@@ -5,7 +5,7 @@ compiled once, since building SQL costs the hot path.
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,6 +29,7 @@ from monitoring.ledger.dialects import (
     Claim,
     Dialect,
     ReadOnly,
+    connecting,
     dialect_of,
     read_url,
     without_secrets,
@@ -36,7 +37,8 @@ from monitoring.ledger.dialects import (
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata, prediction
 
-READ_S, UPKEEP_S = 60.0, 600.0  # for one statement of a report, of pruning and the like
+READ_S = 10.0  # that a report waits for the database, all its statements together
+UPKEEP_S = 600.0  # for one statement of pruning and the like
 RESTARTED_S = 0.5  # a connection that was lost sooner is one to a database that was restarted
 _Result = TypeVar("_Result")
 
@@ -167,11 +169,21 @@ class Ledger:
         return self.dialect.file(self.url)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Read one consistent snapshot; never waits for a writer."""
-        with self._readers.begin() as connection:
-            self.dialect.limit(connection, READ_S)
+    def read(self, *, limit_s: float | None = None) -> Iterator[Connection]:
+        """Read one consistent snapshot; never waits for a writer. Raises SQLAlchemyError, also if
+        the database kept this waiting for `limit_s`, by default READ_S, the time for a connection
+        included.
+        """
+        ends_s = time.monotonic() + (READ_S if limit_s is None else limit_s)
+        with connecting.until(ends_s):
+            connected = self._readers.connect()
+        with connected as connection, connection.begin():
+            self.dialect.limit(connection, max(ends_s - time.monotonic(), 0.0), waits=True)
             yield connection
+
+    def survey(self) -> AbstractContextManager[Connection]:
+        """Read all of it, as upkeep does, which may take minutes."""
+        return self.read(limit_s=UPKEEP_S)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -159,7 +159,7 @@ def _copy_ledger(copy: Path, draft: Path) -> tuple[int, int, int | None]:
             raise LedgerCopyRefused(f"{copy} is damaged ({damage}); give another backup.")
         with (
             Ledger(f"sqlite:///{draft}", create=False, writable=False) as ledger,
-            ledger.read() as connection,
+            ledger.survey() as connection,
         ):
             answers, labels, last_ns = connection.execute(select(*counts)).one()
     except (sqlite3.Error, LedgerError) as error:

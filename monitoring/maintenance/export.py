@@ -67,7 +67,7 @@ def export(
     """
     draft = file.with_name(f".{file.name}.part")
     try:
-        with ledger.read() as connection, _opened(file, draft) as write:
+        with ledger.survey() as connection, _opened(file, draft) as write:
             count = _copy(connection, write, model, progress)
         draft.replace(file)
     finally:

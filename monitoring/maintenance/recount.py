@@ -89,7 +89,7 @@ class Recount:
 def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """Recount on one snapshot while servers go on writing; change nothing."""
     counted = Recount()
-    with ledger.read() as connection:
+    with ledger.survey() as connection:
         known = versions.load_all(connection)
         first_day = pruned_before_ns(connection) // DAY_NS
         _compare_labels(connection, counted)

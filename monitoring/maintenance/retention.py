@@ -57,7 +57,7 @@ def prune(
     # a UUIDv7 starts with the milliseconds
     limit = first_id(before_ns)
     older = select(func.count()).where(prediction.c.prediction_id < limit)
-    with ledger.read() as connection:
+    with ledger.survey() as connection:
         total = connection.scalar(older) or 0
     after = b""
     while (last := _next_portion(ledger, after, limit)) is not None:
@@ -102,7 +102,7 @@ def _announce(ledger: Ledger, before_ns: int, now_ns: int) -> None:
 def _next_portion(ledger: Ledger, after: bytes, limit: bytes) -> bytes | None:
     key = prediction.c.prediction_id
     chosen = select(key).where(key > after, key < limit).order_by(key).limit(_PORTION).subquery()
-    with ledger.read() as connection:
+    with ledger.survey() as connection:
         found: bytes | None = connection.scalar(
             select(chosen.c.prediction_id).order_by(chosen.c.prediction_id.desc()).limit(1)
         )
@@ -131,7 +131,7 @@ def _within(table: Table, keys: tuple[bytes, bytes]) -> ColumnElement[bool]:
 
 def _delete_feedback(ledger: Ledger, limit: bytes, pruned: Pruned, progress: Progress) -> None:
     number = feedback.c.feedback_id
-    with ledger.read() as connection:
+    with ledger.survey() as connection:
         first, last = connection.execute(select(func.min(number), func.max(number))).one()
     if first is None:
         return
@@ -151,7 +151,7 @@ def _delete_older(ledger: Ledger, times: Column[int], before_ns: int, *key: Colu
     count, place = 0, tuple_(*key)
     later: ColumnElement[bool] = true()
     while True:
-        with ledger.read() as connection:
+        with ledger.survey() as connection:
             rest = select(*key).where(later).order_by(*key)
             found = connection.execute(rest.limit(_PORTION)).all()
         if not found:

@@ -3,7 +3,8 @@
 They show what a version's page shows, and rest on the same labels: those of the audit alone once it
 decides. Measures and diagnosis are computed again only after new labels or answers. A read spends
 half a second on diagnoses, and one that takes longer is repeated after 20 times its duration; until
-then, a version shows the last one. So Prometheus does not time out.
+then, a version shows the last one. A thread reads the ledger: where it takes longer than WAIT_S,
+Prometheus gets what was read last, and its age.
 
 Replicas that share a ledger share its detectors: each shows the same state, also right after
 another replica recorded a label or an acknowledgment. The label `ledger` separates equal states of
@@ -17,6 +18,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Final, NamedTuple, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -49,7 +53,9 @@ _VERSION: Final = Series._fields
 _DETECTOR: Final = (*_VERSION, "ledger")
 _TAG: Final = (*_DETECTOR, "tag")
 _MEASURES: Final = {each.gauge: each for each in MEASURES if each.gauge and each.bins}
+_AGE: Final = "candor_ledger_read_age_seconds"
 _GAUGES: Final = {  # by name: the help text and the labels
+    _AGE: ("Seconds since the gauges that come from the ledger were read.", ()),
     "candor_calibration_drift_log_evalue": ("Log of the evidence against calibration.", _DETECTOR),
     "candor_calibration_drift_log_threshold": (
         "Log evidence at which the alarm is raised.",
@@ -129,6 +135,7 @@ _GAUGES: Final = {  # by name: the help text and the labels
     ),
     **operating_gauges.GAUGES,
 }
+WAIT_S: Final = 1.0
 _BUDGET_S: Final = 0.5  # for diagnoses, in a read; also from where one is expensive
 _PAUSE: Final = 20  # durations until an expensive diagnosis is repeated
 _SILENCED: Final = (
@@ -155,7 +162,7 @@ class _Served(NamedTuple):
 
 
 class LedgerGauges(Collector):
-    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning.
+    """Reads the gauges; while the ledger cannot be read, those read last.
 
     `clock_s`: what bounds the time for diagnoses is measured by.
     """
@@ -164,6 +171,10 @@ class LedgerGauges(Collector):
         self._ledger, self._clock_s = ledger, clock_s
         self._known: dict[tuple[str, int], tuple[object, list[_Sample]]] = {}
         self._next_s: dict[int, float] = {}  # when a version may be diagnosed again
+        self._reading: Future[list[_Sample]] | None = None
+        self._changes = Lock()
+        self._read: list[_Sample] = []  # last
+        self._read_at_s = math.nan
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads nothing."""
@@ -171,16 +182,38 @@ class LedgerGauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the families with a sample per visible version, window and watched tag."""
-        try:
-            with self._ledger.read() as connection:
-                samples = list(self._samples(connection))
-        except SQLAlchemyError as error:
-            _log.warning("the ledger could not be read for /metrics: %s", error)
+        samples, families = self._current(), _families()
+        if math.isnan(self._read_at_s):  # nothing was ever read
             return ()
-        families = _families()
         for name, labels, value in samples:
             families[name].add_metric(labels, value)
+        families[_AGE].add_metric((), time.monotonic() - self._read_at_s)
         return families.values()
+
+    def _current(self) -> list[_Sample]:
+        """What the ledger says, or has said last where it keeps a reader waiting."""
+        with self._changes:
+            reading, wait_s = self._reading, 0.0
+            if reading is None:
+                reading, wait_s = Future[list[_Sample]](), WAIT_S
+                self._reading = reading
+                Thread(target=self._fill, args=(reading,), daemon=True).start()
+        with suppress(TimeoutError, SQLAlchemyError):
+            return reading.result(wait_s)
+        return self._read
+
+    def _fill(self, reading: "Future[list[_Sample]]") -> None:
+        begun_s = time.monotonic()
+        try:
+            with self._ledger.read() as connection:
+                found = list(self._samples(connection))
+        except Exception as error:  # noqa: BLE001 the edge of a thread: the scrape raises it
+            _log.warning("the ledger could not be read for /metrics: %s", error)
+            self._reading = None
+            reading.set_exception(error)
+        else:
+            self._read, self._read_at_s, self._reading = found, begun_s, None
+            reading.set_result(found)
 
     def _samples(self, connection: Connection) -> Iterator[_Sample]:
         shown = visible_versions(connection, now_ns=self._ledger.clock())

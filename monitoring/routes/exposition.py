@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
@@ -25,6 +25,7 @@ class MetricsRoute:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        self._encoding = CapacityLimiter(1)  # of its own: others' threads may wait for the ledger
 
     async def get(self, request: Request) -> Response:
         """Every metric of the registry, encoded in a thread: it takes milliseconds per version."""
@@ -32,5 +33,5 @@ class MetricsRoute:
         scraped = SCRAPE_HEADER in request.headers
         with read_by_prometheus(request.client) if scraped else nullcontext():
             # the thread gets a copy of the context
-            text = await to_thread.run_sync(encode, self._registry)
+            text = await to_thread.run_sync(encode, self._registry, limiter=self._encoding)
         return Response(text, headers={"content-type": content_type})

@@ -8,11 +8,20 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from monitoring.errors import LedgerError
-from monitoring.ledger.dialects.dialect import Claim, Dialect, ReadOnly
+from monitoring.ledger.dialects.dialect import Claim, Dialect, ReadOnly, connecting
 from monitoring.ledger.dialects.postgresql import Postgresql
 from monitoring.ledger.dialects.sqlite import Sqlite
 
-__all__ = ["DIALECTS", "Claim", "Dialect", "ReadOnly", "dialect_of", "read_url", "without_secrets"]
+__all__ = [
+    "DIALECTS",
+    "Claim",
+    "Dialect",
+    "ReadOnly",
+    "connecting",
+    "dialect_of",
+    "read_url",
+    "without_secrets",
+]
 
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Sqlite(), Postgresql())}
 _EXPECTED = "expected such as sqlite:///./candor.db or postgresql+psycopg://user@host/database"

@@ -1,7 +1,10 @@
 """`Dialect`: everything that differs between the databases that can hold a ledger."""
 
+import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +20,25 @@ class Claim(Protocol):
 
     def close(self) -> None:
         """Give the claim up."""
+
+
+class Connecting(threading.local):
+    """When this thread gives up to wait for a connection, by the monotonic clock: for a new one, or
+    for the sign of life of one that was used before.
+    """
+
+    ends_s = math.inf
+
+    @contextmanager
+    def until(self, ends_s: float) -> Iterator[None]:
+        self.ends_s = ends_s
+        try:
+            yield
+        finally:
+            self.ends_s = math.inf
+
+
+connecting = Connecting()
 
 
 class ReadOnly(Exception):
@@ -45,10 +67,11 @@ class Dialect(ABC):
         """Return an engine that can only read. Connects to nothing."""
 
     def limit(  # noqa: B027
-        self, connection: Connection, limit_s: float, *, whole: bool = False
+        self, connection: Connection, limit_s: float, *, whole: bool = False, waits: bool = False
     ) -> None:
         """Fail statements of `connection` that get no answer for `limit_s`, until it is returned
-        to its pool; all from now on together if `whole`. Without a server nothing can be silent.
+        to its pool; all from now on together if `whole`, their waits together if `waits`. Without a
+        server nothing can be silent.
         """
 
     @abstractmethod

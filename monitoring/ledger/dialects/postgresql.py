@@ -122,13 +122,19 @@ class Postgresql(Dialect):
         return engine
 
     @staticmethod
-    def _set_limit(driver: Any, limit_s: float, *, whole: bool = False) -> None:
+    def _set_limit(
+        driver: Any, limit_s: float, *, whole: bool = False, waits: bool = False
+    ) -> None:
         if driver is not None:  # a connection that is lost has none
             driver.limit_s = limit_s
+            driver.left_s = limit_s if waits else math.inf
             driver.ends_s = time.monotonic() + limit_s if whole else math.inf
 
-    def limit(self, connection: Connection, limit_s: float, *, whole: bool = False) -> None:
-        self._set_limit(connection.connection.driver_connection, limit_s, whole=whole)
+    def limit(
+        self, connection: Connection, limit_s: float, *, whole: bool = False, waits: bool = False
+    ) -> None:
+        driver = connection.connection.driver_connection
+        self._set_limit(driver, limit_s, whole=whole, waits=waits)
 
     def readers(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

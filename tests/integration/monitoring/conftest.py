@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from monitoring.ledger import database
+from monitoring.metrics import ledger_gauges
 from monitoring.recording import writing_thread
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S
@@ -15,6 +16,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is slow only because the machine is busy has no consequence."""
     monkeypatch.setattr(writing_thread, "SLOW_S", PATIENCE_S)
     monkeypatch.setattr(database, "RESTARTED_S", PATIENCE_S)
+    monkeypatch.setattr(ledger_gauges, "WAIT_S", PATIENCE_S)
 
 
 @pytest.fixture
