@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from benchmarks.defaults.by_hand import Achieved, achieved, behind_by_chance, best, regressions
 from benchmarks.defaults.folders import FOLDERS, GROUP_PATTERNS
 from docs.generators.markdown import table
-from training.datasets import Dataset, load_dataset
+from training.datasets import load_dataset
 from training.evaluation.evaluation import read_evaluation
-from training.features.cache import FeatureCache
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
-from training.runs.session import TrainingSession
+from training.runs.steps import prepare
 
 FIRST_SEED = 20  # smaller ones were looked at while the recipe was made
 FLOOR_Z = 1.96  # standard deviations of the ECE of a calibrated model above its mean
@@ -58,13 +57,15 @@ def measure(folder: Path, seed: int, *, home: Path) -> DefaultsRow:
     run, cache = home / "run", home / ".cache/candor"
     pattern = GROUP_PATTERNS.get(folder.name)
     dataset = load_dataset(str(folder), cache=cache, seed=seed, group_pattern=pattern)
-    kept = features(dataset, cache)
     command = [sys.executable, "-m", "candor", "train", str(folder), "--seed", str(seed), "--json"]
     command += ["--out", str(run), *(("--group-pattern", pattern) if pattern else ())]
     done = subprocess.run(
         command, env=os.environ | {"HOME": str(home)}, check=True, stdout=subprocess.PIPE
     )
-    pooled = {name: np.array(kept.read(name)).mean(axis=(2, 3)) for name in dataset.splits}
+    features = prepare(dataset, default_config(), cache=cache / "features")
+    pooled = {
+        name: np.array(each.inputs).mean(axis=(2, 3)) for name, each in features.whole.items()
+    }
     labels = {name: split.labels for name, split in dataset.splits.items()}
     fitted = [np.concatenate([each["train"], each["val"]]) for each in (pooled, labels)]
     classes, told = len(dataset.classes), json.loads(done.stdout)
@@ -82,20 +83,10 @@ def measure(folder: Path, seed: int, *, home: Path) -> DefaultsRow:
     )
 
 
-def features(dataset: Dataset, cache: Path) -> FeatureCache:
-    """The cache in which `candor train` keeps the features of `dataset`."""
-    config = TrainConfig()
-    config = config.model_copy(
-        update={"weights": find_weights(config.backbone, Path(os.environ["CANDOR_DATA"]))}
-    )
-    session = TrainingSession(config, dataset)
-    return FeatureCache(
-        cache / "features",
-        dataset=dataset,
-        backbone_name=config.backbone,
-        backbone=session.network().backbone,
-        spec=config.input_spec(dataset),
-    )
+def default_config() -> TrainConfig:
+    """The choices whose features `candor train` keeps in its cache."""
+    backbone = TrainConfig().backbone
+    return TrainConfig(weights=find_weights(backbone, Path(os.environ["CANDOR_DATA"])))
 
 
 def line(rows: Sequence[DefaultsRow]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The choices that a user of `candor train` makes, and the configuration that follows from them."""
 
-from collections.abc import Iterable, Mapping
+import json
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,28 +15,34 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
 
 
 def made_choices(context: typer.Context) -> dict[str, object]:
-    """Return the fields of TrainConfig that the user gave, by name."""
+    """Return the fields of TrainConfig that the user gave, by name; options override the file."""
     from training.runs.config import TrainConfig
 
-    given = context.params | {"loss_options": _numbers(context.params["options"] or ())}
-    if given["weights"] not in ("hub", "none", None):
-        given["weights"] = Path(given["weights"])
-    return {
-        name: given[name]
-        for name in TrainConfig.model_fields
-        if given[name] is not None and given[name] != {}
-    }
+    file = context.params["config"]
+    given = {} if file is None else _fields_of(file)
+    options = {name: context.params.get(name) for name in TrainConfig.model_fields}
+    given |= {name: value for name, value in options.items() if value is not None}
+    if given.get("weights") not in ("hub", "none", None):
+        given["weights"] = Path(str(given["weights"]))
+    return given
 
 
-def _numbers(options: Iterable[str]) -> dict[str, float]:
-    """The options NAME=VALUE as numbers by name."""
-    pairs = (option.partition("=") for option in options)
+def _fields_of(file: Path) -> dict[str, object]:
+    """The fields in a file; a usage error if it cannot be read or has no fields."""
     try:
-        return {name: float(value) for name, _, value in pairs}
-    except ValueError as error:
+        text = file.read_text(encoding="utf-8")
+        fields = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(
-            f"{error}; write a number, as in --option gamma=3", param_hint="--option"
+            f"{file} cannot be read ({error}); give a .toml or .json file", param_hint="--config"
         ) from error
+    if isinstance(fields, dict) and isinstance(fields.get("config"), dict):  # of a run
+        fields = fields["config"]
+    if not isinstance(fields, dict):
+        raise typer.BadParameter(
+            f"{file} has no fields; write them by name, such as heads = 3", param_hint="--config"
+        )
+    return fields
 
 
 def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":

@@ -51,36 +51,21 @@ def train(
     out: opt.Out = None,
     restart: opt.Restart = False,
     recipe: opt.Recipe = "auto",
+    config: opt.Config = None,
     loss: opt.Loss = None,
     beta: opt.Beta = None,
-    options: opt.LossOptions = None,
     list_losses: opt.ListLosses = False,
     class_weights: opt.ClassWeights = None,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
-    optimizer: opt.Optimizer = None,
     learning_rate: opt.LearningRate = None,
-    weight_decay: opt.WeightDecay = None,
-    warmup: opt.Warmup = None,
-    clip_norm: opt.ClipNorm = None,
-    decay: opt.Decay = None,
-    averaging: opt.Averaging = None,
-    ema_decay: opt.EmaDecay = None,
-    select: opt.Select = None,
     seed: opt.Seed = None,
     backbone: opt.Backbone = None,
     weights: opt.Weights = None,
     frozen: opt.Frozen = None,
-    heads: opt.Heads = None,
-    validation: opt.Validation = None,
     augment: opt.Augment = None,
-    head: opt.HeadName = None,
-    head_reduction: opt.HeadReduction = None,
-    dropout: opt.Dropout = None,
     image_size: opt.ImageSize = None,
-    resize: opt.Resize = None,
     device: opt.Device = None,
-    amp: opt.Amp = None,
     micro_batch: opt.MicroBatch = None,
     nproc: opt.Nproc = 1,
     json_out: JsonOption = False,
@@ -106,11 +91,11 @@ def train(
     reading = load_arguments(context)
     choices = made_choices(context)
     own_recipe = data == "digits" and "backbone" not in choices
-    config = chosen_config(choices, digits=own_recipe)
+    chosen = chosen_config(choices, digits=own_recipe)
     group = Group.from_environment()
     try:
         found, result = _train(
-            config,
+            chosen,
             data,
             given=None if own_recipe or recipe == "fixed" else choices.keys(),
             reading=reading,

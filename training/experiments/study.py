@@ -33,11 +33,12 @@ from training.datasets import SPLIT_NAMES, Dataset
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.evaluation.evaluation import read_evaluation, write_evaluation
 from training.experiments.grid import Cell
-from training.fitting.examples import predict
+from training.fitting.examples import predict as logits_of
 from training.fitting.history import Epoch, write_history
 from training.networks.heads import Head
 from training.progress import Progress, silent
-from training.runs.session import TrainingSession
+from training.runs.steps import evaluate, fit, predict, prepare
+from training.runs.task import task_of
 
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
 Row: TypeAlias = dict[str, Any]
@@ -102,15 +103,14 @@ class Study:
         seen: set[tuple[str, str]] = set()
         for cell in cells:
             pair = cell.data, cell.network
-            session = TrainingSession(cell.config, datasets[cell.data], progress=self.progress)
-            session.objective()  # a wrong name fails here, before hours of computing features
+            dataset, config = datasets[cell.data], cell.config
+            # A wrong name fails here, before hours of computing features.
+            task_of(dataset).objective(config.loss, config.loss_settings)
             if pair in seen:
                 continue
             seen.add(pair)
             try:
-                network = session.network()
-                if not session.streams(network):
-                    session.examples(network, cache=self.cache)
+                prepare(dataset, config, cache=self.cache, progress=self.progress)
             except WeightsNotFound as error:
                 lacking[pair] = str(error)
         return lacking
@@ -161,29 +161,29 @@ def compute(cell: Cell, dataset: Dataset, folder: Path, cache: Path) -> None:
 
 def train(cell: Cell, dataset: Dataset, folder: Path, *, cache: Path) -> None:
     """Write history, evaluation and, if it is traced, epochs and embedding into `folder`."""
-    session = TrainingSession(cell.config, dataset)
-    network = session.network()
-    if cell.traced and len(network.members) > 1:
+    if cell.traced and cell.config.heads > 1:
         raise BadChoice(
             f"{cell.method} has several heads, which are trained one by one; a curve needs a "
             "single head"
         )
-    examples = session.for_head(session.examples(network, cache=cache))
+    features = prepare(dataset, cell.config, cache=cache)
+    examples = features.examples(cell.config)
     epochs: list[Row] = []
 
-    def watch(epoch: Epoch) -> None:
+    def watch(epoch: Epoch, module: nn.Module) -> None:
         for split in SPLIT_NAMES:
-            probabilities = softmax(predict(session.whole(network), examples[split].inputs))
+            probabilities = softmax(logits_of(module, examples[split].inputs))
             measures = Measures.from_probabilities(probabilities, examples[split].labels)
             epochs.append({"split": split, "epoch": epoch.epoch} | _figures(measures))
 
-    history = session.fit(network, examples, watch=watch if cell.traced else None)
-    write_history(folder / "history.csv", history)
-    write_evaluation(folder, session.evaluation(network, examples).of_classes, intervals=False)
+    model = fit(features, cell.config, watch=watch if cell.traced else None)
+    write_history(folder / "history.csv", model.history)
+    evaluation = evaluate(predict(model, features), dataset.classes)
+    write_evaluation(folder, evaluation.of_classes, intervals=False)
     if cell.traced:
-        module = _before_last_layer(session.whole(network))
+        module = _before_last_layer(features.module(model.network, model.network.head))
         (folder / "epochs.json").write_text(json.dumps(epochs))
-        np.save(folder / "embedding.npy", predict(module, examples["test"].inputs))
+        np.save(folder / "embedding.npy", logits_of(module, examples["test"].inputs))
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from training.progress import Progress, silent
 
 REPORT_INTERVAL_S = 0.5  # between two reports within an epoch
 Report = Callable[[Mapping[str, float]], None]
+Watch = Callable[[Epoch, nn.Module], None]
 
 
 class Fit:
@@ -200,7 +201,7 @@ def fit(
     head: int = 0,
     execution: Execution | None = None,
     snapshots: SnapshotFile | None = None,
-    watch: Callable[[Epoch], None] | None = None,
+    watch: Watch | None = None,
     stage: str = "epochs",
     progress: Progress = silent,
 ) -> list[Epoch]:
@@ -208,8 +209,8 @@ def fit(
     mode.
 
     `snapshots` is read first and replaced after each epoch; `watch` is called with each finished
-    epoch. `progress` receives the figures of the current epoch. Raises TrainingDiverged as soon as
-    a loss is not finite.
+    epoch and the module. `progress` receives the figures of the current epoch. Raises
+    TrainingDiverged as soon as a loss is not finite.
     """
     execution = execution or Execution()
     with seeded(seed, execution):
@@ -232,7 +233,7 @@ def fit(
                 lambda figures: progress(stage, len(fitting.history), schedule.epochs, **figures)
             )
             if watch:
-                watch(fitting.history[-1])
+                watch(fitting.history[-1], module)
             if snapshots:
                 snapshots.write(fitting.snapshot())
     fitting.keep()

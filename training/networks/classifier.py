@@ -73,13 +73,6 @@ class Classifier(nn.Module):
         """The modules to train on features, one fit each."""
         return tuple(self.head.heads) if isinstance(self.head, HeadEnsemble) else (self.head,)
 
-    @property
-    def pretrained(self) -> nn.Module:
-        """What is loaded rather than drawn: the backbone, and the trunk that is trained."""
-        if not self.backbone.only_normalizes:
-            return self.backbone
-        return nn.ModuleList([self.backbone, self.members[0].get_submodule("trunk")])
-
     def shift(self, by: Tensor) -> None:
         """Add `by` (K,) to the logits of every member, in the bias of its last layer."""
         for member in self.members:
@@ -91,11 +84,20 @@ class Classifier(nn.Module):
         return self.head(self.backbone(image))
 
 
+def draw_trunk(backbone: str, weights: Weights, *, seed: int) -> Trunk:
+    """Load a trunk. Random weights depend on `seed` alone, not on what torch drew before.
+
+    Raises what `load_trunk` raises.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return load_trunk(backbone, weights)
+
+
 def build_classifier(
-    backbone: str,
-    weights: Weights,
-    *,
+    trunk: Trunk,
     spec: InputSpec,
+    *,
     class_count: int,
     reduction: int,
     frozen: bool,
@@ -104,36 +106,27 @@ def build_classifier(
     heads: int = 1,
     dropout: float = DROPOUT,
     mean: Callable[[Tensor], Tensor] = mean_answer,
+    another: Callable[[int], Trunk] | None = None,
 ) -> Classifier:
-    """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
+    """Put heads on a trunk, or on copies of it if it is not `frozen`, which leaves it as it is.
 
-    Of several `heads`, each has its own copy of what is trained. `mean` is of their logits.
+    Random weights depend on `seed` alone. `mean` is of the logits of several heads. `another` draws
+    the trunk of a later head by its seed, where random ones shall differ.
 
-    Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no
-    2 x 2 feature map.
+    Raises BadBackbone if the image size does not fit or leaves no 2 x 2 feature map.
     """
+    shape = shape_of(Backbone(trunk), spec)
+    drawn: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = load_trunk(backbone, weights)
-        shape = shape_of(Backbone(trunk), spec)
-        body = Backbone(trunk, None if frozen else nn.Identity())
-        drawn: list[nn.Module] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
-            torch.manual_seed(head_seed)  # so the head does not depend on what the trunk drew
-            own = trunk.module if frozen else _own_trunk(trunk, number, backbone, weights)
-            torch.manual_seed(head_seed)
+            own = another(head_seed) if another and number and not frozen else trunk
+            torch.manual_seed(head_seed)  # so the head does not depend on what was drawn before
             last = build_head(
                 head, shape, class_count=class_count, reduction=reduction, dropout=dropout
             )
-            drawn.append(last if frozen else _whole(own, last))
+            drawn.append(last if frozen else _whole(deepcopy(own.module), last))
+    body = Backbone(trunk, None if frozen else nn.Identity())
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, mean=mean))
-
-
-def _own_trunk(trunk: Trunk, number: int, backbone: str, weights: Weights) -> nn.Module:
-    """The trunk of member `number`: with random weights each is drawn again."""
-    if number == 0:
-        return trunk.module
-    return load_trunk(backbone, weights).module if weights == "none" else deepcopy(trunk.module)
 
 
 def _whole(trunk: nn.Module, head: nn.Module) -> nn.Sequential:

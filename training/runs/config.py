@@ -1,5 +1,6 @@
 """The choices of a run, TrainConfig, and the record of a finished one, RunRecord."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,6 +15,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from torch import Tensor
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
@@ -22,7 +24,8 @@ from training.errors import BadRun
 from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, OptimizerName, Schedule, Select
 from training.losses import LossSettings, loss_title
-from training.networks.backbones import SMALL, Weights
+from training.networks.backbones import SMALL, Trunk, Weights
+from training.networks.classifier import Classifier, build_classifier, draw_trunk
 from training.networks.heads import HeadKind
 from training.processes.execution import DeviceChoice
 
@@ -166,6 +169,33 @@ def offline_config(*, loss: str, seed: int) -> TrainConfig:
         batch_size=32,
         learning_rate=1e-3,
         head_reduction=2,
+    )
+
+
+def build_network(
+    config: TrainConfig,
+    trunk: Trunk,
+    spec: InputSpec,
+    *,
+    classes: int,
+    mean: Callable[[Tensor], Tensor],
+) -> Classifier:
+    """The network of `config` on a trunk, before training."""
+    is_random = config.weights == "none"
+    return build_classifier(
+        trunk,
+        spec,
+        class_count=classes,
+        reduction=config.head_reduction,
+        frozen=config.frozen,
+        seed=config.seed,
+        head=config.head,
+        heads=config.heads,
+        dropout=config.dropout,
+        mean=mean,
+        another=(lambda seed: draw_trunk(config.backbone, "none", seed=seed))
+        if is_random
+        else None,
     )
 
 

@@ -23,13 +23,12 @@ from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, Trai
 from model_store.store.store import Store
 from training.errors import BadRun
 from training.evaluation.evaluation import KINDS, Method
-from training.networks.classifier import Classifier
+from training.networks.classifier import Classifier, draw_trunk
 from training.runs.class_export import class_parts
-from training.runs.config import RunRecord, read_record
+from training.runs.config import RunRecord, build_network, read_record
 from training.runs.export_parts import ExportChoices, ExportParts
 from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
-from training.runs.session import build_network
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
 
 # Choices of --calibrator and their methods in the evaluation.
@@ -116,9 +115,10 @@ def _publish(
 def load_classifier(run: Path) -> Classifier:
     """The trained classifier of a run, in evaluation mode. Raises BadRun."""
     record = read_record(run)
+    config = record.config
     classifier = build_network(
-        record.config,
-        "none",
+        config,
+        draw_trunk(config.backbone, "none", seed=config.seed),
         record.spec,
         classes=len(record.classes),
         mean=task_of(record).mean,

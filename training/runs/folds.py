@@ -84,7 +84,7 @@ def draw_folds(dataset: Dataset, count: int, *, seed: int) -> list[NDArray[np.in
     if not all(map(len, folds)):
         raise BadRun(
             f"{len(np.unique(shared))} patients or different images make no {count} folds: give "
-            "--heads fewer, or --validation split"
+            'fewer heads, or validation = "split", in a file for --config'
         )
     return folds
 

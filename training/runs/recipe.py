@@ -14,8 +14,8 @@ mean of two heads with balanced class weights (`BlendedHead`).
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -25,19 +25,16 @@ from numpy.typing import NDArray
 
 from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
 from calibration.measures.metrics import log_loss
-from training.datasets import Dataset, SplitName
+from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.evaluation.calibrators import CautiousTemperature
 from training.evaluation.evaluation import Predictions
 from training.evaluation.findings import evaluate_findings
-from training.fitting.examples import Examples
-from training.fitting.history import Epoch
 from training.networks.backbones import SMALL
-from training.networks.classifier import Classifier
-from training.networks.heads import HeadKind
+from training.progress import Progress, silent
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.folds import FEW_IMAGES, FOLDS, units
-from training.runs.session import TrainingSession
+from training.runs.steps import Features, Model, fit, predict
 
 MIN_STEPS = 400
 # Training images below which the paper's head, with its millions of weights, is not tried, and
@@ -184,62 +181,53 @@ class _Rules:
             )
 
 
-@dataclass(frozen=True)
-class TrainedCandidate:
-    """A trained candidate and its score."""
-
-    session: TrainingSession
-    network: Classifier
-    examples: Mapping[SplitName, Examples]
-    history: list[Epoch]
-    score: CandidateScore
-
-    @property
-    def val_nll(self) -> float:
-        return math.inf if self.score.val_nll is None else self.score.val_nll
-
-
 def search(
-    session: TrainingSession,
+    features: Features,
     candidates: Sequence[TrainConfig],
-    examples: Mapping[SplitName, Examples],
     *,
     snapshot: Callable[[str], Path],
-) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
-    """Train all `candidates` on `examples`; return the one with the lowest cross-entropy, the first
+    progress: Progress = silent,
+) -> tuple[Model, tuple[CandidateScore, ...]]:
+    """Train all `candidates`; return the one with the lowest cross-entropy on validation, the first
     of equals, and the scores of all.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
-    best: TrainedCandidate | None = None
+    models: list[Model | None] = []
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
-    of_head: dict[HeadKind, Mapping[SplitName, Examples]] = {}
     for number, config in enumerate(candidates):
-        stage = f"candidate {number + 1} of {len(candidates)}, "
-        own = replace(session, config=config, stage=stage)
-        network = own.network().to(own.execution.device)
         choices = differing(config, candidates)
-        if config.head not in of_head:
-            of_head[config.head] = own.for_head(examples)
-        own_examples = of_head[config.head]
-
-        def own_snapshot(name: str, number: int = number) -> Path:
-            return snapshot(f"candidate-{number}-{name}")
-
         try:
-            history = own.fit(network, own_examples, snapshot=own_snapshot)
+            model = fit(
+                features,
+                config,
+                snapshot=_of_candidate(number, snapshot),
+                stage=f"candidate {number + 1} of {len(candidates)}, ",
+                progress=progress,
+            )
         except TrainingDiverged as error:
             diverged = error
+            models.append(None)
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        score = _score(own, network, own_examples, choices)
-        scores.append(score)
-        trained = TrainedCandidate(own, network, own_examples, history, score)
-        best = trained if best is None or trained.val_nll < best.val_nll else best
-    if best is None:
+        models.append(model)
+        scores.append(_score(model, features, choices))
+    best = min(range(len(scores)), key=lambda number: _nll(scores[number]))
+    kept = models[best]
+    if kept is None:
         raise diverged or ValueError("a search needs a candidate")
-    return best, tuple(each.model_copy(update={"chosen": each is best.score}) for each in scores)
+    return kept, tuple(
+        each.model_copy(update={"chosen": number == best}) for number, each in enumerate(scores)
+    )
+
+
+def _of_candidate(number: int, snapshot: Callable[[str], Path]) -> Callable[[str], Path]:
+    return lambda name: snapshot(f"candidate-{number}-{name}")
+
+
+def _nll(score: CandidateScore) -> float:
+    return math.inf if score.val_nll is None else score.val_nll
 
 
 def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[str, str | float]:
@@ -252,13 +240,8 @@ def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[st
     }
 
 
-def _score(
-    session: TrainingSession,
-    network: Classifier,
-    examples: Mapping[SplitName, Examples],
-    choices: dict[str, str | float],
-) -> CandidateScore:
-    known, dataset = session.predictions(network, examples, "val"), session.dataset
+def _score(model: Model, features: Features, choices: dict[str, str | float]) -> CandidateScore:
+    known, dataset = predict(model, features, ("val",))["val"], features.dataset
     return _SCORES[dataset.kind.name](dataset.classes, known, choices)
 
 

@@ -41,14 +41,14 @@ from training.losses import strength
 from training.networks.backbones import require_backbone, weights_digest
 from training.networks.classifier import Classifier
 from training.processes.distributed import Group
-from training.processes.execution import computes_in_half, out_of_memory
+from training.processes.execution import computes_in_half, find_device, out_of_memory
 from training.progress import Progress, silent
 from training.runs.config import CandidateScore, RecipeRecord, RunRecord, TrainConfig
 from training.runs.folder import RunFolder, open_run_folder, require_new, write_finish
 from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
-from training.runs.session import TrainingSession
 from training.runs.source import library_versions
+from training.runs.steps import Features, evaluate, fit, predict, prepare
 from training.runs.task import Judgment, require_classes, task_of
 
 SAMPLES = 32
@@ -111,24 +111,22 @@ def train(
     """
     plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
     if plan.candidates[0].head == "blend":
-        require_classes(dataset, ", and --head blend is for exclusive classes: give another")
-    session = TrainingSession(
-        _with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress
-    )
-    request = session.config.model_dump(mode="json") | {
+        require_classes(dataset, ", and the head blend is for exclusive classes: choose another")
+    group, first = group or Group.alone(), _with_strength(plan.candidates[0])
+    request = first.model_dump(mode="json") | {
         "data": dataset.fingerprint,
-        "processes": session.group.size,
+        "processes": group.size,
     }
     if len(plan.candidates) > 1:
         request["candidates"] = [differing(each, plan.candidates) for each in plan.candidates]
     out.parent.mkdir(parents=True, exist_ok=True)
     # Other processes than the first have hidden folders of their own and only read what the first
     # one wrote.
-    own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
-    with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
-        if session.config.amp and notice and not computes_in_half(session.execution.device):
+    own = out if group.leads else out.with_name(f"{out.name}-process-{group.rank}")
+    with open_run_folder(own, request, restart=restart or not group.leads) as run_folder:
+        if first.amp and notice and not computes_in_half(find_device(first.device, group)):
             notice(
-                "this processor has no units for half precision: --amp makes training slower here, "
+                "this processor has no units for half precision: amp makes training slower here, "
                 "not faster"
             )
         if run_folder.begun and notice:
@@ -137,15 +135,20 @@ def train(
                 "over)"
             )
         try:
-            result = _train_and_evaluate(
-                session, plan, run_folder, cache=cache or run_folder.part / "cache"
+            features = prepare(
+                dataset,
+                first,
+                cache=cache or run_folder.part / "cache",
+                group=group,
+                progress=progress,
             )
+            result = _train_and_evaluate(features, plan, first, run_folder, progress)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            used = session.config
-            raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
-        if session.group.leads:
+            used = first.micro_batch
+            raise OutOfMemory(batch_size=first.batch_size, micro_batch=used) from error
+        if group.leads:
             progress("evaluation", 2, _PARTS)
             _write(run_folder, result, dataset, pictures=pictures)
             run_folder.finish()
@@ -167,38 +170,36 @@ class _Finished:
 
 
 def _train_and_evaluate(
-    session: TrainingSession,
+    features: Features,
     plan: TrainingPlan,
+    first: TrainConfig,
     run_folder: RunFolder,
-    *,
-    cache: Path,
+    progress: Progress,
 ) -> _Finished:
-    dataset, spec = session.dataset, session.config.input_spec(session.dataset)
-    network = session.network()
-    record = _record(session, spec, network)
-    examples = session.examples(network.to(session.execution.device), cache=cache)
+    dataset, spec = features.dataset, features.spec
+    backbone = weights_digest(features.trunk.module)
     scores: tuple[CandidateScore, ...] = ()
     if len(plan.candidates) == 1:
-        examples = session.for_head(examples)
-        history = session.fit(network, examples, snapshot=run_folder.snapshot)
+        model = fit(features, first, snapshot=run_folder.snapshot, progress=progress)
     else:
-        best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
-        session, network, history = best.session, best.network, best.history
-        examples = dict(best.examples)
+        model, scores = search(
+            features, plan.candidates, snapshot=run_folder.snapshot, progress=progress
+        )
+    progress("evaluation", 0, _PARTS)
+    evaluation = evaluate(predict(model, features), dataset.classes)
+    progress("evaluation", 1, _PARTS)
     recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
-    record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
-    session.progress("evaluation", 0, _PARTS)
-    evaluation = session.evaluation(network, examples)
-    session.progress("evaluation", 1, _PARTS)
+    record = _record(features, _with_strength(model.config), recipe, backbone)
     scope: ScopeFeatures | None = None
     digests: TrainingDigests | None = None
-    if session.group.leads:
-        scope = scope_features(network, dataset, spec, device=session.execution.device)
+    if features.group.leads:
+        scope = scope_features(model.network, dataset, spec, device=features.device)
         digests = _digests(dataset, spec)
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
     samples = _samples(dataset.splits["val"], spec)
-    return _Finished(network.cpu(), record, history, evaluation, samples, scope, digests)
+    network = model.network.cpu()
+    return _Finished(network, record, model.history, evaluation, samples, scope, digests)
 
 
 def _with_strength(config: TrainConfig) -> TrainConfig:
@@ -231,20 +232,23 @@ def _input_reference(split: Split, spec: InputSpec) -> InputReference:
     return InputReference.from_brightness(np.concatenate(measured))
 
 
-def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> RunRecord:
-    dataset = session.dataset
+def _record(
+    features: Features, config: TrainConfig, recipe: RecipeRecord | None, backbone: str
+) -> RunRecord:
+    dataset = features.dataset
     return RunRecord(
-        config=session.config,
+        config=config,
+        recipe=recipe,
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
         has_findings=dataset.has_findings,
         counts=dataset.counts,
-        spec=spec,
-        backbone_sha256=weights_digest(network.pretrained),
+        spec=features.spec,
+        backbone_sha256=backbone,
         loaded=dataset.loaded,
-        processes=session.group.size,
-        device=session.execution.device.type,
+        processes=features.group.size,
+        device=features.device.type,
         libraries=library_versions(),
     )
 

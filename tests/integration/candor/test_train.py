@@ -3,12 +3,14 @@
 import inspect
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from candor import command_line
 from candor.commands import training as commands
@@ -25,33 +27,17 @@ invoke = partial(candor_here, env={"COLUMNS": "200"})
 CHOICES: dict[str, tuple[list[str], object]] = {
     "loss": (["--loss", "focal"], "focal"),
     "beta": (["--beta", "7"], 7.0),
-    "loss_options": (["--loss", "focal", "--option", "gamma=2"], {"gamma": 2.0}),
     "class_weights": (["--class-weights", "balanced"], "balanced"),
     "epochs": (["--epochs", "3"], 3),
     "batch_size": (["--batch-size", "16"], 16),
     "learning_rate": (["--learning-rate", "0.01"], 0.01),
-    "optimizer": (["--optimizer", "adamw"], "adamw"),
-    "warmup": (["--warmup", "1.5"], 1.5),
-    "clip_norm": (["--clip-norm", "1"], 1.0),
-    "weight_decay": (["--weight-decay", "0.1"], 0.1),
-    "decay": (["--decay", "none"], "none"),
-    "averaging": (["--averaging", "ema"], "ema"),
-    "ema_decay": (["--ema-decay", "0.9"], 0.9),
-    "select": (["--select", "val_nll"], "val_nll"),
     "seed": (["--seed", "9"], 9),
     "backbone": (["--backbone", "resnet18", "--weights", "none"], "resnet18"),
     "weights": (["--weights", "some.safetensors"], Path("some.safetensors")),
     "frozen": (["--whole"], False),
-    "heads": (["--heads", "3"], 3),
-    "validation": (["--heads", "5", "--validation", "folds"], "folds"),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
-    "head": (["--head", "pooled"], "pooled"),
-    "head_reduction": (["--head-reduction", "4"], 4),
-    "dropout": (["--dropout", "0.25"], 0.25),
     "image_size": (["--image-size", "64"], 64),
-    "resize": (["--resize", "crop"], "crop"),
     "micro_batch": (["--micro-batch", "8"], 8),
-    "amp": (["--amp"], True),
     "device": (["--device", "cpu"], "cpu"),
 }
 READING = (
@@ -59,16 +45,21 @@ READING = (
 )
 OUTPUT = "out restart list_losses json_out"
 PROCESSES = "nproc"
-NO_CHOICES = {*f"context data recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
+NO_CHOICES = {*f"context data config recipe help_all {READING} {OUTPUT} {PROCESSES}".split()}
 
 
-def test_choices_and_options_are_the_same() -> None:
-    assert set(CHOICES) == set(TrainConfig.model_fields)
-    options = set(inspect.signature(train).parameters)
-    assert options - NO_CHOICES == set(TrainConfig.model_fields) - {"loss_options"} | {"options"}
+def test_help_is_short_and_every_option_of_a_choice_is_tried() -> None:
+    declared = typer.main.get_command(command_line.app).commands["train"].params
+    shown = [each for each in declared if not getattr(each, "hidden", False)]
+    assert len(shown) <= 26  # of them nine for data
+    assert len(declared) - len(shown) <= 10
+    assert set(inspect.signature(train).parameters) - NO_CHOICES == set(CHOICES)
+    assert set(CHOICES) < set(TrainConfig.model_fields)
 
 
-def test_an_option_sets_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainConfig]:
+    """The configuration that `candor train digits` with arguments comes to."""
     configs: list[TrainConfig] = []
 
     def stop(config: TrainConfig, *_: object, **__: object) -> None:
@@ -76,12 +67,58 @@ def test_an_option_sets_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "_train", stop)
-    for name, (arguments, expected) in CHOICES.items():
+
+    def configured(*arguments: object) -> TrainConfig:
         candor_here("train", "digits", *arguments)
-        assert getattr(configs[-1], name) == expected, name
-        # digits have 2 there
-        assert getattr(TrainConfig(), name) != expected or name in {"head_reduction"}
-    assert len(configs) == len(CHOICES)
+        return configs.pop()
+
+    return configured
+
+
+def test_an_option_sets_its_choice(configured: Callable[..., TrainConfig]) -> None:
+    for name, (arguments, expected) in CHOICES.items():
+        assert getattr(configured(*arguments), name) == expected, name
+        assert getattr(TrainConfig(), name) != expected
+
+
+def test_a_file_sets_every_choice_and_options_override_it(
+    configured: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    written = TrainConfig(
+        loss="focal", loss_options={"gamma": 2.0}, heads=3, weights="none", epochs=4, ema_decay=0.9
+    )
+    for name, content in {
+        "config.json": f'{{"config": {written.model_dump_json()}, "classes": []}}',  # of a run
+        "plain.json": written.model_dump_json(),
+    }.items():
+        (tmp_path / name).write_text(content)
+        assert configured("--config", tmp_path / name) == written
+    (tmp_path / "few.toml").write_text('heads = 3\nweights = "some.pth"\n')
+    found = configured("--config", tmp_path / "few.toml", "--epochs", 5)
+    assert (found.heads, found.weights, found.epochs) == (3, Path("some.pth"), 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('decay = "linear"', "decay"),
+        ('select = "best"', "select"),
+        ("warmup = 80.0", "warm-up"),
+        ("head = 3", "head"),
+        ("hedas = 3", "hedas"),
+        ("heads = ", "give a .toml or .json file"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_wrong_is_an_error(tmp_path: Path, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "own.toml").write_text(content)
+    (tmp_path / "list.json").write_text("[3]")
+    arguments = ["train", "digits", "--config"]
+    result = candor_here(*arguments, tmp_path / "own.toml", env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert said in result.output
+    assert candor_here(*arguments, tmp_path / "list.json").exit_code == 2
 
 
 def test_every_loss_is_listed() -> None:
@@ -92,11 +129,7 @@ def test_every_loss_is_listed() -> None:
 
 def test_wrong_usage_is_an_error() -> None:
     for arguments, said in [
-        (["train", "digits", "--decay", "linear"], "decay"),
-        (["train", "digits", "--select", "best"], "select"),
-        (["train", "digits", "--warmup", "80"], "warm-up"),
         (["train", "digits", "--augment", "flip"], "choose one of: light"),
-        (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),
         (["train", "digits", "--recipe", "best"], "fixed"),
         (["export", "runs/none", "--calibrator", "best"], "vector, histogram, isotonic"),
@@ -110,7 +143,6 @@ def test_wrong_usage_is_an_error() -> None:
     ("arguments", "said"),
     [
         (["--loss", "dcaa"], "unknown loss 'dcaa'"),
-        (["--loss", "focal", "--option", "gama=3"], "unknown option 'gama'"),
         (["--device", "cuda"], "--device cpu"),
     ],
 )
@@ -247,7 +279,9 @@ def test_the_recipe_chooses_and_options_override_it(ill_and_healthy: Path, tmp_p
     assert "Recipe: 200 epochs" in said
     assert (written["config"]["epochs"], written["config"]["select"]) == (200, "val_nll")
     assert len(written["recipe"]["reasons"]) == 2
-    for options, epochs in ((("--epochs", 3, "--select", "last"), 3), (("--recipe", "fixed"), 12)):
+    last = tmp_path / "last.toml"
+    last.write_text('select = "last"')
+    for options, epochs in ((("--config", last, "--epochs", 3), 3), (("--recipe", "fixed"), 12)):
         said, written = trained(*options)
         assert "Recipe" not in said
         assert (written["config"]["epochs"], written["config"]["select"]) == (epochs, "last")

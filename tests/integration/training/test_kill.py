@@ -30,8 +30,7 @@ from training.runs.run import RunResult, train
 
 ROOT = Path(__file__).parents[3]
 EPOCHS = 3
-CHOICES = ("--loss", "focal+dca", "--averaging", "ema", "--select", "val_nll")
-CHOICES += ("--epochs", str(EPOCHS))
+CHOICES = {"loss": "focal+dca", "averaging": "ema", "select": "val_nll", "epochs": EPOCHS}
 DEADLINE_S = 300.0
 
 
@@ -83,21 +82,22 @@ def test_a_killed_run_resumes_bitwise(uninterrupted: RunResult, tmp_path: Path) 
     """It is killed when the second snapshot is written, but not yet in its place."""
     out = tmp_path / "run"
     snapshot = tmp_path / ".run.part" / "head-0.safetensors"
-    (_, _, _, *words), environment = command(
-        "train", "digits", "--out", str(out), *CHOICES, home=tmp_path
-    )
+    config = tmp_path / "choices.json"
+    config.write_text(json.dumps(CHOICES))
+    arguments = ("train", "digits", "--out", str(out), "--config", str(config))
+    (_, _, _, *words), environment = command(*arguments, home=tmp_path)
     call = [sys.executable, "-c", KILLED, *words]
     done = subprocess.run(call, env=environment, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not out.exists()
     assert len(parse(snapshot.read_bytes(), snapshot).data["history"]) == 1
 
-    again = candor_here("train", "digits", "--out", out, *CHOICES)
+    again = candor_here(*arguments)
     assert again.exit_code == 0, again.output
     assert "was interrupted; resuming" in " ".join(again.output.split())
     for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "predictions.npz"):
         assert (out / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["choices.json", "home", "run"]
 
 
 WORKER = """
@@ -122,7 +122,7 @@ def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
     points = (generator.normal(size=(83, 5)) + np.eye(3, 5)[labels]).astype(np.float32)
     seen = Examples(points, labels.astype(np.int64))
 
-    def watch(epoch: Epoch) -> None:
+    def watch(epoch: Epoch, _module: nn.Module) -> None:
         if epoch.epoch == stop:
             raise InterruptedError
 

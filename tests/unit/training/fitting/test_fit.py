@@ -21,7 +21,7 @@ from training.fitting.schedule import Schedule, build_optimizer
 from training.losses import LossSettings, Objective, Term, build_objective
 from training.losses.claims import log_loss
 from training.networks.backbones import SMALL
-from training.networks.classifier import Classifier, build_classifier
+from training.networks.classifier import Classifier, build_classifier, draw_trunk
 
 SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
 VAL = clouds(30, seed=1, distance=3)
@@ -110,7 +110,7 @@ class TestHistory:
             loss="ce",
             schedule=replace(SCHEDULE, epochs=8),
             stage="train ce",
-            watch=epochs.append,
+            watch=lambda epoch, _: epochs.append(epoch),
             progress=lambda stage, done, total, **figures: seen.append(
                 (stage, done, total, set(figures))
             ),
@@ -186,9 +186,8 @@ class TestKeptWeights:
 class TestOptimizer:
     def small(self, **choice: Any) -> Classifier:
         spec = InputSpec(channels=1, height=32, width=32, resize="stretch")
-        return build_classifier(
-            SMALL, "none", spec=spec, class_count=3, reduction=2, seed=0, **choice
-        )
+        trunk = draw_trunk(SMALL, "none", seed=0)
+        return build_classifier(trunk, spec, class_count=3, reduction=2, seed=0, **choice)
 
     @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
     def test_every_trained_weight_is_in_it_once(self, name: Any) -> None:

@@ -27,7 +27,7 @@ def trained(
 ) -> tuple[dict[str, Tensor], list[Epoch]]:
     """Weights and history; interrupted in epoch `stop_in`, before its snapshot."""
 
-    def watch(epoch: Epoch) -> None:
+    def watch(epoch: Epoch, _module: nn.Module) -> None:
         if epoch.epoch == stop_in:
             raise InterruptedError
 

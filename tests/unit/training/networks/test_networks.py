@@ -30,6 +30,7 @@ from training.networks.classifier import (
     Backbone,
     Classifier,
     build_classifier,
+    draw_trunk,
     head_seeds,
     shape_of,
 )
@@ -42,7 +43,10 @@ TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
 
 def classifier(name: str = SMALL, *, spec: InputSpec = SPEC, **choice: Any) -> Classifier:
     choices = {"class_count": 3, "reduction": 2, "frozen": True, "seed": 0} | choice
-    return build_classifier(name, "none", spec=spec, **choices)
+    trunk = draw_trunk(name, "none", seed=choices["seed"])
+    return build_classifier(
+        trunk, spec, another=lambda seed: draw_trunk(name, "none", seed=seed), **choices
+    )
 
 
 def images(count: int, *, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,113 @@
+"""The four functions of a run: features, and which weights change."""
+
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.builders.datasets import shades
+from training.datasets import ArrayImages, Dataset, Split
+from training.fitting.history import Epoch
+from training.networks.backbones import SMALL, weights_digest
+from training.runs.config import TrainConfig
+from training.runs.steps import evaluate, fit, predict, prepare
+
+CHOICES: dict[str, Any] = {
+    "backbone": SMALL,
+    "weights": "none",
+    "epochs": 1,
+    "batch_size": 16,
+    "head_reduction": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return shades(("a", "b"), (32, 32, 32))
+
+
+@pytest.mark.slow
+def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
+    dataset: Dataset,
+) -> None:
+    config = TrainConfig(head="pooled", heads=2, **CHOICES)
+    features = prepare(dataset, config)
+    means = features.examples(config)
+    assert {each.inputs[:1].shape[2:] for each in means.values()} == {(1, 1)}
+    model = fit(features, config)
+    whole = torch.from_numpy(np.array(features.whole["test"].inputs))
+    with torch.inference_mode():
+        logits = model.network.head(whole)
+    known = predict(model, features)["test"]
+    np.testing.assert_allclose(known.logits, logits, atol=1e-5)
+    paper = TrainConfig(head="paper", **CHOICES)
+    assert features.examples(paper) == dict(features.whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [{}, {"frozen": False}, {"augment": "light"}], ids=str)
+def test_heads_work_in_every_mode_and_leave_features_as_they_are(
+    dataset: Dataset, mode: dict[str, Any]
+) -> None:
+    config = TrainConfig(**CHOICES, **mode, heads=2)
+    features = prepare(dataset, config)
+    loaded = weights_digest(features.trunk.module)
+    models = [fit(features, config) for _ in range(2)]
+    assert [len(each.history) for each in models] == [2, 2]
+    first, second = (weights_digest(each.network) for each in models)
+    assert first == second != weights_digest(features.network(config))
+    assert weights_digest(features.trunk.module) == loaded
+    predictions = predict(models[0], features)
+    inputs = dataset.splits["test"].inputs(config.input_spec(dataset))
+    with torch.inference_mode():
+        logits = models[0].network.eval()(torch.from_numpy(inputs))
+    np.testing.assert_allclose(predictions["test"].logits, logits, atol=1e-5)
+    assert evaluate(predictions, dataset.classes).predictions == predictions
+
+
+@pytest.mark.slow
+def test_images_are_not_held_in_memory(dataset: Dataset) -> None:
+    count, side = 300, 96
+    split = Split(ArrayImages(np.zeros((count, 4, 4), np.uint8)), np.arange(count) % 2)
+    many = replace(dataset, splits=dict.fromkeys(dataset.splits, split))
+    config = TrainConfig(frozen=False, image_size=side, **CHOICES)
+    prepare(many, config)  # what is imported and built the first time
+    tracemalloc.start()
+    try:
+        features = prepare(many, config)
+        predict(fit(features, config), features)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < count * side * side  # a third of what all splits need
+
+
+def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    every = "strong+hflip+vflip+rot90"
+    config = TrainConfig(**CHOICES | {"epochs": 3, "frozen": False, "augment": every})
+    features = prepare(dataset, config)
+    whole = weights_digest(fit(features, config).network)
+
+    def stop(epoch: Epoch, _module: nn.Module) -> None:
+        if epoch.epoch == 2:
+            raise InterruptedError
+
+    def snapshot(_name: str) -> Path:
+        return tmp_path / "part.safetensors"
+
+    with suppress(InterruptedError):
+        fit(features, config, snapshot=snapshot, watch=stop)
+    seen: list[int] = []
+    resumed = fit(
+        features, config, snapshot=snapshot, watch=lambda epoch, _: seen.append(epoch.epoch)
+    )
+    assert seen == [2, 3]  # the snapshot of the second was not written
+    assert weights_digest(resumed.network) == whole
