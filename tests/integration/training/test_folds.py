@@ -81,7 +81,7 @@ def test_every_image_validates_once_and_patients_stay_together(dataset: Dataset)
     assert sorted(np.concatenate(folds).tolist()) == list(range(IMAGES))
     of_patient = np.concatenate([patients[name].groups for name in ("train", "val")])
     assert sum(len(np.unique(of_patient[fold])) for fold in folds) == len(np.unique(of_patient))
-    with pytest.raises(BadRun, match="--validation split"):
+    with pytest.raises(BadRun, match="make no 40 folds: give fewer heads"):
         draw_folds(replace(dataset, splits=patients), 40, seed=0)
 
 

@@ -286,7 +286,8 @@ def test_every_loss_is_documented_with_source_and_defaults() -> None:
 
 def test_the_loss_that_the_page_adds_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the page runs: its doctest, its entry, and the law that shards add up."""
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    section = PAGE.partition("### Adding a loss")[2]
+    (source,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     namespace: dict[str, object] = {"__name__": "brier"}
     exec(source, namespace)
     runner = doctest.DocTestRunner()
