@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray
+from calibration.bins import FloatArray, IntArray
 from calibration.measures.metrics import Z95, top_label
 
 
@@ -54,16 +54,17 @@ class ProbabilitySums:
     squared: FloatArray
 
     @classmethod
-    def from_probabilities(cls, probabilities: npt.ArrayLike) -> "ProbabilitySums":
-        """Add up probabilities (N, K).
+    def from_probabilities(
+        cls, probabilities: npt.ArrayLike, *, predicted: IntArray | None = None
+    ) -> "ProbabilitySums":
+        """Add up probabilities (N, K); `predicted` (N,) is by default the most probable class.
 
         >>> ProbabilitySums.from_probabilities([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]]).total
         array([[1.25, 0.25],
                [0.75, 0.75]])
         """
         p = np.asarray(probabilities, dtype=np.float64)
-        _, predicted = top_label(p)
-        chosen = np.eye(p.shape[1])[predicted]  # (N, K)
+        chosen = _chosen(p, predicted)
         return cls(p.T @ chosen, (p * p).T @ chosen)
 
     @property
@@ -93,14 +94,20 @@ class LabeledSums:
     squared_error: FloatArray
 
     @classmethod
-    def from_predictions(cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> "LabeledSums":
-        """Add up probabilities (N, K) and labels (N,)."""
+    def from_predictions(
+        cls,
+        probabilities: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        predicted: IntArray | None = None,
+    ) -> "LabeledSums":
+        """Add up probabilities (N, K) and labels (N,); `predicted` as above."""
         p = np.asarray(probabilities, dtype=np.float64)
-        truth = np.eye(p.shape[1])[np.asarray(labels)]
-        _, predicted = top_label(p)
-        chosen = np.eye(p.shape[1])[predicted]
+        truth, chosen = np.eye(p.shape[1])[np.asarray(labels)], _chosen(p, predicted)
         return cls(
-            ProbabilitySums.from_probabilities(p), truth.T @ chosen, ((truth - p) ** 2).T @ chosen
+            ProbabilitySums.from_probabilities(p, predicted=predicted),
+            truth.T @ chosen,
+            ((truth - p) ** 2).T @ chosen,
         )
 
 
@@ -198,6 +205,11 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
     counts = np.maximum(sums.total + answers * gap, 0.0)
     counts = counts * _ratio(answers, counts.sum(axis=0))
     return ExpectedConfusion(counts, answers * spread * (1 + _ratio(answers, known)))
+
+
+def _chosen(p: FloatArray, predicted: IntArray | None) -> FloatArray:
+    """1 at the predicted class, (N, K)."""
+    return np.asarray(np.eye(p.shape[1])[top_label(p)[1] if predicted is None else predicted])
 
 
 def _rate(

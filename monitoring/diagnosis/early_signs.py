@@ -1,41 +1,33 @@
 """Early signs: changes of answers and images that show before any label arrives. None of them says
 that answers are wrong.
 
-Histograms are compared by the population stability index, PSI = sum (a - b) ln(a / b) over the
-shares a and b of the bins. By convention PSI below 0.1 is no change and above 0.25 a large one.
-Chance alone gives about (bins - 1) (1/n + 1/m). A sign is raised above a notable value and above
-what chance exceeds once in a thousand times. `answer_distribution` is a test with a promise of its
-own (`calibration.drift.answer_drift`): while nothing changes it is ever raised for at most 1 in 100
-versions; it starts again on the day after a reset or acknowledgment. So is `doubtful_images`
-(`calibration.scope.watch`).
+`answer_distribution` is a test with a promise (`calibration.drift.answer_drift`): while nothing
+changes it is ever raised for at most 1 in 100 versions; it starts again on the day after a reset
+or acknowledgment. So is `doubtful_images` (`calibration.scope.watch`). Those of brightness and
+contrast are raised above a notable value and above what chance exceeds once in a thousand times.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from calibration.bins import BIN_COUNT, BinSums
+from calibration.bins import BIN_COUNT
 from calibration.drift.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.scope.watch import LEVEL
 from monitoring.diagnosis.facts import EarlySign
 from monitoring.drift import scope_watch
 from monitoring.drift.events import Event, begun_on
-from monitoring.ledger.database import summed
 from monitoring.ledger.days import read_answers_by_day
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.sums import Inputs, LedgerSums, read_inputs, read_sums
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.sums import Inputs, read_inputs
 from monitoring.ledger.watched_version import WatchedVersion
 
-ENOUGH, ENOUGH_IMAGES = 1_000, 200  # before anything is compared
-RECENT_DAYS = 7
-NOTABLE_PSI = 0.1
-NOTABLE_MEAN = 0.02  # the smallest change of mean confidence that counts
+ENOUGH_IMAGES = 200  # before anything is compared
 NOTABLE_DISTANCE = 0.25  # standard deviations of images
 ENOUGH_TRAINED, NOTABLE_TRAINED = 20, 0.01  # images, and the share that the model has seen
 CLASS_LIMIT = 16  # of `answer_distribution`
@@ -49,47 +41,16 @@ def find_early_signs(
     connection: Connection, row: WatchedVersion, history: Sequence[Event], *, now_ns: int
 ) -> tuple[EarlySign, ...]:
     """Return all signs of a version, raised or not; `history`: its events."""
-    key, today = row.watched_version_id, now_ns // DAY_NS
-    served = read_sums(connection, key)
-    first_day = today - RECENT_DAYS + 1
-    recent, before = _class_counts(connection, row, first_day)
     found = [
-        _histogram(served, row.reference),
-        _expected_accuracy(served, row.reference),
-        _class_mix(recent, before, since_s=first_day * _DAY_S),
-        _answers(connection, row, history, today=today),
+        _answers(connection, row, history, today=now_ns // DAY_NS),
         _scope(connection, row, now_ns=now_ns),
     ]
     reference = row.card.get("input_reference")
     if reference is not None:
-        live = read_inputs(connection, key, since_day=None)
+        live = read_inputs(connection, row.watched_version_id)
         found.append(_trained_on(live, now_s=now_ns / 1e9))
         found += image_signs(live, reference)
     return tuple(found)
-
-
-def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Population stability index of two histograms of counts.
-
-    Bins that are empty in both are ignored; every other bin gets half an answer more, so that no
-    share is 0.
-
-    >>> psi([50, 50], [50, 50]), round(psi([75, 25], [25, 75]), 2)
-    (0.0, 1.07)
-    """
-    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    filled = (a + b) > 0
-    a, b = a[filled] + 0.5, b[filled] + 0.5
-    a, b = a / a.sum(), b / b.sum()
-    return float(((a - b) * np.log(a / b)).sum())
-
-
-def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
-    """The PSI that `chance` exceeds: a chi-squared quantile (Wilson-Hilferty) times 1/n + 1/m."""
-    freedom = max(bins - 1, 1)
-    spread = 2 / (9 * freedom)
-    quantile = freedom * (1 - spread + NormalDist().inv_cdf(1 - chance) * math.sqrt(spread)) ** 3
-    return max(NOTABLE_PSI, quantile * (1 / n + 1 / m))
 
 
 def image_signs(live: Inputs, reference: Mapping[str, float]) -> Iterator[EarlySign]:
@@ -110,7 +71,8 @@ def image_signs(live: Inputs, reference: Mapping[str, float]) -> Iterator[EarlyS
         value = (getattr(live, which) - reference[which]) / spread
         of_live = (getattr(live, f"{which}_sd") / spread) ** 2 / live.n
         noise = _CHANCE * math.sqrt(of_live + 1 / reference["n"])
-        yield _sign(name, value, max(NOTABLE_DISTANCE, noise))
+        limit = max(NOTABLE_DISTANCE, noise)
+        yield EarlySign(name, value, limit, abs(value) > limit)
 
 
 def _trained_on(live: Inputs, *, now_s: float) -> EarlySign:
@@ -120,71 +82,9 @@ def _trained_on(live: Inputs, *, now_s: float) -> EarlySign:
     return EarlySign("training_images", share, NOTABLE_TRAINED, raised, now_s if raised else None)
 
 
-def _sign(name: str, value: float, limit: float, since_s: float | None = None) -> EarlySign:
-    raised = abs(value) > limit
-    return EarlySign(name, value, limit, raised, since_s if raised else None)
-
-
 def _quiet(name: str, limit: float) -> EarlySign:
     """A sign that is not raised because there is too little to compare."""
     return EarlySign(name, math.nan, limit, False)
-
-
-def _histogram(served: LedgerSums, reference: BinSums) -> EarlySign:
-    name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
-    if n < ENOUGH or not m or len(reference.n) != len(served.served):
-        return _quiet(name, NOTABLE_PSI)
-    bins = int(((served.served + reference.n) > 0).sum())
-    return _sign(name, psi(served.served, reference.n), psi_limit(bins, n, m))
-
-
-def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlySign:
-    """Mean confidence, live minus reference."""
-    name, n = "expected_accuracy", int(served.served.sum())
-    if n < ENOUGH or not reference.total:
-        return _quiet(name, NOTABLE_MEAN)
-    now = float(served.served_confidence.sum()) / n
-    then = float(reference.confidence.sum()) / reference.total
-    noise = _CHANCE * math.sqrt(
-        _spread(served.served, served.served_confidence) / n
-        + _spread(reference.n, reference.confidence) / reference.total
-    )
-    return _sign(name, now - then, max(NOTABLE_MEAN, noise))
-
-
-def _spread(n: npt.NDArray[Any], confidence: npt.NDArray[Any]) -> float:
-    """Variance of confidence, from counts and sums (B,): between bins, and of a uniform in one."""
-    total = float(n.sum())
-    mean = float(confidence.sum()) / total
-    between = float((n * (confidence / np.maximum(n, 1) - mean) ** 2).sum()) / total
-    return between + 1 / (12 * len(n) ** 2)
-
-
-def _class_mix(
-    recent: npt.NDArray[np.int64], before: npt.NDArray[np.int64], *, since_s: float
-) -> EarlySign:
-    """The predicted classes of the last days against those before; the card has no class mix."""
-    name = "predicted_class_mix"
-    if recent.sum() < ENOUGH or before.sum() < ENOUGH:
-        return _quiet(name, NOTABLE_PSI)
-    limit = psi_limit(len(recent), float(recent.sum()), float(before.sum()))
-    return _sign(name, psi(recent, before), limit, since_s)
-
-
-def _class_counts(
-    connection: Connection, row: WatchedVersion, first_day: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Answers by predicted class (K,), since that day and before."""
-    columns = bin_day.c
-    number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
-    is_recent = columns.day >= first_day
-    wanted = select(columns.slice, is_recent, summed(columns.served)).where(
-        columns.watched_version_id == row.watched_version_id, columns.slice.in_(number)
-    )
-    counts = np.zeros((2, len(number)), dtype=np.int64)
-    for name, late, served in connection.execute(wanted.group_by(columns.slice, is_recent)):
-        counts[int(late), number[name]] = int(served)
-    return counts[1], counts[0]
 
 
 def _answers(

@@ -1,9 +1,10 @@
 """Performance before labels: what confidence alone expects, what the labels so far make of it, and
 whether both agree.
 
-The estimate is as good as the calibration, which only labels can check. An active alarm contradicts
-it. Where answers or images have changed and too few labels have come to check it, its interval is
-not known: it is then all of [0, 1].
+The estimate is of the answers that an inference reads (reading.py). It is as good as the
+calibration, which only labels can check. An active alarm contradicts it. Where answers or images
+have changed and too few labels have come to check it, its interval is not known: it is then all of
+[0, 1].
 """
 
 import math
@@ -14,9 +15,9 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection
 
 from calibration.bins import BinSums, FloatArray
+from calibration.diagnosis.answers import Answers
 from calibration.measures.confusion import class_rates
 from calibration.measures.expected_confusion import (
     ExpectedConfusion,
@@ -28,13 +29,41 @@ from calibration.measures.expected_confusion import (
 )
 from monitoring.diagnosis.facts import Diagnosis, State, StateReason
 from monitoring.diagnosis.state import FEW_LABELS
-from monitoring.ledger.sums import read_class_sums
 from monitoring.ledger.watched_version import WatchedVersion
 
 LEVEL = 0.05
+CLASS_LIMIT = 16  # of models with more, nothing is estimated
 FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correct nothing
 # Wrong answers, expected or found, below which the normal approximation decides nothing.
 _FEW_CASES = 5
+
+
+class ClassSums(NamedTuple):
+    """Sums over all answers, over those with a label, and over those of them that were drawn for
+    the random audit.
+    """
+
+    served: ProbabilitySums
+    labeled: LabeledSums
+    audited: LabeledSums
+
+
+def sum_classes(answers: Answers) -> ClassSums | None:
+    """Sum answers by class; None without any, if one has not all probabilities, and for models
+    with more than CLASS_LIMIT classes.
+    """
+    p, label = answers.probabilities, answers.label
+    if p is None or label is None or not len(p) or p.shape[1] > CLASS_LIMIT:
+        return None
+    labeled = label >= 0
+    audited = labeled & answers.drawn if answers.drawn is not None else np.zeros_like(labeled)
+    return ClassSums(
+        ProbabilitySums.from_probabilities(p, predicted=answers.predicted),
+        *(
+            LabeledSums.from_predictions(p[some], label[some], predicted=answers.predicted[some])
+            for some in (labeled, audited)
+        ),
+    )
 
 
 class EstimateStatus(StrEnum):
@@ -113,8 +142,7 @@ class ExpectedPerformance:
 
     Attributes:
         status: what the labels and the drift watch say about the estimate.
-        from_confidence: over all answers of the window, from their probabilities alone; None if
-            there are none.
+        from_confidence: over all answers, from their probabilities alone; None if there are none.
         corrected: the same corrected by the labels so far; None if a predicted class has too few.
         checked: on the answers with a label, estimate and truth side by side; empty without labels.
         labels: how many those are; `audit`: whether they are those of the random audit.
@@ -143,34 +171,28 @@ class ExpectedPerformance:
 
 
 def find_expected_performance(
-    connection: Connection,
     row: WatchedVersion,
+    sums: ClassSums | None,
     *,
-    since_day: int | None,
     diagnosis: Diagnosis,
     audit: bool,
     worth: float,
 ) -> ExpectedPerformance:
-    """Estimate the performance over a window's days.
+    """Estimate the performance.
 
     `audit`: whether the labels of the audit alone count. `worth`: how many independent labels one
     is worth, in (0, 1].
     """
-    sums = read_class_sums(connection, row, since_day=since_day)
-    if not sums.served.total.any():
+    if sums is None:
         return ExpectedPerformance(EstimateStatus.UNKNOWN, None, None, (), 0, audit)
     labeled = sums.audited if audit else sums.labeled
-    correction = labeled
-    if since_day is not None and not _corrects(labeled):
-        ever = read_class_sums(connection, row)
-        correction = ever.audited if audit else ever.labeled
     reference = _reference(row, sums.served)
     alone = _described(row, expected_confusion(sums.served, reference=reference), labels=0)
     checked, labels = tuple(_checked(row, labeled, reference, worth)), int(labeled.counts.sum())
     status = _status(checked, labels, diagnosis)
     if status is EstimateStatus.INPUT_CHANGED:
         alone = _without_intervals(alone)
-    corrected = _corrected(row, sums.served, labeled, correction)
+    corrected = _corrected(row, sums.served, labeled)
     return ExpectedPerformance(status, alone, corrected, checked, labels, audit)
 
 
@@ -190,10 +212,6 @@ def _without_intervals(estimate: PerformanceEstimate) -> PerformanceEstimate:
     )
 
 
-def _corrects(labeled: LabeledSums) -> bool:
-    return bool((labeled.counts.sum(axis=0) >= FEW_OF_A_CLASS).all())
-
-
 def _reference(row: WatchedVersion, served: ProbabilitySums) -> FloatArray | None:
     """The reference's answers by predicted class; None if the calibration was never measured."""
     confusion = row.card["calibration"].get("confusion")
@@ -204,19 +222,19 @@ def _reference(row: WatchedVersion, served: ProbabilitySums) -> FloatArray | Non
 
 
 def _corrected(
-    row: WatchedVersion, served: ProbabilitySums, labeled: LabeledSums, correction: LabeledSums
+    row: WatchedVersion, served: ProbabilitySums, labeled: LabeledSums
 ) -> PerformanceEstimate | None:
     """The labels where there are some, and elsewhere the estimate corrected by what labels showed.
 
     Where an audit decides, other labels do not count, although they are true: if wrong answers were
     labeled, the answers without a label are right more often than those of the audit.
     """
-    if not _corrects(correction):
+    if (labeled.counts.sum(axis=0) < FEW_OF_A_CLASS).any():
         return None
-    rest = recalibrated(served.minus(labeled.probabilities), correction)
+    rest = recalibrated(served.minus(labeled.probabilities), labeled)
     if rest is None:
         return None
-    return _described(row, rest.plus(labeled.counts), labels=int(correction.counts.sum()))
+    return _described(row, rest.plus(labeled.counts), labels=int(labeled.counts.sum()))
 
 
 def _described(

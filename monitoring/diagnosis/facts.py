@@ -175,9 +175,8 @@ class Accuracy:
 class EarlySign:
     """A change that shows without labels: its value, and the limit above which it is `raised`.
 
-    `name`: confidence_histogram, expected_accuracy, predicted_class_mix, answer_distribution,
-    doubtful_images, training_images, image_brightness or image_contrast. NaN: too little to
-    compare. `since_s`: when it was noticed.
+    `name`: answer_distribution, doubtful_images, training_images, image_brightness or
+    image_contrast. NaN: too little to compare. `since_s`: when it was noticed.
     """
 
     name: str

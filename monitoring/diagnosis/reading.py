@@ -26,6 +26,7 @@ from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.coverage import Rhythm, rhythm_of
+from monitoring.diagnosis.expected_performance import ClassSums, sum_classes
 from monitoring.diagnosis.present import Present, find_present
 from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
@@ -63,7 +64,8 @@ class Inferred:
     `suspected`: repeated patients that no answer names. `worth`: how many independent labels one is
     worth if images of a patient are right or wrong together, in (0, 1]. `affected`: by day of
     service, the answers of the group that the main deviation names, all of them without one;
-    `others`: the rest. `present`: the figures since something changed.
+    `others`: the rest. `present`: the figures since something changed. `by_class`: what is expected
+    before labels rests on it.
     """
 
     inference: Inference
@@ -71,6 +73,7 @@ class Inferred:
     affected: tuple[Days, ...]
     others: tuple[Days, ...]
     present: Present | None
+    by_class: ClassSums | None
     suspected: SuspectedPatients | None
     worth: float
     rhythm: Rhythm
@@ -177,6 +180,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         _by_day(answers, inside),
         _by_day(answers, ~inside),
         find_present(row, answers, inference.deviations),
+        sum_classes(answers),
         suspected,
         _worth(answers, labeled, suspected),
         rhythm_of(served_s, received_s, days),

@@ -202,9 +202,6 @@ TRAINED_ON: Final = (
     "new ones."
 )
 SIGNS: Final = {
-    "confidence_histogram": "the confidence histogram",
-    "expected_accuracy": "mean confidence",
-    "predicted_class_mix": "the mix of predicted classes",
     "answer_distribution": "the answers",
     "doubtful_images": "images out of scope",
     "training_images": "the share of images from training",
@@ -220,7 +217,7 @@ KINDS: Final = {
     "in_scope": "labels of affected images in scope",
 }
 ESTIMATES: Final = {
-    EstimateStatus.UNKNOWN: "Nothing is estimated: no answer has the probabilities of all classes.",
+    EstimateStatus.UNKNOWN: "Nothing is estimated: answers lack the probabilities of all classes.",
     EstimateStatus.INPUT_CHANGED: (
         "Answers or images changed, and labels have not checked this since: the interval is not "
         "known."

@@ -34,13 +34,12 @@ from monitoring.ledger.schema import (
     EVERYTHING,
     bin_day,
     bin_total,
-    class_day,
     feedback,
     label_current,
     monitor_event,
 )
 from monitoring.ledger.sum_changes import SumChanges
-from monitoring.ledger.sum_tables import CLASSES, SliceKeys, SliceNames, add_sums
+from monitoring.ledger.sum_tables import SliceKeys, SliceNames, add_sums
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 from monitoring.sources import SourcePolicies
 
@@ -208,7 +207,7 @@ def count_again(
 
     The connection is in a transaction that locks the version.
     """
-    lock_tables(connection, bin_day, bin_total, class_day)
+    lock_tables(connection, bin_day, bin_total)
     taken, given, done = SumChanges(), SumChanges(), SourcesChanged()
     for portion in in_lists(prediction_ids):
         done += _count_again(connection, policies, portion, taken, given)
@@ -217,7 +216,6 @@ def count_again(
         for sign, changes in ((-1, taken), (1, given)):
             days = changes.totals(connection, slices)
             add_sums(connection, _times(sign, days))
-            CLASSES.add(connection, _times(sign, changes.classes.rows()))
     return done
 
 

@@ -4,8 +4,8 @@ Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event
 `label_source`. Only `counts_as` of a label changes, with the policy of its source; what of that
 is still to be done is in `source_change`.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
-can be recounted: `label_current`, `bin_day`, `bin_total`, `class_day`, `monitor_state`. Times are
-nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
+can be recounted: `label_current`, `bin_day`, `bin_total`, `monitor_state`. Times are nanoseconds
+since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
 and an age is a range of keys.
 """
 
@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5  # a ledger with another number is refused
+SCHEMA_VERSION = 6  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
@@ -245,21 +245,6 @@ bin_total = _sums(
     "bin_total",
     {"slice": Text, "bin": SmallInteger},
     {column.name: BigInteger for column in bin_day.columns if not column.primary_key},
-)
-
-# Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see
-# sum_changes.py. The first two are over all answers with full probabilities, the others over those
-# with a label. Findings have none: their bins say as much.
-_OF_CLASSES = ("served", "served_squared", "counts", "labeled", "labeled_squared", "squared_error")
-class_day = _sums(
-    "class_day",
-    {
-        "day": Integer,
-        "predicted": SmallInteger,
-        "audited": SmallInteger,
-        "true_class": SmallInteger,
-    },
-    dict.fromkeys(_OF_CLASSES, BigInteger),
 )
 
 # Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean,

@@ -1,14 +1,7 @@
-"""What one transaction adds to the sums: per slice, day and confidence bin; per class; and of the
-brightness of inputs.
-
-The sums of all class probabilities by day, predicted class and class are what an expected confusion
-matrix needs. An answer changes one row per class whose probability is not 0. Models with more than
-CLASS_LIMIT classes are not summed: the rows of a day grow with the square of the number of classes.
-Nor are answers of which only the confidence is known. That of a finding says all, so its sums by
-bin are read instead.
+"""What one transaction adds to the sums: per slice, day and confidence bin, and of the brightness
+of inputs.
 """
 
-from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +15,11 @@ from calibration.bins import bin_of
 from monitoring.ledger.database import adding
 from monitoring.ledger.schema import DAY_NS, input_day
 from monitoring.ledger.sum_tables import (
-    CLASSES,
     DAYS,
     FIXED_POINT,
     GRAY_UNIT,
     INPUT_SUMS,
     TOTALS,
-    ClassKey,
     SliceKeys,
     SliceNames,
     SumKey,
@@ -38,104 +29,6 @@ from monitoring.ledger.sum_tables import (
 )
 
 _Key = TypeVar("_Key")
-CLASS_LIMIT = 16
-_BYTES_LIMIT = 4 * CLASS_LIMIT
-_FEW_BYTES = 128
-_AT_ONCE = 4_096  # answers that are collected
-
-
-# Answers of the same rows: `where` of ClassChanges.add and the sign: 0 served, 1 labeled, -1 a
-# label taken back.
-_Group: TypeAlias = tuple[int, int, int, int, int]
-
-
-@dataclass
-class ClassChanges:
-    """What one transaction adds to the class sums; answers are collected and added up by column."""
-
-    _rows: dict[ClassKey, list[int]] = field(
-        default_factory=lambda: defaultdict(lambda: [0] * len(CLASSES.sums))
-    )
-    _waiting: dict[int, list[tuple[_Group, bytes, int]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )  # by size in bytes
-
-    def add(
-        self,
-        where: tuple[int, int, int, int],
-        probabilities: bytes,
-        *,
-        label: int = -1,
-        sign: int = 0,
-    ) -> None:
-        """Count an answer, or its label.
-
-        Args:
-            where: watched version id, day, predicted class, 1 if it was drawn for the audit else 0.
-            probabilities: (K,) float32, empty if not known.
-            label: index of the true class.
-            sign: 0 counts the answer, 1 its label; -1 takes the label back.
-        """
-        size_bytes = len(probabilities)
-        if 0 < size_bytes <= _BYTES_LIMIT:
-            waiting = self._waiting[size_bytes]
-            waiting.append(((*where, sign), probabilities, label))
-            if len(waiting) >= _AT_ONCE:
-                self._fold(size_bytes)
-
-    def rows(self) -> dict[ClassKey, list[int]]:
-        for size_bytes in list(self._waiting):
-            self._fold(size_bytes)
-        return self._rows
-
-    def _fold(self, size_bytes: int) -> None:
-        """Add up the answers of one number of classes: few one by one, which is a quarter of the
-        work then, and many by column. Sums of rounded terms are exact either way.
-        """
-        waiting = self._waiting.pop(size_bytes)
-        if len(waiting) * size_bytes <= _FEW_BYTES:
-            for group, probabilities, label in waiting:
-                for true, p in enumerate(array("f", probabilities)):
-                    truth = int(true == label)
-                    if p or truth:
-                        error = round((truth - p) ** 2 * FIXED_POINT) if group[-1] else 0
-                        both = round(p * FIXED_POINT), round(p * p * FIXED_POINT)
-                        self._count(group, true, (*both, truth, error))
-            return
-        self._fold_many(*zip(*waiting, strict=True))
-
-    def _fold_many(
-        self, groups: Sequence[_Group], served: Sequence[bytes], labels: Sequence[int]
-    ) -> None:
-        p = np.frombuffer(b"".join(served), dtype="<f4").reshape(len(served), -1)
-        p = p.astype(np.float64)  # (N, K)
-        truth = np.array(labels)[:, None] == np.arange(p.shape[1])
-        numbers: dict[_Group, int] = {}
-        number = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-        members = (number == np.arange(len(numbers))[:, None]).astype(np.float64)  # (G, N)
-        terms = (
-            p * FIXED_POINT,
-            p * p * FIXED_POINT,
-            truth.astype(np.float64),
-            (truth - p) ** 2 * FIXED_POINT,
-        )
-        sums = np.stack([members @ np.rint(term) for term in terms], axis=-1)  # (G, K, 4)
-        for group, of_group in zip(numbers, sums.astype(np.int64).tolist(), strict=True):
-            for true, terms_of_class in enumerate(of_group):
-                if terms_of_class[0] or terms_of_class[2]:
-                    self._count(group, true, terms_of_class)
-
-    def _count(self, group: _Group, true: int, sums: Sequence[int]) -> None:
-        total, squared, truth, error = sums
-        sign = group[-1]
-        row = self._rows[ClassKey(*group[:-1], true)]
-        if not sign:
-            row[0] += total
-            row[1] += squared
-            return
-        for index, term in enumerate((truth, total, squared, error), start=2):
-            row[index] += sign * term
-
 
 # Where an answer is counted: version, UTC day of service, confidence bin.
 DayBin: TypeAlias = tuple[int, int, int]
@@ -165,7 +58,6 @@ class SumChanges:
     sums of the confidence of either. These determine the changes of correct and of squared_error.
     """
 
-    classes: ClassChanges = field(default_factory=ClassChanges)
     corrected: dict[DayBin, list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0])
     )
@@ -187,12 +79,9 @@ class SumChanges:
 
     def serve(self, answers: Iterable[Any]) -> None:
         for answer in answers:
-            cell = _cell(answer)
-            sums = self._served[cell]
+            sums = self._served[_cell(answer)]
             sums[0] += 1
             sums[1] += to_fixed_point(answer.confidence)
-            if answer.probabilities:
-                self.classes.add(_of_class(cell), answer.probabilities)
 
     def label(self, answers: Sequence[Any], labels: Sequence[int]) -> None:
         """Count the first labels of answers, each the index of a class."""
@@ -201,9 +90,7 @@ class SumChanges:
         number: dict[tuple[_Cell, int], int] = {}
         group = []
         for answer, label in zip(answers, labels, strict=True):
-            cell = _cell(answer)
-            group.append(number.setdefault((cell, label), len(number)))
-            self.classes.add(_of_class(cell), answer.probabilities, label=label, sign=1)
+            group.append(number.setdefault((_cell(answer), label), len(number)))
         predicted = [answer.predicted for answer in answers]
         terms = label_terms(
             np.array([answer.confidence for answer in answers]),
@@ -216,13 +103,10 @@ class SumChanges:
     def correct(self, answer: Any, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
-        cell = _cell(answer)
-        for label, sign in ((old, -1), (new, 1)):
-            self.classes.add(_of_class(cell), answer.probabilities, label=label, sign=sign)
         predicted, p = answer.predicted, to_fixed_point(answer.confidence)
         was, now = int(old == predicted), int(new == predicted)
         if was != now:
-            _add(self.corrected[cell[:3]], (now, was, now * p, was * p))
+            _add(self.corrected[_cell(answer)[:3]], (now, was, now * p, was * p))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         add_sums(connection, self.totals(connection, slices), shard=shard)
@@ -233,7 +117,6 @@ class SumChanges:
         ]  # which labels alone count in, and those of a version wait for each other
         DAYS.drop_empty(connection, left)
         TOTALS.drop_empty(connection, [key.total for key in left])
-        CLASSES.add(connection, self.classes.rows(), shard=shard)
 
     def totals(self, connection: Connection, slices: SliceNames) -> dict[SumKey, list[float]]:
         """Return what each row of the day sums gains: all seven sums."""
@@ -290,11 +173,6 @@ def label_terms(confidence: Any, correct: Any) -> tuple[Any, ...]:
 
 def _rounded(values: Any) -> Any:
     return np.rint(values * FIXED_POINT) / FIXED_POINT
-
-
-def _of_class(cell: _Cell) -> tuple[int, int, int, int]:
-    watched_version_id, day, _, predicted, _, audited, _ = cell
-    return watched_version_id, day, predicted, int(audited)
 
 
 def _add(sums: list[float], terms: Iterable[float]) -> None:

@@ -1,11 +1,11 @@
-"""The tables of sums: by slice, day and confidence bin, their totals over all days, and by class;
-and the slices that count an answer.
+"""The tables of sums by slice, day and confidence bin, their totals over all days, and the slices
+that count an answer.
 
 Every term is a multiple of 2^-32, on which additions are exact in any order: the sums depend
 neither on the order of answers, nor on how they shared commits, nor on which process wrote them,
 and a recount equals them bit for bit. Day sums are float64, which adds two million such terms of
-at most 1 without rounding, enough for the answers of a day in one bin. Totals and class sums are
-integers in units of 2^-32; 64 bits suffice for two billion answers.
+at most 1 without rounding, enough for the answers of a day in one bin. Totals are integers
+in units of 2^-32; 64 bits suffice for two billion answers.
 
 The slices are `predicted:<class>`, `true:<class>`, `tag:<key>=<value>`, `audit`, and
 `scope:doubtful` for images with a p-value up to ALPHA, also by tag. Their number is bounded
@@ -38,7 +38,7 @@ from sqlalchemy import (
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.database import adding, summed
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, class_day, input_day, tag_value
+from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, input_day, tag_value
 from monitoring.ledger.watched_version import WatchedVersion
 
 FIXED_POINT = 2.0**32
@@ -68,16 +68,6 @@ class SumKey(NamedTuple):
     @property
     def total(self) -> TotalKey:
         return TotalKey(self.watched_version_id, self.slice, self.bin)
-
-
-class ClassKey(NamedTuple):
-    """The key of the class sums, without the shard."""
-
-    watched_version_id: int
-    day: int
-    predicted: int
-    audited: int
-    true_class: int
 
 
 _Key = TypeVar("_Key", bound=tuple[Any, ...])
@@ -137,7 +127,6 @@ class SumTable(Generic[_Key]):
 
 DAYS = SumTable(bin_day, SumKey)
 TOTALS = SumTable(bin_total, TotalKey)
-CLASSES = SumTable(class_day, ClassKey)
 COUNTS = frozenset(column.name for column in DAYS.sums if isinstance(column.type, BigInteger))
 UNITS = tuple(1.0 if column.name in COUNTS else FIXED_POINT for column in DAYS.sums)  # per 1
 INPUT_SUMS = tuple(column for column in input_day.columns if not column.primary_key)

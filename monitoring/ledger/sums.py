@@ -25,13 +25,10 @@ from sqlalchemy import (
     select,
 )
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray
-from calibration.measures.expected_confusion import LabeledSums, ProbabilitySums
+from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.database import summed
-from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, class_day, input_day
+from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, input_day
 from monitoring.ledger.sum_tables import (
-    AUDIT,
-    CLASSES,
     COUNTS,
     DAYS,
     DOUBTFUL,
@@ -39,7 +36,6 @@ from monitoring.ledger.sum_tables import (
     GRAY_UNIT,
     INPUT_SUMS,
 )
-from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 
 
 @dataclass(frozen=True)
@@ -140,79 +136,6 @@ def _as_number(
     if not in_units or column.name in COUNTS:
         return total
     return cast(total, column.type) / FIXED_POINT
-
-
-@dataclass(frozen=True)
-class ClassSums:
-    """The class sums of a version over days.
-
-    Attributes:
-        served: over all answers with full probabilities.
-        labeled: over those with a label.
-        audited: over those of them that were drawn for the random audit.
-    """
-
-    served: ProbabilitySums
-    labeled: LabeledSums
-    audited: LabeledSums
-
-
-def read_class_sums(
-    connection: Connection, row: WatchedVersion, *, since_day: int | None = None
-) -> ClassSums:
-    """Read the class sums of a version; `since_day` is the first day, in days since 1970."""
-    if not row.sums_by_class:
-        return _of_finding(connection, row, since_day)
-    columns, class_count = class_day.c, len(row.classes)
-    keys = (columns.audited, columns.true_class, columns.predicted)
-    wanted = (
-        select(*keys, *map(summed, CLASSES.sums))
-        .where(
-            columns.watched_version_id == row.watched_version_id, columns.day >= (since_day or 0)
-        )
-        .group_by(*keys)
-    )
-    sums = np.zeros((2, len(CLASSES.sums), class_count, class_count))
-    for audited, true, predicted, *values in connection.execute(wanted):
-        sums[audited, :, true, predicted] = values
-    for index, column in enumerate(CLASSES.sums):
-        if column.name != "counts":
-            sums[:, index] /= FIXED_POINT
-    both = sums.sum(axis=0)
-    return ClassSums(ProbabilitySums(*both[:2]), _labeled(both), _labeled(sums[1]))
-
-
-def _of_finding(connection: Connection, row: WatchedVersion, since_day: int | None) -> ClassSums:
-    """Of answers that all say "present". The squares of those served are as if all of a bin had its
-    mean, which makes their variance too large, by less than .0012 an answer.
-    """
-    every, audit = (
-        read_sums(connection, row.watched_version_id, slice=name, since_day=since_day)
-        for name in (EVERYTHING, AUDIT)
-    )
-    n, p = every.served, every.served_confidence
-    squared = np.divide(p * p, n, out=np.zeros_like(p), where=n > 0)
-    served = _of_presence(n.sum(), p.sum(), squared.sum())
-    return ClassSums(served, *(_labels_of_presence(each.labeled) for each in (every, audit)))
-
-
-def _of_presence(n: float, p: float, squared: float) -> ProbabilitySums:
-    """The sums of `n` answers whose probabilities of presence add up to `p`."""
-    total, squares = np.zeros((2, 2)), np.zeros((2, 2))
-    total[:, PRESENT], squares[:, PRESENT] = (n - p, p), (n - 2 * p + squared, squared)
-    return ProbabilitySums(total, squares)
-
-
-def _labels_of_presence(bins: BinSums) -> LabeledSums:
-    n, p, present = bins.n.sum(), bins.confidence.sum(), bins.correct.sum()
-    counts, errors = np.zeros((2, 2)), np.zeros((2, 2))
-    counts[:, PRESENT], errors[:, PRESENT] = (n - present, present), bins.squared_error.sum()
-    return LabeledSums(_of_presence(n, p, p - bins.variance.sum()), counts, errors)
-
-
-def _labeled(sums: FloatArray) -> LabeledSums:
-    _, _, counts, total, squared, squared_error = sums
-    return LabeledSums(ProbabilitySums(total, squared), counts, squared_error)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,6 @@ class WatchedVersion:
 
     # Whether sums of right claims tell wrong answers; of a finding, they tell presence.
     counts_errors: ClassVar = True
-    sums_by_class: ClassVar = True  # whether the ledger has some; of a finding, bins tell them
 
     @property
     def finding_card(self) -> dict[str, Any]:
@@ -197,7 +196,6 @@ class WatchedFinding(WatchedVersion):
     """Of one finding: every answer claims that it is present, with that probability."""
 
     counts_errors = False  # sums do not know the threshold
-    sums_by_class = False
 
     @property
     def declared(self) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from monitoring.ledger.predictions import finding_id, ids_of_images
 from monitoring.ledger.schema import (
     bin_day,
     bin_total,
-    class_day,
     feedback,
     feedback_pending,
     input_day,
@@ -34,7 +33,7 @@ from monitoring.ledger.schema import (
     watched_versions,
 )
 from monitoring.ledger.sum_changes import SumChanges
-from monitoring.ledger.sum_tables import CLASSES, DAYS, ERASED, SliceNames, rebuild_totals
+from monitoring.ledger.sum_tables import DAYS, ERASED, SliceNames, rebuild_totals
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
     served_by = select(prediction.c.watched_version_id).where(prediction.c.prediction_id.in_(ids))
     watched_version_ids = sorted(set(connection.scalars(served_by)))
     lock_versions(connection, watched_version_ids)
-    lock_tables(connection, bin_day, bin_total, class_day, input_day)
+    lock_tables(connection, bin_day, bin_total, input_day)
     rows = connection.execute(wanted).all()
     labeled = [row for row in rows if row.label is not None]
     known = {row.watched_version_id: row for row in versions.load(connection, watched_version_ids)}
@@ -115,7 +114,6 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
 def _subtract(connection: Connection, changes: SumChanges, slices: SliceNames) -> None:
     days = changes.totals(connection, slices)
     DAYS.subtract(connection, days)
-    CLASSES.subtract(connection, changes.classes.rows())
     for cell in {(key.watched_version_id, key.day, key.bin) for key in days}:
         _drop_zeros(connection, *cell)
     for watched_version_id, day in sorted({(key.watched_version_id, key.day) for key in days}):

@@ -2,8 +2,8 @@
 repaired.
 
 Facts (`prediction`, `feedback`, `monitor_event`) are taken as true, and so are the day sums of
-pruned answers. Recounted are the current labels, the day sums of every slice and of the class
-probabilities since the watermark of pruning, the totals over all days, and the detectors, replayed
+pruned answers. Recounted are the current labels, the day sums of every slice since the
+watermark of pruning, the totals over all days, and the detectors, replayed
 label by label.
 """
 
@@ -28,7 +28,6 @@ from monitoring.ledger.schema import (
     DAY_NS,
     bin_day,
     bin_total,
-    class_day,
     feedback,
     label_current,
     monitor_state,
@@ -36,11 +35,9 @@ from monitoring.ledger.schema import (
 )
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import (
-    CLASSES,
     DAYS,
     TOTALS,
     UNITS,
-    ClassKey,
     SliceNames,
     SumKey,
     TotalKey,
@@ -53,7 +50,7 @@ from monitoring.maintenance import Progress, silent
 SHOWN = 20  # mismatches per table that are described one by one
 TOLERANCE = 1e-6  # float64 adds only two million answers of a day and bin exactly
 _PORTION = 20_000
-_Key = TypeVar("_Key", SumKey, TotalKey, ClassKey)
+_Key = TypeVar("_Key", SumKey, TotalKey)
 
 
 class Mismatch(NamedTuple):
@@ -107,7 +104,7 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
         known = versions.load_all(connection)
         first_day = pruned_before_ns(connection) // DAY_NS
         lock_versions(connection, known)
-        lock_tables(connection, prediction, bin_day, bin_total, class_day)
+        lock_tables(connection, prediction, bin_day, bin_total)
         if _compare_labels(connection, counted):
             _rewrite_labels(connection)
         changes = _recounted(connection, counted, progress)
@@ -115,8 +112,6 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
         wrong = _compare_sums(connection, counted, days, changes, first_day)
         if bin_day.name in wrong:
             DAYS.rewrite(connection, days, first_day=first_day)
-        if class_day.name in wrong:
-            CLASSES.rewrite(connection, changes.classes.rows(), first_day=first_day)
         if bin_total.name in wrong:
             rebuild_totals(connection)
         for watched in _compare_detectors(connection, counted, progress):
@@ -214,10 +209,8 @@ def _compare_sums(
     pruned = ((key.total, sums) for key, sums in stored.items() if key.day < first_day)
     totals = totaled(itertools.chain(pruned, ((key.total, sums) for key, sums in days.items())))
     stored_days = {key: sums for key, sums in stored.items() if key.day >= first_day}
-    classes = CLASSES.read(connection, class_day.c.day >= first_day)
     counted.day_sums = len(stored_days)
     _compare_rows(counted, bin_day.name, stored_days, days, [TOLERANCE] * len(UNITS))
-    _compare_rows(counted, class_day.name, classes, changes.classes.rows(), [0.0])
     tolerances = [TOLERANCE * unit for unit in UNITS]
     _compare_rows(counted, bin_total.name, TOTALS.read(connection), totals, tolerances)
     return set(counted.differing)

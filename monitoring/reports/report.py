@@ -81,7 +81,7 @@ class ReportSummary:
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or
             not.
         expected_performance: what confidence alone expects of accuracy and of each class, beside
-            what labels show.
+            what labels show, over the answers that the diagnosis rests on, whatever the window.
         coverage: of the answers served on the window's days (`last:N`: on all days).
         delay: from answer to first label, over the latest labels regardless of the window.
         drift: the detector's state, which does not depend on the window.
@@ -251,9 +251,8 @@ def report_on(
         if served
         else math.nan,
         expected_performance=find_expected_performance(
-            connection,
             row,
-            since_day=seen.since_day,
+            grounds.inferred.by_class,
             diagnosis=diagnosis,
             audit=deciding.audited,
             worth=grounds.inferred.worth,

@@ -10,7 +10,6 @@ name any more: every commit succeeds, and is gone when the process ends.
 import contextlib
 import fcntl
 import itertools
-import logging
 import os
 import re
 import sqlite3
@@ -41,14 +40,12 @@ from monitoring.ledger.schema import feedback, monitor_state
 
 Identity: TypeAlias = tuple[int, int] | None  # device and inode; None: there is no such file
 
-_log = logging.getLogger(__name__)
-
 
 class OpenDatabase:
-    """The database that this process opened at a path, and its connections' logs."""
+    """The database that this process opened at a path."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._log = path, path.with_name(f"{path.name}-wal")
+        self._path = path
         self._database: Identity = None
 
     def check(self) -> None:
@@ -61,22 +58,6 @@ class OpenDatabase:
                 f"{self._path} was deleted or replaced while it was in use. Put the file back, or "
                 "restart Candor to go on with what is there now; until then nothing is written"
             )
-
-    def log_is_lost(self, connection: sqlite3.Connection, known: dict[Any, Any]) -> bool:
-        """Whether the write-ahead log was deleted under this connection; what it holds is then
-        saved in the database.
-
-        `known` belongs to the connection. It must hold the lock of a writer.
-        """
-        found = _identity(self._log)
-        if known.setdefault("candor_log", found) == found:
-            return False
-        connection.rollback()
-        connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
-        _log.error(
-            "%s was deleted while it was in use; what it held is saved in the ledger", self._log
-        )
-        return True
 
 
 def _identity(path: Path) -> Identity:
@@ -140,11 +121,6 @@ class Sqlite(Dialect):
             except sqlite3.OperationalError as error:
                 raise _as_sqlalchemy(connection, "BEGIN", None, error) from error
             _run(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
-            if writes and database.log_is_lost(_driver(connection), connection.info):
-                connection.invalidate()
-                engine.dispose()
-                lost = sqlite3.OperationalError("the write-ahead log was deleted")
-                raise _as_sqlalchemy(connection, "BEGIN", None, lost, invalidated=True)
 
         return engine
 
@@ -331,13 +307,12 @@ def _driver(connection: Connection) -> Any:
 
 
 def _as_sqlalchemy(
-    connection: Connection, sql: str, rows: Any, error: sqlite3.Error, *, invalidated: bool = False
+    connection: Connection, sql: str, rows: Any, error: sqlite3.Error
 ) -> StatementError:
     return DBAPIError.instance(
         sql,
         rows,
         error,
         sqlite3.Error,
-        connection_invalidated=invalidated,
         dialect=connection.dialect,
     )

@@ -10,13 +10,13 @@ from calibration.drift.state import DriftSettings
 from calibration.measures.confusion import confusion_matrix
 from calibration.measures.expected_confusion import ProbabilitySums, expected_confusion
 from monitoring.diagnosis.expected_performance import EstimateStatus, ExpectedPerformance
+from monitoring.diagnosis.words import estimate_words
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, prediction_id, row_of
-from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+from tests.builders.monitored import Clock, MonitoredModel
 
-DATABASES = BOTH_DATABASES
 THREE = ("normal", "bacterial", "viral")
 
 
@@ -42,10 +42,8 @@ class Scene:
         ]
         self.monitored.label(*items)
 
-    def found(self, window: str = "all") -> ExpectedPerformance:
-        return calibration_report(
-            self.monitored.ledger, "pneumonia", window=window
-        ).expected_performance
+    def found(self) -> ExpectedPerformance:
+        return calibration_report(self.monitored.ledger, "pneumonia").expected_performance
 
     def _end(self, start: int) -> int:
         return min(start + 500, len(self.labels))
@@ -94,9 +92,13 @@ def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
 
 
 def test_before_labels_nothing_has_checked_it(three: MonitoredModel) -> None:
-    """With answers unlike the card's, not even its interval is known."""
+    """Once answers have changed, not even its interval is known."""
     shown = scene(three)
-    shown.serve()
+    shown.serve(days_ago=2)
+    assert shown.found().status is EstimateStatus.NOT_CHECKED
+    viral = scene(three, sharpness=3.0, seed=1)
+    viral.probabilities = np.sort(viral.probabilities, axis=1)
+    viral.serve(days_ago=1)
     found = shown.found()
     assert found.status is EstimateStatus.INPUT_CHANGED
     accuracy = found.from_confidence.accuracy
@@ -168,29 +170,14 @@ def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) ->
     assert abs(found.corrected.accuracy.value - truth) < 0.03
 
 
-def test_late_labels_correct_the_days_that_have_none(three: MonitoredModel) -> None:
-    """Labels of last month correct the estimate of today's answers."""
-    before, today = scene(three, sharpness=2.5), scene(three, 800, sharpness=2.5, seed=1)
-    before.serve(days_ago=30)
-    before.label(range(1_000), days_ago=30)
-    today.serve()
-    found = today.found("days:1")
-    assert found.from_confidence.answers == found.corrected.answers == 800
-    assert found.corrected.labels == 1_000
-    assert found.labels == 0
-    truth = (today.probabilities.argmax(axis=1) == today.labels).mean()
-    assert found.from_confidence.accuracy.lower > truth
-    assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
-
-
-def test_answers_without_all_probabilities_are_left_out(three: MonitoredModel) -> None:
+def test_answers_without_all_probabilities_are_not_estimated(three: MonitoredModel) -> None:
     shown = scene(three, 100)
     shown.serve()
     bare = [shown._row(i, NOW_NS - DAY_NS, False)._replace(probabilities=b"") for i in range(50)]
     three.serve(*bare)
-    for window in ("all", "days:1"):
-        estimate = shown.found(window).from_confidence
-        assert estimate.answers == 100
+    found = shown.found()
+    assert found.status is EstimateStatus.UNKNOWN
+    assert "lack the probabilities" in estimate_words(found)
     three.ledger.close()
 
 
@@ -198,25 +185,3 @@ def test_no_answers_no_estimate(three: MonitoredModel) -> None:
     found = scene(three, 1).found()
     assert found.status is EstimateStatus.UNKNOWN
     assert found.rows() == []
-
-
-def test_corrections_and_erasure_leave_what_a_recount_finds(monitored: MonitoredModel) -> None:
-    """On both databases; test_maintenance.py does the same in general."""
-    shown = scene(monitored, 60)
-    shown.probabilities = shown.probabilities[:, :2] / shown.probabilities[:, :2].sum(
-        axis=1, keepdims=True
-    )
-    shown.labels %= 2
-    shown.serve()
-    monitored.label(
-        *(
-            FeedbackItem(("normal", "pneumonia")[y], prediction_id(i))
-            for i, y in enumerate(shown.labels)
-        )
-    )
-    monitored.label(*(FeedbackItem("normal", prediction_id(i)) for i in range(20)))
-    rates = {(each.name, each.of): each for each in shown.found().checked}
-    labels = np.where(np.arange(60) < 20, 0, shown.labels)
-    assert rates["accuracy", None].shown == pytest.approx(
-        (shown.probabilities.argmax(axis=1) == labels).mean()
-    )

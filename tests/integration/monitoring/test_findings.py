@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event
 
 from calibration.drift.state import DriftSettings
 from monitoring.diagnosis.answer_record import find_answer_record
@@ -20,11 +20,8 @@ from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.predictions import finding_id
-from monitoring.ledger.schema import class_day
-from monitoring.ledger.sums import read_class_sums
 from monitoring.ledger.version_events import shadow_id
 from monitoring.ledger.versions import FINDINGS_SHOWN, load, within_bound
-from monitoring.ledger.watched_version import PRESENT, both_probabilities
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check, repair
@@ -62,33 +59,6 @@ def counts(monitored: MonitoredModel) -> list[tuple[int, int, int]]:
         (int(each.served.sum()), int(each.labeled.n.sum()), int(each.labeled.correct.sum()))
         for each in sums
     ]
-
-
-def test_class_sums_of_a_finding_follow_from_its_bins(chest: MonitoredModel) -> None:
-    rng = np.random.default_rng(0)
-    p = rng.uniform(size=(200, 3)).astype(np.float32)
-    present = (rng.uniform(size=120) < p[:120, MASS]).astype(int)
-    chest.serve_findings(range(60), p[:60], audit=0.5)
-    chest.serve_findings(range(60, 200), p[60:])
-    chest.label(*(read(n, Mass=FOUND[1 - label]) for n, label in enumerate(present)))
-    chest.label(*(read(n, Mass=FOUND[label]) for n, label in enumerate(present)))  # corrected
-    with chest.ledger.read() as connection:
-        (row,) = load(connection, [chest.watched_version_ids[MASS]])
-        found = read_class_sums(connection, row)
-        assert not connection.execute(select(class_day)).all()
-    both = both_probabilities(p[:, MASS])
-    served = both.sum(axis=0), (both * both).sum(axis=0)
-    assert found.served.total[:, PRESENT] == pytest.approx(served[0])
-    spread = served[1] - found.served.squared[:, PRESENT]
-    assert (spread > 0).all()
-    assert (spread < 0.0012 * 200).all()
-    for sums, n in ((found.labeled, 120), (found.audited, 60)):
-        truth = np.eye(2)[present[:n]]
-        assert sums.counts[:, PRESENT].tolist() == truth.sum(axis=0).tolist()
-        assert sums.probabilities.squared[:, PRESENT] == pytest.approx((both[:n] ** 2).sum(axis=0))
-        error = ((truth - both[:n]) ** 2).sum(axis=0)
-        assert sums.squared_error[:, PRESENT] == pytest.approx(error)
-        assert not sums.counts[:, 0].any()
 
 
 def assert_recounts(monitored: MonitoredModel) -> None:

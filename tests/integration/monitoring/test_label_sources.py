@@ -19,7 +19,7 @@ from monitoring.drift.source_replay import WatchReplay
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import ModelNotInLedger, SourcesInvalid
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.schema import bin_total, class_day, label_current
+from monitoring.ledger.schema import bin_total, label_current
 from monitoring.ledger.versions import load
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
@@ -55,7 +55,7 @@ def state_of(monitored: MonitoredModel) -> dict[str, Any]:
         rows = [tuple(row) for row in connection.execute(label_current.select())]
         sums = {
             (table.name, *row[:4]): tuple(row[4:])
-            for table in (bin_total, class_day)
+            for table in (bin_total,)
             for row in connection.execute(table.select())
             if any(row[-4:])
         }

@@ -1,6 +1,5 @@
 """A SQLite ledger whose files are deleted or replaced in use: nothing is lost silently."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger import Ledger
-from monitoring.maintenance.recount import check
 from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -71,20 +68,3 @@ def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
         path.with_name("moved.db").rename(path)
         monitored.serve(make_row(2))
         assert monitored.label(FeedbackItem("normal", prediction_id(2))) == ["accepted"]
-
-
-def test_a_deleted_log_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
-    with MonitoredModel(path, Clock()) as monitored:
-        for number in range(1, 4):
-            monitored.serve(make_row(number))
-            log.unlink()
-        monitored.serve(make_row(4))
-        with monitored.ledger.read():  # a connection of a reader, opened while it was lost or after
-            pass
-        assert "ERROR" in {record.levelname for record in caplog.records}
-    copy = tmp_path / "copy.db"
-    shutil.copy(path, copy)
-    with Ledger(f"sqlite:///{copy}") as ledger:
-        counted = check(ledger)
-        assert (counted.agrees, counted.answers) == (True, 4)

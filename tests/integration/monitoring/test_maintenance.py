@@ -98,8 +98,6 @@ def test_damage_is_found_and_repaired(full: MonitoredModel) -> None:
         ("UPDATE bin_total SET n = n + 1 WHERE slice = 'audit'", "bin_total"),
         ("UPDATE bin_total SET confidence = confidence + 4294967", "bin_total"),
         ("DELETE FROM bin_total WHERE slice = 'tag:site=A'", "bin_total"),
-        ("UPDATE class_day SET labeled = labeled + 1 WHERE audited = 1", "class_day"),
-        ("DELETE FROM class_day WHERE predicted = 1", "class_day"),
         ("UPDATE label_current SET label = 1 - label", "label_current"),
         ("DELETE FROM label_current", "label_current"),
         ("UPDATE label_current SET first_feedback_id = first_feedback_id + 1", "label_current"),
