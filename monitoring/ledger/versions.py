@@ -2,7 +2,8 @@
 
 A version with findings has one watched version for each of them, with the card of that question. A
 version whose card changes is another watched version. Metrics show those whose labels may still
-arrive: a server loaded the version, or it answered, in the last 90 days.
+arrive: a server loaded the version, or it answered, in the last 90 days. A version that was only
+declared, for a model served elsewhere, has no series and no report in overviews until it answers.
 """
 
 import hashlib
@@ -11,14 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, not_, or_, select
 
 from calibration.findings.labels import spelled
 from model_store.bundle.card import Card
 from monitoring.errors import BundleReplaced, FindingNeeded, FindingUnknown, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, watched_versions
-from monitoring.ledger.watched_version import WatchedVersion, watched_version
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, bin_total, watched_versions
+from monitoring.ledger.watched_version import LOGGED, WatchedVersion, watched_version
 
 
 def card_sha256(card: Card) -> str:
@@ -204,6 +205,23 @@ def models(connection: Connection) -> list[str]:
     )
 
 
+def idle_models(connection: Connection) -> list[str]:
+    """Return the models that were declared, but have neither been loaded nor answered."""
+    answered = exists().where(
+        bin_total.c.watched_version_id == watched_versions.c.watched_version_id,
+        bin_total.c.slice == EVERYTHING,
+        bin_total.c.served > 0,
+    )
+    used = select(watched_versions.c.model).where(or_(not_(is_declared()), answered))
+    in_use = set(connection.scalars(used))
+    return [model for model in models(connection) if model not in in_use]
+
+
+def is_declared() -> ColumnElement[bool]:
+    """Return the condition: the version is of a model that is served elsewhere."""
+    return watched_versions.c.card.like(f'%"origin": "{LOGGED}"%')
+
+
 def _plain(card: Card) -> str:
     return json.dumps(card.model_dump(mode="json"), sort_keys=True)
 
@@ -256,8 +274,10 @@ def within_bound(newest_first: Sequence[tuple[str, str]]) -> list[tuple[str, str
 
 
 def visible(now_ns: int) -> ColumnElement[bool]:
-    """Return the condition: registered, or answering, within `VISIBLE_NS` before now."""
-    return in_use_since(now_ns - VISIBLE_NS)
+    """Return the condition: loaded, or answering, within `VISIBLE_NS` before now."""
+    since_ns = now_ns - VISIBLE_NS
+    loaded = and_(watched_versions.c.registered_at_ns >= since_ns, not_(is_declared()))
+    return or_(loaded, _answering_since(since_ns))
 
 
 def versions_since(connection: Connection, model: str, since_ns: int) -> set[int]:
@@ -270,11 +290,14 @@ def versions_since(connection: Connection, model: str, since_ns: int) -> set[int
 
 def in_use_since(since_ns: int) -> ColumnElement[bool]:
     """Return the condition: registered, or answering, since a time; days count whole."""
+    return or_(watched_versions.c.registered_at_ns >= since_ns, _answering_since(since_ns))
+
+
+def _answering_since(since_ns: int) -> ColumnElement[bool]:
     columns = bin_day.c
-    answered = exists().where(
+    return exists().where(
         columns.watched_version_id == watched_versions.c.watched_version_id,
         columns.slice == EVERYTHING,
         columns.day >= since_ns // DAY_NS,
         columns.served > 0,
     )
-    return or_(watched_versions.c.registered_at_ns >= since_ns, answered)

@@ -24,8 +24,7 @@ from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFul
 from monitoring.http.fields import Fraction, Version
 from monitoring.http.json_body import JsonReader
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.schema import watched_versions
-from monitoring.ledger.versions import enter, of_model, sha256_of
+from monitoring.ledger.versions import enter, is_declared, of_model, sha256_of
 from monitoring.ledger.watched_version import LOGGED, WatchedVersion
 
 MODELS_LIMIT = 1_000  # declared versions in one ledger
@@ -230,10 +229,9 @@ def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> list[Wa
         raise ModelServed(card.model, card.version)
     if known and {row.card_sha256 for row in known} != hashes:
         raise ModelDiffers(card.model, card.version)
-    if not known:
-        logged = watched_versions.c.card.like(f'%"origin": "{LOGGED}"%')
-        if (connection.scalar(select(func.count()).where(logged)) or 0) >= MODELS_LIMIT:
-            raise ModelsFull(MODELS_LIMIT)
+    declared = connection.scalar(select(func.count()).where(is_declared())) or 0
+    if not known and declared >= MODELS_LIMIT:
+        raise ModelsFull(MODELS_LIMIT)
     return enter(connection, card.model, card.version, cards, now_ns=now_ns)
 
 

@@ -295,4 +295,5 @@ class Recorder:
     def _know(self, rows: Sequence[WatchedVersion]) -> None:
         for row in rows:
             self._versions[row.watched_version_id] = row
-            self._metrics.create(row)
+            if not row.is_logged:  # which has series from its first answer on
+                self._metrics.create(row)

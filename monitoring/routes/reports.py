@@ -38,9 +38,12 @@ class History(Struct, frozen=True):
 
 
 class Summaries(Struct, frozen=True):
-    """Every model's report without its bins, slices and history."""
+    """Every model's report without its bins, slices and history; `idle`: declared models that have
+    no answers yet, and no report here.
+    """
 
     models: list[ReportSummary]
+    idle: list[str]
 
 
 class ReportRoutes:
@@ -63,7 +66,7 @@ class ReportRoutes:
         return History(model, await to_thread.run_sync(self._history, model, version, finding))
 
     async def summaries(self, _: Request) -> Summaries:
-        return Summaries(await to_thread.run_sync(self.all))
+        return Summaries(*await to_thread.run_sync(self.all))
 
     def _read(self, query: ReportQuery) -> Report | FindingsReport:
         return self._one(query) if self.is_of_one(query) else self.overview(query)
@@ -104,17 +107,22 @@ class ReportRoutes:
         with self._ledger.read() as connection:
             return read_timeline(connection, model, version=version, finding=finding)
 
-    def all(self) -> list[ReportSummary]:
-        """The report of each model's production version, or of its findings, without slices."""
+    def all(self) -> tuple[list[ReportSummary], list[str]]:
+        """The report of each model's production version, or of its findings, without slices; and
+        the models that were declared and have no answers yet, of which a report would say nothing.
+        """
         with self._ledger.read() as connection:
+            idle = versions.idle_models(connection)
             models = versions.models(connection)
-        return [
+        reports = [
             each
             for model in models
+            if model not in idle
             for each in findings_report(
                 self._ledger, model, version=self._in_production(model)
             ).findings
         ]
+        return reports, idle
 
     def gaps(self, reports: Sequence[ReportSummary]) -> dict[str, tuple[Days, ...]]:
         """The days of the answers that each diagnosis is about, by the title of the report."""

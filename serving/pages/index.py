@@ -107,6 +107,7 @@ def read_choice(query: Mapping[str, str]) -> ModelChoice:
 def index_page(
     reports: Sequence[ReportSummary],
     gaps: Mapping[str, Sequence[Days]] | None = None,
+    idle: Sequence[str] = (),
     *,
     choice: ModelChoice | None = None,
     tries: Callable[[str], bool] = never,
@@ -114,7 +115,8 @@ def index_page(
 ) -> str:
     """Render each model, of its findings the most serious one.
 
-    `gaps`: the days of each, by title; `tries`: whether this process answers images with a model.
+    `gaps`: the days of each, by title; `idle`: declared models without answers, which have no
+    report; `tries`: whether this process answers images with a model.
     """
     choice = choice or ModelChoice()
     rows = list(_rows(reports, gaps or {}, viewer))
@@ -122,6 +124,7 @@ def index_page(
     return render(
         "models.html",
         rows=choice.rows(rows),
+        idle=[] if choice.state else [name for name in idle if choice.q.lower() in name.lower()],
         counts={state.value: counts[state] for state in WORST_FIRST if counts[state]},
         tones={state.value: TONES[state] for state in WORST_FIRST},
         choice=choice,
@@ -230,12 +233,13 @@ class IndexRoutes:
         return answer_page(await to_thread.run_sync(self._read, choice, read_viewer(request)))
 
     def _read(self, choice: ModelChoice, viewer: Viewer) -> str:
-        reports, gaps = self._read_all()
-        return index_page(reports, gaps, choice=choice, tries=self._tabs.tries, viewer=viewer)
+        return index_page(*self._read_all(), choice=choice, tries=self._tabs.tries, viewer=viewer)
 
-    def _read_models(self) -> tuple[Sequence[ReportSummary], Mapping[str, Sequence[Days]]]:
-        reports = self._reports.all()
-        return reports, self._reports.gaps(reports)
+    def _read_models(
+        self,
+    ) -> tuple[Sequence[ReportSummary], Mapping[str, Sequence[Days]], Sequence[str]]:
+        reports, idle = self._reports.all()
+        return reports, self._reports.gaps(reports), idle
 
 
 ENDPOINTS: Final = (page("/", IndexRoutes.index, "q", "state", "sort"),)

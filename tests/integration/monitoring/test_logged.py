@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 import uuid_utils
+from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 
 from monitoring.http.endpoint import routes_of
@@ -19,6 +20,7 @@ from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
 from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
+from monitoring.routes.exposition import SCRAPE_HEADER
 from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.model_views import model_page
 from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
@@ -29,6 +31,7 @@ from tests.builders.monitored import (
     MonitoredModel,
     assert_same_state,
     client_of,
+    page_client_of,
 )
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +161,62 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
         )
     ),
 ]
+
+
+async def test_a_declared_version_costs_nothing_until_it_answers(
+    monitored: MonitoredModel, tmp_path: Path
+) -> None:
+    """Neither series of metrics nor reports: 100 declared models cost an overview no read."""
+    reads: list[str] = []
+
+    def count(*given: Any) -> None:
+        reads.append(given[2])
+
+    async with page_client_of(monitored, tmp_path) as client:
+        event.listen(Engine, "before_cursor_execute", count)
+        try:
+            before = await _sizes(client, reads)
+            for number in range(100):
+                model = MODEL | {"model": f"retina-{number}", "version": 1}
+                assert (await client.post("/models-log", json=model)).is_success
+            after = await _sizes(client, reads)
+        finally:
+            event.remove(Engine, "before_cursor_execute", count)
+        assert after == before
+        page = (await client.get("/")).text
+        assert page.count('<a href="/models/retina-') == 100
+        assert (await client.get("/?q=retina-7")).text.count('<a href="/models/retina-') == 11
+        assert len((await client.get("/reports")).json()["idle"]) == 100
+        assert (await client.get("/models/retina-7/report")).is_success
+        item = said(1, label="mild") | {"model": "retina-7"}
+        assert (await client.post("/predictions-log", json=item)).is_success
+        assert len((await client.get("/reports")).json()["models"]) == 2
+        assert (await client.get("/")).text.count('<a href="/models/retina-') == 99
+        scrape = {SCRAPE_HEADER: "10"}
+        counts = [await _predictions(client, "retina-7", scrape) for _ in range(2)]
+        assert counts == [0, 1]  # Prometheus reads a zero first
+
+
+async def _sizes(client: httpx.AsyncClient, reads: list[str]) -> list[int]:
+    """Lines of /metrics, and the reads of the ledger by metrics, overview and reports."""
+    lines = len((await client.get("/metrics")).text.splitlines())
+    sizes = [lines]
+    for path in ("/metrics", "/", "/reports"):
+        reads.clear()
+        assert (await client.get(path)).is_success
+        sizes.append(len(reads))
+    return sizes
+
+
+async def _predictions(client: httpx.AsyncClient, model: str, headers: dict[str, str]) -> float:
+    text = (await client.get("/metrics", headers=headers)).text
+    series = [
+        line
+        for line in text.splitlines()
+        if line.startswith("candor_predictions_total{") and f'model="{model}"' in line
+    ]
+    assert len(series) == 15
+    return sum(float(line.rsplit(" ", 1)[1]) for line in series)
 
 
 async def test_what_cannot_be_is_refused(
