@@ -246,6 +246,7 @@ class Inference:
         labels, served: labeled answers, and all.
         evidence: log evidence of the best hypothesis against "calibrated within the tolerance".
         patient_correlation: correlation of errors within a patient, plus one standard error.
+        clump: neighboring labels of unknown patients that are worth one, at least 1.
         deviations: the most evident first; empty if nothing was found.
         bounds: 95 % interval of the gap of all labeled answers: what "fine" rules out.
         questions: what `open` is computed from, for a gap that somebody asks for.
@@ -255,6 +256,7 @@ class Inference:
     served: int
     evidence: float
     patient_correlation: float
+    clump: float
     bounds: IntervalEstimate
     deviations: tuple[Deviation, ...] = ()
     rivals: tuple[Rival, ...] = ()

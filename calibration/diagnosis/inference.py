@@ -77,6 +77,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         len(answers),
         outcome.evidence,
         outcome.correlation,
+        outcome.clump,
         _bounds(course),
         deviations,
         _rivals(answers, outcome, course, deviations, rival),

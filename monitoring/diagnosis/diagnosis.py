@@ -98,7 +98,6 @@ def diagnose(
         early_signs=found.early_signs,
         remedies=inferred.inference.remedies,
         other_labels=found.other_labels,
-        suspected_patients=inferred.suspected,
         open=_questions(inferred.inference, gap),
         actions=plan(
             found,

@@ -17,7 +17,6 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.search import STRONG
 from calibration.operating.facts import OperatingPoints
-from monitoring.drift.suspected_patients import SuspectedPatients
 from monitoring.feedback.discordance import OtherLabels
 
 
@@ -273,7 +272,6 @@ class Diagnosis:
         accuracy, operating_points, early_signs: questions of their own.
         remedies: what each would do to each group.
         other_labels: labels of proxy sources and second readings, and how far they agree.
-        suspected_patients: repeated patients among answers that name none; None without suspicion.
         open: how many labels of which kind would answer what is not known.
         actions: what to do, the first thing first; empty if there is nothing to do.
     """
@@ -297,6 +295,5 @@ class Diagnosis:
     early_signs: tuple[EarlySign, ...]
     remedies: tuple[TriedRemedy, ...]
     other_labels: OtherLabels
-    suspected_patients: SuspectedPatients | None
     open: tuple[Open, ...]
     actions: tuple[Action, ...]

@@ -17,8 +17,6 @@ from monitoring.diagnosis.vocabulary import (
     OF_CLASSES,
     PROXY,
     READINGS,
-    SIGNS_OF_PATIENTS,
-    SUSPECTED,
     Terms,
     terms,
 )
@@ -273,12 +271,6 @@ def label_words(found: Diagnosis) -> Iterator[str]:
             answers=counted(proxy.answers, "answer"),
             both=f"{proxy.discordance.n:,}",
             agreement=percent(proxy.discordance.agreement),
-        )
-    if found.suspected_patients is not None:
-        yield SUSPECTED.format(
-            images=f"{found.suspected_patients.images:.1f}",
-            worth=f"{found.suspected_patients.design_effect:.1f}",
-            sign=SIGNS_OF_PATIENTS[found.suspected_patients.by],
         )
     readings = found.other_labels.second_readings
     if readings.discordance.n:

@@ -7,7 +7,6 @@ many new answers arrive.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, NamedTuple
@@ -18,17 +17,15 @@ from sqlalchemy import Connection, Select, func, null, select
 
 from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import Cause, Inference, RivalStatus, main_deviation
+from calibration.diagnosis.facts import Inference, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
-from calibration.diagnosis.outcome import PATIENT_CODES
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.coverage import Rhythm, rhythm_of
 from monitoring.diagnosis.expected_performance import ClassSums, sum_classes
 from monitoring.diagnosis.present import Present, find_present
-from monitoring.drift.suspected_patients import LATEST, SuspectedPatients, groups_of, suspect
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
 from monitoring.ledger.predictions import first_id
@@ -50,10 +47,9 @@ _DAY_S = DAY_NS / 1e9
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
 _ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
-    *("tags", "patient", "audit", "request_id", "scope_p"),
+    *("tags", "patient", "audit", "scope_p"),
 )
 _LABEL = ("label", "correct", "first", "source", "received_at_ns")
-_BESIDE = ("request_id", "received_at_ns")  # no part of `Answers`
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,11 @@ class Inferred:
     """What rests on single answers, and when they came.
 
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
-    `suspected`: repeated patients that no answer names. `worth`: how many independent labels one is
-    worth if images of a patient are right or wrong together, in (0, 1]. `affected`: by day of
-    service, the answers of the group that the main deviation names, all of them without one;
-    `others`: the rest. `present`: the figures since something changed. `by_class`: what is expected
-    before labels rests on it.
+    `worth`: how many independent labels one is worth if images of a patient are right or wrong
+    together, in (0, 1]. `affected`: by day of service, the answers of the group that the main
+    deviation names, all of them without one; `others`: the rest. `present`: the figures since
+    something changed. `by_class`: what is expected before labels
+    rests on it.
     """
 
     inference: Inference
@@ -74,7 +70,6 @@ class Inferred:
     others: tuple[Days, ...]
     present: Present | None
     by_class: ClassSums | None
-    suspected: SuspectedPatients | None
     worth: float
     rhythm: Rhythm
     labels_until_s: float
@@ -139,8 +134,8 @@ def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
     return _Stamp(keys, count, last, revisions, right, int(_GROWTH * math.log2(1 + (served or 0))))
 
 
-def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers, FloatArray]:
-    """What stands beside answers, these as arrays, and the days on which any were served."""
+def _read(connection: Connection, row: WatchedVersion) -> tuple[FloatArray, Answers, FloatArray]:
+    """When labels came (N,), in seconds, the answers (N), and the days on which any were served."""
     days = _days(connection, row.watched_version_id)
     columns: Columns = {name: [] for name in (*_ANSWER, *_LABEL)}
     sources = [_labeled(row.watched_version_id)]
@@ -152,26 +147,16 @@ def _read(connection: Connection, row: WatchedVersion) -> tuple[Columns, Answers
                 column.extend(values)
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
     answers = as_answers(row, columns, admitted(connection, row.model)).rows(order)
-    places = order.tolist()
-    beside = {name: list(map(columns[name].__getitem__, places)) for name in _BESIDE}
-    return beside, replace(answers, unread=_unread(connection, row, answers)), days
+    received_s = seconds(columns["received_at_ns"])[order]
+    return received_s, replace(answers, unread=_unread(connection, row, answers)), days
 
 
 def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
-    beside, answers, days = _read(connection, row)
+    received_s, answers, days = _read(connection, row)
     labeled = np.flatnonzero(answers.correct >= 0)
     served_s = answers.served_s[labeled]
-    received_s = seconds(beside["received_at_ns"])[labeled]
-    suspected = None
-    if answers.patient is None:
-        suspected = _suspected(beside["request_id"], answers, labeled[-LATEST:])
-    if suspected and suspected.by == "request_ids":
-        groups = groups_of(beside["request_id"])
-        inference = _unconfirmed(infer(replace(answers, patient=groups)))
-        if 2 * inference.patient_correlation < suspected.correlation:  # what was found explains it
-            suspected = None
-    else:
-        inference = infer(answers)
+    received_s = received_s[labeled]
+    inference = infer(answers)
     first = main_deviation(inference.deviations)
     inside = np.ones(len(answers), bool) if first is None else members(first.group, answers)
     return Inferred(
@@ -181,8 +166,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         _by_day(answers, ~inside),
         find_present(row, answers, inference.deviations),
         sum_classes(answers),
-        suspected,
-        _worth(answers, labeled, suspected),
+        _worth(answers, labeled, inference.clump),
         rhythm_of(served_s, received_s, days),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
@@ -196,19 +180,10 @@ def _healed_s(inference: Inference) -> float:
     return max(over) if over and len(over) == len(ends) else math.nan
 
 
-def _suspected(
-    request_ids: Sequence[str | None], answers: Answers, rows: IntArray
-) -> SuspectedPatients | None:
-    ids = [request_ids[each] for each in rows.tolist()]
-    return suspect(ids, answers.confidence[rows], answers.correct[rows])
-
-
-def _worth(answers: Answers, labeled: IntArray, suspected: SuspectedPatients | None) -> float:
+def _worth(answers: Answers, labeled: IntArray, clump: float) -> float:
     """As the sums of labels have it, which cannot let a patient count once: of m images, 1 / m."""
-    if suspected is not None:
-        return 1 / suspected.design_effect
     if answers.patient is None or not len(labeled):
-        return 1.0
+        return 1 / clump
     patient = answers.patient[labeled]
     images = np.bincount(patient[patient >= 0], minlength=1)
     return float(1 / np.where(patient >= 0, images[patient], 1).mean())
@@ -226,25 +201,6 @@ def _of_day(answers: Answers, day: int, rows: IntArray) -> Days:
     labeled = rows[answers.correct[rows] >= 0]
     sums = BinSums.from_predictions(answers.confidence[labeled], answers.correct[labeled] == 1)
     return Days(day, day, len(rows), sums)
-
-
-def _unconfirmed(inference: Inference) -> Inference:
-    """Patients that are only suspected explain nothing until they are sent, and may mislead the
-    watch, which takes each image for one of a patient of its own.
-    """
-    nothing = not inference.deviations
-    rivals = tuple(
-        replace(
-            each,
-            status=RivalStatus.POSSIBLE,
-            needs=inference.labels,
-            needs_kind=PATIENT_CODES,
-        )
-        if each.cause is Cause.PATIENTS and (nothing or each.status is RivalStatus.EXPLAINS_ALL)
-        else each
-        for each in inference.rivals
-    )
-    return replace(inference, rivals=rivals)
 
 
 def _labeled(watched_version_id: int) -> Select[Any]:

@@ -230,14 +230,6 @@ PROXY: Final = (
     'Labels of "{source}" are not the truth: {answers}, of which {both} have a truth too; '
     "{agreement} of these agree."
 )
-SUSPECTED: Final = (
-    "{sign}, as if each patient had {images} images: {worth} labels are worth one. Send the "
-    "patient with each answer."
-)
-SIGNS_OF_PATIENTS: Final = {
-    "request_ids": "Request ids begin alike",
-    "neighbors": "Errors stand together",
-}
 READINGS: Final = (
     "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "
     "({interval})."

@@ -160,9 +160,8 @@ def test_patients_that_nobody_names_are_suspected(monitored: MonitoredModel) -> 
     monitored.label(*map(label, range(300), names))
     diagnosis = calibration_report(monitored.ledger, monitored.card.name).diagnosis
     assert [each.code for each in diagnosis.actions] == ["send_patients"]
-    found = diagnosis.suspected_patients
-    assert (found.by, found.answers, found.images) == ("request_ids", 300, 4.0)
-    assert found.design_effect > 2
+    (rival,) = (each for each in diagnosis.rivals if each.cause == "patients")
+    assert (rival.status, rival.needs_kind) == ("possible", "patient_codes")
 
 
 def test_an_erased_image_leaves_no_hash_and_pruning_keeps_recent_ones(
