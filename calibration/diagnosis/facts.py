@@ -69,12 +69,21 @@ class Since:
 
     `always`: the probability that the error was there from the first label on. `latest` and
     `earliest` bound the change with 95 %; `earliest` is None if the first label is not excluded.
+    `from_first`: the first label is itself the likeliest beginning.
     """
 
     likeliest: float
     earliest: float | None
     latest: float
     always: float
+    from_first: bool
+
+    @property
+    def date(self) -> float | None:
+        """The likeliest beginning, on which dates, figures and remedies rest; None: from the first
+        label on.
+        """
+        return None if self.from_first else self.likeliest
 
 
 class Course(StrEnum):

@@ -186,17 +186,14 @@ def _remedies(
     first = going_on[-1 if is_everyone else 0]
     groups = [_together(course.served, alike) for alike in _alike(going_on)]
     erred = tuple(each.group for each in going_on)
-    treated = [Treated(whole, served_s >= (_since(first) or 0), _since(first), erred), *groups]
+    since_s = first.since.date
+    treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred), *groups]
     weight = course.outcome.stream.weight
     return remedies_of(course.served, weight, treated, mix)
 
 
 def _start(each: Deviation) -> float:
     return each.since.likeliest
-
-
-def _since(each: Deviation) -> float | None:
-    return None if each.since.earliest is None else each.since.likeliest
 
 
 def _alike(deviations: list[Deviation]) -> list[list[Deviation]]:
@@ -222,7 +219,7 @@ def _together(served: Answers, alike: list[Deviation]) -> Treated:
     *earlier, last = alike
     parts = [part for each in alike if (part := tagged(each.group))]
     group = replace(parts[0], values=tuple(sorted({v for part in parts for v in part.values})))
-    rows = members(group, served) & (served.served_s >= (_since(last) or 0))
+    rows = members(group, served) & (served.served_s >= (last.since.date or 0))
     if earlier and rows.sum() < FEWEST_ROWS:
         return _together(served, earlier)
-    return Treated(group, rows, _since(last), tuple(each.group for each in alike))
+    return Treated(group, rows, last.since.date, tuple(each.group for each in alike))

@@ -120,6 +120,7 @@ def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since,
         None if low == 0 else float(served_s[rows[first[low] - 1]]),
         float(served_s[rows[ends[min(int(high), len(ends) - 1)]]]),
         float(posterior[0]),
+        from_first=bool(posterior.argmax() == 0),
     )
     course = Course.GRADUAL if share < -math.log(5) else Course.STEP
     return since, course, int(np.searchsorted(served_s[rows], likeliest))

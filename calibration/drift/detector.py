@@ -19,8 +19,7 @@ labels, and shifts of 0.4 and 0.8, such as of doubled odds, count double. The al
 (Shin, Ramdas and Rinaldo 2024, "E-detectors"). Detectors that share the false alarms each raise
 theirs at ARL / part; their parts add up to 1.
 
-`calibration.drift.onset` says when and where the drift began. `calibration.drift.bets` computes
-the bets exactly, in bulk.
+`calibration.drift.bets` computes the bets exactly, in bulk.
 """
 
 import math

@@ -120,7 +120,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     first, fitting = found.ongoing[0], _fitting(found)
     tried = {each.kind: each for each in found.inference.remedies if _treats(each, first.group)}
     others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
-    untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), _since(first))
+    untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), first.since.date)
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
         hindrance = _barred(remedy, first, served_elsewhere=served_elsewhere)
@@ -145,10 +145,6 @@ def _treats(remedy: TriedRemedy, group: AnswerGroup) -> bool:
     if part is None or part.key != remedy.group.key:
         return False
     return {*part.values} <= {*remedy.group.values}
-
-
-def _since(each: Deviation) -> float | None:
-    return None if each.since.earliest is None else each.since.likeliest
 
 
 def _fitting(found: Findings) -> RemedyKind:
@@ -195,7 +191,7 @@ def _look(found: Findings) -> Iterator[Action]:
         yield Action(
             ActionCode.FIND_CAUSE,
             group=None if each.group.key == ALL else each.group,
-            since_s=_since(each),
+            since_s=each.since.date,
         )
     if found.lower and not found.ongoing:
         first = found.lower[0]

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BIN_COUNT, bin_of
+from calibration.diagnosis.facts import main_deviation
 from calibration.measures.metrics import Interval
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted
-from monitoring.drift import events, watch
-from monitoring.ledger.database import summed
+from monitoring.diagnosis.reading import read_inferred
+from monitoring.drift import watch
+from monitoring.ledger.database import Ledger, summed
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.watched_version import WatchedVersion
@@ -129,6 +131,7 @@ class AnswerRecord:
 
 
 def find_answer_record(
+    ledger: Ledger,
     connection: Connection,
     row: WatchedVersion,
     *,
@@ -136,7 +139,7 @@ def find_answer_record(
     confidence: float,
 ) -> AnswerRecord:
     """Read the record of answers like this one, by the same calibration; while an alarm is active,
-    since the day on which its error began.
+    since the day on which the error began.
 
     Of a finding, `predicted` is its name and `confidence` its probability.
     """
@@ -150,7 +153,7 @@ def find_answer_record(
     ]
     alike = (
         columns.watched_version_id == key,
-        columns.day >= (_began(connection, key) if alarm else 0),
+        columns.day >= (_began(ledger, connection, row) if alarm else 0),
         columns.slice == (EVERYTHING, *row.slices_of(predicted))[-1],
         columns.bin == at,
     )
@@ -171,11 +174,11 @@ def find_answer_record(
     )
 
 
-def _began(connection: Connection, watched_version_id: int) -> int:
-    """The day on which the error of the last alarm began, as its watch has it; 0: not known."""
-    raised = events.latest(events.read(connection, watched_version_id), events.ALARM)
-    since = (raised.detail.get("since") if raised else None) or {}
-    return int(since.get("served_at_ns") or 0) // DAY_NS
+def _began(ledger: Ledger, connection: Connection, row: WatchedVersion) -> int:
+    """The day on which the main error began, as the diagnosis has it; 0: none is known."""
+    main = main_deviation(read_inferred(ledger, connection, row).inference.deviations)
+    date = None if main is None else main.since.date
+    return 0 if date is None else int(date * 1e9) // DAY_NS
 
 
 def shown(confidence: float) -> str:

@@ -87,11 +87,6 @@ class Drift(DetectorState):
     shares_alarms: bool = False
     streams: tuple[StreamEvidence, ...] = ()
 
-    def labels_since_onset(self) -> int | None:
-        """Return how many labels came since the estimated start of the drift, if that is known."""
-        since = (self.alarm or {}).get("since")
-        return None if not since else self.labels - int(since["label"]) + 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class TagDrift(DetectorState):

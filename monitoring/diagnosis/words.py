@@ -237,10 +237,10 @@ def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterato
 
 def _figures_since(first: Deviation, terms: Terms) -> str:
     inside, since = first.inside, first.since
-    if since.earliest is None:
+    if since.date is None:
         when = "From the first label on"
     else:
-        when = f"Since {day(since.likeliest)}{_days(since.earliest, since.latest)}"
+        when = f"Since {day(since.date)}{_days(since.earliest, since.latest)}"
     if first.course is Course.GRADUAL:
         when += ", gradually"
     if first.until is not None:
@@ -251,7 +251,9 @@ def _figures_since(first: Deviation, terms: Terms) -> str:
     return f"{when}: {figures} ({counted(inside.n, 'label')}; gap {gap_words(inside.gap)} points)."
 
 
-def _days(earliest: float, latest: float) -> str:
+def _days(earliest: float | None, latest: float) -> str:
+    if earliest is None:
+        return f" ({day(latest)} at the latest, perhaps from the first label on)"
     first, last = day(earliest), day(latest)
     same_year = first[-4:] == last[-4:]
     shown = (day(each, year=not same_year) for each in (earliest, latest))

@@ -81,23 +81,6 @@ def detector_after(history: Sequence[Event], position: int) -> DriftDetector:
     return DriftDetector(DriftSettings(**settings), state)
 
 
-def seen_since_reset(
-    connection: Connection,
-    watched_version_id: int,
-    settings: DriftSettings,
-    *,
-    name: str,
-    until: int,
-    latest: int,
-) -> list[FirstLabel]:
-    """Return the labels that a detector saw since its last reset, among the `latest` of all."""
-    history = replayed_events(connection, watched_version_id, name)
-    start = _last(history, RESTARTS)
-    since = 0 if start is None else history[start].feedback_id
-    labels = _labels(connection, watched_version_id, since, until, name, latest=latest)
-    return heard(labels, settings)
-
-
 def heard(labels: Sequence[FirstLabel], settings: DriftSettings) -> list[FirstLabel]:
     """Return the labels that a watch with these settings uses."""
     return [label for label in labels if label.audited or not settings.audit]
@@ -109,11 +92,10 @@ def read_labels(
     after: int,
     until: int | None,
     *,
-    latest: int | None = None,
     placed: bool = True,
 ) -> list[LabelRow]:
-    """Return the labels that bet, by bet: first labels of ids over `after`, the `latest` at most,
-    whose bets are up to `until`. With `placed` False, all first labels, each as a bet of its own.
+    """Return the labels that bet, by bet: first labels of ids over `after`, whose bets are up to
+    `until`. With `placed` False, all first labels, each as a bet of its own.
     """
     first_id = label_current.c.first_feedback_id
     wanted: Select[Any] = (
@@ -125,12 +107,11 @@ def read_labels(
         .join(feedback, feedback.c.feedback_id == first_id)
         .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
         .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
-        .order_by(first_id.desc())
     )
     wanted = that_bet(wanted) if placed else wanted
     if until is not None:
         wanted = wanted.where(until >= BET)
-    rows = connection.execute(wanted.limit(latest)).all()
+    rows = connection.execute(wanted).all()
     found = [
         LabelRow(FirstLabel(key, p, bool(correct), predicted, audit is not None, *of_answer), ns)
         for key, p, correct, predicted, audit, *of_answer, ns in rows
@@ -168,11 +149,9 @@ def _labels(
     after: int,
     until: int | None,
     name: str,
-    *,
-    latest: int | None = None,
 ) -> list[FirstLabel]:
     """The first labels of a slice, as `read_labels` gives those of all answers."""
-    rows = read_labels(connection, watched_version_id, after, until, latest=latest)
+    rows = read_labels(connection, watched_version_id, after, until)
     labels = [row.label for row in rows]
     texts = {label.tags for label in labels}
     inside = tags_of_slice(connection, watched_version_id, name, texts)

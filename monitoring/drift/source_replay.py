@@ -146,11 +146,8 @@ class WatchReplay:
             watch.append_event(connection, again, CHECKPOINT, detail, now_ns=now_ns)
         raised = active and not known.detector.active
         if raised and shown.raised_at is not None:
-            since = shown.history[restart].feedback_id if shown.history else 0
-            seen = heard(_between(shown.labels)(since, shown.raised_at), known.settings)
             at = replace(again, last_feedback_id=shown.raised_at)
-            latest = seen[-alarm.LABELS_LIMIT :]
-            detail = alarm.describe(connection, self._number, shown.detector, latest)
+            detail = alarm.describe(connection, self._number, shown.detector)
             watch.append_event(connection, at, ALARM, detail, now_ns=now_ns)
         return known.detector.active and not active, raised
 

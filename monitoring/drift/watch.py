@@ -23,7 +23,7 @@ from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import alarm as alarms
 from monitoring.drift.events import ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
 from monitoring.drift.patient_bets import place_bets
-from monitoring.drift.replay import heard, seen_since_reset, show
+from monitoring.drift.replay import heard, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
@@ -186,15 +186,7 @@ def _show_and_save(
     raised_at = show(known.detector, labels)
     replace(known, last_feedback_id=last_feedback_id).save(connection)
     if raised_at is not None:
-        seen = seen_since_reset(
-            connection,
-            known.watched_version_id,
-            known.settings,
-            name=known.name,
-            until=raised_at,
-            latest=alarms.LABELS_LIMIT,
-        )
-        detail = alarms.describe(connection, known.watched_version_id, known.detector, seen)
+        detail = alarms.describe(connection, known.watched_version_id, known.detector)
         raised = replace(known, last_feedback_id=raised_at)
         append_event(connection, raised, ALARM, detail, now_ns=now_ns)
     return raised_at is not None

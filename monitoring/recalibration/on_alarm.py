@@ -1,11 +1,11 @@
 """What a process does by itself while a drift alarm is active: propose, publish or promote a
 recalibration.
 
-It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that
-refuses. One alarm leads to at most one version, so a rollback stays; findings in alarm at the same
-time share one. Labels that may be chosen are never enough to publish. Every attempt is noted
-before it begins and after it ends: a process that dies in between has used up the attempt, and what
-it published is found and noted by the next one.
+It does what the diagnosis advises and `candor recalibrate` does, on the labels since the error
+began, and refuses what these refuse. One alarm leads to at most one version, so a rollback stays;
+findings in alarm at the same time share one. Labels that may be chosen are never enough to publish.
+Every attempt is noted before it begins and after it ends: a process that dies in between has used
+up the attempt, and what it published is found and noted by the next one.
 """
 
 import logging
@@ -24,8 +24,7 @@ from model_store.store.history import tried_versions
 from model_store.store.store import Store
 from monitoring.diagnosis.detectors import Drift, find_drift
 from monitoring.diagnosis.diagnosis import diagnose, read_grounds
-from monitoring.diagnosis.facts import ActionCode, Hindrance, State
-from monitoring.diagnosis.state import FEW_LABELS
+from monitoring.diagnosis.facts import Action, ActionCode, Hindrance
 from monitoring.diagnosis.words import words_of
 from monitoring.drift import events, watch
 from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
@@ -33,7 +32,7 @@ from monitoring.errors import ModelNotInLedger, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose, family
 from monitoring.ledger.watched_version import named
-from monitoring.recalibration.answers import AnswerFilter
+from monitoring.recalibration.answers import AnswerFilter, options_of, read_since
 from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.finding import changes
@@ -66,10 +65,6 @@ class ActiveAlarm:
     drift: Drift
     history: list[Event]
     attempts_ns: list[int]  # of the whole model
-
-    @property
-    def labels(self) -> int:
-        return self.drift.labels_since_onset() or self.drift.labels
 
     @property
     def last(self) -> Event | None:
@@ -158,11 +153,8 @@ class AlarmResponder:
 
     def _is_due(self, alarm: ActiveAlarm) -> bool:
         elapsed_s = (self._ledger.clock() - max(alarm.attempts_ns, default=0)) / 1e9
-        new = (
-            alarm.labels
-            if alarm.last is None
-            else alarm.drift.labels - alarm.last.detail.get("labels_seen", 0)
-        )
+        seen = 0 if alarm.last is None else alarm.last.detail.get("labels_seen", 0)
+        new = alarm.drift.labels - seen
         return elapsed_s >= self._policy.interval_s and new >= self._policy.min_labels
 
     def _attempt(self, alarms: Sequence[ActiveAlarm]) -> None:
@@ -170,8 +162,9 @@ class AlarmResponder:
         drafts: list[tuple[ActiveAlarm, Recalibration]] = []
         for alarm in alarms:
             with self._noting(alarm):
-                drafted = self._draft(alarm, onto=drafts[-1][1] if drafts else None)
-                if self._is_allowed(alarm, drafted):
+                advised = self._advised(alarm)
+                drafted = self._draft(alarm, advised, onto=drafts[-1][1] if drafts else None)
+                if self._is_allowed(alarm, advised, drafted):
                     drafts.append((alarm, drafted))
         if drafts:
             with self._noting(*(alarm for alarm, _ in drafts)):
@@ -191,16 +184,17 @@ class AlarmResponder:
         for alarm in alarms:
             self._note(alarm, detail)
 
-    def _draft(self, alarm: ActiveAlarm, *, onto: Recalibration | None) -> Recalibration:
-        if objection := self._objection(alarm):
-            raise RecalibrationRefused(objection)
+    def _draft(
+        self, alarm: ActiveAlarm, advised: Action, *, onto: Recalibration | None
+    ) -> Recalibration:
+        since = options_of(advised).get("since")
         return recalibrate(
             self._ledger,
             self._store,
             alarm.model,
             version=alarm.version,
             finding=alarm.finding,
-            answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
+            answer_filter=AnswerFilter(since_ns=None if since is None else read_since(since)),
             min_labels=self._policy.min_labels,
             allow_label_changes=self._policy.label_changes,
             publish=False,
@@ -208,22 +202,27 @@ class AlarmResponder:
             onto=onto,
         )
 
-    def _objection(self, alarm: ActiveAlarm) -> str:
-        """Why the diagnosis speaks against a recalibration of all answers; empty if it does not."""
+    def _advised(self, alarm: ActiveAlarm) -> Action:
+        """The recalibration of all answers that the diagnosis advises.
+
+        Raises RecalibrationRefused if it advises none.
+        """
         with self._ledger.read() as connection:
             row = choose(connection, alarm.model, alarm.version, alarm.finding)
             grounds = read_grounds(self._ledger, connection, row)
             found = diagnose(connection, row, grounds, now_ns=self._ledger.clock())
         cures = {each.code: each for each in found.actions}
         whole = cures.get(ActionCode.RECALIBRATE) or cures.get(ActionCode.ADJUST_CASE_MIX)
-        is_for_some = ActionCode.RECALIBRATE_GROUP in cures
         harmless = (None, Hindrance.FIRST, Hindrance.FEW_LABELS)  # the policy says how many
-        is_barred = whole is not None and whole.hindrance not in harmless
-        if found.state is not State.HEALED and not is_for_some and not is_barred:
-            return ""
-        return f"{words_of(found).title}."
+        if (
+            whole is None
+            or ActionCode.RECALIBRATE_GROUP in cures
+            or whole.hindrance not in harmless
+        ):
+            raise RecalibrationRefused(f"{words_of(found).title}.")
+        return whole
 
-    def _is_allowed(self, alarm: ActiveAlarm, drafted: Recalibration) -> bool:
+    def _is_allowed(self, alarm: ActiveAlarm, advised: Action, drafted: Recalibration) -> bool:
         """Whether policy, labels and limits allow to publish a draft; else it is proposed."""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
         ends = [question_of(each, alarm.finding) for each in (start, drafted.card)]
@@ -234,12 +233,14 @@ class AlarmResponder:
         worse = harm(drafted)
         if not (excess or unfair or worse or self._policy.action == "propose"):
             return True
-        options = f"--last {max(alarm.labels, FEW_LABELS)}"
-        of = named(alarm.finding).items()
-        options += "".join(f" --{name} {shlex.quote(value)}" for name, value in of)
-        options += " --allow-label-changes" if self._policy.label_changes else ""
+        since = options_of(advised).get("since")
+        of = ({} if since is None else {"since": since}) | named(alarm.finding)
+        options = [f"--{name} {shlex.quote(value)}" for name, value in of.items()]
+        options += ["--allow-label-changes"] if self._policy.label_changes else []
         detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
-        self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
+        self._note(
+            alarm, detail | {"options": " ".join(options), "reason": excess or unfair or worse}
+        )
         return False
 
     def _publish(self, drafts: Sequence[tuple[ActiveAlarm, Recalibration]]) -> None:

@@ -207,15 +207,10 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None, finding: str 
     of_tag, their = (f" of answers with {tag}", "of their ") if tag is not None else ("", "")
     often = "less" if detail["direction"] == "over" else "more"
     claim = terms(finding).alarm.format(finding=finding, often=often)
-    sentence = (
+    return (
         f"The alarm{of_tag} was raised after {detail['labels']:,} {their}labels, in {where}, which "
         f"{claim}."
     )
-    since = detail.get("since")
-    if not since or not since.get("served_at_ns"):
-        return sentence
-    first = ", or was there from the first label on" if since["from_first"] else ""
-    return f"{sentence} The error began around {_day(since['served_at_ns'])}{first}."
 
 
 def _day(at_ns: int) -> str:

@@ -159,7 +159,7 @@ def _rows(
             is_chance,
             gap,
             sparkline(gaps.get(report.title, ())),
-            math.nan if began is None or began.earliest is None else began.likeliest,
+            math.nan if began is None or began.date is None else began.date,
             _next_step(report, viewer),
         )
 

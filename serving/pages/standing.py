@@ -66,6 +66,6 @@ def _read_records(
     with ledger.read() as connection:
         rows = load(connection, served.watched_version_ids)
         return {
-            name: find_answer_record(connection, row, predicted=name, confidence=confidence)
+            name: find_answer_record(ledger, connection, row, predicted=name, confidence=confidence)
             for row, (name, confidence) in zip(rows, answer.claims.items(), strict=True)
         }

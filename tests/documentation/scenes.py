@@ -226,7 +226,6 @@ def alarm_was_acknowledged(folder: Path, _printed: str) -> None:
     found = _report(folder, "retina")
     (alarm,) = (event["detail"] for event in found["history"] if event["kind"] == "alarm")
     assert alarm["direction"] == "over"
-    assert alarm["since"]["lower"] <= 1_500 <= alarm["since"]["upper"]
     assert not found["drift"]["active"], "it was acknowledged"
     assert found["diagnosis"]["state"] == "look", "the labels before the repair show the fault"
 

@@ -467,7 +467,7 @@ def test_what_became_of_earlier_answers_about_a_finding(chest: MonitoredModel) -
     chest.label_findings(range(40), [(n < 10, False, False) for n in range(40)])
     with chest.ledger.read() as connection:
         edema, _, mass = (
-            find_answer_record(connection, of, predicted=name, confidence=p)
+            find_answer_record(chest.ledger, connection, of, predicted=name, confidence=p)
             for of, name, p in zip(
                 load(connection, chest.watched_version_ids),
                 FINDINGS,

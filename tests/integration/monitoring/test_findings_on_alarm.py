@@ -15,7 +15,6 @@ from calibration.findings.calibrator import sigmoid
 from model_store.store.retirement import write_retirement
 from model_store.store.store import Store
 from monitoring.recalibration import on_alarm, publication, recalibrate
-from monitoring.recalibration.answers import AnswerFilter
 from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
 from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.recalibration.outcomes import claim
@@ -126,16 +125,8 @@ def test_it_proposes_what_the_command_proposes(chest: MonitoredModel, store: Sto
             for each in read_timeline(connection, "chest", finding="Edema")
             if each["kind"] == "recalibrated"
         )
-    last, number, *rest = entry["detail"]["options"].split()
-    assert (last, rest) == ("--last", ["--finding", "Edema"])
-    by_hand = recalibrate(
-        chest.ledger,
-        store,
-        "chest",
-        finding="Edema",
-        answer_filter=AnswerFilter(last=int(number)),
-        publish=False,
-    )
+    assert entry["detail"]["options"] == "--finding Edema"  # it was always so
+    by_hand = recalibrate(chest.ledger, store, "chest", finding="Edema", publish=False)
     assert entry["detail"]["ece"] == [by_hand.before.ece, by_hand.after.ece]
     assert "class" not in entry["sentence"]  # a finding has none
 

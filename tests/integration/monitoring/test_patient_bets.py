@@ -142,7 +142,6 @@ def test_an_alarm_names_the_bet_and_counts_bets(monitored: MonitoredModel) -> No
         ]
         bets = set(connection.scalars(select(patient_bet.c.bet)))
     assert alarm.feedback_id in bets
-    assert alarm.detail["since"]["from_first"] is True
     assert watched.detector.active
     assert watched.detector.alarm_label is not None
     assert watched.detector.alarm_label <= watched.detector.labels == 20

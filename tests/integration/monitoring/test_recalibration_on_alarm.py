@@ -16,11 +16,12 @@ from monitoring.feedback import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.recalibration import AnswerFilter, on_alarm, recalibrate
+from monitoring.recalibration.answers import read_since
 from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
 from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.reports.report import calibration_report
 from monitoring.reports.timeline import read_timeline
-from tests.builders.answers import DAY_NS
+from tests.builders.answers import DAY_NS, SECOND_NS
 from tests.builders.bundles import build_bundle
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, answer
 from tests.builders.processes import wait_until
@@ -89,7 +90,7 @@ def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
     (entry,) = history(drifted)
     detail = entry["detail"]
     assert (detail["outcome"], detail["by"], detail["changed"]) == ("proposed", "alarm", 0)
-    assert "`candor recalibrate tiny --last " in entry["sentence"]
+    assert "`candor recalibrate tiny" in entry["sentence"]
     assert len(history(drifted, "recalibrating")) == 1
     assert (counted(drifted, "proposed"), counted(drifted, "published")) == (1, 0)
     (told,) = [
@@ -98,18 +99,20 @@ def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
     assert told.fields["outcome"] == "proposed"
 
 
-def test_it_proposes_what_the_command_proposes(drifted: MonitoredModel, store: Store) -> None:
-    responder(drifted, store, "propose").look()
-    (entry,) = history(drifted)
-    options = entry["detail"]["options"]
-
-    by_hand = recalibrate(
-        drifted.ledger,
-        store,
-        "tiny",
-        answer_filter=AnswerFilter(last=int(options.split()[1])),
-        publish=False,
-    )
+def test_it_proposes_what_the_command_proposes(tmp_path: Path, clock: Clock, store: Store) -> None:
+    """On the labels since the error began, as the report advises."""
+    with MonitoredModel(tmp_path / "l.db", clock, card=store.read("tiny").card) as monitored:
+        answer(monitored, 900, sharp=1, seed=1)
+        clock.now_ns += DAY_NS
+        began_ns = clock.now_ns
+        answer(monitored, 900, sharp=2, seed=2)
+        responder(monitored, store, "propose").look()
+        (entry,) = history(monitored)
+        option, since = entry["detail"]["options"].split()
+        assert option == "--since"
+        assert abs(read_since(since) - began_ns) < 300 * SECOND_NS  # of 900
+        answers = AnswerFilter(since_ns=read_since(since))
+        by_hand = recalibrate(monitored.ledger, store, "tiny", answer_filter=answers, publish=False)
     assert entry["detail"]["temperature"] == [by_hand.old_temperature, by_hand.new_temperature]
     assert entry["detail"]["ece"] == [by_hand.before.ece, by_hand.after.ece]
 

@@ -74,11 +74,13 @@ def test_under_an_alarm_answers_have_the_record_since_its_error_began(
     for day in range(2):
         numbers = range(100 * day, 100 * day + 100)
         at_ns = NOW_NS + day * DAY_NS
-        monitored.serve(*(make_row(n, confidence=0.8, served_at_ns=at_ns) for n in numbers))
+        monitored.serve(*(make_row(n, confidence=0.8, served_at_ns=at_ns + n) for n in numbers))
         monitored.label(*(label(n, CLASSES[day == 0 and n % 5 > 0], at_ns=at_ns) for n in numbers))
     with monitored.ledger.read() as connection:
         row = choose(connection, "pneumonia")
-        found = find_answer_record(connection, row, predicted="pneumonia", confidence=0.8)
+        found = find_answer_record(
+            monitored.ledger, connection, row, predicted="pneumonia", confidence=0.8
+        )
     assert (found.alarm, found.labeled, found.right) == (True, 100, 0)
 
 
