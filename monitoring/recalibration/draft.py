@@ -34,8 +34,6 @@ class Recalibration:
         dropped: promises of the parent's card that the new one cannot make, each a sentence.
         parent_digest: of the bundle that served the answers.
         until_feedback_id: the last label that was used.
-        continues: the version, not yet promoted, whose other remedies the next one keeps.
-        omits: the version, not yet promoted, of which the next one lacks a remedy.
     """
 
     card: Card
@@ -48,8 +46,6 @@ class Recalibration:
     dropped: tuple[str, ...]
     parent_digest: str
     until_feedback_id: int
-    continues: int | None = None
-    omits: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +56,7 @@ class Recalibration:
         parts = (
             *(self.title, self.group, self.parent_version, self.parent_digest),
             *(proposal.remedy, proposal.labels, proposal.held_out),
-            *(proposal.changed, proposal.audited, self.continues, self.omits),
+            *(proposal.changed, proposal.audited),
             *(f"{number:.6g}" for number in numbers),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -102,8 +98,6 @@ class Recalibration:
         proposal = self.proposal
         return {
             "parent_version": self.parent_version,
-            "continues": self.continues,
-            "omits": self.omits,
             "group": self.group,
             "finding": None,
             "remedy": proposal.remedy,

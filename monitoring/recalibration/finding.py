@@ -3,7 +3,7 @@ again by its rule, and its promises are those of the held-out labels. Other find
 are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -62,11 +62,6 @@ def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[
     sets, lost = _sets(old, proposal, threshold)
     changes = {"calibration": calibration, "conformal": sets}
     return new.model_copy(update=changes), [*dropped, *lost, *dropped_too]
-
-
-def with_answers(card: Card, answers: Sequence[Any]) -> Card:
-    """Return the card with other findings; of exclusive classes, these are the one answer."""
-    return card.model_copy(update=with_findings(card, tuple(answers))) if card.asked else answers[0]
 
 
 def with_findings(card: Card, findings: tuple[FindingCard, ...]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from prometheus_client import Counter
 
-from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
 from model_store.lifecycle.canary import running_canary
 from model_store.store.history import tried_versions
@@ -273,21 +272,20 @@ class AlarmResponder:
 
     def _lost_version(self, alarm: ActiveAlarm, *, since_ns: int) -> int | None:
         """Return a version that an interrupted attempt published without a note."""
-        lost, earlier = None, list[Card]()
-        for version in self._store.versions(alarm.model):
-            if version < alarm.version:
-                continue
-            card = self._store.read(alarm.model, version, signed=False).card
-            made = card.provenance
-            if (
-                made.parent_version == alarm.version
-                and made.recalibrated_by == "alarm"
-                and made.created_at.timestamp() * 1e9 >= since_ns
-                and all(changes(each, card, alarm.finding) for each in earlier)
-            ):
-                lost = version
-            earlier.append(card)
-        return lost
+        cards = [
+            self._store.read(alarm.model, version, signed=False).card
+            for version in self._store.versions(alarm.model)
+            if version >= alarm.version
+        ]
+        lost = (
+            each.version
+            for each in cards
+            if each.provenance.parent_version == alarm.version
+            and each.provenance.recalibrated_by == "alarm"
+            and each.provenance.created_at.timestamp() * 1e9 >= since_ns
+            and changes(cards[0], each, alarm.finding)
+        )
+        return max(lost, default=None)
 
     def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
         """Write an outcome into the history, count it and log it."""

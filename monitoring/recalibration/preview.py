@@ -81,17 +81,6 @@ class RecalibrationPreview:
 def _notes(done: Recalibration) -> Iterator[str]:
     """Yield what has to be known before the version is promoted."""
     proposal = done.proposal
-    if done.continues:
-        yield (
-            f"it keeps what version {done.continues}, which waits for promotion, changed "
-            f"elsewhere. `candor models retire {done.card.name} {done.continues}` leaves that out"
-        )
-    if done.omits:
-        yield (
-            f"it lacks what version {done.omits}, which waits for promotion, changed: the two "
-            "cannot be combined. For both, promote that version first, and recalibrate on its "
-            "answers"
-        )
     if proposal.aside:
         yield (
             f"it rests on {counted(proposal.labels, 'truth')}; "

@@ -12,6 +12,8 @@ from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
 from model_store.bundle.probing import make_probes, problem_here
+from model_store.store.history import tried_versions
+from model_store.store.retirement import retirements
 from model_store.store.store import Store
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
@@ -25,10 +27,9 @@ from monitoring.recalibration.answers import (
 from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.draft import Recalibration, harm, require_fair_labels
 from monitoring.recalibration.effects import effects_of
-from monitoring.recalibration.finding import in_presence
+from monitoring.recalibration.finding import in_presence, with_findings
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
-from monitoring.recalibration.pending import Joined, join, waiting
 from monitoring.recalibration.proposal import propose
 from monitoring.recalibration.representative import find_uneven_labels
 from monitoring.recalibration.subgroup import find_uneven_labels_in
@@ -55,9 +56,6 @@ def recalibrate(
 ) -> Recalibration:
     """Choose a remedy on a version's labeled answers and publish the next version.
 
-    It keeps what a version that waits for promotion changed of other findings or subgroups
-    (`pending.join`), so that one promotion serves them all.
-
     Args:
         version: the one in production by default.
         finding: the one to recalibrate, of a model that has several.
@@ -73,11 +71,13 @@ def recalibrate(
         onto: a draft of another finding of this version, whose remedy the next version has too.
         compared: as of `calibration.calibrators.remedies.choose`.
 
-    Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or
-    the labels may be chosen; RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
+    Raises RecalibrationRefused if another recalibration of the version waits for promotion, the
+    version never served with this ledger, `propose` refuses, or the labels may be chosen;
+    RecalibrationHarms; FindingNeeded and FindingUnknown; and the store's
     errors for a bundle that is missing or damaged.
     """
     parent = store.read(model, version)
+    _require_none_waits(store, parent.card)
     chosen = answer_filter or AnswerFilter()
     with ledger.read() as connection:
         question = question_of(parent.card, finding)
@@ -105,13 +105,12 @@ def recalibrate(
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
-    pending = onto.card if onto else waiting(store, parent.card)
-    joined = join(parent.card, pending, card) if pending else Joined(card)
-    ends = [question_of(each, finding).asked for each in (parent.card, joined.card)]
+    card = _together(parent.card, onto.card, card) if onto else card
+    ends = [question_of(each, finding).asked for each in (parent.card, card)]
     for before, after in zip(*ends, strict=True):
         proposal = in_presence(proposal, before, after)
     drafted = Recalibration(
-        joined.card,
+        card,
         parent.card.version,
         answers.watched_version_id,
         calibrator_of(question, chosen.group).temperature,
@@ -121,13 +120,39 @@ def recalibrate(
         dropped,
         parent.digest,
         everyone.until_feedback_id,
-        *((onto.continues, onto.omits) if onto else (joined.keeps, joined.omits)),
     )
     if not publish:
         return drafted
     if not chosen_labels:
         require_fair_labels(drafted)
     return publish_draft(ledger, store, drafted, accept_harm=accept_harm)
+
+
+def _require_none_waits(store: Store, parent: Card) -> None:
+    """Refuse while a recalibration of the version is neither promoted, retired, nor was tried."""
+    name = parent.name
+    over = tried_versions(store.storage, name) | set(retirements(store.storage, name))
+    for version in store.versions(name):
+        if version <= parent.version or version in over:
+            continue
+        made = store.read(name, version, signed=False).card.provenance
+        if made.parent_version == parent.version:
+            raise RecalibrationRefused(
+                f"Version {version}, a recalibration of version {parent.version}, waits for "
+                f"promotion. Promote it (`candor promote {name} {version}`), or retire it "
+                f"(`candor models retire {name} {version}`), first."
+            )
+
+
+def _together(parent: Card, earlier: Card, card: Card) -> Card:
+    """The card with what an earlier draft changed of other findings."""
+    three = zip(*(each.findings or () for each in (parent, earlier, card)), strict=True)
+    answers = [
+        theirs if mine.calibration == old.calibration else mine for old, theirs, mine in three
+    ]
+    dropped = dict.fromkeys((*(earlier.dropped_promises or ()), *(card.dropped_promises or ())))
+    update = {"dropped_promises": tuple(dropped) or None} | with_findings(card, tuple(answers))
+    return card.model_copy(update=update)
 
 
 def _everyone(

@@ -34,12 +34,6 @@ def describe_recalibration(detail: dict[str, Any]) -> str:
         )
     if outcome == PUBLISHED:
         note = f" Why: {detail['note']}." if detail.get("note") else ""
-        kept = detail.get("continues")
-        note += f" It keeps what version {kept} changed elsewhere." if kept else ""
-        lacks = detail.get("omits")
-        note += (
-            f" It lacks what version {lacks} changed, which waits for promotion." if lacks else ""
-        )
         return f"Version {version} was published {cause}{_figures(detail)}.{note} {_next(detail)}"
     again = (
         f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."

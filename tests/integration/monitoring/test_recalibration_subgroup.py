@@ -14,6 +14,7 @@ from calibration.calibrators.temperature import softmax
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
+from model_store.store.retirement import write_retirement
 from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
@@ -258,31 +259,25 @@ def test_the_command_refuses_harm_unless_it_is_accepted_and_repairs_the_sites_al
         "tag:device",
         "predicted",
     }
-    assert json.loads(run("--accept-harm", "--json").stdout)["omits"] == 2
+    assert isinstance(run("--accept-harm").exception, RecalibrationRefused)  # that one waits
+    write_retirement(store.storage, "tiny", 2, retired=True)
+    assert run("--accept-harm").exit_code == 0
     assert store.versions("tiny") == [1, 2, 3]
     assert store.read("tiny", 3).card.calibration.subgroups is None  # it starts from production
-    assert json.loads(run("--accept-harm", "--preview", "--json").stdout)["omits"] is None
 
 
-def test_a_site_after_another_keeps_the_remedy_that_waits(
+def test_one_recalibration_waits_at_a_time(
     scene: MonitoredModel, store: Store, tmp_path: Path
 ) -> None:
-    where = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}", "--store", str(store.root))
-
-    def run(group: str) -> tuple[list[tuple[str, tuple[str, ...]]], int | None, int | None]:
-        options = ("recalibrate", "tiny", *where, "--for", group, "--accept-harm", "--json")
-        done = json.loads(candor_here(*options).stdout)
-        entries = done["card"]["calibration"]["subgroups"]
-        each = [(entry["key"], tuple(entry["values"])) for entry in entries]
-        return sorted(each), done["continues"], done["omits"]
-
-    b, e = ("site", ("B",)), ("site", ("E",))
-    assert run("site=B") == ([b], None, None)
-    assert run("site=E") == ([b, e], 2, None)
-    alone, both = (store.read("tiny", number).card.calibration.subgroups or () for number in (2, 3))
-    assert alone[0] in both
-    assert run("site=B") == ([b, e], 3, None)  # fitted again, on the same answers
-    assert run("site=B,site=E") == ([("site", WRONG)], None, None)  # in place of both
-    assert run("site=E") == ([e], None, 5)  # one of a pair: what the pair had for B is lacking
-    assert run("device=X") == ([("device", ("X",))], None, 6)  # answers may have both tags
-    assert store.production("tiny") == 1
+    fit = partial(recalibrate, scene.ledger, store, "tiny", accept_harm=True)
+    first = AnswerFilter(group=read_group("site=B"))
+    assert fit(answer_filter=first).card.version == 2
+    with pytest.raises(RecalibrationRefused, match=r"retire it \(`candor models retire tiny 2`\)"):
+        fit(answer_filter=AnswerFilter(group=read_group("site=E")), publish=False)
+    write_retirement(store.storage, "tiny", 2, retired=True)
+    both = fit(answer_filter=AnswerFilter(group=read_group("site=B,site=E"))).card
+    (entry,) = both.calibration.subgroups or ()
+    assert (both.version, entry.values) == (3, WRONG)
+    store.promote("tiny", 3)
+    store.promote("tiny", 1)  # it was tried, and rolled back
+    assert fit(answer_filter=first).card.version == 4
