@@ -64,6 +64,17 @@ def next_finding(question: Card, proposal: Proposal) -> tuple[FindingCard, list[
     return new.model_copy(update=changes), [*dropped, *lost, *dropped_too]
 
 
+def together(parent: Card, earlier: Card, card: Card) -> Card:
+    """The card with what an earlier draft changed of other findings."""
+    three = zip(*(each.findings or () for each in (parent, earlier, card)), strict=True)
+    answers = [
+        theirs if mine.calibration == old.calibration else mine for old, theirs, mine in three
+    ]
+    dropped = dict.fromkeys((*(earlier.dropped_promises or ()), *(card.dropped_promises or ())))
+    update = {"dropped_promises": tuple(dropped) or None} | with_findings(card, tuple(answers))
+    return card.model_copy(update=update)
+
+
 def with_findings(card: Card, findings: tuple[FindingCard, ...]) -> dict[str, Any]:
     """Return what changed findings change of the whole card."""
     sums = BinSums.zeros()

@@ -27,7 +27,7 @@ from monitoring.recalibration.answers import (
 from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.draft import Recalibration, harm, require_fair_labels
 from monitoring.recalibration.effects import effects_of
-from monitoring.recalibration.finding import in_presence, with_findings
+from monitoring.recalibration.finding import in_presence, together
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
 from monitoring.recalibration.proposal import propose
@@ -105,7 +105,7 @@ def recalibrate(
     effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
-    card = _together(parent.card, onto.card, card) if onto else card
+    card = together(parent.card, onto.card, card) if onto else card
     ends = [question_of(each, finding).asked for each in (parent.card, card)]
     for before, after in zip(*ends, strict=True):
         proposal = in_presence(proposal, before, after)
@@ -142,17 +142,6 @@ def _require_none_waits(store: Store, parent: Card) -> None:
                 f"promotion. Promote it (`candor promote {name} {version}`), or retire it "
                 f"(`candor models retire {name} {version}`), first."
             )
-
-
-def _together(parent: Card, earlier: Card, card: Card) -> Card:
-    """The card with what an earlier draft changed of other findings."""
-    three = zip(*(each.findings or () for each in (parent, earlier, card)), strict=True)
-    answers = [
-        theirs if mine.calibration == old.calibration else mine for old, theirs, mine in three
-    ]
-    dropped = dict.fromkeys((*(earlier.dropped_promises or ()), *(card.dropped_promises or ())))
-    update = {"dropped_promises": tuple(dropped) or None} | with_findings(card, tuple(answers))
-    return card.model_copy(update=update)
 
 
 def _everyone(
