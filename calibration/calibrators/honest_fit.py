@@ -6,7 +6,7 @@ then chosen and fitted on all rows. Many rows are split: up to half of them choo
 others judge the very calibrator that is handed out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,15 +16,14 @@ import numpy.typing as npt
 from calibration.bins import FloatArray
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import (
-    FOLDS,
     REMEDIES,
     RemedyChoice,
     choose,
-    fold_numbers,
     standard_error,
     undetermined,
 )
 from calibration.calibrators.temperature import check_answers
+from calibration.cross_fitting import Rows, cross_fit, fold_numbers
 from calibration.measures.metrics import log_loss
 from calibration.wording import counted
 
@@ -92,18 +91,36 @@ def fit_honestly(
     `calibration.calibrators.temperature.check_answers`.
     """
     p = np.asarray(served, dtype=np.float64)
-    z, y = check_answers(np.log(p), labels)
+    _, y = check_answers(np.log(p), labels)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    held_out = None if judging is None else np.asarray(judging, dtype=bool)
-    fitted = np.ones(len(y), dtype=bool) if held_out is None else ~held_out
-    _require(y[fitted], None if units is None else units[fitted])
-    most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
-    fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
-    if held_out is not None:
-        return _fit_apart(p, y, units, np.flatnonzero(fitted), np.flatnonzero(held_out), fitting)
-    return (
-        _cross_fitted(p, y, units, fitting) if len(y) <= most else _held_out(p, y, units, fitting)
-    )
+    known = _Rows(p, y, units)
+    apart = None if judging is None else np.asarray(judging, dtype=bool)
+    _require(known if apart is None else known.part(~apart))
+    most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // p.shape[1]))
+    fitting = _Fitting(allow_label_changes, _exclusions(p.shape[1]), seed, most)
+    if apart is None and len(y) <= most:
+        return _cross_fitted(known, fitting)
+    fit = _drawn(known, seed) if apart is None else np.flatnonzero(~apart)
+    rest = np.setdiff1d(np.arange(len(y)), fit)
+    choice, affine = fitting.choose(known.part(fit))
+    probabilities = p[rest] if affine is None else affine(np.log(p[rest]))
+    return _judge(choice, affine, known, rest, probabilities, fitted_on=len(fit))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Probabilities (N, K) as served, labels (N,) and groups (N,), if they are known."""
+
+    served: FloatArray
+    labels: npt.NDArray[np.integer]
+    units: npt.NDArray[np.integer] | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "_Rows":
+        units = None if self.units is None else self.units[rows]
+        return _Rows(self.served[rows], self.labels[rows], units)
 
 
 @dataclass(frozen=True)
@@ -115,117 +132,86 @@ class _Fitting:
     seed: int
     most: int
 
-    def choose(
-        self, p: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None
-    ) -> tuple[RemedyChoice, Affine | None]:
-        # the rows come in random order
-        few = slice(None) if len(y) <= self.most else slice(self.most)
-        groups, z = None if units is None else units[few], np.log(p)
+    def choose(self, known: _Rows) -> tuple[RemedyChoice, Affine | None]:
+        """The choice among remedies on these rows, and the fit of the one chosen."""
+        few = known.part(slice(self.most))  # many rows come in random order
         choice = choose(
-            z[few],
-            y[few],
-            served=p[few],
-            groups=groups,
+            np.log(few.served),
+            few.labels,
+            served=few.served,
+            groups=few.units,
             allow_label_changes=self.allow_label_changes,
             exclude=self.exclude,
             seed=self.seed,
         )
-        affine = None if choice.chosen is None else REMEDIES[choice.chosen].fit(z, y)
-        return choice, None if affine is None or undetermined(affine) else affine
+        if choice.chosen is None:
+            return choice, None
+        affine = REMEDIES[choice.chosen].fit(np.log(known.served), known.labels)
+        return choice, None if undetermined(affine) else affine
 
 
-def _cross_fitted(
-    p: FloatArray,
-    y: npt.NDArray[np.integer],
-    units: npt.NDArray[np.integer] | None,
-    fitting: _Fitting,
-) -> HonestFit:
-    probabilities = p.copy()
-    (fold,) = fold_numbers(y, units, fitting.seed + 1, repeats=1)
-    for number in range(FOLDS):
-        held_out = fold == number
-        _, affine = fitting.choose(
-            p[~held_out], y[~held_out], None if units is None else units[~held_out]
-        )
-        if affine is not None:
-            probabilities[held_out] = affine(np.log(p[held_out]))
-    choice, affine = fitting.choose(p, y, units)
-    return _judge(
-        choice, affine, p, y, units, np.arange(len(y)), probabilities, "cross-fitted", len(y)
-    )
+def _cross_fitted(known: _Rows, fitting: _Fitting) -> HonestFit:
+    def fit(rows: Rows) -> Callable[[FloatArray], FloatArray]:
+        _, affine = fitting.choose(known.part(rows))
+        return lambda p: p if affine is None else affine(np.log(p))
+
+    folds = fold_numbers(known.labels, known.units, seed=fitting.seed + 1)
+    probabilities = cross_fit(fit, known.served, folds)
+    return _judge(*fitting.choose(known), known, np.arange(len(known)), probabilities)
 
 
-def _held_out(
-    p: FloatArray,
-    y: npt.NDArray[np.integer],
-    units: npt.NDArray[np.integer] | None,
-    fitting: _Fitting,
-) -> HonestFit:
-    rng = np.random.default_rng(fitting.seed)
-    unit = np.arange(len(y)) if units is None else units
+def _drawn(known: _Rows, seed: int) -> npt.NDArray[np.int64]:
+    """The rows to fit on, at most half of all, in random order."""
+    unit = np.arange(len(known)) if known.units is None else known.units
     # rows by shuffled unit
-    order = np.argsort(rng.permutation(int(unit.max()) + 1)[unit], kind="stable")
-    end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // p.shape[1]))
+    order = np.argsort(
+        np.random.default_rng(seed).permutation(int(unit.max()) + 1)[unit], kind="stable"
+    )
+    end = min(len(known) // 2, max(_FIT_ROWS, _CELLS // known.served.shape[1]))
     # a group is not torn apart
-    while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:
+    while end < len(known) - 1 and unit[order[end]] == unit[order[end - 1]]:
         end += 1
-    return _fit_apart(p, y, units, order[:end], np.sort(order[end:]), fitting)
-
-
-def _fit_apart(
-    p: FloatArray,
-    y: npt.NDArray[np.integer],
-    units: npt.NDArray[np.integer] | None,
-    fit: npt.NDArray[np.int64],
-    rest: npt.NDArray[np.int64],
-    fitting: _Fitting,
-) -> HonestFit:
-    """Fit on the rows `fit`, which come in random order, and judge on the rows `rest`."""
-    choice, affine = fitting.choose(p[fit], y[fit], None if units is None else units[fit])
-    probabilities = p[rest] if affine is None else affine(np.log(p[rest]))
-    return _judge(choice, affine, p, y, units, rest, probabilities, "held-out", len(fit))
+    return order[:end]
 
 
 def _judge(
     choice: RemedyChoice,
     affine: Affine | None,
-    p: FloatArray,
-    y: npt.NDArray[np.integer],
-    units: npt.NDArray[np.integer] | None,
+    known: _Rows,
     rows: npt.NDArray[np.int64],
     probabilities: FloatArray,
-    judged: Judged,
-    fitted_on: int,
+    *,
+    fitted_on: int | None = None,
 ) -> HonestFit:
-    served = p[rows]
-    difference = log_loss(served, y[rows]) - log_loss(probabilities, y[rows])
+    """The fit, judged on `rows`; it was fitted on all rows if `fitted_on` is None."""
+    judged = known.part(rows)
+    difference = log_loss(judged.served, judged.labels) - log_loss(probabilities, judged.labels)
     improvement, share = float(difference.mean()), np.full(len(rows), 1 / len(rows))
-    error = standard_error(difference, share, None if units is None else units[rows])
     kept = affine is not None and improvement > 0
     return HonestFit(
         choice,
         choice.chosen if kept else None,
         affine if kept else None,
-        judged,
+        "cross-fitted" if fitted_on is None else "held-out",
         rows,
-        probabilities if kept else served,
-        fitted_on,
+        probabilities if kept else judged.served,
+        len(known) if fitted_on is None else fitted_on,
         improvement,
-        error,
+        standard_error(difference, share, judged.units),
     )
 
 
-def _require(y: npt.NDArray[np.integer], units: npt.NDArray[np.integer] | None) -> None:
-    if len(y) < FEWEST_ROWS:
+def _require(known: _Rows) -> None:
+    if len(known) < FEWEST_ROWS:
         raise TooFewRows(
-            f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(y), 'row')}"
+            f"a calibrator needs {FEWEST_ROWS} labeled rows; there {_are(len(known), 'row')}"
         )
-    groups = len(y) if units is None else len(np.unique(units))
+    groups = len(known) if known.units is None else len(np.unique(known.units))
     if groups < FEWEST_GROUPS:
         raise TooFewRows(
             f"a calibrator needs {FEWEST_GROUPS} groups; there {_are(groups, 'group')}"
         )
-    if len(np.unique(y)) < 2:
+    if len(np.unique(known.labels)) < 2:
         raise OneLabel(
             "all labels are of one class, so nothing tells how often the model is wrong about the "
             "others"

@@ -28,10 +28,11 @@ from calibration.calibrators.affine import (
     vector_form,
 )
 from calibration.calibrators.temperature import HIGHEST, LOWEST, at_bound, check_answers, softmax
+from calibration.cross_fitting import Rows, cross_fit, fold_numbers
 from calibration.measures.metrics import log_loss, top_label
 from calibration.wording import counted
 
-FOLDS, REPEATS = 5, 4
+REPEATS = 4
 # standard errors by which a remedy must improve on the model as served, or on a simpler remedy
 MARGIN = 1.0
 MIN_PER_CLASS = 10  # labels of each class before a bias of its own is fitted
@@ -182,7 +183,8 @@ def choose(
     z, y = check_answers(logits, labels)
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     share = share / share.sum()
-    folds = fold_numbers(y, groups, seed)
+    generator = np.random.default_rng(seed)
+    folds = [fold_numbers(y, groups, seed=generator) for _ in range(REPEATS)]
     as_served = softmax(z) if served is None else np.asarray(served)
     served_loss = log_loss(as_served, y)
     reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
@@ -246,51 +248,23 @@ def undetermined(fitted: Affine) -> str | None:
     )
 
 
-def fold_numbers(
-    labels: npt.NDArray[np.integer],
-    groups: npt.ArrayLike | None,
-    seed: int,
-    *,
-    repeats: int = REPEATS,
-) -> list[npt.NDArray[np.integer]]:
-    """Return fold numbers (N,), one array per repeat; folds have even shares of the classes."""
-    generator = np.random.default_rng(seed)
-    _, units = np.unique(
-        np.arange(len(labels)) if groups is None else np.asarray(groups), return_inverse=True
-    )
-    count = int(units.max()) + 1
-    if count < FOLDS:
-        raise ValueError(f"cross-validation needs at least {FOLDS} answers or groups; got {count}")
-    first = np.full(count, -1)
-    first[units[::-1]] = labels[::-1]  # each unit is placed by the class of its first answer
-    found: list[npt.NDArray[np.integer]] = []
-    for _ in range(repeats):
-        order = np.lexsort((generator.random(count), first))
-        fold = np.empty(count, dtype=np.int64)
-        fold[order] = np.arange(count) % FOLDS
-        found.append(fold[units])
-    return found
-
-
 def _validate(
     remedy: Remedy,
     z: FloatArray,
     y: npt.NDArray[np.integer],
     weights: npt.ArrayLike | None,
     share: FloatArray,
-    folds: list[npt.NDArray[np.integer]],
+    folds: list[npt.NDArray[np.int64]],
 ) -> tuple[FloatArray, float]:
     """Return the held-out loss of each answer (N,) and the largest class-wise gap."""
     given = None if weights is None else np.asarray(weights, dtype=np.float64)
+
+    def fit(rows: Rows) -> Affine:
+        return remedy.fit(z[rows], y[rows], weights=None if given is None else given[rows])
+
     losses, gaps = np.zeros(len(y)), []
     for fold in folds:
-        probabilities = np.empty_like(z)
-        for number in range(FOLDS):
-            held_out = fold == number
-            fitted = remedy.fit(
-                z[~held_out], y[~held_out], weights=None if given is None else given[~held_out]
-            )
-            probabilities[held_out] = fitted(z[held_out])
+        probabilities = cross_fit(fit, z, fold)
         losses += log_loss(probabilities, y) / len(folds)
         gaps.append(_classwise_gap(probabilities, y, share))
     return losses, float(np.mean(gaps))

@@ -16,12 +16,12 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.remedies import (
-    FOLDS,
     MIN_PER_CLASS,
     TEMPERATURE,
     TEMPERATURE_BIAS,
     Remedy,
 )
+from calibration.cross_fitting import FOLDS
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy

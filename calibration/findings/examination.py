@@ -4,7 +4,7 @@ A calibrator is judged by cross-fitting: the probabilities of each fifth of the 
 that was fitted on the other four. It is kept if it improves them by a standard error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
 from calibration.calibrators.honest_fit import FEWEST_GROUPS, Judged
 from calibration.calibrators.portable import PortableCalibrator
-from calibration.calibrators.remedies import FOLDS, MARGIN, fold_numbers, standard_error
+from calibration.calibrators.remedies import MARGIN, standard_error
 from calibration.calibrators.temperature import logit
+from calibration.cross_fitting import Rows, Values, cross_fit, fold_numbers
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
     UNFITTED,
@@ -209,13 +210,18 @@ def _fit(
     if refused is not None:
         return UNFITTED, None, refused
     z, y = logit(p, smallest=smallest), present.astype(np.float64)
+
+    def calibrate(rows: Rows) -> Callable[[Values], Values]:
+        fitted = fit_finding(z[rows], y[rows])
+        return lambda p: fitted(logit(p, smallest=smallest)) if fitted.fitted else p
+
     fitted = fit_finding(z[fitting], y[fitting])
     if judged is None:
-        unseen = _cross_fitted(p, z, y, units, seed)
+        unseen = cross_fit(calibrate, p, fold_numbers(present, units, seed=seed))
     else:
+        unseen = calibrate(~judged)(p[judged])
         p, y, present = p[judged], y[judged], present[judged]
         units = None if units is None else units[judged]
-        unseen = fitted(z[judged]) if fitted.fitted else p
     if not len(p):
         return UNFITTED, None, "no row to judge it has a label"
     before, after = (
@@ -233,20 +239,6 @@ def _fit(
         "cross-fitted" if judged is None else "held-out",
     )
     return fitted, effect, None
-
-
-def _cross_fitted(
-    p: FloatArray, z: FloatArray, y: FloatArray, units: IntArray | None, seed: int
-) -> FloatArray:
-    """Probabilities (N,), each fifth by a calibrator fitted on the others."""
-    unseen = p.copy()
-    (fold,) = fold_numbers(y.astype(np.int64), units, seed, repeats=1)
-    for number in range(FOLDS):
-        held_out = fold == number
-        fitted = fit_finding(z[~held_out], y[~held_out])
-        if fitted.fitted:
-            unseen[held_out] = fitted(z[held_out])
-    return unseen
 
 
 def _refusal(present: npt.NDArray[np.bool_], units: IntArray | None) -> str | None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.calibrators.remedies import FOLDS, Remedy, fold_numbers, standard_error
+from calibration.calibrators.affine import Affine
+from calibration.calibrators.remedies import Remedy, standard_error
+from calibration.cross_fitting import Rows, cross_fit, fold_numbers
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.remedies import effect
 from monitoring.drift.tag_settings import slice_of
@@ -66,15 +68,14 @@ def _cross_fitted(
     """Return probabilities (N, K) after the remedy, each fitted on the other folds."""
     inside = np.array([group is None or belongs(each, group) for each in everyone.tags])
     fitted_on = everyone.part(inside)
-    logits, after = fitted_on.logits(), fitted_on.probabilities.copy()
-    (folds,) = fold_numbers(fitted_on.labels, fitted_on.groups, 0, repeats=1)
-    for number in range(FOLDS):
-        held_out = folds == number
-        part = fitted_on.part(~held_out)
-        fitted = remedy.fit(part.logits(), part.labels, weights=part.weights)
-        after[held_out] = fitted(logits[held_out])
+
+    def fit(rows: Rows) -> Affine:
+        part = fitted_on.part(rows)
+        return remedy.fit(part.logits(), part.labels, weights=part.weights)
+
+    folds = fold_numbers(fitted_on.labels, fitted_on.groups, seed=0)
     probabilities = everyone.probabilities.copy()
-    probabilities[inside] = after
+    probabilities[inside] = cross_fit(fit, fitted_on.logits(), folds)
     return probabilities
 
 

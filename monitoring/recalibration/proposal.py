@@ -15,7 +15,6 @@ import numpy.typing as npt
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import (
     CASE_MIX,
-    FOLDS,
     REMEDIES,
     VECTOR,
     RemedyChoice,
@@ -23,6 +22,7 @@ from calibration.calibrators.remedies import (
     title_of,
     undetermined,
 )
+from calibration.cross_fitting import FOLDS, fold_numbers
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
@@ -37,7 +37,7 @@ from monitoring.recalibration.claims import CLASSES, MeasuredClaim
 from monitoring.recalibration.representative import UnevenLabels
 from monitoring.recalibration.subgroup import name_of
 
-_FIT_PARTS, _PARTS = 3, 5  # three fifths of the labels fit, the others measure
+_FIT_FOLDS = 3  # of five: three fifths of the labels fit, the others measure
 FEWEST_LABELS = 20  # below it cross-validation says nothing
 CASE_MIX_LEVEL = 0.05  # a smaller p-value says that more than the case mix has changed
 
@@ -263,22 +263,13 @@ def _clinical(remedy: str) -> str:
 
 def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
     """Return the (N,) answers to fit on: classes divided alike, patients kept whole."""
-    _, units = np.unique(
-        np.arange(len(answers.labels)) if answers.groups is None else answers.groups,
-        return_inverse=True,
-    )
-    count = int(units.max()) + 1
+    count = len(answers.labels) if answers.groups is None else len(np.unique(answers.groups))
     if count < 2 * FOLDS:
         raise RecalibrationRefused(
             f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. "
             "Label answers of more patients."
         )
-    first = np.zeros(count, dtype=np.int64)
-    first[units[::-1]] = answers.labels[::-1]
-    order = np.lexsort((np.random.default_rng(0).random(count), first))
-    rank = np.empty(count, dtype=np.int64)
-    rank[order] = np.arange(count)
-    return np.asarray((rank % _PARTS < _FIT_PARTS)[units])
+    return fold_numbers(answers.labels, answers.groups, seed=0) < _FIT_FOLDS
 
 
 def _exclusions(

@@ -1,14 +1,8 @@
-"""Isotonic regression beside the calibrators of `calibration`, and answers as a calibrator gives
-them that has not seen their labels.
+"""Isotonic regression and a cautious temperature, beside the calibrators of `calibration`.
 
 Isotonic regression is the best monotone map of each class's probability (Zadrozny and Elkan 2002);
 with several classes, each is fitted against the rest. It may change the predicted class. It can
 return 0 or 1, so a single surprise costs hundreds of nats; compare it by Brier score.
-
-The calibrator in the graph is fitted on all validation images. Promises about its answers must not
-be fitted on the same labels, because it fits them better than new ones. So each tenth gets the
-probabilities of a calibrator that was fitted on the other nine tenths (cross-fitting, as in CV+:
-Barber et al. 2021).
 """
 
 from dataclasses import dataclass
@@ -28,7 +22,6 @@ from calibration.calibrators.temperature import (
 )
 from calibration.measures.metrics import log_loss
 
-FOLDS = 10  # of the cross-fitting
 LIKELIHOOD_RATIO = 1.92  # half the 95 % quantile of chi-squared with one degree of freedom
 
 
@@ -119,39 +112,3 @@ def mean_error(values: NDArray[np.float64], groups: NDArray[np.int64] | None) ->
 
 
 ALL_CALIBRATORS: dict[str, type[Calibrator]] = {**CALIBRATORS, Isotonic.name: Isotonic}
-
-
-def cross_fitted(
-    kind: type[Calibrator],
-    logits: NDArray[np.floating[Any]],
-    labels: NDArray[np.int64],
-    *,
-    groups: NDArray[np.int64] | None = None,
-    folds: int = FOLDS,
-) -> NDArray[np.float64]:
-    """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without
-    it.
-
-    Logits are (N, K), and groups (N,) stay together in a fold. There are fewer folds if there are
-    fewer images or groups; ValueError below two.
-    """
-    probabilities = np.empty(logits.shape)
-    for held_out in fold_masks(np.arange(len(labels)) if groups is None else groups, folds):
-        fitted = kind.fit(logits[~held_out], labels[~held_out])
-        probabilities[held_out] = fitted(logits[held_out])
-    return probabilities
-
-
-def fold_masks(groups: NDArray[np.int64], folds: int = FOLDS) -> list[NDArray[np.bool_]]:
-    """Which images (N,) each fold holds out; the images of a group are in one fold.
-
-    Raises ValueError with fewer than two groups.
-    """
-    _, units = np.unique(groups, return_inverse=True)
-    count = int(units.max(initial=-1)) + 1
-    if count < 2:
-        raise ValueError(
-            f"promises about a fitted calibrator need at least two images or groups; got {count}"
-        )
-    fold = (np.random.default_rng(0).permutation(count) % min(folds, count))[units]
-    return [fold == number for number in range(min(folds, count))]

@@ -1,10 +1,10 @@
 """Evaluate a trained network: logits of validation and test -> every calibrator -> measures.
 
 Calibrators are fitted on validation alone. Referral threshold and prediction sets also come from
-validation, but from answers of calibrators that were fitted without their labels
-(`calibrators.cross_fitted`). Their promises are about data like the validation split. Measures of a
-fitted calibrator on validation are in-sample. They are too good, the more so the more flexible the
-calibrator is; the test split shows its real performance.
+validation, but each tenth of it gets the probabilities of a calibrator that was fitted on the other
+nine (`calibration.cross_fitting`). Their promises are about data like the validation split.
+Measures of a fitted calibrator on validation are in-sample. They are too good, the more so the more
+flexible the calibrator is; the test split shows its real performance.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from calibration.calibrators.histogram import Histogram
 from calibration.calibrators.protocol import Calibrator, Uncalibrated
 from calibration.calibrators.temperature import Temperature
 from calibration.conformal import Conformal, conformal, prediction_sets
+from calibration.cross_fitting import cross_fit, fold_numbers
 from calibration.drift.answer_drift import count_answers
 from calibration.intervals.bootstrap import measure_intervals
 from calibration.measures.confusion import confusion_matrix, recalls
@@ -32,7 +33,7 @@ from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
 from training.datasets.dataset import Labels
 from training.errors import BadRun
-from training.evaluation.calibrators import CautiousTemperature, Isotonic, cross_fitted
+from training.evaluation.calibrators import CautiousTemperature, Isotonic
 
 Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
 KINDS: dict[Method, type[Calibrator]] = {
@@ -108,11 +109,11 @@ class Evaluation:
         """(N, K) of validation, each row from a calibrator that was fitted without its label."""
         if method not in self._held_out:
             val = self.predictions["val"]
-            self._held_out[method] = cross_fitted(
-                KINDS[method],
-                val.logits.astype(np.float64),
-                val.labels,
-                groups=val.groups,
+            z = val.logits.astype(np.float64)
+            self._held_out[method] = cross_fit(
+                lambda rows: KINDS[method].fit(z[rows], val.labels[rows]),
+                z,
+                tenths(val.labels, val.groups),
             )
         return self._held_out[method]
 
@@ -226,6 +227,14 @@ def _fit(kind: type[Calibrator], known: Predictions) -> Calibrator:
     if issubclass(kind, CautiousTemperature):
         return kind.fit(known.logits, known.labels, known.groups)
     return kind.fit(known.logits, known.labels)
+
+
+def tenths(labels: Labels, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The tenth (N,) of each image of validation, by labels (N,) and patients (N,); they are fewer
+    parts with fewer images or patients. ValueError below two.
+    """
+    count = len(labels) if groups is None else len(np.unique(groups))
+    return fold_numbers(labels, groups, seed=0, count=min(10, count))
 
 
 def temperature_of(calibrator: Calibrator) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.conformal import Conformal, finding_sets
+from calibration.cross_fitting import cross_fit
 from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
 from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_findings
 from calibration.findings.thresholds import (
@@ -26,13 +27,13 @@ from calibration.findings.thresholds import (
 )
 from calibration.measures.ranking import auroc_interval
 from training.errors import BadRun
-from training.evaluation.calibrators import fold_masks
 from training.evaluation.evaluation import (
     EVALUATED,
     MISSED_CLASS,
     EvaluatedSplit,
     Evaluation,
     Predictions,
+    tenths,
     write_json,
     write_predictions,
 )
@@ -96,11 +97,7 @@ class FindingsEvaluation:
             return self.probabilities("val", "calibrated")[:, finding]
         val = self.predictions["val"]
         z, y = val.logits[:, finding].astype(np.float64), val.labels[:, finding]
-        units = np.arange(len(y)) if val.groups is None else val.groups
-        p = np.empty(len(y))
-        for fold in fold_masks(units):
-            p[fold] = fit_finding(z[~fold], y[~fold])(z[fold])
-        return p
+        return cross_fit(lambda rows: fit_finding(z[rows], y[rows]), z, tenths(y, val.groups))
 
     def sets(self, finding: int, threshold: float) -> Conformal | None:
         """Prediction sets of a finding, from validation; None with too few images for a promise."""
