@@ -1,1 +1,1 @@
-"""Scenes with a known truth, and how often the inference tells it."""
+"""Scenes with a known truth (tests/builders/diagnosis), and how often the inference tells it."""

@@ -1,28 +1,26 @@
-"""How often the inference is right, scene by scene, as a table.
+"""How often the inference is right, scene by scene, as a table."""
 
-python -m benchmarks.diagnosis [--runs 20] [--seed 1000] [--only SCENE]
-"""
-
+import argparse
 import time
 from collections import defaultdict
 
 import numpy as np
-import typer
 
-from benchmarks.diagnosis.grading import grades, said_of
-from benchmarks.diagnosis.scenes import SCENES
 from docs.generators.markdown import table
+from tests.builders.diagnosis.grading import grades, said_of
+from tests.builders.diagnosis.scenes import SCENES
 
 _GRADES = ("who", "since", "healed", "causes", "open")
 
 
-def main(
-    runs: int = typer.Option(20, help="runs of each scene"),
-    seed: int = typer.Option(1000, help="seed of the first run"),
-    only: str = typer.Option("", help="scenes whose names contain this"),
-) -> None:
+def main() -> None:
     """Print the share of runs in which each fact of a scene is right, and mean seconds of work."""
-    rows = [_line(name, runs, seed) for name in SCENES if only in name]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.diagnosis", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="runs of each scene [20]")
+    parser.add_argument("--seed", type=int, default=1000, help="seed of the first run [1000]")
+    parser.add_argument("--only", default="", help="scenes whose names contain this")
+    chosen = parser.parse_args()
+    rows = [_line(name, chosen.runs, chosen.seed) for name in SCENES if chosen.only in name]
     print(table(("scene", *_GRADES, "seconds"), rows))
 
 
@@ -41,4 +39,4 @@ def _line(name: str, runs: int, seed: int) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

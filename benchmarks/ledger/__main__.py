@@ -6,17 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.ledger.large import build, report_ms
 from benchmarks.ledger.search import search_times
-from benchmarks.ledger.upload import upload_rates
 from benchmarks.ledger.writer import BATCH, Writer
 
 WINDOWS = ("all", "last:500", "last:100000", "days:30")
 READY = 4_000  # batches that are made before the clock starts
 SECONDS = 4.0
-LONE = 500
+LABELS, LABELS_AT_ONCE = 100_000, 10_000
 
 
 def main() -> None:
@@ -28,17 +25,10 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where to put ledgers; a large one found there is used again"
     )
-    parser.add_argument(
-        "--upload", type=int, metavar="N", help="only: N predictions and labels over HTTP"
-    )
     parser.add_argument("--search", type=int, metavar="N", help="only: searches of N answers")
     parser.add_argument("--url", help="the ledger of --search, which is filled if it is empty")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as scratch:
-        if chosen.upload:
-            for name, of_cpu, of_clock in upload_rates(Path(scratch), chosen.upload):
-                print(f"{name}: {of_cpu:,.0f} rows per processor second, {of_clock:,.0f} a second")
-            return
         if chosen.search:
             url = chosen.url or f"sqlite:///{Path(scratch) / 'ledger.db'}"
             print(*search_times(url, chosen.search), sep="\n", flush=True)
@@ -63,20 +53,11 @@ def _recorder(url: str) -> Iterator[str]:
         rows = writer.record(ready, seconds=SECONDS, in_flight=in_flight)
         rate = len(rows) / (time.perf_counter() - began_s)
         yield f"predictions, {in_flight} batches of {BATCH} in flight: {rate:,.0f} per second"
-    alone = []
-    for _ in range(LONE):
-        row = writer.rows(1)
-        began_s = time.perf_counter()
-        writer.record([row])
-        alone.append(1e3 * (time.perf_counter() - began_s))
-    median, p95 = np.quantile(alone, [0.5, 0.95])
-    yield f"one prediction alone: median {median:.2f} ms, 95th percentile {p95:.2f} ms"
-    for count, at_once in ((2_000, 1), (100_000, 10_000)):
-        rows = writer.record([writer.rows(count)])
-        began_s = time.perf_counter()
-        writer.label(rows, at_once=at_once)
-        rate = count / (time.perf_counter() - began_s)
-        yield f"labels in lists of {at_once:,}: {rate:,.0f} per second, {1e6 / rate:.1f} µs each"
+    rows = writer.record([writer.rows(LABELS)])
+    began_s = time.perf_counter()
+    writer.label(rows, at_once=LABELS_AT_ONCE)
+    rate = LABELS / (time.perf_counter() - began_s)
+    yield f"labels in lists of {LABELS_AT_ONCE:,}: {rate:,.0f} per second"
     writer.close()
 
 

@@ -1,12 +1,7 @@
-"""A recorder as in a server, fed with predictions and labels of a calibrated two-class model.
-
-`python -m benchmarks.ledger.writer URL SECONDS` records as fast as it can, and prints a JSON
-object: rows and wall-clock seconds.
-"""
+"""A recorder as in a server, fed with predictions and labels of a calibrated two-class model."""
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from queue import SimpleQueue
@@ -114,18 +109,3 @@ def _committed(done: "SimpleQueue[BaseException | None]") -> int:
     if (error := done.get()) is not None:
         raise error
     return 1
-
-
-def main() -> None:
-    """Read the command line, write, print."""
-    url, seconds = sys.argv[1:]
-    writer = Writer(url)
-    writer.record(writer.endless(), seconds=1)
-    began_s = time.perf_counter()
-    rows = writer.record(writer.endless(), seconds=float(seconds))
-    print(json.dumps({"rows": len(rows), "wall_s": time.perf_counter() - began_s}))
-    writer.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""Simulations: the drift watch and other detectors, and the effect of selective labels."""
+"""Simulations: the drift watch beside other detectors, images of one patient, recalibration."""

@@ -1,25 +1,18 @@
-"""`python -m benchmarks.monitoring`: the tables of docs/benchmarks.md about the drift watch,
-recalibration and estimates, and that of docs/explanation/selective-labels.md.
+"""`python -m benchmarks.monitoring`: the tables of docs/benchmarks.md about the drift watch and
+recalibration.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.monitoring.before_labels import before_labels
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
-from benchmarks.monitoring.findings import findings
-from benchmarks.monitoring.looking import looking
 from benchmarks.monitoring.patients import patients
 from benchmarks.monitoring.remedies import simulate
-from benchmarks.monitoring.selective import selective
 from benchmarks.monitoring.streams import SHAPES, labels, opposed
-from benchmarks.monitoring.tags import tags
-from benchmarks.monitoring.tolerances import tolerances
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
 GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one affects only answers of class 1
@@ -77,35 +70,24 @@ def opposed_classes(*, streams: int, gap: float = 0.05) -> Rows:
             yield {"shape": shape, "watch": name, "alarms": alarms, "streams": streams}
 
 
-PARTS: dict[str, Callable[[int, Path | None], Rows]] = {
-    "own": lambda streams, _: compare(own(), streams=streams),
-    "published": lambda streams, _: compare(published(), streams=streams),
-    "classes": lambda streams, _: opposed_classes(streams=streams),
-    "selective": lambda *_: selective(),
-    "looking": lambda streams, _: looking(models=streams),
-    "remedies": lambda streams, _: simulate(shifts=streams),
-    "tags": lambda streams, _: tags(streams=streams),
-    "patients": lambda streams, _: patients(streams=min(streams, 60)),
-    "tolerances": lambda streams, _: tolerances(streams=min(streams, 60)),
-    "findings": lambda streams, _: findings(streams=streams),
-    "before-labels": lambda streams, run: before_labels(streams=streams, predictions=run),
+PARTS: dict[str, Callable[[int], Rows]] = {
+    "own": lambda streams: compare(own(), streams=streams),
+    "published": lambda streams: compare(published(), streams=streams),
+    "classes": lambda streams: opposed_classes(streams=streams),
+    "patients": lambda streams: patients(streams=min(streams, 60)),
+    "remedies": lambda streams: simulate(shifts=streams),
 }
 
 
 def main() -> None:
     """Run the chosen part, or all; each row is a line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--streams", type=int, default=200, help="calibrated streams per detector [200]"
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.monitoring", description=__doc__)
+    parser.add_argument("--streams", type=int, default=200, help="per detector, or shifts [200]")
     parser.add_argument("--only", choices=PARTS, help="run only this part")
-    parser.add_argument(
-        "--predictions", type=Path, help="predictions.npz of a run, for the real shift"
-    )
-    given = parser.parse_args()
+    chosen = parser.parse_args()
     for name, part in PARTS.items():
-        if given.only in (None, name):
-            for row in part(given.streams, given.predictions):
+        if chosen.only in (None, name):
+            for row in part(chosen.streams):
                 print(json.dumps({"part": name} | row), flush=True)
 
 

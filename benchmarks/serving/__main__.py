@@ -66,7 +66,6 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
             for name in (*OURS, *options.peers):
                 file = options.out / f"{subject.name}-{name}-{number}.json"
                 asked = {"connections": options.connections, "seconds": options.seconds}
-                asked |= {"loads_only": True} if options.loads_only else {}
                 row = json.loads(file.read_text()) if file.exists() else {}
                 if row.get("asked") != asked or "failed" in row:
                     before = before or probe()
@@ -138,9 +137,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement")
-    parser.add_argument(
-        "--loads-only", action="store_true", help="without hostile input, burst and recovery"
-    )
     parser.add_argument(
         "--repeats", type=int, default=3, help="rounds; in each, every server is started once"
     )

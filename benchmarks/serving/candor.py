@@ -4,18 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.cards import made_up
-from benchmarks.serving.subjects import CLASSES, SCOPE_IMAGES, TEMPERATURE, Subject
+from benchmarks.serving.subjects import CLASSES, TEMPERATURE, Subject
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
-from calibration.scope.verdict import ALPHA
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.scope_card import ScopeCard
 from model_store.store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
@@ -66,18 +62,11 @@ def _card(subject: Subject, version: int) -> Card:
     calibration = CalibrationCard.from_reference(
         temperature=TEMPERATURE, split="none", sums=sums, measures=Measures.from_sums(sums)
     )
-    size: dict[str, Any] = {"channels": subject.channels, "side": subject.side}
-    classes = subject.findings or CLASSES
-    card = made_up(subject.name, classes, calibration, version=version, **size)
-    if subject.scope:
-        flagged = {"n": SCOPE_IMAGES, "lower": 0.0, "upper": 1.0}
-        of_check = {"method": "mahalanobis", "features": "", "reference_split": "none"}
-        scope = ScopeCard.model_validate(
-            of_check | {"fitted_on": 1, "alpha": ALPHA, "flagged": flagged}
-        )
-        card = card.model_copy(update={"scope": scope})
-    if not subject.findings:
-        return card
-    none = {"labeled": 0, "positives": 0, "calibration": calibration}
-    findings = [FindingCard(name=name, threshold=0.5, **none) for name in classes]
-    return Card.model_validate(card.model_dump() | {"findings": findings})
+    return made_up(
+        subject.name,
+        CLASSES,
+        calibration,
+        version=version,
+        channels=subject.channels,
+        side=subject.side,
+    )

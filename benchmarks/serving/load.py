@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,36 +25,13 @@ GAP_S = 0.02  # within which answers follow each other that a server gave togeth
 
 @dataclass
 class Tally:
-    """The result of the counting window: latencies of good answers in seconds, answers by status,
-    connections that the server closed, and those of them that waited for an answer.
-
-    `answered` counts the good answers outside of the window, too.
+    """The result of the counting window: answers by status, and connections that the server
+    closed.
     """
 
-    latencies_s: list[float] = field(default_factory=list)
-    answered_s: list[float] = field(default_factory=list)  # perf_counter of each of these
     statuses: Counter[int] = field(default_factory=Counter)
     retry_after_s: Counter[str] = field(default_factory=Counter)  # of refusals
     closed: int = 0
-    lost: int = 0
-    answered: int = 0
-
-    def as_dict(self, seconds: float) -> dict[str, object]:
-        """Rates and percentiles, in requests per second and milliseconds."""
-        return {
-            "requests_per_s": len(self.latencies_s) / seconds,
-            "p50_ms": 1e3 * quantile(self.latencies_s, 0.5),
-            "p99_ms": 1e3 * quantile(self.latencies_s, 0.99),
-            "statuses": dict(self.statuses),
-            "lost": self.lost,
-            "answered": self.answered,
-        }
-
-
-def quantile(values: Iterable[float], share: float) -> float:
-    """The value below which `share` of all lie; NaN without values."""
-    ordered = sorted(values) or [float("nan")]
-    return ordered[int(len(ordered) * share)]
 
 
 class Window(Protocol):
@@ -129,26 +105,20 @@ class Crowd:
         """Keep a new connection."""
         self._transports.add(transport)
 
-    def count(self, sent_s: float, status: int, head: bytes) -> None:
+    def count(self, status: int, head: bytes) -> None:
         """Count an answer with a `head` in lower case."""
-        now_s = time.perf_counter()
-        self.tally.answered += status == 200
-        if self.window is None or not self.window.holds(now_s, good=status == 200):
+        if self.window is None or not self.window.holds(time.perf_counter(), good=status == 200):
             return
         self.tally.statuses[status] += 1
-        if status == 200:
-            self.tally.latencies_s.append(now_s - sent_s)
-            self.tally.answered_s.append(now_s)
-        elif status == 429:
+        if status == 429:
             wait = head.partition(b"\r\nretry-after:")[2].partition(b"\r\n")[0].strip()
             self.tally.retry_after_s[wait.decode()] += 1
 
-    def leave(self, number: int, transport: asyncio.Transport, *, waiting: bool) -> None:
+    def leave(self, number: int, transport: asyncio.Transport) -> None:
         """Replace a connection that the server has closed."""
         self._transports.discard(transport)
         if not self._ended:
             self.tally.closed += self.window is not None
-            self.tally.lost += waiting and self.window is not None
             asyncio.get_running_loop().call_later(RECONNECT_S, self._rejoin, number)
 
     def _rejoin(self, number: int) -> None:
@@ -181,8 +151,6 @@ class Connection(asyncio.Protocol):
         self._crowd = crowd
         self._number = number
         self._buffer = b""
-        self._sent_s = 0.0
-        self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
@@ -198,19 +166,16 @@ class Connection(asyncio.Protocol):
         if not found or not _whole(head, rest):
             return
         self._buffer = b""
-        self._waiting = False
-        self._crowd.count(self._sent_s, int(head[9:12]), head)
+        self._crowd.count(int(head[9:12]), head)
         if b"\r\nconnection: close" not in head and not self._transport.is_closing():
             self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Reconnect."""
-        self._crowd.leave(self._number, self._transport, waiting=self._waiting)
+        self._crowd.leave(self._number, self._transport)
 
     def _send(self) -> None:
-        self._sent_s = time.perf_counter()
         self._number += 1
-        self._waiting = True
         self._transport.write(self._crowd.requests[self._number % len(self._crowd.requests)])
 
 
@@ -233,7 +198,8 @@ async def drive(
     with suppress(TimeoutError):  # the server may give no good answer
         async with asyncio.timeout(2 * seconds + SLOWEST_S):
             await window.closed.wait()
-    return crowd.tally.as_dict(window.length_s())
+    statuses = crowd.tally.statuses
+    return {"requests_per_s": statuses[200] / window.length_s(), "statuses": dict(statuses)}
 
 
 def main() -> None:

@@ -6,14 +6,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.processes import BORN, cpu_s, resident_mb, status, tree
 from benchmarks.serving.exchange import Request, ask
 
 START_S = 90.0
 END_S = 20.0
+PARENT, BORN = 1, 19  # fields of /proc/PID/stat after the name
 
 
 class CannotStart(RuntimeError):
@@ -53,15 +53,11 @@ class Process:
 
     def rss_mb(self) -> float:
         """Resident memory of the process and its descendants, MB."""
-        return resident_mb(self._process.pid)
-
-    def cpu_s(self) -> float:
-        """Processor time of the process and its descendants so far, in seconds."""
-        return cpu_s(self._process.pid)
+        return _resident_mb(self._process.pid)
 
     def terminate(self) -> None:
         """Send SIGTERM to the started process only, as an orchestrator does."""
-        self._seen |= tree(self._process.pid)
+        self._seen |= _tree(self._process.pid)
         self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
@@ -69,10 +65,10 @@ class Process:
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
-        self._seen |= tree(self._process.pid)
+        self._seen |= _tree(self._process.pid)
         for pid, born in self._seen.items():
             with suppress(OSError, IndexError):
-                if status(pid)[BORN] == born:
+                if _status(pid)[BORN] == born:
                     os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
@@ -90,8 +86,37 @@ def running(process: Process) -> Iterator[Process]:
         process.end()
 
 
-def free_ports(count: int) -> tuple[int, ...]:
-    """Free ports of 127.0.0.1."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return tuple(each.getsockname()[1] for each in sockets)
+def free_port() -> int:
+    """A free port of 127.0.0.1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name. Raises OSError for a process that has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _tree(pid: int) -> dict[int, str]:
+    """The process ids of a process and its descendants, with when each was born: ids are reused."""
+    children: dict[int, list[int]] = {}
+    born = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            fields = _status(int(entry.name))
+            children.setdefault(int(fields[PARENT]), []).append(int(entry.name))
+            born[int(entry.name)] = fields[BORN]
+    members = [pid]
+    for member in members:
+        members += children.get(member, [])
+    return {member: born[member] for member in members if member in born}
+
+
+def _resident_mb(pid: int) -> float:
+    """Resident memory of a process and its descendants, MB; pages that they share count in each."""
+    pages = 0
+    for member in _tree(pid):
+        with suppress(OSError, IndexError):
+            pages += int(Path(f"/proc/{member}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -13,7 +13,6 @@ Result: TypeAlias = dict[tuple[str, str], Row]  # by subject and server
 KEPT = ("title", "version", "garbage", "empty", "beside")
 FIGURES = ("start_s", "idle_mb", "loaded_mb", "after_storm_s", "harmed", "ended_well")
 FIGURES += ("ended_refused", "burst_answered", "burst_s")
-LOADS = ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms")
 BEHAVIOR = ("start s", "MB idle", "MB loaded", "garbage", "empty", "neighbors harmed")
 BEHAVIOR += ("burst of 64: answered, s", "good again after s", "answered of 32 at SIGTERM")
 NOTHING = "-"
@@ -78,9 +77,9 @@ def _load(row: Row, count: str) -> Row:
 
 def _load_medians(rows: Sequence[Row], count: str) -> Row:
     loads = [load for load in (_load(row, count) for row in rows) if load]
-    middle: Row = {name: median(load[name] for load in loads) for name in LOADS}
     refused = {int(status) for load in loads for status in load["statuses"]} - {200}
-    return middle | {"other": sorted(refused), "lost": sum(load["lost"] for load in loads)}
+    rate = median(load["requests_per_s"] for load in loads)
+    return {"requests_per_s": rate, "other": sorted(refused)}
 
 
 def _rates(row: Row | None, counts: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from benchmarks.serving import behavior, candor
 from benchmarks.serving.exchange import Request
 from benchmarks.serving.peers.environment import CannotInstall, installed, programs
-from benchmarks.serving.peers.peer import Body, Peer, Scene, copy_decoder, raw
+from benchmarks.serving.peers.peer import Peer, copy_decoder, variables
 from benchmarks.serving.peers.registry import PEERS
-from benchmarks.serving.process import CannotStart, Process, free_ports, running
+from benchmarks.serving.process import CannotStart, Process, free_port, running
 from benchmarks.serving.subjects import Subject
 from model_store.installation import release
 from model_store.store.store import Store
@@ -34,43 +34,31 @@ class Launch:
     title: str
     version: str
     path: str
-    body: Callable[[bytes], Body]
     start: Callable[[Path], Process]
 
     def request(self, image: bytes) -> Request:
         """A request about `image`."""
-        return Request(self.path, *self.body(image))
+        return Request(self.path, "application/octet-stream", image)
 
 
 def measure(
-    name: str,
-    subject: Subject,
-    onnx: bytes,
-    *,
-    connections: list[int],
-    seconds: float,
-    loads_only: bool = False,
+    name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float
 ) -> Row:
     """Start the server `name`, measure it and stop it. A failure gives a row with the reason."""
     try:
         launch = _launch(name, subject, onnx)
     except (CannotInstall, subprocess.CalledProcessError) as error:
-        return {"title": title(name), "failed": f"cannot be installed: {error}"}
+        title = OURS[name] if name in OURS else PEERS[name].title
+        return {"title": title, "failed": f"cannot be installed: {error}"}
     row: Row = {"title": launch.title, "version": launch.version}
     with _folder(subject, launch) as folder:
         try:
             with running(launch.start(folder)) as process:
-                figures = _loads if loads_only else _figures
-                for found in figures(process, subject, launch, folder, connections, seconds):
+                for found in _figures(process, subject, launch, folder, connections, seconds):
                     row |= found
         except (CannotStart, OSError, subprocess.CalledProcessError) as error:
             row["failed"] = f"{type(error).__name__}: {error}"
     return row
-
-
-def title(name: str) -> str:
-    """The server's name in the table."""
-    return OURS[name] if name in OURS else PEERS[name].title
 
 
 def _figures(
@@ -82,36 +70,20 @@ def _figures(
     seconds: float,
 ) -> Iterator[Row]:
     """The measurements in order; those that leave a backlog come last."""
-    samples = [launch.request(image) for image in subject.samples()]
-    yield {"start_s": process.first_answer_s(samples[0]), "idle_mb": process.rss_mb()}
-    yield behavior.garbage(process.port, samples[0], launch.request(GARBAGE), launch.request(b""))
-    yield behavior.burst(process.port, samples[0])
-    yield from _loads(process, subject, launch, folder, connections, seconds)
-    yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
-    if subject.name == SIGNALLED:
-        yield behavior.ended_in_flight(process, samples[0])
-
-
-def _loads(
-    process: Process,
-    subject: Subject,
-    launch: Launch,
-    folder: Path,
-    connections: list[int],
-    seconds: float,
-) -> Iterator[Row]:
-    """Rates and latencies by the number of connections."""
-    process.first_answer_s(launch.request(subject.samples()[0]))
+    sample = launch.request(subject.samples()[0])
+    yield {"start_s": process.first_answer_s(sample), "idle_mb": process.rss_mb()}
+    yield behavior.garbage(process.port, sample, launch.request(GARBAGE), launch.request(b""))
+    yield behavior.burst(process.port, sample)
     loads: dict[str, Row] = {}
     for count in sorted(connections):
-        before_s = process.cpu_s()
-        measured = load(process.port, folder, connections=count, seconds=seconds)
-        measured["cpu_ms"] = 1e3 * (process.cpu_s() - before_s) / max(1, measured["answered"])
-        loads[str(count)] = measured
+        loads[str(count)] = _load(process.port, folder, connections=count, seconds=seconds)
         yield {"loads": loads, "loaded_mb": process.rss_mb()}
+    yield {"after_storm_s": behavior.first_good_s(process.port, sample)}
+    if subject.name == SIGNALLED:
+        yield behavior.ended_in_flight(process, sample)
 
 
-def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
+def _load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
     """What the load generator finds: rates, latencies, statuses of the requests in `folder`."""
     arguments = [str(port), str(folder / "requests"), str(connections), str(seconds)]
     done = subprocess.run(
@@ -128,15 +100,11 @@ def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
 def _folder(subject: Subject, launch: Launch) -> Iterator[Path]:
     """A folder for the server, with the requests that the load generator sends."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        write_requests(Path(name), map(launch.request, subject.samples()))
+        requests = Path(name, "requests")
+        requests.mkdir()
+        for number, image in enumerate(subject.samples()):
+            (requests / f"{number}.request").write_bytes(launch.request(image).encode())
         yield Path(name)
-
-
-def write_requests(folder: Path, requests: Iterable[Request]) -> None:
-    """Write the requests that the load generator sends below `folder`."""
-    (folder / "requests").mkdir()
-    for number, request in enumerate(requests):
-        (folder / "requests" / f"{number}.request").write_bytes(request.encode())
 
 
 def _launch(name: str, subject: Subject, onnx: bytes) -> Launch:
@@ -145,27 +113,26 @@ def _launch(name: str, subject: Subject, onnx: bytes) -> Launch:
 
 def _ours(name: str, subject: Subject, onnx: bytes) -> Launch:
     def start(folder: Path) -> Process:
-        publish = Store(folder / "store")
-        candor.publish(publish, subject, onnx)
+        candor.publish(Store(folder / "store"), subject, onnx)
         candor.compile_modules()
-        (port,) = free_ports(1)
+        port = free_port()
         environment = candor.environment(folder, port=port, ledger=name == "candor")
         return Process(candor.COMMAND, port=port, folder=folder, environment=environment)
 
-    return Launch(OURS[name], release(), f"/predictions/{subject.name}", raw, start)
+    return Launch(OURS[name], release(), f"/predictions/{subject.name}", start)
 
 
 def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:
     bin_folder = programs(name, peer)
 
     def start(folder: Path) -> Process:
-        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side)
         (folder / "model.onnx").write_bytes(onnx)
         copy_decoder(folder / "decoder")
-        peer.prepare(scene)
-        environment = scene.environment() | dict(peer.variables or {})
-        return Process(
-            peer.start(scene), port=scene.ports[0], folder=folder, environment=environment
+        environment = variables(
+            folder, programs=bin_folder, channels=subject.channels, side=subject.side
         )
+        port = free_port()
+        command = peer.command(bin_folder, port)
+        return Process(command, port=port, folder=folder, environment=environment)
 
-    return Launch(peer.title, installed(bin_folder, peer), peer.path, peer.body, start)
+    return Launch(peer.title, installed(bin_folder, peer), peer.path, start)

@@ -12,8 +12,8 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import faults
-from benchmarks.diagnosis.scenes import SCENES
+from tests.builders.diagnosis.grading import faults
+from tests.builders.diagnosis.scenes import SCENES
 from tests.builders.processes import Process
 
 PORTION = 5_000

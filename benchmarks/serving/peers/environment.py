@@ -22,11 +22,8 @@ def common() -> tuple[str, ...]:
 
 
 def programs(name: str, peer: Peer) -> Path:
-    """The `bin` folder of the peer's environment, installed if it is missing. Raises CannotInstall.
-
-    Peers whose names differ only after a hyphen share one.
-    """
-    folder = CACHE / name.partition("-")[0]
+    """The peer's `bin` folder, installed if it is missing. Raises CannotInstall."""
+    folder = CACHE / name
     wanted = "\n".join((*common(), *peer.requirements))
     mark = folder / f"installed-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     if not mark.exists():

@@ -18,7 +18,6 @@ from model_store.image import decode as decode_as_candor
 CLASSES = ("normal", "pneumonia")
 SIDE = int(os.environ["BENCH_SIDE"])
 CHANNELS = int(os.environ["BENCH_CHANNELS"])
-PORT = int(os.environ["BENCH_PORT"])
 MAX_BATCH = 16
 WAIT_S = 0.01
 

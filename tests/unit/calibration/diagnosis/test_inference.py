@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import grades, said_of
-from benchmarks.diagnosis.scenes import SCENES
-from benchmarks.diagnosis.world import DAY_S, patients, world
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.inference import infer
+from tests.builders.diagnosis.grading import grades, said_of
+from tests.builders.diagnosis.scenes import SCENES
+from tests.builders.diagnosis.world import DAY_S, patients, world
 
 QUICK = """
 calibrated calm_patients_known calm_every_other_patient_known step always two_of_eight_sites

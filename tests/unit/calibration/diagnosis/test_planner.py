@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.scenes import SCENES
 from calibration.diagnosis.answers import Answers, Tag
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.planner import (
@@ -15,6 +14,7 @@ from calibration.diagnosis.planner import (
     labels_needed,
     open_questions,
 )
+from tests.builders.diagnosis.scenes import SCENES
 
 
 def answers(confidence: np.ndarray, correct: np.ndarray, site: np.ndarray) -> Answers:

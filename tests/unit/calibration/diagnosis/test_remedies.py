@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.scenes import SCENES
-from benchmarks.diagnosis.world import world
 from calibration.diagnosis.facts import Inference, RemedyKind
 from calibration.diagnosis.groups import UNKNOWN
 from calibration.diagnosis.inference import infer
+from tests.builders.diagnosis.scenes import SCENES
+from tests.builders.diagnosis.world import world
 
 
 def said_of(name: str, seed: int = 1) -> Inference:

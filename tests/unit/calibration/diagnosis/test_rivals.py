@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import grades, said_of
-from benchmarks.diagnosis.scenes import SCENES
-from benchmarks.diagnosis.world import world
 from calibration.diagnosis.facts import Cause, Inference, RivalStatus
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.selection import DUE
+from tests.builders.diagnosis.grading import grades, said_of
+from tests.builders.diagnosis.scenes import SCENES
+from tests.builders.diagnosis.world import world
 
 CAUSES = """
 calm_due calm_audit calm_wrong_first corrected_labels case_mix case_mix_after_site reader_noise

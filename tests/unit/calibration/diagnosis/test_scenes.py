@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.diagnosis.grading import grades, said_of
-from benchmarks.diagnosis.scenes import SCENES
+from tests.builders.diagnosis.grading import grades, said_of
+from tests.builders.diagnosis.scenes import SCENES
 
 JUDGED = [name for name, each in SCENES.items() if each.truth.who is not None or each.truth.causes]
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from benchmarks.diagnosis.scene import (
+from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.scene import (
     CURES,
     NEVER_CLEAR,
     QUIET,
@@ -15,8 +16,7 @@ from benchmarks.diagnosis.scene import (
     scene,
     whole,
 )
-from benchmarks.diagnosis.world import World, patients, world
-from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.world import World, patients, world
 
 ALL_OF_IT, PART = RivalStatus.EXPLAINS_ALL, RivalStatus.EXPLAINS_PART
 POSSIBLE = RivalStatus.POSSIBLE

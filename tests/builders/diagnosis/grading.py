@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.diagnosis.scene import CURES, Truth, Where
-from benchmarks.diagnosis.world import DAY_S, DAYS, World
 from calibration.diagnosis.inference import infer
+from tests.builders.diagnosis.scene import CURES, Truth, Where
+from tests.builders.diagnosis.world import DAY_S, DAYS, World
 
 Facts = dict[str, Any]
 

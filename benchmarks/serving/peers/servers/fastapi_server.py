@@ -1,11 +1,12 @@
 """FastAPI with the usual hand-written batcher; images are decoded in threads."""
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, Request
-from model import MAX_BATCH, PORT, WAIT_S, Model, decode
+from model import MAX_BATCH, WAIT_S, Model, decode
 
 model = Model()
 queue = asyncio.Queue()
@@ -51,4 +52,5 @@ async def predict(request: Request):
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)
+    port = int(sys.argv[-1])
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from benchmarks.diagnosis.scene import (
+from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.scene import (
     ALL,
     CURES,
     NEVER_CLEAR,
@@ -15,8 +16,7 @@ from benchmarks.diagnosis.scene import (
     scene,
     whole,
 )
-from benchmarks.diagnosis.world import DAY_S, DAYS, World, patients, world
-from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.world import DAY_S, DAYS, World, patients, world
 
 LATER = ("recalibrate_group", "find_cause", "label")
 HIGH: Where = ("confidence", frozenset())

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from benchmarks.diagnosis.scene import NEVER_CLEAR, QUIET, TROUBLE, calm, scene, whole
-from benchmarks.diagnosis.world import DAY_S, World, patients, world
 from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.scene import NEVER_CLEAR, QUIET, TROUBLE, calm, scene, whole
+from tests.builders.diagnosis.world import DAY_S, World, patients, world
 
 UNKNOWN_PATIENTS = (*QUIET, *TROUBLE)
 SEND = ("send_patients", "", "label")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.diagnosis.world import World, world
 from calibration.diagnosis.facts import Cause, RivalStatus
+from tests.builders.diagnosis.world import World, world
 
 Where = tuple[str, frozenset[str]]
 ALL: Where = ("all", frozenset())

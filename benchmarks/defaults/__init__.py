@@ -1,1 +1,0 @@
-"""What the defaults give, beside the head that a careful person fits on the same features."""
