@@ -76,12 +76,21 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_once)
             except ValueError as error:
                 raise TableRefused(f"{file}: line {number} is not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise TableRefused(f"{file}: line {number} is not a JSON object")
             yield row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it gives {twice!r} twice in one object")
+    return found
 
 
 def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:

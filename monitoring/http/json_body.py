@@ -229,12 +229,9 @@ def key_given_twice(value: Any) -> str | None:
 
 def check_keys(body: bytes | str) -> None:
     """Raise ValueError if an object gives a key twice, or for what is no JSON."""
-
-    def once(pairs: list[tuple[str, Any]]) -> None:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError
-
-    json.loads(body, object_pairs_hook=once)
+    key = key_given_twice(json.loads(body, object_pairs_hook=_object))
+    if key is not None:
+        raise ValueError(f"It gives {brief(key)} twice in one object; give it once")
 
 
 def encode(value: Any) -> bytes:

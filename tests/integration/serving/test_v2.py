@@ -162,6 +162,33 @@ async def test_numbers_in_json_are_refused_with_what_to_do(client: httpx.AsyncCl
     assert "takes [N, " in other.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"id": "1"', '"id": "1", "id": "2"'),
+        ('"patient": "a"', '"patient": "a", "patient": "b"'),
+        ('"data": [', '"data": ["AAAA"], "data": ['),
+        ('"inputs": [', '"inputs": [], "inputs": ['),
+        ('"name": "confidence"', '"name": "logits", "name": "confidence"'),
+        ('"binary_data": false', '"binary_data": true, "binary_data": false'),
+    ],
+)
+async def test_a_key_that_is_given_twice_is_refused(
+    client: httpx.AsyncClient, once: str, twice: str
+) -> None:
+    """Parsers differ in which of the two they take."""
+    image = base64.b64encode(png()).decode()
+    named = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]}
+    wanted = {"name": "confidence", "parameters": {"binary_data": False}}
+    asked = {"id": "1", "parameters": {"patient": "a"}, "inputs": [named], "outputs": [wanted]}
+    body = json.dumps(asked)
+    assert (await client.post(INFER, content=body)).status_code == 200
+    assert body.count(once) == 1
+    refused = await client.post(INFER, content=body.replace(once, twice))
+    key = once.split('"')[1]
+    assert (refused.status_code, f"'{key}' twice" in refused.json()["error"]) == (400, True)
+
+
 async def test_an_unknown_model_is_404_everywhere(client: httpx.AsyncClient) -> None:
     for answer in (
         await client.get("/v2/models/x"),

@@ -314,6 +314,7 @@ def test_groups(write: Write) -> None:
         ("a.parquet", b"PAR1 no", TableRefused, "cannot be read as Parquet"),
         ("a.ndjson", b'{"p_a": 0.5\n', TableRefused, "line 1 is not JSON"),
         ("a.ndjson", b"[1]\n", TableRefused, "line 1"),
+        ("a.ndjson", b'{"label": "a", "label": "b"}\n', TableRefused, "'label' twice"),
         ("a.xlsx", b"", TableRefused, "expected a name that ends in"),
     ],
 )
