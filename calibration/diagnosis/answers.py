@@ -43,7 +43,9 @@ class Answers:
         label: (N,) codes of the true class, -1 without a label; None if unknown.
         class_shares: (K,) shares of the true classes in the card's data; None if unknown:
             then labels before an error stand for them.
-        source: of each label; None if unknown.
+        source, reader: of each label; None if unknown.
+        second: (N,) 1 where another reader says the same as the label, 0 where another class, -1
+            without a second reading; None if there is none.
         doubtful: (N,) whether the image may be out of scope; None without a scope check.
         unread: how many more of that time (in an audit, drawn ones) have no label, and are not
             among these.
@@ -63,6 +65,8 @@ class Answers:
     label: IntArray | None = None
     class_shares: FloatArray | None = None
     source: Tag | None = None
+    reader: Tag | None = None
+    second: IntArray | None = None
     doubtful: BoolArray | None = None
     unread: int = 0
     of_one: bool = False
@@ -83,14 +87,14 @@ class Answers:
             if isinstance(getattr(self, each.name), np.ndarray) and each.name != "class_shares"
         }
         tags = {key: tag.rows(index) for key, tag in self.tags.items()}
-        source = None if self.source is None else self.source.rows(index)
-        return replace(self, tags=tags, source=source, **arrays)
+        source, reader = (each and each.rows(index) for each in (self.source, self.reader))
+        return replace(self, tags=tags, source=source, reader=reader, **arrays)
 
     def labeled(self) -> "Answers":
         return self.rows(np.flatnonzero(self.correct >= 0))
 
 
-_OPTIONAL = ("patient", "drawn", "first_correct", "probabilities", "label", "doubtful")
+_OPTIONAL = ("patient", "drawn", "first_correct", "probabilities", "label", "second", "doubtful")
 
 BLOCKS: Final = 26
 _EQUAL = 24  # the newest of these is cut in three, since what began lately matters most

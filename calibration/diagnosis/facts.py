@@ -152,6 +152,7 @@ class Cause(StrEnum):
     CASE_MIX = "case_mix"  # other shares of the true classes
     CORRECTED = "corrected"  # first labels have been corrected
     PROXY = "proxy"  # labels of a source that is not the truth
+    CODING = "coding"  # labels that are coded the other way round
     INPUT = "input"  # images that are out of scope
 
 
@@ -160,8 +161,9 @@ class Rival:
     """A rival cause. `left`: log evidence that remains if it is granted.
 
     `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`: of
-    `proxy`, the source whose labels alone show the error. `doubtful`, `doubtful_elsewhere`: of
-    `input`, the share of doubtful images among those affected, and among the rest.
+    `proxy`, the source or reader whose labels alone show the error. `doubtful`,
+    `doubtful_elsewhere`: of `input`, the share of doubtful images among those affected, and among
+    the rest.
     """
 
     cause: Cause
@@ -259,6 +261,7 @@ class Inference:
         deviations: the most evident first; empty if nothing was found.
         bounds: 95 % interval of the gap of all labeled answers: what "fine" rules out.
         questions: what `open` is computed from, for a gap that somebody asks for.
+        can_try: whether remedies can be tried: answers have the probabilities of all classes.
     """
 
     labels: int
@@ -272,3 +275,4 @@ class Inference:
     remedies: tuple[TriedRemedy, ...] = ()
     open: tuple[Open, ...] = field(default=())
     questions: tuple[OpenGroup, ...] = ()
+    can_try: bool = False

@@ -13,6 +13,7 @@ from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     AnswerGroup,
     Cause,
+    Course,
     Deviation,
     Figures,
     Inference,
@@ -29,7 +30,7 @@ from calibration.diagnosis.planner import find_questions, open_questions, tellin
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
-from calibration.diagnosis.sources import label_sources, noise
+from calibration.diagnosis.sources import coding, label_sources, noise
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         _remedies(course, deviations, mix),
         (*apart, *open_questions(questions)),
         questions,
+        can_try=answers.probabilities is not None,
     )
 
 
@@ -107,7 +109,8 @@ def _rivals(
         found.append(noise(course.outcome, affected))
         weight = course.outcome.stream.weight
         of_input = changed_input(answers, first, course.served, weight, affected)
-        found += filter(None, [of_input, label_sources(course.served, weight, first, affected)])
+        of_labels = label_sources(course.served, weight, first, affected)
+        found += filter(None, [of_input, of_labels, coding(course.served, affected)])
     return (*found, *filter(None, [corrected_labels(course.served, outcome)]))
 
 
@@ -187,7 +190,8 @@ def _remedies(
     groups = [_together(course.served, alike) for alike in _alike(going_on)]
     erred = tuple(each.group for each in going_on)
     since_s = first.since.date
-    treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred), *groups]
+    grows = any(each.course is Course.GRADUAL for each in going_on)
+    treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred, grows), *groups]
     weight = course.outcome.stream.weight
     return remedies_of(course.served, weight, treated, mix)
 
@@ -222,4 +226,5 @@ def _together(served: Answers, alike: list[Deviation]) -> Treated:
     rows = members(group, served) & (served.served_s >= (last.since.date or 0))
     if earlier and rows.sum() < FEWEST_ROWS:
         return _together(served, earlier)
-    return Treated(group, rows, last.since.date, tuple(each.group for each in alike))
+    grows = any(each.course is Course.GRADUAL for each in alike)
+    return Treated(group, rows, last.since.date, tuple(each.group for each in alike), grows)

@@ -1,6 +1,7 @@
 """What a remedy would do to whom: gaps before and after, on labels that it was not fitted on.
 
-A remedy is fitted on one half of the patients and judged on the other, and the other way round. It
+A remedy is fitted on one half of the patients and judged on the other, and the other way round;
+where the error grows, on the older labels and the newest. It
 harms a group whose gap it makes larger by more than a point, if that gap is significant after
 Bonferroni's correction for all groups that are looked at. A temperature is tried first, as a
 recalibration does that may not change the predicted class; then one with a bias for each class.
@@ -21,6 +22,7 @@ from calibration.calibrators.remedies import (
     TEMPERATURE_BIAS,
     Remedy,
 )
+from calibration.calibrators.subgroups import SMALLEST
 from calibration.cross_fitting import FOLDS
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
@@ -43,19 +45,19 @@ _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
 _FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
-_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Treated:
-    """Whom a remedy changes, the labels (n,) that it is fitted on, since when (None: all), and the
-    groups that erred.
+    """Whom a remedy changes, the labels (n,) that it is fitted on, since when (None: all), the
+    groups that erred, and whether the error still grows.
     """
 
     group: AnswerGroup
     rows: BoolArray
     since_s: float | None
     wrong: tuple[AnswerGroup, ...]
+    grows: bool = False
 
 
 def remedies_of(
@@ -117,8 +119,9 @@ def _forms(answers: Answers) -> tuple[Remedy, ...]:
 
 
 def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
-    after, group = cross_fitted(answers, weight, form), treated.group
-    effects = effects_of(answers, weight, after, group, treated.wrong)
+    after, group = cross_fitted(answers, weight, form, grows=treated.grows), treated.group
+    judged = np.flatnonzero(~np.isnan(after))
+    effects = effects_of(answers.rows(judged), weight[judged], after[judged], group, treated.wrong)
     kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
     changes_labels = not form.keeps_argmax and not answers.of_one
     return TriedRemedy(kind, group, effects, treated.since_s, changes_labels)
@@ -141,11 +144,18 @@ def _of_classes(remedy: TriedRemedy) -> tuple[float, float]:
     return before, after
 
 
-def cross_fitted(answers: Answers, weight: FloatArray, form: Remedy) -> FloatArray:
-    """Confidence (n,) of the served class by a calibrator fitted on other patients' labels."""
+def cross_fitted(
+    answers: Answers, weight: FloatArray, form: Remedy, *, grows: bool = False
+) -> FloatArray:
+    """Confidence (n,) of the served class by a calibrator fitted on other patients' labels.
+
+    Of an error that grows, older labels are fitted and the newest quarter is judged, as the answers
+    after a remedy are: the others are NaN.
+    """
     z, y = _log_probabilities(answers), _labels(answers)
-    after = np.empty(len(answers))
-    for fit in _halves(answers):
+    after = np.full(len(answers), np.nan)
+    older = np.arange(len(answers)) < 0.75 * len(answers)
+    for fit in (older,) if grows else _halves(answers):
         judged, rows = ~fit, _newest(np.flatnonzero(fit), z.shape[1])
         p = form.fit(z[rows], y[rows], weights=weight[rows])(z[judged])
         after[judged] = p[np.arange(len(p)), answers.predicted[judged]]
@@ -166,7 +176,7 @@ def _newest(rows: IntArray, classes: int) -> IntArray:
 def _log_probabilities(answers: Answers) -> FloatArray:
     if answers.probabilities is None:
         raise ValueError("a remedy needs probabilities")
-    smallest = max(last_decimal(answers.probabilities) / 4, _LEAST)
+    smallest = max(last_decimal(answers.probabilities) / 4, SMALLEST)
     return np.log(np.maximum(answers.probabilities, smallest))
 
 

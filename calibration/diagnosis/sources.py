@@ -12,13 +12,13 @@ look the same as noise; a few second readings decide.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.diagnosis.answers import BLOCKS, Answers, BoolArray
+from calibration.diagnosis.answers import BLOCKS, Answers, BoolArray, Tag
 from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
 from calibration.diagnosis.evidence import POSITIONS, bend, logit, sigmoid
 from calibration.diagnosis.facts import (
@@ -36,8 +36,10 @@ from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import scan
 from calibration.diagnosis.search import SPELL, STRONG
 from calibration.diagnosis.stream import Stream
+from calibration.measures.reliability import wilson_interval
 
-SECOND_READING: Final = "second_reading"  # of wrong answers with confidence over 0.9
+SECOND_READING: Final = "second_reading"  # of answers that labels call wrong
+OF_RIGHT: Final = "second_reading_of_right"
 _MOST = 0.25  # share of wrong labels that readers are believed to give
 _CLEAR = math.log(10)
 _UNLIKE = 0.0
@@ -50,7 +52,7 @@ _SIZES: Final = {
 
 
 def noise(outcome: Outcome, rows: BoolArray) -> Rival:
-    """Judge whether wrong labels explain the first finding.
+    """Judge whether wrong labels explain the first finding; second readings decide.
 
     Args:
         outcome: of the search, with a finding.
@@ -63,13 +65,14 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     share, _ = fit_noise(counts)
     for_noise, over_like = _advantages(counts, share)
     left = scan(_granted(stream, rows | best.members(stream)))[0].score
-    readings = _readings(stream, rows, share)
+    confident = rows & (sigmoid(stream.z) > _CONFIDENT) & ~stream.right
     of_form = best.key == PREDICTED or best.within is not None
-    if share > _MOST or not readings or for_noise < _UNLIKE or of_form or left > STRONG:
+    if share > _MOST or not confident.any() or for_noise < _UNLIKE or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
     clear = for_noise > _CLEAR and over_like > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
-    return Rival(Cause.NOISE, status, left, readings, SECOND_READING)
+    wrong = share / (share + float((1 - sigmoid(stream.z[confident])).mean()))
+    return _reread(Rival(Cause.NOISE, status, left), outcome.labeled, confident, wrong)
 
 
 def _granted(stream: Stream, members: BoolArray) -> Stream:
@@ -106,21 +109,45 @@ def _noise_above(right: FloatArray, wrong: FloatArray) -> float:
     return float((below + above[:, -1:] - above).max())
 
 
-def _readings(stream: Stream, rows: BoolArray, share: float) -> int:
-    """Second readings of confident wrong answers that would show a wrong label, if there are any.
+def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: float) -> Rival:
+    """What second readings of doubted labels say, or how many more would tell.
 
-    Of these answers e / (e + 1 - p) have a wrong label under noise. Where none of so many has,
-    noise is excluded with 95 %.
+    Args:
+        rival: that labels are wrong.
+        doubted: (n,) the labels in doubt.
+        wrong: share of them that is wrong if the rival is true. Of as many as are asked for, one at
+            least would differ with 95 %.
     """
-    p = sigmoid(stream.z)
-    confident = rows & (p > _CONFIDENT) & ~stream.right
-    if not confident.any():
-        return 0
-    wrong = share / (share + float((1 - p[confident]).mean()))
-    return max(1, math.ceil(math.log(0.05) / math.log1p(-min(wrong, 0.95))))
+    asked = max(1, math.ceil(math.log(0.05) / math.log1p(-min(wrong, 0.95))))
+    second = labeled.second
+    said = np.zeros(0) if second is None else second[doubted & (second >= 0)]
+    if len(said) < min(asked, int(doubted.sum())):
+        kind = OF_RIGHT if labeled.correct[doubted].all() else SECOND_READING
+        return replace(rival, needs=asked - len(said), needs_kind=kind)
+    is_wrong = (said == 0).mean() > wrong / 2
+    return replace(rival, status=RivalStatus.EXPLAINS_ALL if is_wrong else RivalStatus.RULED_OUT)
+
+
+def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
+    """Judge whether labels are coded the other way round; None if they do not look so.
+
+    They do if in two predicted classes and more no more answers are right than confidence says are
+    wrong, and fewer than by chance.
+    """
+    chance, judged = 1 / len(labeled.classes), []
+    for code in np.unique(labeled.predicted[affected]):
+        rows = affected & (labeled.predicted == code)
+        if (n := int(rows.sum())) >= _FEWEST:
+            lower, upper = wilson_interval(labeled.correct[rows].mean(), n)
+            judged.append(lower <= 1 - labeled.confidence[rows].mean() and upper < chance)
+    if len(judged) < 2 or not all(judged):
+        return None
+    doubted = affected & (labeled.correct == 0)
+    return _reread(Rival(Cause.CODING, RivalStatus.EXPLAINS_ALL), labeled, doubted, 0.95)
 
 
 SOURCE: Final = "source"
+READER: Final = "reader"
 _FEWEST = 20  # labels of a source that can speak for the model
 _WIDE = 4 / 3  # of the gap: an interval that is wider says nothing about it
 _MOSTLY, _HARDLY = 0.8, 0.2  # of the labels inside and outside, where a source and a group coincide
@@ -144,11 +171,13 @@ class _Source:
 def label_sources(
     labeled: Answers, weight: FloatArray, deviation: Deviation, affected: BoolArray
 ) -> Rival | None:
-    """Judge whether labels of one source explain a deviation; None if all are of one source.
+    """Judge whether labels of one source, or of one reader, explain a deviation; None if all are
+    of one.
 
     They may if labels of another source, about the same group and time, show less than half of the
     gap, and do if their interval says so. They may as well if nearly all labels of the group and
-    time are of a source that labeled the group hardly ever before, or nobody else.
+    time are of a source that labeled the group hardly ever before, or nobody else. Second readings
+    of the labels that accuse the model decide.
 
     Args:
         labeled: n labeled answers.
@@ -156,9 +185,24 @@ def label_sources(
         deviation: what was found.
         affected: (n,) the answers of its group and time.
     """
-    tag, gap = labeled.source, deviation.inside.gap.estimate
-    if tag is None or len(np.unique(tag.codes)) < 2:
-        return None
+    rivals = [
+        _of_key(key, tag, labeled, weight, deviation, affected)
+        for key, tag in ((SOURCE, labeled.source), (READER, labeled.reader))
+        if tag is not None and len(np.unique(tag.codes)) > 1
+    ]
+    doubts = [each for each in rivals if each.status is not RivalStatus.RULED_OUT]
+    return next(iter(doubts or rivals), None)
+
+
+def _of_key(
+    key: str,
+    tag: Tag,
+    labeled: Answers,
+    weight: FloatArray,
+    deviation: Deviation,
+    affected: BoolArray,
+) -> Rival:
+    gap = deviation.inside.gap.estimate
     found = _sources(labeled, tag.codes, weight, affected, math.copysign(1, gap))
     accuser = max(found, key=lambda each: each.figures.n * each.gap)
     others = [each for each in found if each is not accuser and each.speaks(abs(gap))]
@@ -172,8 +216,10 @@ def label_sources(
     is_clear = any(each.most < abs(gap) / 2 for each in denying)
     status = RivalStatus.EXPLAINS_ALL if is_clear else RivalStatus.POSSIBLE
     name = tag.names[accuser.code] if accuser.code >= 0 else ""
-    group = AnswerGroup(SOURCE, (name,))
-    return Rival(Cause.PROXY, status, 0.0, _readings_of(accuser, gap), SECOND_READING, group)
+    rival = Rival(Cause.PROXY, status, group=AnswerGroup(key, (name,)))
+    accusing = affected & own & (labeled.correct == int(gap < 0))
+    share = float(accusing.sum() / (affected & own).sum())
+    return _reread(rival, labeled, accusing, abs(gap) / max(share, abs(gap)))
 
 
 def _sources(
@@ -195,10 +241,3 @@ def _coincide(own: BoolArray, affected: BoolArray, outside: BoolArray) -> bool:
     if int(outside.sum()) < _FEWEST:
         return False
     return bool(own[affected].mean() >= _MOSTLY and own[outside].mean() <= _HARDLY)
-
-
-def _readings_of(accuser: _Source, gap: float) -> int:
-    """Second readings of its accusing labels of which, with 95 %, one differs if they are wrong."""
-    right = accuser.figures.accuracy.estimate
-    different = abs(gap) / max(1 - right if gap > 0 else right, abs(gap))
-    return max(1, math.ceil(math.log(0.05) / math.log1p(-min(different, 0.95))))

@@ -36,6 +36,7 @@ _HOLDING = {  # rivals that must be settled before a remedy, and what settles th
     Cause.SELECTION: ActionCode.AUDIT,
     Cause.PROXY: ActionCode.SECOND_READINGS,
     Cause.NOISE: ActionCode.SECOND_READINGS,
+    Cause.CODING: ActionCode.SECOND_READINGS,
 }
 _CURES = {
     RemedyKind.ALL: ActionCode.RECALIBRATE,
@@ -95,6 +96,8 @@ def _settle(found: Findings) -> Iterator[Action]:
             else:
                 who = rival.group or group
                 done = ActionCode.LABEL if rival.needs_kind == DUE else code
+                if done is ActionCode.SECOND_READINGS and not rival.needs:
+                    done = ActionCode.CORRECT_LABELS
                 there = _unlabeled(found, who) if done is ActionCode.AUDIT else None
                 yield Action(
                     done, group=who, labels=rival.needs, unlabeled=there, kind=rival.needs_kind
@@ -123,7 +126,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), first.since.date)
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
-        hindrance = _barred(remedy, first, served_elsewhere=served_elsewhere)
+        hindrance = _barred(remedy, first, can_try=found.inference.can_try)
         yield Action(
             _CURES[kind],
             available=hindrance is None,
@@ -134,6 +137,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
             since_s=remedy.since_s,
             elsewhere=served_elsewhere,
             changes_labels=remedy.changes_labels,
+            worst=max(remedy.effects, key=lambda each: abs(each.after), default=None),
         )
 
 
@@ -160,11 +164,12 @@ def _fitting(found: Findings) -> RemedyKind:
     return RemedyKind.GROUP if is_part else RemedyKind.ALL
 
 
-def _barred(remedy: TriedRemedy, first: Deviation, *, served_elsewhere: bool) -> Hindrance | None:
+def _barred(remedy: TriedRemedy, first: Deviation, *, can_try: bool) -> Hindrance | None:
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
-    is_untried = not remedy.effects and not served_elsewhere  # there, probabilities may lack
-    if is_untried or _labels(remedy, first) < FEWEST_ROWS:
+    if not can_try:
+        return Hindrance.UNTRIED
+    if not remedy.effects or _labels(remedy, first) < FEWEST_ROWS:
         return Hindrance.FEW_LABELS
     own = _effect_on(remedy, first.group) or _effect_on(remedy, remedy.group)
     is_better = own is None or abs(own.after) < abs(own.before) / 2

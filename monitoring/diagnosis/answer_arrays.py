@@ -19,7 +19,6 @@ Columns = dict[str, list[Any]]  # of answers, by name
 def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[str]]) -> Answers:
     """The columns as arrays. `values`: of tags, that have a slice."""
     first, correct = _codes(columns["first"]), _codes(columns["correct"])
-    sources, names_of_sources = _number(columns["source"])
     return Answers(
         served_s=seconds(columns["served_at_ns"]),
         confidence=np.array(columns["confidence"], dtype=np.float64),
@@ -33,10 +32,17 @@ def as_answers(row: WatchedVersion, columns: Columns, values: Mapping[str, set[s
         probabilities=row.all_probabilities(columns),
         label=_codes(columns["label"]),
         class_shares=_class_shares(row),
-        source=Tag(sources, tuple(names_of_sources)),
+        source=_named(columns["source"]),
+        reader=_named(columns["reader"]),
+        second=_codes(columns["second"]),
         doubtful=_doubtful(columns["scope_p"]),
         of_one=row.claim_of(EVERYTHING) is not None,
     )
+
+
+def _named(values: Sequence[Any]) -> Tag:
+    codes, names = _number(values)
+    return Tag(codes, tuple(names))
 
 
 def seconds(times_ns: Sequence[int | None]) -> FloatArray:

@@ -10,6 +10,7 @@ from typing import Final
 from calibration.diagnosis.facts import (
     AnswerGroup,
     Deviation,
+    GroupEffect,
     IntervalEstimate,
     Open,
     Rival,
@@ -197,6 +198,7 @@ class ActionCode(StrEnum):
     COMPLETE_AUDIT = "complete_audit"  # label the drawn answers that have no label
     LABEL = "label"  # label answers of the target
     SECOND_READINGS = "second_readings"  # have labels confirmed by another reader
+    CORRECT_LABELS = "correct_labels"  # that second readings have contradicted
     SEND_PATIENTS = "send_patients"  # send the patient with each answer
     PROMOTE = "promote"  # the version that a recalibration since the alarm has published
     CHECK_CALLERS = "check_callers"  # why no image is sent any more
@@ -216,6 +218,7 @@ class Hindrance(StrEnum):
     HARMS_OTHERS = "harms_others"  # it makes a group worse
     NO_GAIN = "no_gain"  # it would not make the affected better
     FEW_LABELS = "few_labels"  # the affected have too few labels to fit and check it
+    UNTRIED = "untried"  # nothing shows what it would do: answers lack probabilities
     FIRST = "first"  # the first action must come first
 
 
@@ -234,6 +237,7 @@ class Action:
         elsewhere: to be done where the model is served, which is not here.
         audited_only: to let the watch use audited answers only from then on.
         changes_labels: whether it may change the predicted class, which has to be allowed.
+        worst: of a remedy, the group that it leaves with the largest gap.
     """
 
     code: ActionCode
@@ -250,6 +254,7 @@ class Action:
     elsewhere: bool = False
     audited_only: bool = False
     changes_labels: bool = False
+    worst: GroupEffect | None = None
 
 
 @dataclass(frozen=True)

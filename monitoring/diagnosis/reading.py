@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, null, select
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+)
 
 from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
@@ -38,18 +48,19 @@ from monitoring.ledger.schema import (
     prediction,
 )
 from monitoring.ledger.sum_tables import AUDIT, admitted
-from monitoring.ledger.watched_version import WatchedVersion
+from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 LIMIT = 100_000
 SCANNED = 50 * LIMIT  # some half a second; fewer are soon used up by other models
 _AT_ONCE = 500  # rows that are fetched together
 _DAY_S = DAY_NS / 1e9
+_ASIDE = feedback.c.counts_as > literal_column("0")  # as the index has it
 _GROWTH = 8.0  # an inference is renewed when the number of answers grew by 2^(1/8), 9 %
 _ANSWER = (
     *("served_at_ns", "confidence", "predicted", "probabilities"),
     *("tags", "patient", "audit", "scope_p"),
 )
-_LABEL = ("label", "correct", "first", "source", "received_at_ns")
+_LABEL = ("label", "correct", "first", "source", "reader", "received_at_ns", "second")
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,7 @@ class _Stamp(NamedTuple):
     last_label: int
     revisions: int
     right: int
+    aside: int  # the last label that counts as no truth, such as a second reading
     answers: int  # roughly: the logarithm of their number
 
 
@@ -129,9 +141,14 @@ def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
             watched_version_id=watched_version_id, slice=EVERYTHING
         )
     )
-    count, last, revisions, right = (int(each or 0) for each in labels)
-    keys = watched_keys(connection, watched_version_id)
-    return _Stamp(keys, count, last, revisions, right, int(_GROWTH * math.log2(1 + (served or 0))))
+    aside = connection.scalar(
+        select(func.max(feedback.c.feedback_id)).where(
+            feedback.c.watched_version_id == watched_version_id, _ASIDE
+        )
+    )
+    grown = int(_GROWTH * math.log2(1 + (served or 0)))
+    counts = (int(each or 0) for each in (*labels, aside, grown))
+    return _Stamp(watched_keys(connection, watched_version_id), *counts)
 
 
 def _read(connection: Connection, row: WatchedVersion) -> tuple[FloatArray, Answers, FloatArray]:
@@ -204,19 +221,36 @@ def _of_day(answers: Answers, day: int, rows: IntArray) -> Days:
 
 
 def _labeled(watched_version_id: int) -> Select[Any]:
-    current = label_current.c
+    current, second = label_current.c, _second_readings(watched_version_id)
     return (
         select(
             *_answer(prediction.c),
             *(current.label, current.correct, feedback.c.correct.label("first")),
-            *(feedback.c.source, feedback.c.received_at_ns),
+            *(feedback.c.source, feedback.c.reader, feedback.c.received_at_ns, second.c.same),
         )
         .select_from(label_current)
         .join(prediction, prediction.c.prediction_id == current.prediction_id)
         .join(feedback, feedback.c.feedback_id == current.first_feedback_id)
+        .outerjoin(second, second.c.prediction_id == current.prediction_id)
         .where(current.watched_version_id == watched_version_id)
         .order_by(current.first_feedback_id.desc())
         .limit(LIMIT)
+    )
+
+
+def _second_readings(watched_version_id: int) -> Subquery:
+    """Whether all other readers of an answer say what its label says."""
+    same = cast(feedback.c.label == label_current.c.label, Integer)
+    return (
+        select(feedback.c.prediction_id, func.min(same).label("same"))
+        .join(label_current, label_current.c.prediction_id == feedback.c.prediction_id)
+        .where(
+            feedback.c.watched_version_id == watched_version_id,
+            _ASIDE,
+            feedback.c.counts_as == CountsAs.SECOND_READING,
+        )
+        .group_by(feedback.c.prediction_id)
+        .subquery()
     )
 
 

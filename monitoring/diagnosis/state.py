@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from calibration.diagnosis.facts import Cause, Deviation, Inference, Rival, RivalStatus
+from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import DUE, MISSING
 from calibration.operating.facts import LiveRate
 from monitoring.diagnosis.coverage import Rhythm, is_old
@@ -76,12 +77,16 @@ def is_open(rival: Rival) -> bool:
 def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
     lower = (StateReason.OPERATING_POINT,) if found.lower else ()
     doubts = (*lower, *_doubts(found))
+    is_guess = bool(found.ongoing) and found.ongoing[0].score < STRONG
+    if is_guess and not found.alarms and _is_stale(doubts):
+        return State.STALE, doubts
     if found.ongoing and not found.explains_all(Cause.CORRECTED):
-        explained = (StateReason.EXPLAINED,) if found.explains_all() else ()
-        if found.alarms:
-            reasons = (StateReason.ALARM_ACTIVE, StateReason.DEVIATION, *explained)
-            return State.ALARM, (*reasons, *doubts)
-        return State.LOOK, (StateReason.DEVIATION, *explained, *doubts)
+        active = (StateReason.ALARM_ACTIVE,) if found.alarms else ()
+        if found.explains_all():
+            reasons = (StateReason.EXPLAINED, StateReason.DEVIATION, *active)
+            return State.LOOK, (*reasons, *doubts)
+        state = State.ALARM if found.alarms else State.LOOK
+        return state, (*active, StateReason.DEVIATION, *doubts)
     if found.alarms:
         return _without_evidence(found, doubts)
     if found.lower:

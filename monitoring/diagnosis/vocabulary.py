@@ -156,6 +156,7 @@ CAUSES: Final = {
     Cause.CASE_MIX: "a changed case mix",
     Cause.CORRECTED: "first labels that have been corrected",
     Cause.PROXY: "labels of {who}, which others do not confirm",
+    Cause.CODING: "labels that are coded the other way round",
     Cause.INPUT: "images out of scope ({doubtful} of those affected, {rest} of others)",
 }
 STATUSES: Final = {
@@ -166,14 +167,17 @@ STATUSES: Final = {
 }
 ACTIONS: Final = {
     ActionCode.ACKNOWLEDGE: "Acknowledge the alarm{tag}{audited}.",
-    ActionCode.RECALIBRATE: "Recalibrate{on}{changes}.",
-    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}{changes}.",
-    ActionCode.ADJUST_CASE_MIX: "Recalibrate for the changed case mix{on}{changes}.",
+    ActionCode.RECALIBRATE: "Recalibrate{on}{changes}{worst}.",
+    ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}{changes}{worst}.",
+    ActionCode.ADJUST_CASE_MIX: "Recalibrate for the changed case mix{on}{changes}{worst}.",
     ActionCode.FIND_CAUSE: "Find out what changed{at}.",
     ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
-    ActionCode.SECOND_READINGS: "Have {labels}{of} read again by another reader.",
+    ActionCode.SECOND_READINGS: (
+        "Have {labels}{of} read again by another reader{which}, the most confident first."
+    ),
+    ActionCode.CORRECT_LABELS: "Correct the labels{of} that second readings contradict.",
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
     ActionCode.CHECK_CALLERS: "Find out why no image is sent any more, or retire the model.",
     ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
@@ -183,11 +187,17 @@ HINDRANCES: Final = {
     Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
     Hindrance.NO_GAIN: "it would not help the affected",
     Hindrance.FEW_LABELS: "too few labels to fit it",
+    Hindrance.UNTRIED: (
+        "it could not be tried, since answers are logged without the probabilities of all classes"
+    ),
     Hindrance.FIRST: "after the first step",
 }
+_NOT_TOLD: Final = (
+    "Labels cannot show whether their readers saw the model's answer, or which cases never got one."
+)
 CERTAINTIES: Final = {
-    Certainty.STRONG: "Any other explanation is at least 1,000 times less likely.",
-    Certainty.MODERATE: "Any other explanation is at least 20 times less likely.",
+    Certainty.STRONG: f"Chance is at least 1,000 times less likely. {_NOT_TOLD}",
+    Certainty.MODERATE: f"Chance is at least 20 times less likely. {_NOT_TOLD}",
     Certainty.WEAK: "Who is affected is a guess: {others}.",
     Certainty.NONE: "",
 }
@@ -212,9 +222,14 @@ KINDS: Final = {
     "random": "labels of answers drawn at random",
     "missing_drawn": "labels of drawn answers that are missing",
     "due": "labels that are due",
-    "second_reading": "second readings of confident answers that were wrong",
+    "second_reading": "second readings of answers that labels call wrong",
+    "second_reading_of_right": "second readings of answers that labels call right",
     "patient_codes": "answers sent with their patient",
     "in_scope": "labels of affected images in scope",
+}
+READ_AGAIN: Final = {
+    "second_reading": ", of those that labels call wrong",
+    "second_reading_of_right": ", of those that labels call right",
 }
 ESTIMATES: Final = {
     EstimateStatus.UNKNOWN: "Nothing is estimated: answers lack the probabilities of all classes.",

@@ -59,6 +59,7 @@ from monitoring.diagnosis.vocabulary import (
     HINDRANCES,
     KINDS,
     OF_CLASSES,
+    READ_AGAIN,
     REASONS,
     SHORT,
     SIGNS,
@@ -133,11 +134,21 @@ def action_words(action: Action) -> str:
         changes=" (may change predicted classes)" if action.changes_labels else "",
         of=_of(action.group),
         labels=answers_there(action.labels, action.unlabeled),
+        which=READ_AGAIN.get(action.kind, ""),
+        worst=_worst(action),
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )
     elsewhere = "; do so where the model is served, and log its answers as a new version."
     return said.rstrip(".") + elsewhere if action.elsewhere else said
+
+
+def _worst(action: Action) -> str:
+    """What a remedy leaves of the largest gap."""
+    left = action.worst
+    if left is None:
+        return ""
+    return f"; the largest gap left: {group_words(left.group)}, {signed_points(left.after)} points"
 
 
 def _of(group: AnswerGroup | None) -> str:
@@ -188,9 +199,20 @@ def _title(found: Diagnosis, first: Deviation | None, terms: Terms) -> str:
     if state is State.LOOK and is_over:
         return f"Look: {_reason(found, found.reasons[0])}"
     who = "" if first is None else _who(found, first, terms)
+    if first is not None and any(_may_be_reversed(each) for each in found.rivals):
+        return f"{SHORT[state].capitalize()}: {who}, of which labels that are due will tell more"
+    if state is State.LOOK and found.reasons[0] is StateReason.EXPLAINED:
+        cause = next(each for each in found.rivals if each.status is RivalStatus.EXPLAINS_ALL)
+        said = _cause(cause).rstrip(".")
+        return f"Look: {who}: {said[:1].lower()}{said[1:]}"
     error = "" if first is None else _error(first.inside, terms)
     reason = _reason(found, found.reasons[0]) if found.reasons else ""
     return TITLES[state].format(who=who, error=error, reason=reason, fine=terms.fine)
+
+
+def _may_be_reversed(rival: Rival) -> bool:
+    """Whether labels that are still to come may show the opposite."""
+    return rival.needs_kind == DUE and rival.status is not RivalStatus.RULED_OUT
 
 
 def _who(found: Diagnosis, first: Deviation, terms: Terms) -> str:

@@ -1,5 +1,7 @@
 """Other causes: what the labels say of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,41 @@ def test_readers_who_err_more_often_than_before_are_no_change_of_the_model(seed:
     w = world(np.random.default_rng(seed), n=6_000, classes=2, sharpness=3.0)
     w.misread(w.chance(np.where(w.after(0.5), 0.12, 0.02)))
     assert status_of(infer(w.answers()), Cause.NOISE) is RivalStatus.EXPLAINS_ALL
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.0, "ruled_out"), (1.0, "explains_all")])
+def test_second_readings_decide_about_noise(share: float, status: str) -> None:
+    """As many as were asked for, all confirming or all contradicting the labels."""
+    w = world(np.random.default_rng(0), n=6_000, classes=2, sharpness=3.0)
+    w.misread(w.chance(np.where(w.after(0.5), 0.12, 0.02)))
+    answers = w.answers()
+    (asked,) = (each for each in infer(answers).rivals if each.cause is Cause.NOISE)
+    doubted = np.flatnonzero(w.after(0.6) & w.wrong & (w.confidence > 0.95))[: asked.needs]
+    second = np.full(w.n, -1)
+    second[doubted] = int(not share)
+    (told,) = (
+        each for each in infer(replace(answers, second=second)).rivals if each.cause is Cause.NOISE
+    )
+    assert (told.status, told.needs) == (status, 0)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_labels_that_a_site_codes_otherwise_are_no_change_of_the_model(classes: int) -> None:
+    w = world(np.random.default_rng(3), n=4_000, classes=classes, sharpness=3.0)
+    site = w.tag("site", 5)
+    rows = (site == 2) & w.after(0.4)
+    w.label[rows] = (w.label[rows] + 1) % classes
+    said = infer(w.answers())
+    assert status_of(said, Cause.CODING) is RivalStatus.EXPLAINS_ALL
+    (coding,) = (each for each in said.rivals if each.cause is Cause.CODING)
+    assert 1 <= coding.needs <= 5
+
+
+def test_a_model_that_names_one_class_only_is_no_matter_of_codes() -> None:
+    w = world(np.random.default_rng(3), n=4_000, classes=2, sharpness=3.0)
+    w.tag("site", 5)
+    w.spoil((w.site == 2) & (w.predicted == 1), 0.97)
+    assert Cause.CODING not in {each.cause for each in infer(w.answers()).rivals}
 
 
 @pytest.mark.parametrize("seed", range(3))

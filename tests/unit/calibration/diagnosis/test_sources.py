@@ -12,11 +12,19 @@ N = 3_000
 REPORTS = AnswerGroup("source", ("reports",))
 
 
-def about(seed: int, by: str = "chance", *, is_true: bool = False) -> Rival | None:
+def about(
+    seed: int,
+    by: str = "chance",
+    *,
+    is_true: bool = False,
+    key: str = "source",
+    read_again: int = 0,
+) -> Rival | None:
     """The rival `proxy` where a third of the reports wrongly say that nothing is there.
 
     Labels of readers are a fifth by `chance`, all of four of five sites (`site`), or all of the
-    first half (`time`). If `is_true`, readers find nothing either.
+    first half (`time`). If `is_true`, readers find nothing either. They are told apart by `key`. Of
+    those that reports call wrong, the first `read_again` have a second reading, of the truth.
     """
     rng = np.random.default_rng(seed)
     confidence = sigmoid(np.abs(rng.normal(0, 2, N)))
@@ -24,15 +32,20 @@ def about(seed: int, by: str = "chance", *, is_true: bool = False) -> Rival | No
     site = rng.integers(0, 5, N)
     reader = {"chance": rng.random(N) < 0.2, "site": site > 0, "time": np.arange(N) < N / 2}[by]
     missed = (rng.random(N) < 0.33) & (predicted == 1) & (is_true | ~reader)
+    correct = (right & ~missed).astype(np.int64)
+    again = np.flatnonzero((correct == 0) & ~reader & (predicted == 1))[:read_again]
+    second = np.full(N, -1)
+    second[again] = is_true | ~right[again]
     found = infer(
         Answers(
             served_s=np.arange(N, dtype=np.float64),
             confidence=confidence,
             predicted=predicted,
-            correct=(right & ~missed).astype(np.int64),
+            correct=correct,
             classes=("normal", "ill"),
             tags={"site": Tag(site, tuple("ABCDE"))},
-            source=Tag(reader.astype(np.int64), ("reports", "readers")),
+            second=second,
+            **{key: Tag(reader.astype(np.int64), ("reports", "readers"))},
         )
     )
     assert found.deviations
@@ -44,6 +57,25 @@ def test_readers_deny_what_reports_say(seed: int) -> None:
     rival = about(seed)
     assert (rival.status, rival.group) == (RivalStatus.EXPLAINS_ALL, REPORTS)
     assert 5 <= rival.needs <= 10  # a third of the answers that reports call wrong is right
+
+
+def test_a_reader_whose_labels_alone_disagree_is_told_like_a_source() -> None:
+    rival = about(0, key="reader")
+    assert (rival.status, rival.group) == (
+        RivalStatus.EXPLAINS_ALL,
+        AnswerGroup("reader", ("reports",)),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_second_readings_decide_and_are_not_asked_for_again(seed: int) -> None:
+    asked = about(seed).needs
+    half = about(seed, read_again=asked // 2)
+    assert (half.status, half.needs) == (RivalStatus.EXPLAINS_ALL, asked - asked // 2)
+    contradicted = about(seed, read_again=60)
+    assert (contradicted.status, contradicted.needs) == (RivalStatus.EXPLAINS_ALL, 0)
+    confirmed = about(seed, "time", is_true=True, read_again=asked)
+    assert (confirmed.status, confirmed.needs) == (RivalStatus.RULED_OUT, 0)
 
 
 @pytest.mark.parametrize("seed", range(3))
