@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
 from calibration.calibrators.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject
 from calibration.intervals.clusters import chance
@@ -138,7 +139,7 @@ def examine(
             int((top_label(before)[1] != top_label(after)[1]).sum()),
         )
 
-    alone = PortableCalibrator.identity(names, smallest=smallest)
+    alone = PortableCalibrator(Affine.identity(len(names)), names, smallest)
     rows, units = _examined(judging, groups)
     by_class = class_figures(p[rows], y[rows], names, units)
     given = measured(p[rows], y[rows], units)
@@ -173,7 +174,7 @@ def examine_confidence(
         after = measured(fit.probabilities[:, 1], c[fit.rows], units)
         return Effect(fit, before, after, (), (), 0)
 
-    alone = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
+    alone = PortableCalibrator(Affine.identity(2), CONFIDENCE_CLASSES, smallest, "confidence")
     rows, units = _examined(judging, groups)
     given = measured(p[rows], c[rows], units)
     return _examination(alone, units, given, (), fitted, partial(effect, groups=groups))
@@ -252,15 +253,9 @@ def _examination(
     """The outcome, with `calibrator`, which changes nothing, if no fit improves the predictions."""
     fit, refused = (None, fitted) if isinstance(fitted, str) else (fitted, None)
     effect = None
-    if fit is not None and fit.affine is not None and fit.remedy is not None:
+    if fit is not None and fit.affine is not None:
         effect = effect_of(fit)
-        calibrator = dataclasses.replace(
-            calibrator,
-            method=fit.remedy,
-            weight=fit.affine.weight,
-            bias=fit.affine.bias,
-            about=_about(effect),
-        )
+        calibrator = dataclasses.replace(calibrator, affine=fit.affine, about=_about(effect))
     count = None if groups is None else len(np.unique(np.asarray(groups)))
     standing = standing_of(given, count, calibrated=effect is not None)
     return Examination(

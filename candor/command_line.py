@@ -150,7 +150,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 
-    from calibration.calibrators.portable import CalibratorInvalid
+    from calibration.calibrators.affine import CalibratorInvalid
     from candor.predictions.errors import PredictionsRefused
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError

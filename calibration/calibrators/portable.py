@@ -1,56 +1,32 @@
 """A calibrator to take away: a few numbers that calibrate probabilities or a confidence.
 
-Every method is the same map, softmax(weight * log p + bias), so that one rule reads them all. As
-JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator.md;
+As JSON its format is `candor-calibrator/1`, described in docs/reference/calibrator.md;
 `model_store.bundle.calibrator_graph` writes it as ONNX.
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.calibrators.temperature import log_sum_exp, logit, sigmoid, softmax
+from calibration.calibrators.affine import LINKS, Affine, CalibratorInvalid, Link
+from calibration.calibrators.temperature import logit
 from calibration.measures.metrics import SMALLEST
 
 FORMAT = "candor-calibrator/1"
 CONFIDENCE_CLASSES = ("wrong", "right")
 
 Subject = Literal["probabilities", "confidence", "findings"]
-
-
-class _Scale(NamedTuple):
-    """Whether columns add up to 1: how many there are at least, their share of logits, and scores
-    from probabilities not below the smallest, and back.
-    """
-
-    least: int
-    shares: Callable[[FloatArray], FloatArray]
-    scores: Callable[[FloatArray, float], FloatArray]
-    back: Callable[[FloatArray], FloatArray]
-    looked_for: str | None = None  # as `--findings` has it
-
-
-def _normalized(scores: FloatArray) -> FloatArray:
-    return np.asarray(np.exp(scores - log_sum_exp(scores)[:, np.newaxis]))
-
-
-_TOGETHER: Final = _Scale(2, softmax, lambda p, least: np.log(np.maximum(p, least)), _normalized)
-_APART: Final = _Scale(1, sigmoid, lambda p, least: logit(p, smallest=least), sigmoid, "*")
-_SCALES: Final[Mapping[Subject, _Scale]] = {
-    "probabilities": _TOGETHER,
-    "confidence": _TOGETHER,
-    "findings": _APART,
+_LINKS: Final[Mapping[Subject, Link]] = {
+    "probabilities": "softmax",
+    "confidence": "softmax",
+    "findings": "sigmoid",
 }
-
-
-class CalibratorInvalid(ValueError):
-    """Text that is no calibrator of this format, or predictions that it does not fit."""
+_LEAST: Final[Mapping[Link, int]] = {"softmax": 2, "sigmoid": 1}  # classes
 
 
 @dataclass(frozen=True)
@@ -61,47 +37,38 @@ class PortableCalibrator:
     [smallest, 1 - smallest].
 
     Attributes:
-        method: a key of `calibration.calibrators.remedies.REMEDIES`, or `none`.
+        affine: weight, bias and method, a key of `calibration.calibrators.remedies.REMEDIES`,
+            `finding` or `none`.
         classes: K names, in the order of the columns; one at least of findings, else two. Of a
             confidence: `wrong`, `right`.
-        weight, bias: (K,).
         smallest: probabilities below it count as this, since a 0 has no logarithm.
         of: what it takes: the probabilities (N, K) of all classes, the confidence (N,) of the
             predicted class, or the probabilities (N, K) that each of K findings is present.
         about: plain data on where it comes from. Nothing is computed from it.
     """
 
-    method: str
+    affine: Affine
     classes: tuple[str, ...]
-    weight: tuple[float, ...]
-    bias: tuple[float, ...]
     smallest: float = SMALLEST
     of: Subject = "probabilities"
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def _scale(self) -> _Scale:
-        return _SCALES[self.of]
-
-    @property
     def looked_for(self) -> str | None:
         """What was looked for in each row, as `--findings` has it; None of classes."""
-        return self._scale.looked_for
+        return "*" if self.affine.link == "sigmoid" else None
 
-    @classmethod
-    def identity(
-        cls, classes: tuple[str, ...], *, smallest: float = SMALLEST, of: Subject = "probabilities"
-    ) -> Self:
-        """The calibrator that changes nothing."""
-        return cls("none", classes, (1.0,) * len(classes), (0.0,) * len(classes), smallest, of)
+    @property
+    def method(self) -> str:
+        """What was fitted."""
+        return self.affine.method
 
     def __call__(self, predictions: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities (N, K), or confidences (N,) if it is `of` those.
 
         Raises CalibratorInvalid for another number of columns, or values outside [0, 1].
 
-        >>> # T = 2
-        >>> halved = PortableCalibrator("temperature", ("no", "yes"), (0.5, 0.5), (0.0, 0.0))
+        >>> halved = PortableCalibrator(Affine.of_temperature(2.0, 2), ("no", "yes"))
         >>> halved([[0.1, 0.9]])
         array([[0.25, 0.75]])
         """
@@ -126,24 +93,23 @@ class PortableCalibrator:
         z = np.asarray(logits, dtype=np.float64)
         if z.size and not np.isfinite(z).all():
             raise CalibratorInvalid("logits must be finite; got infinity or NaN")
-        return self(self._scale.shares(z))
+        return self(LINKS[self.affine.link](z))
 
     def _calibrate(self, p: FloatArray) -> FloatArray:
-        if self.method == "none":
+        if not self.affine.fitted:
             return p
-        weight, bias = np.array(self.weight), np.array(self.bias)
-        return self._scale.back(self._scale.scores(p, self.smallest) * weight + bias)
+        if self.affine.link == "sigmoid":
+            return self.affine(logit(p, smallest=self.smallest))
+        return self.affine(np.log(np.maximum(p, self.smallest)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data of the format `candor-calibrator/1`."""
         return {
             "format": FORMAT,
             "of": self.of,
-            "method": self.method,
             "classes": [*self.classes],
             "smallest": self.smallest,
-            "weight": [*self.weight],
-            "bias": [*self.bias],
+            **self.affine.as_dict(),
             "about": dict(self.about),
         }
 
@@ -158,7 +124,7 @@ class PortableCalibrator:
         >>> PortableCalibrator.from_json("{}")
         Traceback (most recent call last):
         ...
-        calibration.calibrators.portable.CalibratorInvalid: it is no calibrator: "format" must be
+        calibration.calibrators.affine.CalibratorInvalid: it is no calibrator: "format" must be
         "candor-calibrator/1"; got None
         """
         try:
@@ -175,40 +141,22 @@ class PortableCalibrator:
     @classmethod
     def _of(cls, data: Mapping[str, Any]) -> Self:
         classes, of = data.get("classes"), cast(Subject, data.get("of"))
-        if of not in _SCALES:
-            raise CalibratorInvalid(f'"of" must be one of {", ".join(_SCALES)}')
-        least = _SCALES[of].least
+        if of not in _LINKS:
+            raise CalibratorInvalid(f'"of" must be one of {", ".join(_LINKS)}')
+        link = _LINKS[of]
         if (
             not isinstance(classes, list)
-            or len(classes) < least
+            or len(classes) < _LEAST[link]
             or not all(isinstance(each, str) for each in classes)
         ):
-            raise CalibratorInvalid(f'"classes" must be a list of {least} names or more')
-        if not isinstance(data.get("method"), str):
-            raise CalibratorInvalid('"method" must be a name')
+            raise CalibratorInvalid(f'"classes" must be a list of {_LEAST[link]} names or more')
         if of == "confidence" and len(classes) != 2:
             raise CalibratorInvalid(
                 f"a calibrator of a confidence has two classes; got {len(classes)}"
             )
-        numbers = {name: _numbers(data, name, len(classes)) for name in ("weight", "bias")}
+        affine = Affine.from_dict(data, len(classes), link)
         smallest = data.get("smallest")
         if not isinstance(smallest, float) or not 0 < smallest < 0.5:
             raise CalibratorInvalid('"smallest" must be a number between 0 and 0.5')
         about = data.get("about")
-        return cls(
-            data["method"], tuple(classes), numbers["weight"], numbers["bias"], smallest,
-            of,
-            about if isinstance(about, dict) else {},
-        )  # fmt: skip
-
-
-def _numbers(data: Mapping[str, Any], name: str, length: int) -> tuple[float, ...]:
-    values = data.get(name)
-    ok = isinstance(values, list) and len(values) == length
-    if not ok or not all(
-        isinstance(each, int | float) and math.isfinite(each) for each in values or ()
-    ):
-        raise CalibratorInvalid(
-            f'"{name}" must be a list of {length} finite numbers, one per class'
-        )
-    return tuple(float(each) for each in values or ())
+        return cls(affine, tuple(classes), smallest, of, about if isinstance(about, dict) else {})

@@ -13,7 +13,7 @@ all are affine maps of them, so that each is a few standard operators at the end
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,6 @@ from calibration.bins import FloatArray
 from calibration.calibrators.affine import (
     Affine,
     bias_form,
-    fit_affine,
     temperature_form,
     vector_form,
 )
@@ -57,10 +56,11 @@ class Remedy:
         would otherwise reverse them.
         """
         z = np.asarray(logits, dtype=np.float64)
-        fitted = fit_affine(z, labels, self.basis(z.shape[1]), weights=weights)
+        basis = self.basis(z.shape[1])
+        fitted = Affine.fit(z, labels, basis, weights=weights, method=self.name)
         if not self.keeps_argmax or fitted.weight[0] >= 1 / HIGHEST:
             return fitted
-        return Affine((1 / HIGHEST,) * z.shape[1], fitted.bias)
+        return replace(fitted, weight=(1 / HIGHEST,) * z.shape[1])
 
 
 TEMPERATURE: Final = Remedy(

@@ -7,8 +7,6 @@ those multiplies the T already in use.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -153,31 +151,6 @@ def _fit_to_confidence(margins: FloatArray, confidence: float, highest: float) -
         return float(right.mean()) - confidence, float(slope)
 
     return 1 / _root(excess, 1 / highest, 1 / LOWEST)
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """Temperature scaling as a `calibration.calibrators.protocol.Calibrator`.
-
-    >>> Temperature(2.0)([[0.0, 0.0]])
-    array([[0.5, 0.5]])
-    """
-
-    name: ClassVar[str] = "temperature"
-    keeps_argmax: ClassVar[bool] = True
-    temperature: float
-
-    @classmethod
-    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit as `fit_temperature` does; T is 1 if the fit is at a bound."""
-        fitted = fit_temperature(logits, labels)
-        return cls(1.0 if at_bound(fitted, highest_temperature(logits)) else fitted)
-
-    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
-        return apply_temperature(logits, self.temperature)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "temperature": self.temperature}
 
 
 def _root(function: Callable[[float], tuple[float, float]], lower: float, upper: float) -> float:

@@ -1,45 +1,39 @@
 """The calibrator of a finding: sigmoid(z / T + b), Platt's (1999) scaling of a logit z."""
 
-from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import TEMPERATURE_BIAS
 from calibration.calibrators.temperature import at_bound
-from calibration.calibrators.temperature import sigmoid as sigmoid
 
 FEWEST_POSITIVES = 20  # and as many negatives: on fewer, T and b are mostly chance
 
 
-@dataclass(frozen=True)
-class FindingCalibrator:
-    """The map sigmoid(z / temperature + bias); `fitted` is whether labels determined it.
+UNFITTED: Final = Affine.identity(1, "sigmoid")
 
-    >>> FindingCalibrator(2.0, 0.0, fitted=True)([0.0])
+
+def finding_calibrator(temperature: float, bias: float) -> Affine:
+    """The fitted map sigmoid(z / temperature + bias), of a single column.
+
+    >>> finding_calibrator(2.0, 0.0)([0.0])
     array([0.5])
     """
-
-    temperature: float
-    bias: float
-    fitted: bool
-
-    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
-        """Return probabilities of presence, of the shape of `logits`."""
-        return sigmoid(np.asarray(logits, dtype=np.float64) / self.temperature + self.bias)
-
-    @property
-    def stored(self) -> "FindingCalibrator":
-        """The same in float32, as a graph holds it."""
-        temperature, bias = (float(np.float32(each)) for each in (self.temperature, self.bias))
-        return FindingCalibrator(temperature, bias, fitted=self.fitted)
+    return Affine((1 / temperature,), (bias,), "sigmoid", TEMPERATURE_BIAS.name)
 
 
-UNFITTED = FindingCalibrator(1.0, 0.0, fitted=False)
+def stored(calibrator: Affine) -> Affine:
+    """The calibrator of a finding with its temperature and bias in float32, as in a graph."""
+    if not calibrator.fitted:
+        return calibrator
+    numbers = (float(np.float32(each)) for each in (calibrator.temperature, *calibrator.bias))
+    return finding_calibrator(*numbers)
 
 
-def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrator:
+def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> Affine:
     """Fit T and b by maximum likelihood.
 
     Returns `UNFITTED` if positives or negatives are few, or if T is at a bound of [0.05, 20]: then
@@ -68,7 +62,7 @@ def fit_finding(logits: npt.ArrayLike, label: npt.ArrayLike) -> FindingCalibrato
     weight, bias = _likeliest(z, weights)
     if weight <= 0 or at_bound(1 / weight):
         return UNFITTED
-    return FindingCalibrator(1 / weight, bias, fitted=True)
+    return Affine((weight,), (bias,), "sigmoid", TEMPERATURE_BIAS.name)
 
 
 def _likeliest(logits: FloatArray, weights: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
+from calibration.calibrators.affine import NONE, Affine
 from calibration.calibrators.honest_fit import FEWEST_GROUPS, Judged
 from calibration.calibrators.portable import PortableCalibrator
 from calibration.calibrators.remedies import MARGIN, standard_error
@@ -20,7 +21,6 @@ from calibration.cross_fitting import Rows, Values, cross_fit, fold_numbers
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
     UNFITTED,
-    FindingCalibrator,
     fit_finding,
 )
 from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_finding
@@ -79,7 +79,7 @@ class FindingExamination:
     given: FindingMeasures
     sums: BinSums
     gap: Interval
-    calibrator: FindingCalibrator
+    calibrator: Affine
     effect: FindingEffect | None
     refused: str | None
     rule: Rule
@@ -202,7 +202,7 @@ def _fit(
     units: IntArray | None,
     judged: npt.NDArray[np.bool_] | None,
     settings: _Settings,
-) -> tuple[FindingCalibrator, FindingEffect | None, str | None]:
+) -> tuple[Affine, FindingEffect | None, str | None]:
     """The calibrator, what it does on unseen rows, and why none was fitted."""
     smallest, bin_count, seed = settings
     fitting = slice(None) if judged is None else ~judged
@@ -259,10 +259,13 @@ def _refusal(present: npt.NDArray[np.bool_], units: IntArray | None) -> str | No
 def _portable(found: Sequence[FindingExamination], smallest: float) -> PortableCalibrator:
     fitted = [each.calibrator for each in found]
     return PortableCalibrator(
-        "finding" if any(each.fitted for each in fitted) else "none",
+        Affine(
+            tuple(each.weight[0] for each in fitted),
+            tuple(each.bias[0] for each in fitted),
+            "sigmoid",
+            "finding" if any(each.fitted for each in fitted) else NONE,
+        ),
         tuple(each.name for each in found),
-        tuple(1 / each.temperature for each in fitted),
-        tuple(each.bias for each in fitted),
         smallest,
         "findings",
     )

@@ -32,10 +32,7 @@ def export(
     ],
     name: Annotated[str, option("Name of the model in the store.")] = "model",
     calibrator: Annotated[
-        str,
-        option(
-            "Calibrator in the exported graph: temperature, vector, histogram, isotonic or none."
-        ),
+        Literal["temperature", "vector", "none"], option("Calibrator in the exported graph.")
     ] = "temperature",
     threshold: Annotated[
         list[str] | None,
@@ -90,13 +87,8 @@ def export(
     from candor.terminal.progress import working
     from candor.terminal.published import Exported
     from model_store.lifecycle.canary import promote_version
-    from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
 
-    if calibrator not in EXPORTABLE:
-        raise typer.BadParameter(
-            f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}", param_hint="--calibrator"
-        )
     rules = _threshold_rules(threshold or ())
     target = settings(store=store).opened_store
     with working(f"Writing and checking {name}"):
@@ -104,7 +96,7 @@ def export(
             run,
             target,
             name,
-            calibrator=EXPORTABLE[calibrator],
+            calibrator=calibrator,
             anyway=anyway,
             rules=rules,
         )

@@ -13,7 +13,8 @@ from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measur
 from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
-from training.evaluation.evaluation import EVALUATED, Method
+from training.evaluation.calibrators import Method
+from training.evaluation.evaluation import EVALUATED
 from training.networks.backbones import find_weights
 from training.progress import Progress
 from training.runs.config import TrainConfig, offline_config
@@ -21,7 +22,7 @@ from training.runs.export import ExportedModel, export
 from training.runs.run import RunResult, train
 
 SAMPLES: Final = 6
-CALIBRATORS: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
+CALIBRATORS: dict[Method, str] = {"none": "", "temperature": " + temperature"}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Calibration(Examined[Examination, LabeledPredictions]):
         (N,) if it is of those.
 
         Raises:
-            calibration.calibrators.portable.CalibratorInvalid: another number of classes, or
+            calibration.calibrators.affine.CalibratorInvalid: another number of classes, or
                 values outside [0, 1].
         """
         p = as_array(probabilities, "probabilities").astype(np.float64)

@@ -66,7 +66,7 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
         """Calibrate probabilities (N, K) of presence.
 
         Raises:
-            calibration.calibrators.portable.CalibratorInvalid: another number of findings, or
+            calibration.calibrators.affine.CalibratorInvalid: another number of findings, or
                 values outside [0, 1].
         """
         return self.calibrator(as_array(probabilities, "probabilities").astype(np.float64))

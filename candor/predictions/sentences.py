@@ -139,7 +139,7 @@ def _effect(found: Examination, effect: Effect) -> str:
 
 
 def _numbers(found: Examination) -> str:
-    weight = found.calibrator.weight
+    weight = found.calibrator.affine.weight
     return (
         f" (T = {1 / weight[0]:.2f})"
         if len(set(weight)) == 1 and found.calibrator.method != "case_mix"

@@ -74,7 +74,7 @@ def _points(found: FindingsExamination) -> list[list[str]]:
         [
             each.name,
             figure(each.calibrator.temperature) if each.effect else "-",
-            figure(each.calibrator.bias, sign=True) if each.effect else "-",
+            figure(each.calibrator.bias[0], sign=True) if each.effect else "-",
             percent(each.point.threshold, 2),
             *map(_rate, (each.point.sensitivity, each.point.specificity, each.point.ppv)),
         ]

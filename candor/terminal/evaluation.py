@@ -8,13 +8,13 @@ from rich.console import RenderableType
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, percent, percents, signed_points
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
+from training.evaluation.calibrators import Method
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import (
     EVALUATED,
     PROMISED_ACCURACY,
     EvaluatedSplit,
     Evaluation,
-    Method,
 )
 from training.evaluation.usefulness import constant_answer
 
@@ -26,7 +26,7 @@ TEMPERATURES: dict[Method, str] = {
     "temperature": "temperature",
 }
 # what candor export can put into a graph
-SHOWN: tuple[Method, ...] = ("uncalibrated", *TEMPERATURES)
+SHOWN: tuple[Method, ...] = ("none", *TEMPERATURES)
 COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column
 LEGEND = "* was fitted on this split, so its figures look too good; read test\n"

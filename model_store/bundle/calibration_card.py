@@ -14,7 +14,7 @@ from calibration.measures.summary import Measures
 from calibration.threshold import Threshold
 from model_store.bundle.records import OpenRecord
 
-CalibrationMethod = Literal["none", "temperature", "vector", "histogram", "isotonic"]
+CalibrationMethod = Literal["none", "temperature", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 TAG_KEY_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
@@ -120,13 +120,10 @@ class CalibrationCard(OpenRecord):
     reference.
 
     The graph divides the logits by `temperature`, and `method` says where that comes from. "none"
-    was fitted on
-    nothing: it is 1. "temperature" was fitted on the reference, on other images of the same folder,
-    or on live labels. With "vector" the graph first applies a weight and a bias of
-    the exported model to each logit; with "histogram" or "isotonic" it maps the softmax of the
-    logits by a function for each class and continues with the logarithm. The card holds none of
-    these. `class_weight` and `class_bias` are others, which a recalibration added after the
-    temperature. `subgroups` follow the graph.
+    was fitted on nothing: it is 1. "temperature" was fitted on the reference, on other images of
+    the same folder, or on live labels. With "vector" the graph first applies a weight and a bias of
+    the exported model to each logit, which the card does not hold. `class_weight` and `class_bias`
+    are others, which a recalibration added after the temperature. `subgroups` follow the graph.
     """
 
     method: str = Field(

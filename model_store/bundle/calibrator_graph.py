@@ -33,8 +33,10 @@ def calibrator_onnx(calibrator: PortableCalibrator, input_name: Input) -> bytes:
     width = 1 if input_name == "confidence" else len(calibrator.classes)
     part = GraphPart("calibrator_")
     given_scores = scores_of(part, np.array([calibrator.smallest], np.float32))
-    weighted = part.add("Mul", given_scores, np.array(calibrator.weight, np.float32))
-    _ENDS[calibrator.of](part, part.add("Add", weighted, np.array(calibrator.bias, np.float32)))
+    weighted = part.add("Mul", given_scores, np.array(calibrator.affine.weight, np.float32))
+    _ENDS[calibrator.of](
+        part, part.add("Add", weighted, np.array(calibrator.affine.bias, np.float32))
+    )
     given, calibrated = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
         for name in (input_name, OUTPUT)

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BinSums
+from calibration.calibrators.affine import NONE, Affine
 from calibration.conformal import finding_sets
-from calibration.findings.calibrator import UNFITTED, FindingCalibrator
+from calibration.findings.calibrator import UNFITTED
 from calibration.findings.measures import known_answers, measure_finding
 from calibration.findings.thresholds import ObservedRate, operating_point
 from calibration.measures.summary import Measures
@@ -21,7 +22,7 @@ def finding_card(
     label: npt.ArrayLike,
     *,
     split: str,
-    calibrator: FindingCalibrator = UNFITTED,
+    calibrator: Affine = UNFITTED,
     threshold: float = 0.5,
     rule: ThresholdRule | None = None,
     groups: npt.ArrayLike | None = None,
@@ -56,16 +57,16 @@ def binary_card(
     outcome: npt.NDArray[np.bool_],
     *,
     split: str,
-    calibrator: FindingCalibrator = UNFITTED,
+    calibrator: Affine = UNFITTED,
 ) -> CalibrationCard:
     """Describe probabilities of presence (M,) and outcomes (M,); M may be 0."""
     sums = BinSums.from_predictions(probability, outcome)
     both = np.stack([1 - probability, probability], axis=1)
     measures = Measures.of_presence(both, outcome.astype(np.int64))
     return CalibrationCard.from_reference(
-        method="temperature" if calibrator.fitted else "none",
-        temperature=calibrator.temperature,
-        class_bias=(0.0, calibrator.bias) if calibrator.fitted else None,
+        method="temperature" if calibrator.fitted else NONE,
+        temperature=float(np.float32(calibrator.temperature)),  # as the graph holds it
+        class_bias=(0.0, *calibrator.bias) if calibrator.fitted else None,
         split=split,
         sums=sums,
         measures=measures,

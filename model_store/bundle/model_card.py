@@ -21,8 +21,6 @@ _METHODS = {
     "none": "nothing",
     "temperature": "temperature scaling",
     "vector": "vector scaling (a weight and a bias per class)",
-    "histogram": "histogram binning of each class",
-    "isotonic": "isotonic regression of each class",
 }
 
 

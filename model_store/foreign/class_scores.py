@@ -16,8 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
-from calibration.calibrators.temperature import softmax
-from calibration.findings.calibrator import sigmoid
+from calibration.calibrators.temperature import sigmoid, softmax
 from model_store.bundle.graph_part import tensors_of
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.surgery import (

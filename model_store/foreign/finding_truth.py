@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
     UNFITTED,
-    FindingCalibrator,
     fit_finding,
+    stored,
 )
 from calibration.findings.thresholds import choose_threshold
 from calibration.measures.metrics import SMALLEST
@@ -82,15 +83,15 @@ class FindingTruth:
         """Return the card of a finding, and its probabilities (N,)."""
         held, labels = self.data.held_out, self.labels[:, at]
         found = fit_finding(logits[~held], labels[~held]) if calibrate else UNFITTED
-        stored = found.stored
-        p = stored(logits)
+        kept = stored(found)
+        p = kept(logits)
         threshold = choose_threshold(p[~held], labels[~held], kind="youden")
         card = finding_card(
             self.names[at],
             p[held],
             labels[held],
             split=SPLIT,
-            calibrator=stored,
+            calibrator=kept,
             threshold=0.5 if threshold is None else threshold,
             rule=ThresholdRule(kind="half" if threshold is None else "youden"),
             groups=self.data.groups[held],
@@ -140,10 +141,10 @@ class FindingTruth:
         return notes
 
 
-def _fitted(logits: Logits, labels: Logits) -> FindingCalibrator:
+def _fitted(logits: Logits, labels: Logits) -> Affine:
     """Return the calibrator, or with few positives one that gives their share."""
     if (fitted := fit_finding(logits, labels)).fitted:
         return fitted
     known = labels[~np.isnan(labels)]
     share = (known.sum() + 1) / (len(known) + 2)
-    return FindingCalibrator(1e6, float(np.log(share / (1 - share))), fitted=False)
+    return Affine((1e-6,), (float(np.log(share / (1 - share))),), "sigmoid")

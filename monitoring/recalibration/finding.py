@@ -12,7 +12,7 @@ import numpy as np
 from calibration.bins import BinSums
 from calibration.calibrators.affine import Affine
 from calibration.conformal import finding_sets
-from calibration.findings.calibrator import FindingCalibrator
+from calibration.findings.calibrator import finding_calibrator
 from calibration.findings.thresholds import choose_threshold, operating_point
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
@@ -114,12 +114,12 @@ def in_presence(proposal: Proposal, before: FindingCard, after: FindingCard) -> 
     return replace(proposal, changed=changed, classes=(change,))
 
 
-def _continued(calibration: CalibrationCard, affine: Affine) -> FindingCalibrator:
+def _continued(calibration: CalibrationCard, affine: Affine) -> Affine:
     """Return the calibrator of the old one, then the remedy."""
     weight = affine.weight[1]
     old_bias = (calibration.class_bias or (0.0, 0.0))[1]
     bias = weight * old_bias + affine.bias[1] - affine.bias[0]
-    return FindingCalibrator(calibration.temperature / weight, bias, fitted=True)
+    return finding_calibrator(calibration.temperature / weight, bias)
 
 
 def _threshold(old: FindingCard, proposal: Proposal) -> tuple[float, list[str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from calibration.findings.calibrator import sigmoid
+from calibration.calibrators.temperature import sigmoid
 from monitoring.feedback import FeedbackItem
 from monitoring.reports.findings import findings_report
 from serving.pages.report_document import findings_report_page

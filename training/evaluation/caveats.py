@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.calibrators.temperature import softmax
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import log_loss
 from calibration.wording import percent
-from training.evaluation.calibrators import LIKELIHOOD_RATIO, CautiousTemperature, mean_error
-from training.evaluation.evaluation import Evaluation, Method, Predictions
+from training.evaluation.calibrators import LIKELIHOOD_RATIO, Method, fit_cautiously, mean_error
+from training.evaluation.evaluation import Evaluation, Predictions
 
 ONE_SIDED_95 = 1.645  # standard errors by which test has to be worse
 MATERIAL = 0.05  # share of the NLL by which it has to be worse
@@ -46,10 +45,10 @@ def contradiction(evaluation: Evaluation, method: Method) -> Contradiction | Non
     It has to be so by a one-sided test at 5 %, by LIKELIHOOD_RATIO in all, since the first shows
     nothing where no answer is wrong, and by the share MATERIAL.
     """
-    if method == "uncalibrated":
+    if method == "none":
         return None
     known = evaluation.predictions["test"]
-    before, after = (evaluation.probabilities("test", each) for each in ("uncalibrated", method))
+    before, after = (evaluation.probabilities("test", each) for each in ("none", method))
     rise = log_loss(after, known.labels) - log_loss(before, known.labels)
     error = mean_error(rise, known.groups)
     nll_before = float(log_loss(before, known.labels).mean())
@@ -57,7 +56,7 @@ def contradiction(evaluation: Evaluation, method: Method) -> Contradiction | Non
     least = max(ONE_SIDED_95 * error, LIKELIHOOD_RATIO / units, MATERIAL * nll_before)
     if not rise.mean() > least:
         return None
-    first, second = (evaluation.measures["test"][each] for each in ("uncalibrated", method))
+    first, second = (evaluation.measures["test"][each] for each in ("none", method))
     return Contradiction(
         method,
         len(known.labels),
@@ -102,8 +101,7 @@ def balanced_price(
 
 
 def _figures(known: Predictions) -> ValidationFigures:
-    calibrator = CautiousTemperature.fit(known.logits, known.labels, known.groups)
-    p = softmax(known.logits / calibrator.temperature)
+    p = fit_cautiously(known.logits, known.labels, known.groups)(known.logits)
     recall = class_rates(confusion_matrix(p, known.labels)).sensitivity
     loss = log_loss(p, known.labels)
     accuracy = float((p.argmax(axis=1) == known.labels).mean())

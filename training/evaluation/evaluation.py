@@ -19,10 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums, bin_index
-from calibration.calibrators.affine import Vector
-from calibration.calibrators.histogram import Histogram
-from calibration.calibrators.protocol import Calibrator, Uncalibrated
-from calibration.calibrators.temperature import Temperature
+from calibration.calibrators.affine import Affine
 from calibration.conformal import Conformal, conformal, prediction_sets
 from calibration.cross_fitting import cross_fit, fold_numbers
 from calibration.drift.answer_drift import count_answers
@@ -33,17 +30,8 @@ from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
 from training.datasets.dataset import Labels
 from training.errors import BadRun
-from training.evaluation.calibrators import CautiousTemperature, Isotonic
+from training.evaluation.calibrators import EXPORTABLE, FITS, Calibrator, Method
 
-Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
-KINDS: dict[Method, type[Calibrator]] = {
-    "uncalibrated": Uncalibrated,
-    "temperature": CautiousTemperature,
-    "vector": Vector,
-    "histogram": Histogram,
-    "isotonic": Isotonic,
-}
-METHODS: tuple[Method, ...] = tuple(KINDS)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 INTERVALS: tuple[Method, ...] = ("temperature",)  # methods with bootstrap intervals
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
@@ -79,7 +67,14 @@ class Evaluation:
     @property
     def temperature(self) -> float:
         """The temperature fitted on validation."""
-        return temperature_of(self.calibrators["temperature"])
+        return self.affine("temperature").temperature
+
+    def affine(self, method: Method) -> Affine:
+        """The calibrator of `method`, for export. Raises BadRun: it is a baseline."""
+        found = self.calibrators[method]
+        if not isinstance(found, Affine):
+            raise BadRun(f"{method} is a baseline, which no graph holds; export another calibrator")
+        return found
 
     def probabilities(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
         """(N, K) of `split`, rows summing to 1."""
@@ -111,7 +106,9 @@ class Evaluation:
             val = self.predictions["val"]
             z = val.logits.astype(np.float64)
             self._held_out[method] = cross_fit(
-                lambda rows: KINDS[method].fit(z[rows], val.labels[rows]),
+                lambda rows: FITS[method](
+                    z[rows], val.labels[rows], None if val.groups is None else val.groups[rows]
+                ),
                 z,
                 tenths(val.labels, val.groups),
             )
@@ -184,13 +181,12 @@ class Evaluation:
             "temperature": self.temperature,
             "calibrators": {
                 method: {
-                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else "val",
-                    "keeps_argmax": calibrator.keeps_argmax,
+                    "fitted_on": None if method == "none" else "val",
                     "changed_labels": {
                         split: self.changed(split, method) for split in self.predictions
                     },
                 }
-                for method, calibrator in self.calibrators.items()
+                for method in self.calibrators
             },
             "splits": {
                 split: {method: measures.as_dict() for method, measures in by_method.items()}
@@ -212,7 +208,9 @@ class Evaluation:
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
     """Fit every calibrator on `val`, and measure all on all splits."""
-    calibrators = {method: _fit(kind, predictions["val"]) for method, kind in KINDS.items()}
+    val = predictions["val"]
+    z = val.logits.astype(np.float64)
+    calibrators = {method: fit(z, val.labels, val.groups) for method, fit in FITS.items()}
     measures = {
         split: {
             method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
@@ -223,23 +221,12 @@ def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
     return Evaluation(calibrators, dict(predictions), measures)
 
 
-def _fit(kind: type[Calibrator], known: Predictions) -> Calibrator:
-    if issubclass(kind, CautiousTemperature):
-        return kind.fit(known.logits, known.labels, known.groups)
-    return kind.fit(known.logits, known.labels)
-
-
 def tenths(labels: Labels, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """The tenth (N,) of each image of validation, by labels (N,) and patients (N,); they are fewer
     parts with fewer images or patients. ValueError below two.
     """
     count = len(labels) if groups is None else len(np.unique(groups))
     return fold_numbers(labels, groups, seed=0, count=min(10, count))
-
-
-def temperature_of(calibrator: Calibrator) -> float:
-    """The number by which `calibrator` divides logits; 1 for all but temperature scaling."""
-    return calibrator.temperature if isinstance(calibrator, Temperature) else 1.0
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = True) -> None:
@@ -253,9 +240,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = 
         for split in (evaluation.predictions if intervals else ())
     }
     write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
-    fitted: dict[str, Any] = {
-        method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()
-    }
+    fitted: dict[str, Any] = {method: evaluation.affine(method).as_dict() for method in EXPORTABLE}
     write_json(folder / "calibrators.json", fitted)
     write_predictions(folder, evaluation.predictions)
 

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.constant_answer import beats_prevalences
+from calibration.calibrators.temperature import sigmoid
 from calibration.conformal import Conformal, finding_sets
 from calibration.cross_fitting import cross_fit
-from calibration.findings.calibrator import FindingCalibrator, fit_finding, sigmoid
+from calibration.findings.calibrator import fit_finding, stored
 from calibration.findings.measures import FindingMeasures, known_answers, macro, measure_findings
 from calibration.findings.thresholds import (
     OperatingPoint,
@@ -38,8 +40,8 @@ from training.evaluation.evaluation import (
     write_predictions,
 )
 
-FindingMethod = Literal["uncalibrated", "calibrated"]
-FINDING_METHODS: tuple[FindingMethod, ...] = ("uncalibrated", "calibrated")
+FindingMethod = Literal["none", "calibrated"]
+FINDING_METHODS: tuple[FindingMethod, ...] = ("none", "calibrated")
 Rule = tuple[ThresholdKind, float | None]
 DEFAULT_RULE: Rule = ("youden", None)
 
@@ -50,7 +52,7 @@ class FindingsEvaluation:
 
     names: tuple[str, ...]
     predictions: Mapping[EvaluatedSplit, Predictions]
-    calibrators: tuple[FindingCalibrator, ...]
+    calibrators: tuple[Affine, ...]
 
     @property
     def of_classes(self) -> Evaluation:
@@ -73,7 +75,7 @@ class FindingsEvaluation:
     def probabilities(self, split: EvaluatedSplit, method: FindingMethod) -> NDArray[np.float64]:
         """Probabilities of presence (N, K) of `split`."""
         logits = self.predictions[split].logits.astype(np.float64)
-        return sigmoid(logits) if method == "uncalibrated" else self.calibrate(logits)
+        return sigmoid(logits) if method == "none" else self.calibrate(logits)
 
     def measures(self, split: EvaluatedSplit, method: FindingMethod) -> tuple[FindingMeasures, ...]:
         return measure_findings(self.probabilities(split, method), self.predictions[split].labels)
@@ -109,8 +111,8 @@ class FindingsEvaluation:
     def write(self, folder: Path) -> None:
         """Write metrics.json, calibrators.json, and predictions.npz for further computations."""
         write_json(folder / "metrics.json", self.as_dict())
-        fitted = zip(self.names, map(asdict, self.calibrators), strict=True)
-        write_json(folder / "calibrators.json", dict(fitted))
+        fitted = (each.as_dict() for each in self.calibrators)
+        write_json(folder / "calibrators.json", dict(zip(self.names, fitted, strict=True)))
         write_predictions(folder, self.predictions)
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,7 +128,7 @@ class FindingsEvaluation:
     def _of(self, finding: int) -> dict[str, Any]:
         threshold, (kind, value) = self.threshold(finding)
         return {
-            "calibrator": asdict(self.calibrators[finding]),
+            "calibrator": self.calibrators[finding].as_dict(),
             "threshold": threshold,
             "rule": {"kind": kind, "value": value},
             "splits": {
@@ -149,7 +151,7 @@ def evaluate_findings(
     val = predictions["val"]
     columns = zip(val.logits.T.astype(np.float64), val.labels.T, strict=True)
     return FindingsEvaluation(
-        tuple(names), dict(predictions), tuple(fit_finding(z, y).stored for z, y in columns)
+        tuple(names), dict(predictions), tuple(stored(fit_finding(z, y)) for z, y in columns)
     )
 
 

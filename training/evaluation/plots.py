@@ -19,14 +19,15 @@ from calibration.measures.metrics import ece, noise_floor, signed_gap
 from calibration.measures.ranking import risk_coverage
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import percent, points
-from training.evaluation.evaluation import EVALUATED, METHODS, EvaluatedSplit, Evaluation, Method
+from training.evaluation.calibrators import METHODS, Method
+from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation
 from training.fitting.history import Epoch
 
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
 COLORS = {"val": BLUE, "test": RED}
 DPI = 144
 # The others share one plot.
-DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
+DRAWN_ALONE: dict[Method, str] = {"none": "", "temperature": " + temperature"}
 
 
 def write_plots(

@@ -15,7 +15,8 @@ from calibration.calibrators.constant_answer import beats_constant_answer, frequ
 from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import percent
-from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
+from training.evaluation.calibrators import Method
+from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation
 
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 

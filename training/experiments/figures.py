@@ -27,7 +27,7 @@ SEPARATION = (
     "Silhouette of the true classes in the space before the last layer, -1 to 1: higher is better "
     "separated (Rousseeuw 1987). t-SNE distorts distances, so it is not measured in the plot."
 )
-DRAWN = ("uncalibrated", "temperature")
+DRAWN = ("none", "temperature")
 
 
 def epochs(figure: int, rows: Sequence[Row], folder: Path) -> Table:

@@ -51,9 +51,9 @@ def _rows(line: str) -> list[dict[str, Any]]:
     data, network, *words = line.split()
     e0, e1, e2, m0, m1, m2, a0, a2 = map(float, words)
     figures = (
-        ("ce", "uncalibrated", e0, m0, a0),
+        ("ce", "none", e0, m0, a0),
         ("ce", "temperature", e1, m1, a0),
-        ("dca", "uncalibrated", e2, m2, a2),
+        ("dca", "none", e2, m2, a2),
     )
     return [
         {"data": data, "network": network, "method": method, "calibrator": calibrator}

@@ -214,7 +214,7 @@ def _about(cell: Cell) -> Row:
         "method": cell.method,
         "seed": cell.config.seed,
         "split": None,
-        "calibrator": "uncalibrated",
+        "calibrator": "none",
         "epoch": None,
         "failure": None,
         "cell": cell.key,

@@ -20,7 +20,7 @@ from model_store.csv_cells import CsvTable
 from training.experiments.paper import MISPRINTS, PAPER, paper_rows
 from training.experiments.study import FIGURES, Row
 
-BASELINE = ("ce", "uncalibrated")  # method and calibrator that all others are compared with
+BASELINE = ("ce", "none")  # method and calibrator that all others are compared with
 
 
 def number(value: float) -> str:

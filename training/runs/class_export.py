@@ -16,8 +16,9 @@ from model_store.bundle.calibration_card import (
 from model_store.bundle.graph import logits_name
 from model_store.bundle.scope_graph import with_scope
 from training.errors import BadRun, UselessModel
+from training.evaluation.calibrators import Method
 from training.evaluation.caveats import Contradiction, contradiction
-from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
+from training.evaluation.evaluation import Evaluation, read_evaluation
 from training.evaluation.usefulness import beats_constant, shortcomings
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
@@ -41,12 +42,12 @@ def class_parts(
     evaluation = read_evaluation(run)
     contradicted = contradiction(evaluation, calibrator)
     if contradicted and not anyway:
-        calibrator = "uncalibrated"
+        calibrator = "none"
     balanced = record.config.class_weights == "balanced"
     found = shortcomings(evaluation, record.classes, method=calibrator, balanced=balanced)
     if found and not anyway and not beats_constant(evaluation, calibrator):
         raise UselessModel(run, found)
-    fitted = evaluation.calibrators[calibrator]
+    fitted = evaluation.affine(calibrator)
     check = scope_check(run, evaluation, calibrator, record)
     taps = find_taps(classifier, record.spec) if check else None
     network = to_onnx(taps or classifier, samples)
@@ -68,12 +69,13 @@ def _calibration_parts(
     evaluation: Evaluation, calibrator: Method, contradicted: Contradiction | None
 ) -> dict[str, Any]:
     """The fields of a card that belong to a calibrator; its reference is the validation split."""
+    fitted = evaluation.affine(calibrator)
     return {
         "calibration": CalibrationCard.from_reference(
-            # As the graph holds it.
-            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),
+            # as the graph holds it; a vector stands before the division
+            temperature=1.0 if calibrator == "vector" else float(np.float32(fitted.temperature)),
             split="val",
-            method="temperature" if calibrator == "uncalibrated" else calibrator,
+            method="temperature" if calibrator == "none" else calibrator,
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
             confusion=evaluation.confusion("val", calibrator),

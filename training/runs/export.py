@@ -22,7 +22,7 @@ from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
 from training.errors import BadRun
-from training.evaluation.evaluation import KINDS, Method
+from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk
 from training.runs.class_export import class_parts
 from training.runs.config import RunRecord, build_network, read_record
@@ -30,11 +30,6 @@ from training.runs.export_parts import ExportChoices, ExportParts
 from training.runs.findings_export import findings_parts
 from training.runs.folder import read_finish
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
-
-# Choices of --calibrator and their methods in the evaluation.
-EXPORTABLE: dict[str, Method] = {
-    "none" if method == "uncalibrated" else method: method for method in KINDS
-}
 
 
 @dataclass(frozen=True)
@@ -55,15 +50,15 @@ def export(
     anyway: bool = False,
     rules: Mapping[str, ThresholdRule] | None = None,
 ) -> ExportedModel:
-    """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE
-    in the graph.
+    """Publish the run in folder `run` as the next version of model `name`, with one of
+    `training.evaluation.calibrators.EXPORTABLE` in the graph.
 
     On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most
     1e-4. A model that does not beat a constant answer (`training.evaluation.usefulness`) is refused
     unless `anyway`. A calibrator that test contradicts (`training.evaluation.caveats`) is left out
     unless `anyway`, and the card says so.
 
-    With findings the calibrator is "temperature" or "uncalibrated", and `rules` say how the
+    With findings the calibrator is "temperature" or "none", and `rules` say how the
     thresholds are chosen.
 
     Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.provenance import Verification
 from model_store.bundle.scope_neighbors import ScopeNeighbors
-from training.evaluation.evaluation import Method
+from training.evaluation.calibrators import Method
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.findings.calibrator import UNFITTED, sigmoid
+from calibration.calibrators.temperature import sigmoid
+from calibration.findings.calibrator import UNFITTED
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.finding_card import FindingCard, ThresholdRule
 from model_store.bundle.finding_reference import binary_card, finding_card
@@ -43,7 +44,7 @@ def findings_parts(
     found = findings_shortcomings(evaluation)
     if found and not choices.anyway:
         raise UselessModel(run, found)
-    if choices.calibrator == "uncalibrated":
+    if choices.calibrator == "none":
         plain = (UNFITTED,) * len(evaluation.names)
         evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
     cards = tuple(_card(evaluation, place, choices.rules) for place in range(len(evaluation.names)))
@@ -55,7 +56,7 @@ def findings_parts(
     onnx = with_calibrator(
         to_findings_onnx(taps or classifier, samples, evaluation.names),
         temperature=[each.temperature for each in evaluation.calibrators],
-        class_bias=[each.bias for each in evaluation.calibrators],
+        class_bias=[each.bias[0] for each in evaluation.calibrators],
     )
     difference = verify(
         onnx,
@@ -92,7 +93,7 @@ def _of_scope_images(
 
 
 def _check(run: Path, evaluation: FindingsEvaluation, choices: ExportChoices) -> None:
-    if choices.calibrator not in ("temperature", "uncalibrated"):
+    if choices.calibrator not in ("temperature", "none"):
         raise BadRun(
             f"{run} has findings: their calibrator is temperature or none; got {choices.calibrator}"
         )

@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor, nn
 
-from calibration.calibrators.affine import Vector
-from calibration.calibrators.histogram import Histogram
-from calibration.calibrators.protocol import Calibrator
-from calibration.calibrators.temperature import Temperature, softmax
-from model_store.bundle.class_maps import ClassMap, with_class_maps
+from calibration.calibrators.affine import Affine
+from calibration.calibrators.remedies import VECTOR
+from calibration.calibrators.temperature import softmax
 from model_store.bundle.graph import (
     INPUT,
     OUTPUT,
@@ -38,7 +36,6 @@ from model_store.bundle.graph_part import GraphPart, insert
 from model_store.bundle.scope_graph import SCOPE_FEATURES
 from model_store.runtime import ort
 from training.errors import ExportMismatch
-from training.evaluation.calibrators import Isotonic
 from training.networks.scope_taps import ScopeTaps
 
 OPSET = 20
@@ -125,21 +122,11 @@ def _remove_notes(proto: onnx.ModelProto) -> None:
         each.ClearField("doc_string")
 
 
-def calibrated(network: bytes, calibrator: Calibrator) -> bytes:
-    """The graph of an exported network with a calibrator of `training.evaluation`."""
-    if isinstance(calibrator, Temperature):
-        return with_calibrator(network, temperature=calibrator.temperature)
-    if isinstance(calibrator, Vector):
+def calibrated(network: bytes, calibrator: Affine) -> bytes:
+    """The graph of an exported network with a calibrator of classes."""
+    if calibrator.method == VECTOR.name:
         return with_vector(network, weight=calibrator.weight, bias=calibrator.bias)
-    if isinstance(calibrator, Histogram):
-        return with_class_maps(
-            network, [ClassMap.steps(each.edges, each.values) for each in calibrator.classes]
-        )
-    if isinstance(calibrator, Isotonic):
-        return with_class_maps(
-            network, [ClassMap.lines(each.x, each.y) for each in calibrator.classes]
-        )
-    return network
+    return with_calibrator(network, temperature=calibrator.temperature)
 
 
 def verify(
@@ -155,8 +142,7 @@ def verify(
 
     All images are run in one batch and then each alone, as servers do. The network is compared with
     torch by the `uncalibrated` probabilities, and the calibrator in the graph `finished` with
-    `calibrate` on its tensor `logits`: a step of a histogram would magnify the rounding of logits.
-     Raises ExportMismatch above 1e-4.
+    `calibrate` on its tensor `logits`. Raises ExportMismatch above 1e-4.
     """
     with torch.inference_mode():
         expected = uncalibrated(classifier(torch.from_numpy(images)).numpy())

@@ -27,7 +27,7 @@ from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recal
 from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
-from training.evaluation.calibrators import CautiousTemperature
+from training.evaluation.calibrators import fit_cautiously
 from training.evaluation.evaluation import Predictions
 from training.evaluation.findings import evaluate_findings
 from training.networks.backbones import SMALL
@@ -249,7 +249,7 @@ def _class_score(
     classes: Sequence[str], known: Predictions, choices: dict[str, str | float]
 ) -> CandidateScore:
     logits, labels = known.logits, known.labels
-    probabilities = CautiousTemperature.fit(logits, labels, known.groups)(logits)
+    probabilities = fit_cautiously(logits, labels, known.groups)(logits)
     predicted = probabilities.argmax(axis=1)
     recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
     return CandidateScore(

@@ -26,7 +26,8 @@ from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import evenly_spread
 from training.errors import BadRun
-from training.evaluation.evaluation import Evaluation, Method
+from training.evaluation.calibrators import Method
+from training.evaluation.evaluation import Evaluation
 from training.features.inputs import StreamedImages
 from training.fitting.examples import STREAMED_AT_ONCE, predict
 from training.networks.scope_taps import ScopeTaps, find_taps

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from training.datasets import Dataset
 from training.datasets.errors import BadDataset
+from training.evaluation.calibrators import Method
 from training.evaluation.caveats import Contradiction, contradiction
 from training.evaluation.evaluation import (
     EvaluatedSplit,
     Evaluation,
-    Method,
     Predictions,
     evaluate,
     write_evaluation,
@@ -95,7 +95,7 @@ def _judge(evaluation: Evaluation, record: RunRecord) -> Judgment:
     found = contradiction(evaluation, "temperature")
     balanced = record.config.class_weights == "balanced"
     failures = shortcomings(evaluation, record.classes, method="temperature", balanced=balanced)
-    exported: Method = "uncalibrated" if found else "temperature"
+    exported: Method = "none" if found else "temperature"
     return Judgment(failures, bool(failures) and not beats_constant(evaluation, exported), found)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.calibrators.temperature import sigmoid
 from calibration.drift.state import DriftSettings
-from calibration.findings.calibrator import sigmoid
 from model_store.store.store import Store
 from monitoring.recalibration import on_alarm, publication, recalibrate
 from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits

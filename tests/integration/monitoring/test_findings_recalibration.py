@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.findings.calibrator import sigmoid
+from calibration.calibrators.temperature import sigmoid
 from candor.terminal.report import report_tables
 from candor.terminal.tables import FigureTable
 from model_store.store.retirement import write_retirement

@@ -137,7 +137,7 @@ def test_a_diverged_run_is_reported_and_not_repeated(
     assert tried == ["dca"]
     first, *_ = tables(found)
     assert first.lines[0]["method"] == "dca (1 failed)"
-    assert first.lines[0]["uncalibrated"] == "failed"
+    assert first.lines[0]["none"] == "failed"
     assert any("lower the learning rate" in note for note in first.notes)
 
 
@@ -203,12 +203,12 @@ def test_a_key_depends_on_data_choices_seed_and_libraries(
 def test_the_cut_against_cross_entropy(rows: list[Row]) -> None:
     """By hand, from the summary; the paper's by its own Table 1."""
     means = {(line["method"], line["calibrator"]): line["ece"] for line in summary(rows)}
-    cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "uncalibrated"])
+    cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])
     lines = {
         line["method, calibrator"]: line["cut"] for line in by_name(tables(rows))["averages"].lines
     }
     assert lines["dca beta=5, temperature"] == f"{cut:.1f} %"
-    assert lines["paper: dca, uncalibrated"] == "65.7 %"
+    assert lines["paper: dca, none"] == "65.7 %"
 
 
 def test_differences_are_paired_by_seed(rows: list[Row]) -> None:

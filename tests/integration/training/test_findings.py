@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from calibration.findings.calibrator import sigmoid
+from calibration.calibrators.temperature import sigmoid
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.model_card import MODEL_CARD_FILE
 from model_store.store.store import Store
@@ -121,7 +121,7 @@ def test_the_graph_gives_the_probabilities_and_the_card_their_promise(
 
 
 def test_without_a_calibrator_and_what_is_refused(run: RunResult, store: Store) -> None:
-    done = export(run.folder, store, "raw", calibrator="uncalibrated")
+    done = export(run.folder, store, "raw", calibrator="none")
     each = (done.card.findings or ())[0]
     assert (each.calibration.method, each.calibration.temperature) == ("none", 1.0)
     with pytest.raises(UnknownName, match="Edema"):
@@ -153,7 +153,7 @@ def test_weights_change_the_ranking_not_the_prior(dataset: Dataset, tmp_path: Pa
     found = train(
         config(class_weights="balanced", epochs=10), dataset, tmp_path / "balanced", pictures=False
     )
-    measured = evaluated(found).measures("test", "uncalibrated")
+    measured = evaluated(found).measures("test", "none")
     for each in measured:
         assert 0.6 < each.observed_expected < 1.6
 

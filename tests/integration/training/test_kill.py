@@ -180,8 +180,8 @@ def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) ->
     config = offline_config(loss="dca", seed=0).model_copy(update={"epochs": 2})
     alone = train(
         config, load_dataset("digits"), tmp_path / "alone", pictures=False
-    ).evaluation.measures["test"]["uncalibrated"]
-    assert answer["splits"]["test"]["uncalibrated"]["nll"] == pytest.approx(alone.nll, abs=0.05)
+    ).evaluation.measures["test"]["none"]
+    assert answer["splits"]["test"]["none"]["nll"] == pytest.approx(alone.nll, abs=0.05)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]
 
 

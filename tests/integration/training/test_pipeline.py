@@ -85,10 +85,10 @@ class TestRunFolder:
             "metrics.json",
             "plots/calibrators_test.png",
             "plots/history.png",
+            "plots/reliability_test_none.png",
             "plots/reliability_test_temperature.png",
-            "plots/reliability_test_uncalibrated.png",
+            "plots/reliability_val_none.png",
             "plots/reliability_val_temperature.png",
-            "plots/reliability_val_uncalibrated.png",
             "plots/risk_coverage.png",
             "predictions.npz",
             "samples.npy",
@@ -166,7 +166,7 @@ class TestExport:
 
     @pytest.mark.parametrize(
         ("calibrator", "heads"),
-        [("vector", 2), ("uncalibrated", 1), ("histogram", 1), ("isotonic", 1)],
+        [("vector", 2), ("none", 1)],
     )
     def test_other_calibrators_and_several_heads_are_in_the_graph(
         self, run: RunResult, dataset: Dataset, tmp_path: Path, calibrator: Any, heads: int
@@ -179,12 +179,11 @@ class TestExport:
         store = Store(tmp_path / "store")
         card = export(chosen.folder, store, "other", calibrator=calibrator).card
         assert card.calibration.temperature == 1
-        method = "temperature" if calibrator == "uncalibrated" else calibrator
+        method = "temperature" if calibrator == "none" else calibrator
         assert card.calibration.method == method
         assert card.calibration.measures["ece"] == chosen.evaluation.measures["val"][calibrator].ece
         images = dataset.splits["test"].inputs(chosen.record.spec)
         probabilities = answered(store, "other", images)
-        # The logits of the graph's own batch size: steps magnify rounding.
         with torch.inference_mode():
             logits = load_classifier(chosen.folder)(torch.from_numpy(images)).double().numpy()
         own = chosen.evaluation.calibrators[calibrator]

@@ -133,7 +133,7 @@ def test_zeros_of_rounded_probabilities_are_no_certainty(classes: int, given: An
     p = given(softmax(z))
     assert (p == 0).any()
     found = examine(p, y, classes=[f"c{k}" for k in range(classes)])
-    assert 1 / found.calibrator.weight[0] == pytest.approx(2.0, rel=0.12)
+    assert 1 / found.calibrator.affine.weight[0] == pytest.approx(2.0, rel=0.12)
 
 
 def test_rows_that_judge_are_not_fitted_on() -> None:
@@ -150,4 +150,4 @@ def test_rows_that_judge_are_not_fitted_on() -> None:
     assert found.fit.judged == "held-out"
     assert found.fit.rows.tolist() == np.flatnonzero(judging).tolist()
     expected = REMEDIES["temperature"].fit(np.log(seen), truth)
-    assert found.calibrator.weight == pytest.approx(expected.weight)
+    assert found.calibrator.affine.weight == pytest.approx(expected.weight)

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from calibration.calibrators.portable import (
-    CalibratorInvalid,
-    PortableCalibrator,
-)
+from calibration.calibrators.affine import Affine, CalibratorInvalid
+from calibration.calibrators.portable import PortableCalibrator
 from tests.builders.answers import simulated
 
+WEIGHTS, BIASES = (0.5, 0.8, 1.2), (0.3, -0.2, -0.1)
 VECTOR = PortableCalibrator(
-    "vector", ("a", "b", "c"), (0.5, 0.8, 1.2), (0.3, -0.2, -0.1), 1e-6, about={"rows": 3}
+    Affine(WEIGHTS, BIASES, method="vector"), ("a", "b", "c"), 1e-6, about={"rows": 3}
 )
 
 
@@ -33,14 +32,13 @@ def test_logits_give_what_their_probabilities_give() -> None:
     z = np.random.default_rng(0).normal(0, 3, (50, 3)) + 7.0
     assert np.allclose(VECTOR.from_logits(z), VECTOR(softmax(z, axis=1)))
     assert np.allclose(
-        VECTOR.from_logits(z), softmax(log_softmax(z, axis=1) * VECTOR.weight + VECTOR.bias, axis=1)
+        VECTOR.from_logits(z), softmax(log_softmax(z, axis=1) * WEIGHTS + BIASES, axis=1)
     )
 
 
 def test_a_confidence_stays_in_order_and_has_its_own_shape() -> None:
-    platt = PortableCalibrator(
-        "temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence"
-    )
+    affine = Affine((0.5, 0.5), (0.4, -0.4), method="temperature_bias")
+    platt = PortableCalibrator(affine, ("wrong", "right"), of="confidence")
     p = np.linspace(0, 1, 101)
     assert platt(p).shape == (101,)
     assert (np.diff(platt(p)) > 0).all()

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from calibration.calibrators.affine import RIDGE, bias_form, fit_affine
+from calibration.calibrators.affine import RIDGE
 from calibration.calibrators.remedies import (
     CASE_MIX,
     REMEDIES,
@@ -57,7 +57,7 @@ def test_a_weight_counts_an_answer_as_often_as_it_says() -> None:
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, np.nan], [1.0, -1.0]])
 def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights must be positive and finite"):
-        fit_affine([[0.0, 1.0], [1.0, 0.0]], [0, 1], bias_form(2), weights=weights)
+        CASE_MIX.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], weights=weights)
 
 
 @pytest.mark.slow

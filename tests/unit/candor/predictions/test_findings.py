@@ -81,7 +81,7 @@ def test_each_finding_is_measured_as_by_scikit_learn() -> None:
 def test_a_calibrator_of_a_finding_needs_twenty_positives_and_helps_on_new_rows() -> None:
     found: Any = candor.calibrate(P, Y, classes=NAMES)  # labels decide
     edema, mass, nodule = found.findings.values()
-    assert 1 / found.calibrator.weight[0] == pytest.approx(2.5, rel=0.25)
+    assert 1 / found.calibrator.affine.weight[0] == pytest.approx(2.5, rel=0.25)
     assert edema.effect.measures.ece < edema.given.ece / 2
     assert mass.calibrator.fitted
     assert nodule.given.positives < 20

@@ -7,14 +7,17 @@ import onnxruntime as ort
 import pytest
 from scipy.special import softmax
 
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.portable import PortableCalibrator
 from model_store.bundle.calibrator_graph import calibrator_onnx
 from tests.builders.answers import simulated
 
 CALIBRATORS = (
-    PortableCalibrator("temperature", ("a", "b", "c"), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),
-    PortableCalibrator("vector", ("a", "b", "c"), (0.5, 0.8, 1.7), (0.9, -0.4, -0.5), 0.0025),
-    PortableCalibrator.identity(("a", "b", "c")),
+    PortableCalibrator(Affine.of_temperature(2.0, 3), ("a", "b", "c")),
+    PortableCalibrator(
+        Affine((0.5, 0.8, 1.7), (0.9, -0.4, -0.5), method="vector"), ("a", "b", "c"), 0.0025
+    ),
+    PortableCalibrator(Affine.identity(3), ("a", "b", "c")),
 )
 
 
@@ -42,9 +45,8 @@ def test_probabilities_and_logits_are_calibrated_alike(calibrator: PortableCalib
 
 
 def test_a_confidence_is_a_column() -> None:
-    platt = PortableCalibrator(
-        "temperature_bias", ("wrong", "right"), (0.5, 0.5), (0.4, -0.4), of="confidence"
-    )
+    affine = Affine((0.5, 0.5), (0.4, -0.4), method="temperature_bias")
+    platt = PortableCalibrator(affine, ("wrong", "right"), of="confidence")
     p = np.linspace(0, 1, 101)
     found = run(calibrator_onnx(platt, "confidence"), p[:, np.newaxis])
     assert found.shape == (101, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation.calibrators import CautiousTemperature
+from training.evaluation.calibrators import fit_cautiously
 from training.evaluation.caveats import balanced_price, contradiction
 from training.evaluation.evaluation import Predictions, evaluate
 
@@ -18,7 +18,7 @@ def answers(right: int, wrong: int, *, copies: int = 1) -> Predictions:
 
 
 def temperature(known: Predictions) -> float:
-    return CautiousTemperature.fit(known.logits, known.labels, known.groups).temperature
+    return fit_cautiously(known.logits, known.labels, known.groups).temperature
 
 
 def test_confidence_is_raised_only_with_evidence() -> None:
@@ -34,7 +34,7 @@ def test_test_contradicts_a_calibrator_that_makes_it_worse() -> None:
     assert found.images == 100
     assert found.nll_after - found.nll_before > 1.6 * found.nll_error > 0
     assert found.ece_after > found.ece_before
-    assert contradiction(evaluation, "uncalibrated") is None
+    assert contradiction(evaluation, "none") is None
     good = evaluate({"val": answers(340, 10), "test": answers(97, 3)})
     assert contradiction(good, "temperature") is None
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.calibrators.affine import Affine
+from training.errors import BadRun
+from training.evaluation.calibrators import EXPORTABLE, METHODS
 from training.evaluation.evaluation import (
     EVALUATED,
-    METHODS,
     Evaluation,
     Predictions,
     evaluate,
@@ -36,11 +38,11 @@ def evaluation() -> Evaluation:
 def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None:
     assert evaluation.temperature == pytest.approx(2.0, rel=0.1)
     val, test = evaluation.measures["val"], evaluation.measures["test"]
-    assert val["uncalibrated"].ece > 0.05
+    assert val["none"].ece > 0.05
     assert val["temperature"].ece < 0.03
     # Test is sharper, so validation's temperature does not suffice.
     assert test["temperature"].signed_gap > 0.05
-    assert test["temperature"].accuracy == test["uncalibrated"].accuracy
+    assert test["temperature"].accuracy == test["none"].accuracy
 
 
 @pytest.mark.slow
@@ -51,7 +53,9 @@ def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
     )
     assert other.temperature == evaluation.temperature
     for method in METHODS:
-        assert other.calibrators[method].as_dict() == evaluation.calibrators[method].as_dict()
+        np.testing.assert_array_equal(
+            other.probabilities("test", method), evaluation.probabilities("test", method)
+        )
         assert other.referral(method) == evaluation.referral(method)
 
 
@@ -71,15 +75,27 @@ def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change
     evaluation: Evaluation,
 ) -> None:
     said = evaluation.as_dict()["calibrators"]
-    assert list(said) == ["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
+    assert list(said) == ["none", "temperature", "vector", "histogram", "isotonic"]
     assert [each["fitted_on"] for each in said.values()] == [None] + ["val"] * 4
-    assert [each["keeps_argmax"] for each in said.values()] == [True, True, False, False, False]
-    for each in said.values():
-        assert each["keeps_argmax"] == (each["changed_labels"]["test"] == 0)
+    changed = [each["changed_labels"]["test"] > 0 for each in said.values()]
+    assert changed == [False, False, True, True, True]
     for method in ("temperature", "vector", "histogram", "isotonic"):
-        assert (
-            evaluation.measures["val"][method].ece < evaluation.measures["val"]["uncalibrated"].ece
-        )
+        assert evaluation.measures["val"][method].ece < evaluation.measures["val"]["none"].ece
+
+
+def test_affine_calibrators_are_written_and_baselines_are_figures(
+    tmp_path: Path, evaluation: Evaluation
+) -> None:
+    write_evaluation(tmp_path, evaluation, intervals=False)
+    written = json.loads((tmp_path / "calibrators.json").read_text())
+    assert list(written) == [*EXPORTABLE]
+    for method, data in written.items():
+        again = Affine.from_dict(data, 3)
+        assert again == evaluation.affine(method)
+        logits = evaluation.predictions["test"].logits.astype(np.float64)
+        np.testing.assert_array_equal(again(logits), evaluation.probabilities("test", method))
+    with pytest.raises(BadRun, match="baseline"):
+        evaluation.affine("isotonic")
 
 
 def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
