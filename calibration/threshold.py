@@ -12,10 +12,11 @@ it spends nothing of delta.
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from calibration.binomial import pmf, tail
 
 CANDIDATES = tuple(round(t / 100, 2) for t in range(99, -1, -1))
 
@@ -61,7 +62,7 @@ def referral_threshold(
         if certified and n == round(certified.coverage * len(p)):
             certified = replace(certified, confidence=candidate)
             continue
-        if _binomial_tail(int(c[above].sum()), n, promised_accuracy) > delta:
+        if tail(int(c[above].sum()), n, promised_accuracy) > delta:
             break
         certified = Threshold(candidate, promised_accuracy, delta, n / len(p))
     return certified
@@ -83,34 +84,6 @@ def _start(p: npt.NDArray[np.float64], promised_accuracy: float, delta: float) -
 def _power(n: int, accuracy: float, promised_accuracy: float, delta: float) -> float:
     """P(the test of n answers passes) if this is their accuracy."""
     successes = np.arange(math.floor(n * promised_accuracy) if delta < 0.5 else 0, n + 1)
-    tail = _pmf(successes, n, promised_accuracy)[::-1].cumsum()[::-1]
-    passing = successes[tail <= delta]
-    return float(_pmf(passing, n, accuracy).sum())
-
-
-def _binomial_tail(successes: int, n: int, probability: float) -> float:
-    """P(X >= successes) for X ~ Binomial(n, probability), 0 < probability < 1."""
-    return float(_pmf(np.arange(successes, n + 1), n, probability).sum())
-
-
-def _pmf(successes: npt.NDArray[np.integer], n: int, probability: float) -> npt.NDArray[np.float64]:
-    """P(X = k) for each k in `successes`, X ~ Binomial(n, probability)."""
-    if not 0 < probability < 1:
-        return np.asarray(successes == round(n * probability), dtype=np.float64)
-    log = _log_factorials(n)
-    choose = log[n] - log[successes] - log[n - successes]
-    return np.asarray(
-        np.exp(
-            choose + successes * math.log(probability) + (n - successes) * math.log1p(-probability)
-        )
-    )
-
-
-@lru_cache(maxsize=1)
-def _many_log_factorials(size: int) -> npt.NDArray[np.float64]:
-    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size)))])
-
-
-def _log_factorials(n: int) -> npt.NDArray[np.float64]:
-    """log k! for k = 0..n at least; their number is a power of two, so that few lists are made."""
-    return _many_log_factorials(1 << max(n + 1, 2).bit_length())
+    tails = pmf(successes, n, promised_accuracy)[::-1].cumsum()[::-1]
+    passing = successes[tails <= delta]
+    return float(pmf(passing, n, accuracy).sum())

@@ -18,7 +18,7 @@ from calibration.bins import FloatArray, IntArray
 from calibration.intervals.clusters import chance
 from calibration.measures import metrics
 from calibration.measures.metrics import Interval
-from calibration.measures.ranking import aurc, class_auroc
+from calibration.measures.ranking import class_auroc
 
 RESAMPLES = 2000
 _TAILS = (0.025, 0.975)
@@ -141,7 +141,7 @@ def _bca_tails(drawn: FloatArray, observed: float, left_out: FloatArray) -> tupl
 
 RATES = ("accuracy", "signed_gap")
 MEANS = ("mean_confidence", "nll", "brier")
-AREAS = ("auroc", "aurc")
+AREAS = ("auroc",)
 
 
 def measure_intervals(
@@ -167,8 +167,8 @@ def measure_intervals(
     def means(sums: FloatArray) -> FloatArray:
         return sums[:, :-1] / sums[:, -1:]
 
-    def areas(rows: IntArray) -> tuple[float, float]:
-        return class_auroc(p[rows], y[rows]), aurc(confidence[rows], correct[rows])
+    def areas(rows: IntArray) -> tuple[float]:
+        return (class_auroc(p[rows], y[rows]),)
 
     gap, wrong = (
         chance(confidence, correct, groups).gap,

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from calibration.binomial import tail
 from calibration.bins import FloatArray
 from calibration.measures.metrics import Interval
 
@@ -135,12 +136,9 @@ def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     _check(n, alpha, correct)
     if n == 0:
         return Interval(0.0, 1.0)
-    right, k = round(correct), np.arange(1, n + 1)
-    ways = np.concatenate([[0.0], np.cumsum(np.log(n - k + 1) - np.log(k))])  # log of n over k
-    lower = _first(lambda p: _tail(ways, right, p) >= alpha / 2, inside=right / n, outside=0.0)
-    upper = _first(
-        lambda p: _tail(ways, n - right, 1 - p) >= alpha / 2, inside=right / n, outside=1.0
-    )
+    right = round(correct)
+    lower = _first(lambda p: tail(right, n, p) >= alpha / 2, inside=right / n, outside=0.0)
+    upper = _first(lambda p: tail(n - right, n, 1 - p) >= alpha / 2, inside=right / n, outside=1.0)
     return Interval(lower, upper)
 
 
@@ -158,12 +156,10 @@ def beta_interval(a: int, b: int, *, level: float = 0.95) -> Interval:
     """
     if min(a, b) < 1 or not 0 < level < 1:
         raise ValueError(f"a and b must be at least 1 and level in (0, 1); got {a}, {b}, {level}")
-    n, k = a + b - 1, np.arange(1, a + b)
-    ways = np.concatenate([[0.0], np.cumsum(np.log(n - k + 1) - np.log(k))])  # log of n over k
-    low, high = (1 - level) / 2, (1 + level) / 2
+    n, low, high = a + b - 1, (1 - level) / 2, (1 + level) / 2
     return Interval(
-        _first(lambda x: _tail(ways, a, x) >= low, inside=1.0, outside=0.0),
-        _first(lambda x: _tail(ways, a, x) <= high, inside=0.0, outside=1.0),
+        _first(lambda x: tail(a, n, x) >= low, inside=1.0, outside=0.0),
+        _first(lambda x: tail(a, n, x) <= high, inside=0.0, outside=1.0),
     )
 
 
@@ -219,13 +215,3 @@ def _first(holds: Callable[[float], bool], *, inside: float, outside: float) -> 
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if holds(middle) else (inside, middle)
     return outside
-
-
-def _tail(ways: FloatArray, least: int, p: float) -> float:
-    """P(X >= least) of the binomial with share p and these logs of coefficients."""
-    if least == 0 or p >= 1:
-        return 1.0
-    if p <= 0:
-        return 0.0
-    n, k = len(ways) - 1, np.arange(least, len(ways))
-    return float(np.exp(ways[least:] + k * math.log(p) + (n - k) * math.log1p(-p)).sum())

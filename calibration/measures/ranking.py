@@ -2,8 +2,7 @@
 
 They depend on the order of scores alone: a model with an AUROC of 1 can be badly miscalibrated, and
 temperature scaling of two classes changes neither. Sources: Hanley and McNeil 1982; Geifman and
-El-Yaniv 2017, "Selective classification for deep neural networks"; excess area from Geifman, Uziel
-and El-Yaniv 2019, "Bias-reduced uncertainty estimation".
+El-Yaniv 2017, "Selective classification for deep neural networks".
 """
 
 import math
@@ -88,30 +87,6 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
     """
     p, kept, wrong = steps_down(confidence, correct)
     return RiskCoverage(p, kept / max(len(np.asarray(correct)), 1), wrong / kept)
-
-
-def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Area under the risk-coverage curve, in [0, 1]: mean error rate over all coverages, or NaN.
-
-    Equal confidences have no order, so the result is the mean over all their orders.
-
-    >>> aurc([0.9, 0.8], [True, False])
-    0.25
-    """
-    _, kept, wrong = steps_down(confidence, correct)
-    if not kept.size:
-        return math.nan
-    size, errors = np.diff(kept, prepend=0), np.diff(wrong, prepend=0)  # of each group of equals
-    before, wrong_before = np.repeat(kept - size, size), np.repeat(wrong - errors, size)
-    position = np.arange(1, kept[-1] + 1)
-    expected = wrong_before + (position - before) * np.repeat(errors / size, size)
-    return float((expected / position).mean())
-
-
-def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """AURC minus that of a perfect order (all wrong answers last); 0 is best, NaN without data."""
-    c = np.asarray(correct, dtype=bool)
-    return aurc(confidence, c) - aurc(c.astype(np.float64), c)
 
 
 def average_precision(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:

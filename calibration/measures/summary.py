@@ -14,13 +14,8 @@ import numpy.typing as npt
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures import metrics
 from calibration.measures.bin_measures import BinMeasures
-from calibration.measures.inputs import (
-    MeasuredAnswers,
-    classwise_ece,
-    classwise_noise_floor,
-    classwise_z,
-)
-from calibration.measures.ranking import aurc, class_auroc, excess_aurc
+from calibration.measures.inputs import MeasuredAnswers
+from calibration.measures.ranking import class_auroc
 from calibration.measures.table import Measure, entries, from_answers
 
 
@@ -68,89 +63,6 @@ class Measures(BinMeasures):
         page=True,
         is_share=False,
     )
-    brier_reliability: float | None = from_answers(
-        lambda answers: answers.brier_parts.reliability,
-        "Reliability",
-        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty of "
-        "the data, and what differs inside bins.",
-        question="probabilities",
-        more="They add up exactly.",
-        range="each ≥ 0 but `brier_within`",
-        misleads="bins hold few answers: reliability and resolution both rise by chance",
-        formula="reliability - resolution + uncertainty + within = brier",
-        source="Murphy 1973, Stephenson 2008",
-        is_share=False,
-    )
-    brier_resolution: float | None = from_answers(
-        lambda answers: answers.brier_parts.resolution,
-        "Resolution",
-        "How well cases are separated.",
-        documented_with="brier_reliability",
-        is_share=False,
-    )
-    brier_uncertainty: float | None = from_answers(
-        lambda answers: answers.brier_parts.uncertainty,
-        "Uncertainty",
-        "Difficulty of the data.",
-        documented_with="brier_reliability",
-        is_share=False,
-    )
-    brier_within: float | None = from_answers(
-        lambda answers: answers.brier_parts.within,
-        "Within bins",
-        "What differs inside bins.",
-        documented_with="brier_reliability",
-        is_share=False,
-    )
-    classwise_ece: float | None = from_answers(
-        lambda answers: classwise_ece(answers.classes),
-        "Classwise ECE",
-        "The ECE of every class's own probability, averaged over classes.",
-        more="Sees errors beyond the top label.",
-        range="0 to 1",
-        misleads="there are many classes: most p are near 0 and pull it down. Its z is cautious "
-        "then",
-        formula="mean over k of ECE of (p_k, label = k)",
-        source="Kull 2019",
-    )
-    classwise_noise_floor: float | None = from_answers(
-        lambda answers: classwise_noise_floor(answers.classes),
-        "Noise floor of the classwise ECE",
-        "The classwise ECE that a perfectly calibrated model would show on as many labels.",
-        documented_with="classwise_ece",
-    )
-    classwise_z: float | None = from_answers(
-        lambda answers: classwise_z(answers.classes),
-        "z of the classwise ECE",
-        "Standard deviations by which the classwise ECE exceeds its floor.",
-        documented_with="classwise_ece",
-        digits=1,
-        is_share=False,
-    )
-    equal_mass_ece: float | None = from_answers(
-        lambda answers: metrics.ece(answers.equal_mass),
-        "Equal-mass ECE",
-        "The ECE with bins of equally many answers.",
-        more="Fairer if nearly all confidences are near 1.",
-        range="0 to 1",
-        misleads="compared across data sets: the bins differ. Has its own floor and z",
-        formula="as `ece`, quantile bins",
-        source="Nguyen 2015, Nixon 2019",
-    )
-    equal_mass_noise_floor: float | None = from_answers(
-        lambda answers: metrics.noise_floor(answers.equal_mass),
-        "Noise floor of the equal-mass ECE",
-        "The equal-mass ECE that a perfectly calibrated model would show on as many labels.",
-        documented_with="equal_mass_ece",
-    )
-    equal_mass_z: float | None = from_answers(
-        lambda answers: metrics.ece_z(answers.equal_mass),
-        "z of the equal-mass ECE",
-        "Standard deviations by which the equal-mass ECE exceeds its floor.",
-        documented_with="equal_mass_ece",
-        digits=1,
-        is_share=False,
-    )
     smooth_ece: float | None = from_answers(
         lambda answers: answers.smooth.ece,
         "Smooth ECE",
@@ -189,26 +101,6 @@ class Measures(BinMeasures):
         source="Hanley & McNeil 1982",
         is_share=False,
     )
-    aurc: float | None = from_answers(
-        lambda answers: aurc(answers.confidence, answers.correct),
-        "AURC",
-        "Mean error rate when answers are kept from the most confident down.",
-        question="ranking",
-        range="0 to 1, 0 best",
-        misleads="models of different accuracy are compared",
-        formula="mean over k of the error rate of the top k",
-        source="Geifman 2017",
-    )
-    excess_aurc: float | None = from_answers(
-        lambda answers: excess_aurc(answers.confidence, answers.correct),
-        "Excess AURC",
-        "`aurc` above that of a perfect order of the same answers.",
-        question="ranking",
-        range="0 to 1, 0 best",
-        misleads="accuracy matters: it ignores it on purpose",
-        formula="aurc - aurc of (c, c)",
-        source="Geifman 2019",
-    )
 
     @classmethod
     def from_sums(cls, sums: BinSums) -> "Measures":
@@ -230,7 +122,7 @@ class Measures(BinMeasures):
     ) -> "Measures":
         """Compute all measures of probabilities (N, K) and labels (N,) in 0..K-1.
 
-        There are `bin_count` bins of equal width, and of equal mass; `smallest` as in
+        There are `bin_count` bins of equal width; `smallest` as in
         `MeasuredAnswers`. ValueError for shapes that do not match, or values out of range.
 
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy

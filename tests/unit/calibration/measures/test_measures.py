@@ -1,6 +1,5 @@
-"""Classwise, equal-mass and smooth ECE, Brier's parts, AURC, AUROC, against oracles."""
+"""Equal-mass and smooth ECE, risk and coverage, AUROC, against oracles."""
 
-import itertools
 import math
 import warnings
 
@@ -13,22 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
-from calibration.measures.inputs import (
-    brier_parts,
-    class_sums,
-    classwise_ece,
-    classwise_noise_floor,
-    classwise_z,
-    equal_mass_sums,
-)
-from calibration.measures.ranking import aurc, auroc, class_auroc, excess_aurc, risk_coverage
+from calibration.measures.inputs import equal_mass_sums
+from calibration.measures.ranking import auroc, class_auroc, risk_coverage
 from calibration.measures.smooth import SmoothSums
 from calibration.measures.summary import Measures
 
 with warnings.catch_warnings():  # what the oracles' own dependencies warn of is not ours
     warnings.simplefilter("ignore")
     import relplot
-    from netcal.metrics import ECE
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 pairs = st.lists(
@@ -45,30 +36,6 @@ def random_answers(seed: int, *, n: int = 500, classes: int = 4) -> Answers:
 
 def smooth(p: npt.ArrayLike, c: npt.ArrayLike) -> SmoothSums:
     return SmoothSums.from_predictions(p, c)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_classwise_ece_is_the_mean_of_netcals_ece_of_each_class(seed: int) -> None:
-    p, y = random_answers(seed)
-    theirs = np.mean([ECE(15).measure(p[:, k], (y == k).astype(int)) for k in range(4)])
-    assert classwise_ece(class_sums(p, y)) == pytest.approx(theirs, abs=1e-12)
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-def test_classwise_noise_floor_and_z_describe_a_calibrated_model(classes: int) -> None:
-    rng, values, z = np.random.default_rng(0), [], []
-    p = rng.dirichlet(np.full(classes, 1.0), 800)
-    for _ in range(300):
-        y = (p.cumsum(axis=1) > rng.random((800, 1))).argmax(axis=1)
-        sums = class_sums(p, y)
-        values.append(classwise_ece(sums))
-        z.append(classwise_z(sums))
-    assert np.mean(values) == pytest.approx(
-        classwise_noise_floor(class_sums(p, np.zeros(800, dtype=int))), rel=0.03
-    )
-    assert np.mean(z) == pytest.approx(0, abs=0.25)
-    assert np.std(z) < 1.12  # cautious where there are more classes than two
-    assert np.std(z) > (0.88 if classes == 2 else 0.3)
 
 
 def test_equal_mass_bins_are_equal_groups_of_the_sorted_answers() -> None:
@@ -135,51 +102,11 @@ def test_smooth_noise_floor_and_z_describe_a_calibrated_model(n: int, shape: int
     assert np.std(z) == pytest.approx(1, abs=0.35)
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_briers_parts_are_those_of_the_plain_definitions_and_add_up(classes: int) -> None:
-    p, y = random_answers(3, classes=classes)
-    parts = brier_parts(class_sums(p, y))
-    reliability = resolution = uncertainty = variance = covariance = 0.0
-    for k in range(classes):
-        f, o = p[:, k], (y == k).astype(float)
-        bins = np.ceil(f * 15).clip(1)
-        for m in np.unique(bins):
-            of, oo = f[bins == m], o[bins == m]
-            reliability += len(of) * (of.mean() - oo.mean()) ** 2 / 500
-            resolution += len(of) * (oo.mean() - o.mean()) ** 2 / 500
-            variance += ((of - of.mean()) ** 2).sum() / 500
-            covariance += 2 * ((of - of.mean()) * (oo - oo.mean())).sum() / 500
-        uncertainty += o.mean() * (1 - o.mean())
-    assert (parts.reliability, parts.resolution) == pytest.approx((reliability, resolution))
-    assert (parts.uncertainty, parts.within) == pytest.approx((uncertainty, variance - covariance))
-    assert parts.brier == pytest.approx(metrics.brier(p, y))
-
-
-@given(pairs)
-def test_aurc_is_the_mean_over_all_orders_of_equals(answers: list[tuple[float, bool]]) -> None:
-    answers = answers[:6]
-    p, c = zip(*answers, strict=True)
-    areas = []
-    for order in itertools.permutations(range(len(p))):
-        if all(p[a] >= p[b] for a, b in itertools.pairwise(order)):
-            wrong = np.cumsum([not c[i] for i in order])
-            areas.append((wrong / np.arange(1, len(p) + 1)).mean())
-    assert aurc(p, c) == pytest.approx(np.mean(areas))
-
-
 def test_risk_and_coverage_by_hand() -> None:
     curve = risk_coverage([0.9, 0.6, 0.8, 0.6], [True, False, False, True])
     assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
     assert curve.coverage.tolist() == [0.25, 0.5, 1]
     assert curve.risk.tolist() == [0, 0.5, 0.5]
-    assert aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(
-        (0 + 1 / 2 + 1.5 / 3 + 2 / 4) / 4
-    )
-    # The best order has risks 0, 0, 1/3, 2/4.
-    expected = (1.5 - (1 / 3 + 1 / 2)) / 4
-    assert excess_aurc([0.9, 0.6, 0.8, 0.6], [True, False, False, True]) == pytest.approx(expected)
-    assert excess_aurc([0.9, 0.1], [True, False]) == 0
-    assert math.isnan(aurc([], []))
     assert risk_coverage([], []).risk.size == 0
 
 
@@ -213,7 +140,7 @@ def test_a_class_without_answers_is_left_out_of_the_mean() -> None:
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:
-    for measure in [auroc, aurc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions]:
+    for measure in [auroc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions]:
         with pytest.raises(ValueError, match=r"shape \(N,\)"):
             measure([0.1, 0.2], [True])
 
@@ -230,17 +157,10 @@ def test_measures_hold_them_all() -> None:
     measures = Measures.from_probabilities(p, y)
     confidence, predicted = metrics.top_label(p)
     correct = predicted == y
-    equal, smoothed = equal_mass_sums(confidence, correct), smooth(confidence, correct)
+    smoothed = smooth(confidence, correct)
     assert None not in measures.as_dict().values()
-    assert measures.classwise_ece == classwise_ece(class_sums(p, y))
-    assert (measures.equal_mass_ece, measures.equal_mass_z) == (
-        metrics.ece(equal),
-        metrics.ece_z(equal),
-    )
     assert (measures.smooth_ece, measures.smooth_z) == (smoothed.ece, smoothed.z)
-    assert (measures.aurc, measures.auroc) == (aurc(confidence, correct), class_auroc(p, y))
-    parts = brier_parts(class_sums(p, y))
-    assert (measures.brier_reliability, measures.brier_within) == (parts.reliability, parts.within)
+    assert measures.auroc == class_auroc(p, y)
     sums_alone = Measures.from_sums(BinSums.from_predictions(confidence, correct))
     assert sums_alone.smooth_ece is None
     assert sums_alone.ece == measures.ece
