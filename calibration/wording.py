@@ -1,7 +1,12 @@
-"""Counts, percentages, points and lists in sentences."""
+"""Counts, percentages, points, lists, parameters and calls in sentences."""
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+_typed = False  # whether the reader types commands, not Python
+_OPTIONS = {"labels": "label", "groups": "group"}  # options that are not called as parameters
 
 
 def counted(number: int, noun: str) -> str:
@@ -81,3 +86,45 @@ def in_points(ratio: float | None) -> str:
     """
     said = signed_points(ratio)
     return said if said == "-" else f"{said} points"
+
+
+@contextmanager
+def typed() -> Iterator[None]:
+    """Within, sentences are for a reader who types commands: they name options."""
+    global _typed
+    before, _typed = _typed, True
+    try:
+        yield
+    finally:
+        _typed = before
+
+
+def parameter(name: str, value: object = None) -> str:
+    """How the reader gives a parameter: as an option on the command line, by keyword in Python.
+
+    >>> parameter("output"), parameter("anyway", True), parameter("scores", "sigmoid")
+    ('output', 'anyway=True', "scores='sigmoid'")
+    >>> with typed():
+    ...     parameter("for_"), parameter("allow_leakage", True), parameter("scores", "sigmoid")
+    ('--for', '--allow-leakage', '--scores sigmoid')
+    """
+    if not _typed:
+        return name if value is None else f"{name}={value!r}"
+    option = f"--{_OPTIONS.get(name, name).strip('_').replace('_', '-')}"
+    return option if value is None or value is True else f"{option} {shlex.quote(str(value))}"
+
+
+def call(verb: str, *given: object, **options: object) -> str:
+    """How the reader calls a verb: as a command, or as a function of Python.
+
+    >>> call("promote", "chest", 2)
+    "candor.promote('chest', 2)"
+    >>> with typed():
+    ...     call("export", "runs/a b", name="MODEL")
+    "candor export 'runs/a b' --name MODEL"
+    """
+    if _typed:
+        words = [shlex.quote(str(each)) for each in given]
+        return " ".join(["candor", verb, *words, *(parameter(*each) for each in options.items())])
+    named = [f"{name}={value!r}" for name, value in options.items()]
+    return f"candor.{verb}({', '.join([*map(repr, given), *named])})"

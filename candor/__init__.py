@@ -1,9 +1,8 @@
 """Candor from Python: measure calibration, train, serve and watch a classifier.
 
 Each name below is imported from its package when it is first used, so `import candor` itself is
-quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`. The verbs of the
-command line are functions with its names (candor/verbs.py); what they return shows itself in a
-notebook.
+quick and needs neither torch nor ONNX Runtime. Training needs the extra `train`. The command line
+is the shell of these functions (candor/shell.py); what they return shows itself in a notebook.
 
     import candor
 
@@ -31,18 +30,18 @@ if TYPE_CHECKING:
     from calibration.calibrators.temperature import fit_temperature as fit_temperature
     from calibration.findings.measures import FindingsMeasures as FindingsMeasures
     from calibration.measures.summary import Measures as Measures
+    from candor.commands.calibrating import calibrate as calibrate
+    from candor.commands.exporting import export as export
+    from candor.commands.importing import import_model as import_model
+    from candor.commands.monitoring import report as report
+    from candor.commands.recalibration import recalibrate as recalibrate
+    from candor.commands.serving import serve as serve
+    from candor.commands.store_changes import promote as promote
+    from candor.commands.training import train as train
+    from candor.commands.verb import Refused as Refused
     from candor.predictions.calibration import Calibration as Calibration
-    from candor.predictions.calibration import calibrate as calibrate
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
     from candor.predictions.measurement import measure as measure
-    from candor.verbs import Refused as Refused
-    from candor.verbs import export as export
-    from candor.verbs import import_model as import_model
-    from candor.verbs import promote as promote
-    from candor.verbs import recalibrate as recalibrate
-    from candor.verbs import report as report
-    from candor.verbs import serve as serve
-    from candor.verbs import train as train
     from model_store.bundle.bundle import Bundle as Bundle
     from model_store.bundle.bundle import read_bundle as read_bundle
     from model_store.bundle.card import Card as Card
@@ -65,13 +64,18 @@ _MODULES = {
     "calibration.findings.measures": ("FindingsMeasures",),
     "calibration.measures.summary": ("Measures",),
     "calibration.calibrators.temperature": ("apply_temperature", "fit_temperature"),
-    "candor.predictions.calibration": ("Calibration", "calibrate"),
+    "candor.commands.calibrating": ("calibrate",),
+    "candor.commands.exporting": ("export",),
+    "candor.commands.importing": ("import_model",),
+    "candor.commands.monitoring": ("report",),
+    "candor.commands.recalibration": ("recalibrate",),
+    "candor.commands.serving": ("serve",),
+    "candor.commands.store_changes": ("promote",),
+    "candor.commands.training": ("train",),
+    "candor.commands.verb": ("Refused",),
+    "candor.predictions.calibration": ("Calibration",),
     "candor.predictions.findings_calibration": ("FindingsCalibration",),
     "candor.predictions.measurement": ("measure",),
-    "candor.verbs": (
-        *("Refused", "export", "import_model", "promote", "recalibrate", "report"),
-        *("serve", "train"),
-    ),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
     "model_store.bundle.card": ("Card",),
     "model_store.store.store": ("Store",),

@@ -1,12 +1,12 @@
-"""The entry point of the command line: it lists the verbs and reports errors.
+"""The entry point of the command line: it names the verbs, prints their results, reports errors.
 
 Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed (one sentence says
 why), 2 wrong usage.
 """
 
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from collections.abc import Mapping
+from typing import Annotated, Final, NamedTuple, NoReturn
 
 import typer
 
@@ -29,33 +29,110 @@ from candor.commands import (
     training,
     uploads,
 )
+from candor.commands.verb import reason
+from candor.shell import Verb, command, without_verb
 from candor.terminal.help import LiteralHelp
 
-
-def _end(made: Any, *, model: str | None = None, **_: object) -> None:
-    """Print what a verb returned; many print as they go, and return nothing. Name what is next."""
-    from candor.terminal.next_steps import show_next
-
-    if made is not None:
-        from candor.terminal.verb_result import print_made
-
-        print_made(made)
-    show_next(sys.argv[1:], model=model)
-
-
-app = typer.Typer(
-    name="candor",
-    result_callback=_end,
-    cls=LiteralHelp,
-    help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-WINDOWS = (
+WINDOWS: Final = (
     "Candor does not run on Windows itself: use WSL 2 (`wsl --install`), where it runs as on Linux "
     "(docs/limits.md#operating-systems)"
 )
+
+
+class Shelled(NamedTuple):
+    """A verb whose command does more: `run` is called in the place of the function."""
+
+    function: Verb
+    run: Verb
+
+
+class Noun(NamedTuple):
+    """Verbs of one noun, and what they are for; `default` is what the noun alone does."""
+
+    help: str
+    verbs: Mapping[str, Verb]
+    default: Verb | None = None
+
+
+_DATA = Noun("Inspect the images that a model will be trained on.", {"check": data.check})
+_EXPERIMENT = Noun(
+    "Reproduce the paper's tables and figures, on its data or on your own.",
+    {"compare": experiments.compare, "figure": experiments.figure},
+)
+_MODELS = Noun(
+    store.HELP,
+    {
+        "list": store.list_versions,
+        "show": store.show,
+        "diff": store.diff,
+        "verify": store.verify,
+        "history": store.history,
+        "rollback": store_changes.rollback,
+        "alias": store_changes.alias,
+        "sign": store_changes.sign,
+        "retire": store_changes.retire,
+        "samples": store_changes.samples,
+        "gc": store_changes.gc,
+    },
+    store.list_versions,
+)
+_CANARY = Noun(
+    "Try out a version beside production before promoting it.",
+    {
+        "start": canary.start,
+        "status": canary.status,
+        "promote": canary.promote,
+        "abort": canary.abort,
+    },
+)
+_LEDGER = Noun(
+    "Maintain a ledger: check, prune, erase, export, back up; acknowledge, label sources.",
+    {
+        "check": ledger.check,
+        "prune": ledger.prune,
+        "forget": ledger.forget,
+        "export": ledger.export,
+        "acknowledge": ledger.acknowledge,
+        "sources": ledger.sources,
+        "backup": ledger.backup,
+        "restore": ledger.restore,
+    },
+)
+_CONFIG = Noun("See how Candor is configured.", {"show": diagnosing.show})
+GROUPS: Final[Mapping[str, Mapping[str, Verb | Shelled | Noun]]] = {
+    "See it work": {
+        "demo": demo.demo,
+        "traffic": demo.traffic,
+        "calibrate": Shelled(calibrating.calibrate, calibrating.calibrate_in_shell),
+    },
+    "Train": {
+        "data": _DATA,
+        "train": Shelled(training.train, training.train_in_shell),
+        "export": exporting.export,
+        "experiment": _EXPERIMENT,
+    },
+    "Serve": {
+        "import": importing.import_model,
+        "models": _MODELS,
+        "promote": store_changes.promote,
+        "canary": _CANARY,
+        "serve": Shelled(serving.serve, serving.run_server),
+        "predict": predicting.predict,
+    },
+    "Monitor": {
+        "feedback": uploads.feedback,
+        "predictions": uploads.predictions,
+        "report": Shelled(monitoring.report, monitoring.report_in_shell),
+        "recalibrate": recalibration.recalibrate,
+        "monitor": monitoring.monitor,
+        "ledger": _LEDGER,
+    },
+    "Look after it": {
+        "doctor": diagnosing.doctor,
+        "health": diagnosing.health,
+        "config": _CONFIG,
+    },
+}
 
 
 def _show_release(asked: bool) -> None:
@@ -66,35 +143,13 @@ def _show_release(asked: bool) -> None:
         raise typer.Exit
 
 
-Verb = Callable[..., object]
-GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
-    "See it work": (demo.demo, demo.traffic, calibrating.calibrate),
-    "Train": (data.app, training.train, exporting.export, experiments.experiment),
-    "Serve": (
-        importing.import_,
-        store.app,
-        store_changes.promote,
-        canary.app,
-        serving.serve,
-        predicting.predict,
-    ),
-    "Monitor": (
-        uploads.feedback,
-        uploads.predictions,
-        monitoring.report,
-        recalibration.recalibrate,
-        monitoring.monitor,
-        ledger.app,
-    ),
-    "Look after it": (diagnosing.doctor, diagnosing.health, diagnosing.app),
-}
-for group, verbs in GROUPS.items():
-    for verb in verbs:
-        if isinstance(verb, typer.Typer):
-            app.add_typer(verb, rich_help_panel=group)
-        else:
-            # `import` is a keyword
-            app.command(verb.__name__.strip("_").replace("_", "-"), rich_help_panel=group)(verb)
+app = typer.Typer(
+    name="candor",
+    cls=LiteralHelp,
+    help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()
@@ -107,6 +162,24 @@ def options(
     ] = False,
 ) -> None:
     """Train, serve and monitor medical image classifiers whose confidence you can trust."""
+
+
+def _add(name: str, verb: Verb | Shelled | Noun, panel: str) -> None:
+    if not isinstance(verb, Noun):
+        made = command(*verb) if isinstance(verb, Shelled) else command(verb)
+        app.command(name, rich_help_panel=panel)(made)
+        return
+    noun = typer.Typer(name=name, help=verb.help, no_args_is_help=verb.default is None)
+    if verb.default is not None:
+        noun.callback(invoke_without_command=True, help=verb.help)(without_verb(verb.default))
+    for word, each in verb.verbs.items():
+        noun.command(word)(command(each))
+    app.add_typer(noun, rich_help_panel=panel)
+
+
+for _panel, _verbs in GROUPS.items():
+    for _name, _verb in _verbs.items():
+        _add(_name, _verb, _panel)
 
 
 def main() -> None:
@@ -122,49 +195,8 @@ def main() -> None:
         _fail(why)
 
 
-def reason(error: Exception) -> str | None:
-    """Return why a verb failed, and what to do; None if it is a bug."""
-    from candor.terminal.console import sentence
-
-    if hasattr(error, "format_message"):  # a usage error, of whichever click Typer brings
-        return str(error.format_message())
-    if isinstance(error, ModuleNotFoundError):
-        from model_store.installation import extra_of, install_command
-
-        extra = extra_of(error.name or "")
-        if extra is None:
-            return None
-        return f"this needs the extra {extra!r} ({error}): {install_command(extra)}"
-    return sentence(error) if isinstance(error, _expected_errors()) else None
-
-
 def _fail(sentence: str) -> NoReturn:
     from candor.terminal.console import note
 
     note(f"candor: {sentence}")
     sys.exit(1)
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that are no bugs; imported only after one, for a quick start."""
-    from httpx import HTTPError
-    from sqlalchemy.exc import DBAPIError
-
-    from calibration.calibrators.affine import CalibratorInvalid
-    from candor.predictions.errors import PredictionsRefused
-    from model_store.errors import ModelStoreError
-    from monitoring.errors import MonitoringError
-    from serving.client import ServerRefused, TokenInvalid
-    from serving.errors import ServingError
-    from training.errors import TrainingError
-
-    rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)
-    return (
-        *rooms,
-        TokenInvalid,
-        CalibratorInvalid,
-        PredictionsRefused,
-        HTTPError,
-        DBAPIError,
-        OSError,
-    )

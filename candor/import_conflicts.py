@@ -34,7 +34,11 @@ class ForeignPackage(ImportError):
 
 def require_own_packages_for(module: str) -> None:
     """Raise ForeignPackage if one of the packages that `module` builds on is not Candor's."""
-    needs = ROOMS if module == "candor.verbs" else _NEEDS.get(module.split(".")[0], ROOMS[:-1])
+    needs = (
+        ROOMS
+        if module.startswith("candor.commands.")
+        else _NEEDS.get(module.split(".")[0], ROOMS[:-1])
+    )
     require_own_packages(needs)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -68,20 +68,23 @@ class ServerProcess:
 
     def __init__(
         self,
-        options: Sequence[str],
+        settings: Mapping[str, object],
         *,
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start `candor serve` with options, and wait until it is ready. Raises ServerFailed."""
+        """Start `candor serve`, and wait until it is ready. Raises ServerFailed.
+
+        `settings` are over those of `environment`, which is by default this process's.
+        """
         started = time.monotonic()
         self._log: BinaryIO = TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, "serve", *options],
+            [sys.executable, "-c", _PROGRAM, "serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment,
+            env={**(os.environ if environment is None else environment), **_variables(settings)},
             process_group=0,  # Ctrl-C is for this process
         )
         self._stop = weakref.finalize(self, _end, self._process, self._log)
@@ -151,6 +154,10 @@ class ServerProcess:
         self._stop()
         lines = said.decode(errors="replace").splitlines()[-3:]
         return ServerFailed(f"the server did not become ready; it said: {' | '.join(lines)}")
+
+
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"CANDOR_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def _end(process: "subprocess.Popen[bytes]", log: BinaryIO) -> None:

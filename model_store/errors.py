@@ -121,10 +121,6 @@ class GraphError(BundleError):
     """model.onnx breaks the contract of model_store/bundle/graph.py."""
 
 
-class RepositoryError(ModelStoreError):
-    """A bundle cannot be written into a model repository of another server."""
-
-
 class NotInStore(ModelStoreError):
     """No such model, or no such version."""
 

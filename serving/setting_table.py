@@ -174,9 +174,6 @@ class SettingTable(BaseSettings):
     addresses, and names without a dot: a JSON list, or between commas; `*` for all."""
     cors_origins: Texts = ()
     """Other origins whose pages may call the API: a JSON list, or between commas."""
-    report_webhook: SecretStr | None = None
-    """Address to which `candor report --every` posts each report as JSON. It may hold a token, so
-    it is never printed."""
     traces: bool = False
     """Send OpenTelemetry traces of requests (extra `traces`)."""
     log_requests: bool = False

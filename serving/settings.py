@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ALIKE: Final = 0.6  # how alike a misspelled name and the one that is meant must be, from 0 to 1
 _ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
-SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
+SECRET: Final = frozenset({"ledger", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 _MASKED: Final = "(set, not shown)"
 # Of the largest body in the memory of all: three copies at its peak, and room for small ones.
@@ -79,15 +79,6 @@ class Settings(SettingTable):
             raise ValueError(
                 f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times "
                 f"CANDOR_MAX_BODY_BYTES; got {self.body_memory_bytes}."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_webhook(self) -> "Settings":
-        if self.report_webhook and not _is_web_address(self.report_webhook.get_secret_value()):
-            raise ValueError(
-                "CANDOR_REPORT_WEBHOOK must be an address that begins with http:// or https://; "
-                "its value is not shown."
             )
         return self
 

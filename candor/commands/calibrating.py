@@ -1,133 +1,225 @@
 """`candor calibrate`: predictions from anywhere become a report and a calibrator."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from candor.commands.options import JsonOption, argument, option, threshold_rule
-from candor.terminal.console import note, print_json, stdout
+from calibration.wording import parameter
+from candor.commands.options import PYTHON, FilePath, WrongUse, threshold_rule
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:
-    from calibration.calibrators.portable import PortableCalibrator
+    import numpy.typing as npt
+
     from candor.predictions.calibration import Calibration
     from candor.predictions.findings_calibration import FindingsCalibration
-    from candor.predictions.labeled import Predictions
+    from candor.predictions.labeled import Predictions, ReadingOptions
 
 
 def calibrate(
-    file: Annotated[
-        Path,
-        argument("Predictions and labels (none with --apply): .csv, .ndjson, .parquet, .npz."),
-    ],
-    label: Annotated[str | None, option("Column of the true class (label).")] = None,
-    scores: Annotated[
-        str | None,
-        option("Columns of scores, by commas, or 'score_*' (p_CLASS, ...)."),
-    ] = None,
-    logits: Annotated[bool, option("The scores are logits.", "--logits")] = False,
-    percent: Annotated[bool, option("The scores are percent, from 0 to 100.", "--percent")] = False,
-    normalize: Annotated[bool, option("Divide each row by its sum.", "--normalize")] = False,
-    classes: Annotated[
-        str | None, option("Names of the classes, in the order of columns or numbers.")
-    ] = None,
-    positive: Annotated[str | None, option("The class that a single column is about.")] = None,
-    confidence: Annotated[
-        str | None, option("Column of the predicted class's probability (confidence).")
-    ] = None,
-    predicted: Annotated[str | None, option("Column of the predicted class (predicted).")] = None,
-    correct: Annotated[str | None, option("Column of 1 where it was right (correct).")] = None,
-    group: Annotated[
-        str | None, option("Column of patient or slide; none if each row stands alone.")
-    ] = None,
-    group_pattern: Annotated[
-        str | None, option("Regular expression; its first group is the patient in file names.")
-    ] = None,
-    findings: Annotated[
-        str | None, option("Columns are findings: 'A|B', those looked for; '*' for all.")
-    ] = None,
-    exclusive: Annotated[
-        bool, option("They are exclusive classes though they look like findings.", "--exclusive")
-    ] = False,
-    threshold: Annotated[
-        str, option("Of findings: half, youden, sensitivity=0.9, cost=4, ...")
-    ] = "half",
-    allow_label_changes: Annotated[
-        bool, option("Try calibrators that may change the class.", "--allow-label-changes")
-    ] = False,
-    apply: Annotated[
-        Path | None, option("Fit nothing: apply this calibrator, and write rows to --to.")
-    ] = None,
-    to: Annotated[Path | None, option("CSV file for the calibrated rows, with their ids.")] = None,
-    out: Annotated[
-        Path | None, option("Folder for report, diagram, and calibrator if one helps.")
-    ] = None,
-    json_out: JsonOption = False,
-) -> None:
+    probabilities: Annotated["npt.ArrayLike | FilePath", Path, "FILE"],
+    labels: Annotated["npt.ArrayLike | None", str, "--label"] = None,
+    *,
+    scores: str | None = None,
+    logits: bool = False,
+    percent: bool = False,
+    normalize: bool = False,
+    classes: str | Sequence[str] | None = None,
+    positive: str | None = None,
+    confidence: str | None = None,
+    predicted: str | None = None,
+    correct: str | None = None,
+    groups: Annotated["npt.ArrayLike | None", str, "--group"] = None,
+    group_pattern: str | None = None,
+    findings: str | None = None,
+    exclusive: bool = False,
+    threshold: str = "half",
+    allow_label_changes: bool = False,
+    bins: Annotated[int | None, PYTHON] = None,
+    seed: Annotated[int, PYTHON] = 0,
+    out: FilePath | None = None,
+) -> "Calibration | Any":
     """Measure how calibrated predictions are, and fit a calibrator to take away.
 
-    Reads a column `label` and one of scores per class, `prob` of two classes, or
-    `confidence` and `predicted`. Options name other columns. Rows whose `split`
-    is train are left out; val fits and test judges. Of findings, a column of
-    labels each: 1, 0, -1 uncertain, blank unknown.
+    Reads a column `label` and one of scores per class, `prob` of two classes, or `confidence` and
+    `predicted`; options name other columns. Rows whose `split` is train are left out; val fits and
+    test judges. Of findings, a column of labels each: 1, 0, -1 uncertain, blank unknown. Python
+    gives arrays, too: probabilities (N, K) or (N,) and labels (N,), or (N, K) of findings.
 
-    Example: candor calibrate predictions.csv --out calibrated; then candor calibrate
-    new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
+    Example: candor calibrate predictions.csv --out calibrated; then candor calibrate new.csv
+        --apply calibrated/calibrator.json --to new-calibrated.csv
+
+    Args:
+        probabilities: Predictions and labels (none with --apply): .csv, .ndjson, .parquet, .npz.
+        labels: Column of the true class (label).
+        scores: Columns of scores, by commas, or 'score_*' (p_CLASS, ...).
+        logits: The scores are logits.
+        percent: The scores are percent, from 0 to 100.
+        normalize: Divide each row by its sum.
+        classes: Names of the classes, in the order of columns or numbers.
+        positive: The class that a single column is about.
+        confidence: Column of the predicted class's probability (confidence).
+        predicted: Column of the predicted class (predicted).
+        correct: Column of 1 where it was right (correct).
+        groups: Column of patient or slide; none if each row stands alone.
+        group_pattern: Regular expression; its first group is the patient in file names.
+        findings: Columns are findings: 'A|B', those looked for; '*' for all.
+        exclusive: They are exclusive classes though they look like findings.
+        threshold: Of findings: half, youden, sensitivity=0.9, cost=4, ...
+        allow_label_changes: Try calibrators that may change the class.
+        bins: Confidence bins of equal width, and of equal mass (15).
+        seed: Of the split into fitting and judging rows.
+        out: Folder for report, diagram, and calibrator if one helps.
+
+    Returns:
+        A Calibration; a FindingsCalibration if columns are findings.
+
+    Raises:
+        ValueError: what is wrong with the arrays or the table, in a sentence.
+
+    >>> # 90 % confident, right 70 % of the time
+    >>> found = calibrate([[0.1, 0.9]] * 200, [1] * 140 + [0] * 60)
+    >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
+    ('overconfident', 0.7)
     """
-    from calibration.calibrators.portable import PortableCalibrator
-    from candor.predictions.arrays import kind_of
-    from candor.predictions.columns import ColumnWishes
-    from candor.predictions.labeled import Examining, ReadingOptions
-    from candor.predictions.reading import read_predictions
-    from candor.terminal.calibration import examined_tables, preview_lines
+    from calibration.bins import BIN_COUNT
+    from candor.predictions.arrays import read_arrays, require_bins
+    from candor.predictions.labeled import Examining
     from candor.terminal.progress import bars
+
+    options = _options(
+        scores=scores,
+        logits=logits,
+        percent=percent,
+        normalize=normalize,
+        classes=classes,
+        positive=positive,
+        confidence=confidence,
+        predicted=predicted,
+        correct=correct,
+        group_pattern=group_pattern,
+        findings=findings,
+        exclusive=exclusive,
+    )
+    count = BIN_COUNT if bins is None else require_bins(bins)
+    rule, title = threshold_rule(threshold), "Calibration"
+    if isinstance(probabilities, str | PathLike):
+        title = f"Calibration of {Path(probabilities).name}"
+    with bars() as progress:
+        read = read_arrays(probabilities, labels, groups, options, progress=progress)
+    done = read.examined(
+        Examining(
+            title=title,
+            allow_label_changes=allow_label_changes,
+            rule=rule,
+            seed=seed,
+            bins=count,
+        )
+    )
+    if out is not None:
+        _write(done, Path(out))
+    return done
+
+
+def calibrate_in_shell(
+    *, apply: Path | None = None, to: Path | None = None, **given: Any
+) -> PlainResult:
+    """Calibrate, and show what was taken for what; or apply a calibrator.
+
+    Args:
+        apply: Fit nothing: apply this calibrator, and write rows to --to.
+        to: CSV file for the calibrated rows, with their ids.
+    """
+    from candor.terminal.calibration import examined_tables
     from monitoring.http.json_body import plain
 
     if (apply is None) != (to is None):
-        raise typer.BadParameter("--apply CALIBRATOR goes with --to FILE.csv")
-    if apply is not None and out is not None:
-        raise typer.BadParameter("--apply fits and measures nothing that --out could write")
-    calibrator = None if apply is None else PortableCalibrator.from_json(apply.read_text("utf-8"))
-    options = ReadingOptions(
-        wishes=ColumnWishes(
-            label=label,
-            predicted=predicted,
-            confidence=confidence,
-            correct=correct,
-            group=group,
-            group_pattern=group_pattern,
-            scores=scores,
-            kind=kind_of(logits=logits, percent=percent),
-        ),
-        classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
+        raise WrongUse(
+            f"{parameter('apply', 'CALIBRATOR')} goes with {parameter('to', 'FILE.csv')}"
+        )
+    file: Path = given.pop("probabilities")
+    if apply is not None and to is not None:
+        return _apply(file, apply, to, **given)
+    done = calibrate(file, **given)
+    _preview(file, done.predictions)
+    return PlainResult(plain(done.as_dict()), *examined_tables(done))
+
+
+def _options(
+    *,
+    logits: bool = False,
+    percent: bool = False,
+    classes: str | Sequence[str] | None = None,
+    positive: str | None = None,
+    normalize: bool = False,
+    findings: str | None = None,
+    exclusive: bool = False,
+    **columns: str | None,
+) -> "ReadingOptions":
+    from candor.predictions.arrays import kind_of
+    from candor.predictions.columns import ColumnWishes
+    from candor.predictions.labeled import ReadingOptions
+
+    names = classes.split(",") if isinstance(classes, str) else classes
+    return ReadingOptions(
+        wishes=ColumnWishes(kind=kind_of(logits=logits, percent=percent), **columns),
+        classes=None if names is None else tuple(str(name).strip() for name in names),
         positive=positive,
         normalize=normalize,
-        needs_labels=calibrator is None,
-        findings=(calibrator and calibrator.looked_for) or findings,
+        findings=findings,
         exclusive=exclusive,
-        known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
     )
-    with bars() as progress:
-        read = read_predictions(file, options, progress=progress)
+
+
+def _preview(file: Path, read: "Predictions") -> None:
+    from candor.terminal.calibration import preview_lines
+
     note(f"{file}, {len(read.rows):,} rows, read as")
     for line in preview_lines(read):
         note(line)
-    if calibrator is not None and to is not None:
-        _apply(read, calibrator, to)
-        return
-    how = Examining(
-        title=f"Calibration of {file.name}",
-        allow_label_changes=allow_label_changes,
-        rule=threshold_rule(threshold),
+
+
+def _apply(
+    file: Path,
+    calibrator: Path,
+    to: Path,
+    *,
+    labels: str | None,
+    groups: str | None,
+    findings: str | None,
+    threshold: str,
+    allow_label_changes: bool,
+    out: Path | None,
+    **given: Any,
+) -> PlainResult:
+    """Write the rows as the calibrator gives them."""
+    from calibration.calibrators.portable import PortableCalibrator
+    from candor.predictions.arrays import read_arrays
+    from candor.predictions.calibrated_table import write_calibrated
+    from candor.terminal.progress import bars
+
+    if out is not None or allow_label_changes or threshold != "half":
+        names = ", ".join(map(parameter, ("out", "threshold", "allow_label_changes")))
+        raise WrongUse(f"{parameter('apply')} fits and measures nothing: without {names}")
+    made = PortableCalibrator.from_json(calibrator.read_text("utf-8"))
+    options = replace(
+        _options(findings=made.looked_for or findings, **given),
+        needs_labels=False,
+        known=() if made.of == "confidence" else made.classes,
     )
-    done = read.examined(how)
-    if json_out:
-        print_json(plain(done.as_dict()))
-    else:
-        for part in examined_tables(done):
-            stdout.print(part)
-    if out is not None:
-        _write(done, out)
+    with bars() as progress:
+        read = read_arrays(file, labels, groups, options, progress=progress)
+    _preview(file, read)
+    write_calibrated(read, made, to)
+    for sentence in (*read.left_out, *read.notes):
+        note(f"Note: {sentence}")
+    return PlainResult(
+        {"file": str(to), "rows": len(read.rows), "calibrator": made.method},
+        f"{to}: {len(read.rows):,} rows, calibrated by {made.method}",
+    )
 
 
 def _write(done: "Calibration | FindingsCalibration", out: Path) -> None:
@@ -157,13 +249,3 @@ def _kept_calibrator(done: "Calibration | FindingsCalibration", out: Path) -> st
         f"The report is in {out}. No calibrator was written: none was fitted that improves "
         f"predictions.{earlier}"
     )
-
-
-def _apply(read: "Predictions", calibrator: "PortableCalibrator", to: Path) -> None:
-    """Write the rows as the calibrator gives them."""
-    from candor.predictions.calibrated_table import write_calibrated
-
-    write_calibrated(read, calibrator, to)
-    for sentence in (*read.left_out, *read.notes):
-        note(f"Note: {sentence}")
-    stdout.print(f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}")

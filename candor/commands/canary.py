@@ -1,81 +1,65 @@
 """`candor canary`: try out a version beside production before promoting it."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
+from calibration.wording import parameter
 from candor.commands.options import (
-    JsonOption,
-    LedgerOption,
-    ModelArgument,
-    StoreOption,
-    argument,
+    FilePath,
+    Version,
+    Within,
+    WrongUse,
     open_ledger,
     open_store,
-    option,
     said,
     settings,
-    version_number,
 )
-from candor.terminal.console import print_json, stdout
+from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:
     from monitoring.diagnosis.live_comparison import LiveComparison
     from monitoring.reports.report import Report
 
-DEFAULT_SHARE = 0.05
-
-app = typer.Typer(
-    name="canary",
-    help="Try out a version beside production before promoting it.",
-    no_args_is_help=True,
-)
+DEFAULT_SHARE: Final = 0.05
 
 
-@app.command()
 def start(
-    model: ModelArgument,
-    version: Annotated[int, argument("The version to try out.", parser=version_number)],
-    share: Annotated[
-        float | None, option("Share of the requests that it answers.", min=0, max=1)
-    ] = None,
-    header: Annotated[
-        bool, option("Answer only requests with X-Candor-Canary: true.", "--header")
-    ] = False,
-    shadow: Annotated[
-        bool, option("Compute every answer beside production and only record it.", "--shadow")
-    ] = False,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    version: Version,
+    *,
+    share: Annotated[float | None, Within(0, 1)] = None,
+    header: bool = False,
+    shadow: bool = False,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> PlainResult:
     """Start a canary that answers a share of the requests (0.05), or by header, or in shadow.
 
     Example: candor canary start chest 2 --share 0.05
+
+    Args:
+        version: The version to try out.
+        share: Share of the requests that it answers.
+        header: Answer only requests with X-Candor-Canary: true.
+        shadow: Compute every answer beside production and only record it.
     """
     from candor.commands.ledger_digest import require_ledger_agrees
     from model_store.lifecycle.canary import Mode, start_canary
 
     if (share is not None) + header + shadow > 1:
-        raise typer.BadParameter("give only one of --share, --header and --shadow")
+        names = map(parameter, ("share", "header", "shadow"))
+        raise WrongUse(f"give only one of {', '.join(names)}")
     mode: Mode = "header" if header else "shadow" if shadow else "share"
     part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
     started = start_canary(opened, model, version, mode=mode, share=part)
-    if json_out:
-        print_json({"model": model} | started.model_dump(mode="json"))
-        return
-    stdout.print(f"{model}: version {version} {started.how}. Next: candor canary status {model}")
+    return PlainResult(
+        {"model": model} | started.model_dump(mode="json"),
+        f"{model}: version {version} {started.how}. Next: candor canary status {model}",
+    )
 
 
-@app.command()
-def status(
-    model: ModelArgument,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+def status(model: str, *, store: FilePath | None = None, ledger: str | None = None) -> PlainResult:
     """Compare canary and production: answers and labels of each, and how accuracy and calibration
     differ on days on which both have labels.
 
@@ -97,38 +81,35 @@ def status(
     is_pair = len({*versions.values()} - {None}) == 2
     is_known = is_pair and all(reports.values())
     compared = _compared(model, versions, ledger) if is_known else None
-    if json_out:
-        found = {role: report and report.as_dict() for role, report in reports.items()}
-        told = canary.model_dump(mode="json") if canary else None
-        print_json({"canary": told, "reports": found, "comparison": plain(compared)})
-        return
-    if canary is None:
-        stdout.print(f"{model} has no canary. `candor canary start {model} VERSION` starts one.")
-    else:
-        stdout.print(f"{model}: {canary_sentence(canary)}")
+    data = {
+        "canary": canary.model_dump(mode="json") if canary else None,
+        "reports": {role: report and report.as_dict() for role, report in reports.items()},
+        "comparison": plain(compared),
+    }
     if versions["canary"] is not None and versions["canary"] == production:
         del versions["canary"]  # it was promoted: the same row twice compares nothing
-    stdout.print(comparison_table(versions, reports))
-    if is_pair:
-        stdout.print(comparison_words(compared))
+    return PlainResult(
+        data,
+        f"{model} has no canary. `candor canary start {model} VERSION` starts one."
+        if canary is None
+        else f"{model}: {canary_sentence(canary)}",
+        comparison_table(versions, reports),
+        *([comparison_words(compared)] if is_pair else []),
+    )
 
 
-@app.command()
 def promote(
-    model: ModelArgument,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    anyway: Annotated[
-        bool, option("Also promote a canary whose answers have no label.", "--anyway")
-    ] = False,
-    json_out: JsonOption = False,
-) -> None:
+    model: str, *, store: FilePath | None = None, ledger: str | None = None, anyway: bool = False
+) -> PlainResult:
     """Put the canary into production. Running servers switch within a second and lose no request.
 
-    Refuses a canary that was never compared with the truth, because none of
-    its answers has a label.
+    Refuses a canary that was never compared with the truth, because none of its answers has a
+    label.
 
     Example: candor canary promote chest
+
+    Args:
+        anyway: Also promote a canary whose answers have no label.
     """
     from model_store.errors import CanaryError
     from model_store.lifecycle.canary import end_canary, running_canary
@@ -140,37 +121,31 @@ def promote(
         raise CanaryError(
             f"no answer of the canary, version {canary.version} of '{model}', has a label, so "
             "nothing shows that it is as good as production: label some of its answers first, or "
-            "promote it with --anyway"
+            f"promote it with {parameter('anyway', True)}"
         )
     ended = end_canary(opened, model, "promoted")
-    if json_out:
-        print_json({"model": model, "labels": labels} | ended.model_dump(mode="json"))
-        return
-    stdout.print(
-        f"{model}: version {ended.version} is in production{'' if labels else ', without a label'}"
+    without = "" if labels else ", without a label"
+    return PlainResult(
+        {"model": model, "labels": labels} | ended.model_dump(mode="json"),
+        f"{model}: version {ended.version} is in production{without}",
     )
 
 
-@app.command()
-def abort(
-    model: ModelArgument,
-    reason: Annotated[
-        str | None, option("Why it is aborted; kept with the canary.", callback=said)
-    ] = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+def abort(model: str, *, reason: str | None = None, store: FilePath | None = None) -> PlainResult:
     """End the canary. Production is not affected.
 
     Example: candor canary abort chest --reason 'too slow'
+
+    Args:
+        reason: Why it is aborted; kept with the canary.
     """
     from model_store.lifecycle.canary import end_canary
 
-    ended = end_canary(open_store(store), model, "aborted", reason=reason)
-    if json_out:
-        print_json({"model": model} | ended.model_dump(mode="json"))
-        return
-    stdout.print(f"{model}: the canary, version {ended.version}, has ended")
+    ended = end_canary(open_store(store), model, "aborted", reason=said(reason))
+    return PlainResult(
+        {"model": model} | ended.model_dump(mode="json"),
+        f"{model}: the canary, version {ended.version}, has ended",
+    )
 
 
 def labels_of(model: str, version: int, ledger: str | None) -> int:

@@ -1,110 +1,84 @@
 """`candor data check`: inspect a data set before spending hours on training."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-import typer
-
-from candor.commands.options import JsonOption, argument, cache_folder, option
-from candor.terminal.console import note, print_json, stdout
+from candor.commands.options import Within, WrongUse, cache_folder
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
 
-app = typer.Typer(
-    name="data", help="Inspect the images that a model will be trained on.", no_args_is_help=True
-)
+Uncertain: TypeAlias = Literal["missing", "present", "absent"]
 
 
-def read_window(text: str) -> tuple[float, float]:
-    """Return the center and the width of a window; a usage error for anything else."""
+def read_window(given: str | Sequence[float] | None) -> tuple[float, float] | None:
+    """Return the center and the width of a window. Raises WrongUse for anything else."""
+    if given is None:
+        return None
     try:
-        center, width = (float(part) for part in text.split(","))
+        parts = given.split(",") if isinstance(given, str) else given
+        center, width = (float(part) for part in parts)
     except ValueError as error:
-        raise typer.BadParameter(
-            f"got the window {text!r}; expected CENTER,WIDTH, such as 40,80"
-        ) from error
+        raise WrongUse(f"got the window {given!r}; expected CENTER,WIDTH, such as 40,80") from error
     if width < 1:
-        raise typer.BadParameter(f"got a window width of {width:g}; expected 1 or more")
+        raise WrongUse(f"got a window width of {width:g}; expected 1 or more")
     return center, width
 
 
-LayoutOption = Annotated[str | None, option("How the images are stored (default: detected).")]
-GroupOption = Annotated[
-    str | None,
-    option("Regular expression on the file name; its first group identifies the patient or slide."),
-]
-LeakageOption = Annotated[
-    bool, option("Continue although splits share images or patients.", "--allow-leakage")
-]
-CorruptOption = Annotated[
-    float, option("Share of images that may be missing or damaged.", min=0, max=1)
-]
-WindowOption = Annotated[
-    Any,
-    option(
-        "Window for gray DICOM (default: the layout's, else the file's).",
-        metavar="CENTER,WIDTH",
-        parser=read_window,
-    ),
-]
-FirstFrameOption = Annotated[
-    bool, option("Use the first frame of DICOM files that have several.", "--first-frame")
-]
-FindingsOption = Annotated[
-    str | None,
-    option(
-        "Several findings an image: the columns to read or, where labels are lists such as A|B, "
-        "the findings that were looked for. Names joined by |, or '*' for all."
-    ),
-]
-ExclusiveOption = Annotated[
-    bool, option("Labels are exclusive classes though they look like findings.", "--exclusive")
-]
-UncertainOption = Annotated[
-    Literal["missing", "present", "absent"],
-    option("What a finding's label of -1 (uncertain) is taken for."),
-]
-
-
-def load_arguments(context: typer.Context) -> "LoadArguments":
-    """Return the options above as arguments of `load_dataset`."""
-    from training.datasets.records import LoadArguments
-
-    named = {name: context.params[name] for name in LoadArguments.__annotations__}
-    return cast("LoadArguments", named)
-
-
-@app.command()
 def check(
-    context: typer.Context,
-    path: Annotated[str, argument("Folder, CSV file, MedMNIST .npz or name.")],
-    layout: LayoutOption = None,
-    group_pattern: GroupOption = None,
-    allow_leakage: LeakageOption = False,
-    max_corrupt: CorruptOption = 0.01,
-    window: WindowOption = None,
-    first_frame: FirstFrameOption = False,
-    findings: FindingsOption = None,
-    exclusive: ExclusiveOption = False,
-    uncertain: UncertainOption = "missing",
-    seed: Annotated[
-        int, option("Seed for the splits that the data lacks, as in `candor train`.")
-    ] = 0,
-    json_out: JsonOption = False,
-) -> None:
+    path: str,
+    *,
+    layout: str | None = None,
+    group_pattern: str | None = None,
+    allow_leakage: bool = False,
+    max_corrupt: Annotated[float, Within(0, 1)] = 0.01,
+    window: Annotated[str | None, "CENTER,WIDTH"] = None,
+    first_frame: bool = False,
+    findings: str | None = None,
+    exclusive: bool = False,
+    uncertain: Uncertain = "missing",
+    seed: int = 0,
+) -> PlainResult:
     """Show layout, classes, splits, corrupt files, leakage, and what gives a class away.
 
     Exit code 1 if training would be refused.
 
     Example: candor data check images
+
+    Args:
+        path: Folder, CSV file, MedMNIST .npz or name.
+        layout: How the images are stored (default: detected).
+        group_pattern: Regular expression on the file name; its first group identifies the patient
+            or slide.
+        allow_leakage: Continue although splits share images or patients.
+        max_corrupt: Share of images that may be missing or damaged.
+        window: Window for gray DICOM (default: the layout's, else the file's).
+        first_frame: Use the first frame of DICOM files that have several.
+        findings: Several findings an image: the columns to read or, where labels are lists such as
+            A|B, the findings that were looked for. Names joined by |, or '*' for all.
+        exclusive: Labels are exclusive classes though they look like findings.
+        uncertain: What a finding's label of -1 (uncertain) is taken for.
+        seed: Seed for the splits that the data lacks, as in `candor train`.
     """
     from candor.terminal.dataset import data_tables
     from candor.terminal.progress import bars
     from training.datasets import describe, load_dataset
     from training.datasets.errors import CorruptDataset, LeakingSplits
 
-    options = load_arguments(context)
+    options: LoadArguments = {
+        "layout": layout,
+        "group_pattern": group_pattern,
+        "allow_leakage": allow_leakage,
+        "max_corrupt": max_corrupt,
+        "window": read_window(window),
+        "first_frame": first_frame,
+        "findings": findings,
+        "exclusive": exclusive,
+        "uncertain": uncertain,
+    }
     with bars() as progress:
         load = partial(load_dataset, path, cache=cache_folder(), seed=seed, progress=progress)
         refusal = None
@@ -115,11 +89,6 @@ def check(
             options["max_corrupt"], options["allow_leakage"] = 1.0, True
             dataset = load(**options)
     found = describe(dataset) | {"refused": refusal}
-    if json_out:
-        print_json(found)
-    else:
-        for part in data_tables(found):
-            stdout.print(part)
     if refusal is not None:
         note(f"candor: refused: {refusal}")
-        raise typer.Exit(1)
+    return PlainResult(found, *data_tables(found), failed=refusal is not None)

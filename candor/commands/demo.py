@@ -6,37 +6,37 @@ from pathlib import Path
 from typing import Annotated
 
 from candor.commands.options import (
-    JsonOption,
-    StoreOption,
-    TokenOption,
-    UrlOption,
+    DEFAULT_URL,
+    FilePath,
+    Within,
+    any_store,
     cache_folder,
-    option,
     read_token,
     settings,
     web_address,
 )
-from candor.terminal.console import note, print_json
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult
 
 
 def demo(
-    data: Annotated[
-        Path | None,
-        option("Data set or folder with one (default: CANDOR_DATA, else a download, else digits)."),
-    ] = None,
-    out: Annotated[
-        Path,
-        option("Folder for runs, models, ledger and pictures; replaces those of an earlier demo."),
-    ] = Path("demo-output"),
-    seed: Annotated[int, option("Seed of the training and of the order of images.")] = 0,
-    once: Annotated[
-        bool, option("Stop the server at the end instead of leaving it up.", "--once")
-    ] = False,
-    json_file: Annotated[Path | None, option("Write every figure to this file.", "--json")] = None,
+    *,
+    data: Path | None = None,
+    out: Path = Path("demo-output"),
+    seed: int = 0,
+    once: bool = False,
+    json_file: Annotated[Path | None, "--json"] = None,
 ) -> None:
     """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote.
 
     Example: candor demo --once
+
+    Args:
+        data: Data set or folder with one (default: CANDOR_DATA, else a download, else digits).
+        out: Folder for runs, models, ledger and pictures; replaces those of an earlier demo.
+        seed: Seed of the training and of the order of images.
+        once: Stop the server at the end instead of leaving it up.
+        json_file: Write every figure to this file.
     """
     from candor.demo.run import run_demo
 
@@ -52,34 +52,34 @@ def demo(
 
 
 def traffic(
-    url: UrlOption = "http://127.0.0.1:8080",
-    monitor_url: Annotated[
-        str | None,
-        option(
-            "Address of `candor monitor`, if the server has its monitor apart.",
-            callback=web_address,
-        ),
-    ] = None,
-    publish: Annotated[
-        bool,
-        option("First publish the sample model into the store that the server uses.", "--publish"),
-    ] = False,
-    store: StoreOption = None,
-    rate: Annotated[float, option("Images per second.", min=0.1, max=1000)] = 8.0,
-    clean: Annotated[float, option("Seconds before the shift.", min=0)] = 60.0,
-    label_delay: Annotated[float, option("Seconds from an answer to its label.", min=0)] = 10.0,
-    seed: Annotated[int, option("Seed of the order of images and of the shift.", min=0)] = 0,
-    once: Annotated[bool, option("End with the alarm instead of going on.", "--once")] = False,
-    token_file: TokenOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    *,
+    url: str = DEFAULT_URL,
+    monitor_url: str | None = None,
+    publish: bool = False,
+    store: FilePath | None = None,
+    rate: Annotated[float, Within(0.1, 1000)] = 8.0,
+    clean: Annotated[float, Within(0, None)] = 60.0,
+    label_delay: Annotated[float, Within(0, None)] = 10.0,
+    seed: Annotated[int, Within(0, None)] = 0,
+    once: bool = False,
+    token_file: FilePath | None = None,
+) -> PlainResult:
     """Send sample images and late labels to servers, then shifted ones, until the alarm.
 
-    The sample (a small model of digits, with images that it was not trained on)
-    comes with Candor. Use it to try an installation, its dashboards and its
-    alerts; never on a server whose ledger you need.
+    The sample (a small model of digits, with images that it was not trained on) comes with Candor.
+    Use it to try an installation, its dashboards and its alerts; never on a server whose ledger you
+    need.
 
     Example: candor traffic --publish --once
+
+    Args:
+        monitor_url: Address of `candor monitor`, if the server has its monitor apart.
+        publish: First publish the sample model into the store that the server uses.
+        rate: Images per second.
+        clean: Seconds before the shift.
+        label_delay: Seconds from an answer to its label.
+        seed: Seed of the order of images and of the shift.
+        once: End with the alarm instead of going on.
     """
     from candor.demo.live_traffic import LiveTraffic, TrafficPlan
     from candor.demo.sample import MODEL, SampleImages, publish_sample
@@ -88,13 +88,10 @@ def traffic(
     # the first process of a container has no default
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if publish:
-        version = publish_sample(settings(store=store).opened_store)
+        version = publish_sample(any_store(store))
         note(f"{MODEL} version {version} is in production.")
-    token = read_token(token_file)
+    token, monitored = read_token(token_file), web_address(monitor_url or url)
     plan = TrafficPlan(rate_hz=rate, clean_s=clean, label_delay_s=label_delay, once=once)
-    with Client(url, token=token) as server, Client(monitor_url or url, token=token) as monitor:
-        figures = LiveTraffic(
-            server, monitor, plan, SampleImages(seed=seed), note, monitor_url or url
-        ).run()
-    if json_out:
-        print_json(figures)
+    with Client(web_address(url), token=token) as server, Client(monitored, token=token) as monitor:
+        images = SampleImages(seed=seed)
+        return PlainResult(LiveTraffic(server, monitor, plan, images, note, monitored).run())

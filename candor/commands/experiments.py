@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import typer
+from rich.console import RenderableType
 
-from candor.commands.options import JsonOption, argument, cache_folder, option, settings
-from candor.terminal.console import note, print_json, stdout
+from candor.commands.options import Within, WrongUse, cache_folder, settings
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import Dataset
@@ -17,86 +18,94 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.experiments.study import Row, Study
     from training.experiments.tables import Table
 
-experiment = typer.Typer(
-    name="experiment",
-    help="Reproduce the paper's tables and figures, on its data or on your own.",
-    no_args_is_help=True,
-)
-
-OutOption = Annotated[Path | None, option("Folder for results (default: experiments/NAME).")]
-JobsOption = Annotated[int, option("Parallel processes, one thread each.", min=1)]
-DataOption = Annotated[
-    list[str] | None,
-    option("Data set, 'PATH [key=value ...]', instead of the preset's; repeatable."),
-]
-NetworkOption = Annotated[
-    list[str] | None,
-    option("Network, 'NAME [key=value ...]', instead of the preset's; repeatable."),
-]
-MethodOption = Annotated[
-    list[str] | None,
-    option("Method, 'LOSS [key=value ...]', instead of the preset's; repeatable."),
-]
-SeedsOption = Annotated[int | None, option("Number of seeds.", min=1)]
-FirstSeedOption = Annotated[int, option("The first seed; the others follow it.", min=0)]
 CORES = os.cpu_count() or 1
 
 
-@experiment.command()
 def compare(
-    context: typer.Context,
-    preset: Annotated[str, option("Grid: smoke, results or paper.")] = "results",
-    data: DataOption = None,
-    network: NetworkOption = None,
-    method: MethodOption = None,
-    seeds: SeedsOption = None,
-    first_seed: FirstSeedOption = 0,
-    out: OutOption = None,
-    jobs: JobsOption = CORES,
-    json_out: JsonOption = False,
-) -> None:
+    *,
+    preset: str = "results",
+    data: Sequence[str] = (),
+    network: Sequence[str] = (),
+    method: Sequence[str] = (),
+    seeds: Annotated[int | None, Within(1, None)] = None,
+    first_seed: Annotated[int, Within(0, None)] = 0,
+    out: Path | None = None,
+    jobs: Annotated[int, Within(1, None)] = CORES,
+) -> PlainResult:
     """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds.
 
     Example: candor experiment compare --preset smoke
+
+    Args:
+        preset: Grid: smoke, results or paper.
+        data: Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.
+        network: Network, 'NAME [key=value ...]', instead of the preset's; repeatable.
+        method: Method, 'LOSS [key=value ...]', instead of the preset's; repeatable.
+        seeds: Number of seeds.
+        first_seed: The first seed; the others follow it.
+        out: Folder for results (default: experiments/NAME).
+        jobs: Parallel processes, one thread each.
     """
     from training.experiments.presets import PRESETS, chosen
     from training.experiments.tables import summary, tables, write_rows
 
     if preset not in PRESETS:
-        raise typer.BadParameter(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
+        raise WrongUse(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
+    grid = chosen(
+        PRESETS[preset](),
+        data=data,
+        network=network,
+        method=method,
+        seeds=seeds,
+        first_seed=first_seed,
+    )
     folder = out or Path("experiments") / preset
-    with _computed(chosen(PRESETS[preset](), **_given(context)), folder, jobs) as found:
+    with _computed(grid, folder, jobs) as found:
         write_rows(folder / "summary.csv", summary(found.rows))
-        _show(tables(found.rows), found.rows, folder, json_out=json_out)
+        return _shown(tables(found.rows), found.rows, folder)
 
 
-@experiment.command()
 def figure(
-    context: typer.Context,
-    number: Annotated[int, argument("Number of the figure in the paper.", min=1, max=5)],
-    data: DataOption = None,
-    network: NetworkOption = None,
-    method: MethodOption = None,
-    seeds: SeedsOption = None,
-    first_seed: FirstSeedOption = 0,
-    out: OutOption = None,
-    jobs: JobsOption = CORES,
-    json_out: JsonOption = False,
-) -> None:
+    number: Annotated[int, Within(1, 5)],
+    *,
+    data: Sequence[str] = (),
+    network: Sequence[str] = (),
+    method: Sequence[str] = (),
+    seeds: Annotated[int | None, Within(1, None)] = None,
+    first_seed: Annotated[int, Within(0, None)] = 0,
+    out: Path | None = None,
+    jobs: Annotated[int, Within(1, None)] = CORES,
+) -> PlainResult:
     """Figures 1 to 5: 1 overfitting, 2 features, 3 a known probability, 4 and 5 DCA's strength.
 
     Figure 3 has data and a network of its own.
 
     Example: candor experiment figure 5 --seeds 1
+
+    Args:
+        number: Number of the figure in the paper.
+        data: Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.
+        network: Network, 'NAME [key=value ...]', instead of the preset's; repeatable.
+        method: Method, 'LOSS [key=value ...]', instead of the preset's; repeatable.
+        seeds: Number of seeds.
+        first_seed: The first seed; the others follow it.
+        out: Folder for results (default: experiments/NAME).
+        jobs: Parallel processes, one thread each.
     """
     from training.experiments import figures
     from training.experiments.presets import chosen, of_figure
 
-    grid = chosen(of_figure(number), **_given(context))
+    grid = chosen(
+        of_figure(number),
+        data=data,
+        network=network,
+        method=method,
+        seeds=seeds,
+        first_seed=first_seed,
+    )
     folder = out or Path("experiments") / f"figure{number}"
     if number == 3:
-        _draw_toy(grid, folder, json_out=json_out)
-        return
+        return _draw_toy(grid, folder)
     with _computed(grid, folder, jobs) as found:
         if number == 2:
             drawn = [figures.embeddings(found.cells, found.study, found.datasets, folder)]
@@ -105,16 +114,16 @@ def figure(
             drawn = figures.betas(found.rows, strength, folder)
         else:
             drawn = [figures.epochs(number, found.rows, folder)]
-        _show(drawn, found.rows, folder, json_out=json_out)
+        return _shown(drawn, found.rows, folder)
 
 
-def _draw_toy(grid: "Grid", folder: Path, *, json_out: bool) -> None:
+def _draw_toy(grid: "Grid", folder: Path) -> PlainResult:
     from candor.terminal.progress import bars
     from training.experiments.toy import toy
 
     with bars() as progress:
         rows, table = toy(grid.methods, grid.seeds, folder, progress=progress)
-    _show([table], rows, folder, json_out=json_out)
+    return _shown([table], rows, folder)
 
 
 class _Computed(NamedTuple):
@@ -147,16 +156,8 @@ def _computed(grid: "Grid", folder: Path, jobs: int) -> Iterator[_Computed]:
         note(sentence)
 
 
-def _given(context: typer.Context) -> dict[str, Any]:
-    """The options of a command that change its grid."""
-    options = ("data", "network", "method", "seeds", "first_seed")
-    return {name: context.params[name] for name in options}
-
-
-def _show(
-    tables: "Sequence[Table]", rows: "Sequence[Row]", folder: Path, *, json_out: bool
-) -> None:
-    """Print the tables, or the rows as JSON; write rows.csv, tables.md and tables/NAME.csv."""
+def _shown(tables: "Sequence[Table]", rows: "Sequence[Row]", folder: Path) -> PlainResult:
+    """Write rows.csv, tables.md and tables/NAME.csv; return the tables."""
     from candor.terminal.tables import FigureTable
     from monitoring.http.json_body import plain
     from training.experiments.tables import write_rows
@@ -164,13 +165,10 @@ def _show(
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.csv", rows)
     (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
+    parts: list[RenderableType] = []
     for each in tables:
         each.write_csv(folder / "tables")
-    if json_out:
-        print_json(plain(rows))  # with null where a method failed
-    for each in () if json_out else tables:
-        stdout.print(FigureTable(each.title, each.columns, each.cells()))
-        for sentence in each.notes:
-            stdout.print(sentence, style="dim")
-        stdout.print()
+        parts.append(FigureTable(each.title, each.columns, each.cells()))
+        parts += [*each.notes, ""]
     note(f"Tables and plots: {folder}")
+    return PlainResult(plain(rows), *parts)  # with null where a method failed

@@ -1,118 +1,82 @@
 """`candor import`: a model that Candor did not train becomes a bundle like any other."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
-from candor.commands.data import WindowOption
-from candor.commands.options import (
-    JsonOption,
-    PromoteOption,
-    StoreOption,
-    argument,
-    option,
-    settings,
-)
+from calibration.wording import parameter
+from candor.commands.data import read_window
+from candor.commands.options import FilePath, Within, WrongUse, any_store
+from candor.commands.verb import verb
 
 if TYPE_CHECKING:
+    from candor.terminal.imported import Imported
     from model_store.foreign.import_choices import ImportChoices
     from model_store.foreign.preprocessing import Normalization
     from model_store.foreign.sandbox import Sandbox
     from model_store.foreign.source import ForeignSource
 
 
-def import_(
-    model: Annotated[
-        Path,
-        argument(
-            "An ONNX file, a Hugging Face folder, or weights with --architecture.",
-            metavar="MODEL",
-        ),
-    ],
-    name: Annotated[str | None, option("Name in the store (default: the file's).")] = None,
-    classes: Annotated[
-        str | None,
-        option(
-            "Names in the order of the model's scores (default: the file's).", metavar="NAMES|FILE"
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        option(
-            "Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with path and a "
-            "column for each finding. They prove the options, calibrate and measure.",
-            metavar="FOLDER|CSV",
-        ),
-    ] = None,
-    promote: PromoteOption = False,
-    pixels: Annotated[
-        str | None,
-        option(
-            "imagenet, unit (0 to 1), raw (0 to 255), symmetric (-1 to 1), caffe, clip, mnist, or "
-            "numbers as in 255/0.5/0.5 (default: --data tells).",
-            metavar="NAME|DIVISOR/MEAN/STD",
-        ),
-    ] = None,
-    channels: Annotated[
-        Literal["rgb", "bgr"] | None, option("The color that comes first (default: rgb).")
-    ] = None,
-    output: Annotated[
-        str | None, option("Where there are several: the one with the scores, or edema,mass.")
-    ] = None,
-    scores: Annotated[
-        Literal["softmax", "sigmoid", "logits"] | None,
-        option("Where they do not sum to 1: classes that exclude each other, or findings."),
-    ] = None,
-    size: Annotated[
-        str | None,
-        option("Where the graph takes any, as in 224x224.", metavar="HEIGHTxWIDTH"),
-    ] = None,
-    layout: Annotated[
-        Literal["nchw", "nhwc", "ncwh", "nwhc"] | None,
-        option("Of a vector of colors, or if columns come first."),
-    ] = None,
-    resize: Annotated[
-        str | None,
-        option(
-            "stretch, crop, or a larger size as in 256x256 whose center is cut out "
-            "(default: stretch).",
-            metavar="HOW|HEIGHTxWIDTH",
-        ),
-    ] = None,
-    window: WindowOption = None,
-    bits: Annotated[
-        int | None,
-        option("Of gray images of 16 bits, how many hold values.", min=9, max=16),
-    ] = None,
-    architecture: Annotated[
-        str | None, option("Of weights: torchvision/resnet18, timm/convnext_tiny (needs torch).")
-    ] = None,
-    scope_images: Annotated[
-        Path | None,
-        option("Unlabeled images for the scope check (default: --data).", metavar="FOLDER"),
-    ] = None,
-    group_pattern: Annotated[
-        str | None, option("Regular expression that finds the patient in a file name.")
-    ] = None,
-    uncalibrated: Annotated[
-        bool, option("Fit no temperature; labels only measure.", "--uncalibrated")
-    ] = False,
-    anyway: Annotated[
-        bool, option("Publish what labels contradict or do not prove.", "--anyway")
-    ] = False,
-    trusted: Annotated[
-        bool, option("Pixels may decide how long the model runs.", "--trusted")
-    ] = False,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> object:
+@verb
+def import_model(
+    model: FilePath,
+    *,
+    name: str | None = None,
+    classes: Annotated[str | Sequence[str] | None, "NAMES|FILE"] = None,
+    data: Annotated[FilePath | None, "FOLDER|CSV"] = None,
+    promote: bool = False,
+    pixels: Annotated[str | None, "NAME|DIVISOR/MEAN/STD"] = None,
+    channels: Literal["rgb", "bgr"] | None = None,
+    output: str | Sequence[str] | None = None,
+    scores: Literal["softmax", "sigmoid", "logits"] | None = None,
+    size: Annotated[str | Sequence[int] | None, "HEIGHTxWIDTH"] = None,
+    layout: Literal["nchw", "nhwc", "ncwh", "nwhc"] | None = None,
+    resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH"] = None,
+    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH"] = None,
+    bits: Annotated[int | None, Within(9, 16)] = None,
+    architecture: str | None = None,
+    scope_images: Annotated[FilePath | None, "FOLDER"] = None,
+    group_pattern: str | None = None,
+    uncalibrated: bool = False,
+    anyway: bool = False,
+    trusted: bool = False,
+    store: FilePath | None = None,
+) -> "Imported":
     """Publish a model that Candor did not train, with a card, calibrated on labeled images.
 
     The file is read and run in a process with limits on memory and time.
 
     Example: candor import c.onnx --classes benign,malignant --pixels imagenet --data labeled
         --name chest --promote
+
+    Args:
+        model: An ONNX file, a Hugging Face folder, or weights with --architecture.
+        name: Name in the store (default: the file's).
+        classes: Names in the order of the model's scores (default: the file's).
+        data: Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with path and a
+            column for each finding. They prove the options, calibrate and measure.
+        pixels: imagenet, unit (0 to 1), raw (0 to 255), symmetric (-1 to 1), caffe, clip, mnist, or
+            numbers as in 255/0.5/0.5 (default: --data tells).
+        channels: The color that comes first (default: rgb).
+        output: Where there are several: the one with the scores, or edema,mass.
+        scores: Where they do not sum to 1: classes that exclude each other, or findings.
+        size: Where the graph takes any, as in 224x224.
+        layout: Of a vector of colors, or if columns come first.
+        resize: stretch, crop, or a larger size as in 256x256 whose center is cut out (default:
+            stretch).
+        window: Window for gray DICOM (default: the file's).
+        bits: Of gray images of 16 bits, how many hold values.
+        architecture: Of weights: torchvision/resnet18, timm/convnext_tiny (needs torch).
+        scope_images: Unlabeled images for the scope check (default: --data).
+        group_pattern: Regular expression that finds the patient in a file name.
+        uncalibrated: Fit no temperature; labels only measure.
+        anyway: Publish what labels contradict or do not prove.
+        trusted: Pixels may decide how long the model runs.
+
+    Raises:
+        Refused: the file is no model that can be served, what it leaves open is not given, or the
+            labels contradict what is.
     """
     from candor.terminal.console import note_weaker_bounds
     from candor.terminal.imported import Imported
@@ -127,37 +91,37 @@ def import_(
     from model_store.lifecycle.canary import promote_version
 
     if promote and anyway:
-        raise typer.BadParameter(
-            "labels do not bear out what it publishes: look at that version, then `candor promote` "
-            "it",
-            param_hint="--anyway",
+        raise WrongUse(
+            f"{parameter('anyway')}: labels do not bear out what it publishes: look at that "
+            "version, then `candor promote` it"
         )
     cropped = resize not in (None, "stretch", "crop")
+    outputs = output.split(",") if isinstance(output, str) else output or ()
     choices = ImportChoices(
         classes=None if classes is None else given_names(classes),
-        input=InputWishes(_size("--size", size), layout),
-        outputs=() if output is None else tuple(each.strip() for each in output.split(",")),
+        input=InputWishes(_size("size", size), layout),
+        outputs=tuple(each.strip() for each in outputs),
         scores=scores,
         pixels=None if pixels is None else _normalization(pixels),
         order=channels,
         resize="crop" if cropped or resize == "crop" else "stretch" if resize else None,
-        decoded=_size("--resize", resize) if cropped else None,
-        window=window,
+        decoded=_size("resize", resize) if cropped else None,
+        window=read_window(window),
         bits=bits,
         calibrate=not uncalibrated,
         anyway=anyway,
         trusted=trusted,
     )
-    target = settings(store=store).opened_store
-    named = name or _name(model)
+    file, target = Path(model), any_store(store)
+    named = name or _name(file)
     target.model(named)  # raises InvalidName before anything else
-    with Sandbox(_bytes_of(model)) as sandbox:
-        with working(f"Reading {model}"):
-            images = None if data is None else read_labeled(data, group_pattern=group_pattern)
+    with Sandbox(_bytes_of(file)) as sandbox:
+        with working(f"Reading {file}"):
+            images = None if data is None else read_labeled(Path(data), group_pattern=group_pattern)
             scope = None
             if scope_images is not None:
-                scope = read_unlabeled_folder(scope_images, group_pattern=group_pattern)
-            source = _source(model, architecture, choices, sandbox)
+                scope = read_unlabeled_folder(Path(scope_images), group_pattern=group_pattern)
+            source = _source(file, architecture, choices, sandbox)
         note_weaker_bounds()
         with bars() as progress:
             done = import_source(
@@ -172,8 +136,7 @@ def import_(
             )
     if promote:
         promote_version(target, named, done.version)
-    made = Imported(done, target.location(named, done.version), promote, images)
-    return made.as_dict() if json_out else made
+    return Imported(done, target.location(named, done.version), promote, images)
 
 
 def _source(
@@ -185,12 +148,12 @@ def _source(
 
     content = content_of(model)
     if (content == "weights") != (architecture is not None):
-        raise typer.BadParameter(
-            f"{model} holds weights without their network: name it, as in --architecture "
-            "torchvision/resnet18"
+        named = parameter("architecture", "torchvision/resnet18")
+        raise WrongUse(
+            f"{model} holds weights without their network: name it, as in {named}"
             if content == "weights"
-            else f"{model} holds no file of weights, whose network --architecture names",
-            param_hint="--architecture",
+            else f"{model} holds no file of weights, whose network {parameter('architecture')} "
+            "names"
         )
     if architecture is not None:
         from training.foreign.weights import from_weights
@@ -228,28 +191,26 @@ def _normalization(text: str) -> "tuple[str, Normalization]":
     except ValueError:
         divisor = mean = std = ()
     if len(divisor) != 1 or not all(0 < each < 1e9 for each in (*divisor, *std)):
-        raise typer.BadParameter(
-            f"got {text!r}; expected {', '.join(NORMALIZATIONS)}, or DIVISOR/MEAN/STD as in "
-            "255/0.485,0.456,0.406/0.229,0.224,0.225, for (pixel / DIVISOR - MEAN) / STD",
-            param_hint="--pixels",
+        raise WrongUse(
+            f"{parameter('pixels')}: got {text!r}; expected {', '.join(NORMALIZATIONS)}, or "
+            "DIVISOR/MEAN/STD as in 255/0.485,0.456,0.406/0.229,0.224,0.225, for (pixel / DIVISOR "
+            "- MEAN) / STD"
         )
     return "given", Normalization(divisor[0], mean, std)
 
 
-def _size(option: str, text: str | None) -> tuple[int, int] | None:
-    if text is None:
+def _size(name: str, given: str | Sequence[int] | None) -> tuple[int, int] | None:
+    if given is None:
         return None
-    sides = text.lower().split("x")
+    sides = given.lower().split("x") if isinstance(given, str) else [str(each) for each in given]
     if len(sides) != 2 or not all(each.isdecimal() and int(each) > 0 for each in sides):
-        raise typer.BadParameter(
-            f"got {text!r}; expected HEIGHTxWIDTH in pixels, as in 224x224", param_hint=option
+        raise WrongUse(
+            f"{parameter(name)}: got {given!r}; expected HEIGHTxWIDTH in pixels, as in 224x224"
         )
     return int(sides[0]), int(sides[1])
 
 
 def _name(model: Path) -> str:
     """Return a model name made of the file's."""
-    import re
-
     stem = model.resolve().stem if model.suffix else model.resolve().name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("_.-")[:64] or "model"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     """Raise BundleReplaced if the ledger knows the version from another bundle.
 
-    Without a ledger there is nothing to compare. One that cannot be asked now is only told: a
+    Without a ledger there is nothing to compare. That one cannot be asked now is only said: a
     rollback must not wait for it, and a server compares again.
     """
     from sqlalchemy.exc import SQLAlchemyError
@@ -21,14 +21,15 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     from monitoring.ledger.database import Ledger
     from monitoring.ledger.versions import require_same_bundle
 
-    url = settings(ledger=ledger).ledger_url
+    known = settings(ledger=ledger)
+    url = known.ledger_url
     if url is None:
         return
     try:
         with Ledger.to_read(url) as opened, opened.read() as connection:
             require_same_bundle(connection, bundle.card, bundle.digest)
     except (LedgerError, SQLAlchemyError) as error:
-        if ledger is not None:
+        if "ledger" in known.model_fields_set:  # else it is the default, where none need be
             reason = str(error).splitlines()[0].rstrip(".")
             note(f"the ledger could not be asked whether it knows this bundle: {reason}")
 

@@ -5,21 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import typer
-
+from calibration.wording import parameter
 from candor.commands.options import (
-    JsonOption,
-    StoreOption,
-    TokenOption,
-    argument,
-    option,
+    FilePath,
+    Within,
+    WrongUse,
+    any_store,
     read_token,
     settings,
     web_address,
 )
-from candor.commands.scoring import ENGINES, score_folder
 from candor.predictions.image_files import (
     FileIdRule,
     file_id,
@@ -27,197 +24,167 @@ from candor.predictions.image_files import (
     patients_of,
     require_distinct,
 )
-from candor.terminal.console import print_json
 
 if TYPE_CHECKING:
+    from candor.terminal.verb_result import VerbResult
     from model_store.bundle.bundle import Bundle
     from model_store.store.store import Store
     from serving.client import Client
 
 Classify = Callable[[Path], list[dict[str, Any]]]
-CONNECTIONS = 8
-EVERY_IMAGE = (401, 403, 404)  # statuses that every other image would get too
-
-
-def read_frame(text: str) -> Any:
-    """The frame that --frame chooses."""
-    from model_store.image import read_choice
-
-    try:
-        return read_choice(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def read_tags(text: str) -> Any:
-    """The tags of --tags, as the ledger has them."""
-    from model_store import tags
-    from model_store.errors import TagsInvalid
-
-    try:
-        return tags.read_tags(text)
-    except TagsInvalid as error:
-        raise typer.BadParameter(str(error)) from None
+CONNECTIONS: Final = 8
+EVERY_IMAGE: Final = (401, 403, 404)  # statuses that every other image would get too
 
 
 def predict(
-    images: Annotated[
-        list[str],
-        argument("Image files, or folders of them; with --out one folder, or its address."),
-    ],
-    model: Annotated[
-        str | None,
-        option(
-            "Model on the server or in the store, or the folder of a bundle (default: the only "
-            "model)."
-        ),
-    ] = None,
-    version: Annotated[
-        int | None, option("Version of the model (default: the one in production).")
-    ] = None,
-    url: Annotated[
-        str | None,
-        option("Ask this running server, which records its answers.", callback=web_address),
-    ] = None,
-    request_id: Annotated[
-        FileIdRule | None,
-        option(
-            "Send each file's name, or its path, as request id, so that a label can name the file."
-        ),
-    ] = None,
-    group_pattern: Annotated[
-        str | None,
-        option(
-            "Regular expression on the file name; its first group identifies the patient to the "
-            "server, which stores only a keyed hash."
-        ),
-    ] = None,
-    frame: Annotated[
-        Any,
-        option(
-            "Of DICOM files with several frames: the number of one from 1, middle, or all (an "
-            "answer for each; not with --out); default: what the model was trained on.",
-            metavar="N|middle|all",
-            parser=read_frame,
-        ),
-    ] = None,
-    tags: Annotated[
-        Any,
-        option(
-            "Tags of all images, such as site=A,device=CT-2: a calibrator for one of them applies. "
-            "A server records them.",
-            metavar="KEY=VALUE,...",
-            parser=read_tags,
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None, option("Write a table to this file: one row per image, with ids.")
-    ] = None,
-    out: Annotated[
-        str | None,
-        option(
-            "Score a whole folder into this one, or this address: Parquet files, a part of the "
-            "images in each. What is interrupted is continued by the same command."
-        ),
-    ] = None,
-    engine: Annotated[
-        str, option("With --out: score here, or on a Ray cluster.", metavar="process|ray")
-    ] = "process",
-    part_size: Annotated[
-        int | None,
-        option(
-            "With --out: images in a part (default: 5000, or those of the job that is continued).",
-            min=1,
-            max=1_000_000,
-        ),
-    ] = None,
-    token_file: TokenOption = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    images: Sequence[str],
+    *,
+    model: str | None = None,
+    version: int | None = None,
+    url: str | None = None,
+    request_id: FileIdRule | None = None,
+    group_pattern: str | None = None,
+    frame: Annotated[str | None, "N|middle|all"] = None,
+    tags: Annotated[str | None, "KEY=VALUE,..."] = None,
+    csv: Path | None = None,
+    out: str | None = None,
+    engine: Literal["process", "ray"] = "process",
+    part_size: Annotated[int | None, Within(1, 1_000_000)] = None,
+    token_file: FilePath | None = None,
+    store: FilePath | None = None,
+) -> "VerbResult":
     """Classify images with a running server, or with a model on disk.
 
-    Without --url nothing is recorded: there is no prediction id, and no label
-    can be joined later.
+    Without --url nothing is recorded: there is no prediction id, and no label can be joined later.
 
-    With --out every image below a folder is answered exactly once, however often
-    the command is interrupted and repeated; docs/how-to/ray.md says more.
+    With --out every image below a folder is answered exactly once, however often the command is
+    interrupted and repeated; docs/how-to/ray.md says more.
 
-    Exit codes: 0 if every image was answered, 1 if one was refused or the command
-    failed, 2 for a wrong use. An image refused into --out counts at each repeat;
-    manifest.json is there once every image has its row.
+    Exit codes: 0 if every image was answered, 1 if one was refused or the command failed, 2 for a
+    wrong use. An image refused into --out counts at each repeat; manifest.json is there once every
+    image has its row.
 
     Example: candor predict scan.png --url http://127.0.0.1:8080
-    """
-    from candor.terminal.predictions import AnswerTable, print_answer
-    from candor.terminal.progress import bars
 
-    if engine not in ENGINES:
-        raise typer.BadParameter(
-            f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine"
-        )
+    Args:
+        images: Image files, or folders of them; with --out one folder, or its address.
+        model: Model on the server or in the store, or the folder of a bundle (default: the only
+            model).
+        version: Version of the model (default: the one in production).
+        url: Ask this running server, which records its answers.
+        request_id: Send each file's name, or its path, as request id, so that a label can name the
+            file.
+        group_pattern: Regular expression on the file name; its first group identifies the patient
+            to the server, which stores only a keyed hash.
+        frame: Of DICOM files with several frames: the number of one from 1, middle, or all (an
+            answer for each; not with --out); default: what the model was trained on.
+        tags: Tags of all images, such as site=A,device=CT-2: a calibrator for one of them applies.
+            A server records them.
+        csv: Write a table to this file: one row per image, with ids.
+        out: Score a whole folder into this one, or this address: Parquet files, a part of the
+            images in each. What is interrupted is continued by the same command.
+        engine: With --out: score here, or on a Ray cluster.
+        part_size: With --out: images in a part (default: 5000, or those of the job that is
+            continued).
+    """
+    from candor.terminal.predictions import Predicted
+
+    chosen_frame, named = _frame(frame), _tags(tags)
     if out is not None:
         if url or csv or request_id or group_pattern or token_file:
-            raise typer.BadParameter(
-                "--out scores with a model on disk into Parquet files: without --url, --csv, "
-                "--request-id, --group-pattern, --token-file"
+            without = ("url", "csv", "request_id", "group_pattern", "token_file")
+            raise WrongUse(
+                f"{parameter('out')} scores with a model on disk into Parquet files: without "
+                f"{', '.join(map(parameter, without))}"
             )
-        known = settings(store=store)
-        found = _bundle(model, version, known.opened_store)
-        refused = score_folder(
+        from candor.commands.scoring import score_folder
+
+        return score_folder(
             images,
             out,
-            found,
-            known,
+            _bundle(model, version, any_store(store)),
+            settings(store=store),
             engine=engine,
             part_size=part_size,
-            frame=frame,
-            tags=tags,
-            json_out=json_out,
+            frame=chosen_frame,
+            tags=named,
         )
-        raise typer.Exit(1 if refused else 0)
     if engine != "process":
-        raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")
-    if part_size is not None:
-        raise typer.BadParameter("--part-size is for --out")
-    if url is not None and store is not None:
-        raise typer.BadParameter("--store is for a model on disk, --url for a server")
-    if url is None and (request_id or group_pattern or token_file):
-        raise typer.BadParameter(
-            "--request-id, --group-pattern and --token-file are for a server; name it with --url"
+        raise WrongUse(
+            f"{parameter('engine', 'ray')} scores a folder into parts; say where with "
+            f"{parameter('out')}"
         )
+    if part_size is not None:
+        raise WrongUse(f"{parameter('part_size')} is for {parameter('out')}")
+    if url is not None and store is not None:
+        raise WrongUse(
+            f"{parameter('store')} is for a model on disk, {parameter('url')} for a server"
+        )
+    if url is None and (request_id or group_pattern or token_file):
+        of_server = ", ".join(map(parameter, ("request_id", "group_pattern", "token_file")))
+        raise WrongUse(f"{of_server} are for a server; name it with {parameter('url')}")
     files = image_files(map(Path, images))
     if request_id is not None:
         require_distinct(files, request_id)
     patients = {} if group_pattern is None else patients_of(files, group_pattern)
-    with ExitStack() as opened:
-        if url is None:
-            bundle = _bundle(model, version, settings(store=store).opened_store)
-            answering = _answers(_bundle_classifier(bundle, frame, tags), files, connections=1)
-        else:
-            from serving.client import Client
+    opened, connections = ExitStack(), 1
+    if url is None:
+        bundle = _bundle(model, version, any_store(store))
+        classify = _bundle_classifier(bundle, chosen_frame, named)
+    else:
+        from serving.client import Client
 
-            client = opened.enter_context(Client(url, token=read_token(token_file)))
-            classify = _server_classifier(
-                client, model or client.only_model(), version, request_id, patients, frame, tags
-            )
-            answering = _answers(classify, files, connections=CONNECTIONS)
+        connections = CONNECTIONS
+        client = opened.enter_context(Client(web_address(url), token=read_token(token_file)))
+        classify = _server_classifier(
+            client, model or client.only_model(), version, request_id, patients, chosen_frame, named
+        )
+    return Predicted(_stream(opened, classify, files, csv, connections=connections), csv)
+
+
+def _frame(text: str | None) -> Any:
+    """The frame that is chosen. Raises WrongUse."""
+    from model_store.image import read_choice
+
+    try:
+        return None if text is None else read_choice(text)
+    except ValueError as error:
+        raise WrongUse(f"{parameter('frame')}: {error}") from None
+
+
+def _tags(text: str | None) -> str | None:
+    """The tags, as the ledger has them. Raises WrongUse."""
+    from model_store import tags
+    from model_store.errors import TagsInvalid
+
+    try:
+        return None if text is None else tags.read_tags(text)
+    except TagsInvalid as error:
+        raise WrongUse(f"{parameter('tags')}: {error}") from None
+
+
+def _stream(
+    opened: ExitStack,
+    classify: Classify,
+    files: Sequence[Path],
+    csv: Path | None,
+    *,
+    connections: int,
+) -> Iterator[dict[str, Any]]:
+    """Yield every answer as it comes, with progress, and write it to the table."""
+    from candor.terminal.predictions import AnswerTable
+    from candor.terminal.progress import bars
+
+    with opened:
         table = None if csv is None else opened.enter_context(AnswerTable(csv))
         progress = opened.enter_context(bars())
-        answers: list[dict[str, Any]] = []
+        answering = _answers(classify, files, connections=connections)
         for done, of_file in enumerate(answering, 1):
-            answers += of_file
             for answer in of_file:
                 if table is not None:
                     table.add(answer)
-                if not json_out:
-                    print_answer(answer, refusals_only=table is not None)
+                yield answer
             progress("images", done, len(files))
-    if json_out:
-        print_json(answers)
-    elif table is not None:
-        table.print_summary()
-    raise typer.Exit(1 if any("error" in answer for answer in answers) else 0)
 
 
 def _answers(
@@ -310,12 +277,13 @@ def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle"
         return opened.read(model, version)
     if (folder / CARD_FILE).is_file():
         if version is not None:
-            raise typer.BadParameter(f"--version is for a model in the store; {folder} is a bundle")
+            raise WrongUse(
+                f"{parameter('version')} is for a model in the store; {folder} is a bundle"
+            )
         return read_bundle(folder)
-    raise typer.BadParameter(
-        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store "
-        f"{opened.storage.address}, or a folder such as {opened.location('MODEL', 1)}",
-        param_hint="--model",
+    raise WrongUse(
+        f"{parameter('model')}: {folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in "
+        f"the store {opened.storage.address}, or a folder such as {opened.location('MODEL', 1)}"
     )
 
 
@@ -329,6 +297,7 @@ def _only_model(store: "Store") -> str:
         if names
         else f"{without}: `candor export` publishes into it"
     )
-    raise typer.BadParameter(
-        f"the store {store.storage.address} {has}; or ask a server with --url", param_hint="--model"
+    raise WrongUse(
+        f"{parameter('model')}: the store {store.storage.address} {has}; or ask a server with "
+        f"{parameter('url')}"
     )

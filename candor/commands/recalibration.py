@@ -4,88 +4,67 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from candor.commands.options import (
-    JsonOption,
-    LedgerOption,
-    ModelArgument,
-    StoreOption,
-    open_ledger,
-    open_store,
-    option,
-)
+from calibration.wording import parameter
+from candor.commands.options import FilePath, Within, WrongUse, open_ledger, open_store
+from candor.commands.verb import verb
 
 if TYPE_CHECKING:
     from calibration.diagnosis.facts import AnswerGroup
+    from candor.terminal.recalibration import Recalibrated
 
 
+@verb
 def recalibrate(
-    model: ModelArgument,
-    version: Annotated[int | None, option("Version to start from (default: production).")] = None,
-    subgroup: Annotated[
-        str | None,
-        option(
-            "Recalibrate only answers with this tag, or several of its values; all others stay as "
-            "they are.",
-            "--for",
-            metavar="KEY=VALUE,...",
-        ),
-    ] = None,
-    finding: Annotated[
-        str | None, option("The finding to recalibrate, of a model that has several.")
-    ] = None,
-    since: Annotated[
-        str | None,
-        option("Use only answers served since this day or time (UTC), such as 2026-10-01."),
-    ] = None,
-    last: Annotated[int | None, option("Use only the latest N labels (default: all).")] = None,
-    min_labels: Annotated[int, option("Refuse to fit on fewer labels than this.")] = 100,
-    allow_label_changes: Annotated[
-        bool,
-        option("Consider remedies that may change the predicted class.", "--allow-label-changes"),
-    ] = False,
-    chosen_labels: Annotated[
-        bool,
-        option(
-            "Publish although answers lack labels and nothing shows how the others were chosen.",
-            "--chosen-labels",
-        ),
-    ] = False,
-    accept_harm: Annotated[
-        bool, option("Publish although the remedy makes subgroups worse.", "--accept-harm")
-    ] = False,
-    preview: Annotated[
-        bool, option("Show before and after, and publish nothing.", "--preview")
-    ] = False,
-    html: Annotated[
-        Path | None,
-        option("Also write before and after to this file, with diagrams, as one HTML page."),
-    ] = None,
-    canary: Annotated[
-        float | None, option("Let the new version answer this share of the requests.", min=0, max=1)
-    ] = None,
-    shadow: Annotated[
-        bool,
-        option("Let the new version compute beside production, without answering.", "--shadow"),
-    ] = False,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> object:
+    model: str,
+    *,
+    version: int | None = None,
+    for_: Annotated[str | None, "KEY=VALUE,..."] = None,
+    finding: str | None = None,
+    since: str | None = None,
+    last: int | None = None,
+    min_labels: int = 100,
+    allow_label_changes: bool = False,
+    chosen_labels: bool = False,
+    accept_harm: bool = False,
+    preview: bool = False,
+    html: FilePath | None = None,
+    canary: Annotated[float | None, Within(0, 1)] = None,
+    shadow: bool = False,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> "Recalibrated":
     """Fit a calibrator on labeled answers from the ledger and publish it.
 
-    Compares a temperature, a correction for a changed case mix, a
-    temperature with one bias per class, and vector scaling, and takes the
-    simplest that no richer one beats. Labels of a random audit are used
-    before all others. Refuses if nothing improves by a standard error.
+    Compares a temperature, a correction for a changed case mix, a temperature with one bias per
+    class, and vector scaling, and takes the simplest that no richer one beats. Labels of a random
+    audit are used before all others. Refuses if nothing improves by a standard error.
 
-    With --for the new version has a calibrator for this subgroup, chosen by
-    the tags of a request, fitted on its labels alone.
+    For a subgroup the new version has a calibrator of its own, chosen by the tags of a request and
+    fitted on its labels alone.
 
     The new version is not promoted; `candor promote` does that.
 
     Example: candor recalibrate chest --preview
+
+    Args:
+        version: Version to start from (default: production).
+        for_: Recalibrate only answers with this tag, or several of its values; all others stay as
+            they are.
+        finding: The finding to recalibrate, of a model that has several.
+        since: Use only answers served since this day or time (UTC), such as 2026-10-01.
+        last: Use only the latest N labels (default: all).
+        min_labels: Refuse to fit on fewer labels than this.
+        allow_label_changes: Consider remedies that may change the predicted class.
+        chosen_labels: Publish although answers lack labels and nothing shows how the others were
+            chosen.
+        accept_harm: Publish although the remedy makes subgroups worse.
+        preview: Show before and after, and publish nothing.
+        html: Also write before and after to this file, with diagrams, as one HTML page.
+        canary: Let the new version answer this share of the requests.
+        shadow: Let the new version compute beside production, without answering.
+
+    Raises:
+        Refused: too few labels, no remedy helps, or the ledger or store cannot be used.
     """
     from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
@@ -95,7 +74,8 @@ def recalibrate(
     from serving.pages.recalibration_page import recalibration_page
 
     if (canary is not None) + shadow + preview > 1:
-        raise typer.BadParameter("give only one of --preview, --canary and --shadow")
+        preview_, canary_, shadow_ = map(parameter, ("preview", "canary", "shadow"))
+        raise WrongUse(f"give only one of {preview_}, {canary_} and {shadow_}")
     with open_ledger(ledger, reading=preview) as answers:
         opened = open_store(store)
         with bars() as progress:
@@ -110,7 +90,7 @@ def recalibrate(
                 answer_filter=AnswerFilter(
                     since_ns=None if since is None else read_since(since),
                     last=last,
-                    group=_group(subgroup),
+                    group=_group(for_),
                 ),
                 min_labels=min_labels,
                 allow_label_changes=allow_label_changes,
@@ -128,9 +108,9 @@ def recalibrate(
             share=canary or 0.0,
         )
     if html is not None:
-        html.write_text(recalibration_page(RecalibrationPreview(done)), encoding="utf-8")
-    made = Recalibrated(done, html, is_draft=preview, on_trial=canary is not None or shadow)
-    return made.as_dict() if json_out else made
+        page = recalibration_page(RecalibrationPreview(done))
+        Path(html).write_text(page, encoding="utf-8")
+    return Recalibrated(done, html, is_draft=preview, on_trial=canary is not None or shadow)
 
 
 def _group(text: str | None) -> "AnswerGroup | None":
@@ -140,4 +120,4 @@ def _group(text: str | None) -> "AnswerGroup | None":
     try:
         return None if text is None else read_group(text)
     except TagsInvalid as error:
-        raise typer.BadParameter(str(error), param_hint="--for") from None
+        raise WrongUse(f"{parameter('for_')}: {error}") from None

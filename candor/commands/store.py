@@ -1,25 +1,14 @@
 """`candor models`: what the model store holds, whether it is whole, and what was done with it."""
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
-from candor.commands.options import (
-    JsonOption,
-    LedgerOption,
-    ModelArgument,
-    StoreOption,
-    argument,
-    named,
-    open_store,
-    option,
-    said,
-    version_number,
-)
-from candor.terminal.console import print_json, stdout
+from candor.commands.options import FilePath, Version, WrongUse, open_store, version_number
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -28,40 +17,18 @@ if TYPE_CHECKING:
     from model_store.store.catalog import CatalogEntry
     from model_store.store.store import Store
 
-HELP = """What the model store holds, and which version serves.
+HELP: Final = """What the model store holds, and which version serves.
 
-A version is published once and never changes. An alias, such as
-'production', points at one version and can be moved: promote and
-rollback move 'production', alias moves any. The history says who moved
-what, when and why. Retire takes a bad version out, gc removes what
-nothing refers to any more. Sign and verify say whose it is, and whether
-it is whole.
+A version is published once and never changes. An alias, such as 'production', points at one version
+and can be moved: promote and rollback move 'production', alias moves any. The history says who
+moved what, when and why. Retire takes a bad version out, gc removes what nothing refers to any
+more. Sign and verify say whose it is, and whether it is whole.
 
 Without a verb it lists, as `candor models list` does.
 """
-app = typer.Typer(name="models")
-
-AnyModelArgument = Annotated[str | None, argument("The model (default: every model).")]
-AnyVersionArgument = Annotated[
-    int | None, argument("Its version (default: every version).", parser=version_number)
-]
-SOUGHT = "a version, such as 2, or an alias"
-WhyOption = Annotated[str | None, option("Why; kept in the history.", callback=said)]
 
 
-@app.callback(invoke_without_command=True, help=HELP)
-def models(context: typer.Context, store: StoreOption = None, json_out: JsonOption = False) -> None:
-    """List the store, unless a verb follows."""
-    if context.invoked_subcommand is None:
-        list_versions(store, json_out)
-    elif store is not None or json_out:
-        raise typer.BadParameter(
-            f"write options after the verb: candor models {context.invoked_subcommand} ..."
-        )
-
-
-@app.command("list")
-def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> None:
+def list_versions(*, store: FilePath | None = None) -> PlainResult:
     """List the models, their versions, and how calibrated each was when it was published.
 
     Example: candor models list --json
@@ -72,14 +39,11 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
     opened = open_store(store)
     entries = catalog(opened)
     canaries = {name: _canary(opened, name) for name in {entry.name for entry in entries}}
-    if json_out:
-        print_json([_listed(entry, canaries[entry.name]) for entry in entries])
-    elif entries:
-        stdout.print(catalog_table(entries, canaries))
-    else:
-        stdout.print(
-            f"The store {opened.storage.address} is empty; `candor export` publishes into it."
-        )
+    empty = f"The store {opened.storage.address} is empty; `candor export` publishes into it."
+    return PlainResult(
+        [_listed(entry, canaries[entry.name]) for entry in entries],
+        catalog_table(entries, canaries) if entries else empty,
+    )
 
 
 def _canary(store: "Store", name: str) -> "Canary | None":
@@ -98,23 +62,18 @@ def _listed(entry: "CatalogEntry", canary: "Canary | None") -> dict[str, Any]:
     return dataclasses.asdict(entry) | {"canary": tried if is_canary else None}
 
 
-@app.command()
 def show(
-    model: Annotated[
-        str, argument("The model. MODEL/VERSION in one word works as well.", callback=named)
-    ],
-    which: Annotated[
-        str | None,
-        argument(f"{SOUGHT} (default: the one in production).".capitalize(), metavar="VERSION"),
-    ] = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str, which: Annotated[str | None, "VERSION"] = None, *, store: FilePath | None = None
+) -> PlainResult:
     """Show what a version is, its origin, how calibrated it was, and what was done with it.
 
     Example: candor models show chest 2
+
+    Args:
+        model: The model. MODEL/VERSION in one word works as well.
+        which: A version, such as 2, or an alias (default: the one in production).
     """
-    from candor.terminal.store import print_bundle
+    from candor.terminal.store import bundle_parts
     from model_store.bundle.manifest import describe
     from model_store.store.history import read_events
 
@@ -130,38 +89,31 @@ def show(
         event for event in read_events(opened.storage, card.name) if event.version == card.version
     ]
     files = describe(bundle.folder)
-    if json_out:
-        print_json(
-            {
-                "card": card.model_dump(mode="json"),
-                "digest": bundle.digest,
-                "files": {name: entry.model_dump() for name, entry in files.items()},
-                "aliases": {alias: each.model_dump(mode="json") for alias, each in aliases.items()},
-                "history": [event.model_dump(mode="json", exclude_none=True) for event in events],
-            }
-        )
-    else:
-        print_bundle(bundle, files=files, aliases=aliases, events=events)
+    return PlainResult(
+        {
+            "card": card.model_dump(mode="json"),
+            "digest": bundle.digest,
+            "files": {name: entry.model_dump() for name, entry in files.items()},
+            "aliases": {alias: each.model_dump(mode="json") for alias, each in aliases.items()},
+            "history": [event.model_dump(mode="json", exclude_none=True) for event in events],
+        },
+        *bundle_parts(bundle, files=files, aliases=aliases, events=events),
+    )
 
 
-@app.command()
 def diff(
-    words: Annotated[
-        list[str],
-        argument(
-            f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION.",
-            metavar="MODEL A B",
-        ),
-    ],
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    words: Annotated[Sequence[str], "MODEL A B"], *, store: FilePath | None = None
+) -> PlainResult:
     """Show in what two versions differ: fields of the cards, and files.
 
     Accuracy, gap and ECE of cards that were measured on the same images are compared, with 95 %
     intervals. No figure stands beside another without one: `candor models show` prints each card.
 
     Example: candor models diff chest 1 production
+
+    Args:
+        words: The model, and twice a version, such as 2, or an alias. Of two models: MODEL/VERSION
+            MODEL/VERSION.
     """
     from candor.terminal.store import difference_table
     from model_store.bundle.bundle import difference
@@ -169,7 +121,7 @@ def diff(
     from monitoring.diagnosis.live_comparison import card_comparison_words
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
-        raise typer.BadParameter(
+        raise WrongUse(
             f"got {' '.join(words)!r}; write it as chest 1 2, or of two models as chest/1 lung/1"
         )
     first, second = words if len(words) == 2 else (f"{words[0]}/{each}" for each in words[1:])
@@ -177,37 +129,38 @@ def diff(
     bundles = [find_bundle(opened, each) for each in (first, second)]
     compared = compare_cards(*(each.card for each in bundles))
     found = difference(*bundles)
-    if json_out:
-        cards = None if compared is None else dataclasses.asdict(compared)
-        print_json({"cards": cards, "differences": [each._asdict() for each in found]})
-    elif found:
-        stdout.print(difference_table(first, second, found))
-        stdout.print(card_comparison_words(compared))
-    else:
-        stdout.print(f"{first} and {second} are the same in every byte.")
+    cards = None if compared is None else dataclasses.asdict(compared)
+    data = {"cards": cards, "differences": [each._asdict() for each in found]}
+    if not found:
+        return PlainResult(data, f"{first} and {second} are the same in every byte.")
+    return PlainResult(
+        data, difference_table(first, second, found), card_comparison_words(compared)
+    )
 
 
-@app.command()
 def verify(
-    model: AnyModelArgument = None,
-    version: AnyVersionArgument = None,
-    key: Annotated[
-        Path | None, option("Also require a signature by the owner of this public key, a PEM file.")
-    ] = None,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str | None = None,
+    version: Version | None = None,
+    *,
+    key: Path | None = None,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> PlainResult:
     """Check every file of every version against its manifest, aliases, canary, history and ledger,
     and whether its networks compute on this machine's processor as where they were published.
 
-    What differs is named, and the exit code is 1. Serving, promoting, canaries
-    and recalibration check the same before they use a version.
+    What differs is named, and the exit code is 1. Serving, promoting, canaries and recalibration
+    check the same before they use a version.
 
     Example: candor models verify chest 2
+
+    Args:
+        model: The model (default: every model).
+        version: Its version (default: every version).
+        key: Also require a signature by the owner of this public key, a PEM file.
     """
     from candor.commands.ledger_digest import ledger_problem
-    from candor.terminal.store import print_findings
+    from candor.terminal.store import finding_line
     from model_store.bundle.probing import problem_here
     from model_store.bundle.signature import read_public_key
     from model_store.lifecycle.verification import verify as verify_store
@@ -223,23 +176,19 @@ def verify(
             else None
         )
         findings.append(dataclasses.replace(finding, problem=problem) if problem else finding)
-    if json_out:
-        print_json([_plain(finding) for finding in findings])
-    else:
-        print_findings(findings)
-    raise typer.Exit(1 if any(finding.problem for finding in findings) else 0)
+    refused = sum(finding.problem is not None for finding in findings)
+    note(f"{len(findings)} looked at, {refused} refused")
+    data = [_plain(finding) for finding in findings]
+    return PlainResult(data, *map(finding_line, findings), failed=refused > 0)
 
 
-@app.command()
-def history(
-    model: ModelArgument,
-    alias: Annotated[str | None, option("Only what was done with this alias.")] = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+def history(model: str, *, alias: str | None = None, store: FilePath | None = None) -> PlainResult:
     """Show what was done with a model's versions and aliases: when, by whom, and why.
 
     Example: candor models history chest --alias production
+
+    Args:
+        alias: Only what was done with this alias.
     """
     from candor.terminal.store import history_table
     from model_store.store.aliases import recorded
@@ -250,12 +199,11 @@ def history(
         with suppress(OSError):  # a store that is mounted read-only
             recorded(opened.storage, model, name)
     events = [event for event in read_events(opened.storage, model) if alias in (None, event.alias)]
-    if json_out:
-        print_json([event.model_dump(mode="json", exclude_none=True) for event in events])
-    elif events:
-        stdout.print(history_table(events))
-    else:
-        stdout.print(f"{model} has no history in {opened.storage.address}.")
+    nothing = f"{model} has no history in {opened.storage.address}."
+    return PlainResult(
+        [event.model_dump(mode="json", exclude_none=True) for event in events],
+        history_table(events) if events else nothing,
+    )
 
 
 def find_bundle(store: "Store", which: str) -> "Bundle":

@@ -1,151 +1,207 @@
-"""The verbs of `candor models` that change something, such as promote and retire."""
+"""What changes something in the model store, such as promoting and retiring a version."""
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
+from calibration.wording import parameter
 from candor.commands.options import (
     DEFAULT_URL,
-    JsonOption,
-    LedgerOption,
-    ModelArgument,
-    StoreOption,
-    TokenOption,
-    argument,
+    FilePath,
+    Version,
+    Within,
+    WrongUse,
     open_ledger,
     open_store,
-    option,
     read_token,
+    said,
     settings,
-    version_number,
     web_address,
 )
-from candor.commands.store import WhyOption, app
-from candor.terminal.console import note, print_json, stdout
+from candor.commands.verb import verb
+from candor.terminal.console import note
+from candor.terminal.verb_result import PlainResult, VerbResult
 
 if TYPE_CHECKING:
+    from candor.commands.rollout import Served
     from model_store.lifecycle.changes import Removal
+    from model_store.store.alias import Alias
     from model_store.store.store import Store
 
-VersionArgument = Annotated[int, argument("The version.", parser=version_number)]
+_LIMIT_S: Final = 30.0
 
 
+@dataclass(repr=False, frozen=True)
+class Promoted(VerbResult):
+    """A version in production.
+
+    Attributes:
+        production: where the alias points now, since when, by whom and why.
+        canary_ended: whether the version's canary ran until now; `compared`: whether it had labels.
+        servers: what each server really serves, if that was waited for.
+    """
+
+    model: str
+    production: "Alias"
+    canary_ended: bool
+    compared: bool
+    servers: "tuple[Served, ...] | None" = None
+
+    @property
+    def version(self) -> int:
+        return self.production.version
+
+    @property
+    def failed(self) -> bool:
+        return any(each.version != self.version for each in self.servers or ())
+
+    def parts(self) -> list[str]:
+        canary = ". Its canary has ended" if self.canary_ended else ""
+        if self.canary_ended and not self.compared:
+            canary += " without a label, so labels never compared it with production"
+        first = f"{self.model}: version {self.version} is in production{canary}"
+        return [first, *map(str, self.servers or ())]
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {"model": self.model} | self.production.model_dump(mode="json")
+        found["canary_ended"] = self.canary_ended
+        if self.servers is not None:
+            found["servers"] = [dataclasses.asdict(each) for each in self.servers]
+        return found
+
+
+@verb
 def promote(
-    model: ModelArgument,
-    version: Annotated[
-        int,
-        argument(
-            "The version to serve from now on; an older one is a rollback.", parser=version_number
-        ),
-    ],
-    why: WhyOption = None,
-    wait: Annotated[
-        bool, option("Ask the servers of --url until each serves it, else exit with 1.", "--wait")
-    ] = False,
-    url: Annotated[list[str], option("Address of a server; repeat it for others.")] = [DEFAULT_URL],  # noqa: B006
-    limit: Annotated[float, option("Longest wait, in seconds.", min=0)] = 30.0,
-    token_file: TokenOption = None,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    version: Version,
+    *,
+    why: str | None = None,
+    wait: bool = False,
+    url: Sequence[str] = (),
+    limit: Annotated[float, Within(0, None)] = _LIMIT_S,
+    token_file: FilePath | None = None,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> Promoted:
     """Put a version into production. Running servers switch within a second and lose no request.
 
-    If its canary is running, that ends, and a line says if the ledger has no label
-    of the canary's answers. With --wait a line says what each server really serves.
+    If its canary is running, that ends, and a line says if the ledger has no label of the canary's
+    answers.
 
     Example: candor promote chest 2 --wait
+
+    Args:
+        version: The version to serve from now on; an older one is a rollback.
+        wait: Ask servers until each serves it, and say what each really serves; the exit code is 1
+            if one does not.
+        url: Address of a server to wait for; repeat it for others (default: http://127.0.0.1:8080).
+        limit: Longest wait, in seconds.
+
+    Raises:
+        Refused: there is no such version, it is damaged or retired, or the ledger knows it from
+            another bundle.
     """
     from candor.commands.canary import labels_of
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.commands.rollout import wait_for
     from model_store.lifecycle.canary import promote_version
 
+    if not wait and (url or token_file is not None or limit != _LIMIT_S):
+        names = ", ".join(map(parameter, ("url", "limit", "token_file")))
+        raise WrongUse(f"{names} are for {parameter('wait', True)}")
+    servers = [web_address(each) for each in ([url] if isinstance(url, str) else url)]
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
-    servers = [web_address(each) or each for each in url if wait]
     token = read_token(token_file)
-    ended = promote_version(opened, model, version, why=why)
-    canary = ". Its canary has ended" if ended else ""
-    if ended and not labels_of(model, version, ledger):
-        canary += " without a label, so labels never compared it with production"
-    if not json_out:
-        stdout.print(f"{model}: version {version} is in production{canary}")
-    served = wait_for(servers, model, version, token=token, limit_s=limit)
-    if json_out:
-        print_json(
-            {"model": model}
-            | _production(opened, model)
-            | {"canary_ended": ended is not None}
-            | ({"servers": [dataclasses.asdict(each) for each in served]} if wait else {})
-        )
-    for each in () if json_out else served:
-        stdout.print(str(each))
-    if any(each.version != version for each in served):
-        raise typer.Exit(1)
+    ended = promote_version(opened, model, version, why=said(why)) is not None
+    served = (
+        wait_for(servers or [DEFAULT_URL], model, version, token=token, limit_s=limit)
+        if wait
+        else None
+    )
+    return Promoted(
+        model,
+        _production(opened, model),
+        canary_ended=ended,
+        compared=ended and labels_of(model, version, ledger) > 0,
+        servers=None if served is None else tuple(served),
+    )
 
 
-@app.command()
+def _production(store: "Store", model: str) -> "Alias":
+    from model_store.errors import AliasError
+
+    chosen = store.alias(model, "production")
+    if chosen is None:
+        raise AliasError(f"the alias 'production' of '{model}' was removed at the same time")
+    return chosen
+
+
 def rollback(
-    model: ModelArgument,
-    alias: Annotated[str, option("The alias.")] = "production",
-    why: WhyOption = None,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    *,
+    alias: str = "production",
+    why: str | None = None,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> PlainResult:
     """Point production, or another alias, at the version at which it pointed before.
 
     A second rollback goes back one step further. The history says where to.
 
     Example: candor models rollback chest --why 'refers too much'
+
+    Args:
+        alias: The alias.
     """
     from candor.commands.ledger_digest import require_ledger_agrees
     from model_store.lifecycle.changes import roll_back, rollback_target
 
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, rollback_target(opened, model, alias)), ledger)
-    chosen = roll_back(opened, model, alias, why=why)
-    if json_out:
-        print_json({"model": model, "alias": alias} | chosen.model_dump(mode="json"))
-    else:
-        stdout.print(
-            f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}"
-        )
+    chosen = roll_back(opened, model, alias, why=said(why))
+    return PlainResult(
+        {"model": model, "alias": alias} | chosen.model_dump(mode="json"),
+        f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}",
+    )
 
 
-@app.command()
 def alias(
-    model: ModelArgument,
-    name: Annotated[str, argument("The alias: a name of your own, such as staging.")],
-    version: Annotated[
-        int | None, argument("The version (default: show where it points).", parser=version_number)
-    ] = None,
-    remove: Annotated[bool, option("Remove the alias.", "--remove")] = False,
-    why: WhyOption = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    name: str,
+    version: Version | None = None,
+    *,
+    remove: bool = False,
+    why: str | None = None,
+    store: FilePath | None = None,
+) -> PlainResult:
     """Point an alias at a version, show where it points, or remove it.
 
-    Nothing is served because of an alias other than production. It keeps a
-    version from gc, and other programs can look it up.
+    Nothing is served because of an alias other than production. It keeps a version from gc, and
+    other programs can look it up.
 
     Example: candor models alias chest staging 3 --why 'for the test site'
+
+    Args:
+        name: The alias: a name of your own, such as staging.
+        version: The version (default: show where it points).
+        remove: Remove the alias.
     """
     from model_store.errors import AliasError
 
     if remove and version is not None:
-        raise typer.BadParameter("give a VERSION or --remove, not both")
+        raise WrongUse(f"give a VERSION or {parameter('remove', True)}, not both")
+    if why is not None and version is None and not remove:
+        raise WrongUse(f"{parameter('why')} is for a change; give a VERSION")
     opened = open_store(store)
     if remove:
-        chosen = opened.remove_alias(model, name, why=why)
-        said = f"{model}: '{name}' is removed; it pointed at version {chosen.version}"
+        chosen = opened.remove_alias(model, name, why=said(why))
+        sentence = f"{model}: '{name}' is removed; it pointed at version {chosen.version}"
     elif version is not None:
-        chosen = opened.set_alias(model, name, version, why=why)
-        said = f"{model}: '{name}' points at version {version}"
+        chosen = opened.set_alias(model, name, version, why=said(why))
+        sentence = f"{model}: '{name}' points at version {version}"
     else:
         found = opened.alias(model, name)
         if found is None:
@@ -156,32 +212,29 @@ def alias(
         chosen = found
         because = f": {chosen.why}" if chosen.why else ""
         set_by = f"since {chosen.at:%Y-%m-%d %H:%M} by {chosen.by}{because}"
-        said = f"{model}: '{name}' points at version {chosen.version}, {set_by}"
-    if json_out:
-        print_json(
-            {"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json")
-        )
-    else:
-        stdout.print(said)
+        sentence = f"{model}: '{name}' points at version {chosen.version}, {set_by}"
+    data = {"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json")
+    return PlainResult(data, sentence)
 
 
-@app.command()
 def sign(
-    model: ModelArgument,
-    version: VersionArgument,
-    key: Annotated[
-        Path, option("PEM file with the private key, on the curve P-256, P-384 or P-521.")
-    ],
-    password_file: Annotated[Path | None, option("File with the password of the key.")] = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    version: Version,
+    *,
+    key: Path,
+    password_file: Path | None = None,
+    store: FilePath | None = None,
+) -> PlainResult:
     """Sign every file of a version, as OpenSSF's model-signing does it. Needs the extra 'signing'.
 
-    A server with --require-signature serves nothing else. What a recalibration
-    publishes is signed the same way before it is promoted.
+    A server with --require-signature serves nothing else. What a recalibration publishes is signed
+    the same way before it is promoted.
 
     Example: candor models sign chest 2 --key signing.pem
+
+    Args:
+        key: PEM file with the private key, on the curve P-256, P-384 or P-521.
+        password_file: File with the password of the key.
     """
     from model_store.bundle.signature import sign as sign_bundle
 
@@ -189,60 +242,62 @@ def sign(
     bundle = opened.read(model, version, signed=False)
     password = None if password_file is None else password_file.read_text(encoding="utf-8").strip()
     opened.write_signature(model, version, sign_bundle(bundle, key=key, password=password))
-    if json_out:
-        print_json({"model": model, "version": version, "digest": bundle.digest})
-    else:
-        stdout.print(f"{model}: version {version} is signed")
+    return PlainResult(
+        {"model": model, "version": version, "digest": bundle.digest},
+        f"{model}: version {version} is signed",
+    )
 
 
-@app.command()
 def retire(
-    model: ModelArgument,
-    version: VersionArgument,
-    undo: Annotated[bool, option("Bring it back.", "--undo")] = False,
-    why: WhyOption = None,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    version: Version,
+    *,
+    undo: bool = False,
+    why: str | None = None,
+    store: FilePath | None = None,
+) -> PlainResult:
     """Take a version out: it stays in the store, but cannot be promoted or tried as canary.
 
     Refused while an alias or a running canary points at it.
 
     Example: candor models retire chest 2 --why 'trained on wrong labels'
+
+    Args:
+        undo: Bring it back.
     """
     from model_store.lifecycle import changes
 
-    opened = open_store(store)
-    changed = (changes.restore if undo else changes.retire)(opened, model, version, why=why)
-    if json_out:
-        print_json({"model": model, "version": version, "retired": not undo, "changed": changed})
-        return
+    change = changes.restore if undo else changes.retire
+    changed = change(open_store(store), model, version, why=said(why))
     state = "may be promoted" if undo else "is retired"
-    stdout.print(f"{model}: version {version} {state}{'' if changed else ', as it was before'}")
+    return PlainResult(
+        {"model": model, "version": version, "retired": not undo, "changed": changed},
+        f"{model}: version {version} {state}{'' if changed else ', as it was before'}",
+    )
 
 
-@app.command()
 def samples(
-    model: ModelArgument,
-    images: Annotated[
-        list[Path] | None,
-        argument("Files that take the place of all samples.", exists=True, dir_okay=False),
-    ] = None,
-    clear: Annotated[bool, option("Remove the samples.", "--clear")] = False,
-    store: StoreOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str,
+    images: Sequence[Path] = (),
+    *,
+    clear: bool = False,
+    store: FilePath | None = None,
+) -> PlainResult:
     """Sample images of a model, which its page offers. Without files, list them.
 
     Everyone who may open that page can see them: take images that may be shown.
 
     Example: candor models samples chest scan-1.png scan-2.dcm
+
+    Args:
+        images: Files that take the place of all samples.
+        clear: Remove the samples.
     """
     from model_store.errors import NotInStore
     from model_store.store.samples import Sample, read_samples, write_samples
 
     if images and clear:
-        raise typer.BadParameter("give files or --clear, not both.")
+        raise WrongUse(f"give files or {parameter('clear', True)}, not both")
     opened = open_store(store)
     if model not in opened.models():
         raise NotInStore(f"there is no model '{model}' in {opened.storage.address}")
@@ -250,52 +305,56 @@ def samples(
         found = [Sample(file.name, file.read_bytes()) for file in images or ()]
         write_samples(opened.storage, model, found)
     names = [each.name for each in read_samples(opened.storage, model)]
-    if json_out:
-        print_json({"model": model, "samples": names})
-    else:
-        stdout.print(f"{model}: {', '.join(names) or 'no samples'}")
+    return PlainResult(
+        {"model": model, "samples": names}, f"{model}: {', '.join(names) or 'no samples'}"
+    )
 
 
-@app.command()
 def gc(
-    model: Annotated[str | None, argument("The model (default: every model).")] = None,
-    keep: Annotated[int, option("Newest versions of each model that stay.", min=1)] = 3,
-    days: Annotated[
-        int,
-        option("What was made, or has answered, within so many days stays, unless retired.", min=0),
-    ] = 90,
-    dry_run: Annotated[bool, option("Only say what would be removed.", "--dry-run")] = False,
-    yes: Annotated[bool, option("Remove without asking.", "--yes")] = False,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
+    model: str | None = None,
+    *,
+    keep: Annotated[int, Within(1, None)] = 3,
+    days: Annotated[int, Within(0, None)] = 90,
+    dry_run: bool = False,
+    yes: bool = False,
+    store: FilePath | None = None,
+    ledger: str | None = None,
+) -> PlainResult:
     """Remove versions that nothing refers to, after showing them.
 
-    What an alias, its rollback, a running canary or a recent answer in the
-    ledger refers to stays, and so do the newest versions. Nothing is removed by
-    a clock that contradicts the ledger. Without a ledger to ask, say --ledger off.
+    What an alias, its rollback, a running canary or a recent answer in the ledger refers to stays,
+    and so do the newest versions. Nothing is removed by a clock that contradicts the ledger.
+    Without a ledger to ask, say --ledger off.
 
     Example: candor models gc --dry-run
+
+    Args:
+        model: The model (default: every model).
+        keep: Newest versions of each model that stay.
+        days: What was made, or has answered, within so many days stays, unless retired.
+        dry_run: Only say what would be removed.
+        yes: Remove without asking.
     """
+    from candor.terminal.console import confirm
     from model_store.lifecycle.changes import collect
 
     opened = open_store(store)
     found = _removable(opened, model, keep=keep, days=days, ledger=ledger)
-    for each in () if json_out else found:
-        stdout.print(f"{each.model} {each.version or each.name}: {each.reason}")
+    lines = [f"{each.model} {each.version or each.name}: {each.reason}" for each in found]
     if found and not (dry_run or yes):
-        typer.confirm(
-            f"Remove {'it' if len(found) == 1 else f'these {len(found)}'}?", abort=True, err=True
-        )
+        for line in lines:
+            note(line)
+        confirm(f"Remove {'it' if len(found) == 1 else f'these {len(found)}'}?")
+        lines = []
     for each in () if dry_run else found:
         collect(opened, each)
-    if json_out:
-        print_json([dataclasses.asdict(each) | {"removed": not dry_run} for each in found])
-    elif not found:
+    if not found:
         note("there is nothing to remove")
     elif not dry_run:
         note(f"{len(found)} removed")
+    return PlainResult(
+        [dataclasses.asdict(each) | {"removed": not dry_run} for each in found], *lines
+    )
 
 
 def _removable(
@@ -321,8 +380,3 @@ def _removable(
             store, name, answering=answering[name], keep=keep, older_than_days=days
         )
     ]
-
-
-def _production(store: "Store", model: str) -> dict[str, object]:
-    chosen = store.alias(model, "production")
-    return {} if chosen is None else chosen.model_dump(mode="json")

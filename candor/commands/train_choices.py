@@ -6,47 +6,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from candor.commands.options import settings
+from calibration.wording import parameter
+from candor.commands.options import FilePath, WrongUse, settings
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.config import TrainConfig
 
 
-def made_choices(context: typer.Context) -> dict[str, object]:
-    """Return the fields of TrainConfig that the user gave, by name; options override the file."""
-    from training.runs.config import TrainConfig
-
-    file = context.params["config"]
-    given = {} if file is None else _fields_of(file)
-    options = {name: context.params.get(name) for name in TrainConfig.model_fields}
-    given |= {name: value for name, value in options.items() if value is not None}
-    if given.get("weights") not in ("hub", "none", None):
-        given["weights"] = Path(str(given["weights"]))
-    return given
+def made_choices(file: FilePath | None, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of TrainConfig that the user gave: those of the file, and over them what is
+    `given` and not None.
+    """
+    choices = {} if file is None else _fields_of(Path(file))
+    choices |= {name: value for name, value in given.items() if value is not None}
+    if choices.get("weights") not in ("hub", "none", None):
+        choices["weights"] = Path(str(choices["weights"]))
+    return choices
 
 
 def _fields_of(file: Path) -> dict[str, object]:
-    """The fields in a file; a usage error if it cannot be read or has no fields."""
+    """The fields in a file. Raises WrongUse if it cannot be read or has no fields."""
     try:
         text = file.read_text(encoding="utf-8")
         fields = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(
-            f"{file} cannot be read ({error}); give a .toml or .json file", param_hint="--config"
+        raise WrongUse(
+            f"{parameter('config')}: {file} cannot be read ({error}); give a .toml or .json file"
         ) from error
     if isinstance(fields, dict) and isinstance(fields.get("config"), dict):  # of a run
         fields = fields["config"]
     if not isinstance(fields, dict):
-        raise typer.BadParameter(
-            f"{file} has no fields; write them by name, such as heads = 3", param_hint="--config"
+        raise WrongUse(
+            f"{parameter('config')}: {file} has no fields; write them by name, such as heads = 3"
         )
     return fields
 
 
 def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
-    """Return `choices` over the defaults, or over those of the digits; a usage error if invalid."""
+    """Return `choices` over the defaults, or over those of the digits. Raises WrongUse."""
     from pydantic import ValidationError
 
     from training.networks.backbones import find_weights
@@ -58,7 +55,7 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
         config = TrainConfig.model_validate({**base.model_dump(), **choices})
     except ValidationError as error:
         problems = (": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
-        raise typer.BadParameter("; ".join(problems)) from error
+        raise WrongUse("; ".join(problems)) from error
     if "weights" in choices:
         return config
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})

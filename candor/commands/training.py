@@ -1,34 +1,21 @@
 """`candor train`."""
 
+import inspect
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from candor.commands import train_options as opt
-from candor.commands.data import (
-    CorruptOption,
-    ExclusiveOption,
-    FindingsOption,
-    FirstFrameOption,
-    GroupOption,
-    LayoutOption,
-    LeakageOption,
-    UncertainOption,
-    WindowOption,
-    load_arguments,
-)
-from candor.commands.options import HelpAllOption, JsonOption, cache_folder, settings
-from candor.commands.train_choices import (
-    chosen_config,
-    made_choices,
-)
-from candor.terminal.console import note, stderr, stdout
+from candor.commands.data import Uncertain, read_window
+from candor.commands.options import RARE, FilePath, Within, cache_folder, settings
+from candor.commands.train_choices import chosen_config, made_choices
+from candor.commands.verb import verb
+from candor.terminal.console import note, stderr
+from candor.terminal.verb_result import PlainResult, VerbResult
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from candor.terminal.run_result import Trained
     from training.datasets import FoundDataset
     from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
@@ -36,70 +23,129 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.run import RunResult
 
 
+@verb
 def train(
-    context: typer.Context,
-    data: opt.Data = None,
-    layout: LayoutOption = None,
-    group_pattern: GroupOption = None,
-    allow_leakage: LeakageOption = False,
-    max_corrupt: CorruptOption = 0.01,
-    window: WindowOption = None,
-    first_frame: FirstFrameOption = False,
-    findings: FindingsOption = None,
-    exclusive: ExclusiveOption = False,
-    uncertain: UncertainOption = "missing",
-    out: opt.Out = None,
-    restart: opt.Restart = False,
-    recipe: opt.Recipe = "auto",
-    config: opt.Config = None,
-    loss: opt.Loss = None,
-    beta: opt.Beta = None,
-    list_losses: opt.ListLosses = False,
-    class_weights: opt.ClassWeights = None,
-    epochs: opt.Epochs = None,
-    batch_size: opt.BatchSize = None,
-    learning_rate: opt.LearningRate = None,
-    seed: opt.Seed = None,
-    backbone: opt.Backbone = None,
-    weights: opt.Weights = None,
-    frozen: opt.Frozen = None,
-    augment: opt.Augment = None,
-    image_size: opt.ImageSize = None,
-    device: opt.Device = None,
-    micro_batch: opt.MicroBatch = None,
-    nproc: opt.Nproc = 1,
-    json_out: JsonOption = False,
-    help_all: HelpAllOption = False,
-) -> object:
+    data: FilePath | None = None,
+    *,
+    layout: str | None = None,
+    group_pattern: str | None = None,
+    allow_leakage: bool = False,
+    max_corrupt: Annotated[float, Within(0, 1)] = 0.01,
+    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH"] = None,
+    first_frame: bool = False,
+    findings: str | Sequence[str] | None = None,
+    exclusive: bool = False,
+    uncertain: Uncertain = "missing",
+    out: FilePath | None = None,
+    restart: Annotated[bool, RARE] = False,
+    recipe: Literal["auto", "fixed"] = "auto",
+    config: FilePath | None = None,
+    loss: str | None = None,
+    beta: float | None = None,
+    class_weights: Annotated[Literal["natural", "balanced"] | None, RARE] = None,
+    epochs: int | None = None,
+    batch_size: Annotated[int | None, RARE] = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    frozen: Annotated[bool | None, "--frozen/--whole"] = None,
+    augment: str | None = None,
+    image_size: Annotated[int | None, RARE] = None,
+    device: str | None = None,
+    micro_batch: Annotated[int | None, RARE] = None,
+) -> "Trained":
     """Train a classifier on images, measure its calibration, and write a run folder.
 
-    What you do not choose suits the data, by its size and a short search on validation (--recipe).
+    What you do not choose suits the data, by its size and a short search on validation.
 
     If a run was interrupted, the same command resumes it after its last whole epoch.
 
     Example: candor train images --seed 1
-    """
-    if list_losses:
-        _show_losses()
-        return None
-    from training.processes.distributed import Group
-    from training.processes.launch import already_started, launch
 
-    if nproc > 1 and not already_started():
-        launch("candor", sys.argv[1:], processes=nproc)
-        return None
-    reading = load_arguments(context)
-    choices = made_choices(context)
-    own_recipe = data == "digits" and "backbone" not in choices
+    Args:
+        data: MedMNIST .npz, image folder, MedMNIST name or 'digits' (default: what CANDOR_DATA
+            holds).
+        layout: How the images are stored (default: detected).
+        group_pattern: Regular expression on the file name; its first group identifies the patient
+            or slide.
+        allow_leakage: Continue although splits share images or patients.
+        max_corrupt: Share of images that may be missing or damaged.
+        window: Window for gray DICOM (default: the layout's, else the file's).
+        first_frame: Use the first frame of DICOM files that have several.
+        findings: Several findings an image: the columns to read or, where labels are lists such as
+            A|B, the findings that were looked for. Names joined by |, or '*' for all.
+        exclusive: Labels are exclusive classes though they look like findings.
+        uncertain: What a finding's label of -1 (uncertain) is taken for.
+        out: Run folder to write (runs/DATA-LOSS-seed-N).
+        restart: Start an interrupted run over instead of resuming it.
+        recipe: auto: steps, head, loss and class weights that suit the data, by its size and a
+            short search on validation; fixed: the values in parentheses. Options override both.
+        config: File with fields of the configuration, .toml or .json, such as the config.json of a
+            run. Options override it.
+        loss: Training loss, or several joined by +, as in focal+dca (dca; auto: dca or ce).
+        beta: Strength of the auxiliary loss (the loss's own default).
+        class_weights: natural, or balanced by class frequency (natural; auto: by validation).
+        epochs: Passes over the training data (12; auto: 400 steps at least; digits 80).
+        batch_size: Images per step, over all processes (64; digits 32).
+        learning_rate: Highest learning rate (2e-4; auto: by validation; digits 1e-3).
+        seed: Two runs with the same seed are equal (0).
+        backbone: timm name, torchvision/NAME or small_conv (tf_efficientnet_lite0).
+        weights: Weights file, 'hub', or 'none' (random).
+        frozen: Train only the head, or the whole network (frozen).
+        augment: Change images again in each epoch: light, strong, hflip, vflip or rot90, joined by
+            + (none).
+        image_size: Side of the input in pixels (from the data).
+        device: auto, cpu or cuda (auto).
+        micro_batch: Images in the network at a time (the whole batch).
+
+    Raises:
+        Refused: the data cannot be read or leaks, choices contradict each other, or the run folder
+            holds something else.
+    """
+    from candor.terminal.run_result import Trained
+    from training.processes.distributed import Group
+
+    choices = made_choices(
+        config,
+        {
+            "loss": loss,
+            "beta": beta,
+            "class_weights": class_weights,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "backbone": backbone,
+            "weights": weights,
+            "frozen": frozen,
+            "augment": augment,
+            "image_size": image_size,
+            "device": device,
+            "micro_batch": micro_batch,
+        },
+    )
+    source = None if data is None else str(data)
+    own_recipe = source == "digits" and "backbone" not in choices
     chosen = chosen_config(choices, digits=own_recipe)
     group = Group.from_environment()
     try:
         found, result = _train(
             chosen,
-            data,
+            source,
             given=None if own_recipe or recipe == "fixed" else choices.keys(),
-            reading=reading,
-            out=out,
+            reading={
+                "layout": layout,
+                "group_pattern": group_pattern,
+                "allow_leakage": allow_leakage,
+                "max_corrupt": max_corrupt,
+                "window": read_window(window),
+                "first_frame": first_frame,
+                "findings": findings if isinstance(findings, str | None) else "|".join(findings),
+                "exclusive": exclusive,
+                "uncertain": uncertain,
+            },
+            out=None if out is None else Path(out),
             group=group,
             restart=restart,
         )
@@ -108,22 +154,42 @@ def train(
         raise
     group.close()
     if not group.leads:
-        return None
-    from candor.terminal.run_result import Trained
-
-    done = Trained(found.note, result)
-    return done.as_dict() if json_out else done
+        sys.exit()
+    return Trained(found.note, result)
 
 
-def _show_losses() -> None:
+def train_in_shell(
+    *,
+    list_losses: Annotated[bool, RARE] = False,
+    nproc: Annotated[int, RARE] = 1,
+    **given: Any,
+) -> VerbResult | int:
+    """Train here, or in processes that do.
+
+    Args:
+        list_losses: List the losses and their options, and exit.
+        nproc: Processes on this machine (1).
+    """
+    from training.processes.launch import already_started, launch
+
+    if list_losses:
+        return _losses()
+    if nproc > 1 and not already_started():
+        launch("candor", sys.argv[1:], processes=nproc)
+        return 0
+    done: Trained = inspect.unwrap(train)(**given)
+    return done
+
+
+def _losses() -> PlainResult:
     from candor.terminal.tables import FigureTable
     from training.losses import LOSSES
 
     columns = ("name", "title", "source", "options")
     rows = [(name, loss.title, loss.source, loss.defaults) for name, loss in LOSSES.items()]
-    stdout.print(
-        FigureTable("Losses; join several with +, as in focal+dca", columns, rows, text=columns)
-    )
+    title = "Losses; join several with +, as in focal+dca"
+    data = [dict(zip(columns, row, strict=True)) for row in rows]
+    return PlainResult(data, FigureTable(title, columns, rows, text=columns))
 
 
 def _train(

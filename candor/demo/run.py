@@ -84,9 +84,9 @@ def run_demo(
     )
     show_training(session, runs)
     card = publish(session, runs.dca).card
-    options = [f"--store={session.store.root}", f"--ledger={session.ledger_url}", "--port=0"]
+    own = {"store": session.store.root, "ledger": session.ledger_url, "port": 0}
     environment = {key: each for key, each in os.environ.items() if not key.startswith("CANDOR_")}
-    with ServerProcess(options, log=out / "server.log", environment=environment) as server:
+    with ServerProcess(own, log=out / "server.log", environment=environment) as server:
         _watch(session, server, server.client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
         if once:

@@ -5,84 +5,68 @@ value are left out, and said.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT
-from candor.predictions.columns import NO_GROUP, ColumnWishes, Kind
+from calibration.wording import parameter
+from candor.predictions.columns import NO_GROUP, Kind
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.reading import read_predictions, understood
-from candor.predictions.table import ColumnTable
+from candor.predictions.table import ColumnTable, RowsRead
 
 _BINS_LIMIT: Final = 1_000
 _SCORES, _LABEL, _GROUP = "probabilities", "label", "group"
 
 
-class Reading(TypedDict, total=False):
-    """How arrays are read: the arguments that `candor.measure` and `candor.calibrate` share."""
-
-    logits: bool
-    percent: bool
-    normalize: bool
-    classes: Sequence[str] | None
-    groups: npt.ArrayLike | None
-    exclusive: bool
-    bins: int
-
-
 def read_arrays(
     probabilities: npt.ArrayLike | os.PathLike[str],
     labels: npt.ArrayLike | None,
+    groups: npt.ArrayLike | None,
+    options: ReadingOptions,
     *,
-    logits: bool = False,
-    percent: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    findings: str | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
+    progress: RowsRead | None = None,
 ) -> Predictions:
     """Read predictions and their truths; the arguments are those of `candor.calibrate`.
 
     Raises PredictionsRefused: what is wrong with the arrays or the table, in a sentence.
     """
+    wishes = options.wishes
+    if isinstance(probabilities, str | os.PathLike):
+        label, group = (None if each is None else str(each) for each in (labels, groups))
+        read = replace(options, wishes=replace(wishes, label=label, group=group))
+        return read_predictions(Path(probabilities), read, progress=progress)
+    if wishes.names_columns:
+        raise PredictionsRefused(
+            f"{parameter(wishes.names_columns[0])} names a column of a file; these are arrays"
+        )
+    if labels is None:
+        raise PredictionsRefused("labels are missing: give them after the probabilities")
+    _require_one_index(probabilities, labels=labels, groups=groups)
+    table = _table(probabilities, labels, groups, options.classes)
+    grouped = NO_GROUP if groups is None else _GROUP
+    own = replace(wishes, label=_LABEL, scores=_SCORES, group=grouped)
+    return understood(table, replace(options, wishes=own))
+
+
+def require_bins(bins: int) -> int:
+    """Return the number of bins. Raises PredictionsRefused if it is none."""
     if not isinstance(bins, int | np.integer) or not 1 <= bins <= _BINS_LIMIT:
         raise PredictionsRefused(
             f"`bins` must be a whole number from 1 to {_BINS_LIMIT}; got {bins!r}"
         )
-    kind = kind_of(logits=logits, percent=percent)
-    options = ReadingOptions(
-        classes=tuple(map(str, classes)) if classes is not None else None,
-        normalize=normalize,
-        findings=findings,
-        exclusive=exclusive,
-    )
-    if isinstance(probabilities, str | os.PathLike):
-        named = {"label": labels, "group": groups}
-        said = {role: str(name) for role, name in named.items() if name is not None}
-        wishes = ColumnWishes(kind=kind, label=said.get("label"), group=said.get("group"))
-        return read_predictions(Path(probabilities), replace(options, wishes=wishes))
-    if labels is None:
-        raise PredictionsRefused("labels are missing: give them after the probabilities")
-    _require_one_index(probabilities, labels=labels, groups=groups)
-    wishes = ColumnWishes(
-        label=_LABEL, scores=_SCORES, kind=kind, group=NO_GROUP if groups is None else _GROUP
-    )
-    table = _table(probabilities, labels, groups, options.classes)
-    return understood(table, replace(options, wishes=wishes))
+    return int(bins)
 
 
 def kind_of(*, logits: bool, percent: bool) -> Kind | None:
     """What scores are said to be. Raises PredictionsRefused if they are said to be both."""
     if logits and percent:
-        raise PredictionsRefused("scores are either --logits or --percent")
+        either = " or ".join(parameter(each, True) for each in ("logits", "percent"))
+        raise PredictionsRefused(f"scores are either {either}")
     return "logits" if logits else "percent" if percent else None
 
 

@@ -1,22 +1,20 @@
 """`Calibration`: labeled predictions, examined, for Python and for `candor calibrate`."""
 
-from collections.abc import Iterator, Sequence
-from os import PathLike
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, FloatArray
+from calibration.bins import FloatArray
 from calibration.examination import Effect, Examination, examine, examine_confidence
 from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
-from candor.predictions.arrays import Reading, as_array, read_arrays
+from candor.predictions.arrays import as_array
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
-from candor.predictions.findings_calibration import FindingsCalibration
 from candor.predictions.labeled import Examining, LabeledPredictions
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 
@@ -159,99 +157,6 @@ def examine_predictions(predictions: LabeledPredictions, how: Examining) -> Cali
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
     return Calibration(found, predictions, title=how.title)
-
-
-class _Fitting(Reading, total=False):
-    allow_label_changes: bool
-    seed: int
-
-
-@overload
-def calibrate(
-    probabilities: npt.ArrayLike | PathLike[str],
-    labels: npt.ArrayLike | None = None,
-    *,
-    findings: str,
-    **how: Unpack[_Fitting],
-) -> FindingsCalibration: ...
-@overload
-def calibrate(  # labels (N, K) may turn out to be of findings: then FindingsCalibration
-    probabilities: npt.ArrayLike | PathLike[str],
-    labels: npt.ArrayLike | None = None,
-    *,
-    findings: None = None,
-    **how: Unpack[_Fitting],
-) -> Calibration | Any: ...
-
-
-def calibrate(
-    probabilities: npt.ArrayLike | PathLike[str],
-    labels: npt.ArrayLike | None = None,
-    *,
-    findings: str | None = None,
-    logits: bool = False,
-    percent: bool = False,
-    normalize: bool = False,
-    classes: Sequence[str] | None = None,
-    groups: npt.ArrayLike | None = None,
-    exclusive: bool = False,
-    bins: int = BIN_COUNT,
-    allow_label_changes: bool = False,
-    seed: int = 0,
-) -> Any:
-    """Measure how calibrated predictions are, and fit a calibrator if one helps on unseen rows.
-
-    Args:
-        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. Lists,
-            arrays, data frames, which name the classes, and tensors of any library. Or a file that
-            `candor calibrate` reads: then `labels` and `groups` name columns, if their own names do
-            not tell. Messages name options, such as `--classes`; parameters are called the same.
-        labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
-            Rows without a label or with a missing value are left out, and said. Of findings (N, K)
-            1, 0, -1 (uncertain) or NaN (unknown), or lists such as `Edema|Mass`.
-        findings: each column is a finding, of which a row may have several: those that were looked
-            for in every row, joined by |, or `*` for all. If it is None, labels (N, K) decide.
-        logits: whether `probabilities` are logits; `percent`: whether they go up to 100.
-        normalize: divide rows that do not add up to 1 by their sum.
-        classes: K names: of columns without names in their order, and of numbers as labels.
-        groups: (N,) patients or the like, kept together in fits and intervals; None if every row
-            stands alone.
-        exclusive: labels are exclusive classes though they look like findings.
-        bins: confidence bins of equal width, and of equal mass.
-        allow_label_changes: consider calibrators that may change the predicted class.
-        seed: of the split into fitting and judging rows.
-
-    Returns:
-        A Calibration; a FindingsCalibration if columns are findings.
-
-    Raises:
-        ValueError: what is wrong with the arrays, in a sentence.
-
-    >>> # 90 % confident, right 70 % of the time
-    >>> found = calibrate([[0.1, 0.9]] * 200, [1] * 140 + [0] * 60)
-    >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
-    ('overconfident', 0.7)
-    """
-    predictions = read_arrays(
-        probabilities,
-        labels,
-        logits=logits,
-        percent=percent,
-        normalize=normalize,
-        classes=classes,
-        groups=groups,
-        findings=findings,
-        exclusive=exclusive,
-        bins=bins,
-    )
-    return predictions.examined(
-        Examining(
-            title="Calibration",
-            allow_label_changes=allow_label_changes,
-            seed=seed,
-            bins=bins,
-        )
-    )
 
 
 def _plain(measured: Measured) -> dict[str, Any]:

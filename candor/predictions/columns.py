@@ -54,6 +54,12 @@ class ColumnWishes:
     scores: str | None = None
     kind: Kind | None = None
 
+    @property
+    def names_columns(self) -> tuple[str, ...]:
+        """The parameters that name columns, of those that are given."""
+        names = ("scores", "predicted", "confidence", "correct", "group_pattern")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableColumns:

@@ -3,47 +3,30 @@
 import warnings
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Unpack, overload
+from typing import Any
 
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT
-from calibration.findings.measures import FindingsMeasures
 from calibration.measures.summary import Measures
-from candor.predictions.arrays import Reading, read_arrays
-
-
-@overload
-def measure(
-    probabilities: npt.ArrayLike | PathLike[str],
-    labels: npt.ArrayLike | None = None,
-    *,
-    findings: str,
-    **how: Unpack[Reading],
-) -> FindingsMeasures: ...
-@overload
-def measure(  # labels (N, K) may turn out to be of findings: then FindingsMeasures
-    probabilities: npt.ArrayLike | PathLike[str],
-    labels: npt.ArrayLike | None = None,
-    *,
-    findings: None = None,
-    **how: Unpack[Reading],
-) -> Measures | Any: ...
+from candor.predictions.arrays import kind_of, read_arrays, require_bins
+from candor.predictions.columns import ColumnWishes
+from candor.predictions.labeled import ReadingOptions
 
 
 def measure(
     probabilities: npt.ArrayLike | PathLike[str],
     labels: npt.ArrayLike | None = None,
     *,
-    findings: str | None = None,
     logits: bool = False,
     percent: bool = False,
     normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
+    findings: str | None = None,
     exclusive: bool = False,
     bins: int = BIN_COUNT,
-) -> Any:
+) -> Measures | Any:
     """Measure how calibrated and how accurate predictions are, as `candor.calibrate` does.
 
     Args:
@@ -63,18 +46,14 @@ def measure(
     >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
-    read = read_arrays(
-        probabilities,
-        labels,
-        logits=logits,
-        percent=percent,
+    options = ReadingOptions(
+        wishes=ColumnWishes(kind=kind_of(logits=logits, percent=percent)),
+        classes=None if classes is None else tuple(map(str, classes)),
         normalize=normalize,
-        classes=classes,
-        groups=groups,
         findings=findings,
         exclusive=exclusive,
-        bins=bins,
     )
+    read = read_arrays(probabilities, labels, groups, options)
     for sentence in read.left_out:
         warnings.warn(sentence, stacklevel=2)
-    return read.measured(bins)
+    return read.measured(require_bins(bins))

@@ -56,6 +56,13 @@ def note(text: str, *, style: str | None = None) -> None:
     stderr.print(text, style=style)
 
 
+def confirm(question: str) -> None:
+    """Ask on stderr whether to go on; end the program if not."""
+    import typer
+
+    typer.confirm(question, abort=True, err=True)
+
+
 def print_json(data: Any) -> None:
     """Print plain data as JSON on stdout."""
     print(json.dumps(data, indent=2, allow_nan=False, default=str))  # noqa: T201

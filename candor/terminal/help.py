@@ -1,20 +1,19 @@
-"""The root of the command line's verbs: it says that a verb starts, and its help prints brackets as
-they are.
+"""The root of the command line's verbs: sentences name options, and help prints brackets as they
+are.
 
 Typer reads help texts as Rich's markup, so `'NAME [key=value ...]'` would lose its second half. It
 prints usage errors with what was typed in them, so control characters are made visible first.
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from calibration.wording import typed
 from candor.terminal.console import visible
 
 # Within a paragraph, whose lines Typer would keep and break again where the terminal ends.
@@ -34,38 +33,9 @@ class LiteralHelp(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, *arguments: Any, **options: Any) -> Any:
-        """As TyperGroup.invoke, whose usage errors are printable; a terminal sees it start."""
-        with _starting(), _printable_errors():
+        """As TyperGroup.invoke, whose usage errors are printable."""
+        with typed(), _printable_errors():
             return super().invoke(*arguments, **options)
-
-
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Show "Starting ..." on a terminal until the first output: imports take seconds."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    streams, shown = (sys.stdout, sys.stderr), "Starting ..."
-
-    def erase() -> None:
-        for each in streams:
-            vars(each).pop("write", None)
-        sys.stderr.write(f"\r{' ' * len(shown)}\r")
-
-    def erased_first(text: str, stream: TextIO) -> int:
-        if "write" in vars(stream):
-            erase()
-        return stream.write(text)
-
-    sys.stderr.write(shown)
-    sys.stderr.flush()
-    for each in streams:
-        each.write = partial(erased_first, stream=each)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if "write" in vars(streams[1]):
-            erase()
 
 
 @contextmanager

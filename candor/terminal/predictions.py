@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from calibration.wording import counted, percent
-from candor.terminal.console import note, stdout
+from candor.terminal.console import note
+from candor.terminal.verb_result import VerbResult
 from model_store.csv_cells import CsvTable
 from serving.scoring.columns import OF_CLASSES, OF_SCOPE, cells
 
@@ -19,12 +20,33 @@ SHOWN = 5  # classes in the text, the most probable
 COLUMNS = ("file", "frame", "prediction_id", "request_id", "model", "version")
 
 
-def print_answer(answer: Answer, *, refusals_only: bool) -> None:
-    """Print an answer on stdout, or why there is none on stderr."""
-    if "error" in answer:
-        note(f"{_named(answer)}: {answer['error']}", style="red")
-    elif not refusals_only:
-        stdout.print(answer_text(answer))
+class Predicted(VerbResult):
+    """Answers and refusals, each printed as it comes; `table`: the file that all are written to."""
+
+    def __init__(self, answers: Iterator[Answer], table: Path | None) -> None:
+        self._coming, self._come, self._table = answers, list[Answer](), table
+
+    def _answers(self) -> Iterator[Answer]:
+        yield from self._come
+        for each in self._coming:
+            self._come.append(each)
+            yield each
+
+    @property
+    def failed(self) -> bool:
+        return any("error" in each for each in self._answers())
+
+    def parts(self) -> Iterator[str]:
+        for each in self._answers():
+            if "error" in each:
+                note(f"{_named(each)}: {each['error']}", style="red")
+            elif self._table is None:
+                yield answer_text(each)
+        if self._table is not None:
+            yield f"{self._table}: {counted(len(self._come), 'row')}"
+
+    def as_dict(self) -> list[Answer]:
+        return [*self._answers()]
 
 
 def answer_text(answer: Answer) -> str:
@@ -110,7 +132,6 @@ class AnswerTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = 0
         self._waiting: list[Answer] = []
         self._columns: list[str] = []
         self._table: CsvTable | None = None
@@ -126,15 +147,10 @@ class AnswerTable:
 
     def add(self, answer: Answer) -> None:
         """Write the row of an answer or an error."""
-        self.rows += 1
         self._waiting.append(answer)
         if self._table is None and (answer.get("probabilities") or answer.get("findings")):
             self._begin(answer)
         self._write()
-
-    def print_summary(self) -> None:
-        """Print how many rows there are, and how to label them."""
-        stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
 
     def _begin(self, first: Answer) -> None:
         same: tuple[str, ...] = ("calibrator",) if "findings" in first else OF_CLASSES

@@ -19,13 +19,11 @@ class Exported(VerbResult):
 
     Attributes:
         done: card, version, and how the graph compares with torch.
-        repository: what was written for another server: its path, and a sentence.
     """
 
     done: ExportedModel
     folder: str
     promoted: bool
-    repository: tuple[str, str] | None
 
     @property
     def card(self) -> Card:
@@ -40,7 +38,6 @@ class Exported(VerbResult):
             "folder": self.folder,
             "version": self.version,
             "max_difference": self.done.verification.max_difference,
-            **({"repository": self.repository[0]} if self.repository else {}),
         }
 
     def pictures(self) -> dict[str, str]:
@@ -54,6 +51,4 @@ class Exported(VerbResult):
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
             f"{counted(verified.images, 'real image')}"
         )
-        if self.repository:
-            yield self.repository[1]
         yield next_step(card, promoted=self.promoted)

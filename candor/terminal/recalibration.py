@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from rich.console import RenderableType
@@ -43,7 +43,7 @@ class Recalibrated(VerbResult):
     """
 
     done: Recalibration
-    html: Path | None
+    html: str | PathLike[str] | None
     is_draft: bool
     on_trial: bool
 

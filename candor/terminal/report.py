@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from rich.console import RenderableType
@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from calibration.diagnosis.groups import ALL
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.operating.facts import OperatingPoints, RateName
-from calibration.wording import counted, in_points, percent, percents, signed_points
+from calibration.wording import call, counted, in_points, percent, percents, signed_points
 from candor.terminal.operating import operating_tables
 from candor.terminal.tables import (
     MEASURES_COLUMNS,
@@ -51,12 +51,23 @@ _NOTE = "The intervals hold for all slices together."
 class Reported(VerbResult):
     """What the ledger says about a model, or about all of its findings; `html` has the page.
 
-    `planned`: the open questions were asked for, so all are shown.
+    `planned`: the open questions were asked for, so all are shown. `fails_on_alarm`: an active
+    alarm is exit code 1.
     """
 
     report: Report | FindingsReport
-    html: Path | None
+    html: str | PathLike[str] | None
     planned: bool = False
+    fails_on_alarm: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.fails_on_alarm and self.has_alarm
+
+    @property
+    def has_alarm(self) -> bool:
+        """Whether the drift alarm is active, of any finding."""
+        return any(each.drift is not None and each.drift.active for each in self.report.reports)
 
     def parts(self) -> Iterator[RenderableType]:
         report = self.report
@@ -128,7 +139,7 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
         f"{overview.model} version {overview.version}, window {overview.window}\n",
         FigureTable("Findings, the most serious first", (*columns, *RATES.values()), rows),
         *([f"{EACH_SINCE}."] if any(each.since_s for each in overview.findings) else []),
-        "\nMore about one: candor report --finding NAME\n",
+        f"\nMore about one: {call('report', finding='NAME')}\n",
     ]
 
 
@@ -154,29 +165,29 @@ def _diagnosis(words: Words, *, planned: bool) -> list[str]:
 
 
 def _next(report: Report) -> Iterator[str]:
-    """The command that does the first thing to do, if there is one."""
+    """How to do the first thing to do, if there is one."""
     first = next((each for each in report.diagnosis.actions if each.available), None)
-    words = None if first is None else _command(first, report)
-    if words is not None:
-        yield f"\nNext: candor {shlex.join(words)}"
+    step = None if first is None else _step(first, report)
+    if step is not None:
+        yield f"\nNext: {step}"
 
 
-def _command(action: Action, report: Report) -> list[str] | None:
-    names = {f"--{name}": str(text) for name, text in report.named.items()}
-    of_version = [report.model, *(word for pair in names.items() for word in pair)]
+def _step(action: Action, report: Report) -> str | None:
     if action.code in RECALIBRATIONS and not action.elsewhere:
         options = options_of(action)
-        is_free = options.pop("allow_label_changes", None)
-        named = {"--for": options.get("subgroup"), "--since": options.get("since")}
-        given = [word for name, text in named.items() if text for word in (name, text)]
-        given += ["--allow-label-changes"] if is_free else []
-        return ["recalibrate", *of_version, *given, "--preview"]
+        given: dict[str, Any] = dict(report.named)
+        given |= {"for_": options.get("subgroup"), "since": options.get("since")}
+        given |= {"allow_label_changes": "allow_label_changes" in options, "preview": True}
+        named = {name: value for name, value in given.items() if value}
+        return call("recalibrate", report.model, **named)
     if action.code in (ActionCode.PROMOTE, ActionCode.ROLL_BACK):
-        return ["promote", report.model, str(action.version)]
+        return call("promote", report.model, action.version)
     if action.code is ActionCode.ACKNOWLEDGE:
-        given = ["--tag", action.tag] if action.tag else []
-        given += ["--chosen-labels"] if action.audited_only else []
-        return ["ledger", "acknowledge", *of_version, *given, "--note", "WHY"]
+        names = [word for name, text in report.named.items() for word in (f"--{name}", str(text))]
+        names += ["--tag", action.tag] if action.tag else []
+        names += ["--chosen-labels"] if action.audited_only else []
+        words = ["ledger", "acknowledge", report.model, *names, "--note", "WHY"]
+        return f"candor {shlex.join(words)}"
     return None
 
 

@@ -1,7 +1,6 @@
 """What `candor train` says when a run is done."""
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final
 from rich.console import RenderableType
 
 from calibration.measures.reliability import reliability
-from calibration.wording import counted, percent
+from calibration.wording import call, counted, parameter, percent
 from candor.terminal.evaluation import class_tables
 from candor.terminal.findings import findings_tables
 from candor.terminal.tables import figure
@@ -81,7 +80,7 @@ class Trained(VerbResult):
         if judgment.refused:
             yield (
                 "\nWARNING: this model is of no use as it is, and `candor export` refuses it "
-                "without --anyway:"
+                f"without {parameter('anyway', True)}:"
             )
         elif judgment.shortcomings:
             yield "\nWARNING: this model beats a constant answer, but:"
@@ -90,7 +89,7 @@ class Trained(VerbResult):
             left_out = f"leaves out the temperature: {judgment.contradiction}"
             yield f"\nWARNING: `candor export` {left_out}."
         if not judgment.refused:
-            yield f"Next: candor export {shlex.quote(str(self.folder))} --name MODEL"
+            yield f"Next: {call('export', str(self.folder), name='MODEL')}"
 
 
 _TABLES: Final[Mapping[type, Callable[[Any, RunRecord], Iterable[RenderableType]]]] = {

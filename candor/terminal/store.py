@@ -1,11 +1,12 @@
 """What `candor models` prints: lists, a version, its history, differences, findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from rich.console import RenderableType
 
 from calibration.wording import percent
 from candor.terminal.card_parts import parts_of
-from candor.terminal.console import note, stdout
 from candor.terminal.tables import FigureTable, figure
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
@@ -74,26 +75,25 @@ def _tried(canary: Canary | None, version: int) -> list[str]:
 LONGEST = 60  # characters of a value in a table of differences
 
 
-def print_bundle(
+def bundle_parts(
     bundle: Bundle,
     *,
     files: Mapping[str, FileEntry],
     aliases: Mapping[str, Alias],
     events: Sequence[StoreEvent],
-) -> None:
-    """Print a version in sections, for people."""
+) -> Iterator[RenderableType]:
+    """Yield a version in sections."""
     card = bundle.card
-    stdout.print(f"{card.name} version {card.version}")
+    yield f"{card.name} version {card.version}"
     parts = parts_of(card)
     for name, value in (*_identity(bundle, aliases), *_origin(card), *parts.lines):
-        stdout.print(f"  {name:<16} {value}")
-    for each in parts.tables:
-        stdout.print(each)
-    stdout.print("Files")
+        yield f"  {name:<16} {value}"
+    yield from parts.tables
+    yield "Files"
     for file, entry in files.items():
-        stdout.print(f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}")
+        yield f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}"
     if events:
-        stdout.print(history_table(events))
+        yield history_table(events)
 
 
 def history_table(events: Sequence[StoreEvent]) -> FigureTable:
@@ -148,19 +148,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print a line for each thing, and how many are refused."""
-    for finding in findings:
-        what = (
-            f"{finding.model} {finding.item}"
-            if finding.kind == "version"
-            else f"{finding.model} {finding.kind} {finding.item}"
-        )
-        said = (
-            f"refused: {finding.problem}"
-            if finding.problem
-            else f"whole{f', {finding.digest}' if finding.digest else ''}"
-        )
-        stdout.print(f"{what}: {said}")
-    refused = sum(finding.problem is not None for finding in findings)
-    note(f"{len(findings)} looked at, {refused} refused")
+def finding_line(finding: Finding) -> str:
+    """Return what was found out about a version, or about another thing in the store."""
+    kind = "" if finding.kind == "version" else f" {finding.kind}"
+    said = (
+        f"refused: {finding.problem}"
+        if finding.problem
+        else f"whole{f', {finding.digest}' if finding.digest else ''}"
+    )
+    return f"{finding.model}{kind} {finding.item}: {said}"

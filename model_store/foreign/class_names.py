@@ -28,8 +28,10 @@ class ClassNames:
     why: str
 
 
-def given_names(text: str) -> ClassNames:
+def given_names(text: str | Sequence[str]) -> ClassNames:
     """Read names with commas or "|" between, or a file with a name on each line or a JSON list."""
+    if not isinstance(text, str):
+        return ClassNames(tuple(map(str, text)), "as given")
     names = _split(text.replace(SEPARATOR, ","))
     if len(names) > 1 or not Path(text).is_file():
         return ClassNames(names, "as given")

@@ -17,9 +17,7 @@ from serving.errors import SettingsError
 from serving.settings import Settings
 
 # Read on each node: secrets, and the files that hold them.
-LOCAL: Final = frozenset(
-    {"tokens", "tokens_file", "ledger", "ledger_file", "patient_key_file", "report_webhook"}
-)
+LOCAL: Final = frozenset({"tokens", "tokens_file", "ledger", "ledger_file", "patient_key_file"})
 
 
 @dataclass(frozen=True)

@@ -137,12 +137,6 @@ def filed(folder: Path, _printed: str) -> None:
     assert "<html" in (folder / "report.html").read_text()
 
 
-def exported(folder: Path, _printed: str) -> None:
-    """Repositories of Triton and KServe."""
-    assert (folder / "repo/chest/config.pbtxt").is_file()
-    assert list((folder / "kserve").rglob("*.yaml"))
-
-
 def trained(folder: Path, _printed: str) -> None:
     """A run was published and promoted."""
     assert _store(folder).production("chest") == 1

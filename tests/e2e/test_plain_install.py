@@ -50,8 +50,6 @@ COMMANDS = (
     "canary status chest",
     "canary abort chest",
     "models retire chest 3 --why wrong",
-    "export model_store/models/chest/1 --format triton --out triton",
-    "export model_store/models/chest/1 --format kserve --out kserve",
     "ledger check",
     "ledger export answers.out.csv",
     "ledger backup copy.db",

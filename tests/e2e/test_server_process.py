@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 import candor
-from candor import server_process
-from candor.verbs import Refused
+from candor import Refused, server_process
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, png, published
 from tests.builders.processes import environment, wait_until
@@ -62,7 +61,7 @@ def test_it_ends_with_a_kernel_that_is_killed(store: Store, tmp_path: Path) -> N
 
 
 def test_nothing_in_production_is_refused_with_what_to_do(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(Refused, match=r"`candor\.export`") as refused:
+    with pytest.raises(Refused, match=r"`candor export`") as refused:
         candor.serve(store=tmp_path / "none")
     assert "--" not in str(refused.value)
     assert refused.value._render_traceback_() == [f"candor: {refused.value}"]
@@ -80,4 +79,4 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(server_process, "_PROGRAM", "import time; time.sleep(3600)")
     monkeypatch.setattr(server_process, "START_S", 0.1)
     with pytest.raises(server_process.ServerFailed):
-        server_process.ServerProcess([])
+        server_process.ServerProcess({})

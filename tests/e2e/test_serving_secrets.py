@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from model_store.store.store import Store
-from monitoring.ledger.database import Ledger
 from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, Process, candor, wait_until
+from tests.builders.processes import PATIENCE_S, Process, wait_until
 
 MARK = "s3cr3t-m4rk"
 TOKEN, READER = f"{MARK}-admin-{'x' * 16}", f"{MARK}-read-{'y' * 16}"
@@ -69,7 +68,7 @@ def running(
         "port": 0,
     }
     given |= {"tokens": f"{TOKEN} admin", "log_level": "debug", "deadline_s": 30}
-    given |= {"report_webhook": f"http://127.0.0.1:1/{MARK}"} | settings
+    given |= settings
     otel = {"TRACES": "console", "METRICS": "none", "LOGS": "none"}
     variables = {f"OTEL_{name}_EXPORTER": value for name, value in otel.items()}
     variables |= {"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*"}
@@ -135,14 +134,3 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
         told = (tmp_path / f"{kind}.log").read_text()
         assert "trace_id" in told
         assert "http.request.header.authorization" in told
-
-
-def test_a_report_whose_webhook_is_refused_shows_no_secret(tmp_path: Path) -> None:
-    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
-    Ledger(ledger).close()
-    for place in (f"127.0.0.1:1/{MARK}", f"user:{MARK}@127.0.0.1:1/", f"[{MARK}/"):
-        variables = {"CANDOR_LEDGER": ledger, "CANDOR_REPORT_WEBHOOK": f"http://{place}"}
-        words = ("report", "--every", "day", "--to", "reports", "--once")
-        done = candor(*words, folder=tmp_path, **variables)
-        assert MARK not in done.stdout + done.stderr, done.stderr
-        assert "Traceback" not in done.stderr

@@ -21,7 +21,6 @@ from tests.builders.processes import candor_here, free_port
 
 SECRETS = {
     "CANDOR_TOKENS": "a-very-secret-token admin",
-    "CANDOR_REPORT_WEBHOOK": "https://hooks.example/a-secret-path",
     "CANDOR_LEDGER": "postgresql+psycopg://me:a-secret-password@127.0.0.1:1/x?password=a-secret-query",
 }
 

@@ -21,7 +21,6 @@ READING = (
     ("report",),
     ("report", "--html", "page.html"),
     ("report", "--json"),
-    ("report", "--every", "day", "--to", "reports", "--once"),
     ("ledger", "check"),
     ("ledger", "export", "answers.csv"),
 )

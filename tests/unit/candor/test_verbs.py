@@ -1,69 +1,67 @@
-"""The verbs as functions have the command line's options, and say in Python what to do."""
+"""The verbs are functions with signatures; the command line is their shell, and says the same."""
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
-from typer.models import ArgumentInfo, OptionInfo
+import typer
 
 import candor
-from candor.commands import (
-    exporting,
-    importing,
-    monitoring,
-    recalibration,
-    serving,
-    store_changes,
-    training,
-)
-from candor.verbs import Refused, in_python
+from candor.command_line import GROUPS, Noun, Shelled, app
+from candor.commands import diagnosing
+from candor.commands.options import PYTHON, SHARED
+from candor.shell import Verb, argument_texts
+from candor.terminal.verb_result import PlainResult, print_made
+from model_store.store.store import Store
+from tests.builders.processes import candor_here
 
-VERBS = {
-    training.train: candor.train,
-    exporting.export: candor.export,
-    importing.import_: candor.import_model,
-    store_changes.promote: candor.promote,
-    serving.serve: candor.serve,
-    monitoring.report: candor.report,
-    recalibration.recalibrate: candor.recalibrate,
-}
-# What prints, waits or starts processes in the place of returning a result
-COMMAND_LINE_ALONE: dict[object, set[str]] = {
-    training.train: {"list_losses", "nproc"},
-    monitoring.report: {"every", "to", "once", "fail_on_alarm"},
-    store_changes.promote: {"wait", "url", "limit", "token_file"},
-}
+SHELL: Any = typer.main.get_command(app)
+IN_PYTHON = {
+    name: getattr(candor, "import_model" if name == "import" else name)
+    for name in ("calibrate", "train", "export", "import", "promote", "serve", "report")
+} | {"recalibrate": candor.recalibrate}
 
 
-def declared(verb: Callable[..., object]) -> dict[str, set[str]]:
-    """The names in Python of a verb's arguments and options, from its declaration for Typer."""
-    found: dict[str, set[str]] = {"arguments": set(), "options": set()}
-    for name, each in get_type_hints(verb, include_extras=True).items():
-        for info in getattr(each, "__metadata__", ()):
-            if isinstance(info, ArgumentInfo):
-                found["arguments"].add(name)
-            elif isinstance(info, OptionInfo):
-                told = [each for each in (info.default, *(info.param_decls or ())) if each]
-                typed = next((each for each in told if str(each).startswith("--")), name)
-                typed = typed.removeprefix("--").partition("/")[0].replace("-", "_")
-                found["options"].add("for_" if typed == "for" else typed)
-    return found
+def functions() -> Iterator[Verb]:
+    """Every function that has a command, and what a command does more."""
+    for verbs in GROUPS.values():
+        for each in verbs.values():
+            yield from (
+                each.verbs.values()
+                if isinstance(each, Noun)
+                else (each if isinstance(each, Shelled) else (each,))
+            )
 
 
-def test_parameters_have_the_names_of_the_options() -> None:
-    for verb in VERBS:
-        function = VERBS[verb]
-        of_verb = declared(verb)
-        assert len(of_verb["options"]) > 3
-        kinds: dict[Any, set[str]] = {}
-        for name, each in inspect.signature(function).parameters.items():
-            kinds.setdefault(each.kind, set()).add(name)
-            assert f"\n    {name}: " in (function.__doc__ or "")
-        left_out = COMMAND_LINE_ALONE.get(verb, set()) | {"json", "help_all"}
-        assert kinds[inspect.Parameter.KEYWORD_ONLY] == of_verb["options"] - left_out
-        assert kinds.get(inspect.Parameter.POSITIONAL_OR_KEYWORD, set()) == of_verb["arguments"]
+@pytest.mark.parametrize("name", IN_PYTHON)
+def test_the_function_is_the_command(name: str) -> None:
+    """The same parameters, in the same order and with the same defaults."""
+    signature = inspect.signature(IN_PYTHON[name]).parameters
+    shared = {
+        parameter: each.default
+        for parameter, each in signature.items()
+        if PYTHON not in getattr(each.annotation, "__metadata__", ())
+    }
+    options = {each.name: each for each in SHELL.commands[name].params}
+    assert [*shared] == [each for each in options if each in shared]
+    for parameter, default in shared.items():
+        if default not in (inspect.Parameter.empty, (), None):
+            assert options[parameter].default == default, parameter
+
+
+def test_every_parameter_of_every_verb_is_told() -> None:
+    untold = [
+        f"{function.__name__}: {name}"
+        for function in functions()
+        for name, each in inspect.signature(function).parameters.items()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+        and name not in argument_texts(function)
+        and name not in SHARED
+    ]
+    assert not untold
 
 
 @pytest.mark.parametrize(
@@ -71,33 +69,57 @@ def test_parameters_have_the_names_of_the_options() -> None:
     [
         (lambda: candor.train("digits", epochs="many"), "epochs"),
         (lambda: candor.train("digits", loss="dca+nothing"), "nothing"),
+        (lambda: candor.train("digits", uncertain="maybe"), "uncertain: got 'maybe'; choose one"),
         (lambda: candor.export("no-run"), "no-run"),
+        (lambda: candor.export("no-run", threshold="none"), "threshold: got 'none'"),
         (lambda: candor.report("chest", window="all", since="3d"), "window or since"),
+        (lambda: candor.report("chest", gap=0.9), r"gap: got 0.9; expected 0.02 to 0.5"),
         (lambda: candor.import_model("model.onnx", pixels="Unit"), "expected imagenet, unit"),
+        (lambda: candor.import_model("model.onnx", size="7"), "size: got '7'"),
+        (lambda: candor.promote("chest", 1, url=["http://a"]), "are for wait=True"),
+        (lambda: candor.recalibrate("chest", canary=0.1, shadow=True), "only one of preview"),
     ],
 )
 def test_errors_say_what_to_do_in_python(
-    call: object, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Any, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(candor.Refused, match=says) as refused:
         call()
-    assert says in str(refused.value)
     assert "--" not in str(refused.value)
     assert refused.value.__cause__ is not None
 
 
+def test_the_same_sentence_names_options_in_the_shell() -> None:
+    words = {
+        ("report", "chest", "--window", "all", "--since", "3d"): "give either --window or --since",
+        ("promote", "chest", "1", "--url", "http://a"): "are for --wait",
+        ("import", "model.onnx", "--size", "7"): "--size: got '7'",
+    }
+    for typed, says in words.items():
+        done = candor_here(*typed)
+        assert done.exit_code == 2
+        assert says in " ".join(re.sub("[^ -~]", " ", done.output).split())
+
+
 def test_a_wrong_name_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="epoch"):
-        candor.train("digits", epoch=3)
+        candor.train("digits", epoch=3)  # type: ignore[call-arg]
 
 
-def test_commands_in_sentences_become_calls() -> None:
-    assert in_python("see `candor models`, or `candor promote chest 2`") == (
-        "see `candor models`, or `candor.promote('chest', 2)`"
-    )
-    assert in_python("Next: candor import 'a b.onnx' --promote") == (
-        "Next: candor.import_model('a b.onnx', promote=True)"
-    )
-    untold = "Next: candor ledger acknowledge chest --version 1 --note WHY"
-    assert in_python(untold) == untold
+def test_promoting_returns_what_was_promoted(tiny_store: Store) -> None:
+    promoted = candor.promote("tiny", 1, why="tried", store=tiny_store.root, ledger="off")
+    assert (promoted.model, promoted.version, promoted.production.why) == ("tiny", 1, "tried")
+    assert repr(promoted) == "tiny: version 1 is in production"
+    assert "tiny: version 1" in promoted._repr_html_()
+
+
+def test_what_a_function_returns_is_printed_by_the_root_alone(
+    tiny_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    candor.promote("tiny", 1, store=tiny_store.root, ledger="off")
+    diagnosing.show()
+    assert capsys.readouterr().out == ""
+    print_made(PlainResult({"a": 1}, "said"), as_json=True)
+    print_made(PlainResult({"a": 1}, "said"), as_json=False)
+    assert capsys.readouterr().out == '{\n  "a": 1\n}\nsaid\n'

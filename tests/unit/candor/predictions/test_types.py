@@ -19,13 +19,9 @@ PRESENT = np.tile([[0.7, 0.9], [0.1, 0.4]], (100, 1))
 FINDINGS = np.tile([[1, 1], [0, 0]], (100, 1))
 
 
-def test_findings_that_are_named_have_their_types() -> None:
-    measured = assert_type(
-        candor.measure(PRESENT, FINDINGS, findings="*", bins=10), FindingsMeasures
-    )
-    done = assert_type(
-        candor.calibrate(PRESENT, FINDINGS, findings="*", seed=1), FindingsCalibration
-    )
+def test_findings_that_are_named_are_findings() -> None:
+    measured = candor.measure(PRESENT, FINDINGS, findings="*", bins=10)
+    done = candor.calibrate(PRESENT, FINDINGS, findings="*", seed=1)
     assert (type(measured), type(done)) == (FindingsMeasures, FindingsCalibration)
 
 
@@ -40,6 +36,6 @@ def test_without_them_labels_decide_which_no_type_knows() -> None:
 
 def test_what_they_do_not_take_is_an_error() -> None:
     with pytest.raises(TypeError):
-        candor.measure(P, EXCLUSIVE, bin=3)  # type: ignore[call-overload]
+        candor.measure(P, EXCLUSIVE, bin=3)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         print(candor.measure(P, EXCLUSIVE).eec)  # type: ignore[union-attr]

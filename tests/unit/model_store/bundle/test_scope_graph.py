@@ -14,7 +14,6 @@ from scipy.fft import dctn
 from calibration.scope.p_values import p_values
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.model_card import model_card
-from model_store.bundle.repository import write_triton
 from model_store.bundle.scope_card import NO_PROMISE
 from model_store.bundle.scope_fit import ScopeFeatures, fit_scope
 from model_store.bundle.scope_statistics import statistics
@@ -79,12 +78,6 @@ def test_a_graph_and_a_card_that_disagree_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(GraphError):
             write_bundle(tmp_path, card=card, onnx=graph)
-
-
-def test_triton_serves_the_outputs(tmp_path: Path) -> None:
-    version = write_triton(build_scoped(tmp_path / "1"), tmp_path / "triton")
-    config = (version.parent / "config.pbtxt").read_text()
-    assert config.count('name: "scope_') == 2
 
 
 def test_few_images_make_no_check() -> None:

@@ -1,0 +1,101 @@
+"""A verb in Python: its choices are checked, and what cannot be done is `Refused`."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
+
+from calibration.wording import parameter
+from candor.commands.options import Within, WrongUse
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Refused(Exception):
+    """A verb cannot do what was asked; its text says why, and what to do.
+
+    The error behind it is its cause. A notebook shows the text alone.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"candor: {self}"]
+
+
+def verb(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function as Python calls it. It raises Refused; the shell calls what it wraps."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*given: P.args, **options: P.kwargs) -> R:
+        try:
+            _check(signature, signature.bind(*given, **options).arguments)
+            return function(*given, **options)
+        except Exception as error:
+            why = reason(error)
+            if why is None:
+                raise
+            raise Refused(why) from error
+
+    return call
+
+
+def _check(signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+    """Raise WrongUse for a value that is none of the choices, or out of its range."""
+    for name, value in given.items():
+        annotation = signature.parameters[name].annotation
+        choices = _choices(annotation)
+        if value is not None and choices and value not in choices:
+            shown = ", ".join(map(str, choices))
+            raise WrongUse(f"{parameter(name)}: got {value!r}; choose one of {shown}")
+        for each in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+            if isinstance(each, Within) and value is not None:
+                _check_range(name, value, each)
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal, also if it may be None or is annotated."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    parts = get_args(annotation)
+    parts = parts[:1] if get_origin(annotation) is Annotated else parts
+    return next((found for each in parts if (found := _choices(each))), ())
+
+
+def _check_range(name: str, value: Any, limits: Within) -> None:
+    least, most = limits
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        shown = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+        raise WrongUse(f"{parameter(name)}: got {value!r}; expected {shown}")
+
+
+def reason(error: Exception) -> str | None:
+    """Return why a verb failed, and what to do; None if it is a bug."""
+    from candor.terminal.console import sentence
+
+    if isinstance(error, ModuleNotFoundError):
+        from model_store.installation import extra_of, install_command
+
+        extra = extra_of(error.name or "")
+        if extra is None:
+            return None
+        return f"this needs the extra {extra!r} ({error}): {install_command(extra)}"
+    return sentence(error) if isinstance(error, _expected_errors()) else None
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that are no bugs; imported only after one, for a quick start."""
+    from httpx import HTTPError
+    from sqlalchemy.exc import DBAPIError
+
+    from calibration.calibrators.affine import CalibratorInvalid
+    from candor.predictions.errors import PredictionsRefused
+    from model_store.errors import ModelStoreError
+    from monitoring.errors import MonitoringError
+    from serving.client import ServerRefused, TokenInvalid
+    from serving.errors import ServingError
+    from training.errors import TrainingError
+
+    rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)
+    own = (CalibratorInvalid, PredictionsRefused, TokenInvalid, WrongUse)
+    return (*rooms, *own, HTTPError, DBAPIError, OSError)
