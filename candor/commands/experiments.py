@@ -1,10 +1,9 @@
 """`candor experiment`: the paper's tables and figures."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import RenderableType
 
@@ -13,12 +12,12 @@ from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
-    from training.datasets import Dataset
-    from training.experiments.grid import Cell, Grid
-    from training.experiments.study import Row, Study
+    from training.experiments.grid import Grid
+    from training.experiments.study import Row
     from training.experiments.tables import Table
 
 CORES = os.cpu_count() or 1
+CELLS = "cells"  # the folder of what is kept, in that of results
 
 
 def compare(
@@ -60,9 +59,9 @@ def compare(
         first_seed=first_seed,
     )
     folder = out or Path("experiments") / preset
-    with _computed(grid, folder, jobs) as found:
-        write_rows(folder / "summary.csv", summary(found.rows))
-        return _shown(tables(found.rows), found.rows, folder)
+    rows = _rows(grid, folder, jobs)
+    write_rows(folder / "summary.csv", summary(rows))
+    return _shown(tables(rows), rows, folder)
 
 
 def figure(
@@ -105,19 +104,18 @@ def figure(
     )
     folder = out or Path("experiments") / f"figure{number}"
     if number == 3:
-        return _draw_toy(grid, folder)
-    with _computed(grid, folder, jobs) as found:
-        if number == 2:
-            drawn = [figures.embeddings(found.cells, found.study, found.datasets, folder)]
-        elif number == 5:
-            strength = {each.title: each.changes.get("beta") for each in grid.methods}
-            drawn = figures.betas(found.rows, strength, folder)
-        else:
-            drawn = [figures.epochs(number, found.rows, folder)]
-        return _shown(drawn, found.rows, folder)
+        return _toy(grid, folder)
+    rows = _rows(grid, folder, jobs)
+    if number == 2:
+        drawn = figures.embeddings(rows, folder / CELLS, folder)
+    elif number == 5:
+        drawn = figures.betas(rows, folder)
+    else:
+        drawn = figures.epochs(number, rows, folder)
+    return _shown(drawn, rows, folder)
 
 
-def _draw_toy(grid: "Grid", folder: Path) -> PlainResult:
+def _toy(grid: "Grid", folder: Path) -> PlainResult:
     from candor.terminal.progress import bars
     from training.experiments.toy import toy
 
@@ -126,34 +124,17 @@ def _draw_toy(grid: "Grid", folder: Path) -> PlainResult:
     return _shown([table], rows, folder)
 
 
-class _Computed(NamedTuple):
-    """The cells of a grid on the available data, and their rows."""
-
-    rows: "list[Row]"
-    cells: "list[Cell]"
-    study: "Study"
-    datasets: "Mapping[str, Dataset]"
-
-
-@contextmanager
-def _computed(grid: "Grid", folder: Path, jobs: int) -> Iterator[_Computed]:
-    """Compute a grid with progress; name what was left out on stderr at the end.
-
-    Raises DataNotFound if no data set of the grid is available.
-    """
+def _rows(grid: "Grid", folder: Path, jobs: int) -> "list[Row]":
+    """The rows of a grid, computed with progress. Raises what loading and training raise."""
     from candor.terminal.progress import bars
     from training.experiments.presets import open_data
     from training.experiments.study import Study
 
-    data_folder = settings().data
+    data_folder, cache = settings().data, cache_folder()
     with bars() as progress:
-        opened = open_data(grid.data, folder=data_folder, cache=cache_folder(), progress=progress)
-        study = Study(folder / "cells", cache_folder() / "features", jobs, progress)
-        cells = grid.cells(opened.datasets, data_folder)
-        rows, notes = study.rows(cells, opened.datasets)
-    yield _Computed(rows, cells, study, opened.datasets)
-    for sentence in (*opened.absent, *notes):
-        note(sentence)
+        datasets = open_data(grid.data, folder=data_folder, cache=cache, progress=progress)
+        study = Study(folder / CELLS, cache / "features", jobs, progress)
+        return study.rows(grid.cells(datasets, data_folder), datasets)
 
 
 def _shown(tables: "Sequence[Table]", rows: "Sequence[Row]", folder: Path) -> PlainResult:

@@ -21,7 +21,7 @@ from training.errors import BadChoice
 from training.networks.backbones import find_weights
 from training.runs.config import TrainConfig
 
-FORMAT = 2  # increase it when a change of code changes the numbers
+FORMAT = 3  # increase it when a change of code changes the numbers
 LIBRARIES = ("torch", "torchvision", "timm")  # which the numbers depend on
 # Choices with an option of their own. A title such as "ce seed=21" would promise another run.
 ELSEWHERE = {
@@ -53,9 +53,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A hash of everything that the numbers depend on: the name of the cell's folder."""
-        choices = self.config.model_dump(mode="json")
-        weights = self.config.weights
+        """A hash of everything that the numbers depend on: the name of the cell's file."""
+        choices, weights = self.config.model_dump(mode="json"), self.config.weights
         if isinstance(weights, Path) and weights.is_file():
             choices["weights"] = _file_digest(weights)
         return key_of(choices, self.fingerprint, self.traced)
@@ -74,30 +73,29 @@ class Grid:
     traced: bool = False
 
     def cells(self, datasets: Mapping[str, Dataset], folder: Path | None) -> list[Cell]:
-        """All cells on the available data, seed by seed, so that an early part is a comparison.
+        """All cells, seed by seed, so that an early part is a comparison.
 
         Weights are those in `folder`, unless a variant names them. Raises BadChoice.
         """
         combinations = itertools.product(self.seeds, self.data, self.networks, self.methods)
         return [
             Cell(
-                data=data.title,
-                network=network.title,
-                method=method.title,
-                config=changed(
-                    {"weights": find_weights(network.subject, folder)}
-                    | dict(self.base)
-                    | dict(data.changes)
-                    | dict(network.changes)
-                    | dict(self.exceptions.get((data.title, network.title), {}))
-                    | dict(method.changes)
-                    | {"backbone": network.subject, "loss": method.subject, "seed": seed}
+                data.title,
+                network.title,
+                method.title,
+                changed(
+                    {"weights": find_weights(network.subject, folder)},
+                    self.base,
+                    data.changes,
+                    network.changes,
+                    self.exceptions.get((data.title, network.title), {}),
+                    method.changes,
+                    {"backbone": network.subject, "loss": method.subject, "seed": seed},
                 ),
-                fingerprint=datasets[data.title].fingerprint,
-                traced=self.traced,
+                datasets[data.title].fingerprint,
+                self.traced,
             )
             for seed, data, network, method in combinations
-            if data.title in datasets
         ]
 
 
@@ -125,23 +123,25 @@ def parse(text: str, *, title: str | None = None) -> Variant:
     return Variant(title or " ".join([subject, *words]), subject, changes)
 
 
-def changed(changes: Mapping[str, Any]) -> TrainConfig:
-    """The default choices with `changes`; keys that are no fields are the loss's options.
+def changed(*changes: Mapping[str, Any]) -> TrainConfig:
+    """The default choices with `changes`, of which the last wins; keys that are no fields are the
+    loss's options.
 
     Raises BadChoice.
 
     >>> changed({"loss": "focal", "gamma": 2}).loss_options
     {'gamma': 2.0}
     """
-    fields = {key: value for key, value in changes.items() if key in TrainConfig.model_fields}
-    options = {key: value for key, value in changes.items() if key not in fields}
+    merged = {key: value for each in changes for key, value in each.items()}
+    fields = {key: value for key, value in merged.items() if key in TrainConfig.model_fields}
+    options = {key: value for key, value in merged.items() if key not in fields}
     try:
         return TrainConfig.model_validate(fields | ({"loss_options": options} if options else {}))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        raise BadChoice(f"{problems} (in {changes})") from error
+        raise BadChoice(f"{problems} (in {merged})") from error
 
 
 def _value(text: str) -> Any:

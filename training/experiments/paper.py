@@ -1,7 +1,6 @@
 """The figures of the paper (Liang et al. 2020, Tables 1 to 3) as rows.
 
-Averages are recomputed from these rows, since some of the printed ones are wrong; MISPRINTS lists
-them.
+Averages are recomputed from these rows, since some of the printed ones are wrong (docs/results.md).
 """
 
 from typing import Any
@@ -27,25 +26,6 @@ Kather DenseNet     .0302 .0286 .0237   .2577 .8015 .4268   .9385 .9410
 Kather SqueezeNet   .0372 .0439 .0269   .2566 .3237 .7371   .8932 .9038
 """
 
-MISPRINTS = (
-    "The paper prints 28.12/28.17/27.37 % as the averages of its Table 2 (MCE on RSNA, DDSM and "
-    "Mendeley); its rows give 18.86/16.56/15.05 %.",
-    "The paper prints 27.66/34.01/33.98 % as the overall MCE; its rows give 20.89/25.30/24.74 %.",
-    "65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
-    "The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
-    '"Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on DDSM '
-    "temperature beats DCA in three networks of four.",
-)
-
-# The paper's names for the data sets of a grid. PneumoniaMNIST is Mendeley V2 at 28 pixels.
-COUNTERPARTS = {
-    "pneumoniamnist": "Mendeley",
-    "mendeley": "Mendeley",
-    "kather": "Kather",
-    "rsna": "RSNA",
-    "ddsm": "DDSM",
-}
-
 
 def _rows(line: str) -> list[dict[str, Any]]:
     data, network, *words = line.split()
@@ -67,12 +47,13 @@ PAPER = [row for line in _FIGURES.strip().splitlines() for row in _rows(line)]
 
 def paper_rows(data: str, network: str) -> list[dict[str, Any]]:
     """The rows of this data set and network, else those of all networks on this data set, else
-    none.
+    none. PneumoniaMNIST is Mendeley V2 at 28 pixels.
 
     >>> len({row["network"] for row in paper_rows("pneumoniamnist", "efficientnet")})
     4
     >>> len(paper_rows("kather", "AlexNet")), len(paper_rows("chest_xray3", "AlexNet"))
     (3, 0)
     """
-    of_data = [row for row in PAPER if row["data"] == COUNTERPARTS.get(data.lower())]
+    name = "mendeley" if data == "pneumoniamnist" else data.lower()
+    of_data = [row for row in PAPER if row["data"].lower() == name]
     return [row for row in of_data if row["network"] == network] or of_data

@@ -14,7 +14,8 @@ from training.progress import Progress, silent
 from training.runs.config import offline_config
 from training.runs.task import require_classes
 
-NETWORK = "tf_efficientnet_lite0"
+# Each split numbers its own patients.
+MENDELEY_PATIENT = r"((?:train|test)/\w+/[A-Za-z0-9]*-?[A-Za-z]*-?\d+)"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,6 @@ class Place:
     arguments: LoadArguments = field(default_factory=LoadArguments)
 
 
-# Each split numbers its own patients.
-MENDELEY_PATIENT = r"((?:train|test)/\w+/[A-Za-z0-9]*-?[A-Za-z]*-?\d+)"
 PLACES = {
     "pneumoniamnist": Place(("pneumoniamnist.npz",)),
     "chest_xray3": Place(("chest_xray3",)),
@@ -44,16 +43,6 @@ PAPER_NETWORKS = {
     "DenseNet": "torchvision/densenet121",
     "SqueezeNet": "torchvision/squeezenet1_1",
 }
-
-
-@dataclass(frozen=True)
-class OpenedData:
-    """The available data sets by title, and a sentence for each missing one."""
-
-    datasets: dict[str, Dataset]
-    absent: tuple[str, ...]
-
-
 METHODS = tuple(map(parse, LOSSES))  # with their default options
 # As in docs/results.md: DCA at the upper end of the paper's range.
 MEASURED = tuple(parse("dca beta=15" if name == "dca" else name) for name in LOSSES)
@@ -64,17 +53,17 @@ BETAS = (1, 5, 10, 15, 20, 25)  # the paper's sweep
 def smoke() -> Grid:
     """Every method once on digits, in a minute or two."""
     network = network_variant(f"{SMALL} epochs=20")
-    return Grid((Variant("digits", "digits"),), (network,), METHODS, seeds=(0,))
+    return Grid((parse("digits"),), (network,), METHODS, seeds=(0,))
 
 
 def results() -> Grid:
     """The grid of docs/results.md: two real data sets, one frozen backbone, every method."""
     return Grid(
         data=(
-            Variant("pneumoniamnist", "pneumoniamnist"),
-            Variant("chest_xray3", "chest_xray3", {"epochs": 40, "image_size": 112}),
+            parse("pneumoniamnist"),
+            parse("chest_xray3 epochs=40 image_size=112", title="chest_xray3"),
         ),
-        networks=(network_variant(NETWORK),),
+        networks=(parse("tf_efficientnet_lite0"),),
         methods=MEASURED,
         seeds=tuple(range(5)),
     )
@@ -88,49 +77,47 @@ def paper() -> Grid:
     (512 on RSNA), half of that for the others, beta 15, a head of C/2 channels (C/4 for ResNet). It
     does not say how many epochs; 50 here.
     """
-    protocol = {
-        "class_weights": "balanced",
-        "learning_rate": 1e-4,
-        "decay": "none",
-        "image_size": 224,
-        "epochs": 50,
-    }
     sizes = {name: 64 if name == "AlexNet" else 32 for name in PAPER_NETWORKS}
-    networks = tuple(
-        Variant(
-            name,
-            backbone,
-            protocol | {"batch_size": sizes[name], "head_reduction": 4 if name == "ResNet" else 2},
-        )
-        for name, backbone in PAPER_NETWORKS.items()
-    )
     return Grid(
-        data=tuple(Variant(name, name) for name in ("RSNA", "DDSM", "Mendeley", "Kather")),
-        networks=networks,
+        data=tuple(map(parse, ("RSNA", "DDSM", "Mendeley", "Kather"))),
+        networks=tuple(
+            Variant(
+                name,
+                backbone,
+                {"batch_size": sizes[name], "head_reduction": 4 if name == "ResNet" else 2},
+            )
+            for name, backbone in PAPER_NETWORKS.items()
+        ),
         methods=(CE, DCA),
         seeds=(0, 1),
         exceptions={("RSNA", name): {"batch_size": 8 * size} for name, size in sizes.items()},
+        base={
+            "class_weights": "balanced",
+            "learning_rate": 1e-4,
+            "decay": "none",
+            "image_size": 224,
+            "epochs": 50,
+        },
     )
 
 
 def of_figure(number: int) -> Grid:
     """The grid of a figure of the paper, on PneumoniaMNIST; Figure 3 uses its methods and seeds."""
-    strengths = tuple(parse(f"dca beta={beta}") for beta in BETAS)
-    constant = {"epochs": 30, "decay": "none"}
-    methods, seeds, traced = {
-        1: ((CE, DCA), 1, True),
-        2: ((CE, DCA), 3, True),
-        3: (MEASURED, 5, False),
-        4: (tuple(each for each in strengths if each.changes["beta"] in (1, 10, 15, 25)), 1, True),
-        5: ((CE, *strengths), 3, False),
+    strengths = {beta: parse(f"dca beta={beta}") for beta in BETAS}
+    methods, seeds = {
+        1: ((CE, DCA), 1),
+        2: ((CE, DCA), 3),
+        3: (MEASURED, 5),
+        4: (tuple(strengths[beta] for beta in (1, 10, 15, 25)), 1),
+        5: ((CE, *strengths.values()), 3),
     }[number]
-    return Grid(
-        results().data[:1],
-        results().networks,
-        methods,
+    return replace(
+        results(),
+        data=results().data[:1],
+        methods=methods,
         seeds=tuple(range(seeds)),
-        base=constant if number == 1 else {},
-        traced=traced,
+        base={"epochs": 30, "decay": "none"} if number == 1 else {},
+        traced=number in (1, 2, 4),
     )
 
 
@@ -153,10 +140,12 @@ def chosen(
     sources = tuple(map(data_variant, data)) if data else grid.data
     small = {each.subject for each in sources} == {"digits"}
     networks = (network_variant(SMALL),) if small else grid.networks
+    own = {each.title: each for each in grid.networks}
+    named = tuple(own.get(text) or network_variant(text) for text in network or ())
     return replace(
         grid,
         data=sources,
-        networks=tuple(map(network_variant, network)) if network else networks,
+        networks=named or networks,
         methods=tuple(map(parse, method)) if method else grid.methods,
         seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
     )
@@ -169,7 +158,7 @@ def data_variant(text: str) -> Variant:
     Variant(title='pneumoniamnist', subject='data/pneumoniamnist.npz', changes={'epochs': 3})
     """
     parsed = parse(text)
-    return Variant(Path(parsed.subject).stem or parsed.subject, parsed.subject, parsed.changes)
+    return replace(parsed, title=Path(parsed.subject).stem or parsed.subject)
 
 
 def network_variant(text: str) -> Variant:
@@ -177,7 +166,7 @@ def network_variant(text: str) -> Variant:
     parsed = parse(text)
     subject = PAPER_NETWORKS.get(parsed.subject, parsed.subject)
     if subject != SMALL:
-        return Variant(parsed.title, subject, parsed.changes)
+        return replace(parsed, subject=subject)
     made_for_it = offline_config(loss="ce", seed=0).model_dump(
         exclude_unset=True, exclude={"loss", "seed"}
     )
@@ -185,30 +174,23 @@ def network_variant(text: str) -> Variant:
 
 
 def open_data(
-    variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
-) -> OpenedData:
-    """Read every available data set, from `folder` or its own path.
+    variants: Sequence[Variant], *, folder: Path | None, cache: Path, progress: Progress = silent
+) -> dict[str, Dataset]:
+    """Data sets by title, from `folder` or their own path.
 
-    Raises DataNotFound if none is there, and BadDataset for findings.
+    Raises DataNotFound, and BadDataset for findings.
     """
-    datasets: dict[str, Dataset] = {}
-    absent: list[str] = []
+    datasets = {}
     for variant in variants:
-        try:
-            source, arguments = _place(variant.subject, folder)
-            dataset = load_dataset(source, cache=cache, progress=progress, **arguments)
-        except DataNotFound as error:
-            absent.append(f"{variant.title} is left out: {error}")
-            continue
+        source, arguments = _place(variant.subject, folder)
+        dataset = load_dataset(source, cache=cache, progress=progress, **arguments)
         require_classes(
             dataset,
             "; experiments compare models of exclusive classes: leave it out, or use candor train "
             "and candor export",
         )
         datasets[variant.title] = dataset
-    if not datasets:
-        raise DataNotFound("; ".join(absent))
-    return OpenedData(datasets, tuple(absent))
+    return datasets
 
 
 def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments]:
@@ -223,5 +205,6 @@ def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments
         return subject, {}  # can be downloaded
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
     raise DataNotFound(
-        f"found none of {', '.join(place.paths)} {where}; docs/training.md says how to make it"
+        f"found none of {', '.join(place.paths)} {where}; docs/training.md says how to make it, "
+        "and --data chooses other data sets"
     )

@@ -1,24 +1,21 @@
 """Train the cells that are missing, and measure all: a row for each cell, split and calibrator.
 
-    CELLS/KEY/cell.json        the choices, or why it failed
-    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in a run folder
-    CELLS/KEY/epochs.json      of a traced cell: figures of each split after each epoch
-    CELLS/KEY/embedding.npy    of a traced cell: test images before the last layer, float32 (N, D)
+    CELLS/KEY.json   the rows of a cell, or why it failed
+    CELLS/KEY.npz    of a traced cell: test images before the last layer, with their classes
 
-The folder of a cell is complete or absent, so an interrupted study computes only missing cells. A
-loss that diverges would diverge again, so its failure is kept as well and has a row.
+A file is complete or absent, so an interrupted study computes only missing cells. A loss that
+diverges would diverge again, so its failure is kept as well.
 """
 
 import copy
+import io
+import itertools
 import json
 import math
 import multiprocessing
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,15 +26,15 @@ from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from calibration.measures.summary import Measures
+from model_store.bundle.files import write_whole
 from training.datasets import SPLIT_NAMES, Dataset
-from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
-from training.evaluation.evaluation import read_evaluation, write_evaluation
+from training.errors import BadChoice, LostProcess, TrainingDiverged
 from training.experiments.grid import Cell
 from training.fitting.examples import predict as logits_of
-from training.fitting.history import Epoch, write_history
+from training.fitting.history import Epoch
 from training.networks.heads import Head
 from training.progress import Progress, silent
-from training.runs.steps import evaluate, fit, predict, prepare
+from training.runs.steps import Features, Model, evaluate, fit, predict, prepare
 from training.runs.task import task_of
 
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
@@ -53,87 +50,42 @@ class Study:
     jobs: int = 1
     progress: Progress = silent
 
-    def rows(
-        self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]
-    ) -> tuple[list[Row], list[str]]:
-        """A row for each cell, split and calibrator, and a sentence for each pair without weights.
+    def rows(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> list[Row]:
+        """The rows of all cells. Raises what training raises."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        missing = [cell for cell in cells if not self.file(cell).is_file()]
+        self._prepare(missing, datasets)
+        for count, _ in enumerate(self._compute(missing, datasets), 1):
+            self.progress("cells", count, len(missing))
+        return [
+            _about(cell) | row for cell in cells for row in json.loads(self.file(cell).read_text())
+        ]
 
-        Raises WeightsNotFound if no cell can be computed, and what training raises.
-        """
-        missing = [cell for cell in cells if not self.folder(cell).is_dir()]
-        lacking = self._prepare(missing, datasets)
-        possible = [cell for cell in missing if (cell.data, cell.network) not in lacking]
-        for count, _ in enumerate(self._train(possible, datasets), 1):
-            self.progress("cells", count, len(possible))
-        rows = [row for cell in cells if self.folder(cell).is_dir() for row in self.rows_of(cell)]
-        if not rows:
-            raise WeightsNotFound("; ".join(lacking.values()) or "there is nothing to compute")
-        return rows, [f"{' with '.join(pair)} is left out: {why}" for pair, why in lacking.items()]
+    def file(self, cell: Cell) -> Path:
+        return self.root / f"{cell.key}.json"
 
-    def folder(self, cell: Cell) -> Path:
-        return self.root / cell.key
-
-    def rows_of(self, cell: Cell) -> list[Row]:
-        """The rows of a computed cell: after each epoch, then at the end by calibrator."""
-        folder, about = self.folder(cell), _about(cell)
-        failure = json.loads((folder / "cell.json").read_text())["failure"]
-        if failure:
-            nothing = dict.fromkeys(FIGURES, math.nan)
-            return [about | {"split": "test"} | nothing | {"failure": failure}]
-        rows = [about | each for each in _read_epochs(folder)]
-        for split, by_method in read_evaluation(folder).measures.items():
-            rows += [
-                about | {"split": split, "calibrator": method} | _figures(measures)
-                for method, measures in by_method.items()
-            ]
-        return rows
-
-    def embedding(self, cell: Cell) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Test images of a traced cell before the last layer, (N, D)."""
-        known: np.ndarray[Any, np.dtype[np.float32]] = np.load(
-            self.folder(cell) / "embedding.npy", allow_pickle=False
-        )
-        return known
-
-    def _prepare(
-        self, cells: Iterable[Cell], datasets: Mapping[str, Dataset]
-    ) -> dict[tuple[str, str], str]:
-        """Compute shared features in this process; return the pairs without weights, and why."""
-        lacking: dict[tuple[str, str], str] = {}
-        seen: set[tuple[str, str]] = set()
+    def _prepare(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> None:
+        """Compute shared features in this process. Wrong names fail here, before hours of that."""
         for cell in cells:
-            pair = cell.data, cell.network
-            dataset, config = datasets[cell.data], cell.config
-            # A wrong name fails here, before hours of computing features.
-            task_of(dataset).objective(config.loss, config.loss_settings)
-            if pair in seen:
-                continue
-            seen.add(pair)
-            try:
-                prepare(dataset, config, cache=self.cache, progress=self.progress)
-            except WeightsNotFound as error:
-                lacking[pair] = str(error)
-        return lacking
+            task_of(datasets[cell.data]).objective(cell.config.loss, cell.config.loss_settings)
+        pairs = {(cell.data, cell.network): cell.config for cell in cells}
+        for (data, _), config in pairs.items():
+            prepare(datasets[data], config, cache=self.cache, progress=self.progress)
 
-    def _train(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> Iterator[None]:
-        tasks = [(cell, datasets[cell.data], self.folder(cell), self.cache) for cell in cells]
+    def _compute(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> Iterator[None]:
+        tasks = [(cell, datasets[cell.data], self.file(cell), self.cache) for cell in cells]
         if self.jobs == 1 or len(tasks) < 2:
-            for task in tasks:
-                compute(*task)
-                yield
+            yield from itertools.starmap(compute, tasks)
             return
-        # A fork of a process that has used torch may hang.
-        context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
             min(self.jobs, len(tasks)),
-            mp_context=context,
+            mp_context=multiprocessing.get_context("spawn"),  # a fork that used torch may hang
             initializer=torch.set_num_threads,
             initargs=(1,),
         ) as pool:
             try:
                 for done in as_completed([pool.submit(compute, *task) for task in tasks]):
-                    done.result()
-                    yield
+                    yield done.result()
             except BrokenProcessPool as error:
                 raise LostProcess(
                     f"one of {self.jobs} processes was killed, most likely for lack of memory; try "
@@ -144,23 +96,18 @@ class Study:
                 raise
 
 
-def compute(cell: Cell, dataset: Dataset, folder: Path, cache: Path) -> None:
-    """Train `cell` and write its folder. Raises what training raises, except TrainingDiverged."""
-    with new_folder(folder) as part:
-        failure = None
-        try:
-            train(cell, dataset, part, cache=cache)
-        except TrainingDiverged as error:
-            failure = str(error)
-        record = _about(cell) | {
-            "failure": failure,
-            "config": cell.config.model_dump(mode="json"),
-        }
-        (part / "cell.json").write_text(json.dumps(record, indent=2) + "\n")
+def compute(cell: Cell, dataset: Dataset, file: Path, cache: Path) -> None:
+    """Train `cell` and write its file. Raises what training raises, except TrainingDiverged."""
+    try:
+        rows = train(cell, dataset, file, cache=cache)
+    except TrainingDiverged as error:
+        nothing = dict.fromkeys(FIGURES, math.nan)
+        rows = [{"split": "test", "failure": str(error)} | nothing]
+    write_whole(file, json.dumps(rows).encode())
 
 
-def train(cell: Cell, dataset: Dataset, folder: Path, *, cache: Path) -> None:
-    """Write history, evaluation and, if it is traced, epochs and embedding into `folder`."""
+def train(cell: Cell, dataset: Dataset, file: Path, *, cache: Path) -> list[Row]:
+    """The rows of a cell: if it is traced, after each epoch; then at the end, by calibrator."""
     if cell.traced and cell.config.heads > 1:
         raise BadChoice(
             f"{cell.method} has several heads, which are trained one by one; a curve needs a "
@@ -168,42 +115,23 @@ def train(cell: Cell, dataset: Dataset, folder: Path, *, cache: Path) -> None:
         )
     features = prepare(dataset, cell.config, cache=cache)
     examples = features.examples(cell.config)
-    epochs: list[Row] = []
+    rows: list[Row] = []
 
     def watch(epoch: Epoch, module: nn.Module) -> None:
         for split in SPLIT_NAMES:
             probabilities = softmax(logits_of(module, examples[split].inputs))
             measures = Measures.from_probabilities(probabilities, examples[split].labels)
-            epochs.append({"split": split, "epoch": epoch.epoch} | _figures(measures))
+            rows.append({"split": split, "epoch": epoch.epoch} | _figures(measures))
 
     model = fit(features, cell.config, watch=watch if cell.traced else None)
-    write_history(folder / "history.csv", model.history)
-    evaluation = evaluate(predict(model, features), dataset.classes)
-    write_evaluation(folder, evaluation.of_classes, intervals=False)
     if cell.traced:
-        module = _before_last_layer(features.module(model.network, model.network.head))
-        (folder / "epochs.json").write_text(json.dumps(epochs))
-        np.save(folder / "embedding.npy", logits_of(module, examples["test"].inputs))
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it is renamed to `path` at the end and removed on an error.
-
-    If another process has finished the same cell first, its folder stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-    try:
-        yield part
-        part.chmod(0o755)  # mkdtemp creates private folders
-        try:
-            part.replace(path)
-        except OSError:
-            if not path.is_dir():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _write_embedding(file.with_suffix(".npz"), model, features)
+    evaluation = evaluate(predict(model, features), dataset.classes).of_classes
+    return rows + [
+        {"split": split, "calibrator": method} | _figures(measures)
+        for split, by_method in evaluation.measures.items()
+        for method, measures in by_method.items()
+    ]
 
 
 def _about(cell: Cell) -> Row:
@@ -212,6 +140,7 @@ def _about(cell: Cell) -> Row:
         "data": cell.data,
         "network": cell.network,
         "method": cell.method,
+        "beta": cell.config.beta,
         "seed": cell.config.seed,
         "split": None,
         "calibrator": "none",
@@ -227,14 +156,12 @@ def _figures(measures: Measures) -> Row:
     return {figure: math.nan if value is None else value for figure, value in known.items()}
 
 
-def _read_epochs(folder: Path) -> list[Row]:
-    path = folder / "epochs.json"
-    return json.loads(path.read_text()) if path.is_file() else []
-
-
-def _before_last_layer(module: nn.Module) -> nn.Module:
-    """A copy of `module` without the last layer of its head."""
-    shortened = copy.deepcopy(module)
-    (head,) = (each for each in shortened.modules() if isinstance(each, Head))
+def _write_embedding(path: Path, model: Model, features: Features) -> None:
+    """Write the test images as they are before the last layer of the head, float32 (N, D)."""
+    module = copy.deepcopy(features.module(model.network, model.network.head))
+    (head,) = (each for each in module.modules() if isinstance(each, Head))
     head[-1] = nn.Identity()
-    return shortened
+    test, content = features.examples(model.config)["test"], io.BytesIO()
+    classes = np.array(features.dataset.classes)
+    np.savez(content, points=logits_of(module, test.inputs), labels=test.labels, classes=classes)
+    write_whole(path, content.getvalue())

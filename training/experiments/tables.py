@@ -7,7 +7,7 @@ measured on test; nothing here chooses a method.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeAlias
@@ -17,10 +17,11 @@ from scipy.stats import t as student
 
 from calibration.wording import counted, in_points, percent
 from model_store.csv_cells import CsvTable
-from training.experiments.paper import MISPRINTS, PAPER, paper_rows
+from training.experiments.paper import PAPER, paper_rows
 from training.experiments.study import FIGURES, Row
 
-BASELINE = ("ce", "none")  # method and calibrator that all others are compared with
+PLAIN = "none"
+BASELINE = ("ce", PLAIN)  # method and calibrator that all others are compared with
 
 
 def number(value: float) -> str:
@@ -58,7 +59,7 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(self.lines[0]) if self.lines else ()
+        return tuple(dict.fromkeys(key for line in self.lines for key in line))
 
     def cells(self) -> list[tuple[str, ...]]:
         """The lines by position; a dash where a line lacks a column."""
@@ -94,9 +95,9 @@ def by(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
     return groups
 
 
-def final(rows: Iterable[Row], split: str = "test") -> list[Row]:
-    """The rows of `split` after the last epoch."""
-    return [row for row in rows if row["split"] == split and row["epoch"] is None]
+def final(rows: Iterable[Row]) -> list[Row]:
+    """The rows of test after the last epoch."""
+    return [row for row in rows if row["split"] == "test" and row["epoch"] is None]
 
 
 def mean_half(values: Iterable[float]) -> tuple[float, float]:
@@ -111,6 +112,10 @@ def mean_half(values: Iterable[float]) -> tuple[float, float]:
         return (float(known[0]) if len(known) else math.nan), math.nan
     quantile = student.ppf(0.975, len(known) - 1)
     return float(known.mean()), float(quantile * known.std(ddof=1) / math.sqrt(len(known)))
+
+
+def mean_of(rows: Iterable[Row], figure: str) -> float:
+    return mean_half(row[figure] for row in rows)[0]
 
 
 def estimate(values: Iterable[float], write: Write = percent) -> str:
@@ -145,11 +150,10 @@ def summary(rows: Iterable[Row]) -> list[Row]:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """ECE, accuracy, MCE and NLL by data set and network, paired differences, and averages."""
-    pairs = by(final(rows), "data", "network")
-    first, *others = [_pivot(figure, some) for figure in TITLES for some in pairs.values()]
-    explained = replace(first, notes=(EXPLAINED, *first.notes))
-    paired = [table for some in pairs.values() if (table := _paired(some)).lines]
-    return [explained, *others, *paired, averages(rows)]
+    pairs = by(final(rows), "data", "network").values()
+    pivots = [_pivot(figure, some) for figure in TITLES for some in pairs]
+    paired = [table for some in pairs if (table := _paired(some)).lines]
+    return [*pivots, *paired, averages(rows)]
 
 
 def _pivot(figure: str, rows: Sequence[Row]) -> Table:
@@ -157,32 +161,27 @@ def _pivot(figure: str, rows: Sequence[Row]) -> Table:
     data, network = rows[0]["data"], rows[0]["network"]
     title, write = TITLES[figure]
     lines = [_line(figure, method, some, write) for (method,), some in by(rows, "method").items()]
-    full = max(lines, key=len)
-    columns = dict.fromkeys(full, "-")
-    beside = _of_paper(figure, data, network) if figure != "nll" else []
-    failures = dict.fromkeys(
-        f"{row['method']} failed: {row['failure']}" for row in rows if row["failure"]
-    )
+    failures = {f"{row['method']} failed: {row['failure']}": 0 for row in rows if row["failure"]}
     seeds = counted(len({row["seed"] for row in rows}), "seed")
     return Table(
         file_stem(figure, data, network),
         f"{title} on test: {data}, network {network}, {seeds}",
-        [columns | line for line in (*lines, *beside)],
-        tuple(failures),
+        lines if figure == "nll" else [*lines, *_of_paper(figure, data, network)],
+        (*([EXPLAINED] if figure == "ece" else ()), *failures),
     )
 
 
 def _line(figure: str, method: str, rows: Sequence[Row], write: Write) -> dict[str, str]:
     failed = sum(bool(row["failure"]) for row in rows)
-    plain = [row for row in rows if row["calibrator"] == BASELINE[1]]
+    groups = {calibrator: some for (calibrator,), some in by(rows, "calibrator").items()}
     line = {
         "method": f"{method} ({failed} failed)" if failed else method,
-        "floor": percent(mean_half(row["noise_floor"] for row in plain)[0]),
+        "floor": percent(mean_of(groups[PLAIN], "noise_floor")),
     }
-    for (calibrator,), some in by(rows, "calibrator").items():
+    for calibrator, some in groups.items():
         line[calibrator] = estimate((row[figure] for row in some), write)
         if figure == "ece" and line[calibrator] != "failed":
-            line[calibrator] += f" (z {mean_half(row['ece_z'] for row in some)[0]:.1f})"
+            line[calibrator] += f" (z {mean_of(some, 'ece_z'):.1f})"
     return line
 
 
@@ -228,10 +227,9 @@ def _paired(rows: Sequence[Row]) -> Table:
 def averages(rows: Sequence[Row]) -> Table:
     """Averages over data sets and networks, and the cut of the ECE against cross-entropy."""
     known = summary(rows)
-    pairs = len(by(known, "data", "network"))
+    pairs = counted(len(by(known, "data", "network")), "pair")
     lines = [*_averages(known, ""), *_averages(PAPER, "paper: ")]
-    title = f"Averages over {counted(pairs, 'pair')} of data set and network"
-    return Table("averages", title, lines, MISPRINTS)
+    return Table("averages", f"Averages over {pairs} of data set and network", lines)
 
 
 def _averages(rows: Sequence[Row], prefix: str) -> list[dict[str, str]]:

@@ -5,20 +5,23 @@ never exceed .9. A wide network that trains long on 256 labels also learns the n
 probability is known, the error of a network is measured without labels and bins.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from calibration.wording import in_points, percent, points
+from model_store.bundle.files import write_whole
+from training.evaluation.plots import BLUE, INK, legend_below, save, tidy
 from training.experiments.grid import Variant, changed, key_of
-from training.experiments.pictures import plot_toy
-from training.experiments.study import Row, new_folder
-from training.experiments.tables import Table, by, estimate, mean_half
+from training.experiments.study import Row
+from training.experiments.tables import Table, by, estimate, mean_of
 from training.fitting.examples import Examples, predict
 from training.fitting.fit import fit
 from training.losses import build_objective
@@ -27,6 +30,7 @@ from training.progress import Progress, silent
 LIMIT, POINTS, WIDTH = 3.0, 601, 128
 LABELS, EPOCHS = 256, 200
 SCHEDULE = {"batch_size": 64, "learning_rate": 3e-3, "decay": "none"}
+POSITIONS = np.linspace(-LIMIT, LIMIT, POINTS)
 
 
 def true_probability(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,6 +40,9 @@ def true_probability(x: NDArray[np.float64]) -> NDArray[np.float64]:
     [0.5, 0.9]
     """
     return np.asarray(0.5 + 0.4 * np.sin(1.5 * x))
+
+
+TRUTH = true_probability(POSITIONS)
 
 
 def draw(count: int, *, seed: int) -> Examples:
@@ -49,8 +56,8 @@ def draw(count: int, *, seed: int) -> Examples:
 def learn(
     method: Variant, *, seed: int, labels: int = LABELS, epochs: int = EPOCHS
 ) -> NDArray[np.float64]:
-    """Probability of class 1 at `positions()`, (POINTS,), from a network trained by `method`."""
-    config = changed(dict(method.changes) | {"loss": method.subject, "epochs": epochs} | SCHEDULE)
+    """Probability of class 1 at POSITIONS, (POINTS,), from a network trained by `method`."""
+    config = changed(method.changes, {"loss": method.subject, "epochs": epochs}, SCHEDULE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hidden = nn.Linear(WIDTH, WIDTH)
@@ -65,46 +72,24 @@ def learn(
         schedule=config.schedule,
         seed=seed,
     )
-    return softmax(predict(network, positions()[:, None].astype(np.float32)))[:, 1]
-
-
-def positions() -> NDArray[np.float64]:
-    """Positions of evaluation, (POINTS,), evenly spaced."""
-    return np.linspace(-LIMIT, LIMIT, POINTS)
+    return softmax(predict(network, POSITIONS[:, None].astype(np.float32)))[:, 1]
 
 
 def toy(
-    methods: Sequence[Variant],
-    seeds: Sequence[int],
-    folder: Path,
-    *,
-    epochs: int = EPOCHS,
-    progress: Progress = silent,
+    methods: Sequence[Variant], seeds: Sequence[int], folder: Path, *, progress: Progress = silent
 ) -> tuple[list[Row], Table]:
     """Train what is not kept in `folder`; draw Figure 3 with the first seed; return its values."""
-    truth, drawn, rows = (
-        true_probability(positions()),
-        dict[str, NDArray[np.float64]](),
-        list[Row](),
-    )
+    rows: list[Row] = []
+    drawn: dict[str, NDArray[np.float64]] = {}
     for method in methods:
         for seed in seeds:
-            curve = _kept(method, seed=seed, epochs=epochs, folder=folder / "toy")
+            curve = _kept(method, seed=seed, folder=folder / "toy")
             drawn.setdefault(method.title, curve)
-            rows.append({"method": method.title, "seed": seed} | _figures(curve, truth))
+            rows.append({"method": method.title, "seed": seed} | _figures(curve))
             progress("toy", len(rows), len(methods) * len(seeds))
     groups = {title: some for (title,), some in by(rows, "method").items()}
-    notes = {
-        title: f"off by {points(mean_half(row['off_by'] for row in some)[0])}"
-        for title, some in groups.items()
-    }
-    plot_toy(
-        folder / "figure3.png",
-        positions(),
-        truth,
-        {title: (curve, notes[title]) for title, curve in drawn.items()},
-        title=f"One dimension, {LABELS} labels",
-    )
+    off = {title: points(mean_of(some, "off_by")) for title, some in groups.items()}
+    _draw(folder / "figure3.png", {f"{each}: off by {off[each]}": drawn[each] for each in drawn})
     lines = [
         {
             "method": title,
@@ -116,26 +101,46 @@ def toy(
     ]
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true "
-        f"accuracy; the best possible is {percent(np.maximum(truth, 1 - truth).mean())}. Mean "
+        f"accuracy; the best possible is {percent(np.maximum(TRUTH, 1 - TRUTH).mean())}. Mean "
         f"± half of the 95 % t interval over {len(seeds)} seeds. No method has a temperature."
     )
     return rows, Table("figure3", "Figure 3: one dimension", lines, (note,))
 
 
-def _figures(curve: NDArray[np.float64], truth: NDArray[np.float64]) -> Row:
-    accuracy = float(np.where(curve > 0.5, truth, 1 - truth).mean())
+def _figures(curve: NDArray[np.float64]) -> Row:
+    accuracy = float(np.where(curve > 0.5, TRUTH, 1 - TRUTH).mean())
     return {
-        "off_by": float(np.abs(curve - truth).mean()),
+        "off_by": float(np.abs(curve - TRUTH).mean()),
         "gap": float(np.maximum(curve, 1 - curve).mean()) - accuracy,
         "accuracy": accuracy,
     }
 
 
-def _kept(method: Variant, *, seed: int, epochs: int, folder: Path) -> NDArray[np.float64]:
-    path = folder / key_of(method.subject, dict(method.changes), epochs, seed)
-    if not path.is_dir():
-        curve = learn(method, seed=seed, epochs=epochs)
-        with new_folder(path) as part:
-            np.save(part / "curve.npy", curve)
-    known: NDArray[np.float64] = np.load(path / "curve.npy", allow_pickle=False)
-    return known
+def _kept(method: Variant, *, seed: int, folder: Path) -> NDArray[np.float64]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{key_of(method.subject, dict(method.changes), EPOCHS, seed)}.json"
+    if not path.is_file():
+        write_whole(path, json.dumps(learn(method, seed=seed).tolist()).encode())
+    return np.array(json.loads(path.read_text()))
+
+
+def _draw(path: Path, curves: Mapping[str, NDArray[np.float64]]) -> None:
+    """A panel per curve (POINTS,) with the learned and the true probability."""
+    columns = min(4, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.5), layout="constrained")
+    title = f"One dimension, {LABELS} labels"
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, curve) in zip(panels, curves.items(), strict=False):
+        axes.plot(POSITIONS, TRUTH, color=INK, linewidth=1.2, linestyle="--", label="true")
+        axes.plot(POSITIONS, curve, color=BLUE, linewidth=1.6, label="learned")
+        axes.set_title(name, fontsize=9, color=INK)
+        axes.set_ylim(-0.03, 1.03)
+        tidy(axes, percent="y")
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    legend_below(figure, panels[0])
+    figure.supxlabel("x", fontsize=10)
+    figure.supylabel("probability of class 1", fontsize=10)
+    save(figure, path)

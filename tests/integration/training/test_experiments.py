@@ -17,16 +17,19 @@ from PIL import Image
 from tests.builders.datasets import shades
 from tests.builders.processes import candor_here
 from training.datasets import Dataset
-from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
+from training.datasets.errors import DataNotFound
+from training.errors import BadChoice, LostProcess, TrainingDiverged, UnknownName, WeightsNotFound
+from training.evaluation.evaluation import write_evaluation
 from training.experiments import grid as grids
 from training.experiments import study as studies
 from training.experiments import toy as toys
 from training.experiments.grid import Cell, Grid, Variant, changed, parse
-from training.experiments.presets import network_variant
-from training.experiments.study import Row, Study, new_folder
+from training.experiments.presets import chosen, network_variant, open_data, paper
+from training.experiments.study import Row, Study
 from training.experiments.tables import Table, final, mean_half, summary, tables
-from training.experiments.toy import draw, learn, positions, true_probability
+from training.experiments.toy import POSITIONS, TRUTH, draw, learn
 from training.networks.backbones import SMALL
+from training.runs.steps import evaluate, fit, predict, prepare
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
@@ -46,9 +49,7 @@ def small_grid(*methods: str, seeds: int = 2) -> Grid:
     )
 
 
-def run(
-    grid: Grid, dataset: Dataset, folder: Path, *, jobs: int = 1
-) -> tuple[list[Row], list[str]]:
+def run(grid: Grid, dataset: Dataset, folder: Path, *, jobs: int = 1) -> list[Row]:
     datasets = {"brightness": dataset}
     study = Study(folder / "cells", folder / "cache", jobs)
     return study.rows(grid.cells(datasets, None), datasets)
@@ -61,19 +62,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(dataset: Dataset, folder: Path) -> list[Row]:
-    return run(small_grid("ce", "dca beta=5"), dataset, folder)[0]
+    return run(small_grid("ce", "dca beta=5"), dataset, folder)
 
 
 def by_name(found: list[Table]) -> dict[str, Table]:
     return {each.name: each for each in found}
 
 
-def test_each_figure_of_the_tables_is_that_of_the_run(rows: list[Row], folder: Path) -> None:
-    """Against metrics.json, which each run wrote itself, by the names of its calibrators."""
+def test_each_figure_of_the_tables_is_that_of_the_run(
+    rows: list[Row], dataset: Dataset, tmp_path: Path
+) -> None:
+    """Against the metrics.json of the same runs, by the names of its calibrators."""
     known = {}
-    for path in (folder / "cells").glob("*/metrics.json"):
-        about = json.loads((path.parent / "cell.json").read_text())
-        known[about["method"], about["seed"]] = json.loads(path.read_text())["splits"]
+    for cell in small_grid("ce", "dca beta=5").cells({"brightness": dataset}, None):
+        features = prepare(dataset, cell.config)
+        found = evaluate(predict(fit(features, cell.config), features), dataset.classes)
+        write_evaluation(tmp_path, found.of_classes, intervals=False)
+        splits = json.loads((tmp_path / "metrics.json").read_text())["splits"]
+        known[cell.method, cell.config.seed] = splits
     assert len(known) == 4
     for row in rows:
         measured = known[row["method"], row["seed"]][row["split"]][row["calibrator"]]
@@ -92,14 +98,14 @@ def test_a_second_call_computes_nothing(
     rows: list[Row], dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("computed again"))
-    again, _ = run(small_grid("ce", "dca beta=5"), dataset, folder)
+    again = run(small_grid("ce", "dca beta=5"), dataset, folder)
     assert json.dumps(again) == json.dumps(rows)  # an undefined figure, NaN, equals no other
 
 
 def test_several_processes_compute_the_same(
     rows: list[Row], dataset: Dataset, tmp_path: Path
 ) -> None:
-    apart, _ = run(small_grid("ce", "dca beta=5"), dataset, tmp_path, jobs=2)
+    apart = run(small_grid("ce", "dca beta=5"), dataset, tmp_path, jobs=2)
     assert json.dumps(apart) == json.dumps(rows)
 
 
@@ -109,17 +115,17 @@ def test_an_interrupted_grid_keeps_what_is_done(
     grid, real = small_grid("ce", seeds=3), studies.train
     first, *_ = grid.cells({"brightness": dataset}, None)
 
-    def interrupted(cell: Cell, *arguments: Any, **options: Any) -> None:
+    def interrupted(cell: Cell, *arguments: Any, **options: Any) -> list[Row]:
         if cell.config.seed == 1:
             raise KeyboardInterrupt
-        real(cell, *arguments, **options)
+        return real(cell, *arguments, **options)
 
     monkeypatch.setattr(studies, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(grid, dataset, tmp_path)
-    assert [path.name for path in (tmp_path / "cells").iterdir()] == [first.key]
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == [f"{first.key}.json"]
     monkeypatch.setattr(studies, "train", real)
-    assert {row["seed"] for row in run(grid, dataset, tmp_path)[0]} == {0, 1, 2}
+    assert {row["seed"] for row in run(grid, dataset, tmp_path)} == {0, 1, 2}
 
 
 def test_a_diverged_run_is_reported_and_not_repeated(
@@ -133,7 +139,7 @@ def test_a_diverged_run_is_reported_and_not_repeated(
 
     monkeypatch.setattr(studies, "train", diverging)
     for _ in range(2):
-        found, _ = run(small_grid("dca", seeds=1), dataset, tmp_path)
+        found = run(small_grid("dca", seeds=1), dataset, tmp_path)
     assert tried == ["dca"]
     first, *_ = tables(found)
     assert first.lines[0]["method"] == "dca (1 failed)"
@@ -141,17 +147,23 @@ def test_a_diverged_run_is_reported_and_not_repeated(
     assert any("lower the learning rate" in note for note in first.notes)
 
 
-def test_a_network_without_weights_is_left_out_and_reported(
+def test_what_is_missing_or_unknown_is_refused_before_anything_is_trained(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
-    found, notes = run(replace(grid, networks=(*grid.networks, lost)), dataset, tmp_path)
-    assert {row["network"] for row in found} == {SMALL}
-    assert len(notes) == 1
-    assert "brightness with lost" in notes[0]
     with pytest.raises(WeightsNotFound):
-        run(replace(grid, networks=(lost,)), dataset, tmp_path)
+        run(replace(grid, networks=(*grid.networks, lost)), dataset, tmp_path)
+    with pytest.raises(UnknownName, match="no-loss"):
+        run(replace(grid, methods=(*grid.methods, parse("no-loss"))), dataset, tmp_path)
+    assert not list((tmp_path / "cells").iterdir())
+    with pytest.raises(DataNotFound, match="--data"):
+        open_data((parse("RSNA"),), folder=tmp_path, cache=tmp_path)
+
+
+def test_a_network_of_the_preset_keeps_its_choices() -> None:
+    (own,) = (each for each in paper().networks if each.title == "AlexNet")
+    assert chosen(paper(), network=["AlexNet"]).networks == (own,)
 
 
 def test_a_killed_process_says_what_to_do(
@@ -171,15 +183,6 @@ def test_a_killed_process_says_what_to_do(
     monkeypatch.setattr(studies, "ProcessPoolExecutor", Lost)
     with pytest.raises(LostProcess, match="try --jobs 2"):
         run(small_grid("ce"), dataset, tmp_path, jobs=4)
-
-
-def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
-    with new_folder(tmp_path / "cell") as slow:
-        (slow / "who").write_text("slow")
-        with new_folder(tmp_path / "cell") as fast:
-            (fast / "who").write_text("fast")
-    assert (tmp_path / "cell" / "who").read_text() == "fast"
-    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 def test_a_key_depends_on_data_choices_seed_and_libraries(
@@ -325,7 +328,8 @@ def test_several_heads_have_no_curve(home: Path) -> None:
 class TestToy:
     def test_cross_entropy_finds_the_truth_where_there_is_enough_of_it(self) -> None:
         curve = learn(parse("ce"), seed=0, labels=2000, epochs=20)
-        assert np.abs(curve - true_probability(positions())).mean() < 0.1
+        assert len(curve) == len(POSITIONS)
+        assert np.abs(curve - TRUTH).mean() < 0.1
 
     def test_labels_are_drawn_from_the_truth(self) -> None:
         examples = draw(40_000, seed=0)
