@@ -7,6 +7,15 @@ _USER: Final = re.compile(r"(?:(?<=://)|^(?![^@]*://)(?=[^@]*:)).*@", re.DOTALL)
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 
 
+def names_user(address: str) -> bool:
+    """Whether an address with :// holds a user, and maybe a password.
+
+    >>> names_user("s3://key:secret@bucket/models"), names_user("s3://bucket/a@b")
+    (True, False)
+    """
+    return "@" in address.partition("://")[2].split("/")[0]
+
+
 def shown_address(address: str) -> str:
     """An address without user, password and query; a path stays as it is.
 

@@ -128,6 +128,7 @@ def _of_server(
 ) -> "Report | FindingsReport":
     """Ask a running server for a report."""
     from candor.terminal.remote_report import read_report
+    from model_store.addresses import shown_address
     from serving.client import Client
 
     with Client(web_address(url), token=read_token(token_file)) as client:
@@ -136,7 +137,8 @@ def _of_server(
         return read_report(answer)
     except (KeyError, TypeError, ValueError) as error:
         raise WrongUse(
-            f"{url} answers with a report that this release cannot read; upgrade the older one"
+            f"{shown_address(url)} answers with a report that this release cannot read; upgrade "
+            "the older one"
         ) from error
 
 

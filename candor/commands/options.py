@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from calibration.wording import parameter
+from model_store.addresses import shown_address
 
 if TYPE_CHECKING:
     from calibration.findings.examination import Rule
@@ -51,10 +52,13 @@ class WrongUse(ValueError):
 
 
 def web_address(url: str) -> str:
-    """Return the address of a server. Raises WrongUse if it does not say http:// or https://."""
-    if not url.startswith(("http://", "https://")):
+    """Return the address of a server. Raises WrongUse if it does not say http:// or https://, or
+    has a query.
+    """
+    if not url.startswith(("http://", "https://")) or "?" in url:
         raise WrongUse(
-            f"got the address {url!r}; write it with http:// or https://, as in {DEFAULT_URL}"
+            f"got the address {shown_address(url)!r}; write it with http:// or https:// and "
+            f"without a query, as in {DEFAULT_URL}"
         )
     return url
 

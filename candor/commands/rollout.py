@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from model_store.addresses import shown_address
 from serving.client import Client, RetryPolicy, ServerRefused
 
 LOOK_S = 0.5
@@ -33,7 +34,7 @@ def wait_for(
     found = []
     for url in urls:
         with Client(url, token=token, timeout_s=ANSWER_S, retry=RetryPolicy(attempts=1)) as client:
-            while (served := _ask(client, url, model)).version != version:
+            while (served := _ask(client, shown_address(url), model)).version != version:
                 if time.monotonic() + LOOK_S > end_s:
                     break
                 time.sleep(LOOK_S)

@@ -9,6 +9,7 @@ from calibration.wording import counted, parameter
 from candor.commands.options import WrongUse
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
+from model_store.addresses import shown_address
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
@@ -39,7 +40,7 @@ def score_folder(
             "middle, not all"
         )
     if len(images) == 1 and "://" not in images[0] and not Path(images[0]).exists():
-        raise WrongUse(f"there is no folder {images[0]}")
+        raise WrongUse(f"there is no folder {shown_address(images[0])}")
     if len(images) != 1 or not ("://" in images[0] or Path(images[0]).is_dir()):
         raise WrongUse(
             f"{parameter('out')} takes one folder of images, or its address such as "

@@ -14,6 +14,7 @@ from httpx import TransportError
 
 from calibration.wording import counted
 from candor.demo.sample import MODEL, SampleImages
+from model_store.addresses import shown_address
 from serving.client import Client, ServerRefused
 from serving.errors import ServingError
 
@@ -131,7 +132,7 @@ class LiveTraffic:
             raise TrafficFailed(
                 f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. "
                 "Acknowledge it, or begin with an empty ledger: curl -X POST "
-                f"{self.address}/models/{MODEL}/report/acknowledge "
+                f"{shown_address(self.address)}/models/{MODEL}/report/acknowledge "
                 '-d \'{"note": "it was the demo"}\''
             )
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from model_store.addresses import shown_address
+from model_store.addresses import names_user, shown_address
 from model_store.bundle.files import FileTooLarge, write_whole
 from model_store.bundle.manifest import MANIFEST_FILE
 from model_store.errors import StoreAddressInvalid, StoreUnreachable
@@ -110,7 +110,7 @@ class RemoteFiles:
             if isinstance(error, FileExistsError) or _s3_code(error) in CONFLICTS:
                 raise _ConditionFailed from error
             raise StoreUnreachable(
-                f"the store {self.address} cannot be used now: {_reason(error)}"
+                f"the store {self.address} cannot be used now: {reason_of(error)}"
             ) from error
 
     def _path(self, path: str) -> str:
@@ -123,8 +123,8 @@ class _ConditionFailed(Exception):
 
 def _open(address: str) -> tuple[str, Any, str]:
     """The protocol, the file system and the path in it. Raises StoreAddressInvalid."""
-    protocol, _, rest = address.partition("://")
-    if "@" in rest.split("/")[0]:
+    protocol = address.partition("://")[0]
+    if names_user(address):
         raise StoreAddressInvalid(
             f"the address of the store must hold no user or password: {protocol} takes "
             "credentials in its own way"
@@ -143,6 +143,10 @@ def _open(address: str) -> tuple[str, Any, str]:
     except ValueError as error:
         raise StoreAddressInvalid(
             f"no store can be at {shown_address(address)}: {error}"
+        ) from error
+    except OSError as error:  # some connect at once
+        raise StoreUnreachable(
+            f"the store {shown_address(address)} cannot be used now: {reason_of(error)}"
         ) from error
     if protocol in S3:
         system.retries = RETRIES
@@ -175,7 +179,7 @@ def _s3_code(error: BaseException | None) -> str | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, also for errors whose text is empty."""
     text = str(error).splitlines()[0] if str(error) else ""
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from model_store.addresses import shown_address
 from model_store.bundle.files import UnsafeFile, read_plain, sync_folder, write_whole
 from model_store.errors import FileError, StoreBusy
 
@@ -95,7 +96,7 @@ class LocalStorage:
 
     @property
     def address(self) -> str:
-        return str(self.root)
+        return shown_address(str(self.root))
 
     @property
     def is_away(self) -> bool:

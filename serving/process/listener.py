@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
 from model_store import kernel
+from model_store.addresses import shown_address
 from model_store.confinement import hide
 from serving.errors import ListenError, SettingsError
 from serving.http.auth import read_access
@@ -233,6 +234,6 @@ def announce_missing_store(settings: Settings, *, consequence: str) -> None:
     if store.address is not None or store.root.is_dir():
         return
     announce(
-        f"There is no model store at {settings.store} yet: {consequence} `candor export` and "
-        "`candor import` make one, and --store or CANDOR_STORE names another."
+        f"There is no model store at {shown_address(settings.store)} yet: {consequence} "
+        "`candor export` and `candor import` make one, and --store or CANDOR_STORE names another."
     )

@@ -2,14 +2,18 @@
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from model_store.addresses import names_user
 from model_store.bundle.files import write_whole
 from model_store.image.suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
 from model_store.installation import install_command
+from model_store.store.remote_files import reason_of
 from serving.errors import ServingError
+
+T = TypeVar("T")
 
 
 class ScoringError(ServingError, RuntimeError):
@@ -32,7 +36,8 @@ class AnyFolder:
             found = sorted(_names_below(self.address))
         else:
             start = len(self._root.rstrip("/")) + 1
-            found = sorted(path[start:] for path in self._fs.find(self._root) if _is_image(path))
+            paths: list[str] = self._reach(lambda: self._fs.find(self._root))
+            found = sorted(path[start:] for path in paths if _is_image(path))
         if not found:
             raise ScoringError(f"{self.address} has no images; looked for {SUFFIX_LIST}")
         return found
@@ -40,7 +45,7 @@ class AnyFolder:
     def read(self, name: str) -> bytes:
         if self._fs is None:
             return (Path(self.address) / name).read_bytes()
-        content: bytes = self._fs.cat_file(posixpath.join(self._root, name))
+        content: bytes = self._reach(lambda: self._fs.cat_file(posixpath.join(self._root, name)))
         return content
 
     def write(self, name: str, data: bytes) -> None:
@@ -49,7 +54,7 @@ class AnyFolder:
             Path(self.address).mkdir(parents=True, exist_ok=True)
             write_whole(Path(self.address) / name, data)
         else:
-            self._fs.pipe_file(posixpath.join(self._root, name), data)
+            self._reach(lambda: self._fs.pipe_file(posixpath.join(self._root, name), data))
 
     def names(self) -> set[str]:
         """The names of the files directly in it; empty if it does not exist."""
@@ -58,9 +63,19 @@ class AnyFolder:
             return {path.name for path in root.iterdir()} if root.is_dir() else set()
         self._fs.invalidate_cache()
         try:
-            return {posixpath.basename(path) for path in self._fs.ls(self._root, detail=False)}
+            paths: list[str] = self._reach(lambda: self._fs.ls(self._root, detail=False))
         except FileNotFoundError:
             return set()
+        return {posixpath.basename(path) for path in paths}
+
+    def _reach(self, ask: Callable[[], T]) -> T:
+        """Ask the file system. Raises FileNotFoundError, else ScoringError."""
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ScoringError(f"{self.address} cannot be used now: {reason_of(error)}") from error
 
 
 def _names_below(root: str) -> Iterator[str]:
@@ -85,6 +100,13 @@ def _is_image(path: str) -> bool:
 
 
 def _open(address: str) -> tuple[Any, str]:
+    """The file system and the path in it. The plan and all messages repeat the address."""
+    protocol = address.partition("://")[0]
+    if names_user(address) or "?" in address:
+        raise ScoringError(
+            f"the address of a folder must hold no user, password or query: {protocol} takes "
+            "credentials in its own way"
+        )
     try:
         from fsspec.core import url_to_fs
     except ModuleNotFoundError as error:
@@ -93,6 +115,6 @@ def _open(address: str) -> tuple[Any, str]:
         ) from error
     try:
         file_system, root = url_to_fs(address)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, OSError) as error:
         raise ScoringError(f"{address} cannot be opened: {error}") from error
     return file_system, root

@@ -1,0 +1,149 @@
+"""No verb repeats what may be a password or a token in an address that it is given."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from candor import command_line
+from model_store.store.store import Store
+from serving.process.listener import announce_missing_store
+from serving.settings import Settings
+from tests.builders.bundles import png
+
+SECRET = "hunter2"
+SERVERS = (
+    f"http://u:{SECRET}@127.0.0.1:1",
+    f"http://127.0.0.1:1/?token={SECRET}",
+    f"u:{SECRET}@127.0.0.1:1",
+    f"http://u:{SECRET}@[bad",
+    f"http://u:{SECRET}@127.0.0.1:99999",
+    f"HTTP://u:{SECRET}@127.0.0.1:1",
+)
+STORES = (
+    f"s3://k:{SECRET}@bucket/models",
+    f"nonsense://k:{SECRET}@b/m",
+    f"nonsense://b/m?token={SECRET}",
+    f"memory://k:{SECRET}@b/m",
+    f"memory://b/m?token={SECRET}",
+    f"http://k:{SECRET}@127.0.0.1:1/m",
+    f"http://127.0.0.1:1/m?token={SECRET}",
+    f"k:{SECRET}@b/m",
+)
+LEDGERS = (
+    f"postgresql://u:{SECRET}@127.0.0.1:1/x",
+    f"postgresql://127.0.0.1:1/x?password={SECRET}",
+    f"postgresql://u:hun@{SECRET}@127.0.0.1:1/x",
+    f"postgresql://u:{SECRET}@127.0.0.1:port/x",
+    f"nonsense://u:{SECRET}@h/x",
+    f"u:{SECRET}@db/x",
+    f"sqlite:///x.db?token={SECRET}",
+    f"sqlite://u:{SECRET}@h/x",
+)
+OF_SERVERS = (
+    "predict a.png --model m --url",
+    "predict a.png --url",
+    "feedback labels.csv --url",
+    "predictions answers.ndjson --url",
+    "report --url",
+    "report m --url",
+    "promote tiny 1 --wait --limit 0.1 --url",
+    "promote tiny 1 --wait --limit 0.1 --json --url",
+)
+OF_STORES = (
+    "models list --store",
+    "models show m --store",
+    "models history m --store",
+    "models verify --store",
+    "models retire m 1 --store",
+    "models gc --ledger off --store",
+    "canary status m --store",
+    "promote m 1 --store",
+    "predict a.png --model m --store",
+    "predict folder --out scored --model m --store",
+    "predict folder --model tiny --out",
+    "predict --model tiny --out scored",
+    "import nothing.onnx --name m --store",
+    "recalibrate m --ledger sqlite:///other.db --store",
+)
+OF_LEDGERS = (
+    "report --ledger",
+    "report m --ledger",
+    "report --every day --to reports --once --ledger",
+    "recalibrate m --ledger",
+    "ledger check --ledger",
+    "ledger prune --older-than 30d --ledger",
+    "ledger export answers.csv --ledger",
+    "ledger backup copy.db --ledger",
+    "ledger restore copy.db --ledger",
+    "ledger acknowledge m --ledger",
+    "models gc --ledger",
+)
+
+Said = Callable[[str], str]
+
+
+@pytest.fixture
+def said(
+    tiny_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Said:
+    """Runs a command that fails; returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CANDOR_STORE", str(tiny_store.root))
+    (tmp_path / "folder").mkdir()
+    for file in ("a.png", "folder/a.png"):
+        (tmp_path / file).write_bytes(png())
+    (tmp_path / "labels.csv").write_text("request_id,label\na,normal\n")
+    (tmp_path / "answers.ndjson").write_text('{"model": "m", "request_id": "a"}\n')
+
+    def run(command: str) -> str:
+        monkeypatch.setattr("sys.argv", ["candor", *command.split()])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        output, errors = capfd.readouterr()
+        assert ended.value.code in (0, 1, 2), command
+        return output + errors
+
+    return run
+
+
+@pytest.mark.parametrize("verb", OF_SERVERS)
+def test_of_a_server(said: Said, verb: str) -> None:
+    for address in SERVERS:
+        assert SECRET not in said(f"{verb} {address}"), address
+
+
+@pytest.mark.parametrize("verb", OF_STORES)
+def test_of_a_store_or_folder(said: Said, verb: str) -> None:
+    for address in STORES[:-1] if verb.endswith("--out") else STORES:  # which it would make
+        command = verb.replace("predict --", f"predict {address} --")
+        command = f"{verb} {address}" if command == verb else command
+        assert SECRET not in said(command), address
+
+
+@pytest.mark.parametrize("verb", OF_LEDGERS)
+def test_of_a_ledger(said: Said, verb: str) -> None:
+    for address in LEDGERS:
+        assert SECRET not in said(f"{verb} {address}"), address
+
+
+@pytest.mark.parametrize(
+    ("setting", "addresses"), [("CANDOR_STORE", STORES), ("CANDOR_LEDGER", LEDGERS)]
+)
+def test_of_a_setting(
+    said: Said, monkeypatch: pytest.MonkeyPatch, setting: str, addresses: tuple[str, ...]
+) -> None:
+    for address in addresses:
+        monkeypatch.setenv(setting, address)
+        for verb in ("doctor", "config show", "config show --json", "report", "models list"):
+            assert SECRET not in said(verb), (address, verb)
+
+
+def test_of_a_store_that_a_server_does_not_find(capfd: pytest.CaptureFixture[str]) -> None:
+    announce_missing_store(Settings(store=STORES[-1]), consequence="nothing is served.")
+    said = "".join(capfd.readouterr())
+    assert "***@b/m" in said
+    assert SECRET not in said
