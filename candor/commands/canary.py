@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from calibration.wording import parameter
 from candor.commands.options import (
-    FilePath,
+    Place,
     Version,
     Within,
     WrongUse,
@@ -29,7 +29,7 @@ def start(
     share: Annotated[float | None, Within(0, 1)] = None,
     header: bool = False,
     shadow: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> PlainResult:
     """Start a canary that answers a share of the requests (0.05), or by header, or in shadow.
@@ -59,7 +59,7 @@ def start(
     )
 
 
-def status(model: str, *, store: FilePath | None = None, ledger: str | None = None) -> PlainResult:
+def status(model: str, *, store: Place | None = None, ledger: str | None = None) -> PlainResult:
     """Compare canary and production: answers and labels of each, and how accuracy and calibration
     differ on days on which both have labels.
 
@@ -99,7 +99,7 @@ def status(model: str, *, store: FilePath | None = None, ledger: str | None = No
 
 
 def promote(
-    model: str, *, store: FilePath | None = None, ledger: str | None = None, anyway: bool = False
+    model: str, *, store: Place | None = None, ledger: str | None = None, anyway: bool = False
 ) -> PlainResult:
     """Put the canary into production. Running servers switch within a second and lose no request.
 
@@ -131,7 +131,7 @@ def promote(
     )
 
 
-def abort(model: str, *, reason: str | None = None, store: FilePath | None = None) -> PlainResult:
+def abort(model: str, *, reason: str | None = None, store: Place | None = None) -> PlainResult:
     """End the canary. Production is not affected.
 
     Example: candor canary abort chest --reason 'too slow'

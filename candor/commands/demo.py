@@ -8,6 +8,7 @@ from typing import Annotated
 from candor.commands.options import (
     DEFAULT_URL,
     FilePath,
+    Place,
     Within,
     any_store,
     cache_folder,
@@ -56,7 +57,7 @@ def traffic(
     url: str = DEFAULT_URL,
     monitor_url: str | None = None,
     publish: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
     rate: Annotated[float, Within(0.1, 1000)] = 8.0,
     clean: Annotated[float, Within(0, None)] = 60.0,
     label_delay: Annotated[float, Within(0, None)] = 10.0,

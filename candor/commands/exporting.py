@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from unicodedata import normalize
 
-from candor.commands.options import FilePath, any_store, threshold_rule
+from candor.commands.options import FilePath, Place, any_store, threshold_rule
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
@@ -20,7 +20,7 @@ def export(
     name: str = "model",
     calibrator: Literal["temperature", "vector", "none"] = "temperature",
     threshold: Sequence[str] = (),
-    store: FilePath | None = None,
+    store: Place | None = None,
     anyway: bool = False,
     promote: bool = False,
 ) -> "Exported":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from calibration.wording import parameter
 from candor.commands.data import read_window
-from candor.commands.options import FilePath, Within, WrongUse, any_store
+from candor.commands.options import FilePath, Place, Within, WrongUse, any_store
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def import_model(
     uncalibrated: bool = False,
     anyway: bool = False,
     trusted: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> "Imported":
     """Publish a model that Candor did not train, with a card, calibrated on labeled images.
 

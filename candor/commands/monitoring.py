@@ -12,6 +12,7 @@ from calibration.wording import parameter
 from candor.commands.options import (
     FilePath,
     OnAlarm,
+    Place,
     Within,
     WrongUse,
     open_ledger,
@@ -155,7 +156,7 @@ def monitor(
     port: int | None = None,
     ledger: str | None = None,
     recalibrate_on_alarm: OnAlarm | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> int:
     """Run monitoring as a server of its own, for model servers that only record.
 

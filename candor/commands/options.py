@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 FilePath: TypeAlias = str | PathLike[str]
+# A folder, or an address such as s3://bucket/models, whose // a path would lose
+Place: TypeAlias = Annotated[FilePath, str]
 OnAlarm: TypeAlias = Literal["off", "propose", "publish", "promote"]
 # In Annotated: `--help` leaves it out and `--help-all` does not; the command has no such option
 RARE: Final = "rare"

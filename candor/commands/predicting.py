@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from calibration.wording import parameter
 from candor.commands.options import (
     FilePath,
+    Place,
     Within,
     WrongUse,
     any_store,
@@ -51,7 +52,7 @@ def predict(
     engine: Literal["process", "ray"] = "process",
     part_size: Annotated[int | None, Within(1, 1_000_000)] = None,
     token_file: FilePath | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> "VerbResult":
     """Classify images with a running server, or with a model on disk.
 

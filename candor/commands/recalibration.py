@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from calibration.wording import parameter
-from candor.commands.options import FilePath, Within, WrongUse, open_ledger, open_store
+from candor.commands.options import FilePath, Place, Within, WrongUse, open_ledger, open_store
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def recalibrate(
     html: FilePath | None = None,
     canary: Annotated[float | None, Within(0, 1)] = None,
     shadow: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> "Recalibrated":
     """Fit a calibrator on labeled answers from the ledger and publish it.

@@ -3,7 +3,7 @@
 import gc
 from typing import TYPE_CHECKING, Any, Literal
 
-from candor.commands.options import FilePath, OnAlarm, any_store, require_store, settings
+from candor.commands.options import FilePath, OnAlarm, Place, any_store, require_store, settings
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def serve(
     *,
     host: str | None = None,
     port: int | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
     recalibrate_on_alarm: OnAlarm | None = None,
     require_signature: FilePath | None = None,

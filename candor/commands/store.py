@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from candor.commands.options import FilePath, Version, WrongUse, open_store, version_number
+from candor.commands.options import Place, Version, WrongUse, open_store, version_number
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
@@ -28,7 +28,7 @@ Without a verb it lists, as `candor models list` does.
 """
 
 
-def list_versions(*, store: FilePath | None = None) -> PlainResult:
+def list_versions(*, store: Place | None = None) -> PlainResult:
     """List the models, their versions, and how calibrated each was when it was published.
 
     Example: candor models list --json
@@ -63,7 +63,7 @@ def _listed(entry: "CatalogEntry", canary: "Canary | None") -> dict[str, Any]:
 
 
 def show(
-    model: str, which: Annotated[str | None, "VERSION"] = None, *, store: FilePath | None = None
+    model: str, which: Annotated[str | None, "VERSION"] = None, *, store: Place | None = None
 ) -> PlainResult:
     """Show what a version is, its origin, how calibrated it was, and what was done with it.
 
@@ -102,7 +102,7 @@ def show(
 
 
 def diff(
-    words: Annotated[Sequence[str], "MODEL A B"], *, store: FilePath | None = None
+    words: Annotated[Sequence[str], "MODEL A B"], *, store: Place | None = None
 ) -> PlainResult:
     """Show in what two versions differ: fields of the cards, and files.
 
@@ -143,7 +143,7 @@ def verify(
     version: Version | None = None,
     *,
     key: Path | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> PlainResult:
     """Check every file of every version against its manifest, aliases, canary, history and ledger,
@@ -182,7 +182,7 @@ def verify(
     return PlainResult(data, *map(finding_line, findings), failed=refused > 0)
 
 
-def history(model: str, *, alias: str | None = None, store: FilePath | None = None) -> PlainResult:
+def history(model: str, *, alias: str | None = None, store: Place | None = None) -> PlainResult:
     """Show what was done with a model's versions and aliases: when, by whom, and why.
 
     Example: candor models history chest --alias production

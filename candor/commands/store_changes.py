@@ -10,6 +10,7 @@ from calibration.wording import parameter
 from candor.commands.options import (
     DEFAULT_URL,
     FilePath,
+    Place,
     Version,
     Within,
     WrongUse,
@@ -82,7 +83,7 @@ def promote(
     url: Sequence[str] = (),
     limit: Annotated[float, Within(0, None)] = _LIMIT_S,
     token_file: FilePath | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> Promoted:
     """Put a version into production. Running servers switch within a second and lose no request.
@@ -144,7 +145,7 @@ def rollback(
     *,
     alias: str = "production",
     why: str | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> PlainResult:
     """Point production, or another alias, at the version at which it pointed before.
@@ -175,7 +176,7 @@ def alias(
     *,
     remove: bool = False,
     why: str | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> PlainResult:
     """Point an alias at a version, show where it points, or remove it.
 
@@ -223,7 +224,7 @@ def sign(
     *,
     key: Path,
     password_file: Path | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> PlainResult:
     """Sign every file of a version, as OpenSSF's model-signing does it. Needs the extra 'signing'.
 
@@ -254,7 +255,7 @@ def retire(
     *,
     undo: bool = False,
     why: str | None = None,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> PlainResult:
     """Take a version out: it stays in the store, but cannot be promoted or tried as canary.
 
@@ -281,7 +282,7 @@ def samples(
     images: Sequence[Path] = (),
     *,
     clear: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
 ) -> PlainResult:
     """Sample images of a model, which its page offers. Without files, list them.
 
@@ -317,7 +318,7 @@ def gc(
     days: Annotated[int, Within(0, None)] = 90,
     dry_run: bool = False,
     yes: bool = False,
-    store: FilePath | None = None,
+    store: Place | None = None,
     ledger: str | None = None,
 ) -> PlainResult:
     """Remove versions that nothing refers to, after showing them.

@@ -147,3 +147,7 @@ def test_of_a_store_that_a_server_does_not_find(capfd: pytest.CaptureFixture[str
     said = "".join(capfd.readouterr())
     assert "***@b/m" in said
     assert SECRET not in said
+
+
+def test_an_address_arrives_with_both_slashes(said: Said) -> None:
+    assert "there is no store memory://nowhere/m:" in said("models list --store memory://nowhere/m")
