@@ -30,7 +30,6 @@ from calibration.diagnosis.scan import (
     alike,
     by_time,
     evidence_of_all,
-    group_evidence,
     narrowed,
     scan,
 )
@@ -194,7 +193,7 @@ def search(stream: Stream) -> tuple[list[Explanation], float]:
         ):
             break
         found.append(best)
-    return _merged(stream, _needed(stream, found)), evidence
+    return _merged(stream, found), evidence
 
 
 def most_evident(stream: Stream) -> float:
@@ -243,19 +242,11 @@ def _since_break(stream: Stream, part: Hypothesis) -> Hypothesis:
 
 
 def _plausible(left: Stream, hypotheses: list[Hypothesis], found: list[Hypothesis]) -> Hypothesis:
-    """The best hypothesis; "all" if that does nearly as well, or if a range is but its form."""
+    """The best hypothesis; "all" if that does nearly as well."""
     best, everyone = hypotheses[0], next(each for each in hypotheses if each.key == ALL)
-    if best.key == CONFIDENCE and (found or _is_form(left, everyone)):
+    if best.key == CONFIDENCE and found:
         return next(each for each in hypotheses if each.key != CONFIDENCE)
     return everyone if not found and everyone.score > best.score - _OCCAM else best
-
-
-def _is_form(stream: Stream, everyone: Hypothesis) -> bool:
-    """Whether an error of all, put right by a curve for each time, leaves no range that errs."""
-    times = range(0, BLOCKS, SPELL)
-    pieces = [replace(everyone, begin=at, end=min(at + SPELL, BLOCKS)) for at in times]
-    ranges = scan(corrected(stream, pieces), [CONFIDENCE])
-    return everyone.score >= WEAK and all(each.score < 0 for each in ranges if each.key != ALL)
 
 
 def _simplest(candidates: list[Hypothesis]) -> Hypothesis:
@@ -286,21 +277,6 @@ def _same_group(one: Hypothesis, other: Hypothesis) -> bool:
 
 def _overlap(one: Hypothesis, other: Hypothesis) -> bool:
     return one.begin < other.end and other.begin < one.end
-
-
-def _needed(stream: Stream, found: list[Explanation]) -> list[Explanation]:
-    """Those that the others together do not explain."""
-    kept = list(found)
-    for place, each in enumerate(found):
-        others = [other.best for other in kept if other is not each]
-        if not others:
-            break
-        members = each.best.members(stream)
-        when_found = corrected(stream, [earlier.best for earlier in found[:place]])
-        price = max(group_evidence(when_found, members)) - each.best.score
-        if max(group_evidence(corrected(stream, others), members)) - price < STRONG:
-            kept.remove(each)
-    return kept
 
 
 def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:

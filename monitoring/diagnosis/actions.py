@@ -98,10 +98,7 @@ def _settle(found: Findings) -> Iterator[Action]:
                 done = ActionCode.LABEL if rival.needs_kind == DUE else code
                 if done is ActionCode.SECOND_READINGS and not rival.needs:
                     done = ActionCode.CORRECT_LABELS
-                there = _unlabeled(found, who) if done is ActionCode.AUDIT else None
-                yield Action(
-                    done, group=who, labels=rival.needs, unlabeled=there, kind=rival.needs_kind
-                )
+                yield Action(done, group=who, labels=rival.needs, kind=rival.needs_kind)
     if first is not None and first.score < STRONG:
         yield _more_labels(found, group)
 
@@ -263,7 +260,7 @@ def _more_labels(found: Findings, group: AnswerGroup | None) -> Action:
 
 
 def _audit(found: Findings) -> Action:
-    return replace(_more_labels(found, None), code=ActionCode.AUDIT, kind=RANDOM)
+    return Action(ActionCode.AUDIT, labels=_needed(found, None), kind=RANDOM)
 
 
 def _unlabeled(found: Findings, group: AnswerGroup | None) -> int | None:

@@ -194,7 +194,7 @@ class ActionCode(StrEnum):
     RECALIBRATE_GROUP = "recalibrate_group"  # the affected alone
     ADJUST_CASE_MIX = "adjust_case_mix"  # recalibrate with a bias for each class
     FIND_CAUSE = "find_cause"  # what changed there, at that time
-    AUDIT = "audit"  # label answers that are drawn at random
+    AUDIT = "audit"  # have new answers drawn at random, and label these
     COMPLETE_AUDIT = "complete_audit"  # label the drawn answers that have no label
     LABEL = "label"  # label answers of the target
     SECOND_READINGS = "second_readings"  # have labels confirmed by another reader

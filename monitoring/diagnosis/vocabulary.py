@@ -171,7 +171,10 @@ ACTIONS: Final = {
     ActionCode.RECALIBRATE_GROUP: "Recalibrate {group} alone{on}{changes}{worst}.",
     ActionCode.ADJUST_CASE_MIX: "Recalibrate for the changed case mix{on}{changes}{worst}.",
     ActionCode.FIND_CAUSE: "Find out what changed{at}.",
-    ActionCode.AUDIT: "Label {labels}{of}, drawn at random.",
+    ActionCode.AUDIT: (
+        "Have new answers drawn at random (CANDOR_AUDIT_SHARE, or `audit` where they are logged), "
+        "and label all that are drawn: {labels}{of}."
+    ),
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
     ActionCode.SECOND_READINGS: (

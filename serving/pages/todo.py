@@ -107,7 +107,7 @@ def label_address(action: Action, report: ReportSummary) -> str:
     if of_group:
         query = dict(parse_qsl(report.query)) | of_group | {"labeled": "0"}
         return answers_at(report.model, query)
-    queue = "" if action.code is ActionCode.COMPLETE_AUDIT else "&queue=random"
+    queue = "&queue=random" if action.code is ActionCode.LABEL else ""
     return f"{label_path(report.model)}?{report.query}{queue}"
 
 

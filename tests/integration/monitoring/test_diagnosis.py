@@ -65,6 +65,13 @@ def chosen_by_outcome(given: Stream) -> Stream:
     return given.where(labeled=given.rng.random(N) < np.where(given.right, 0.3, 0.9))
 
 
+def audit_after_chosen_labels(given: Stream) -> Stream:
+    """What the report asks for where labels were chosen: new answers are drawn, and labeled."""
+    given = chosen_by_outcome(given)
+    drawn = (given.day >= 30) & (given.rng.random(N) < 0.4)
+    return given.where(drawn=drawn, labeled=given.labeled | drawn)
+
+
 def whole_audit(given: Stream) -> Stream:
     drawn = given.rng.random(N) < 0.25
     return given.where(drawn=drawn, labeled=drawn)
@@ -116,6 +123,9 @@ SCENES = {
     ),
     "chosen by outcome": Scene(
         chosen_by_outcome, "alarm", "alarm_active deviation selection", "audit"
+    ),
+    "chosen by outcome, then an audit": Scene(
+        audit_after_chosen_labels, "healed", "explained", "acknowledge"
     ),
     "whole audit": Scene(whole_audit, "fine"),
     "audit without 16 %": Scene(
