@@ -1,10 +1,10 @@
 """What a remedy would do to whom: gaps before and after, on labels that it was not fitted on.
 
-A remedy is fitted on one half of the patients and judged on the other, and the other way round;
-where the error grows, on the older labels and the newest. It
-harms a group whose gap it makes larger by more than a point, if that gap is significant after
-Bonferroni's correction for all groups that are looked at. A temperature is tried first, as a
-recalibration does that may not change the predicted class; then one with a bias for each class.
+Each fifth of the patients is judged by a remedy that was fitted on the others; where the error
+grows, the newest labels by one that was fitted on the older. It harms a group whose gap it makes
+larger by more than a point, if that gap is significant after Bonferroni's correction for all groups
+that are looked at. A temperature is tried first, as a recalibration does that may not change the
+predicted class; then one with a bias for each class.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
+from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import (
     MIN_PER_CLASS,
     TEMPERATURE,
@@ -23,7 +24,7 @@ from calibration.calibrators.remedies import (
     Remedy,
 )
 from calibration.calibrators.subgroups import SMALLEST
-from calibration.cross_fitting import FOLDS
+from calibration.cross_fitting import FOLDS, cross_fit, fold_numbers
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
@@ -76,7 +77,10 @@ def remedies_of(
     found = [_remedy(labeled, weight, each) for each in treated]
     if mix is not None:
         mixed = np.flatnonzero(mix.rows)
-        effects = effects_of(labeled.rows(mixed), weight[mixed], mix.confidence[mixed], mix.group)
+        served = labeled.rows(mixed)
+        effects = effects_of(
+            served, weight[mixed], mix.confidence[mixed], served.correct, mix.group
+        )
         since_s = float(labeled.served_s[mixed[0]]) if mixed[0] else None
         kind, changes_labels = RemedyKind.CASE_MIX, not labeled.of_one
         found.append(TriedRemedy(kind, mix.group, effects, since_s, changes_labels))
@@ -111,17 +115,20 @@ def _is_enough(answers: Answers) -> bool:
 
 def _forms(answers: Answers) -> tuple[Remedy, ...]:
     """What is tried, the simplest first."""
-    z, y = _log_probabilities(answers), _labels(answers)
-    fewest = min(np.bincount(y[half], minlength=z.shape[1]).min() for half in _halves(answers))
-    if z.shape[1] > _MANY_CLASSES or fewest < MIN_PER_CLASS:
+    y, folds, classes = _labels(answers), _folds(answers), len(answers.classes)
+    parts = (y[folds != each] for each in range(FOLDS))
+    fewest = min(np.bincount(part, minlength=classes).min() for part in parts)
+    if classes > _MANY_CLASSES or fewest < MIN_PER_CLASS:
         return (TEMPERATURE,)
     return (TEMPERATURE_BIAS,) if answers.of_one else (TEMPERATURE, TEMPERATURE_BIAS)
 
 
 def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
-    after, group = cross_fitted(answers, weight, form, grows=treated.grows), treated.group
+    group = treated.group
+    after, right = trial(answers, weight, form, grows=treated.grows)
     judged = np.flatnonzero(~np.isnan(after))
-    effects = effects_of(answers.rows(judged), weight[judged], after[judged], group, treated.wrong)
+    tried = answers.rows(judged), weight[judged], after[judged], right[judged]
+    effects = effects_of(*tried, group, treated.wrong)
     kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
     changes_labels = not form.keeps_argmax and not answers.of_one
     return TriedRemedy(kind, group, effects, treated.since_s, changes_labels)
@@ -144,40 +151,46 @@ def _of_classes(remedy: TriedRemedy) -> tuple[float, float]:
     return before, after
 
 
-def cross_fitted(
-    answers: Answers, weight: FloatArray, form: Remedy, *, grows: bool = False
-) -> FloatArray:
-    """Confidence (n,) of the served class by a calibrator fitted on other patients' labels.
+def trial(
+    answers: Answers,
+    weight: FloatArray,
+    form: Remedy,
+    *,
+    smallest: float | None = None,
+    grows: bool = False,
+) -> tuple[FloatArray, IntArray]:
+    """Confidence (n,), and whether it is right (n,), by calibrators fitted on other patients.
 
     Of an error that grows, older labels are fitted and the newest quarter is judged, as the answers
-    after a remedy are: the others are NaN.
+    after a remedy are: the others are NaN. `smallest`: a probability below it counts as this.
     """
-    z, y = _log_probabilities(answers), _labels(answers)
-    after = np.full(len(answers), np.nan)
+    z, y = _log_probabilities(answers, smallest), _labels(answers)
     older = np.arange(len(answers)) < 0.75 * len(answers)
-    for fit in (older,) if grows else _halves(answers):
-        judged, rows = ~fit, _newest(np.flatnonzero(fit), z.shape[1])
-        p = form.fit(z[rows], y[rows], weights=weight[rows])(z[judged])
-        after[judged] = p[np.arange(len(p)), answers.predicted[judged]]
-    return after
+    folds = np.where(older, 1, 0) if grows else _folds(answers)
+
+    def fit(used: BoolArray) -> Affine:
+        rows = _newest(np.flatnonzero(used), z.shape[1])
+        return form.fit(z[rows], y[rows], weights=weight[rows])
+
+    p = cross_fit(fit, z, folds)
+    said = answers.predicted if answers.of_one else p.argmax(axis=1)
+    right = (said == y).astype(np.int64)
+    return np.where(older & grows, np.nan, p[np.arange(len(p)), said]), right
 
 
-def _halves(answers: Answers) -> tuple[BoolArray, BoolArray]:
-    """Answers (n,) of half of the patients, always the same, and of the others."""
-    patient = patient_codes(answers)
-    chosen = np.random.default_rng(0).permutation(int(patient.max()) + 1) % 2 == 0
-    return chosen[patient], ~chosen[patient]
+def _folds(answers: Answers) -> IntArray:
+    return fold_numbers(_labels(answers), patient_codes(answers), seed=0)
 
 
 def _newest(rows: IntArray, classes: int) -> IntArray:
     return rows[-min(_MOST_ROWS, max(_CELLS // classes, 200)) :]
 
 
-def _log_probabilities(answers: Answers) -> FloatArray:
+def _log_probabilities(answers: Answers, smallest: float | None) -> FloatArray:
     if answers.probabilities is None:
         raise ValueError("a remedy needs probabilities")
-    smallest = max(last_decimal(answers.probabilities) / 4, SMALLEST)
-    return np.log(np.maximum(answers.probabilities, smallest))
+    least = smallest or max(last_decimal(answers.probabilities) / 4, SMALLEST)
+    return np.log(np.maximum(answers.probabilities, least))
 
 
 def _labels(answers: Answers) -> IntArray:
@@ -190,6 +203,7 @@ def effects_of(
     answers: Answers,
     weight: FloatArray,
     after: FloatArray,
+    right: IntArray,
     group: AnswerGroup,
     wrong: tuple[AnswerGroup, ...] = (),
 ) -> tuple[GroupEffect, ...]:
@@ -198,15 +212,15 @@ def effects_of(
     Args:
         answers: n labeled answers of the group.
         weight: (n,) what each label is worth.
-        after: (n,) confidence of the served class after the remedy.
+        after, right: (n,) confidence after the remedy, and whether its answer is right, 0 or 1.
         group: whom the remedy changes.
         wrong: groups that erred, which are looked at, as are the other values of their keys.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
     groups = {**dict(_values(keys)), **dict(_right_ones(keys, wrong))}
     groups |= {each: members(each, answers) for each in (*wrong, group)}
-    right, variance = answers.correct, after * (1 - after)
-    gaps = (weight * (p - right) for p in (answers.confidence, after))
+    variance = after * (1 - after)
+    gaps = (weight * each for each in (answers.confidence - answers.correct, after - right))
     columns = np.stack([np.ones_like(after), weight, *gaps, weight * variance], axis=1)
     sums = {each: columns[rows].sum(axis=0).tolist() for each, rows in groups.items()}
     judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= _FEWEST_OF_GROUP}

@@ -15,7 +15,6 @@ from model_store.bundle.probing import make_probes, problem_here
 from model_store.store.history import tried_versions
 from model_store.store.retirement import retirements
 from model_store.store.store import Store
-from monitoring.drift import watch
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import load
@@ -91,7 +90,7 @@ def recalibrate(
                 uneven = find_uneven_labels(connection, row, since_ns=since_ns)
             else:
                 uneven = find_uneven_labels_in(connection, row, chosen.group, since_ns=since_ns)
-        everyone, watched = _everyone(connection, question, chosen, answers, min_labels)
+        everyone = _everyone(connection, question, chosen, answers, min_labels)
     proposal = propose(
         answers,
         question,
@@ -102,7 +101,7 @@ def recalibrate(
         compared=compared,
     )
     remedy, classes = REMEDIES[proposal.remedy], question.classes
-    effects = effects_of(everyone, remedy, classes=classes, watched=watched, group=chosen.group)
+    effects = effects_of(everyone, remedy, classes=classes, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
     card = together(parent.card, onto.card, card) if onto else card
@@ -150,17 +149,15 @@ def _everyone(
     chosen: AnswerFilter,
     answers: LabeledAnswers,
     min_labels: int,
-) -> tuple[LabeledAnswers, tuple[str, ...]]:
-    """Return the labeled answers on which effects are measured, and the keys of watched tags.
+) -> LabeledAnswers:
+    """Return the labeled answers on which effects are measured.
 
     Where a subgroup is fitted, these are all answers since the first of the subgroup's.
     """
-    watched = watch.load(connection, answers.watched_version_id)
-    keys = () if watched is None else watched.tags.keys
     if chosen.group is None or not len(answers.labels):
-        return answers, keys
+        return answers
     since = dataclasses.replace(chosen, group=None, last=None, since_ns=answers.served_since_ns)
-    return labeled_answers(connection, card, since, min_labels=min_labels), keys
+    return labeled_answers(connection, card, since, min_labels=min_labels)
 
 
 def publish_draft(
