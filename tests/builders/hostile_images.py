@@ -132,3 +132,11 @@ def rle_frame(*planes: bytes) -> bytes:
     """A DICOM RLE frame."""
     starts = np.cumsum([64, *(len(plane) for plane in planes[:-1])]).tolist()
     return struct.pack("<16I", len(planes), *starts, *([0] * (15 - len(starts)))) + b"".join(planes)
+
+
+def jpeg_2000_in_tiles_of_one_pixel(side: int) -> bytes:
+    """A JPEG 2000 of under a kilobyte whose decoder allocates some 10 KB for each of its pixels."""
+    data = bytearray(encode(Image.new("L", (side, side)), "JPEG2000", no_jp2=True))
+    tile_size = data.index(b"\xff\x51") + 22  # XTsiz and YTsiz in the marker segment SIZ
+    data[tile_size : tile_size + 8] = struct.pack(">II", 1, 1)
+    return bytes(data)

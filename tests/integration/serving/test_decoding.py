@@ -26,6 +26,7 @@ from tests.builders.bundles import encode, jpeg, picture, png
 from tests.builders.dicoms import dicom, dicom_frames
 from tests.builders.hostile_images import (
     SIDE,
+    jpeg_2000_in_tiles_of_one_pixel,
     jpeg_of_scans,
     packed_plane,
     rle_frame,
@@ -202,6 +203,18 @@ async def test_items_that_the_header_does_not_tell_of_are_bounded_all_the_same(
     flood = b"\x09\x00\x10\x10SQ\0\0\xff\xff\xff\xff" + items + end
     with pytest.raises(ImageTooComplex, match="1,200,000 items"):
         await pool.decode(data[:at] + flood + data[at:], SPEC)
+    assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
+
+
+@pytest.mark.usefixtures("enforces")
+async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
+    pool: Decoder,
+) -> None:
+    """65,025 tiles in 255 x 255 pixels: 668 bytes that would take 600 MB."""
+    frame = jpeg_2000_in_tiles_of_one_pixel(255)
+    data = dicom_frames([frame], "1.2.840.10008.1.2.4.90", (255, 255), np.uint8)
+    with pytest.raises((BrokenImage, ImageTooComplex)):
+        await pool.decode(data, SPEC)
     assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
 
 
