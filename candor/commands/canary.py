@@ -43,7 +43,8 @@ def start(
         shadow: Compute every answer beside production and only record it.
     """
     from candor.commands.ledger_digest import require_ledger_agrees
-    from model_store.lifecycle.canary import Mode, start_canary
+    from model_store.store.canary import start_canary
+    from model_store.store.event import Mode
 
     if (share is not None) + header + shadow > 1:
         names = map(parameter, ("share", "header", "shadow"))
@@ -66,7 +67,7 @@ def status(model: str, *, store: Place | None = None, ledger: str | None = None)
     Example: candor canary status chest
     """
     from candor.terminal.canary import canary_sentence, comparison_table
-    from model_store.lifecycle.canary import read_canary
+    from model_store.store.canary import read_canary
     from monitoring.diagnosis.live_comparison import comparison_words
     from monitoring.http.json_body import plain
 
@@ -112,7 +113,7 @@ def promote(
         anyway: Also promote a canary whose answers have no label.
     """
     from model_store.errors import CanaryError
-    from model_store.lifecycle.canary import end_canary, running_canary
+    from model_store.store.canary import end_canary, running_canary
 
     opened = open_store(store)
     canary = running_canary(opened, model)
@@ -139,7 +140,7 @@ def abort(model: str, *, reason: str | None = None, store: Place | None = None) 
     Args:
         reason: Why it is aborted; kept with the canary.
     """
-    from model_store.lifecycle.canary import end_canary
+    from model_store.store.canary import end_canary
 
     ended = end_canary(open_store(store), model, "aborted", reason=said(reason))
     return PlainResult(

@@ -43,7 +43,7 @@ def export(
     """
     from candor.terminal.progress import working
     from candor.terminal.published import Exported
-    from model_store.lifecycle.canary import promote_version
+    from model_store.store.canary import promote_version
     from training.runs.export import export as export_run
 
     rules = _threshold_rules([threshold] if isinstance(threshold, str) else threshold)

@@ -88,7 +88,7 @@ def import_model(
     from model_store.foreign.model_import import import_source
     from model_store.foreign.sandbox import Sandbox
     from model_store.foreign.truth import read_labeled
-    from model_store.lifecycle.canary import promote_version
+    from model_store.store.canary import promote_version
 
     if promote and anyway:
         raise WrongUse(

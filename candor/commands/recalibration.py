@@ -68,7 +68,7 @@ def recalibrate(
     """
     from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
-    from model_store.lifecycle.canary import start_canary
+    from model_store.store.canary import start_canary
     from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_since
     from monitoring.recalibration import recalibrate as fit
     from serving.pages.recalibration_page import recalibration_page

@@ -12,10 +12,10 @@ from candor.terminal.verb_result import PlainResult
 
 if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
-    from model_store.lifecycle.canary import Canary
-    from model_store.lifecycle.verification import Finding
     from model_store.store.catalog import CatalogEntry
+    from model_store.store.state import Canary
     from model_store.store.store import Store
+    from model_store.store.verification import Finding
 
 HELP: Final = """What the model store holds, and which version serves.
 
@@ -49,7 +49,7 @@ def list_versions(*, store: Place | None = None) -> PlainResult:
 def _canary(store: "Store", name: str) -> "Canary | None":
     """The canary of a model that runs; one that cannot be read is for `candor models verify`."""
     from model_store.errors import ModelStoreError
-    from model_store.lifecycle.canary import running_canary
+    from model_store.store.canary import running_canary
 
     with suppress(ModelStoreError):
         return running_canary(store, name)
@@ -75,19 +75,13 @@ def show(
     """
     from candor.terminal.store import bundle_parts
     from model_store.bundle.manifest import describe
-    from model_store.store.history import read_events
 
     opened = open_store(store)
     bundle = find_bundle(opened, model if which is None else f"{model}/{which}")
     card = bundle.card
-    aliases = {
-        alias: each
-        for alias, each in opened.aliases(card.name).items()
-        if each.version == card.version
-    }
-    events = [
-        event for event in read_events(opened.storage, card.name) if event.version == card.version
-    ]
+    state = opened.state(card.name)
+    aliases = {name: each for name, each in state.aliases.items() if each.version == card.version}
+    events = [event for event in state.events if event.version == card.version]
     files = describe(bundle.folder)
     return PlainResult(
         {
@@ -163,7 +157,7 @@ def verify(
     from candor.terminal.store import finding_line
     from model_store.bundle.probing import problem_here
     from model_store.bundle.signature import read_public_key
-    from model_store.lifecycle.verification import verify as verify_store
+    from model_store.store.verification import verify as verify_store
 
     opened = open_store(store)
     if key is not None:
@@ -191,14 +185,9 @@ def history(model: str, *, alias: str | None = None, store: Place | None = None)
         alias: Only what was done with this alias.
     """
     from candor.terminal.store import history_table
-    from model_store.store.aliases import recorded
-    from model_store.store.history import read_events
 
     opened = open_store(store)
-    for name in opened.alias_names(model):
-        with suppress(OSError):  # a store that is mounted read-only
-            recorded(opened.storage, model, name)
-    events = [event for event in read_events(opened.storage, model) if alias in (None, event.alias)]
+    events = [event for event in opened.state(model).events if alias in (None, event.alias)]
     nothing = f"{model} has no history in {opened.storage.address}."
     return PlainResult(
         [event.model_dump(mode="json", exclude_none=True) for event in events],
@@ -217,9 +206,9 @@ def find_bundle(store: "Store", which: str) -> "Bundle":
         return store.read(name, version_number(part))
     chosen = store.alias(name, part)
     if chosen is None:
-        known = ", ".join(store.alias_names(name)) or "none"
+        known = ", ".join(store.aliases(name)) or "none"
         raise NotInStore(f"'{name}' has no alias '{part}'; its aliases: {known}")
-    return store.read(name, chosen.version, digest=chosen.digest)
+    return store.read(name, chosen.version)
 
 
 def _plain(finding: "Finding") -> dict[str, object]:

@@ -27,8 +27,8 @@ from candor.terminal.verb_result import PlainResult, VerbResult
 
 if TYPE_CHECKING:
     from candor.commands.rollout import Served
-    from model_store.lifecycle.changes import Removal
-    from model_store.store.alias import Alias
+    from model_store.store.changes import Removal
+    from model_store.store.state import Alias
     from model_store.store.store import Store
 
 _LIMIT_S: Final = 30.0
@@ -107,7 +107,7 @@ def promote(
     from candor.commands.canary import labels_of
     from candor.commands.ledger_digest import require_ledger_agrees
     from candor.commands.rollout import wait_for
-    from model_store.lifecycle.canary import promote_version
+    from model_store.store.canary import promote_version
 
     if not wait and (url or token_file is not None or limit != _LIMIT_S):
         names = ", ".join(map(parameter, ("url", "limit", "token_file")))
@@ -158,7 +158,7 @@ def rollback(
         alias: The alias.
     """
     from candor.commands.ledger_digest import require_ledger_agrees
-    from model_store.lifecycle.changes import roll_back, rollback_target
+    from model_store.store.changes import roll_back, rollback_target
 
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, rollback_target(opened, model, alias)), ledger)
@@ -208,7 +208,7 @@ def alias(
         if found is None:
             raise AliasError(
                 f"'{model}' has no alias '{name}'; it has "
-                f"{', '.join(opened.alias_names(model)) or 'none'}"
+                f"{', '.join(opened.aliases(model)) or 'none'}"
             )
         chosen = found
         because = f": {chosen.why}" if chosen.why else ""
@@ -266,7 +266,7 @@ def retire(
     Args:
         undo: Bring it back.
     """
-    from model_store.lifecycle import changes
+    from model_store.store import changes
 
     change = changes.restore if undo else changes.retire
     changed = change(open_store(store), model, version, why=said(why))
@@ -337,7 +337,7 @@ def gc(
         yes: Remove without asking.
     """
     from candor.terminal.console import confirm
-    from model_store.lifecycle.changes import collect
+    from model_store.store.changes import collect
 
     opened = open_store(store)
     found = _removable(opened, model, keep=keep, days=days, ledger=ledger)
@@ -361,7 +361,7 @@ def gc(
 def _removable(
     store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None
 ) -> "list[Removal]":
-    from model_store.lifecycle.changes import removable
+    from model_store.store.changes import removable
     from monitoring.ledger.versions import versions_since
     from monitoring.maintenance.clock import last_use_ns
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from candor.terminal.tables import FigureTable
-from model_store.lifecycle.canary import Canary
+from model_store.store.state import Canary
 from monitoring.reports.report import Report
 
 COLUMNS = ("", "version", "answers", "labels", "detector")

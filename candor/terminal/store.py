@@ -11,11 +11,10 @@ from candor.terminal.tables import FigureTable, figure
 from model_store.bundle.bundle import Bundle, BundleDifference
 from model_store.bundle.card import Card
 from model_store.bundle.manifest import FileEntry
-from model_store.lifecycle.canary import Canary
-from model_store.lifecycle.verification import Finding
-from model_store.store.alias import Alias
 from model_store.store.catalog import CatalogEntry
-from model_store.store.history import StoreEvent
+from model_store.store.event import StoreEvent
+from model_store.store.state import Alias, Canary
+from model_store.store.verification import Finding
 
 COLUMNS = (
     "model",

@@ -7,8 +7,8 @@ from model_store.bundle.bundle import CARD_FILE, parse_card
 from model_store.bundle.card import Card
 from model_store.bundle.card_comparison import CardComparison, compare_cards
 from model_store.bundle.manifest import read_file, read_manifest
-from model_store.errors import BundleError, ModelStoreError
-from model_store.store.alias import PRODUCTION
+from model_store.errors import BundleError, HistoryError, ModelStoreError
+from model_store.store.state import PRODUCTION
 from model_store.store.store import Store
 
 
@@ -43,7 +43,11 @@ def catalog(store: Store) -> list[CatalogEntry]:
 
 def catalog_of(store: Store, name: str) -> list[CatalogEntry]:
     """Return an entry per version of one model, sorted by version."""
-    aliases = {alias: each.version for alias, each in store.aliases(name).items()}
+    try:
+        aliases = {alias: each.version for alias, each in store.aliases(name).items()}
+    except HistoryError as error:
+        broken = str(error)
+        return [CatalogEntry(name, each, False, problem=broken) for each in store.versions(name)]
     cards = {version: _card_or_problem(store, name, version) for version in store.versions(name)}
     production = aliases.get(PRODUCTION)
     entries = []

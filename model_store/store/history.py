@@ -1,175 +1,106 @@
 """The history of a model, `history.jsonl`: a line of JSON, only appended, for each thing done.
 
+It alone says what state a model is in. A change reads it, decides, and replaces it only if nobody
+else has meanwhile; so a change is done or not, and all changes have one order.
+
 Each line holds the hash of the line before it, so a line that was changed, inserted or taken out of
-the middle shows. An alias holds its own last line, so the history can say it even if the process
-died before it wrote it down.
+the middle shows.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from model_store.bundle.manifest import MAX_VERSION, Digest
-from model_store.bundle.records import ClosedRecord
+from model_store.bundle.records import first_problem
 from model_store.errors import HistoryError
-from model_store.store.alias import PRODUCTION, Alias, Who, Why, made_now
+from model_store.store.event import StoreEvent
+from model_store.store.state import ModelState
 from model_store.store.storage import Storage
 
 HISTORY_FILE = "history.jsonl"
-Action = Literal[
-    "published",
-    "set",
-    "rolled back",
-    "removed",
-    "retired",
-    "restored",
-    "collected",
-    "canary started",
-    "canary changed",
-    "canary promoted",
-    "canary aborted",
-    "signed",
-]
+# What to add to the history of a model in this state; None for nothing.
+Decide: TypeAlias = Callable[[ModelState], StoreEvent | None]
 
 
-class StoreEvent(ClosedRecord):
-    """Something that was done.
+@dataclass(frozen=True)
+class Change:
+    """What was done, if anything, and the state before it."""
 
-    Attributes:
-        version: with which version; None where an alias was removed.
-        digest: of the bundle, as far as it was known.
-        before: the version to which the alias pointed before.
-        how: a canary is tried, such as "5 % of the requests".
-        previous: hash of the line before; None on the first line.
+    before: ModelState
+    event: StoreEvent | None = None
+
+    @property
+    def after(self) -> ModelState:
+        """The state with the event."""
+        return ModelState((*self.before.events, self.event)) if self.event else self.before
+
+
+def read_state(storage: Storage, model: str) -> ModelState:
+    """Return what the history says. Raises HistoryError for a line that was changed."""
+    return _state(model, _read(storage, model))
+
+
+def change(storage: Storage, model: str, decide: Decide) -> Change:
+    """Append what `decide` says of the state, which it is asked again if somebody was faster.
+
+    Raises HistoryError for a history that was changed: nothing is added to it.
     """
-
-    action: Action
-    version: int | None = Field(default=None, ge=1, le=MAX_VERSION)
-    alias: str | None = None
-    digest: Digest | None = None
-    before: int | None = None
-    at: datetime
-    by: Who
-    why: Why | None = None
-    how: Annotated[str, Field(max_length=100)] | None = None
-    previous: str | None = None
-
-
-def new_event(action: Action, **fields: Any) -> StoreEvent:
-    """Return an event of now, with the fields of StoreEvent. Raises HistoryError for long texts."""
-    return made_now(StoreEvent, HistoryError, action=action, **fields)
-
-
-def record(storage: Storage, model: str, action: Action, **fields: Any) -> None:
-    """Append a new event. Raises HistoryError for long texts."""
-    append(storage, model, new_event(action, **fields))
-
-
-def event_of(alias: str, chosen: Alias) -> StoreEvent:
-    return StoreEvent(alias=alias, **chosen.model_dump())
-
-
-def read_events(storage: Storage, model: str) -> list[StoreEvent]:
-    """Return what was done, oldest first. Raises HistoryError for a line that was changed."""
-    return list(_parsed(model, _read(storage, model)))
-
-
-def append(storage: Storage, model: str, *events: StoreEvent) -> None:
-    """Append events that are not there yet, also to a history that somebody has damaged."""
+    done, line = Change(ModelState()), b""
     while True:
         old = _read(storage, model)
-        lines = old or b""
-        if lines and not lines.endswith(b"\n"):
-            lines += b"\n"
-        recorded = set(known_events(lines))
-        for event in events:
-            if event not in recorded:
-                lines += _line(event.model_copy(update={"previous": _last_hash(lines)}))
-        if lines == (old or b"") or storage.swap(model, HISTORY_FILE, old, lines):
-            return
+        lines = old.splitlines()
+        if line and line in lines:  # it was written, but the answer was lost
+            return done
+        before = _state(model, old)
+        done = Change(before, decide(before))
+        if done.event is None:
+            return done
+        line = _line(done.event, after=lines[-1] if lines else None)
+        new = b"".join(each + b"\n" for each in (*lines, line))
+        if storage.swap(model, HISTORY_FILE, old or None, new):
+            return done
 
 
-def known_events(lines: bytes) -> Iterator[StoreEvent]:
-    """Yield the events in these lines without their links, leaving out what is none."""
-    for line in lines.splitlines():
-        with suppress(ValidationError):
-            yield StoreEvent.model_validate_json(line).model_copy(update={"previous": None})
-
-
-def earlier_version(events: list[StoreEvent], alias: str) -> int | None:
-    """Return where a rollback takes an alias: before the last step that was not rolled back.
-
-    >>> at = {"at": datetime(2026, 1, 1), "by": "ann", "alias": "production"}
-    >>> promoted = [StoreEvent(action="set", version=version, **at) for version in (1, 2, 3)]
-    >>> earlier_version(promoted, "production")
-    2
-    >>> back = StoreEvent(action="rolled back", version=2, **at)
-    >>> earlier_version([*promoted, back], "production")
-    1
-    """
-    stack: list[int | None] = []
-    for event in events:
-        if event.alias != alias:
-            continue
-        if event.action == "rolled back":
-            while stack and stack[-1] != event.version:
-                stack.pop()
-        elif not stack or stack[-1] != event.version:
-            stack.append(event.version)
-    return stack[-2] if len(stack) > 1 else None
-
-
-def published_digest(storage: Storage, model: str, version: int) -> str | None:
-    """Return the digest with which a version was published; None if the history does not say."""
-    events = known_events(_read(storage, model) or b"")
-    published = (each for each in events if each.action == "published")
-    return {each.version: each.digest for each in published}.get(version)
-
-
-def tried_versions(storage: Storage, model: str) -> set[int]:
-    """Return the versions that were in production once, or whose canary was aborted."""
-    return {
-        each.version
-        for each in known_events(_read(storage, model) or b"")
-        if each.version and (each.alias == PRODUCTION or each.action == "canary aborted")
-    }
-
-
-def _read(storage: Storage, model: str) -> bytes | None:
+def _read(storage: Storage, model: str) -> bytes:
     try:
-        return storage.read(model, HISTORY_FILE)
+        return storage.read(model, HISTORY_FILE) or b""
     except OSError as error:
         raise HistoryError(f"the history of '{model}' cannot be read: {error.strerror}") from error
 
 
-def _parsed(model: str, data: bytes | None) -> Iterator[StoreEvent]:
+@lru_cache(maxsize=64)
+def _state(model: str, data: bytes) -> ModelState:
+    """What these lines say: who asks again and again reads them, but parses them once."""
+    return ModelState(tuple(_parsed(model, data)))
+
+
+def _parsed(model: str, data: bytes) -> Iterator[StoreEvent]:
     previous = None
-    for number, line in enumerate((data or b"").splitlines(keepends=True), 1):
+    mend = "; put the file back as it was, or keep only the lines before this one"
+    for number, line in enumerate(data.splitlines(), 1):
+        where = f"line {number} of the history of '{model}'"
         try:
             event = StoreEvent.model_validate_json(line)
         except ValidationError as error:
             raise HistoryError(
-                f"line {number} of the history of '{model}' is no event: somebody changed it"
+                f"{where} is no event, somebody changed it ({first_problem(error)}){mend}"
             ) from error
         if event.previous != previous:
             raise HistoryError(
-                f"line {number} of the history of '{model}' does not follow the one before: one "
-                "was changed or removed"
+                f"{where} does not follow the one before: one was changed or removed{mend}"
             )
         previous = _hash(line)
         yield event
 
 
-def _line(event: StoreEvent) -> bytes:
-    return event.model_dump_json(exclude_none=True).encode() + b"\n"
-
-
-def _last_hash(lines: bytes) -> str | None:
-    return _hash(lines.splitlines(keepends=True)[-1]) if lines else None
+def _line(event: StoreEvent, *, after: bytes | None) -> bytes:
+    """The event as a line that follows this one."""
+    linked = event.model_copy(update={"previous": None if after is None else _hash(after)})
+    return linked.model_dump_json(exclude_none=True).encode()
 
 
 def _hash(line: bytes) -> str:

@@ -1,35 +1,32 @@
-"""A store: bundles in `<name>/<version>/`, aliases such as `production` beside them."""
+"""A store: bundles in `<name>/<version>/`, the history of what was done with them beside them."""
 
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.manifest import SIGNATURE_FILE
 from model_store.bundle.signature import SignatureError, require_signature
-from model_store.errors import AliasError, CardError, InvalidName, ManifestError, NotInStore
-from model_store.store.alias import PRODUCTION, Alias, made_now, require_alias_name
-from model_store.store.aliases import alias_names, read_alias, read_aliases, recorded
-from model_store.store.history import (
-    HISTORY_FILE,
-    append,
-    event_of,
-    new_event,
-    published_digest,
-    record,
+from model_store.errors import (
+    AliasError,
+    CardError,
+    HistoryError,
+    InvalidName,
+    ManifestError,
+    NotInStore,
+    StoreBusy,
 )
-from model_store.store.retirement import RETIRED_FILE, require_not_retired
-from model_store.store.samples import SAMPLES_FILE
+from model_store.store.event import ALIAS_PATTERN, StoreEvent, new_event
+from model_store.store.history import Change, Decide, change, read_state
+from model_store.store.state import PRODUCTION, Alias, ModelState
 from model_store.store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
-# Files beside the versions that are no aliases.
-RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE, SAMPLES_FILE)
 
 
 @dataclass(frozen=True)
@@ -84,24 +81,24 @@ class Store:
         """Return a verified bundle, without a version the one in production.
 
         Args:
-            digest: what the bundle's must be. That of every alias that points at the version is
-                compared anyway.
+            digest: what the bundle's must be. What the history says of it is compared anyway.
             signed: False also reads what is not signed, if the store has a key: to sign it, or to
                 read its card.
 
         Raises:
             NotInStore: no such model or version, or none is in production.
-            AliasError: `production` does not say which version it means.
+            HistoryError: nothing says which version is in production, or what the bundle was.
             BundleError: it does not verify.
         """
-        chosen = self.production(name) if version is None else version
+        state = self.state(name)
+        chosen = state.production if version is None else version
         if chosen is None:
             advice = f"; none is in production: run `candor promote {name} VERSION`"
             raise NotInStore(self._contents(name) + (advice if self.versions(name) else ""))
         bundle = _verify(self.require(name, chosen), name, chosen)
-        for alias, target in self.aliases(name).items():
-            if target.version == chosen:
-                _require_digest(bundle, target.digest, alias)
+        for event in state.events:
+            if event.version == chosen and event.digest is not None:
+                _require_digest(bundle, event.digest, f"the history ({event.action})")
         if digest is not None:
             _require_digest(bundle, digest, "the caller")
         if self.key is not None and signed:
@@ -123,7 +120,8 @@ class Store:
         """Write a signature beside a version."""
         self.require(name, version)
         self.storage.write(name, f"{version}/{SIGNATURE_FILE}", data)
-        record(self.storage, name, "signed", version=version, by=by)
+        signed = new_event("signed", version=version, by=by)
+        self.change(name, lambda _: signed)
 
     def publish(
         self,
@@ -140,24 +138,39 @@ class Store:
             by: who does this, by default the current user.
             why: the reason, for those who look later.
 
-        Returns the version number. Raises BundleError if the bundle built does not verify.
+        Returns the version number. Raises BundleError if the bundle built does not verify, and
+        HistoryError for a history that was changed.
         """
-        with self.storage.draft(require_name(name)) as draft:
+        known = {event.version or 0 for event in self.state(name).events}
+        with self.storage.draft(name) as draft:
             while True:
-                version = max(self._numbers(name, begun=True), default=0) + 1
+                version = max({0, *known, *self._numbers(name, begun=True)}) + 1
                 build(draft, version)
                 digest = _verify(draft, name, version).digest
+                done = new_event("published", version=version, digest=digest, by=by, why=why)
                 if self.storage.settle(draft, name, version):
                     break
                 _empty(draft)  # another process has just published this number: build the next
-        with suppress(OSError):  # the version is published; `candor models verify` says the rest
-            record(self.storage, name, "published", version=version, digest=digest, by=by, why=why)
+        # It is published, also if the disk has no room for the line that says when.
+        with suppress(OSError, HistoryError, StoreBusy):
+            self.change(name, lambda _: done)
         return version
+
+    def state(self, name: str) -> ModelState:
+        """Return what the history of a model says: aliases, canary, what was taken out.
+
+        Raises HistoryError.
+        """
+        return read_state(self.storage, require_name(name))
+
+    def change(self, name: str, decide: Decide) -> Change:
+        """Add what `decide` says of the state to the history, or nothing. Raises HistoryError."""
+        return change(self.storage, require_name(name), decide)
 
     def promote(
         self, name: str, version: int, *, by: str | None = None, why: str | None = None
     ) -> Alias:
-        """Point `production` at a version, as `set_alias` does."""
+        """Point `production` at a version, as `set_alias` does. This ends a canary of it."""
         return self.set_alias(name, PRODUCTION, version, by=by, why=why)
 
     def set_alias(
@@ -168,7 +181,6 @@ class Store:
         *,
         by: str | None = None,
         why: str | None = None,
-        action: Literal["set", "rolled back"] = "set",
     ) -> Alias:
         """Point an alias at a version and the digest of its bundle, after verifying it; atomic.
 
@@ -177,30 +189,35 @@ class Store:
                 unchanged then.
             VersionRetired: it was taken out.
             AliasError: that is no name for an alias.
+            HistoryError: the history was changed, or `why` is too long.
         """
+        done = self.point(name, alias, lambda _: version, by=by, why=why)
+        return done.after.aliases[alias]
+
+    def point(
+        self,
+        name: str,
+        alias: str,
+        choose: Callable[[ModelState], int],
+        *,
+        action: Literal["set", "rolled back"] = "set",
+        by: str | None = None,
+        why: str | None = None,
+    ) -> Change:
+        """Point an alias at the version that `choose` names in this state, as `set_alias` does."""
         require_alias_name(alias)
-        bundle = self.read(name, version)
-        published = published_digest(self.storage, name, version)
-        if published is not None:
-            _require_digest(bundle, published, "the history")
-        while True:
-            old, was = recorded(self.storage, name, alias)
-            require_not_retired(self.storage, name, version)
-            chosen = made_now(
-                Alias,
-                AliasError,
-                version=version,
-                digest=bundle.digest,
-                by=by,
-                why=why,
-                before=None if was is None else was.version,
-                action=action,
-            )
-            if self.storage.swap(name, alias, old, chosen.as_text().encode()):
-                break
-        self._require_still_there(name, alias, chosen, old)
-        append(self.storage, name, event_of(alias, chosen))
-        return chosen
+        read = cache(partial(self.read, name))
+
+        def decide(state: ModelState) -> StoreEvent:
+            version = choose(state)
+            digest = read(version).digest
+            state.require_not_retired(name, version)
+            was = state.aliases.get(alias)
+            before = None if was is None else was.version
+            target: dict[str, Any] = {"version": version, "digest": digest, "before": before}
+            return new_event(action, alias=alias, by=by, why=why, **target)
+
+        return self.change(name, decide)
 
     def remove_alias(
         self, name: str, alias: str, *, by: str | None = None, why: str | None = None
@@ -210,34 +227,27 @@ class Store:
             raise AliasError(
                 "'production' cannot be removed: promote another version, or stop the server"
             )
-        while True:
-            old, was = recorded(self.storage, require_name(name), alias)
+
+        def decide(state: ModelState) -> StoreEvent:
+            was = state.aliases.get(alias)
             if was is None:
-                raise AliasError(
-                    f"'{name}' has no alias '{alias}'; it has "
-                    f"{', '.join(self.alias_names(name)) or 'none'}"
-                )
-            event = new_event("removed", alias=alias, before=was.version, by=by, why=why)
-            if self.storage.swap(name, alias, old, None):
-                append(self.storage, name, event)
-                return was
+                has = ", ".join(state.aliases) or "none"
+                raise AliasError(f"'{name}' has no alias '{alias}'; it has {has}")
+            return new_event("removed", alias=alias, before=was.version, by=by, why=why)
+
+        return self.change(name, decide).before.aliases[alias]
 
     def alias(self, name: str, alias: str) -> Alias | None:
-        """Return where an alias points; None if it is not set. Raises AliasError."""
-        return read_alias(self.storage, require_name(name), alias)
+        """Return where an alias points; None if it is not set. Raises AliasError, HistoryError."""
+        return self.aliases(name).get(require_alias_name(alias))
 
     def aliases(self, name: str) -> dict[str, Alias]:
-        """Return every alias that can be read, by its name."""
-        return read_aliases(self.storage, require_name(name))
-
-    def alias_names(self, name: str) -> list[str]:
-        """Return the names of a model's aliases, sorted, also of those that cannot be read."""
-        return alias_names(self.storage, require_name(name))
+        """Return every alias by its name, sorted. Raises HistoryError."""
+        return self.state(name).aliases
 
     def production(self, name: str) -> int | None:
-        """Return the version in production, or None. Raises AliasError if it cannot be read."""
-        alias = self.alias(name, PRODUCTION)
-        return None if alias is None else alias.version
+        """Return the version in production, or None. Raises HistoryError."""
+        return self.state(name).production
 
     def model(self, name: str) -> Path:
         """Return the folder of a model. Raises InvalidName."""
@@ -258,15 +268,6 @@ class Store:
         entries = self.storage.entries(require_name(name))
         names = (entry.name for entry in entries if entry.is_whole or begun)
         return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
-
-    def _require_still_there(self, name: str, alias: str, chosen: Alias, old: bytes | None) -> None:
-        """Take an alias back if its version was retired or collected while it was set."""
-        try:
-            require_not_retired(self.storage, name, chosen.version)
-            self.require(name, chosen.version)
-        except Exception:
-            self.storage.swap(name, alias, chosen.as_text().encode(), old)
-            raise
 
     def _contents(self, name: str) -> str:
         """Say what there is of a model, or else in the store."""
@@ -303,6 +304,16 @@ def require_name(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidName(name)
     return name
+
+
+def require_alias_name(alias: str) -> str:
+    """Return the name of an alias. Raises AliasError if it cannot be one."""
+    if not re.fullmatch(ALIAS_PATTERN, alias):
+        raise AliasError(
+            f"{alias[:80]!r} is not a name for an alias: use 1 to 32 of a-z, 0-9, '_', '-', "
+            "starting with a letter"
+        )
+    return alias
 
 
 def _verify(folder: Path, name: str, version: int) -> Bundle:

@@ -18,8 +18,7 @@ from typing import Any, Final
 from prometheus_client import Counter
 
 from model_store.errors import ModelStoreError
-from model_store.lifecycle.canary import running_canary
-from model_store.store.history import tried_versions
+from model_store.store.canary import running_canary
 from model_store.store.store import Store
 from monitoring.diagnosis.detectors import Drift, find_drift
 from monitoring.diagnosis.diagnosis import diagnose, read_grounds
@@ -262,8 +261,8 @@ class AlarmResponder:
     def _promote(self, alarms: Sequence[ActiveAlarm], version: int) -> None:
         """Promote, unless it was in production already (rolled back) or another one is now."""
         model, parent = alarms[0].model, alarms[0].version
-        was_tried = version in tried_versions(self._store.storage, model)
-        if was_tried or self._store.production(model) != parent:
+        state = self._store.state(model)
+        if version in state.tried or state.production != parent:
             return
         self._store.promote(model, version)
         outcome = {"version": version, "parent_version": parent, "outcome": outcomes.PROMOTED}

@@ -12,8 +12,6 @@ from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
 from model_store.bundle.probing import make_probes, problem_here
-from model_store.store.history import tried_versions
-from model_store.store.retirement import retirements
 from model_store.store.store import Store
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.ledger.database import Ledger
@@ -130,7 +128,8 @@ def recalibrate(
 def _require_none_waits(store: Store, parent: Card) -> None:
     """Refuse while a recalibration of the version is neither promoted, retired, nor was tried."""
     name = parent.name
-    over = tried_versions(store.storage, name) | set(retirements(store.storage, name))
+    state = store.state(name)
+    over = state.tried | state.retired.keys()
     for version in store.versions(name):
         if version <= parent.version or version in over:
             continue

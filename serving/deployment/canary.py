@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from model_store.errors import ModelStoreError
-from model_store.lifecycle.canary import Canary, end_canary, read_canary
+from model_store.store.canary import end_canary
+from model_store.store.state import Canary
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from serving.deployment.loaded_models import LoadedCanary, LoadedModel, LoadedModels
@@ -48,12 +49,11 @@ class CanaryController:
         # A store that is mounted read-only cannot record the abort, so this process remembers it.
         self._aborted: dict[str, datetime] = {}
 
-    def follow(self, name: str) -> None:
-        """Bring one model's canary in line with the store. Raises CanaryError."""
+    def follow(self, name: str, canary: Canary | None) -> None:
+        """Bring one model's canary in line with the store's, running or ended."""
         loaded = self._models.by_name().get(name)
         if loaded is None:
             return
-        canary = read_canary(self._store, name)
         if canary is None or not self._is_running(name, canary, loaded):
             if loaded.canary is not None:
                 self._end(name, loaded.canary.record)

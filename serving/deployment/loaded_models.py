@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
-from model_store.lifecycle.canary import Canary
+from model_store.store.state import Canary
 from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded, VersionStopped
 from serving.inference.batcher import PendingRequest
 from serving.inference.metrics import ServingMetrics

@@ -1,4 +1,4 @@
-"""Follows the aliases and canaries in the model store and loads versions accordingly.
+"""Follows the histories in the model store: loads what is in production, and canaries.
 
 A new version is loaded, verified and warmed up beside the old one, then swapped in by one
 assignment. The previous version stays loaded, for rollbacks and for requests that name it. The
@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
-from model_store.store.alias import PRODUCTION, Alias
+from model_store.store.state import PRODUCTION, Alias
 from model_store.store.store import Store
 from serving.deployment.canary import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
@@ -39,7 +39,7 @@ FileStamp: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a version (None: the alias is unreadable) was refused, and the files' state then."""
+    """Why a version (None: the history is unreadable) was refused, and the files' state then."""
 
     version: int | None
     reason: str
@@ -71,8 +71,6 @@ class StoreWatcher:
         self.has_scanned = False  # everything in production was loaded or refused
         self._trouble: str | None = None  # why the last scan failed
         self._nothing_serves = False  # as of the last scan
-        # By model, why the record of its canary cannot be read.
-        self._canary_troubles: dict[str, str] = {}
 
     @property
     def doubts(self) -> dict[str, str]:
@@ -106,13 +104,13 @@ class StoreWatcher:
         for name in sorted({*self._store.models(), *self._models.by_name()}):
             wanted = math.nan
             try:
-                wanted = self._follow_alias(name)
+                state = self._store.state(name)
+                wanted = self._follow_alias(name, state.aliases.get(PRODUCTION))
+                self._canaries.follow(name, state.canary)
             except (ModelStoreError, OSError) as error:
-                # The alias itself cannot be read, so there is no version to blame. The next scan
-                # tries again.
+                # The history cannot be read, so there is no version to blame. The next scan tries
+                # again.
                 self._refuse(name, Refusal(None, str(error), ()))
-            else:
-                self._follow_canary(name)
             self._metrics.wanted.labels(name).set(wanted)
             self._metrics.served.labels(name).set(self._served(name))
             refusal = self.refused.get(name)
@@ -170,21 +168,8 @@ class StoreWatcher:
             )
         self._trouble = trouble
 
-    def _follow_canary(self, name: str) -> None:
-        """Follow the model's canary; log a record that cannot be read once."""
-        try:
-            self._canaries.follow(name)
-        except (ModelStoreError, OSError) as error:
-            if self._canary_troubles.get(name) != str(error):
-                fields = {"model": name, "reason": str(error)}
-                logger.error("canary refused", extra={"fields": fields})
-            self._canary_troubles[name] = str(error)
-        else:
-            self._canary_troubles.pop(name, None)
-
-    def _follow_alias(self, name: str) -> int:
+    def _follow_alias(self, name: str, wanted: Alias | None) -> int:
         """Load or refuse what production names. Returns its number, 0 for none."""
-        wanted = self._store.alias(name, PRODUCTION)
         loaded = self._models.by_name().get(name)
         if wanted is None or (loaded is not None and _is(loaded.production, wanted)):
             if wanted is None and loaded is not None:

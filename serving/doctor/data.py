@@ -17,8 +17,8 @@ from calibration.wording import counted
 from model_store.addresses import shown_address
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
-from model_store.lifecycle.verification import Finding, verify
 from model_store.store.store import Store
+from model_store.store.verification import Finding, verify
 from monitoring.errors import LedgerDriverMissing, LedgerError, MonitoringError
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger

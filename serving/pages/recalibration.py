@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from model_store.errors import ModelStoreError, TagsInvalid
-from model_store.store.alias import WHY_LIMIT
+from model_store.store.event import WHY_LIMIT
 from model_store.store.store import Store
 from monitoring.errors import (
     FindingNeeded,

@@ -12,9 +12,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from model_store.errors import AliasError, CanaryError
-from model_store.lifecycle.canary import (
-    Canary,
-    Mode,
+from model_store.store.canary import (
     change_canary,
     end_canary,
     promote_version,
@@ -22,8 +20,9 @@ from model_store.lifecycle.canary import (
     running_canary,
     start_canary,
 )
-from model_store.lifecycle.changes import roll_back, rollback_target
-from model_store.store.alias import WHY_LIMIT
+from model_store.store.changes import roll_back, rollback_target
+from model_store.store.event import WHY_LIMIT, Mode
+from model_store.store.state import Canary
 from model_store.store.store import Store
 from monitoring.diagnosis.live_comparison import comparison_words
 from monitoring.errors import FormInvalid, ModelNotInLedger

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from model_store.errors import ModelStoreError
-from model_store.lifecycle.canary import Canary, read_canary
-from model_store.lifecycle.changes import rollback_target
+from model_store.store.canary import read_canary
 from model_store.store.catalog import catalog_of
-from model_store.store.history import StoreEvent, read_events
+from model_store.store.changes import rollback_target
+from model_store.store.event import StoreEvent
+from model_store.store.state import Canary
 from model_store.store.store import Store
 from monitoring.diagnosis.live_comparison import card_comparison_words
 from monitoring.diagnosis.words import words_of
@@ -59,7 +60,6 @@ _SWITCHED: Final = (
 _SAID: Final[dict[str, str]] = {  # by the last act of the history
     "set": _SWITCHED,
     "rolled back": _SWITCHED,
-    "canary promoted": _SWITCHED,
     "canary started": "Version {} is tried beside production. Servers begin within a second.",
     "canary changed": "The canary, version {}, goes on with its new share.",
     "canary aborted": "The canary, version {}, has ended. Production is not affected.",
@@ -146,7 +146,7 @@ class VersionRoutes:
     def _history(self, name: str) -> tuple[list[StoreEvent], str]:
         """What was done, newest first, or why that cannot be said."""
         try:
-            return read_events(self.store.storage, name)[::-1], ""
+            return list(self.store.state(name).events[::-1]), ""
         except ModelStoreError as error:
             return [], str(error)
 

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from tests.builders.browser import assert_usable, label_answers, open_page

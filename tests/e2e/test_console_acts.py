@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from model_store.store.canary import read_canary
 from model_store.store.store import Store
 from tests.builders.browser import SCRIPT, label_answers, open_page, sign_in
 from tests.builders.bundles import build_bundle, png
@@ -131,7 +132,7 @@ def test_no_form_acts_for_a_page_of_another_site(
                 [server.url + path, fields],
             )
     assert (tiny_store.production("tiny"), tiny_store.versions("tiny")) == (1, [1, 2])
-    assert not (tiny_store.root / "tiny" / "canary.json").exists()
+    assert read_canary(tiny_store, "tiny") is None
     assert server.client.get("/models/tiny/report/history").json() == before
 
 

@@ -57,7 +57,7 @@ def test_recalibration_loses_no_request_and_lowers_the_ece_on_fresh_images(demo:
 def test_pictures_bundles_and_a_command_that_works_are_left(demo: Demo) -> None:
     assert {path.name for path in (demo.out / "pictures").iterdir()} == {"before.png", "after.png"}
     models = {path.name for path in (demo.out / "models" / "digits-corrupted").iterdir()}
-    assert models >= {"1", "2", "production"}
+    assert models >= {"1", "2", "history.jsonl"}
     (command,) = re.findall(r"^To look at it in a browser: (.+)$", demo.text, re.MULTILINE)
     ledger = f"sqlite:///{demo.out / 'ledger.db'}"
     assert command.endswith(f" serve --store {demo.out / 'models'} --ledger {ledger}")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from model_store.bundle.bundle import write_bundle
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from candor import command_line
-from model_store.lifecycle.canary import read_canary
+from model_store.store.canary import read_canary
 from model_store.store.store import Store
 from monitoring.errors import AuditMissing, RecalibrationRefused
 from monitoring.ledger.database import Ledger

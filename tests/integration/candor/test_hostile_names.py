@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from candor.terminal.console import visible
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture, png
 from tests.builders.monitored import record_unsure_answers

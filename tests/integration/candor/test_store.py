@@ -1,12 +1,14 @@
 """`candor models` and `candor promote` on real bundles and a real ledger."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from model_store.bundle.bundle import Bundle
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from monitoring.ledger.database import Ledger
@@ -29,9 +31,11 @@ def url(tmp_path: Path) -> str:
 
 def test_everything_that_is_wrong_is_named(tiny_store: Store, url: str) -> None:
     tiny_store.publish("tiny", build_bundle)
+    tiny_store.publish("tiny", build_bundle)
+    tiny_store.set_alias("tiny", "staging", 3)
+    shutil.rmtree(tiny_store.folder("tiny", 3))
+    start_canary(tiny_store, "tiny", 2, mode="shadow")
     (tiny_store.folder("tiny", 2) / "tiny.mar").write_bytes(b"")
-    (tiny_store.model("tiny") / "staging").write_text("../..")
-    (tiny_store.model("tiny") / "canary.json").write_text("{")
     for stray in ("01", "2.0", "-1"):
         (tiny_store.model("tiny") / stray).mkdir()
     (tiny_store.root / "a model").mkdir()
@@ -46,13 +50,25 @@ def test_everything_that_is_wrong_is_named(tiny_store: Store, url: str) -> None:
     assert problems.keys() == {
         ("version", "2"),
         ("alias", "staging"),
-        ("canary", "canary.json"),
+        ("canary", "2"),
         ("stray", "01"),
         ("stray", "2.0"),
         ("stray", "-1"),
         ("stray", "a model"),
     }
     assert "tiny.mar is not the file that was published" in problems["version", "2"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\x00", b"[]\n"])
+def test_a_history_that_is_damaged_is_named(tiny_store: Store, content: bytes) -> None:
+    (tiny_store.model("tiny") / "history.jsonl").write_bytes(content)
+    done = run("models", "verify", "--store", tiny_store.root, "--ledger", "off", "--json")
+    assert done.exit_code == 1
+    assert [each.get("record") for each in json.loads(done.stdout)] == [None, "history.jsonl"]
+    assert (
+        "line 1 of the history of 'tiny' is no event"
+        in run("models", "list", "--store", tiny_store.root, "--json").stdout
+    )
 
 
 VERBS = (("promote",), ("canary", "start"), ("models", "verify"))
@@ -76,11 +92,10 @@ def test_a_name_that_is_none_is_one_sentence(tiny_store: Store) -> None:
 
 
 def test_what_the_ledger_knows_otherwise_is_refused(tiny_store: Store, url: str) -> None:
-    """Bundle, manifest and alias fit each other, but the answers came from another bundle."""
+    """Bundle, manifest and history fit each other, but the answers came from another bundle."""
     register(url, tiny_store.read("tiny"))
     assert run("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
-    for file in ("production", "history.jsonl"):
-        (tiny_store.model("tiny") / file).unlink()
+    (tiny_store.model("tiny") / "history.jsonl").unlink()
     build_bundle(tiny_store.folder("tiny", 1), seed=4)
     done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
     assert (done.exit_code, tiny_store.production("tiny")) == (1, None)

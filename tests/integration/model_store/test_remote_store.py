@@ -24,11 +24,10 @@ from model_store.errors import (
     StoreUnreachable,
     VersionRetired,
 )
-from model_store.lifecycle import changes
-from model_store.lifecycle.canary import read_canary, start_canary
-from model_store.lifecycle.verification import verify
-from model_store.store.history import read_events
+from model_store.store import changes
+from model_store.store.canary import read_canary, start_canary
 from model_store.store.store import Store, open_store
+from model_store.store.verification import verify
 from tests.builders.bundles import build_bundle
 from tests.builders.object_store import ObjectStore, object_store
 from tests.builders.processes import candor_here
@@ -129,7 +128,7 @@ def test_it_does_what_a_folder_does(store: Store) -> None:
     (removal,) = changes.removable(other, "tiny", answering=(), keep=1)
     changes.collect(other, removal)
     assert again(store).versions("tiny") == [1, 3, 4]
-    actions = [event.action for event in read_events(other.storage, "tiny")]
+    actions = [event.action for event in other.state("tiny").events]
     assert actions[-4:] == ["rolled back", "canary started", "retired", "collected"]
     other.set_alias("tiny", "staging", 1)
     other.remove_alias("tiny", "staging")
@@ -164,7 +163,7 @@ def test_writers_at_once_lose_nothing_though_one_is_killed(
     said = [writer.communicate(timeout=300) for writer in writers]
     assert [writer.returncode for writer in writers] == [-signal.SIGKILL, 0, 0, 0, 0], said
     store = open_store(address, cache=tmp_path / "cache")
-    events = read_events(store.storage, "tiny")  # follows from line to line, or raises
+    events = store.state("tiny").events  # follows from line to line, or raises
     promoted = Counter(event.by for event in events if event.alias == "production")
     assert [promoted[f"writer {number}"] for number in range(1, 5)] == [4, 4, 4, 4]
     published = [event.version for event in events if event.action == "published"]
@@ -192,7 +191,7 @@ def test_what_was_changed_in_the_bucket_is_refused(
         again(on_s3, tmp_path / "new").read("tiny")
     for path in other.iterdir():
         put(Key=key(on_s3, f"1/{path.name}"), Body=path.read_bytes())
-    with pytest.raises(ManifestError, match="production"):
+    with pytest.raises(ManifestError, match="history"):
         again(on_s3, tmp_path / "new").read("tiny")
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from model_store.bundle.manifest import SIGNATURE_FILE, write_manifest
 from model_store.bundle.signature import SignatureError, read_public_key
 from model_store.errors import SignatureKeyInvalid
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from serving.errors import SettingsError
 from serving.settings import load_settings
@@ -94,18 +94,18 @@ def test_what_is_signed_is_read_and_model_signing_agrees(
         assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 0
 
 
-def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
+def test_a_bundle_manifest_and_history_that_were_changed_together_are_refused(
     tiny_store: Store, run: Run, keys: Keys
 ) -> None:
     """What digests cannot notice: everything in the store fits each other."""
     run("sign", "tiny", 1, "--key", keys.private)
-    folder, alias = tiny_store.folder("tiny", 1), tiny_store.model("tiny") / "production"
+    folder = tiny_store.folder("tiny", 1)
     card = json.loads((folder / "card.json").read_text())
     swapped = card | {"classes": card["classes"][::-1]}
     (folder / "card.json").write_text(json.dumps(swapped, indent=2))
-    digest = write_manifest(folder, name="tiny", version=1).digest
-    alias.write_text(json.dumps(json.loads(alias.read_text()) | {"digest": digest}))
+    write_manifest(folder, name="tiny", version=1)
     (tiny_store.model("tiny") / "history.jsonl").unlink()
+    tiny_store.promote("tiny", 1)
     assert tiny_store.read("tiny").card.classes == tuple(card["classes"][::-1])
     with pytest.raises(SignatureError, match="other files"):
         strict(tiny_store, keys).read("tiny")

@@ -1,8 +1,8 @@
 """A store that real processes mistreat: they write at once, are killed with -9, and run out of
-room, at any operation.
+room, at any operation, in a folder and on S3.
 
-Afterwards everything verifies: each version is whole or not there, each alias names a bundle, the
-history follows.
+Afterwards everything verifies: each version is whole or not there, each alias names a bundle that
+is not retired, each event follows the one before and saw it.
 """
 
 import json
@@ -17,6 +17,7 @@ import pytest
 
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
+from tests.builders.object_store import ObjectStore, object_store
 from tests.builders.store_fire import DIED, KILLS, READERS, SURVIVED, WRITERS
 
 pytestmark = pytest.mark.nightly
@@ -24,9 +25,13 @@ pytestmark = pytest.mark.nightly
 REFUSED = 2
 
 
-def mistreated(root: Path, mode: str) -> dict[str, Any]:
+def mistreated(root: Path, mode: str, server: ObjectStore | None = None) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.builders.store_fire", str(root), mode]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command += [f"s3://{server.bucket}/{mode}"] if server else []
+    env = os.environ | (server.variables if server else {})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, check=False, env=env
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["problems"] == []
@@ -43,6 +48,18 @@ def test_eight_writers_and_sixty_kills(tmp_path: Path) -> None:
 def test_a_writer_that_dies_before_any_of_its_operations(tmp_path: Path) -> None:
     found = mistreated(tmp_path / "store", "crash")
     assert len(found["outcomes"]) > 20
+    assert set(found["outcomes"][:-1]) == {DIED}
+    assert found["outcomes"][-1] == 0
+
+
+def test_the_same_on_s3(tmp_path: Path) -> None:
+    with object_store() as server:
+        found = mistreated(tmp_path / "cache", "storm", server)
+        assert found["killed"] == KILLS + WRITERS + READERS
+        assert found["versions"] > 8
+        assert found["events"] > 2 * found["versions"]
+        found = mistreated(tmp_path / "cache", "crash", server)
+    assert len(found["outcomes"]) > 40
     assert set(found["outcomes"][:-1]) == {DIED}
     assert found["outcomes"][-1] == 0
 
@@ -98,6 +115,6 @@ def test_what_is_published_is_durable_before_it_is_visible(
     assert ("sync", str(tiny_store.root)) in done[settled:]
     done.clear()
     tiny_store.promote("tiny", 2)
-    moved = done.index(("replace", f"{model}/production"))
+    moved = done.index(("replace", f"{model}/history.jsonl"))
     assert Path(done[moved - 1][1]).name.startswith(".part-")
     assert ("sync", model) in done[moved:]

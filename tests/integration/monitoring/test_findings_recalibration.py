@@ -12,7 +12,7 @@ import pytest
 from calibration.calibrators.temperature import sigmoid
 from candor.terminal.report import report_tables
 from candor.terminal.tables import FigureTable
-from model_store.store.retirement import write_retirement
+from model_store.store.changes import retire
 from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
@@ -98,7 +98,7 @@ def test_sites_of_a_finding_and_the_finding_by_hand(tmp_path: Path) -> None:
             first = (edema.card.findings or ())[0]
             (entry,) = first.calibration.subgroups or ()
             assert (edema.card.version, entry.values) == (number, (site,))
-            write_retirement(store.storage, "chest", number, retired=True)
+            retire(store, "chest", number)
         last = fit(finding=FINDINGS[2])
     third = (last.card.findings or ())[2]
     assert third.calibration.subgroups is None
@@ -108,7 +108,7 @@ def test_sites_of_a_finding_and_the_finding_by_hand(tmp_path: Path) -> None:
 def test_what_cannot_be_recalibrated_is_refused(place: Path) -> None:
     store = Store(place / "store")
     for waiting in set(store.versions("chest")) - {1}:
-        write_retirement(store.storage, "chest", waiting, retired=True)
+        retire(store, "chest", waiting)
     with opened(place) as chest:
         fit = functools.partial(recalibrate, chest.ledger, store, "chest", version=1)
         with pytest.raises(FindingNeeded):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from calibration.drift.state import DriftSettings
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.database import Ledger

@@ -14,7 +14,7 @@ from calibration.calibrators.temperature import softmax
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
-from model_store.store.retirement import write_retirement
+from model_store.store.changes import retire
 from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
@@ -260,7 +260,7 @@ def test_the_command_refuses_harm_unless_it_is_accepted_and_repairs_the_sites_al
         "predicted",
     }
     assert isinstance(run("--accept-harm").exception, RecalibrationRefused)  # that one waits
-    write_retirement(store.storage, "tiny", 2, retired=True)
+    retire(store, "tiny", 2)
     assert run("--accept-harm").exit_code == 0
     assert store.versions("tiny") == [1, 2, 3]
     assert store.read("tiny", 3).card.calibration.subgroups is None  # it starts from production
@@ -274,7 +274,7 @@ def test_one_recalibration_waits_at_a_time(
     assert fit(answer_filter=first).card.version == 2
     with pytest.raises(RecalibrationRefused, match=r"retire it \(`candor models retire tiny 2`\)"):
         fit(answer_filter=AnswerFilter(group=read_group("site=E")), publish=False)
-    write_retirement(store.storage, "tiny", 2, retired=True)
+    retire(store, "tiny", 2)
     both = fit(answer_filter=AnswerFilter(group=read_group("site=B,site=E"))).card
     (entry,) = both.calibration.subgroups or ()
     assert (both.version, entry.values) == (3, WRONG)

@@ -1,13 +1,11 @@
-"""A bundle whose bytes differ from the digest in ledger, alias or canary's record."""
+"""A bundle whose bytes differ from the digest in ledger or history."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 
-from model_store.errors import AliasError
-from model_store.lifecycle.canary import read_canary, start_canary
-from model_store.store.alias import Alias, made_now
+from model_store.store.canary import read_canary, start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
@@ -18,10 +16,10 @@ pytestmark = pytest.mark.anyio
 
 
 def replace_production(store: Store) -> None:
-    """Put another bundle under the number in production, with manifest and alias that fit it."""
-    digest = build_bundle(store.folder("tiny", 1), seed=7).digest
-    alias = made_now(Alias, AliasError, version=1, digest=digest, by="an attacker")
-    store.storage.write("tiny", "production", alias.as_text().encode())
+    """Put another bundle under the number in production, with manifest and history that fit it."""
+    build_bundle(store.folder("tiny", 1), seed=7)
+    (store.model("tiny") / "history.jsonl").unlink()
+    store.promote("tiny", 1, by="an attacker")
 
 
 async def test_the_ledger_holds_the_digest_of_what_answered(
@@ -66,4 +64,4 @@ async def test_a_canary_that_was_replaced_is_aborted(tiny_store: Store, tmp_path
     async with running(tiny_store, tmp_path):
         canary = read_canary(tiny_store, "tiny")
     assert canary.ended == "aborted"
-    assert "the canary was started with sha256:" in str(canary.reason)
+    assert "but the history (published) names sha256:" in str(canary.reason)

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import select
 
 from model_store.image import decode
-from model_store.lifecycle.canary import start_canary
+from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import finding_id

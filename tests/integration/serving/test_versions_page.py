@@ -12,7 +12,7 @@ from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import CalibrationCard
-from model_store.lifecycle.canary import read_canary
+from model_store.store.canary import read_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, png
 from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, running
@@ -118,7 +118,7 @@ async def test_what_cannot_be_done_is_a_page_and_changes_nothing(
         assert read_canary(tiny_store, "tiny") is None
 
 
-@pytest.mark.parametrize("file", ["history.jsonl", "production", "2/card.json", "2/manifest.json"])
+@pytest.mark.parametrize("file", ["history.jsonl", "2/card.json", "2/manifest.json"])
 async def test_a_broken_store_is_shown_and_no_error_of_the_server(
     server: Running, tiny_store: Store, file: str
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from model_store.errors import SamplesInvalid
-from model_store.lifecycle.verification import verify
 from model_store.store.samples import (
     LARGEST_BYTES,
     MOST,
@@ -18,6 +17,7 @@ from model_store.store.samples import (
 )
 from model_store.store.storage import LocalStorage
 from model_store.store.store import Store
+from model_store.store.verification import verify
 
 ONE = Sample("scan 1.png", b"png")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from model_store.errors import (
     BundleError,
     CardError,
     FileError,
+    HistoryError,
     InvalidName,
     ManifestError,
     NotInStore,
@@ -135,11 +137,10 @@ def test_promoting_moves_the_alias(tiny_store: Store) -> None:
     tiny_store.promote("tiny", 2)
     assert tiny_store.production("tiny") == 2
     assert tiny_store.read("tiny").card.version == 2
-    alias = tiny_store.root / "tiny" / "production"
-    said = json.loads(alias.read_text())
+    history = tiny_store.root / "tiny" / "history.jsonl"
+    said = json.loads(history.read_text().splitlines()[-1])
     assert (said["version"], said["digest"]) == (2, tiny_store.read("tiny", 2).digest)
-    assert alias.read_text().count("\n") == 1
-    assert alias.stat().st_mode & 0o777 == 0o644
+    assert history.stat().st_mode & 0o777 == 0o644
 
 
 def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: Store) -> None:
@@ -157,51 +158,70 @@ def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: S
             act("tiny", 2)
     assert tiny_store.production("tiny") == 1
     names = {path.name for path in (tiny_store.root / "tiny").iterdir()}
-    assert names == {"1", "2", "production", *RECORDS}
+    assert names == {"1", "2", *RECORDS}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "1.5", "../..", "-1", "é", "{}", "[" * 100_000, "\0", "9" * 5000, "null"]
+    "text",
+    ["", "soon", "1.5", "../..", "-1", "é", "{}", "[" * 100_000, "\0", "9" * 5000, "null"],
 )
-def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, text: str) -> None:
-    (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
-    for act in (lambda: tiny_store.production("tiny"), lambda: tiny_store.read("tiny")):
-        with pytest.raises(AliasError, match="candor promote tiny VERSION"):
+def test_a_history_that_is_none_is_refused_by_name(tiny_store: Store, text: str) -> None:
+    (tiny_store.root / "tiny" / "history.jsonl").write_text(f"{text}\n", encoding="utf-8")
+    for act in (
+        lambda: tiny_store.production("tiny"),
+        lambda: tiny_store.read("tiny"),
+        lambda: tiny_store.read("tiny", 1),
+        lambda: tiny_store.promote("tiny", 1),
+    ):
+        with pytest.raises(HistoryError, match="line 1 of the history of 'tiny'"):
             act()
-    assert tiny_store.read("tiny", 1).card.version == 1
-    tiny_store.promote("tiny", 1)
-    assert tiny_store.production("tiny") == 1
+    assert tiny_store.versions("tiny") == [1]
 
 
 @pytest.mark.parametrize(
     "change",
     [
         *({"version": wrong} for wrong in (2.0, "1", True, 0, 10**9)),
-        *({"digest": "sha256:0"}, {"more": 1}, {"at": "x"}),
+        *({"digest": "sha256:0"}, {"more": 1}, {"at": "x"}, {"alias": "../x"}),
     ],
 )
-def test_an_alias_with_a_wrong_field_is_refused(
+def test_an_event_with_a_wrong_field_is_refused(
     tiny_store: Store, change: dict[str, object]
 ) -> None:
-    path = tiny_store.root / "tiny" / "production"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(AliasError, match=f"refused: {next(iter(change))}"):
+    path = tiny_store.root / "tiny" / "history.jsonl"
+    *before, last = path.read_text().splitlines()
+    path.write_text("\n".join([*before, json.dumps(json.loads(last) | change)]) + "\n")
+    with pytest.raises(HistoryError, match=f"somebody changed it .{next(iter(change))}"):
         tiny_store.production("tiny")
 
 
-def test_an_alias_of_no_version_or_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
-    path = tiny_store.root / "tiny" / "production"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 7}))
-    with pytest.raises(NotInStore, match="no version 7"):
-        tiny_store.read("tiny")
+@pytest.mark.parametrize("missing", ["version", "digest", "alias"])
+def test_an_event_that_says_too_little_is_refused(tiny_store: Store, missing: str) -> None:
+    path = tiny_store.root / "tiny" / "history.jsonl"
+    *before, last = path.read_text().splitlines()
+    said = {name: value for name, value in json.loads(last).items() if name != missing}
+    path.write_text("\n".join([*before, json.dumps(said)]) + "\n")
+    with pytest.raises(HistoryError, match=f"needs {missing}"):
+        tiny_store.production("tiny")
+
+
+def test_a_history_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
+    path = tiny_store.root / "tiny" / "history.jsonl"
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
-    with pytest.raises(AliasError, match="symbolic link"):
+    with pytest.raises(HistoryError, match="symbolic link"):
         tiny_store.production("tiny")
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(AliasError, match="plain file"):
+    with pytest.raises(HistoryError, match="plain file"):
         tiny_store.production("tiny")
+
+
+def test_a_number_is_never_used_again(tiny_store: Store) -> None:
+    shutil.rmtree(tiny_store.folder("tiny", 1))
+    assert tiny_store.publish("tiny", build_bundle) == 2
+    with pytest.raises(NotInStore, match="no version 1"):
+        tiny_store.read("tiny")
 
 
 def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store) -> None:
@@ -212,7 +232,7 @@ def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store) -> None:
         lambda: tiny_store.read("tiny", 1),
         lambda: tiny_store.promote("tiny", 1),
     ):
-        with pytest.raises(ManifestError, match="production names sha256:"):
+        with pytest.raises(ManifestError, match=r"the history \(published\) names sha256:"):
             act()
 
 
@@ -221,8 +241,8 @@ def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
     tiny_store.set_alias("tiny", "staging", 1, by="ann", why="for the new scanner")
     alias = tiny_store.alias("tiny", "staging")
     assert (alias.version, alias.by, alias.why) == (1, "ann", "for the new scanner")
-    assert tiny_store.alias_names("tiny") == ["production", "staging"]
-    with pytest.raises(AliasError, match="why: "):
+    assert list(tiny_store.aliases("tiny")) == ["production", "staging"]
+    with pytest.raises(HistoryError, match="why: "):
         tiny_store.set_alias("tiny", "staging", 1, why="x" * 1001)
 
 

@@ -176,30 +176,32 @@ def test_a_bundle_that_the_runtime_refuses_is_refused(scene: Scene) -> None:
 
 
 def test_a_bundle_that_is_replaced_under_its_number_is_refused(scene: Scene) -> None:
-    """Bundle, manifest and alias fit; what is loaded under the number is another."""
-    digest = build_bundle(scene.store.folder("tiny", 1), seed=3).digest
+    """Bundle, manifest and history fit; what is loaded under the number is another."""
     alias = scene.store.alias("tiny", "production")
-    forged = alias.model_copy(update={"digest": digest})
-    scene.store.storage.write("tiny", "production", forged.as_text().encode())
+    history = scene.store.model("tiny") / "history.jsonl"
+    before = history.read_bytes()
+    digest = build_bundle(scene.store.folder("tiny", 1), seed=3).digest
+    history.unlink()
+    scene.store.promote("tiny", 1)
     scene.look()
     assert alias.digest in scene.refusal
     assert digest in scene.refusal
     assert scene.loaded == [("tiny", 1)]
-    scene.store.storage.write("tiny", "production", alias.as_text().encode())
+    history.write_bytes(before)
     scene.look()
     assert scene.watcher.refused == {}
 
 
-@pytest.mark.parametrize("text", ["", "2.0", "../..", "-1", "2", None])
-def test_an_alias_that_names_no_bundle_changes_nothing(scene: Scene, text: str | None) -> None:
-    alias = scene.store.root / "tiny" / "production"
+@pytest.mark.parametrize("text", ["", "2.0", "../..", "-1", "2", "{}", None])
+def test_a_history_that_names_no_bundle_changes_nothing(scene: Scene, text: str | None) -> None:
+    history = scene.store.root / "tiny" / "history.jsonl"
     if text is None:
-        alias.unlink()
+        history.unlink()
     else:
-        alias.write_text(text)
+        history.write_text(text)
     scene.look()
     assert "tiny" in scene.watcher.refused
-    assert str(scene.roles[0]) == ("0.0" if text is None else "nan")
+    assert str(scene.roles[0]) == ("nan" if text else "0.0")
     assert scene.production == 1
 
 
@@ -240,25 +242,10 @@ def test_a_store_with_nothing_in_production_is_logged_once(
     assert len(caplog.records) == 1
 
 
-def test_a_canary_that_cannot_be_read_is_logged_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    record = scene.store.model("tiny") / "canary.json"
-    for text in ("{", "{", "[]"):  # the same trouble twice, then another
-        record.write_text(text)
-        for _ in range(3):
-            scene.look()
-    record.unlink()
-    scene.look()
-    told = [entry for entry in caplog.records if entry.message == "canary refused"]
-    assert 1 <= len(told) <= 2
-    assert scene.watcher.refused == {}
-
-
 def test_an_alias_that_was_removed_is_one_line_until_there_is_one_again(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (scene.store.root / "tiny" / "production").unlink()
+    (scene.store.root / "tiny" / "history.jsonl").unlink()
     for _ in range(3):
         scene.look()
     assert scene.production == 1

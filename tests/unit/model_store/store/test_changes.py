@@ -1,7 +1,8 @@
 """Rollbacks, retirement, and what gc keeps; the history that remembers all of it."""
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,22 +10,16 @@ from hypothesis import strategies as st
 
 from model_store.errors import (
     AliasError,
-    CanaryError,
     HistoryError,
     ManifestError,
     NotInStore,
     VersionRetired,
 )
-from model_store.lifecycle import changes
-from model_store.lifecycle.canary import end_canary, start_canary
-from model_store.store.history import (
-    HISTORY_FILE,
-    Action,
-    StoreEvent,
-    earlier_version,
-    new_event,
-    read_events,
-)
+from model_store.store import changes
+from model_store.store.canary import end_canary, start_canary
+from model_store.store.event import Action, StoreEvent, new_event
+from model_store.store.history import HISTORY_FILE
+from model_store.store.state import ModelState
 from model_store.store.storage import LocalStorage
 from model_store.store.store import Store
 from tests.builders.bundles import build_bundle
@@ -40,7 +35,7 @@ def store(tiny_store: Store) -> Store:
 
 
 def said(store: Store) -> list[tuple[str, int | None]]:
-    return [(event.action, event.version) for event in read_events(store.storage, "tiny")]
+    return [(event.action, event.version) for event in store.state("tiny").events]
 
 
 def test_a_rollback_goes_back_and_a_second_one_further(store: Store) -> None:
@@ -61,7 +56,7 @@ def test_rollbacks_are_a_stack(acts: list[int | None]) -> None:
     events: list[StoreEvent] = []
     stack: list[int] = []
     for act in acts:
-        target = earlier_version(events, "production")
+        target = ModelState(tuple(events)).earlier("production")
         assert target == (stack[-2] if len(stack) > 1 else None)
         version = target if act is None else act
         if version is None:
@@ -71,7 +66,8 @@ def test_rollbacks_are_a_stack(acts: list[int | None]) -> None:
         elif stack[-1:] != [version]:
             stack.append(version)
         action: Action = "rolled back" if act is None else "set"
-        events.append(new_event(action, version=version, alias="production", by="ann"))
+        to = {"alias": "production", "version": version, "digest": f"sha256:{64 * '0'}"}
+        events.append(new_event(action, by="ann", **to))
 
 
 def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
@@ -82,24 +78,6 @@ def test_what_was_before_but_is_retired_or_gone_is_named(store: Store) -> None:
     with pytest.raises(NotInStore, match="no version 1"):
         changes.roll_back(store, "tiny")
     assert store.production("tiny") == 3
-
-
-def test_an_alias_set_before_a_crash_is_told_later(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The process dies between the alias and the history."""
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("model_store.store.store.append", die)
-        with pytest.raises(KeyboardInterrupt):
-            store.promote("tiny", 5, by="bob")
-    assert store.production("tiny") == 5
-    assert said(store)[-1] == ("set", 3)
-    assert changes.roll_back(store, "tiny").version == 3
-    assert said(store)[-2:] == [("set", 5), ("rolled back", 3)]
 
 
 def test_a_retired_version_can_be_no_alias_and_no_canary(store: Store) -> None:
@@ -128,26 +106,56 @@ def test_what_is_in_use_cannot_be_retired(store: Store) -> None:
     assert said(store)[-3:] == [("canary started", 4), ("canary aborted", 4), ("retired", 4)]
 
 
-def test_a_promotion_while_it_is_retired_is_taken_back(
+def test_a_version_is_retired_or_promoted_whichever_comes_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The other one has looked before, and looks again."""
+    for first, second, error in (
+        (partial(changes.retire, store, "tiny", 2), partial(store.promote, "tiny", 2), "retired"),
+        (partial(store.promote, "tiny", 4), partial(changes.retire, store, "tiny", 4), "points at"),
+    ):
+        with monkeypatch.context() as patch:
+            meanwhile(patch, first)
+            with pytest.raises(VersionRetired, match=error):
+                second()
+    assert store.production("tiny") == 4
+    assert said(store)[-2:] == [("retired", 2), ("set", 4)]
+
+
+def test_a_rollback_goes_back_from_what_is_there_when_it_happens(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(monkeypatch, partial(store.promote, "tiny", 5))
+    assert changes.roll_back(store, "tiny").version == 3
+
+
+def test_what_was_written_though_nobody_answered_is_not_written_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As S3 does it if the answer is lost: the same request again finds another content."""
     swap = LocalStorage.swap
 
-    def retire_meanwhile(
-        storage: LocalStorage, model: str, name: str, old: bytes | None, new: bytes | None
-    ) -> bool:
-        done = swap(storage, model, name, old, new)
-        if name == "production" and b'"version":2' in (new or b""):
-            monkeypatch.setattr(LocalStorage, "swap", swap)
-            (store.model("tiny") / "retired.json").write_text(
-                '{"2": {"at": "2026-01-01T00:00:00Z", "by": "bob"}}'
-            )
-        return done
+    def forget(*arguments: Any) -> bool:
+        monkeypatch.setattr(LocalStorage, "swap", swap)
+        swap(*arguments)
+        return False
 
-    monkeypatch.setattr(LocalStorage, "swap", retire_meanwhile)
-    with pytest.raises(VersionRetired):
-        store.promote("tiny", 2)
-    assert store.production("tiny") == 3
+    monkeypatch.setattr(LocalStorage, "swap", forget)
+    before = len(said(store))
+    assert store.promote("tiny", 5).before == 3
+    assert said(store)[before:] == [("set", 5)]
+
+
+def meanwhile(patch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let somebody else act once, before the next change is written."""
+    swap = LocalStorage.swap
+
+    def late(*arguments: Any) -> bool:
+        patch.setattr(LocalStorage, "swap", swap)
+        act()
+        return swap(*arguments)
+
+    patch.setattr(LocalStorage, "swap", late)
 
 
 def removable(store: Store, **options: object) -> list[int | str | None]:
@@ -192,22 +200,6 @@ def test_gc_stops_at_what_was_promoted_since_it_looked(store: Store) -> None:
     store.promote("tiny", 2)  # it was not left retired
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "error"),
-    [
-        ("staging", "../..", AliasError),
-        ("canary.json", "{", CanaryError),
-        ("history.jsonl", "{", HistoryError),
-    ],
-)
-def test_gc_removes_nothing_if_it_cannot_know(
-    store: Store, file: str, text: str, error: type[Exception]
-) -> None:
-    (store.model("tiny") / file).write_text(text)
-    with pytest.raises(error):
-        removable(store)
-
-
 def test_gc_clears_up_after_those_who_died(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     (store.model("tiny") / ".draft-abc").mkdir()
     (store.model("tiny") / ".part-abc").write_bytes(b"")
@@ -230,17 +222,34 @@ def test_the_history_says_when_it_was_changed(store: Store) -> None:
     ):
         path.write_text("".join(changed))
         with pytest.raises(HistoryError, match=r"line \d of the history of 'tiny'"):
-            read_events(store.storage, "tiny")
-    store.promote("tiny", 2)  # a damaged history holds up nobody
+            store.state("tiny")
+        for act in (
+            lambda: store.read("tiny", 1),
+            lambda: store.promote("tiny", 2),
+            lambda: store.publish("tiny", build_bundle),
+            lambda: changes.roll_back(store, "tiny"),
+            lambda: changes.retire(store, "tiny", 2),
+            lambda: removable(store),
+        ):
+            with pytest.raises(HistoryError, match="keep only the lines before this one"):
+                act()
+        assert path.read_text() == "".join(changed)
+    path.write_text("".join(lines[:2]))  # as the refusal advises
+    store.promote("tiny", 2)
     assert store.production("tiny") == 2
-    with pytest.raises(HistoryError):
-        changes.roll_back(store, "tiny")
+
+
+def test_a_history_that_is_gone_costs_no_version(store: Store) -> None:
+    (store.model("tiny") / HISTORY_FILE).unlink()
+    assert (store.production("tiny"), store.versions("tiny")) == (None, [1, 2, 3, 4, 5])
+    store.promote("tiny", 3)
+    assert store.read("tiny").card.version == 3
 
 
 def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(store: Store) -> None:
-    """No alias knows its digest, but the history does."""
+    """No alias knows its digest, but its publication does."""
     build_bundle(store.folder("tiny", 2), 2, seed=9)
-    with pytest.raises(ManifestError, match="but the history names sha256:"):
+    with pytest.raises(ManifestError, match=r"but the history \(published\) names sha256:"):
         store.promote("tiny", 2)
 
 
@@ -257,15 +266,25 @@ def test_an_alias_is_removed_and_rolled_back(store: Store) -> None:
     assert store.production("tiny") == 3
 
 
-@pytest.fixture(params=["retired.json", "history.jsonl"])
-def broken(request: pytest.FixtureRequest, store: Store) -> Path:
-    path = store.model("tiny") / request.param
-    path.unlink(missing_ok=True)
+def test_a_history_that_is_a_link_is_refused(store: Store) -> None:
+    path = store.model("tiny") / HISTORY_FILE
+    path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
-    return path
+    for act in (lambda: store.promote("tiny", 2), lambda: store.read("tiny", 2)):
+        with pytest.raises(HistoryError, match="symbolic link"):
+            act()
 
 
-def test_a_record_that_is_a_link_is_refused(store: Store, broken: Path) -> None:
-    with pytest.raises(HistoryError, match="symbolic link"):
+def test_a_collection_that_died_is_finished_by_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (two, _) = changes.removable(store, "tiny", answering=(), keep=1, older_than_days=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "remove", lambda *_: None)
+        changes.collect(store, two)
+    with pytest.raises(VersionRetired, match="was collected"):
         store.promote("tiny", 2)
-    assert store.production("tiny") == 3
+    (again, _) = changes.removable(store, "tiny", answering=(), keep=1, older_than_days=0)
+    changes.collect(store, again)
+    assert store.versions("tiny") == [1, 3, 4, 5]
+    assert said(store)[-1:] == [("collected", 2)]

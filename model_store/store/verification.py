@@ -8,21 +8,16 @@ from typing import Literal
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import NAME_PATTERN
 from model_store.errors import (
-    AliasError,
     BundleError,
-    CanaryError,
     HistoryError,
     ModelStoreError,
     NotInStore,
     SamplesInvalid,
 )
-from model_store.lifecycle.canary import FILE as CANARY_FILE
-from model_store.lifecycle.canary import read_canary
-from model_store.store.alias import ALIAS_PATTERN
-from model_store.store.history import HISTORY_FILE, published_digest, read_events
-from model_store.store.retirement import RETIRED_FILE, retirements
+from model_store.store.history import HISTORY_FILE
 from model_store.store.samples import SAMPLES_FILE, read_samples
-from model_store.store.store import RECORDS, VERSION_PATTERN, Store
+from model_store.store.state import Alias, ModelState
+from model_store.store.store import VERSION_PATTERN, Store
 
 Kind = Literal["version", "alias", "canary", "record", "stray"]
 
@@ -59,9 +54,8 @@ def verify(store: Store, name: str | None = None, version: int | None = None) ->
     names = [name] if name is not None else store.models()
     for each in names:
         yield from (_version(store, each, number) for number in store.versions(each))
-        yield from (_alias(store, each, alias) for alias in store.alias_names(each))
-        yield from _canary(store, each)
-        yield from _records(store, each)
+        yield from _history(store, each)
+        yield from _samples(store, each)
         yield from _strays(store, each)
     if name is None:
         yield from _foreign(store)
@@ -75,56 +69,50 @@ def _version(store: Store, name: str, version: int) -> Finding:
     except (ModelStoreError, OSError) as error:
         reason = error.reason if isinstance(error, BundleError) else str(error)
         return Finding(name, "version", str(version), problem=reason)
-    published = published_digest(store.storage, name, version)
-    changed = published not in (None, bundle.digest)
-    problem = f"it was published with digest {published}" if changed else None
-    return Finding(name, "version", str(version), bundle.digest, problem, bundle)
+    return Finding(name, "version", str(version), bundle.digest, bundle=bundle)
 
 
-def _alias(store: Store, name: str, alias: str) -> Finding:
+def _history(store: Store, name: str) -> Iterator[Finding]:
+    """What the history says: aliases and canary; or why it cannot be read."""
     try:
-        chosen = store.alias(name, alias)
-    except AliasError as error:
-        return Finding(name, "alias", alias, problem=str(error))
-    if chosen is None:  # removed meanwhile
-        return Finding(name, "alias", alias)
-    if chosen.version in store.versions(name):
-        return Finding(name, "alias", alias, chosen.digest)
-    problem = f"it points at version {chosen.version}, which the store does not have"
-    return Finding(name, "alias", alias, chosen.digest, problem)
-
-
-def _canary(store: Store, name: str) -> Iterator[Finding]:
-    try:
-        canary = read_canary(store, name)
-        if canary is None:
-            return
-        if canary.ended is None:
-            store.read(name, canary.version, digest=canary.digest)
-    except (CanaryError, BundleError, NotInStore) as error:
-        yield Finding(name, "canary", CANARY_FILE, problem=str(error))
+        state = store.state(name)
+    except HistoryError as error:
+        yield Finding(name, "record", HISTORY_FILE, problem=str(error))
         return
-    yield Finding(name, "canary", str(canary.version), canary.digest)
+    yield from (_alias(store, name, *each) for each in state.aliases.items())
+    yield from _canary(store, name, state)
 
 
-def _records(store: Store, name: str) -> Iterator[Finding]:
-    """The history, the list of retired versions, and the samples, if they cannot be read."""
-    for file, read in (
-        (HISTORY_FILE, read_events),
-        (RETIRED_FILE, retirements),
-        (SAMPLES_FILE, read_samples),
-    ):
+def _alias(store: Store, name: str, alias: str, chosen: Alias) -> Finding:
+    gone = chosen.version not in store.versions(name)
+    problem = f"it points at version {chosen.version}, which the store does not have"
+    return Finding(name, "alias", alias, chosen.digest, problem if gone else None)
+
+
+def _canary(store: Store, name: str, state: ModelState) -> Iterator[Finding]:
+    canary, problem = state.canary, None
+    if canary is None:
+        return
+    if canary.ended is None:
         try:
-            read(store.storage, name)
-        except (HistoryError, SamplesInvalid) as error:
-            yield Finding(name, "record", file, problem=str(error))
+            store.read(name, canary.version)
+        except (BundleError, NotInStore) as error:
+            problem = str(error)
+    yield Finding(name, "canary", str(canary.version), canary.digest, problem)
+
+
+def _samples(store: Store, name: str) -> Iterator[Finding]:
+    try:
+        read_samples(store.storage, name)
+    except SamplesInvalid as error:
+        yield Finding(name, "record", SAMPLES_FILE, problem=str(error))
 
 
 def _strays(store: Store, name: str) -> Iterator[Finding]:
     for entry in store.storage.entries(name):
-        named = re.fullmatch(rf"{VERSION_PATTERN}|{ALIAS_PATTERN}", entry.name, re.ASCII)
-        if not (named or entry.name.startswith(".") or entry.name in RECORDS):
-            problem = "it is no version (written 1, 2, ...) and no alias; nothing reads it"
+        known = entry.name.startswith(".") or entry.name in (HISTORY_FILE, SAMPLES_FILE)
+        if not known and not re.fullmatch(VERSION_PATTERN, entry.name, re.ASCII):
+            problem = "it is no version (written 1, 2, ...); nothing reads it"
             yield Finding(name, "stray", entry.name, problem=problem)
 
 
