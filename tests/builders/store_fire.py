@@ -35,7 +35,7 @@ from tests.builders.bundles import build_card, build_onnx
 
 WRITERS, READERS, KILLS = 8, 2, 60
 DIED, SURVIVED = 9, 3
-STEP = 5  # requests, of which a few hundred are made
+STEP = 17  # requests, of which a few hundred are made
 ONNX = build_onnx()
 # What asks the operating system for a change or for room. Each is preceded by an audit event.
 OPERATIONS = (

@@ -105,9 +105,13 @@ def test_what_the_ledger_knows_otherwise_is_refused(tiny_store: Store, url: str)
     assert "the ledger's answers of this version came from a bundle with digest" in checked.output
 
 
-def test_a_ledger_that_is_away_holds_up_no_rollback(tiny_store: Store, tmp_path: Path) -> None:
+def test_a_ledger_that_is_away_holds_up_no_promotion_and_is_told(
+    tiny_store: Store, url: str, tmp_path: Path
+) -> None:
     (tmp_path / "ledger.db").write_bytes(b"no database")
-    where = ("--store", tiny_store.root, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
-    done = run("promote", "tiny", 1, *where)
-    assert done.exit_code == 0
-    assert "could not be asked" in done.output
+    for options, env in (((), {"CANDOR_LEDGER": url}), (("--ledger", url), {})):
+        done = run("promote", "tiny", 1, "--store", tiny_store.root, *options, env=env)
+        assert done.exit_code == 0
+        assert "could not be asked" in done.output
+    never_made = run("promote", "tiny", 1, "--store", tiny_store.root)
+    assert "could not be asked" not in never_made.output

@@ -56,8 +56,7 @@ def test_the_same_on_s3(tmp_path: Path) -> None:
     with object_store() as server:
         found = mistreated(tmp_path / "cache", "storm", server)
         assert found["killed"] == KILLS + WRITERS + READERS
-        assert found["versions"] > 8
-        assert found["events"] > 2 * found["versions"]
+        assert found["events"] > found["versions"] > 3
         found = mistreated(tmp_path / "cache", "crash", server)
     assert len(found["outcomes"]) > 40
     assert set(found["outcomes"][:-1]) == {DIED}
