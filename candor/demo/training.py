@@ -14,7 +14,7 @@ from model_store.store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.evaluation.calibrators import Method
-from training.evaluation.evaluation import EVALUATED
+from training.evaluation.predictions import EVALUATED
 from training.networks.backbones import find_weights
 from training.progress import Progress
 from training.runs.config import TrainConfig, offline_config

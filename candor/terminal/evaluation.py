@@ -10,12 +10,8 @@ from calibration.wording import counted, in_points, percent, percents, signed_po
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from training.evaluation.calibrators import Method
 from training.evaluation.caveats import balanced_price
-from training.evaluation.evaluation import (
-    EVALUATED,
-    PROMISED_ACCURACY,
-    EvaluatedSplit,
-    Evaluation,
-)
+from training.evaluation.evaluation import PROMISED_ACCURACY, Evaluation
+from training.evaluation.predictions import EVALUATED, EvaluatedSplit
 from training.evaluation.usefulness import constant_answer
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent
 from candor.terminal.tables import FigureTable, figure
-from training.evaluation.evaluation import EVALUATED
 from training.evaluation.findings import FindingsEvaluation
+from training.evaluation.predictions import EVALUATED
 
 if TYPE_CHECKING:
     from training.runs.config import RunRecord

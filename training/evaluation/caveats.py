@@ -9,7 +9,8 @@ from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import log_loss
 from calibration.wording import percent
 from training.evaluation.calibrators import LIKELIHOOD_RATIO, Method, fit_cautiously, mean_error
-from training.evaluation.evaluation import Evaluation, Predictions
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.predictions import Predictions
 
 ONE_SIDED_95 = 1.645  # standard errors by which test has to be worse
 MATERIAL = 0.05  # share of the NLL by which it has to be worse

@@ -7,13 +7,10 @@ Measures of a fitted calibrator on validation are in-sample. They are too good, 
 flexible the calibrator is; the test split shows its real performance.
 """
 
-import dataclasses
-import json
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +18,26 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums, bin_index
 from calibration.calibrators.affine import Affine
 from calibration.conformal import Conformal, conformal, prediction_sets
-from calibration.cross_fitting import cross_fit, fold_numbers
+from calibration.cross_fitting import cross_fit
 from calibration.drift.answer_drift import count_answers
 from calibration.intervals.bootstrap import measure_intervals
 from calibration.measures.confusion import confusion_matrix, recalls
 from calibration.measures.metrics import Interval, top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
-from training.datasets.dataset import Labels
 from training.errors import BadRun
 from training.evaluation.calibrators import EXPORTABLE, FITS, Calibrator, Method
+from training.evaluation.predictions import (
+    EVALUATED,
+    EvaluatedSplit,
+    Predictions,
+    tenths,
+    write_results,
+)
 
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 INTERVALS: tuple[Method, ...] = ("temperature",)  # methods with bootstrap intervals
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
-EvaluatedSplit = Literal["val", "test"]
-EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Logits float32 (N, K), labels int64 (N,) or (N, K), patients int64 (N,) if known."""
-
-    logits: NDArray[np.float32]
-    labels: Labels
-    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class Evaluation:
 
     def probabilities(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
         """(N, K) of `split`, rows summing to 1."""
-        return _probabilities(self.calibrators[method], self.predictions[split])
+        return self.calibrators[method](self.predictions[split].logits.astype(np.float64))
 
     def answers(
         self, split: EvaluatedSplit, method: Method
@@ -142,9 +134,9 @@ class Evaluation:
         referral, sets = self.referral(method), self.conformal(method)
         return {
             "referral": referral
-            and dataclasses.asdict(referral)
+            and asdict(referral)
             | {"kept": {split: self._kept(split, method, referral) for split in EVALUATED}},
-            "conformal": dataclasses.asdict(sets)
+            "conformal": asdict(sets)
             | {"kept": {split: self._covered(split, method, sets) for split in EVALUATED}},
         }
 
@@ -174,6 +166,19 @@ class Evaluation:
         """Share of answers whose predicted class `method` changes."""
         predicted = self.probabilities(split, method).argmax(axis=1)
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.json, with bootstrap intervals, calibrators.json and predictions.npz."""
+        intervals = {
+            split: {method: self.intervals(split, method) for method in INTERVALS}
+            for split in self.predictions
+        }
+        write_results(
+            folder,
+            metrics=self.as_dict() | {"intervals": intervals},
+            calibrators={method: self.affine(method).as_dict() for method in EXPORTABLE},
+            predictions=self.predictions,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: temperature, promises, changed labels, measures by split."""
@@ -213,78 +218,11 @@ def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
     calibrators = {method: fit(z, val.labels, val.groups) for method, fit in FITS.items()}
     measures = {
         split: {
-            method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
+            method: Measures.from_probabilities(
+                calibrator(known.logits.astype(np.float64)), known.labels
+            )
             for method, calibrator in calibrators.items()
         }
         for split, known in predictions.items()
     }
     return Evaluation(calibrators, dict(predictions), measures)
-
-
-def tenths(labels: Labels, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """The tenth (N,) of each image of validation, by labels (N,) and patients (N,); they are fewer
-    parts with fewer images or patients. ValueError below two.
-    """
-    count = len(labels) if groups is None else len(np.unique(groups))
-    return fold_numbers(labels, groups, seed=0, count=min(10, count))
-
-
-def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = True) -> None:
-    """Write metrics.json, calibrators.json, and predictions.npz for further computations.
-
-    The bootstrap `intervals` take longer than training a head; the cells of an experiment do
-    without them.
-    """
-    found = {
-        split: {method: evaluation.intervals(split, method) for method in INTERVALS}
-        for split in (evaluation.predictions if intervals else ())
-    }
-    write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
-    fitted: dict[str, Any] = {method: evaluation.affine(method).as_dict() for method in EXPORTABLE}
-    write_json(folder / "calibrators.json", fitted)
-    write_predictions(folder, evaluation.predictions)
-
-
-def write_predictions(folder: Path, predictions: Mapping[EvaluatedSplit, Predictions]) -> None:
-    """Write predictions.npz, which `read_predictions` reads."""
-    arrays = {
-        f"{split}_{field.name}": getattr(known, field.name)
-        for split, known in predictions.items()
-        for field in dataclasses.fields(known)
-    }
-    np.savez(
-        folder / "predictions.npz",
-        **{name: array for name, array in arrays.items() if array is not None},
-    )
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """The evaluation of a run, recomputed from its predictions. Raises BadRun."""
-    return evaluate(read_predictions(folder))
-
-
-def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
-    """The predictions of a run by split. Raises BadRun."""
-    try:
-        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            return {
-                split: Predictions(
-                    arrays[f"{split}_logits"],
-                    arrays[f"{split}_labels"],
-                    arrays.get(f"{split}_groups"),
-                )
-                for split in EVALUATED
-            }
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadRun(
-            f"{folder} is not a finished run: predictions.npz cannot be read ({error})"
-        ) from error
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON for people and programs; NaN is an error."""
-    path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
-
-
-def _probabilities(calibrator: Calibrator, known: Predictions) -> NDArray[np.float64]:
-    return calibrator(known.logits.astype(np.float64))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from calibration.findings.measures import known_answers
@@ -14,7 +13,7 @@ from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.ranking import steps_down
 from calibration.measures.reliability import wilson_interval
 from training.evaluation.findings import FindingsEvaluation
-from training.evaluation.plots import BLUE, GRAY, INK, RED, plot_history, save, tidy
+from training.evaluation.plots import BLUE, GRAY, INK, RED, plot_history, save, tidy, titled
 from training.fitting.history import Epoch
 
 PANELS, WIDE = 16, 4  # findings drawn, the first ones, and panels side by side
@@ -32,8 +31,7 @@ def write_finding_plots(
     names = evaluation.names[:PANELS]
     rows = math.ceil(len(names) / WIDE)
     for name, draw in (("reliability", _draw_reliability), ("roc", _draw_roc)):
-        figure = Figure(figsize=(3.0 * min(WIDE, len(names)), 3.0 * rows), layout="constrained")
-        figure.suptitle(f"{title}: test, by finding", fontsize=12, color=INK, fontweight="bold")
+        figure = titled(f"{title}: test, by finding", 3.0 * min(WIDE, len(names)), 3.0 * rows)
         panels = figure.subplots(rows, min(WIDE, len(names)), squeeze=False).ravel()
         for place, axes in enumerate(panels):
             axes.set_visible(place < len(names))

@@ -29,15 +29,13 @@ from calibration.findings.thresholds import (
 )
 from calibration.measures.ranking import auroc_interval
 from training.errors import BadRun
-from training.evaluation.evaluation import (
+from training.evaluation.evaluation import MISSED_CLASS, Evaluation
+from training.evaluation.predictions import (
     EVALUATED,
-    MISSED_CLASS,
     EvaluatedSplit,
-    Evaluation,
     Predictions,
     tenths,
-    write_json,
-    write_predictions,
+    write_results,
 )
 
 FindingMethod = Literal["none", "calibrated"]
@@ -109,11 +107,14 @@ class FindingsEvaluation:
         return finding_sets(p, known, present_from=threshold, alpha=MISSED_CLASS)
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, calibrators.json, and predictions.npz for further computations."""
-        write_json(folder / "metrics.json", self.as_dict())
-        fitted = (each.as_dict() for each in self.calibrators)
-        write_json(folder / "calibrators.json", dict(zip(self.names, fitted, strict=True)))
-        write_predictions(folder, self.predictions)
+        """Write metrics.json, calibrators.json and predictions.npz."""
+        fitted = zip(self.names, self.calibrators, strict=True)
+        write_results(
+            folder,
+            metrics=self.as_dict(),
+            calibrators={name: calibrator.as_dict() for name, calibrator in fitted},
+            predictions=self.predictions,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: by finding, and the means over findings."""

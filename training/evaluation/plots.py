@@ -20,7 +20,8 @@ from calibration.measures.ranking import risk_coverage
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import percent, points
 from training.evaluation.calibrators import METHODS, Method
-from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.predictions import EVALUATED, EvaluatedSplit
 from training.fitting.history import Epoch
 
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
@@ -71,8 +72,7 @@ def plot_calibrators(
     path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str
 ) -> None:
     """The reliability of every calibrator on `split`, side by side, as a PNG."""
-    figure = Figure(figsize=(3.0 * len(METHODS), 3.9), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    figure = titled(title, 3.0 * len(METHODS), 3.9)
     panels = figure.subplots(1, len(METHODS), sharey=True)
     bins = {
         m: [each for each in reliability(evaluation.sums(split, m)) if each.n > 0] for m in METHODS
@@ -94,8 +94,7 @@ def plot_calibrators(
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     """Error rate of the most confident answers by their share, with temperature, as a PNG."""
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    figure = titled(title, 5.2, 4.2)
     axes = figure.subplots()
     for split in EVALUATED:
         curve = risk_coverage(*evaluation.answers(split, "temperature"))
@@ -119,8 +118,7 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
 
 def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
     """Loss, accuracy and gap by epoch in training and validation, as a PNG."""
-    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    figure = titled(title, 9.6, 3.2)
     heads = [
         [epoch for epoch in history if epoch.head == head]
         for head in sorted({each.head for each in history})
@@ -183,6 +181,13 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
     """Left edge of the plot: with two classes, no confidence is below one half."""
     return min((each.lower for each in bins), default=0.0)
+
+
+def titled(title: str, width: float, height: float) -> Figure:
+    """A figure of so many inches with its title."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    return figure
 
 
 def tidy(axes: Axes, *, percent: str = "") -> None:

@@ -16,7 +16,8 @@ from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.reliability import wilson_interval
 from calibration.wording import percent
 from training.evaluation.calibrators import Method
-from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.predictions import EVALUATED, EvaluatedSplit
 
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 

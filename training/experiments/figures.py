@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from calibration.wording import in_points, percent
-from training.evaluation.plots import BLUE, GRAY, INK, RED, legend_below, save, tidy
+from training.evaluation.plots import BLUE, GRAY, INK, RED, legend_below, save, tidy, titled
 from training.experiments.study import Row
 from training.experiments.tables import (
     PLAIN,
@@ -70,7 +69,7 @@ def _last_epoch(rows: Sequence[Row]) -> dict[str, str]:
 
 def _draw_epochs(path: Path, rows: Sequence[Row], *, title: str) -> None:
     """Loss, accuracy and ECE by epoch: a color per method, test solid, training dashed."""
-    figure = _titled(title, 11.0, 3.6)
+    figure = titled(title, 11.0, 3.6)
     panels: Sequence[Axes] = figure.subplots(1, len(CURVES))
     for axes, (figure_of, name) in zip(panels, CURVES.items(), strict=True):
         for color, ((method,), some) in zip(COLORS, by(rows, "method").items(), strict=False):
@@ -97,7 +96,7 @@ def embeddings(rows: Sequence[Row], cells: Path, folder: Path) -> list[Table]:
         for cell, each in found.items()
     }
     for (data, network), some in by(_first_seed(known), "data", "network").items():
-        figure = _titled(f"{data}, {network}: test images before the last layer", len(some) * 5, 5)
+        figure = titled(f"{data}, {network}: test images before the last layer", len(some) * 5, 5)
         for axes, row in zip(figure.subplots(1, len(some), squeeze=False)[0], some, strict=True):
             cell = row["cell"]
             _draw_plane(axes, **found[cell])
@@ -156,7 +155,7 @@ def _strength(rows: Sequence[Row]) -> dict[str, str]:
 
 def _draw_betas(path: Path, rows: Sequence[Row], *, title: str) -> None:
     """ECE by beta with intervals, a line per calibrator; methods without a beta are levels."""
-    figure = _titled(title, 6.4, 4.2)
+    figure = titled(title, 6.4, 4.2)
     axes = figure.subplots()
     for place, name in enumerate(DRAWN):
         groups = by((row for row in rows if row["calibrator"] == name), "beta", "method")
@@ -182,12 +181,6 @@ def _draw_betas(path: Path, rows: Sequence[Row], *, title: str) -> None:
     tidy(axes, percent="y")
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)
-
-
-def _titled(title: str, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    return figure
 
 
 def _first_seed(rows: Sequence[Row]) -> list[Row]:

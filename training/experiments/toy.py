@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from calibration.wording import in_points, percent, points
 from model_store.bundle.files import write_whole
-from training.evaluation.plots import BLUE, INK, legend_below, save, tidy
+from training.evaluation.plots import BLUE, INK, legend_below, save, tidy, titled
 from training.experiments.grid import Variant, changed, key_of
 from training.experiments.study import Row
 from training.experiments.tables import Table, by, estimate, mean_of
@@ -128,9 +127,8 @@ def _draw(path: Path, curves: Mapping[str, NDArray[np.float64]]) -> None:
     """A panel per curve (POINTS,) with the learned and the true probability."""
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.5), layout="constrained")
     title = f"One dimension, {LABELS} labels"
-    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    figure = titled(title, 2.9 * columns, 2.1 * rows + 0.5)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, curve) in zip(panels, curves.items(), strict=False):
         axes.plot(POSITIONS, TRUTH, color=INK, linewidth=1.2, linestyle="--", label="true")

@@ -18,7 +18,8 @@ from model_store.bundle.scope_graph import with_scope
 from training.errors import BadRun, UselessModel
 from training.evaluation.calibrators import Method
 from training.evaluation.caveats import Contradiction, contradiction
-from training.evaluation.evaluation import Evaluation, read_evaluation
+from training.evaluation.evaluation import Evaluation, evaluate
+from training.evaluation.predictions import read_predictions
 from training.evaluation.usefulness import beats_constant, shortcomings
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
@@ -39,7 +40,7 @@ def class_parts(
     calibrator, anyway = choices.calibrator, choices.anyway
     if choices.rules:
         raise BadRun(f"{run} has exclusive classes; --threshold is for findings")
-    evaluation = read_evaluation(run)
+    evaluation = evaluate(read_predictions(run))
     contradicted = contradiction(evaluation, calibrator)
     if contradicted and not anyway:
         calibrator = "none"

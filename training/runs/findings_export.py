@@ -16,13 +16,13 @@ from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeFeatures, fit_sco
 from model_store.bundle.scope_graph import with_scope
 from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName, UselessModel
-from training.evaluation.evaluation import read_predictions
 from training.evaluation.findings import (
     DEFAULT_RULE,
     FindingsEvaluation,
     evaluate_findings,
     findings_shortcomings,
 )
+from training.evaluation.predictions import read_predictions
 from training.networks.classifier import Classifier
 from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord

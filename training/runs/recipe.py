@@ -18,23 +18,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
-from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
-from training.evaluation.calibrators import fit_cautiously
-from training.evaluation.evaluation import Predictions
-from training.evaluation.findings import evaluate_findings
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.folds import FEW_IMAGES, FOLDS, units
 from training.runs.steps import Features, Model, fit, predict
+from training.runs.task import task_of
 
 MIN_STEPS = 400
 # Training images below which the paper's head, with its millions of weights, is not tried, and
@@ -242,52 +237,4 @@ def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[st
 
 def _score(model: Model, features: Features, choices: dict[str, str | float]) -> CandidateScore:
     known, dataset = predict(model, features, ("val",))["val"], features.dataset
-    return _SCORES[dataset.kind.name](dataset.classes, known, choices)
-
-
-def _class_score(
-    classes: Sequence[str], known: Predictions, choices: dict[str, str | float]
-) -> CandidateScore:
-    logits, labels = known.logits, known.labels
-    probabilities = fit_cautiously(logits, labels, known.groups)(logits)
-    predicted = probabilities.argmax(axis=1)
-    recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
-    return CandidateScore(
-        choices=choices,
-        val_nll=float(log_loss(probabilities, labels).mean()),
-        val_accuracy=float((predicted == labels).mean()),
-        val_mean_recall=float(np.mean(recall)) if recall else None,
-        unanswered=_unanswered(classes, labels, predicted),
-    )
-
-
-def _findings_score(
-    names: Sequence[str], predicted: Predictions, choices: dict[str, str | float]
-) -> CandidateScore:
-    """The score over all known labels, after the calibrator of each finding."""
-    evaluation, labels = evaluate_findings(names, {"val": predicted}), predicted.labels
-    known, p = ~np.isnan(labels), evaluation.probabilities("val", "calibrated")
-    own = np.maximum(np.where(labels == 1, p, 1 - p), np.finfo(float).tiny)
-    return CandidateScore(
-        choices=choices,
-        val_nll=float(-np.log(own[known]).mean()),
-        val_accuracy=float(((p >= 0.5) == (labels == 1))[known].mean()),
-    )
-
-
-_SCORES: Final = {"classes": _class_score, "findings": _findings_score}
-
-
-def _unanswered(
-    classes: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> tuple[str, ...]:
-    """Classes that are never answered though enough images are of them.
-
-    >>> _unanswered(("a", "b", "c"), np.array([0] * 9 + [1] * 5 + [2]), np.zeros(15, np.int64))
-    ('b',)
-    """
-    return tuple(
-        name
-        for label, name in enumerate(classes)
-        if (labels == label).sum() >= KNOWN_IMAGES and not (predicted == label).any()
-    )
+    return task_of(dataset).score(dataset.classes, known, choices)

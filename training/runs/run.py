@@ -267,7 +267,6 @@ def _write(run_folder: RunFolder, result: _Finished, dataset: Dataset, *, pictur
     write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
     plots, evaluation = folder / "plots", result.evaluation
-    task = task_of(dataset)
-    task.write(folder, evaluation)
+    evaluation.write(folder)
     if pictures:
-        task.plot(plots, evaluation, result.history, title=title)
+        task_of(dataset).plot(plots, evaluation, result.history, title=title)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
-from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Predictions
+from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
+from training.evaluation.predictions import EVALUATED, EvaluatedSplit, Predictions
 from training.features.augmentation import Augmentation
 from training.features.cache import FeatureCache
 from training.features.inputs import StreamedImages
@@ -44,7 +45,7 @@ from training.processes.execution import Execution, find_device, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig, build_network
 from training.runs.folds import divided, draw_folds, pooled_examples, pooled_split
-from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
+from training.runs.task import task_of
 
 # A head's steps take milliseconds. Two threads gain little, and under other load they wait for each
 # other ten times as long as they compute. One thread also gives bitwise equal results for any
@@ -222,8 +223,7 @@ def evaluate(
     predictions: Mapping[EvaluatedSplit, Predictions], classes: Sequence[str]
 ) -> Evaluation | FindingsEvaluation:
     """Fit calibrators on validation and measure all splits; labels (N, K) are findings."""
-    task = OF_FINDINGS if predictions["val"].labels.ndim == 2 else OF_CLASSES
-    return task.evaluate(classes, predictions)
+    return task_of(predictions["val"]).evaluate(classes, predictions)
 
 
 def class_weights(dataset: Dataset, kind: str) -> Tensor | None:

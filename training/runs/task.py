@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -12,13 +11,7 @@ from training.datasets import Dataset
 from training.datasets.errors import BadDataset
 from training.evaluation.calibrators import Method
 from training.evaluation.caveats import Contradiction, contradiction
-from training.evaluation.evaluation import (
-    EvaluatedSplit,
-    Evaluation,
-    Predictions,
-    evaluate,
-    write_evaluation,
-)
+from training.evaluation.evaluation import Evaluation, evaluate
 from training.evaluation.finding_plots import write_finding_plots
 from training.evaluation.findings import (
     FindingsEvaluation,
@@ -26,6 +19,7 @@ from training.evaluation.findings import (
     findings_shortcomings,
 )
 from training.evaluation.plots import write_plots
+from training.evaluation.predictions import EvaluatedSplit, Predictions
 from training.evaluation.usefulness import beats_constant, shortcomings
 from training.losses import (
     LossSettings,
@@ -36,7 +30,8 @@ from training.losses import (
     finding_weights,
 )
 from training.networks.heads import mean_answer, mean_odds
-from training.runs.config import RunRecord
+from training.runs.config import CandidateScore, RunRecord
+from training.runs.scores import Choices, class_score, findings_score
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,8 @@ class TrainingTask:
         shift: what has to be added to logits (K,) trained with weights; None: nothing.
         evaluate: the evaluation of the predictions of each split.
         judge: what the evaluation says of the use of a run.
-        write, plot: put it, and its plots, into a folder.
+        plot: write its plots into a folder.
+        score: that of a candidate's predictions of validation.
     """
 
     weights: Callable[[Tensor, int], Tensor]
@@ -76,8 +72,8 @@ class TrainingTask:
         [Sequence[str], Mapping[EvaluatedSplit, Predictions]], Evaluation | FindingsEvaluation
     ]
     judge: Callable[[Any, RunRecord], Judgment]
-    write: Callable[[Path, Any], None]
     plot: Callable[..., None]
+    score: Callable[[Sequence[str], Predictions, Choices], CandidateScore]
 
 
 def _shift(weights: Tensor) -> Tensor:
@@ -111,8 +107,8 @@ OF_CLASSES: Final = TrainingTask(
     lambda _weights: None,
     lambda _names, predictions: evaluate(predictions),
     _judge,
-    write_evaluation,
     write_plots,
+    class_score,
 )
 OF_FINDINGS: Final = TrainingTask(
     lambda labels, _count: finding_weights(labels),
@@ -121,8 +117,8 @@ OF_FINDINGS: Final = TrainingTask(
     _shift,
     evaluate_findings,
     _judge_findings,
-    lambda folder, evaluation: evaluation.write(folder),
     write_finding_plots,
+    findings_score,
 )
 
 
@@ -133,5 +129,5 @@ def require_classes(dataset: Dataset, why: str) -> None:
 
 
 def task_of(described: Any) -> TrainingTask:
-    """Return the task of a data set, or of the record of a run."""
+    """Return the task of a data set, of the record of a run, or of predictions."""
     return OF_FINDINGS if described.has_findings else OF_CLASSES

@@ -19,7 +19,6 @@ from tests.builders.processes import candor_here
 from training.datasets import Dataset
 from training.datasets.errors import DataNotFound
 from training.errors import BadChoice, LostProcess, TrainingDiverged, UnknownName, WeightsNotFound
-from training.evaluation.evaluation import write_evaluation
 from training.experiments import grid as grids
 from training.experiments import study as studies
 from training.experiments import toy as toys
@@ -77,7 +76,7 @@ def test_each_figure_of_the_tables_is_that_of_the_run(
     for cell in small_grid("ce", "dca beta=5").cells({"brightness": dataset}, None):
         features = prepare(dataset, cell.config)
         found = evaluate(predict(fit(features, cell.config), features), dataset.classes)
-        write_evaluation(tmp_path, found.of_classes, intervals=False)
+        found.write(tmp_path)
         splits = json.loads((tmp_path / "metrics.json").read_text())["splits"]
         known[cell.method, cell.config.seed] = splits
     assert len(known) == 4

@@ -15,12 +15,8 @@ from model_store.bundle.model_card import MODEL_CARD_FILE
 from model_store.store.store import Store
 from tests.builders.datasets import shades
 from training.errors import UselessModel
-from training.evaluation.evaluation import (
-    Predictions,
-    read_evaluation,
-    read_predictions,
-    write_predictions,
-)
+from training.evaluation.evaluation import evaluate
+from training.evaluation.predictions import Predictions, read_predictions, write_predictions
 from training.evaluation.usefulness import constant_answer
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
@@ -75,7 +71,7 @@ def test_one_that_validation_shows_to_be_useful_where_test_is_too_small(
     """Test alone shows a lower NLL, but not outside noise."""
     mixed = np.float32([[-1.9, -0.3], [-1.1, -3], [-0.1, -3], [-0.1, -0.6]])
     run = answering(trained, tmp_path, val=pair(-0.3, -3), test=mixed)
-    evaluation = read_evaluation(run)
+    evaluation = evaluate(read_predictions(run))
     test, p = evaluation.predictions["test"], evaluation.probabilities("test", "temperature")
     assert constant_answer(evaluation, "test", "temperature").lead <= 0
     assert frequencies_gain(p, test.labels).mean() > 0

@@ -10,7 +10,8 @@ from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.evaluation import answer_tables
 from candor.terminal.tables import FigureTable
-from training.evaluation.evaluation import Predictions, evaluate
+from training.evaluation.evaluation import evaluate
+from training.evaluation.predictions import Predictions
 
 HOSTILE = (
     ":heart:",

@@ -5,7 +5,8 @@ import pytest
 
 from training.evaluation.calibrators import fit_cautiously
 from training.evaluation.caveats import balanced_price, contradiction
-from training.evaluation.evaluation import Predictions, evaluate
+from training.evaluation.evaluation import evaluate
+from training.evaluation.predictions import Predictions
 
 CERTAIN = 2.0  # logit of the answer; confidence .88
 

@@ -9,14 +9,8 @@ import pytest
 from calibration.calibrators.affine import Affine
 from training.errors import BadRun
 from training.evaluation.calibrators import EXPORTABLE, METHODS
-from training.evaluation.evaluation import (
-    EVALUATED,
-    Evaluation,
-    Predictions,
-    evaluate,
-    read_evaluation,
-    write_evaluation,
-)
+from training.evaluation.evaluation import Evaluation, evaluate
+from training.evaluation.predictions import EVALUATED, Predictions, read_predictions
 
 
 def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:
@@ -61,8 +55,8 @@ def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
 
 @pytest.mark.slow
 def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
-    write_evaluation(tmp_path, evaluation)
-    assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
+    evaluation.write(tmp_path)
+    assert evaluate(read_predictions(tmp_path)).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
     parts = {"temperature", "calibrators", "splits", "answers", "referral", "conformal"}
@@ -86,7 +80,7 @@ def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change
 def test_affine_calibrators_are_written_and_baselines_are_figures(
     tmp_path: Path, evaluation: Evaluation
 ) -> None:
-    write_evaluation(tmp_path, evaluation, intervals=False)
+    evaluation.write(tmp_path)
     written = json.loads((tmp_path / "calibrators.json").read_text())
     assert list(written) == [*EXPORTABLE]
     for method, data in written.items():
@@ -116,8 +110,8 @@ def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
     patients = np.arange(300) // 30
     # ten patients, thirty times
     twins = Predictions(alone.logits[patients * 30], alone.labels[patients * 30], patients)
-    write_evaluation(tmp_path, evaluate({"val": twins, "test": alone}))
-    found = read_evaluation(tmp_path)
+    evaluate({"val": twins, "test": alone}).write(tmp_path)
+    found = evaluate(read_predictions(tmp_path))
     assert found.predictions["test"].groups is None
     np.testing.assert_array_equal(found.predictions["val"].groups, patients)
     widths = [np.ptp(found.intervals(split, "temperature")["accuracy"]) for split in EVALUATED]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from calibration.measures.confusion import recalls
-from training.evaluation.evaluation import Evaluation, Predictions, evaluate
+from training.evaluation.evaluation import Evaluation, evaluate
+from training.evaluation.predictions import Predictions
 from training.evaluation.usefulness import constant_answer, shortcomings
 
 CLASSES = ("healthy", "ill [mild]", "ill: severe")
