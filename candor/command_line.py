@@ -30,8 +30,8 @@ from candor.commands import (
     uploads,
 )
 from candor.commands.verb import reason
-from candor.shell import Verb, command, without_verb
-from candor.terminal.help import LiteralHelp
+from candor.shell import Verb, command, paragraphs, without_verb
+from candor.terminal.help import VerbHelp, VerbsHelp
 
 WINDOWS: Final = (
     "Candor does not run on Windows itself: use WSL 2 (`wsl --install`), where it runs as on Linux "
@@ -144,8 +144,9 @@ def _show_release(asked: bool) -> None:
 
 
 app = typer.Typer(
+    rich_markup_mode=None,
     name="candor",
-    cls=LiteralHelp,
+    cls=VerbsHelp,
     help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -167,13 +168,20 @@ def options(
 def _add(name: str, verb: Verb | Shelled | Noun, panel: str) -> None:
     if not isinstance(verb, Noun):
         made = command(*verb) if isinstance(verb, Shelled) else command(verb)
-        app.command(name, rich_help_panel=panel)(made)
+        app.command(name, cls=VerbHelp, rich_help_panel=panel)(made)
         return
-    noun = typer.Typer(name=name, help=verb.help, no_args_is_help=verb.default is None)
+    noun = typer.Typer(
+        rich_markup_mode=None,
+        name=name,
+        help=paragraphs(verb.help),
+        no_args_is_help=verb.default is None,
+    )
     if verb.default is not None:
-        noun.callback(invoke_without_command=True, help=verb.help)(without_verb(verb.default))
+        noun.callback(invoke_without_command=True, help=paragraphs(verb.help))(
+            without_verb(verb.default)
+        )
     for word, each in verb.verbs.items():
-        noun.command(word)(command(each))
+        noun.command(word, cls=VerbHelp)(command(each))
     app.add_typer(noun, rich_help_panel=panel)
 
 

@@ -214,7 +214,12 @@ def _json(function: Verb) -> list[inspect.Parameter]:
 def _help(function: Verb) -> str:
     """What the docstring says before its sections."""
     text = inspect.cleandoc(function.__doc__ or "")
-    return re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0]
+    return paragraphs(re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0])
+
+
+def paragraphs(text: str) -> str:
+    """The text with each paragraph on a line, which a terminal wraps."""
+    return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
 
 
 def argument_texts(function: Verb) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from calibration.wording import parameter
-from candor.commands.options import PYTHON, FilePath, WrongUse, threshold_rule
+from candor.commands.options import PYTHON, RARE, FilePath, WrongUse, threshold_rule
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
@@ -31,13 +31,13 @@ def calibrate(
     positive: str | None = None,
     confidence: str | None = None,
     predicted: str | None = None,
-    correct: str | None = None,
+    correct: Annotated[str | None, RARE] = None,
     groups: Annotated["npt.ArrayLike | None", str, "--group"] = None,
     group_pattern: str | None = None,
     findings: str | None = None,
-    exclusive: bool = False,
+    exclusive: Annotated[bool, RARE] = False,
     threshold: str = "half",
-    allow_label_changes: bool = False,
+    allow_label_changes: Annotated[bool, RARE] = False,
     bins: Annotated[int | None, PYTHON] = None,
     seed: Annotated[int, PYTHON] = 0,
     out: FilePath | None = None,

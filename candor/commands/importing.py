@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from calibration.wording import parameter
 from candor.commands.data import read_window
-from candor.commands.options import FilePath, Place, Within, WrongUse, any_store
+from candor.commands.options import RARE, FilePath, Place, Within, WrongUse, any_store
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ def import_model(
     output: str | Sequence[str] | None = None,
     scores: Literal["softmax", "sigmoid", "logits"] | None = None,
     size: Annotated[str | Sequence[int] | None, "HEIGHTxWIDTH"] = None,
-    layout: Literal["nchw", "nhwc", "ncwh", "nwhc"] | None = None,
-    resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH"] = None,
-    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH"] = None,
-    bits: Annotated[int | None, Within(9, 16)] = None,
-    architecture: str | None = None,
-    scope_images: Annotated[FilePath | None, "FOLDER"] = None,
-    group_pattern: str | None = None,
+    layout: Annotated[Literal["nchw", "nhwc", "ncwh", "nwhc"] | None, RARE] = None,
+    resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH", RARE] = None,
+    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH", RARE] = None,
+    bits: Annotated[int | None, Within(9, 16), RARE] = None,
+    architecture: Annotated[str | None, RARE] = None,
+    scope_images: Annotated[FilePath | None, "FOLDER", RARE] = None,
+    group_pattern: Annotated[str | None, RARE] = None,
     uncalibrated: bool = False,
     anyway: bool = False,
-    trusted: bool = False,
+    trusted: Annotated[bool, RARE] = False,
     store: Place | None = None,
 ) -> "Imported":
     """Publish a model that Candor did not train, with a card, calibrated on labeled images.

@@ -30,12 +30,12 @@ def train(
     layout: str | None = None,
     group_pattern: str | None = None,
     allow_leakage: bool = False,
-    max_corrupt: Annotated[float, Within(0, 1)] = 0.01,
-    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH"] = None,
-    first_frame: bool = False,
+    max_corrupt: Annotated[float, Within(0, 1), "SHARE"] = 0.01,
+    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH", RARE] = None,
+    first_frame: Annotated[bool, RARE] = False,
     findings: str | Sequence[str] | None = None,
     exclusive: bool = False,
-    uncertain: Uncertain = "missing",
+    uncertain: Annotated[Uncertain, RARE] = "missing",
     out: FilePath | None = None,
     restart: Annotated[bool, RARE] = False,
     recipe: Literal["auto", "fixed"] = "auto",
@@ -57,9 +57,8 @@ def train(
 ) -> "Trained":
     """Train a classifier on images, measure its calibration, and write a run folder.
 
-    What you do not choose suits the data, by its size and a short search on validation.
-
-    If a run was interrupted, the same command resumes it after its last whole epoch.
+    What you do not choose suits the data (recipe). If a run was interrupted, the same command
+    resumes it after its last whole epoch.
 
     Example: candor train images --seed 1
 
@@ -69,22 +68,22 @@ def train(
         layout: How the images are stored (default: detected).
         group_pattern: Regular expression on the file name; its first group identifies the patient
             or slide.
-        allow_leakage: Continue although splits share images or patients.
+        allow_leakage: Continue though splits share images or patients.
         max_corrupt: Share of images that may be missing or damaged.
         window: Window for gray DICOM (default: the layout's, else the file's).
         first_frame: Use the first frame of DICOM files that have several.
-        findings: Several findings an image: the columns to read or, where labels are lists such as
-            A|B, the findings that were looked for. Names joined by |, or '*' for all.
-        exclusive: Labels are exclusive classes though they look like findings.
+        findings: Several findings an image: columns to read, or those looked for in lists; 'A|B',
+            or '*' for all.
+        exclusive: Labels are classes though they look like findings.
         uncertain: What a finding's label of -1 (uncertain) is taken for.
         out: Run folder to write (runs/DATA-LOSS-seed-N).
         restart: Start an interrupted run over instead of resuming it.
-        recipe: auto: steps, head, loss and class weights that suit the data, by its size and a
-            short search on validation; fixed: the values in parentheses. Options override both.
-        config: File with fields of the configuration, .toml or .json, such as the config.json of a
-            run. Options override it.
+        recipe: auto: what suits the data, by its size and a short search on validation; fixed: the
+            values in parentheses.
+        config: .toml or .json with fields of the configuration, as a run's config.json; options
+            override it.
         loss: Training loss, or several joined by +, as in focal+dca (dca; auto: dca or ce).
-        beta: Strength of the auxiliary loss (the loss's own default).
+        beta: Strength of the auxiliary loss (its own default).
         class_weights: natural, or balanced by class frequency (natural; auto: by validation).
         epochs: Passes over the training data (12; auto: 400 steps at least; digits 80).
         batch_size: Images per step, over all processes (64; digits 32).
@@ -92,9 +91,9 @@ def train(
         seed: Two runs with the same seed are equal (0).
         backbone: timm name, torchvision/NAME or small_conv (tf_efficientnet_lite0).
         weights: Weights file, 'hub', or 'none' (random).
-        frozen: Train only the head, or the whole network (frozen).
-        augment: Change images again in each epoch: light, strong, hflip, vflip or rot90, joined by
-            + (none).
+        frozen: Train only the head, or everything (frozen).
+        augment: Change images in each epoch: light, strong, hflip, vflip or rot90, joined by +
+            (none).
         image_size: Side of the input in pixels (from the data).
         device: auto, cpu or cuda (auto).
         micro_batch: Images in the network at a time (the whole batch).

@@ -1,31 +1,51 @@
-"""The root of the command line's verbs: sentences name options, and help prints brackets as they
-are.
+"""How help looks: plain text, the verbs by what they are for; and sentences name options.
 
-Typer reads help texts as Rich's markup, so `'NAME [key=value ...]'` would lose its second half. It
-prints usage errors with what was typed in them, so control characters are made visible first.
+What was typed stands in usage errors, so control characters in them are made visible.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from calibration.wording import typed
 from candor.terminal.console import visible
 
-# Within a paragraph, whose lines Typer would keep and break again where the terminal ends.
-_BREAK = re.compile(r"(?<=\S)\n(?=\S)(?!Example: )")
+_NAMES_WIDTH: Final = 26  # of the column of options; a longer one has a line of its own
+_SHORT: Final = 200  # characters of a verb's first sentence
 
 
-class LiteralHelp(TyperGroup):
-    """A group of verbs whose help texts are not markup."""
+class VerbHelp(TyperCommand):
+    """A verb whose options leave room for their texts."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        _escape(self)
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """As TyperCommand.format_options, with a narrow column of names."""
+        for kind, title in {"argument": "Arguments", "option": "Options"}.items():
+            parameters = (each for each in self.get_params(ctx) if _is_a(each, kind))
+            found = (each.get_help_record(ctx) for each in parameters)
+            rows = [row for row in found if row is not None]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=_NAMES_WIDTH)
+
+
+def _is_a(parameter: Any, kind: str) -> bool:
+    return bool(parameter.param_type_name == kind)
+
+
+class VerbsHelp(TyperGroup):
+    """The root: verbs in sections; errors that a terminal can print."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A section for each panel, in their order."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, verb in self.commands.items():
+            row = (name, verb.get_short_help_str(_SHORT))
+            panels.setdefault(getattr(verb, "rich_help_panel", None) or "Verbs", []).append(row)
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """As TyperGroup.make_context, whose usage errors are printable."""
@@ -46,11 +66,3 @@ def _printable_errors() -> Iterator[None]:
         if hasattr(error, "format_message"):  # a usage error, of whichever click Typer brings
             error.message = visible(str(error.message))  # type: ignore[attr-defined]
         raise
-
-
-def _escape(command: Any) -> None:
-    for each in (command, *command.params):
-        if getattr(each, "help", None):
-            each.help = escape(_BREAK.sub(" ", each.help))
-    for inner in getattr(command, "commands", {}).values():
-        _escape(inner)

@@ -4,7 +4,6 @@ import inspect
 from typing import Any
 
 import typer
-from rich.text import Text
 
 from candor.command_line import app
 from docs.generators.markdown import plain, table
@@ -27,13 +26,8 @@ def _section(command: Any, name: str, context: Any) -> str:
     usage = f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     rows = [_row(each, context) for each in command.params if each.name != "help"]
     return "\n\n".join(
-        [f"## `{name}`", plain(_literal(inspect.cleandoc(command.help))), usage, *_table(rows)]
+        [f"## `{name}`", plain(inspect.cleandoc(command.help)), usage, *_table(rows)]
     )
-
-
-def _literal(help_text: str) -> str:
-    """The text of a help, which is markup of Rich (candor/terminal/help.py)."""
-    return Text.from_markup(help_text, emoji=False).plain
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -48,4 +42,4 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
     default = parameter.get_default(context, call=False)
     unset = default is None or default is False or default in ((), [])
     shown = "required" if parameter.required else "" if unset else f"`{default}`"
-    return names, shown, plain(_literal(parameter.help or ""))
+    return names, shown, plain(parameter.help or "")

@@ -25,18 +25,15 @@ def verbs(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
         yield from verbs(inner, *words, word)
 
 
-def test_every_help_fits_80_columns_and_says_what_the_verb_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+def test_every_help_fits_80_columns_and_says_what_the_verb_does() -> None:
     for words in verbs(typer.main.get_command(command_line.app)):
         result = run(*words, "--help")
         lines = [line.rstrip() for line in result.stdout.splitlines()]
         assert result.exit_code == 0, words
         assert max(map(len, lines)) <= 80, words
         usage, purpose = [line for line in lines if line][:2]
-        assert usage.startswith(f" Usage: {' '.join(['candor', *words])}")
-        assert purpose[1].isupper(), words
+        assert usage.startswith(f"Usage: {' '.join(['candor', *words])}")
+        assert purpose.strip()[0].isupper(), words
 
 
 def test_a_refusal_is_one_sentence_and_exit_code_1(
@@ -136,6 +133,7 @@ def test_recalibrate_publishes_the_next_version_and_does_not_promote(
     done = json.loads(run("recalibrate", *where, "--json").stdout)
     assert (done["card"]["version"], done["published"]) == (2, True)
     assert done["new_temperature"] != done["old_temperature"]
+    run("models", "retire", "tiny", "2", *where[3:])  # else it waits for its promotion
     assert "candor promote tiny 3" in run("recalibrate", *where).stdout
     assert tiny_store.production("tiny") == 1
     assert isinstance(
