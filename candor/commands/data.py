@@ -32,6 +32,7 @@ def check(
     path: str,
     *,
     layout: str | None = None,
+    group: str | None = None,
     group_pattern: str | None = None,
     allow_leakage: bool = False,
     max_corrupt: Annotated[float, Within(0, 1)] = 0.01,
@@ -42,7 +43,7 @@ def check(
     uncertain: Uncertain = "missing",
     seed: int = 0,
 ) -> PlainResult:
-    """Show layout, classes, splits, corrupt files, leakage, and what gives a class away.
+    """Show layout, classes, splits, corrupt files, patients, leakage, and what gives a class away.
 
     Exit code 1 if training would be refused.
 
@@ -51,8 +52,9 @@ def check(
     Args:
         path: Folder, CSV file, MedMNIST .npz or name.
         layout: How the images are stored (default: detected).
-        group_pattern: Regular expression on the file name; its first group identifies the patient
-            or slide.
+        group: Column of the patient or slide (default: one that is called so); none if each image
+            stands alone.
+        group_pattern: Regular expression on the path; its first group is the patient or slide.
         allow_leakage: Continue although splits share images or patients.
         max_corrupt: Share of images that may be missing or damaged.
         window: Window for gray DICOM (default: the layout's, else the file's).
@@ -63,13 +65,15 @@ def check(
         uncertain: What a finding's label of -1 (uncertain) is taken for.
         seed: Seed for the splits that the data lacks, as in `candor train`.
     """
+    from calibration.grouping import NO_GROUP
     from candor.terminal.dataset import data_tables
     from candor.terminal.progress import bars
     from training.datasets import describe, load_dataset
-    from training.datasets.errors import CorruptDataset, LeakingSplits
+    from training.datasets.errors import CorruptDataset, LeakingSplits, UnclearGroups
 
     options: LoadArguments = {
         "layout": layout,
+        "group": group,
         "group_pattern": group_pattern,
         "allow_leakage": allow_leakage,
         "max_corrupt": max_corrupt,
@@ -81,13 +85,21 @@ def check(
     }
     with bars() as progress:
         load = partial(load_dataset, path, cache=cache_folder(), seed=seed, progress=progress)
-        refusal = None
-        try:
-            dataset = load(**options)
-        except (CorruptDataset, LeakingSplits) as error:  # show the rest of the report as well
-            refusal = str(error)
-            options["max_corrupt"], options["allow_leakage"] = 1.0, True
-            dataset = load(**options)
+        refusals: list[str] = []
+        dataset = None
+        while dataset is None:  # show the rest of the report as well
+            try:
+                dataset = load(**options)
+            except CorruptDataset as error:
+                refusals.append(str(error))
+                options["max_corrupt"] = 1.0
+            except UnclearGroups as error:
+                refusals.append(str(error))
+                options["group"] = NO_GROUP
+            except LeakingSplits as error:
+                refusals.append(str(error))
+                options["allow_leakage"] = True
+    refusal = "; ".join(refusals) or None
     found = describe(dataset) | {"refused": refusal}
     if refusal is not None:
         note(f"candor: refused: {refusal}")

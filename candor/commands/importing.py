@@ -37,6 +37,7 @@ def import_model(
     bits: Annotated[int | None, Within(9, 16), RARE] = None,
     architecture: Annotated[str | None, RARE] = None,
     scope_images: Annotated[FilePath | None, "FOLDER", RARE] = None,
+    group: str | None = None,
     group_pattern: Annotated[str | None, RARE] = None,
     uncalibrated: bool = False,
     anyway: bool = False,
@@ -69,7 +70,9 @@ def import_model(
         bits: Of gray images of 16 bits, how many hold values.
         architecture: Of weights: torchvision/resnet18, timm/convnext_tiny (needs torch).
         scope_images: Unlabeled images for the scope check (default: --data).
-        group_pattern: Regular expression that finds the patient in a file name.
+        group: Column of the patient or slide (default: one that is called so); none if each image
+            stands alone.
+        group_pattern: Regular expression on the path; its first group is the patient or slide.
         uncalibrated: Fit no temperature; labels only measure.
         anyway: Publish what labels contradict or do not prove.
         trusted: Pixels may decide how long the model runs.
@@ -117,10 +120,16 @@ def import_model(
     target.model(named)  # raises InvalidName before anything else
     with Sandbox(_bytes_of(file)) as sandbox:
         with working(f"Reading {file}"):
-            images = None if data is None else read_labeled(Path(data), group_pattern=group_pattern)
+            images = (
+                None
+                if data is None
+                else read_labeled(Path(data), group=group, group_pattern=group_pattern)
+            )
             scope = None
             if scope_images is not None:
-                scope = read_unlabeled_folder(Path(scope_images), group_pattern=group_pattern)
+                scope = read_unlabeled_folder(
+                    Path(scope_images), group=group, group_pattern=group_pattern
+                )
             source = _source(file, architecture, choices, sandbox)
         note_weaker_bounds()
         with bars() as progress:

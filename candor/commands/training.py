@@ -28,6 +28,7 @@ def train(
     data: FilePath | None = None,
     *,
     layout: str | None = None,
+    group: str | None = None,
     group_pattern: str | None = None,
     allow_leakage: bool = False,
     max_corrupt: Annotated[float, Within(0, 1), "SHARE"] = 0.01,
@@ -66,8 +67,9 @@ def train(
         data: MedMNIST .npz, image folder, MedMNIST name or 'digits' (default: what CANDOR_DATA
             holds).
         layout: How the images are stored (default: detected).
-        group_pattern: Regular expression on the file name; its first group identifies the patient
-            or slide.
+        group: Column of the patient or slide (default: one that is called so); none if each image
+            stands alone.
+        group_pattern: Regular expression on the path; its first group is the patient or slide.
         allow_leakage: Continue though splits share images or patients.
         max_corrupt: Share of images that may be missing or damaged.
         window: Window for gray DICOM (default: the layout's, else the file's).
@@ -127,7 +129,7 @@ def train(
     source = None if data is None else str(data)
     own_recipe = source == "digits" and "backbone" not in choices
     chosen = chosen_config(choices, digits=own_recipe)
-    group = Group.from_environment()
+    processes = Group.from_environment()
     try:
         found, result = _train(
             chosen,
@@ -135,6 +137,7 @@ def train(
             given=None if own_recipe or recipe == "fixed" else choices.keys(),
             reading={
                 "layout": layout,
+                "group": group,
                 "group_pattern": group_pattern,
                 "allow_leakage": allow_leakage,
                 "max_corrupt": max_corrupt,
@@ -145,14 +148,14 @@ def train(
                 "uncertain": uncertain,
             },
             out=None if out is None else Path(out),
-            group=group,
+            group=processes,
             restart=restart,
         )
     except BaseException:
-        group.close(failed=True)
+        processes.close(failed=True)
         raise
-    group.close()
-    if not group.leads:
+    processes.close()
+    if not processes.leads:
         sys.exit()
     return Trained(found.note, result)
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from calibration.grouping import NO_GROUP
 from calibration.wording import parameter
-from candor.predictions.columns import NO_GROUP, Kind
+from candor.predictions.columns import Kind
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import Predictions, ReadingOptions
 from candor.predictions.reading import read_predictions, understood

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from calibration.findings.labels import LOOKED_FOR
-from calibration.grouping import group_column
+from calibration.grouping import NO_GROUP, group_column
 from calibration.splits import COLUMN as SPLIT
 from calibration.wording import some
 from candor.predictions.errors import ColumnsUnclear
 
-NO_GROUP: Final = "none"
 FILES: Final = ("file", "filename", "file_name", "path", "file_path", "image", "image_path")
 ROW_IDS: Final = ("prediction_id", "request_id", "id", "image_id", "uid", "uuid")
 _NUMBERS: Final = ("row", "index", "idx", "unnamed: 0", "")

@@ -10,14 +10,19 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from calibration.grouping import find_groups, prefix_pattern, repeats
-from candor.predictions.columns import NO_GROUP, ROW_IDS, ColumnWishes, TableColumns
+from calibration.grouping import (
+    GroupsUnclear,
+    column_question,
+    find_groups,
+    group_named,
+    group_of_each,
+    repeats,
+)
+from candor.predictions.columns import ROW_IDS, ColumnWishes, TableColumns
 from candor.predictions.errors import ColumnsUnclear
 from candor.predictions.tables import read_rows
 
 _SAMPLE: Final = 100_000
-_FOLDER: Final = "([^/]+)/[^/]+$"
-_DECLINE: Final = f"if each row stands alone, give --group {NO_GROUP}"
 CellsOf = Callable[[Sequence[str]], dict[str, list[str]]]
 
 
@@ -51,12 +56,14 @@ def with_groups(
         return columns
     row_id = columns.files or next((each for each in columns.ids if each in ROW_IDS), None)
     others = [name for name in columns.unused if name not in known]
-    cells = cells_of([name for name in (columns.group, *others, row_id) if name])
-    used, asked = find_groups(cells)
-    if asked is not None:
-        raise _question(source, asked)
-    if used is None and columns.files is not None:
-        _ask_about_files(source, cells[columns.files])
+    label = columns.label if columns.files is not None else None
+    cells = cells_of([name for name in (columns.group, *others, row_id, label) if name])
+    labels = [] if label is None else cells.pop(label)
+    paths = [] if columns.files is None else [_path(cell) for cell in cells[columns.files]]
+    try:
+        used = group_of_each(cells, paths, labels)
+    except GroupsUnclear as error:
+        raise ColumnsUnclear(f"{source}: {error}") from error
     given = [cell for cell in cells[row_id] if cell] if used is None and row_id else []
     left = (*([columns.group] if columns.group else []), *columns.unused)
     return replace(
@@ -88,23 +95,22 @@ def with_patients(
     cells = cells_of([name for name in (columns.group, *others) if name])
     used, asked = find_groups(cells)
     if asked is not None and repeats(cells[asked]):
-        raise _question(source, asked)
+        raise ColumnsUnclear(f"{source}: {column_question(asked)}")
     return replace(columns, group=used)
 
 
-def _question(source: object, column: str) -> ColumnsUnclear:
-    return ColumnsUnclear(
-        f"{source}: does the column {column!r} tell patients or slides apart? Then give --group "
-        f"{column!r}, so that rows of one are not counted as independent; {_DECLINE}"
-    )
-
-
 def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:
-    """What names the group of a row; None if nothing does."""
+    """What names the group of a row; None if nothing does.
+
+    Raises ColumnsUnclear: the pattern finds nothing in the row's file.
+    """
     value = row.get(columns.group) if columns.group else None
     if value is None or columns.group_pattern is None:
         return value
-    return _matched(str(value), columns.group_pattern)
+    try:
+        return group_named(_path(str(value)), columns.group_pattern)
+    except ValueError as error:
+        raise ColumnsUnclear(str(error)) from error
 
 
 def _by_pattern(columns: TableColumns, pattern: str) -> TableColumns:
@@ -117,22 +123,5 @@ def _by_pattern(columns: TableColumns, pattern: str) -> TableColumns:
     return replace(columns, group=columns.files, group_pattern=pattern)
 
 
-def _ask_about_files(source: object, names: Sequence[str]) -> None:
-    paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
-    pattern = (
-        _FOLDER
-        if repeats([each.parent.name for each in paths])
-        else prefix_pattern([each.name for each in paths])
-    )
-    if pattern is not None:
-        raise ColumnsUnclear(
-            f"{source}: does {_matched(names[0], pattern)!r} in {names[0]!r} name a patient or "
-            f"slide, of which there are several rows? Then give --group-pattern '{pattern}'; "
-            f"{_DECLINE}"
-        )
-
-
-def _matched(name: str, pattern: str) -> str | None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    match = re.search(pattern, path.as_posix() if "/" in pattern else path.name)
-    return None if match is None else match[match.re.groups and 1]
+def _path(cell: str) -> str:
+    return PurePosixPath(cell.replace("\\", "/")).as_posix()

@@ -5,7 +5,7 @@ what a pattern finds in the file names.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from unicodedata import normalize
 import numpy as np
 import numpy.typing as npt
 
-from calibration.grouping import group_named
+from calibration.grouping import NO_GROUP, find_groups, group_named, group_of_each
 from calibration.sampling import grouped_parts, joined
 from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.foreign.class_scores import Reading
@@ -86,7 +86,9 @@ class UnlabeledImages:
         return ""
 
 
-def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> LabeledImages:
+def read_labeled_folder(
+    root: Path, *, group: str | None = None, group_pattern: str | None = None
+) -> LabeledImages:
     """List and divide a labeled folder. Raises LabeledFolderRefused."""
     if not root.is_dir():
         raise LabeledFolderRefused(
@@ -110,7 +112,7 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
         )
     paths = tuple(path for path, _ in files)
     digests = content_digests(paths)
-    groups, grouped_by = image_groups(base, paths, group_pattern)
+    groups, grouped_by = image_groups(base, paths, group=group, pattern=group_pattern, labels=names)
     _, labels = np.unique(names, return_inverse=True)
     held_out = held_out_half(labels, joined(groups, digests), base)
     total = hashlib.sha256()
@@ -119,14 +121,20 @@ def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> Labe
     return LabeledImages(base, paths, names, held_out, total.hexdigest(), grouped_by)
 
 
-def read_unlabeled_folder(root: Path, *, group_pattern: str | None = None) -> UnlabeledImages:
-    """List images anywhere below a folder, and divide them. Raises LabeledFolderRefused."""
+def read_unlabeled_folder(
+    root: Path, *, group: str | None = None, group_pattern: str | None = None
+) -> UnlabeledImages:
+    """List images anywhere below a folder, and divide them. Raises LabeledFolderRefused.
+
+    A `group` answers for the folder that each image stands alone, as it has no columns.
+    """
     paths = tuple(images_below(root)) if root.is_dir() else ()
     if len(paths) < MIN_UNLABELED:
         raise LabeledFolderRefused(
             f"{root} has {len(paths)} images; a scope check needs {MIN_UNLABELED} ({SUFFIX_LIST})"
         )
-    groups, _ = image_groups(root, paths, group_pattern)
+    alone = None if group is None else NO_GROUP
+    groups, _ = image_groups(root, paths, group=alone, pattern=group_pattern)
     units = joined(groups, content_digests(paths))
     return UnlabeledImages(paths, held_out_half(np.zeros(len(paths), np.int64), units, root))
 
@@ -163,23 +171,37 @@ def _folders(root: Path) -> list[Path]:
 
 
 def image_groups(
-    base: Path, paths: Sequence[Path], pattern: str | None
+    base: Path,
+    paths: Sequence[Path],
+    *,
+    group: str | None,
+    pattern: str | None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    labels: Sequence[str] = (),
 ) -> tuple[list[str | None], str]:
     """Return the patient of each image, None if unknown, and what tells patients, for people.
 
-    `pattern` is a regular expression on the files' names below `base`; without one, DICOM files
-    name theirs. Raises LabeledFolderRefused.
+    `pattern` is a regular expression on the paths below `base`, `group` one of a table's `columns`
+    or NO_GROUP. Without them, a column that is called so or DICOM files tell. Raises
+    LabeledFolderRefused, also where other columns or paths look as if they told.
     """
-    if pattern is not None:
-        below = [path.relative_to(base).as_posix() for path in paths]
-        try:
-            groups: list[str | None] = [group_named(each, pattern) for each in below]
-        except ValueError as error:
-            raise LabeledFolderRefused(str(error)) from error
-        return groups, f"what {pattern!r} finds in the file name"
-    patients = [_patient(path) for path in paths]
-    if len({each for each in patients if each}) > 1:
-        return patients, "the DICOM PatientID"
+    below = [
+        (path.relative_to(base) if path.is_relative_to(base) else path).as_posix() for path in paths
+    ]
+    cells = columns or {}
+    try:
+        if pattern is not None:
+            return [group_named(each, pattern) for each in below], f"what {pattern!r} finds"
+        patients = [None if group else _patient(path) for path in paths]
+        if len(set(patients) - {None}) > 1 and find_groups(cells)[0] is None:
+            return patients, "the DICOM PatientID"
+        used = group_of_each(cells, below, labels) if group is None else group
+    except ValueError as error:
+        raise LabeledFolderRefused(f"{base}: {error}") from error
+    if used is not None and used in cells:
+        return [value or None for value in cells[used]], f"the column {used}"
+    if used not in (None, NO_GROUP):
+        raise LabeledFolderRefused(f"{base} has no column {used!r} for --group")
     return [None] * len(paths), "identical files only"
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.findings.labels import finding_columns, from_columns
-from calibration.grouping import find_groups
 from calibration.sampling import joined
 from model_store.bundle.scope_neighbors import named_findings
 from model_store.csv_tables import NotCsv, open_csv
@@ -84,7 +83,9 @@ class FindingImages:
         return np.stack(columns, axis=1)
 
 
-def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> FindingImages:
+def read_labeled_table(
+    table: Path, *, group: str | None = None, group_pattern: str | None = None
+) -> FindingImages:
     """Read and divide a CSV file of labels. Raises LabeledFolderRefused."""
     rows = _rows(table)
     header = list(rows[0])
@@ -104,7 +105,10 @@ def read_labeled_table(table: Path, *, group_pattern: str | None = None) -> Find
             f"least), or blank for unknown, and it has {', '.join(others)[:300]}"
         )
     cells = from_columns({name: texts[name] for name in columns}).known_as("missing")
-    groups, grouped_by = _groups(table, paths, rows, set(columns), group_pattern)
+    rest = {name: cells for name, cells in texts.items() if name not in columns}
+    groups, grouped_by = image_groups(
+        table.parent, paths, group=group, pattern=group_pattern, columns=rest
+    )
     digests = content_digests(paths)
     together = joined(groups, digests)
     held_out = held_out_half(_strata(cells), together, table)
@@ -163,24 +167,3 @@ def _strata(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     order = np.argsort(np.argsort(present.sum(axis=0), kind="stable"))
     ranks = np.where(present, order, present.shape[1])
     return np.asarray(ranks.min(axis=1), np.int64)
-
-
-def _groups(
-    table: Path,
-    paths: Sequence[Path],
-    rows: Sequence[dict[str, str]],
-    findings: set[str],
-    pattern: str | None,
-) -> tuple[list[str | None], str]:
-    rest = {name: [row[name] for row in rows] for name in rows[0] if name not in findings}
-    repeating = {name: cells for name, cells in rest.items() if len(set(cells)) < len(cells)}
-    named, asked = find_groups(repeating)
-    if pattern is None and named is not None:
-        return [value or None for value in rest[named]], f"the column {named}"
-    groups, grouped_by = image_groups(table.parent, paths, pattern)
-    if pattern is None and asked is not None:
-        grouped_by += (
-            f" (the column {asked} repeats as a patient's number would, and is not used: rename it "
-            "to `patient` if it is one)"
-        )
-    return groups, grouped_by

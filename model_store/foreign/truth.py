@@ -19,11 +19,13 @@ _TRUTHS: Final[dict[Reading, Callable[[Any, tuple[str, ...]], Truth]]] = {
 }
 
 
-def read_labeled(path: Path, *, group_pattern: str | None = None) -> LabeledData:
+def read_labeled(
+    path: Path, *, group: str | None = None, group_pattern: str | None = None
+) -> LabeledData:
     """Read a folder of classes, or a table of findings. Raises LabeledFolderRefused."""
     if path.is_file():
-        return read_labeled_table(path, group_pattern=group_pattern)
-    return read_labeled_folder(path, group_pattern=group_pattern)
+        return read_labeled_table(path, group=group, group_pattern=group_pattern)
+    return read_labeled_folder(path, group=group, group_pattern=group_pattern)
 
 
 def truth_of(data: LabeledData, names: tuple[str, ...], reading: Reading) -> Truth:

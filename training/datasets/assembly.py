@@ -7,10 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.grouping import group_named, prefix_pattern, repeats
+from calibration.grouping import (
+    NO_GROUP,
+    GroupsUnclear,
+    find_groups,
+    group_named,
+    group_of_each,
+)
 from calibration.sampling import joined
 from training.datasets.dataset import Dataset, FileImages, Labels, Split, fingerprint, label_counts
-from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
+from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits, UnclearGroups
 from training.datasets.inspection import Facts, giveaways, inspect
 from training.datasets.label_kind import LabelKind
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadedFrom, Record, SplitName
@@ -19,6 +25,7 @@ from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
+DIVIDED = 4  # images of a class from which each of three drawn splits gets one
 MIN_TRAIN = 10  # images of a class in train, below which a note says so
 
 
@@ -35,11 +42,17 @@ def assemble(
     store = cache / f"{key}.db" if cache else None
     facts = inspect(paths, frames=options.frames, cache=store, progress=progress)
     records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
-    records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
+    records, notes = _grouped(listing, records, facts, options)
     records = _drawn(listing, records, facts, seed=options.seed)
     splits = _splits(listing, records, facts)
     used = [facts[record.path] for record in records]
-    notes += small_classes(listing.root, listing.classes, splits, kind=listing.kind)
+    notes += small_classes(
+        listing.root,
+        listing.classes,
+        splits,
+        kind=listing.kind,
+        drawn=not any(each.split == "val" for each in listing.records),
+    )
     notes += giveaways(listing, records, facts)
     dataset = Dataset(
         name=listing.name,
@@ -92,49 +105,56 @@ def _usable(
 
 
 def _grouped(
-    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, pattern: str | None
+    listing: Listing, records: list[Record], facts: dict[Path, Facts], options: LoadedFrom
 ) -> tuple[list[Record], list[str]]:
-    """Set each record's group: by `pattern`, else by the layout, else by the DICOM PatientID."""
+    """Set each record's group, as the user says, else by a table's column or the DICOM PatientID.
+
+    Raises UnclearGroups if other columns, or paths, look as if they told patients apart.
+    """
+    names = [_below(listing.root, each.path) for each in records]
+    pattern, column, notes = options.group_pattern, options.group, list[str]()
     if pattern is not None:
-        return [
-            replace(each, group=_match(listing.root, each.path, pattern)) for each in records
-        ], []
-    if any(each.group is not None for each in records):
+        return _with_groups(records, [_match(name, pattern) for name in names]), []
+    if column == NO_GROUP:
         return records, []
-    patients = {facts[each.path].patient for each in records} - {None}
-    if len(patients) == 1:
-        return records, [
-            "all DICOM files have the same PatientID, so it is not used as a group; give a group "
-            "pattern if needed"
-        ]
-    if patients:
-        return [replace(each, group=facts[each.path].patient) for each in records], []
-    return records, _asked_pattern(listing, records)
+    columns = {each: [record.cells.get(each, "") for record in records] for each in listing.columns}
+    if column is None:
+        patients = [facts[each.path].patient for each in records]
+        known = len(set(patients) - {None})
+        if known > 1 and find_groups(columns)[0] is None:
+            return _with_groups(records, patients), []
+        if known == 1:
+            notes.append("all DICOM files have the same PatientID, so it is not used as a group")
+        try:
+            column = group_of_each(columns, names, _told(records))
+        except GroupsUnclear as error:
+            raise UnclearGroups(listing.root, str(error)) from error
+    elif column not in columns:
+        told = f"it has {', '.join(columns)}" if columns else "only a table has columns"
+        raise BadDataset(listing.root, f"has no column {column!r} for --group; {told}")
+    if column is None:
+        return records, notes
+    if column != "group":
+        notes.append(
+            f"the column {column!r} keeps images together, so that no patient is in two splits"
+        )
+    return _with_groups(records, columns[column]), notes
 
 
-def _asked_pattern(listing: Listing, records: Sequence[Record]) -> list[str]:
-    """A question where the names of files, or their folders, look like patients or slides."""
-    names, classes = [each.path.name for each in records], len(listing.classes)
-    folders = [each.path.parent for each in records]
-    if listing.layout == "folder" and repeats([each.name for each in folders]):
-        pattern: str | None = "([^/]+)/[^/]+$"
-    else:
-        pattern = prefix_pattern(names, classes=classes)
-    if pattern is None:
-        return []
-    first = _match(listing.root, records[0].path, pattern)
-    return [
-        f"file names look as if {first!r} in {_below(listing.root, records[0].path)!r} named a "
-        "patient or slide, of which there are several images; then keep them in one split with "
-        f"--group-pattern '{pattern}', since figures are flattered otherwise"
-    ]
+def _with_groups(records: Sequence[Record], groups: Sequence[str | None]) -> list[Record]:
+    return [replace(each, group=group or None) for each, group in zip(records, groups, strict=True)]
 
 
-def _match(root: Path, path: Path, pattern: str) -> str:
+def _told(records: Sequence[Record]) -> list[int]:
+    """The class of each record; nothing of findings."""
+    return [each.label for each in records if isinstance(each.label, int)]
+
+
+def _match(name: str, pattern: str) -> str:
     try:
-        return group_named(_below(root, path), pattern)
+        return group_named(name, pattern)
     except ValueError as error:
-        raise BadDataset(path, str(error)) from error
+        raise BadDataset(name, str(error)) from error
 
 
 def _below(root: Path, path: Path) -> str:
@@ -205,24 +225,37 @@ def _split(
 
 
 def small_classes(
-    source: Path, classes: Sequence[str], splits: dict[SplitName, Split], *, kind: LabelKind
+    source: Path,
+    classes: Sequence[str],
+    splits: dict[SplitName, Split],
+    *,
+    kind: LabelKind,
+    drawn: bool = False,
 ) -> list[str]:
-    """Notes on small classes or findings. Raises BadDataset if a split is empty, or train has no
-    image of a class, or none with or none without a finding.
+    """Notes on small classes or findings.
+
+    A `drawn` validation split may lack a class that has too few images for three splits. Raises
+    BadDataset if a split is empty or lacks a class, or train has none with or none without a
+    finding.
     """
     counts = {name: label_counts(split.labels, len(classes)) for name, split in splits.items()}
+    tiny = {
+        name
+        for label, name in enumerate(classes)
+        if drawn and sum(each[label] for each in counts.values()) < DIVIDED
+    }
     for name, split in splits.items():
         absent = [
             answer
             for answers, _, known in kind.questions(classes, split.labels)
             for answer, images in zip(answers, label_counts(known, len(answers)), strict=True)
-            if not images
+            if not images and not (name == "val" and answer in tiny)
         ]
-        if absent and (name == "train" or not counts[name].any()):
+        if absent and (name in kind.needed_in or not counts[name].any()):
             raise BadDataset(
                 source,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
-                f"your own split{kind.advice}",
+                f"your own split that has some, or merge or remove the class{kind.advice}",
             )
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"

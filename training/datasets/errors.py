@@ -35,6 +35,10 @@ class CorruptDataset(BadDataset):
         self.corrupt = tuple(corrupt)
 
 
+class UnclearGroups(BadDataset):
+    """Images seem to share a patient or slide, and nobody said whether they do."""
+
+
 class LeakingSplits(BadDataset):
     """Two splits share an image or a patient."""
 

@@ -25,6 +25,7 @@ class LabelKind:
         parts: draws parts of images, stratified, with groups kept together.
         named: the label of an image in words.
         questions: names of answers, the places of images whose answer is known, and their answers.
+        needed_in: splits that need an image of each class.
         fewest: images of a class in validation or test, below which little can be measured.
         too_few: a note on those, of `small` and `fewest`.
         imbalance: how many times as many images the largest class has, of counts.
@@ -37,6 +38,7 @@ class LabelKind:
     parts: Callable[..., list[NDArray[np.int64]]]
     named: Callable[[Sequence[str], Any], str]
     questions: Callable[[Sequence[str], NDArray[Any]], Iterator[Question]]
+    needed_in: tuple[str, ...]
     fewest: int
     too_few: str
     imbalance: Callable[[Sequence[int]], float]
@@ -61,6 +63,7 @@ CLASSES: Final = LabelKind(
     grouped_parts,
     lambda names, label: names[label],
     _question,
+    needed_in=("train", "val", "test"),
     fewest=5,
     too_few="classes too small for their splits: {small}; so few can hardly be learned or "
     "measured, so add images or merge classes",
@@ -73,6 +76,7 @@ FINDINGS: Final = LabelKind(
     findings_parts,
     named_findings,
     _questions,
+    needed_in=("train",),
     fewest=FEWEST_POSITIVES,
     too_few="findings with few positives: {small}; with fewer than {fewest} in validation a "
     "finding is not calibrated, and its intervals are wide",

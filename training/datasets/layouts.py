@@ -13,13 +13,13 @@ on the sorted file names and the seed.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
 from calibration.findings.labels import LOOKED_FOR
-from calibration.grouping import find_groups
+from calibration.grouping import are_persons, find_groups
 from calibration.wording import counted
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.image.suffixes import SUFFIX_LIST, images_below
@@ -64,11 +64,11 @@ def _find_table(path: Path) -> Path | None:
 def _read_csv(table: Path, options: LoadedFrom) -> Listing:
     """The listing of a table. Raises BadDataset: no value, unknown split, rows that disagree."""
     rows, delimiter = _read_table(table, COLUMNS)
-    group, _ = _groups(rows)
+    group = options.group or find_groups(_columns(rows))[0]
     for row in rows:
         if not row["path"]:
             raise BadDataset(table, f"a row has no path; its values are {list(row.values())}")
-    found = table_labels(table, rows, options, others=("split", group or "group"))
+    found = table_labels(table, rows, options, others=("split", "group", *filter(None, [group])))
     labels: Sequence[int | tuple[float, ...]]
     if found:
         labels, classes = found.values, found.names
@@ -76,8 +76,11 @@ def _read_csv(table: Path, options: LoadedFrom) -> Listing:
         labels, classes = _classes(table, rows)
     records: dict[Path, Record] = {}
     for number, row in enumerate(rows):
-        record = _record(table, row, labels[number], group=group)
-        if records.setdefault(record.path, record) != record:
+        record = _record(
+            table, row, labels[number], besides=(*OWN[:-1], *(found.names if found else ()))
+        )
+        first = records.setdefault(record.path, record)
+        if _said(first, group) != _said(record, group):
             raise BadDataset(table, f"two rows of {row['path']} disagree")
     repeated = len(rows) - len(records)
     notes = (*_notes(table, rows, delimiter, repeated=repeated), *(found.notes if found else ()))
@@ -88,6 +91,7 @@ def _read_csv(table: Path, options: LoadedFrom) -> Listing:
         table.parent,
         classes,
         used,
+        columns=tuple(used[0].cells) if used else (),
         notes=(*notes, *_unlabeled(len(records) - len(used))),
         kind=found.kind if found else CLASSES,
     )
@@ -130,20 +134,16 @@ def _notes(
     for names in spelled.values():
         if len(names) > 1:
             yield f"{', '.join(map(repr, sorted(names)))} are different classes: if not, use one"
-    used, asked = _groups(rows)
-    if used not in (None, "group"):
-        yield f"the column {used!r} keeps images together, so that no patient is in two splits"
-    if asked is not None:
-        yield (
-            f"the column {asked!r} is not used, so images of one patient may be in several splits, "
-            "which flatters figures; if it tells patients or slides apart, rename it to group"
-        )
 
 
-def _groups(rows: Sequence[Mapping[str, str]]) -> tuple[str | None, str | None]:
-    """The column to use as groups, and one to ask about."""
-    names = [name for name in rows[0] if name not in ("path", LABEL, LOOKED_FOR, "split")]
-    return find_groups({name: [row.get(name, "") for row in rows] for name in names})
+def _columns(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The cells of each column that may tell patients apart."""
+    names = [name for name in rows[0] if name not in OWN[:-1]]
+    return {name: [row.get(name, "") for row in rows] for name in names}
+
+
+def _said(record: Record, group: str | None) -> tuple[object, ...]:
+    return record.label, record.split, record.cells.get(group or "")
 
 
 def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
@@ -155,15 +155,18 @@ def _table_classes(table: Path, labels: set[str]) -> tuple[str, ...]:
 
 
 def _record(
-    table: Path, row: Mapping[str, str], label: int | tuple[float, ...], *, group: str | None
+    table: Path,
+    row: Mapping[str, str],
+    label: int | tuple[float, ...],
+    *,
+    besides: Collection[str],
 ) -> Record:
     name = row.get("split", "").lower()
     if name and name not in SPLIT_FOLDERS:
         raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
     split: SplitName | None = SPLIT_FOLDERS[name] if name else None
-    return Record(
-        table.parent / row["path"], label, row.get(group) or None if group else None, split
-    )
+    cells = {name: cell for name, cell in row.items() if name not in besides}
+    return Record(table.parent / row["path"], label, cells, split=split)
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> tuple[list[dict[str, str]], str]:
@@ -229,6 +232,13 @@ def _folder_classes(folders: list[Path]) -> tuple[str, ...]:
     if len(classes) < 2:
         raise BadDataset(
             first, f"has {len(classes)} class folders; expected two or more, one per class"
+        )
+    if are_persons(classes):
+        raise BadDataset(
+            first,
+            f"has a folder for each patient, such as {classes[0]}, where one for each class is "
+            "expected: arrange images as CLASS/PATIENT/IMAGE, or give a table with the columns "
+            "path, label and patient",
         )
     for folder, names in found.items():
         if names != classes:

@@ -27,6 +27,7 @@ from training.datasets.assembly import small_classes
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.finding_labels import chosen_findings, decide, require_classes
+from training.datasets.label_kind import CLASSES
 from training.datasets.medmnist_sets import MD5, published_set
 from training.datasets.records import SPLIT_NAMES, LoadedFrom, SplitName
 from training.progress import Progress, silent
@@ -108,7 +109,8 @@ def _decided(
     shapes = {split.labels.shape[1:] for split in splits.values()}
     if shapes == {()}:
         require_classes(path, options, "has one label for each image; findings need labels (N, K)")
-        return _classes(path, arrays, splits), splits, ()
+        classes = _classes(path, arrays, splits)
+        return classes, splits, tuple(small_classes(path, classes, splits, kind=CLASSES))
     if len(shapes) > 1:
         raise BadDataset(path, f"has labels of several shapes: {sorted(shapes)}")
     (count,) = shapes.pop()

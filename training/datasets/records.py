@@ -1,6 +1,7 @@
 """What a layout finds on disk before any image is opened: records and their listing."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -23,13 +24,14 @@ NOUNS = {
 class Record:
     """One labeled image file.
 
-    `label` indexes the listing's classes; with findings it has 1, 0 or NaN for each. `group` names
-    the patient or slide, whose images must stay in one split; None if the layout does not know it.
-    `split` is the publisher's or the user's; None if it will be drawn.
+    `label` indexes the listing's classes; with findings it has 1, 0 or NaN for each. `cells` are
+    what else a table says of the image, by column. `group` names the patient or slide, whose images
+    must stay in one split. `split` is the publisher's or the user's; None if it will be drawn.
     """
 
     path: Path
     label: int | tuple[float, ...]
+    cells: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     split: SplitName | None = None
 
@@ -46,8 +48,8 @@ class Excluded:
 class Listing:
     """Everything that a layout knows about a data set.
 
-    `kind`: of findings, an image may have several of `classes`, or none. `notes` are sentences for
-    the user who trains on the data.
+    `columns` are those of the records' cells. `kind`: of findings, an image may have several of
+    `classes`, or none. `notes` are sentences for the user who trains on the data.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Listing:
     root: Path
     classes: tuple[str, ...]
     records: tuple[Record, ...]
+    columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     kind: LabelKind = CLASSES
 
@@ -63,6 +66,7 @@ class LoadArguments(TypedDict, total=False):
     """The arguments of `load_dataset` that a user chooses, by name."""
 
     layout: str | None
+    group: str | None
     group_pattern: str | None
     allow_leakage: bool
     max_corrupt: float
@@ -88,6 +92,7 @@ class LoadedFrom:
     findings: str | None = None
     exclusive: bool = False
     uncertain: UncertainAs = "missing"
+    group: str | None = None
 
     @property
     def frames(self) -> Frames:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from calibration.findings.labels import UncertainAs
+from calibration.grouping import NO_GROUP
 from model_store.image.gray import Window
 from training.datasets.assembly import assemble, check_leakage
 from training.datasets.dataset import Dataset
@@ -37,6 +38,7 @@ def load_dataset(
     source: str | Path,
     *,
     layout: str | None = None,
+    group: str | None = None,
     group_pattern: str | None = None,
     allow_leakage: bool = False,
     max_corrupt: float = 0.01,
@@ -56,9 +58,11 @@ def load_dataset(
             published MedMNIST set (`pneumoniamnist`, `pathmnist_64`), which is downloaded into
             `cache`.
         layout: `medmnist` or one of LAYOUTS; None detects it.
-        group_pattern: regular expression whose first group names the patient or slide; its images
-            stay in one split. It is applied to the file name, or to the path below the data set's
-            folder if the pattern has a slash.
+        group: column of a table that tells the patient or slide, whose images stay in one split;
+            "none" if each image stands alone. None: the column that is called so, or the PatientID
+            of DICOM files; where other columns or paths look as if they told it, UnclearGroups.
+        group_pattern: regular expression on the path below the data set's folder; its first group
+            names the patient or slide.
         allow_leakage: continue although splits share images or groups; the notes of the data set
             then say so.
         max_corrupt: share of image files, 0..1, that may be missing or damaged. Those are left out
@@ -75,7 +79,7 @@ def load_dataset(
         seed: seed for drawing the splits that the data lacks.
         progress: called in the stages "download" and "check images".
 
-    Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
+    Raises DataNotFound, BadDataset, CorruptDataset, UnclearGroups, LeakingSplits.
     """
     options = LoadedFrom(
         str(source),
@@ -89,6 +93,7 @@ def load_dataset(
         findings,
         exclusive,
         uncertain,
+        group,
     )
     return replace(_load(options, cache=cache, progress=progress), loaded=options)
 
@@ -120,9 +125,11 @@ def _published(options: LoadedFrom, *, cache: Path | None, progress: Progress) -
 
 
 def _archive(path: Path, options: LoadedFrom) -> Dataset:
-    """Read a MedMNIST file. Its images have no names, so a group pattern raises BadDataset."""
-    if options.group_pattern is not None:
-        raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
+    """Read a MedMNIST file. It has no names and columns, so to group by them raises BadDataset."""
+    if options.group_pattern is not None or options.group not in (None, NO_GROUP):
+        raise BadDataset(
+            path, "has no file names or columns that tell groups; leave the option out"
+        )
     dataset = read_medmnist(path, options)
     return check_leakage(
         dataset, path, published=is_published(dataset), allow=options.allow_leakage

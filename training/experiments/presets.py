@@ -33,7 +33,7 @@ PLACES = {
         ("chest_xray", "chest_xray/chest_xray"),
         {"group_pattern": MENDELEY_PATIENT, "allow_leakage": True},
     ),
-    "Kather": Place(("Kather_texture_2016_image_tiles_5000",)),
+    "Kather": Place(("Kather_texture_2016_image_tiles_5000",), {"group": "none"}),
     "RSNA": Place(("rsna",), {"window": (40.0, 80.0)}),
     "DDSM": Place(("CBIS-DDSM",)),
 }

@@ -41,7 +41,8 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "device": (["--device", "cpu"], "cpu"),
 }
 READING = (
-    "layout group_pattern allow_leakage max_corrupt window first_frame findings exclusive uncertain"
+    "layout group group_pattern allow_leakage max_corrupt window first_frame findings exclusive "
+    "uncertain"
 )
 OUTPUT = "out restart list_losses json_out"
 PROCESSES = "nproc"

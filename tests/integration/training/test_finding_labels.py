@@ -68,7 +68,8 @@ def test_lists_are_asked_about_and_then_read(tmp_path: Path) -> None:
     assert load_dataset(path, findings="Ed\u00e8me|seven|nought").classes[0] == "Ed\u00e8me"
     with pytest.raises(BadDataset, match="not among the findings"):
         load_dataset(path, findings="three|seven")
-    assert not load_dataset(path, exclusive=True).has_findings
+    with pytest.raises(BadDataset, match="test has no image of Ed"):  # a class of each combination
+        load_dataset(path, exclusive=True)
 
 
 def test_the_set_looked_for_may_differ_by_image(tmp_path: Path) -> None:

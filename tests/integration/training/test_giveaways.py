@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.builders import trees
 from training.datasets import load_dataset
-from training.datasets.errors import BadDataset
+from training.datasets.errors import BadDataset, UnclearGroups
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -123,9 +123,12 @@ class TestTables:
     def test_a_column_that_looks_like_patients_is_asked_about(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="code")
         path.write_text(re.sub(r",p(\d)", r",p0\1", path.read_text(encoding="utf-8-sig")))
-        (said,) = [each for each in load_dataset(path).notes if "not used" in each]
-        assert "'code'" in said
-        assert "rename it to group" in said
+        with pytest.raises(UnclearGroups, match=r"--group 'code'.* give --group none"):
+            load_dataset(path)
+        assert load_dataset(path, group="code").splits["train"].groups is not None
+        assert load_dataset(path, group="none").splits["train"].groups is None
+        with pytest.raises(BadDataset, match="no column 'key' for --group; it has code"):
+            load_dataset(path, group="key")
 
     def test_classes_that_differ_in_case_alone_are_asked_about(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="age")
@@ -139,15 +142,16 @@ class TestTables:
     def test_prefixes_and_folders_that_repeat_are_asked_about(self, tmp_path: Path) -> None:
         some = trees.pictures()
         for root, place in (("a", "{}/s{:03}_{}.png"), ("b", "{}/s{:03}/{}.png")):
-            for patient in range(8):
+            for patient in range(16):
                 for image in range(4):
                     name = place.format("yn"[patient % 2], patient, image)
                     trees.write(tmp_path / root / name, next(some))
-            (said,) = [each for each in load_dataset(tmp_path / root).notes if "--group-p" in each]
-            (pattern,) = re.findall(r"--group-pattern '(.*?)'", said)
+            with pytest.raises(UnclearGroups) as asked:
+                load_dataset(tmp_path / root)
+            (pattern,) = re.findall(r"--group-pattern '(.*?)'", str(asked.value))
             splits = load_dataset(tmp_path / root, group_pattern=pattern).splits
             groups = [split.groups for split in splits.values()]
-            assert sum(len(set(each.tolist())) for each in groups if each is not None) == 8
+            assert sum(len(set(each.tolist())) for each in groups if each is not None) == 16
 
     def test_a_pattern_finds_groups_in_absolute_paths(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="age")

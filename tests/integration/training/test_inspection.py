@@ -111,8 +111,8 @@ class TestLeakage:
     def test_the_same_patient_in_two_splits_is_refused(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"train/a": 6, "train/b": 6, "test/a": 3, "test/b": 3})
         with pytest.raises(LeakingSplits, match=r"2 patients or groups in both train and test"):
-            load_dataset(root, group_pattern=r"^(\d+)")
-        assert load_dataset(root, group_pattern=r"^(?:[^/]+/){2}.*")
+            load_dataset(root, group_pattern=r"(\d+)\.png")
+        assert load_dataset(root, group_pattern=".*")
 
     def test_drawn_splits_keep_equal_files_together_and_count_them(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 40, "b": 40})
@@ -148,7 +148,7 @@ class TestGroups:
 
     def test_a_pattern_that_misses_a_file_or_is_none(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 5, "b": 5})
-        with pytest.raises(BadDataset, match=r"finds nothing in '000\.png'"):
+        with pytest.raises(BadDataset, match=r"finds nothing in 'a/000\.png'"):
             load_dataset(root, group_pattern="p[0-9]+")
         with pytest.raises(BadDataset, match="no regular expression"):
             load_dataset(root, group_pattern="(")
@@ -158,7 +158,15 @@ class TestGroups:
         with pytest.raises(BadDataset, match=r"has no image of .*add images or groups"):
             load_dataset(root, group_pattern=".png")
 
-    def test_a_class_that_a_split_lacks_is_noted(self, tmp_path: Path) -> None:
-        root = folder(tmp_path, {"a": 20, "b": 20, "rare": 1})
+    def test_a_class_that_a_split_lacks_is_refused(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 20, "b": 20, "rare": 2})
+        with pytest.raises(BadDataset, match=r"test has no image of rare; .* merge or remove"):
+            load_dataset(root)
+        folder(tmp_path / "c", {"rare": 3})
+        (root / "c/rare").rename(root / "scarce")
+        (root / "c").rmdir()
+        for path in (root / "rare").iterdir():
+            path.unlink()
+        (root / "rare").rmdir()
         (note,) = load_dataset(root).notes
-        assert "'rare' (1 in train, 0 in val, 0 in test)" in note
+        assert "'scarce' (2 in train, 0 in val, 1 in test)" in note

@@ -174,7 +174,7 @@ class TestDicomFolder:
 
 def test_a_layout_can_be_forced_and_must_be_there(tmp_path: Path) -> None:
     trees.mendeley(tmp_path)
-    assert load_dataset(tmp_path, layout="folder").layout == "folder"
+    assert load_dataset(tmp_path, layout="folder", group="none").layout == "folder"
     with pytest.raises(BadDataset, match="not in the layout csv"):
         load_dataset(tmp_path, layout="csv")
     with pytest.raises(UnknownName, match="folder"):

@@ -70,12 +70,12 @@ def test_what_all_rows_prove_their_groups_do_not(tmp_path: Path) -> None:
         (
             "file",
             lambda patient, image: f"p{patient}_{image}.png",
-            {"group_pattern": "^([^_. -]+)[_. -]"},
+            {"group_pattern": r"([^/_. -]+)[_. -][^/]*\.\w+$"},
         ),
         (
             "image_path",
             lambda patient, image: f"scans\\pat{patient}\\{image}.png",
-            {"group_pattern": "([^/]+)/[^/]+$"},
+            {"group_pattern": r"(?i)(?<![a-z])(pat[_. -]?[a-z]?\d+)"},
         ),
         ("mrn", lambda patient, _: str(patient % 3), {"group": "mrn"}),
     ],
