@@ -65,7 +65,7 @@ def calibrate(
         predicted: Column of the predicted class (predicted).
         correct: Column of 1 where it was right (correct).
         groups: Column of patient or slide; none if each row stands alone.
-        group_pattern: Regular expression; its first group is the patient in file names.
+        group_pattern: Regular expression; its first group is the patient in the paths.
         findings: Columns are findings: 'A|B', those looked for; '*' for all.
         exclusive: They are exclusive classes though they look like findings.
         threshold: Of findings: half, youden, sensitivity=0.9, cost=4, ...

@@ -75,7 +75,7 @@ def predict(
         url: Ask this running server, which records its answers.
         request_id: Send each file's name, or its path, as request id, so that a label can name the
             file.
-        group_pattern: Regular expression on the file name; its first group identifies the patient
+        group_pattern: Regular expression on the path; its first group identifies the patient
             to the server, which stores only a keyed hash.
         frame: Of DICOM files with several frames: the number of one from 1, middle, or all (an
             answer for each; not with --out); default: what the model was trained on.

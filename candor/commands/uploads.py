@@ -134,7 +134,7 @@ def predictions(
         probabilities: Columns of the classes' probabilities, by commas; * stands for anything.
         group: Column of the patient or slide (default: one that is called so); none if each answer
             stands alone.
-        group_pattern: Regular expression whose first group is the patient in the names of files.
+        group_pattern: Regular expression whose first group is the patient in the paths of files.
     """
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.tables import read_columns

@@ -80,11 +80,11 @@ def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
 
 
 def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
-    r"""Return what `pattern` finds in each file's name, or in its path if the pattern has a slash.
+    r"""Return what `pattern` finds in each file's path, as it is given.
 
-    Raises ImagesRefused: it is no regular expression, or finds nothing in a file's name.
+    Raises ImagesRefused: it is no regular expression, or finds nothing in a path.
 
-    >>> patients_of([Path("scans/p7_left.png")], r"^(\w+?)_")
+    >>> patients_of([Path("scans/p7_left.png")], r"(p\d+)_")
     {PosixPath('scans/p7_left.png'): 'p7'}
     """
     try:

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from calibration.grouping import NO_GROUP, find_groups, group_named, group_of_each
 from calibration.sampling import grouped_parts, joined
+from calibration.splits import SPLITS
 from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.foreign.class_scores import Reading
 from model_store.image import InputSpec, decode, is_dicom, open_image, patient_of
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 
-SPLITS: Final = ("test", "validation", "valid", "val", "train")  # training saw the first least
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
 MIN_UNLABELED: Final = 38  # half of them is the fewest with a p-value as small as 0.05
 BATCH: Final = 16
@@ -160,9 +160,9 @@ def held_out_half(
 
 def _base(root: Path) -> Path:
     """Return the folder with the class folders: of splits, that which training saw least."""
-    inside = {path.name.lower(): path for path in _folders(root)}
-    if inside and set(inside) <= set(SPLITS):
-        return next(inside[name] for name in SPLITS if name in inside)
+    splits = {SPLITS.get(path.name.casefold()): path for path in sorted(_folders(root))}
+    if splits and None not in splits:
+        return next(splits[name] for name in ("test", "val", "train") if name in splits)
     return root
 
 

@@ -257,16 +257,26 @@ def linear(ending: str = "", source: str = "pixels") -> list[NodeProto]:
 
 
 def labeled_folder(
-    root: Path, classes: Sequence[str] = ("a", "b", "c"), *, images: int = 12, size: int = SIDE
+    root: Path,
+    classes: Sequence[str] = ("a", "b", "c"),
+    *,
+    images: int = 12,
+    size: int = SIDE,
+    name: str = "image_{number:02}.png",
 ) -> Path:
-    """Write images of each class: noise that is brightest in the class's color."""
+    """Write images of each class: noise that is brightest in the class's color.
+
+    A patient has three, who may be in the `name`.
+    """
     random = np.random.default_rng(1)
-    for at, name in enumerate(classes):
-        (root / name).mkdir(parents=True)
+    for at, label in enumerate(classes):
+        (root / label).mkdir(parents=True)
         for number in range(images):
             pixels = random.integers(0, 120, (size, size, 3), dtype=np.uint8)
             pixels[..., at % 3] += 100
-            Image.fromarray(pixels).save(root / name / f"p{number // 3}_{number}.png")
+            Image.fromarray(pixels).save(
+                root / label / name.format(patient=number // 3, number=number)
+            )
     return root
 
 

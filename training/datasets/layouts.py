@@ -19,7 +19,9 @@ from pathlib import Path
 from unicodedata import normalize
 
 from calibration.findings.labels import LOOKED_FOR
-from calibration.grouping import are_persons, find_groups
+from calibration.grouping import find_groups
+from calibration.shared_parts import are_persons
+from calibration.splits import SPLITS
 from calibration.wording import counted
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.image.suffixes import SUFFIX_LIST, images_below
@@ -28,13 +30,6 @@ from training.datasets.finding_labels import LABEL, require_classes, table_label
 from training.datasets.label_kind import CLASSES
 from training.datasets.records import Listing, LoadedFrom, Record, SplitName
 
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 TABLE = "labels.csv"
 COLUMNS = ("path",)
 OWN = ("path", LABEL, LOOKED_FOR, "split", "group")  # names that are read in any case
@@ -161,10 +156,10 @@ def _record(
     *,
     besides: Collection[str],
 ) -> Record:
-    name = row.get("split", "").lower()
-    if name and name not in SPLIT_FOLDERS:
+    name = row.get("split", "").casefold()
+    if name and name not in SPLITS:
         raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
-    split: SplitName | None = SPLIT_FOLDERS[name] if name else None
+    split = SPLITS[name] if name else None
     cells = {name: cell for name, cell in row.items() if name not in besides}
     return Record(table.parent / row["path"], label, cells, split=split)
 
@@ -210,17 +205,22 @@ def _read_folder(root: Path, options: LoadedFrom) -> Listing:
         options,
         "a folder has one class for each image; give a table with a column for each finding",
     )
-    given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
-    if given and not {"train", "test"} <= given.keys():
+    given = {
+        each: split
+        for name, split in SPLITS.items()
+        for each in _visible(root)
+        if each.is_dir() and each.name.casefold() == name
+    }
+    if given and not {"train", "test"} <= set(given.values()):
+        names = ", ".join(each.name for each in given)
         raise BadDataset(
             root,
-            f"has the splits {', '.join(given)}; expected train and test, optionally val, or "
-            "class folders",
+            f"has the splits {names}; expected train and test, optionally val, or class folders",
         )
-    classes = _folder_classes(list(given.values()) or [root])
+    classes = _folder_classes(list(given) or [root])
     records: list[Record] = []
-    for name, folder in given.items():
-        records += _folder_records(folder, classes, SPLIT_FOLDERS[name])
+    for folder, split in given.items():
+        records += _folder_records(folder, classes, split)
     records = records or _folder_records(root, classes, None)
     return Listing(root.resolve().name, "folder", root, classes, tuple(records))
 

@@ -90,7 +90,7 @@ def test_calibrate_writes_percent(tmp_path: Path) -> None:
 def test_train_export_and_predict_write_percent(tmp_path: Path) -> None:
     data, store = labeled_folder(tmp_path / "data", images=24, size=24), tmp_path / "store"
     for name, other in zip("abc", "bca", strict=True):  # or no temperature would be found
-        for image in sorted((data / name).glob("p*.png"))[::6]:
+        for image in sorted((data / name).glob("image*.png"))[::6]:
             image.rename(data / other / f"from_{name}_{image.name}")
     network = ("--backbone", "small_conv", "--weights", "none", "--image-size", 24)
     schedule = ("--epochs", 2, "--loss", "ce", "--out", tmp_path / "run")

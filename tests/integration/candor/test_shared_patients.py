@@ -46,7 +46,7 @@ def refused(data: Path) -> str:
     assert not (data.parent / "run").exists()
     message = str(said.exception)
     assert "if each stands alone, give --group none" in message
-    (pattern,) = re.findall(r"give --group-pattern '(.*?)';", message)
+    (pattern,) = re.findall(r"give --group-pattern '(.*?)', or", message)
     (path,) = re.findall(r" in '(.*?)' name a patient", message)
     assert re.search(pattern, path)
     return pattern

@@ -80,7 +80,7 @@ def test_images_that_do_not_tell_preprocessings_apart_publish_nothing(tmp_path: 
 
 def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
-    folder = labeled_folder(tmp_path / "labeled", images=30)
+    folder = labeled_folder(tmp_path / "labeled", images=30, name="p{patient}_{number}.png")
     done = imported(
         path, "--data", str(folder), "--pixels", "unit", "--group-pattern", "(p[0-9]+)_"
     )
@@ -220,5 +220,5 @@ def test_from_python(tmp_path: Path) -> None:
     assert done.card.calibration.method == "temperature"
     predictor = candor.open_predictor(store.read("theirs", done.version))
     assert predictor.difference is not None
-    answer = predictor.classify((tmp_path / "labeled" / "b" / "p0_0.png").read_bytes())
+    answer = predictor.classify((tmp_path / "labeled" / "b" / "image_00.png").read_bytes())
     assert answer.predicted == "b"

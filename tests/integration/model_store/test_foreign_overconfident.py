@@ -48,7 +48,7 @@ def mislabeled(root: Path) -> Path:
     """Write a labeled folder in which every sixth image is in the folder of another class."""
     labeled_folder(root, images=30)
     for name, other in zip("abc", "bca", strict=True):
-        for image in sorted((root / name).glob("p*.png"))[::6]:
+        for image in sorted((root / name).glob("image*.png"))[::6]:
             image.rename(root / other / f"from_{name}_{image.name}")
     return root
 

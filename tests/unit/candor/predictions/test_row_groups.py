@@ -70,7 +70,7 @@ def test_what_all_rows_prove_their_groups_do_not(tmp_path: Path) -> None:
         (
             "file",
             lambda patient, image: f"p{patient}_{image}.png",
-            {"group_pattern": r"([^/_. -]+)[_. -][^/]*\.\w+$"},
+            {"group_pattern": r"(?:^|/)([^/\d]*\d[^/_. -]*)[_. -][^/]*\.\w+$"},
         ),
         (
             "image_path",
