@@ -11,7 +11,7 @@ from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate, main_devi
 from calibration.diagnosis.groups import ALL, TAG, confidences
 from calibration.drift.bets import allowed_gap
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
-from calibration.wording import counted, percent, points, signed_points
+from calibration.wording import counted, percent, percents, points, signed_points
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.vocabulary import (
     OF_CLASSES,
@@ -148,7 +148,7 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
     >>> group_words(AnswerGroup("predicted", ("melanoma",), AnswerGroup("tag:site", ("B",))))
     'answers of "melanoma" at site B'
     >>> group_words(AnswerGroup("confidence", ("0.2599-0.345", "0.345-0.4616")))
-    'answers with a confidence of 0.26 to 0.462'
+    'answers with a confidence of 26.0 to 46.2 %'
     """
     if group.key == "all":
         said = "all answers"
@@ -157,7 +157,7 @@ def group_words(group: AnswerGroup, terms: Terms = OF_CLASSES) -> str:
         said = f"answers of {listed(quoted)}"
     elif group.key == "confidence":
         low, high = confidences(group)
-        said = f"answers with {terms.range} of {low:.3g} to {high:.3g}"
+        said = f"answers with {terms.range} of {percents(low, high)}"
     elif group.key == "drawn":
         said = "labels drawn at random" if group.values == ("yes",) else "labels not drawn"
     else:

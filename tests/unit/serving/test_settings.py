@@ -85,6 +85,7 @@ def test_nothing_else_reads_the_environment() -> None:
         if re.search(r"environ\b|getenv", file.read_text())
     }
     assert reading == {
+        "candor/server_process.py",
         "candor/demo/run.py",
         "model_store/runtime.py",
         "model_store/torchserve/handler.py",
