@@ -29,7 +29,7 @@ def train(
     *,
     layout: str | None = None,
     group: str | None = None,
-    group_pattern: Annotated[str | None, RARE] = None,
+    group_pattern: str | None = None,
     allow_leakage: bool = False,
     max_corrupt: Annotated[float, Within(0, 1), "SHARE"] = 0.01,
     window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH", RARE] = None,
