@@ -143,8 +143,11 @@ def calibrate_in_shell(
     file: Path = given.pop("probabilities")
     if apply is not None and to is not None:
         return _apply(file, apply, to, **given)
+    out = given.pop("out")
     done = calibrate(file, **given)
     _preview(file, done.predictions)
+    if out is not None:
+        _write(done, out)
     return PlainResult(plain(done.as_dict()), *examined_tables(done))
 
 

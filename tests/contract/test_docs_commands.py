@@ -24,6 +24,14 @@ def test_every_command_is_spelled_right() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_candor_is_a_command_before_it_is_typed() -> None:
+    for page in ("README.md", "docs/first-steps/ml-engineer.md"):
+        lines = [line for command in commands_of(page) for line in command.typed.splitlines()]
+        made = next(n for n, line in enumerate(lines) if "make install" in line or "venv" in line)
+        first = next(n for n, line in enumerate(lines) if line.startswith("candor "))
+        assert any(".venv/bin/activate" in line for line in lines[made:first]), page
+
+
 def test_every_page_that_is_typed_has_its_entry() -> None:
     found = gaps()
     assert not found, "\n".join(["mend tests/documentation/walks.py", *found])

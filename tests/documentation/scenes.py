@@ -193,7 +193,11 @@ def loop_is_closed(folder: Path, _printed: str) -> None:
 
 
 def findings_are_reported(folder: Path, printed: str) -> None:
-    """Each finding has labels of its own, and one was looked at alone."""
+    """The images are those of the page, and each finding has labels of its own."""
+    page = (ROOT / "docs/tutorials/findings.md").read_text("utf-8")
+    counts = page.partition("```text\n")[2].partition("...\n")[0]
+    assert counts.startswith("images with the finding")
+    assert counts in printed
     overview = _report(folder, "plates")
     assert {each["finding"] for each in overview["findings"]} == {"three", "seven", "nought"}
     labels = _report(folder, "plates", "--finding", "seven")["coverage"]["labeled"]

@@ -77,6 +77,7 @@ NEVER_RUN: Final[Mapping[str, str]] = {
     "make *": "the gate runs make's targets (.ci/run)",
     "git *": "the tests run in the clone",
     "python3 -m venv*": "the tests' environment is there",
+    ". .venv/bin/activate": "the tests' environment is there",
     "ray *": "tests/e2e/test_ray_serving.py starts clusters",
 }
 # Pages that are not typed here, and what stands for that.
@@ -115,7 +116,7 @@ WALKS: Final[Mapping[str, Walk]] = {
     ),
     "docs/first-steps/ml-engineer.md": Walk(
         scene=scenes.data,
-        stands_for={"PATH": "images", "DATA": "images"},
+        stands_for={"PATH": "images", "RUN": "runs/images-auto-seed-0"},
         needs_data=True,
         check=scenes.trained,
     ),
