@@ -1,13 +1,14 @@
 """The rows that count: those with a label and values, and none that the model was trained on."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import IntArray
-from calibration.splits import Split, read_splits
+from calibration.splits import COLUMN as SPLIT
+from calibration.splits import SPLITS, Split, read_splits
 from calibration.wording import counted
 from candor.predictions.cells import Codes
 from candor.predictions.columns import TableColumns
@@ -15,6 +16,7 @@ from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.row_groups import group_of
 from candor.predictions.table import ColumnTable
 
+TRAINED: Final = {word for word, split in SPLITS.items() if split == "train"}
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -78,6 +80,7 @@ def _leave(kept: BoolArray, rows: BoolArray, left_out: list[str], why: str) -> N
 
 def _splits(table: ColumnTable, columns: TableColumns) -> Sequence[Split | None]:
     if columns.split is None:
+        _refuse_unnamed_split(table, columns)
         return [None] * table.rows
     try:
         splits = read_splits(table.texts(columns.split))
@@ -91,6 +94,16 @@ def _splits(table: ColumnTable, columns: TableColumns) -> Sequence[Split | None]
             f"{_rows(blank)} have no split: fill the column {columns.split!r}, or rename it"
         )
     return splits
+
+
+def _refuse_unnamed_split(table: ColumnTable, columns: TableColumns) -> None:
+    for name, texts in table.plain(columns.unused).items():
+        words = {text.strip().casefold() for text in set(texts)}
+        if words & TRAINED and words <= SPLITS.keys() | {""}:
+            raise PredictionsRefused(
+                f"the column {name!r} says that rows are of training: rename it to {SPLIT!r}, so "
+                "that they are left out, or delete it if the model was not trained on them"
+            )
 
 
 def _groups(table: ColumnTable, columns: TableColumns) -> IntArray | None:

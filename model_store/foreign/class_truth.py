@@ -115,7 +115,7 @@ class ClassTruth:
             f"{len(truth)} held-out images, and always answering {constant!r} would be "
             f"right on {100 * share:.1f} %. Most likely the classes are not in the order of the "
             "model's scores (--classes), or it was trained with another preprocessing "
-            "(--normalize, --size). To publish it all the same, add --anyway"
+            "(--pixels, --size). To publish it all the same, add --anyway"
         )
 
     def _notes(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> list[str]:

@@ -109,8 +109,8 @@ class FindingTruth:
             raise LabeledFolderRefused(
                 f"the model ranks its findings no better than chance: a mean AUROC of "
                 f"{float(np.mean(known)):.2f} over {len(known)} with labels. Most likely the names "
-                "are not in the order of the model's scores (--findings), or it was trained with "
-                "another preprocessing (--normalize, --size). To publish it all the same, add "
+                "are not in the order of the model's scores (--classes), or it was trained with "
+                "another preprocessing (--pixels, --size). To publish it all the same, add "
                 "--anyway"
             )
 

@@ -108,3 +108,13 @@ def test_each_verb_that_ends_can_print_json() -> None:
         if "--json" not in {name for each in command.params for name in each.opts}
     ]
     assert set(silent) == servers
+
+
+def test_what_import_refuses_names_options_that_import_has() -> None:
+    known = {name for parameter in VERBS[("import",)].params for name in parameter.opts}
+    named = {
+        (option, file.name)
+        for file in (ROOT / "model_store/foreign").rglob("*.py")
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", file.read_text())
+    }
+    assert not {each for each in named if each[0] not in known}

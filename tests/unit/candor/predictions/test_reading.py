@@ -359,6 +359,15 @@ def test_too_many_rows_are_refused_while_they_are_read(
     refused(write("p_normal,p_pneumonia,label", table()), "holds more than 100 numbers")
 
 
+@pytest.mark.parametrize("name", ["dataset", "Partition", "phase"])
+def test_a_split_of_another_name_is_not_judged_in_silence(write: Write, name: str) -> None:
+    words = {"train": "Training", "val": "valid", "test": "testing"}
+    rows = [[*row, words[split]] for row, split in zip(table(), SPLITS, strict=True)]
+    refused(write(f"p_normal,p_pneumonia,label,{name}", rows), f"'{name}'.*rename it to 'split'")
+    sites = [[*row[:3], "train station"] for row in rows]
+    assert len(read_predictions(write(f"p_normal,p_pneumonia,label,{name}", sites)).rows) == 60
+
+
 def test_arrays_of_several_splits_are_told_apart(tmp_path: Path) -> None:
     """The predictions.npz of a run."""
     np.savez(
