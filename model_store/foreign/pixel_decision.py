@@ -98,7 +98,7 @@ def decide(
         chosen = trial.preprocessing
         why = f"the likeliest of {len(trials)} on {trial.images} labeled images"
         doubts = _untold(trial, trials, image)
-        notes = _passed_over(trial, trials)
+        notes = (_unsaid(trial, image), *_passed_over(trial, trials))
     turned = _turned(trial, run, image, truth, progress)
     doubts = (*turned, *doubts)
     if doubts and not choices.anyway:
@@ -182,6 +182,14 @@ def _contradicted(
         f"right on {100 * said.accuracy:.0f} % of {said.images} images (NLL {said.nll:.3g}), with "
         f"{better[0].name} on {100 * better[0].accuracy:.0f} % (NLL {better[0].nll:.3g}). Give "
         f"{_typed(better[0].preprocessing, image)} if the model was trained so",
+    )
+
+
+def _unsaid(best: PreprocessingTrial, image: ImageInput) -> str:
+    return (
+        f"Nobody said how pixels are prepared. {_typed(best.preprocessing, image)} is the "
+        "likeliest of the usual ways; a network may be fairly right with another than its maker's. "
+        "Ask whoever trained the model, and say it."
     )
 
 

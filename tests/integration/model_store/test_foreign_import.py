@@ -78,6 +78,15 @@ def test_images_that_do_not_tell_preprocessings_apart_publish_nothing(tmp_path: 
     assert imported(path, *said, "--pixels", "unit")["notes"]
 
 
+def test_a_preparation_that_nobody_said_is_never_taken_without_a_word(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    said = ("--data", str(labeled_folder(tmp_path / "labeled")), "--anyway")
+    unsaid = "Nobody said how pixels are prepared"
+    assert any(unsaid in each for each in imported(path, *said)["notes"])
+    told = imported(path, *said, "--pixels", "unit", "--channels", "rgb")
+    assert not [each for each in told["notes"] if unsaid in each]
+
+
 def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     folder = labeled_folder(tmp_path / "labeled", images=30, name="p{patient}_{number}.png")
