@@ -17,7 +17,6 @@ from monitoring.diagnosis.facts import Basis, Diagnosis
 from monitoring.diagnosis.reading import Inferred, read_inferred
 from monitoring.diagnosis.state import FEW_AUDITED, Findings, certainty_of, decide
 from monitoring.drift import events, watch
-from monitoring.drift.source_change import models_in_change
 from monitoring.drift.watch import Watched
 from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
@@ -141,7 +140,6 @@ def _basis(
         labels_until_s=inferred.labels_until_s,
         last_label_s=inferred.last_label_s,
         patient_correlation=inferred.inference.patient_correlation,
-        recounting=row.model in models_in_change(connection),
     )
 
 

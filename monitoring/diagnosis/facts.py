@@ -51,7 +51,6 @@ class StateReason(StrEnum):
     SELECTION = "selection"  # answers without a label could hide an error
     AUDIT_INCOMPLETE = "audit_incomplete"  # drawn answers without a label could hide an error
     PROXY_ONLY = "proxy_only"  # labels of sources that are not the truth
-    RECOUNTING = "recounting"  # some labels still count by an earlier policy
     INPUT_CHANGED = "input_changed"  # answers changed, and labels do not cover the time since
 
 
@@ -78,7 +77,6 @@ class Basis:
             that time. NaN without labels.
         last_label_s: the newest label arrived then.
         patient_correlation: correlation of errors within a patient, plus one standard error.
-        recounting: whether some labels still count by an earlier policy of their source.
     """
 
     served: int
@@ -91,7 +89,6 @@ class Basis:
     labels_until_s: float
     last_label_s: float
     patient_correlation: float = 0.0
-    recounting: bool = False
 
 
 @dataclass(frozen=True)

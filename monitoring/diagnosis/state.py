@@ -136,8 +136,6 @@ def _is_stale(doubts: Sequence[StateReason]) -> bool:
 def _doubts(found: Findings) -> Iterator[StateReason]:
     """Why labels that show no error do not rule one out."""
     basis, bounds = found.basis, found.inference.bounds
-    if basis.recounting:
-        yield StateReason.RECOUNTING
     if is_old(basis.last_served_s, found.now_s, found.rhythm.answers_s):
         yield StateReason.NO_ANSWERS
     if _labels_are_old(found):

@@ -146,7 +146,6 @@ REASONS: Final = {
     StateReason.SELECTION: "{missing} of answers have no label, which could hide an error",
     StateReason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
     StateReason.PROXY_ONLY: "all labels are of sources that are not the truth",
-    StateReason.RECOUNTING: "labels are being counted by a new policy of their source",
     StateReason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
 }
 CAUSES: Final = {

@@ -20,9 +20,9 @@ replay shows the detector the same bets.
 import bisect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from monitoring.drift.replay import LabelRow
 from monitoring.feedback.labeling import FirstLabel
@@ -45,53 +45,28 @@ def place_bets(
     return in_order(placed)
 
 
-class Bets(NamedTuple):
-    """The labels that bet, in the order in which a detector takes them, and the rows of
-    `patient_bet` that go, and that come.
-    """
-
-    labels: list[FirstLabel]
-    gone: list[tuple[int, ...]]
-    new: list[tuple[int, ...]]
-
-    def keep(self, connection: Connection) -> None:
-        keys = [column for column in patient_bet.columns if column.primary_key]
-        this = and_(*(column == bindparam(f"b_{column.name}") for column in keys))
-        names = [f"b_{column.name}" for column in keys]  # the first columns of the table
-        if self.gone:
-            gone = [dict(zip(names, each, strict=False)) for each in self.gone]
-            connection.execute(delete(patient_bet).where(this), gone)
-        _INSERT.run(connection, self.new)
-
-
 def place_again(
     connection: Connection,
     watched_version_id: int,
     rows: Sequence[LabelRow],
     audits: Sequence[tuple[int, bool]],
-    *,
-    after: int,
-    served_ns: dict[int, int],
-) -> Bets:
-    """Place the bets of labels again, after other labels have become the first ones.
-
-    Labels that arrived at one time were of one transaction. Nothing is written.
+) -> list[FirstLabel]:
+    """Place the bets of all labels again, after other labels have become the first ones; return
+    those that bet, as `place_bets` does. Labels that arrived at one time were of one transaction.
 
     Args:
-        connection: reads the bets that are kept.
+        connection: in the transaction that changed the labels.
         watched_version_id: the version.
-        rows: all first labels with feedback ids over `after`, in their order.
+        rows: all first labels, in their order.
         audits: feedback ids, ascending, each with whether the watch used audited answers only from
             the next label on.
-        after: labels up to this id were placed before.
-        served_ns: when the latest image of each patient that bet was served; changed in place.
     """
-    stored = set()
-    for *bet, said in connection.execute(_with_labels(watched_version_id, after)):
-        if said is not None:
-            stored.add(tuple(bet))
-        else:  # the label is deleted, its bet was placed
-            served_ns[bet[1]] = max(served_ns.get(bet[1], 0), bet[-1])
+    mine = patient_bet.c.watched_version_id == watched_version_id
+    kept = select(feedback.c.feedback_id).filter_by(watched_version_id=watched_version_id)
+    connection.execute(delete(patient_bet).where(mine, patient_bet.c.feedback_id.in_(kept)))
+    # what is left are bets of labels that were deleted
+    left = select(patient_bet.c.patient, func.max(patient_bet.c.served_at_ns)).where(mine)
+    served_ns = dict(connection.execute(left.group_by(patient_bet.c.patient)).all())
     changes, labels = [feedback_id for feedback_id, _ in audits], []
     for _, together in itertools.groupby(rows, key=lambda row: row.received_at_ns):
         given = [row.label for row in together]
@@ -105,19 +80,8 @@ def place_again(
                 latest_ns = max(served_ns.get(label.patient, 0), label.served_at_ns)
                 served_ns[label.patient] = latest_ns
         labels += placed
-    wanted = _rows(watched_version_id, labels)
-    gone = sorted(stored.difference(wanted))
-    return Bets(in_order(labels), gone, [row for row in wanted if row not in stored])
-
-
-def _with_labels(watched_version_id: int, after: int) -> Select[Any]:
-    """Select bets, each with its label's id, NULL if that is deleted."""
-    number = patient_bet.c.feedback_id
-    return (
-        select(patient_bet, feedback.c.feedback_id)
-        .outerjoin(feedback, feedback.c.feedback_id == number)
-        .where(patient_bet.c.watched_version_id == watched_version_id, number > after)
-    )
+    _INSERT.run(connection, _rows(watched_version_id, labels))
+    return in_order(labels)
 
 
 def _placed(labels: Sequence[FirstLabel], served_ns: Mapping[int, int]) -> list[FirstLabel]:

@@ -7,12 +7,11 @@ disagrees with a reader has not corrected them. A label without a reader correct
 there, as an adjudication does. A label that leaves a finding uncertain is never the truth.
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import in_lists, replacing
@@ -228,13 +227,34 @@ def counts_as(
     return CountsAs.SECOND_READING
 
 
-def recounted(said: Sequence[SaidLabel], policies: SourcePolicies) -> list[SaidLabel]:
-    """Return the labels of an answer, oldest first, with what they count as by these policies."""
-    rows: list[SaidLabel] = []
-    for row in said:
-        counts = counts_as(policies, row.label, row.source, row.reader, rows)
-        rows.append(row._replace(counts_as=int(counts)))
-    return rows
+def count_again(connection: Connection, watched_version_id: int, policies: SourcePolicies) -> int:
+    """Count all labels of a version by these policies, as `counts_as` does; return how many count
+    as something else now.
+    """
+    label = feedback.c
+    of_policy = {
+        policy: label.source.in_([name for name, its in policies.named.items() if its is policy])
+        for policy in LabelPolicy
+    }
+    aside = case(
+        (label.label == UNCERTAIN_LABEL, int(CountsAs.UNCERTAIN)),
+        (of_policy[LabelPolicy.PROXY], int(CountsAs.PROXY)),
+        (of_policy[LabelPolicy.IGNORE], int(CountsAs.IGNORED)),
+        else_=int(CountsAs.TRUTH),
+    )
+    owner = func.first_value(label.reader).over(
+        partition_by=label.prediction_id, order_by=(aside > 0, label.feedback_id)
+    )
+    is_other = label.reader.is_not(None) & label.reader.is_distinct_from(owner)
+    truth = case((is_other, int(CountsAs.SECOND_READING)), else_=int(CountsAs.TRUTH))
+    again = (
+        select(label.feedback_id, case((aside > 0, aside), else_=truth).label("counts_as"))
+        .where(label.watched_version_id == watched_version_id)
+        .subquery()
+    )
+    moved = (again.c.feedback_id == label.feedback_id) & (again.c.counts_as != label.counts_as)
+    counted = update(feedback).where(moved).values(counts_as=again.c.counts_as)
+    return connection.execute(counted).rowcount
 
 
 def latest_of(
@@ -243,8 +263,3 @@ def latest_of(
     """Return the latest label of this source and reader; None without any."""
     theirs = (row for row in reversed(said) if (row.source, row.reader) == (source, reader))
     return next(theirs, None)
-
-
-def changes_among(truths: Sequence[SaidLabel]) -> int:
-    """Return how often the current label changed."""
-    return sum(row.label != before.label for before, row in itertools.pairwise(truths))

@@ -1,8 +1,7 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`,
-`label_source`. Only `counts_as` of a label changes, with the policy of its source; what of that
-is still to be done is in `source_change`.
+`label_source`. Only `counts_as` of a label changes, with the policy of its source.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
 can be recounted: `label_current`, `bin_day`, `bin_total`, `monitor_state`. Times are nanoseconds
 since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
@@ -160,21 +159,6 @@ label_source = Table(
     _key("source", Text),
     _filled("policy", Text),
     sqlite_with_rowid=False,
-)
-
-# Changes of these policies whose labels are still to be counted again, of one model each; see
-# source_change.py.
-source_change = Table(
-    "source_change",
-    metadata,
-    _key("change_id", _serial),
-    _filled("model", Text),
-    _filled("policies", Text),  # JSON, by source
-    Column("actor", Text),
-    _filled("counted_id", BigInteger),  # labels up to this id are counted
-    _filled("last_id", BigInteger),  # labels after this id came after the change
-    _filled("progress", Text),  # JSON: what was done, by watched version id
-    _filled("stepped_at_ns", BigInteger),  # when somebody last worked on it
 )
 
 # The current label of each answer that has one which counts as truth, and the id of its first.

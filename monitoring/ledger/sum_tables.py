@@ -31,7 +31,6 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
 )
 
@@ -98,16 +97,6 @@ class SumTable(Generic[_Key]):
         rows = connection.execute(wanted)
         return {self._make(row[:width]): list(row[width:]) for row in rows}
 
-    def subtract(self, connection: Connection, rows: Mapping[_Key, Sequence[float]]) -> None:
-        """Subtract from rows over all shards; rows that become zero are deleted."""
-        for key, share in rows.items():
-            same = [column == value for column, value in zip(self._keys, key, strict=True)]
-            stored = self.read(connection, *same).get(key, [0] * len(share))
-            connection.execute(delete(self.table).where(*same))
-            left = [had - gone for had, gone in zip(stored, share, strict=True)]
-            if any(left):
-                self.add(connection, {key: left})
-
     def drop_empty(self, connection: Connection, keys: Iterable[_Key]) -> None:
         """Delete those of these rows that count nothing, while no other may write to them."""
         for key in sorted(set(keys)):
@@ -116,13 +105,6 @@ class SumTable(Generic[_Key]):
             counted = select(func.sum(counts[0]) + func.sum(counts[1])).where(*same)
             if not connection.scalar(counted):
                 connection.execute(delete(self.table).where(*same))
-
-    def rewrite(
-        self, connection: Connection, rows: Mapping[_Key, Sequence[float]], *, first_day: int
-    ) -> None:
-        """Replace all rows since that day."""
-        connection.execute(delete(self.table).where(self.table.c.day >= first_day))
-        self.add(connection, rows)
 
 
 DAYS = SumTable(bin_day, SumKey)
@@ -151,23 +133,16 @@ def totaled(days: Iterable[tuple[TotalKey, Sequence[float]]]) -> dict[TotalKey, 
     return totals
 
 
-def rebuild_totals(connection: Connection, cells: Iterable[tuple[int, int]] | None = None) -> None:
-    """Recompute totals, or those of these (watched version id, bin), while others may not write."""
-    if cells is None:
-        _rebuild(connection)
-        return
-    for watched_version_id, bin_number in sorted(cells):
-        _rebuild(connection, watched_version_id=watched_version_id, bin=bin_number)
-
-
-def _rebuild(connection: Connection, **cell: int) -> None:
-    keys = (bin_day.c.watched_version_id, bin_day.c.slice, bin_day.c.bin)
-    sums = [cast(func.sum(_in_units(column)), BigInteger) for column in DAYS.sums]
-    counted = or_(func.sum(bin_day.c.served) != 0, func.sum(bin_day.c.n) != 0)
-    recomputed = select(*keys, literal(0), *sums).filter_by(**cell).group_by(*keys).having(counted)
-    connection.execute(delete(bin_total).filter_by(**cell))
-    names = [column.name for column in bin_total.columns]
-    connection.execute(insert(bin_total).from_select(names, recomputed))
+def rebuild_totals(connection: Connection, watched_version_ids: Iterable[int]) -> None:
+    """Add up the day sums of these versions again, while others may not write."""
+    for watched_version_id in sorted(watched_version_ids):
+        of_version = {"watched_version_id": watched_version_id}
+        keys = (bin_day.c.watched_version_id, bin_day.c.slice, bin_day.c.bin)
+        sums = [cast(func.sum(_in_units(column)), BigInteger) for column in DAYS.sums]
+        added = select(*keys, literal(0), *sums).filter_by(**of_version).group_by(*keys)
+        connection.execute(delete(bin_total).filter_by(**of_version))
+        names = [column.name for column in bin_total.columns]
+        connection.execute(insert(bin_total).from_select(names, added))
 
 
 def _in_units(column: Column[Any]) -> ColumnElement[Any]:
@@ -223,10 +198,6 @@ class SliceNames:
     def true(self, watched_version_id: int, label: int) -> str:
         return f"true:{self._versions[watched_version_id].classes[label]}"
 
-    def values(self, tags: str | None) -> list[tuple[str, str]]:
-        """Return the keys and values of tags, sorted."""
-        return sorted(json.loads(tags).items()) if tags is not None else []
-
     def begin(self) -> None:
         """Start a transaction: what the last one admitted may have been rolled back."""
         self._admitting = False
@@ -246,6 +217,11 @@ class SliceNames:
                 self._placed.clear()
             self._placed[model, tags] = found
         return found
+
+
+def values_of(tags: str | None) -> list[tuple[str, str]]:
+    """Return the keys and values of tags, sorted."""
+    return sorted(json.loads(tags).items()) if tags is not None else []
 
 
 def admit(connection: Connection, model: str, tags: str, known: dict[str, set[str]]) -> bool:

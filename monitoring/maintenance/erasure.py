@@ -1,8 +1,8 @@
 """Erasure of single answers at a person's request: the answer, its tags, labels and picture, and
 its share of the sums.
 
-A day sum of a small slice may describe one person, so the sums are reduced too; those of brightness
-are deleted for the whole day. The drift detector is not changed: it is a product of bets over all
+A day sum of a small slice may describe one person, so the sums of the day are counted again, and
+those of brightness deleted. The drift detector is not changed: it is a product of bets over all
 labels, from which no single label can be recovered. Its state is saved as an event, so that replays
 agree.
 """
@@ -18,7 +18,9 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock, lock_tables, lock_versions
 from monitoring.ledger.pictures import drop_pictures
 from monitoring.ledger.predictions import finding_id, ids_of_images
+from monitoring.ledger.recounted import recount_days
 from monitoring.ledger.schema import (
+    DAY_NS,
     bin_day,
     bin_total,
     feedback,
@@ -32,8 +34,7 @@ from monitoring.ledger.schema import (
     tag_value,
     watched_versions,
 )
-from monitoring.ledger.sum_changes import SumChanges
-from monitoring.ledger.sum_tables import DAYS, ERASED, SliceNames, rebuild_totals
+from monitoring.ledger.sum_tables import ERASED, values_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
     """Erase these answers; return of how many images, and how many labels went with them."""
     label_id = label_current.c.prediction_id
     wanted = (
-        select(prediction, label_current.c.label, label_current.c.first_feedback_id)
+        select(prediction, label_current.c.first_feedback_id)
         .select_from(prediction.outerjoin(label_current, label_id == prediction.c.prediction_id))
         .where(prediction.c.prediction_id.in_(ids))
     )
@@ -81,11 +82,8 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
     lock_versions(connection, watched_version_ids)
     lock_tables(connection, bin_day, bin_total, input_day)
     rows = connection.execute(wanted).all()
-    labeled = [row for row in rows if row.label is not None]
+    labeled = [row for row in rows if row.first_feedback_id is not None]
     known = {row.watched_version_id: row for row in versions.load(connection, watched_version_ids)}
-    slices, changes = SliceNames(known, admits=False), SumChanges()
-    changes.serve(rows)
-    changes.label(labeled, [row.label for row in labeled])
     for watched_version_id in sorted({row.watched_version_id for row in labeled}):
         watch.checkpoint(connection, watched_version_id, "erased", now_ns=now_ns)
     for row in labeled:
@@ -100,46 +98,18 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
     labels = connection.execute(said).rowcount
     images = {finding_id(row.prediction_id, known[row.watched_version_id].finding) for row in rows}
     drop_pictures(connection, list(images))
-    _subtract(connection, changes, slices)
+    days = {(row.watched_version_id, row.served_at_ns // DAY_NS) for row in rows}
+    recount_days(connection, known, days)
+    for watched_version_id, day in sorted(days):
+        connection.execute(
+            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
+        )
     tags = {
-        (known[row.watched_version_id].model, *tag)
-        for row in rows
-        for tag in slices.values(row.tags)
+        (known[row.watched_version_id].model, *tag) for row in rows for tag in values_of(row.tags)
     }
     for model, key, value in sorted(tags):
         _forget_value(connection, model, key, value)
     return len(images), labels
-
-
-def _subtract(connection: Connection, changes: SumChanges, slices: SliceNames) -> None:
-    days = changes.totals(connection, slices)
-    DAYS.subtract(connection, days)
-    for cell in {(key.watched_version_id, key.day, key.bin) for key in days}:
-        _drop_zeros(connection, *cell)
-    for watched_version_id, day in sorted({(key.watched_version_id, key.day) for key in days}):
-        connection.execute(
-            delete(input_day).filter_by(watched_version_id=watched_version_id, day=day)
-        )
-    rebuild_totals(connection, {(key.watched_version_id, key.bin) for key in days})
-
-
-def _drop_zeros(connection: Connection, watched_version_id: int, day: int, bin_number: int) -> None:
-    """Delete rows that count nothing, such as a corrected label leaves in its old class."""
-    cell = [
-        bin_day.c.watched_version_id == watched_version_id,
-        bin_day.c.day == day,
-        bin_day.c.bin == bin_number,
-    ]
-    counts = func.sum(bin_day.c.served), func.sum(bin_day.c.n)
-    empty = (
-        select(bin_day.c.slice)
-        .where(*cell)
-        .group_by(bin_day.c.slice)
-        .having(counts[0] == 0, counts[1] == 0)
-    )
-    connection.execute(
-        delete(bin_day).where(*cell, bin_day.c.slice.in_(connection.scalars(empty).all()))
-    )
 
 
 def _forget_value(connection: Connection, model: str, key: str, value: str) -> None:

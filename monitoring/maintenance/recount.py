@@ -9,30 +9,28 @@ label by label.
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Select, case, delete, func, select
+from sqlalchemy import Connection, func, select
 
 from calibration import wording
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
-from monitoring.drift.source_change import models_in_change
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_tables, lock_versions
 from monitoring.ledger.predictions import pruned_before_ns
-from monitoring.ledger.schema import (
-    DAY_NS,
-    bin_day,
-    bin_total,
-    feedback,
-    label_current,
-    monitor_state,
-    prediction,
+from monitoring.ledger.recounted import (
+    count,
+    read_answers,
+    recount_days,
+    relabel,
+    wrong_labels,
 )
+from monitoring.ledger.schema import DAY_NS, bin_day, bin_total, monitor_state, prediction
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import (
     DAYS,
@@ -44,12 +42,10 @@ from monitoring.ledger.sum_tables import (
     rebuild_totals,
     totaled,
 )
-from monitoring.ledger.watched_version import CountsAs
 from monitoring.maintenance import Progress, silent
 
 SHOWN = 20  # mismatches per table that are described one by one
 TOLERANCE = 1e-6  # float64 adds only two million answers of a day and bin exactly
-_PORTION = 20_000
 _Key = TypeVar("_Key", SumKey, TotalKey)
 
 
@@ -87,12 +83,8 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """Recount on one snapshot while servers go on writing; change nothing."""
     counted = Recount()
     with ledger.survey() as connection:
-        known = versions.load_all(connection)
-        first_day = pruned_before_ns(connection) // DAY_NS
-        _compare_labels(connection, counted)
-        changes = _recounted(connection, counted, progress)
-        days = changes.totals(connection, SliceNames(known, admits=False))
-        _compare_sums(connection, counted, days, changes, first_day)
+        _tell_labels(counted, wrong_labels(connection))
+        _compare_sums(connection, counted, progress)
         _compare_detectors(connection, counted, progress)
     return counted
 
@@ -102,118 +94,55 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     counted = Recount()
     with ledger.write() as connection:
         known = versions.load_all(connection)
-        first_day = pruned_before_ns(connection) // DAY_NS
         lock_versions(connection, known)
         lock_tables(connection, prediction, bin_day, bin_total)
-        if _compare_labels(connection, counted):
-            _rewrite_labels(connection)
-        changes = _recounted(connection, counted, progress)
-        days = changes.totals(connection, SliceNames(known))
-        wrong = _compare_sums(connection, counted, days, changes, first_day)
-        if bin_day.name in wrong:
-            DAYS.rewrite(connection, days, first_day=first_day)
-        if bin_total.name in wrong:
-            rebuild_totals(connection)
+        _tell_labels(counted, relabel(connection))
+        days = _compare_sums(connection, counted, progress)
+        recount_days(connection, known, days)
+        if bin_total.name in counted.differing:
+            rebuild_totals(connection, known)
         for watched in _compare_detectors(connection, counted, progress):
             watched.save(connection)
     return counted
 
 
-def _labels_from_feedback() -> Select[Any]:
-    """Select the rows that label_current should have, in the order of its columns."""
-    before = func.lag(feedback.c.label).over(
-        partition_by=feedback.c.prediction_id, order_by=feedback.c.feedback_id
-    )
-    truths = (
-        select(*feedback.columns, case((before != feedback.c.label, 1), else_=0).label("changed"))
-        .where(feedback.c.counts_as == CountsAs.TRUTH)
-        .subquery()
-    )
-    answer, number = truths.c.prediction_id, truths.c.feedback_id
-    labels = select(
-        truths,
-        func.min(number).over(partition_by=answer).label("first_feedback_id"),
-        func.sum(truths.c.changed).over(partition_by=answer).label("revision"),
-        func.row_number().over(partition_by=answer, order_by=number.desc()).label("age"),
-    ).subquery()
-    columns = (
-        labels.c[column.name] for column in label_current.columns if column.name != "confidence"
-    )
-    joined = labels.join(prediction, prediction.c.prediction_id == labels.c.prediction_id)
-    return select(*columns, prediction.c.confidence).select_from(joined).where(labels.c.age == 1)
-
-
-def _stored_labels() -> Select[Any]:
-    return select(label_current).join(
-        prediction, prediction.c.prediction_id == label_current.c.prediction_id
-    )
-
-
-def _compare_labels(connection: Connection, counted: Recount) -> bool:
-    """Return whether any current label differs from the feedback."""
-    expected, stored = _labels_from_feedback(), _stored_labels()
-    for wanted, side in (
-        (expected.except_(stored), "missing or wrong"),
-        (stored.except_(expected), "too much"),
-    ):
-        for row in connection.execute(wanted):
-            counted.differ(
-                "label_current", f"answer {row.prediction_id.hex()}", side, "as feedback says"
-            )
-    return "label_current" in counted.differing
-
-
-def _rewrite_labels(connection: Connection) -> None:
-    known = select(prediction.c.prediction_id)
-    connection.execute(delete(label_current).where(label_current.c.prediction_id.in_(known)))
-    names = [column.name for column in label_current.columns]
-    connection.execute(label_current.insert().from_select(names, _labels_from_feedback()))
+def _tell_labels(counted: Recount, wrong: Iterable[Any]) -> None:
+    for row in wrong:
+        where = f"answer {row.prediction_id.hex()}"
+        counted.differ("label_current", where, "other", "as feedback says")
 
 
 def _recounted(connection: Connection, counted: Recount, progress: Progress) -> SumChanges:
     changes = SumChanges()
     total = connection.scalar(select(func.count()).select_from(prediction)) or 0
     first_ns = pruned_before_ns(connection)
-    for rows in _portions(connection):
+    for rows in read_answers(connection):
         # if pruning was interrupted, a row's day may no longer be counted
-        kept = [row for row in rows if row.served_at_ns >= first_ns]
-        labeled = [row for row in kept if row.label is not None]
-        changes.serve(kept)
-        changes.label(labeled, [row.label for row in labeled])
-        counted.labels += len(labeled)
+        counted.labels += count(changes, [row for row in rows if row.served_at_ns >= first_ns])
         counted.answers += len(rows)
         progress("answers", counted.answers, total)
     return changes
 
 
-def _portions(connection: Connection) -> Iterator[Sequence[Any]]:
-    joined = prediction.outerjoin(
-        label_current, label_current.c.prediction_id == prediction.c.prediction_id
-    )
-    wanted = select(prediction, label_current.c.label).select_from(joined)
-    yield from connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions()
-
-
 def _compare_sums(
-    connection: Connection,
-    counted: Recount,
-    days: Mapping[SumKey, Sequence[float]],
-    changes: SumChanges,
-    first_day: int,
-) -> set[str]:
-    """Compare all sums with the recount; return the tables that differ.
+    connection: Connection, counted: Recount, progress: Progress
+) -> set[tuple[int, int]]:
+    """Compare all sums with the recount; return the (watched version id, day) that differ.
 
     Totals are those of the recounted days and of the pruned ones.
     """
+    first_day = pruned_before_ns(connection) // DAY_NS
+    slices = SliceNames(versions.load_all(connection), admits=False)
+    days = _recounted(connection, counted, progress).totals(connection, slices)
     stored = DAYS.read(connection)
     pruned = ((key.total, sums) for key, sums in stored.items() if key.day < first_day)
     totals = totaled(itertools.chain(pruned, ((key.total, sums) for key, sums in days.items())))
     stored_days = {key: sums for key, sums in stored.items() if key.day >= first_day}
     counted.day_sums = len(stored_days)
-    _compare_rows(counted, bin_day.name, stored_days, days, [TOLERANCE] * len(UNITS))
+    wrong = _compare_rows(counted, bin_day.name, stored_days, days, [TOLERANCE] * len(UNITS))
     tolerances = [TOLERANCE * unit for unit in UNITS]
     _compare_rows(counted, bin_total.name, TOTALS.read(connection), totals, tolerances)
-    return set(counted.differing)
+    return {(key.watched_version_id, key.day) for key in wrong}
 
 
 def _compare_rows(
@@ -222,12 +151,15 @@ def _compare_rows(
     stored: Mapping[_Key, Sequence[float]],
     recounted: Mapping[_Key, Sequence[float]],
     tolerances: Sequence[float],
-) -> None:
+) -> list[_Key]:
+    wrong = []
     for key in sorted(stored.keys() | recounted.keys()):
         found, expected = stored.get(key, 0), recounted.get(key, 0)
         if not (np.abs(np.subtract(found, expected)) <= tolerances).all():  # NaN differs too
             where = ", ".join(f"{name} {value}" for name, value in key._asdict().items())
             counted.differ(table, where, found, expected)
+            wrong.append(key)
+    return wrong
 
 
 def _compare_detectors(
@@ -237,9 +169,6 @@ def _compare_detectors(
     wrong = []
     keys = (monitor_state.c.watched_version_id, monitor_state.c.slice)
     ids = connection.execute(select(*keys).order_by(*keys)).all()
-    in_change = models_in_change(connection)  # their watches see the labels that count at the end
-    known = versions.load_all(connection)
-    ids = [row for row in ids if known[row[0]].model not in in_change]
     for watched_version_id, name in ids:
         stored = watch.load(connection, watched_version_id, name)
         replayed = replay(connection, watched_version_id, name)

@@ -1,6 +1,5 @@
 """Background work of a process: it looks for models that others registered; if it leads, it prunes,
-writes alarms of doubtful images and operating points, acts on drift alarms, and finishes changes of
-label policies.
+writes alarms of doubtful images and operating points, and acts on drift alarms.
 
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after
 each UTC day. If two processes lead for a moment, nothing is lost: pruning twice does what pruning
@@ -22,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.diagnosis.lower_rates import note_lower_rates
 from monitoring.drift.scope_watch import note_alarms
-from monitoring.drift.source_change import finish_left
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger import ended_sessions, pictures
 from monitoring.ledger.database import Ledger
@@ -101,7 +99,6 @@ class MaintenanceWorker:
                     waited_s = 0.0
                     self._look_for_models()
                     self._note_alarms()
-                    self._finish_policies()
                     self._look_for_alarms()
                     self._drop_expired(trusted_ns)
                 self._ending.wait(self._look_s)
@@ -182,14 +179,6 @@ class MaintenanceWorker:
             self._noted_hour = hour
         except SQLAlchemyError as error:
             _log.warning("alarms could not be written, and will be later: %s", error)
-
-    def _finish_policies(self) -> None:
-        """Count labels whose policy changed in a process that has ended."""
-        try:
-            if self.leads:
-                finish_left(self._ledger, pause=self._ending.wait)
-        except SQLAlchemyError as error:
-            _log.warning("labels of changed sources were not counted, and will be later: %s", error)
 
     def _look_for_alarms(self) -> None:
         if self._on_alarm is None or not self.leads:

@@ -7,8 +7,7 @@ from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
-from monitoring.drift.source_change import change_sources
-from monitoring.drift.source_replay import SourcesChanged
+from monitoring.drift.source_change import SourcesChanged, change_sources
 from monitoring.errors import SourcesInvalid
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
 from monitoring.http.endpoint import read_actor
