@@ -7,9 +7,19 @@ touched. The sums of answers that were pruned cannot be recounted and stay as th
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+)
 
-from monitoring.ledger.database import in_lists
 from monitoring.ledger.predictions import first_id, pruned_before_ns
 from monitoring.ledger.schema import DAY_NS, bin_day, feedback, label_current, prediction
 from monitoring.ledger.sum_changes import SumChanges
@@ -20,15 +30,16 @@ _PORTION = 20_000  # answers in memory
 _JOINED = label_current.c.prediction_id == prediction.c.prediction_id
 
 
-def relabel(connection: Connection, watched_version_id: int | None = None) -> list[Any]:
-    """Set the current labels of a version, by default of all, that differ from what their labels
-    count as, while others may not label them; return these answers (rows with id and time).
+def relabel(connection: Connection, watched_version_id: int | None = None) -> Sequence[Any]:
+    """Set the current labels of a version, by default of all, from what their labels count as,
+    while others may not label them; return the answers whose current label changed.
     """
-    wrong = [*wrong_labels(connection, watched_version_id)]
-    for ids in in_lists([row.prediction_id for row in wrong]):
-        connection.execute(delete(label_current).where(label_current.c.prediction_id.in_(ids)))
+    wrong = wrong_labels(connection, watched_version_id)
+    if wrong:
+        known = select(prediction.c.prediction_id).where(_of(prediction, watched_version_id))
+        connection.execute(delete(label_current).where(label_current.c.prediction_id.in_(known)))
         names = [column.name for column in label_current.columns]
-        right = _labels_from_feedback(feedback.c.prediction_id.in_(ids))
+        right = _labels_from_feedback(watched_version_id)
         connection.execute(label_current.insert().from_select(names, right))
     return wrong
 
@@ -38,29 +49,30 @@ def wrong_labels(connection: Connection, watched_version_id: int | None = None) 
     its revision is not what their labels say.
     """
     compared = ("first_feedback_id", "revision", "label", "correct")
-    number = watched_version_id
-    of = feedback.c.watched_version_id == number if number is not None else true()
-    right = _labels_from_feedback(of).subquery()
+    right = _labels_from_feedback(watched_version_id).subquery()
     differs = or_(*(right.c[name].is_distinct_from(label_current.c[name]) for name in compared))
     joined = prediction.outerjoin(label_current, _JOINED).outerjoin(
         right, right.c.prediction_id == prediction.c.prediction_id
     )
     columns = prediction.c
     wanted = select(columns.prediction_id, columns.watched_version_id, columns.served_at_ns)
-    mine = columns.watched_version_id == number if number is not None else true()
+    mine = _of(prediction, watched_version_id)
     return connection.execute(wanted.select_from(joined).where(mine, differs)).all()
 
 
-def _labels_from_feedback(of: ColumnElement[bool]) -> Select[Any]:
-    """Select the rows that label_current should have, in the order of its columns; `of`: a
-    condition that all labels of an answer share.
-    """
+def _of(table: Table, watched_version_id: int | None) -> ColumnElement[bool]:
+    every: ColumnElement[bool] = true()
+    return every if watched_version_id is None else table.c.watched_version_id == watched_version_id
+
+
+def _labels_from_feedback(watched_version_id: int | None) -> Select[Any]:
+    """Select the rows that label_current should have, in the order of its columns."""
     before = func.lag(feedback.c.label).over(
         partition_by=feedback.c.prediction_id, order_by=feedback.c.feedback_id
     )
     truths = (
         select(*feedback.columns, case((before != feedback.c.label, 1), else_=0).label("changed"))
-        .where(feedback.c.counts_as == CountsAs.TRUTH, of)
+        .where(feedback.c.counts_as == CountsAs.TRUTH, _of(feedback, watched_version_id))
         .subquery()
     )
     answer, number = truths.c.prediction_id, truths.c.feedback_id
