@@ -236,10 +236,6 @@ class SettingTable(BaseSettings):
     version that a person published."""
     recalibrate_max_bias: float = Field(1.0, ge=0)
     """Largest change of the bias of a class by recalibrations on alarms, in nats."""
-    metrics_zero_s: float = Field(0.0, ge=0, le=3_600)
-    """Seconds for which Prometheus reads the counters of a new version, or process, at zero before
-    it reads the counts; 0: one read. With several Prometheus servers: the longest interval between
-    their reads."""
     exemplars: bool = False
     """Attach a prediction_id to request durations in OpenMetrics (exemplars)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

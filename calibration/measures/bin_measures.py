@@ -33,6 +33,7 @@ class BinMeasures:
         formula="ΣC / N",
         summary="accuracy",
         page=True,
+        gauge="candor_calibration_accuracy_ratio",
     )
     mean_confidence: float = from_bins(
         metrics.mean_confidence,
@@ -69,12 +70,14 @@ class BinMeasures:
         source="[0003](decisions/0003-interval-of-the-ece.md)",
         upper="ece_upper",
         summary="95 % interval",
+        gauge="candor_calibration_ece_lower_ratio",
     )
     ece_upper: float = from_bins(
         lambda sums: metrics.ece_interval(sums).upper,
         "Upper bound of the ECE",
         "The upper of those bounds.",
         documented_with="ece_lower",
+        gauge="candor_calibration_ece_upper_ratio",
     )
     noise_floor: float = from_bins(
         metrics.noise_floor,

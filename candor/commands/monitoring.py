@@ -50,8 +50,7 @@ def report(
         model: The model (default: the only one in the ledger).
         version: Version (default: the one in production).
         finding: A finding (default: all, the most serious first).
-        window: 'now' (default: since something changed), 'all', 'promotion', 'days:N', or 'last:N'
-            for the latest N labels.
+        window: 'now' (default: since something changed), 'all', or 'days:N'.
         since: Only answers served since then: days such as 30d, or a date such as 2026-10-01.
         html: Also write the report to this file, as one HTML page.
         url: Read the report of this running server, not of a ledger.

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.diagnosis.coverage import Window, Windowed
 from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
 from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames
@@ -88,29 +87,24 @@ class Deciding(NamedTuple):
 
 
 def find_deciding(
-    connection: Connection, row: WatchedVersion, window: Window, seen: Windowed
+    connection: Connection, row: WatchedVersion, seen: LedgerSums, since_day: int | None
 ) -> Deciding:
-    """Choose the labels of a window, and read the slices."""
-    key, since_day = row.watched_version_id, seen.since_day
+    """Choose the labels of a window, of which `seen` are the sums, and read the slices."""
+    key = row.watched_version_id
     slices = read_slices(connection, key, since_day=since_day, besides=(EVERYTHING, AUDIT))
-    labeled, audited = deciding_labels(connection, key, window, seen)
+    labeled, audited = deciding_labels(connection, key, seen, since_day)
     if audited:
         slices = audited_slices(connection, row, slices, since_day=since_day)
     return Deciding(labeled, slices, audited)
 
 
 def deciding_labels(
-    connection: Connection, watched_version_id: int, window: Window, seen: Windowed
+    connection: Connection, watched_version_id: int, seen: LedgerSums, since_day: int | None
 ) -> tuple[BinSums, bool]:
-    """Return the labels on which a report rests, and whether they are the audit's alone.
-
-    With an audit that decides, `last:N` takes the N audited answers labeled last.
-    """
-    sums = read_audit(connection, watched_version_id, since_day=seen.since_day)
+    """Return the labels on which a report rests, and whether they are the audit's alone."""
+    sums = read_audit(connection, watched_version_id, since_day=since_day)
     if sums is None or sums.labeled < FEW_LABELS:
         return seen.labeled, False
-    if window.kind == "last":
-        return last_audited(connection, watched_version_id, window.number), True
     return sums.as_bins(), True
 
 
@@ -129,12 +123,6 @@ def read_audit(
     return AuditSums(
         cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served
     )
-
-
-def last_audited(connection: Connection, watched_version_id: int, last: int) -> BinSums:
-    """Sum the `last` audited answers that were labeled last, among the latest LABELS_LIMIT."""
-    rows = connection.execute(_newest_audited(watched_version_id).limit(last)).all()
-    return BinSums.from_predictions([row.confidence for row in rows], [row.correct for row in rows])
 
 
 def audited_slices(

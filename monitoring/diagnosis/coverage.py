@@ -5,10 +5,8 @@ A label says something about answers of its kind only. Labels that are still due
 delay, are not missing yet.
 
 A report covers a window: `now`, since the error that goes on began, or the last one ended
-(`present.py`; without one: `all`); `all`; `last:N`, the N answers whose first label arrived last;
-`days:N`, served on the last N days (UTC, including today); `promotion`, served since the day of
-this version's latest promotion. Those of days are read from the day sums, so their cost does not
-depend on the number of answers.
+(`present.py`; without one: `all`); `all`; or `days:N`, served on the last N days (UTC, including
+today), which is read from the day sums, so its cost does not depend on the number of answers.
 
 How old is too old follows a version's own rhythm: how often answers and labels come, how late.
 """
@@ -17,20 +15,18 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray
+from calibration.bins import BIN_COUNT, FloatArray
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from monitoring.diagnosis.facts import Unchecked
-from monitoring.drift import events
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.database import summed
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.sum_tables import AUDIT
-from monitoring.ledger.sums import LedgerSums, read_sums
 
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen
@@ -183,83 +179,25 @@ def _counts(
 
 
 NOW = "now"
-LAST_LIMIT = 100_000
 DAYS_LIMIT = 10_000
 
 
-@dataclass(frozen=True)
-class Window:
-    """A window as requested; `number` is the N of `last` and `days`."""
+def first_day(window: str, *, now_ns: int) -> int | None:
+    """Return the first UTC day of a window, counted from 1970, None if all days count. Raises
+    QueryInvalid.
 
-    kind: Literal["now", "all", "last", "days", "promotion"] = "all"
-    number: int = 0
-
-    def since_day(
-        self, connection: Connection, watched_version_id: int, *, now_ns: int
-    ) -> int | None:
-        """Return the first UTC day of the window, counted from 1970; None if all days count."""
-        if self.kind == "days":
-            return now_ns // DAY_NS - self.number + 1
-        if self.kind == "promotion":
-            promoted = events.latest(events.read(connection, watched_version_id), events.PROMOTED)
-            return None if promoted is None else promoted.at_ns // DAY_NS
-        return None
-
-
-_NAMED: Mapping[str, Window] = {
-    each.kind: each for each in (Window("now"), Window("all"), Window("promotion"))
-}
-
-
-@dataclass(frozen=True)
-class Windowed:
-    """A window's labeled answers, and all answers of the same days (all days for `last:N`)."""
-
-    labeled: BinSums
-    served: LedgerSums
-    since_day: int | None
-
-
-def read_window(window: str) -> Window:
-    """Parse a window. Raises QueryInvalid.
-
-    >>> read_window("last:500"), read_window("all")
-    (Window(kind='last', number=500), Window(kind='all', number=0))
+    >>> first_day("days:2", now_ns=100 * DAY_NS), first_day("all", now_ns=0)
+    (99, None)
     """
-    if window in _NAMED:
-        return _NAMED[window]
-    found = re.fullmatch(r"(last|days):([0-9]{1,9})", window)
-    if found is not None and found[1] == "last" and 1 <= int(found[2]) <= LAST_LIMIT:
-        return Window("last", int(found[2]))
-    if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
-        return Window("days", int(found[2]))
-    raise QueryInvalid(
-        f"Got the window {brief(window)}; expected 'now', 'all', 'promotion', 'days:N' or "
-        f"'last:N', with N up to {DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
-    )
-
-
-def window_sums(
-    connection: Connection, watched_version_id: int, window: Window, since_day: int | None
-) -> Windowed:
-    """Read the sums of a window of a calibration, which begins with `since_day`."""
-    sums = read_sums(connection, watched_version_id, since_day=since_day)
-    last = window.kind == "last"
-    return Windowed(
-        last_labeled(connection, watched_version_id, window.number) if last else sums.labeled,
-        sums,
-        since_day,
-    )
-
-
-def last_labeled(connection: Connection, watched_version_id: int, last: int) -> BinSums:
-    """Sum the `last` answers whose first label arrived last, with their current labels."""
-    newest_first = label_current.c.first_feedback_id.desc()
-    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(
-        watched_version_id=watched_version_id
-    )
-    rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
-    return BinSums.from_predictions([row.confidence for row in rows], [row.correct for row in rows])
+    if window in (NOW, "all"):
+        return None
+    found = re.fullmatch(r"days:([0-9]{1,9})", window)
+    if found is None or not 1 <= int(found[1]) <= DAYS_LIMIT:
+        raise QueryInvalid(
+            f"Got the window {brief(window)}; expected 'now', 'all' or 'days:N', with N up to "
+            f"{DAYS_LIMIT:,} days."
+        )
+    return now_ns // DAY_NS - int(found[1]) + 1
 
 
 DAY_S = 86_400.0

@@ -2,7 +2,7 @@
 of inputs.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -54,13 +54,10 @@ class SumChanges:
     """What one transaction adds. Values are lists that are added to in place; answers are rows
     with the columns of `prediction`.
 
-    The lists of `corrected` hold: answers that became correct, those that became incorrect, and the
-    sums of the confidence of either. These determine the changes of correct and of squared_error.
+    `corrected`: answers, by watched version id and whether another label made them correct.
     """
 
-    corrected: dict[DayBin, list[float]] = field(
-        default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0])
-    )
+    corrected: Counter[tuple[int, bool]] = field(default_factory=Counter)
     _served: dict[_Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
     _labeled: dict[tuple[_Cell, int], list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
@@ -68,14 +65,14 @@ class SumChanges:
     _moved: list[tuple[Any, int, int]] = field(default_factory=list)
 
     @property
-    def served(self) -> dict[DayBin, list[float]]:
-        """Over all slices, by day and bin: served, served_confidence."""
-        return _merged(self._served.items())
+    def served(self) -> Counter[int]:
+        """Answers by watched version id."""
+        return _counted((cell[0], sums[0]) for cell, sums in self._served.items())
 
     @property
-    def labeled(self) -> dict[DayBin, list[float]]:
-        """First labels by day and bin: n, confidence, correct, variance, squared_error."""
-        return _merged((cell, sums) for (cell, _), sums in self._labeled.items())
+    def labeled(self) -> Counter[int]:
+        """First labels by watched version id."""
+        return _counted((cell[0], sums[0]) for (cell, _), sums in self._labeled.items())
 
     def serve(self, answers: Iterable[Any]) -> None:
         for answer in answers:
@@ -103,10 +100,9 @@ class SumChanges:
     def correct(self, answer: Any, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
-        predicted, p = answer.predicted, to_fixed_point(answer.confidence)
-        was, now = int(old == predicted), int(new == predicted)
+        was, now = old == answer.predicted, new == answer.predicted
         if was != now:
-            _add(self.corrected[_cell(answer)[:3]], (now, was, now * p, was * p))
+            self.corrected[answer.watched_version_id, now] += 1
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         add_sums(connection, self.totals(connection, slices), shard=shard)
@@ -188,11 +184,11 @@ def _gain(totals: dict[_Key, list[float]], key: _Key, sums: Iterable[float]) -> 
         totals[key] = list(sums)
 
 
-def _merged(pairs: Iterable[tuple[_Cell, list[float]]]) -> dict[DayBin, list[float]]:
-    merged: dict[DayBin, list[float]] = {}
-    for cell, sums in pairs:
-        _gain(merged, cell[:3], sums)
-    return merged
+def _counted(pairs: Iterable[tuple[int, float]]) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for watched_version_id, count in pairs:
+        counts[watched_version_id] += int(count)
+    return counts
 
 
 _ADD_INPUTS = adding(input_day)

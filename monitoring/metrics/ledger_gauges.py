@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from threading import Lock, Thread
 from typing import Final, NamedTuple, get_args
 
@@ -30,7 +31,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures.summary import MEASURES
 from monitoring.diagnosis.audit import deciding_labels
-from monitoring.diagnosis.coverage import read_window, window_sums
 from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.facts import AccuracyAnswer, Diagnosis, State
 from monitoring.drift import watch
@@ -41,14 +41,15 @@ from monitoring.ledger.database import Ledger, summed
 from monitoring.ledger.days import doubtful_days
 from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
-from monitoring.ledger.sum_tables import FIXED_POINT
+from monitoring.ledger.sums import read_sums
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, visible_versions
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.metrics import operating_gauges
 from monitoring.metrics.counters import Series
 
-WINDOWS: Final = ("all", "last:500")
+# By the value of the label `window`: UTC days, today included.
+WINDOWS: Final = {"1d": 1, "7d": 7, "28d": 28, "all": None}
 _VERSION: Final = Series._fields
 _DETECTOR: Final = (*_VERSION, "ledger")
 _TAG: Final = (*_DETECTOR, "tag")
@@ -83,13 +84,13 @@ _GAUGES: Final = {  # by name: the help text and the labels
         _VERSION,
     ),
     "candor_feedback_coverage_ratio": (
-        "Share of all answers of the version that have a label.",
-        _VERSION,
+        "Share of the answers of a window that have a label.",
+        (*_VERSION, "window"),
     ),
     "candor_expected_accuracy_ratio": (
-        "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence "
+        "Mean confidence of all answers of a window, labeled or not: their accuracy if confidence "
         "is calibrated.",
-        _VERSION,
+        (*_VERSION, "window"),
     ),
     "candor_ledger_backup_timestamp_seconds": (
         "Unix time of the last `candor ledger backup`; 0: none.",
@@ -155,12 +156,6 @@ class _Sample(NamedTuple):
     value: float
 
 
-class _Served(NamedTuple):
-    labeled: int = 0
-    confidence: float = 0.0
-    answers: int = 0
-
-
 class LedgerGauges(Collector):
     """Reads the gauges; while the ledger cannot be read, those read last.
 
@@ -219,17 +214,19 @@ class LedgerGauges(Collector):
         shown = visible_versions(connection, now_ns=self._ledger.clock())
         replaced, ledger = superseded(connection), ledger_name(connection)
         latest, served = _latest_labels(connection), _served(connection)
+        today = self._ledger.clock() // DAY_NS
         acts = connection.scalar(select(func.max(monitor_event.c.event_id)))
         until_s = self._clock_s() + _BUDGET_S
         for version in shown:
-            key, names = version.watched_version_id, _names(version)
-            is_past, sums = key in replaced, served.get(key, _Served())
+            key, is_past = version.watched_version_id, version.watched_version_id in replaced
             yield from self._drift(connection, version, ledger, is_past=is_past)
-            yield from self._remembered("measures", latest.get(key), _measures, connection, version)
-            answers = sums.answers or math.nan
-            yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled / answers)
-            yield _Sample("candor_expected_accuracy_ratio", names, sums.confidence / answers)
-            as_of = (latest.get(key), sums.answers, acts, self._ledger.clock() // DAY_NS)
+            labeled = (latest.get(key), today)
+            read = partial(_measures, today=today)
+            yield from self._remembered("measures", labeled, read, connection, version)
+            answers = served.get(key, 0)
+            read = partial(_coverage, today=today)
+            yield from self._remembered("coverage", (*labeled, answers), read, connection, version)
+            as_of = (*labeled, answers, acts)
             for sample in self._diagnosed(as_of, connection, version, until_s):
                 is_silenced = is_past and sample.name in _SILENCED
                 yield sample._replace(value=0.0) if is_silenced else sample
@@ -340,17 +337,33 @@ def _families() -> dict[str, GaugeMetricFamily]:
     }
 
 
-def _measures(connection: Connection, version: VisibleVersion) -> Iterator[_Sample]:
+def _measures(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
     names, key = _names(version), version.watched_version_id
     audit = False
-    for name in WINDOWS:
-        window = read_window(name)
-        seen = window_sums(connection, key, window, None)
-        labeled, audit = deciding_labels(connection, key, window, seen)
+    for name, since_day in _since(today):
+        labeled, audit = deciding_labels(
+            connection, key, read_sums(connection, key, since_day=since_day), since_day
+        )
         for gauge, measure in _MEASURES.items():
             if measure.bins:
                 yield _Sample(gauge, (*names, name), float(measure.bins(labeled)))
     yield _Sample("candor_calibration_audit_decides", names, float(audit))
+
+
+def _coverage(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
+    """Of the answers of each window; a label counts where its answer does, however late."""
+    for name, since_day in _since(today):
+        sums = read_sums(connection, version.watched_version_id, since_day=since_day)
+        names, answers = (*_names(version), name), float(sums.served.sum()) or math.nan
+        yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled.total / answers)
+        confidence = float(sums.served_confidence.sum())
+        yield _Sample("candor_expected_accuracy_ratio", names, confidence / answers)
+
+
+def _since(today: int) -> Iterator[tuple[str, int | None]]:
+    """Each window, and its first day; None if all days count."""
+    for name, days in WINDOWS.items():
+        yield name, None if days is None else today - days + 1
 
 
 def _latest_labels(connection: Connection) -> dict[int, int]:
@@ -360,14 +373,8 @@ def _latest_labels(connection: Connection) -> dict[int, int]:
     return dict(connection.execute(wanted.filter_by(slice=EVERYTHING)).all())
 
 
-def _served(connection: Connection) -> dict[int, _Served]:
-    """The sums by version. A label counts where its answer does, however late it comes."""
+def _served(connection: Connection) -> dict[int, int]:
+    """Answers by version."""
     columns = bin_total.c
-    sums = (summed(column) for column in (columns.n, columns.served_confidence, columns.served))
-    wanted = select(columns.watched_version_id, *sums).filter_by(slice=EVERYTHING)
-    return {
-        key: _Served(int(labeled), int(confidence) / FIXED_POINT, int(answers))
-        for key, labeled, confidence, answers in connection.execute(
-            wanted.group_by(columns.watched_version_id)
-        )
-    }
+    wanted = select(columns.watched_version_id, summed(columns.served)).filter_by(slice=EVERYTHING)
+    return dict(connection.execute(wanted.group_by(columns.watched_version_id)).all())

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitoring.diagnosis.coverage import NOW, read_window
+from monitoring.diagnosis.coverage import NOW, first_day
 from monitoring.diagnosis.facts import State
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.version_events import promoted_version
@@ -70,9 +70,7 @@ def findings_report(
     with ledger.read() as connection:
         rows = _rows(connection, model, version)
         first, now_ns = rows[0], ledger.clock()
-        since_day = read_window(window).since_day(
-            connection, first.watched_version_id, now_ns=now_ns
-        )
+        since_day = first_day(window, now_ns=now_ns)
         entries = read_timeline(connection, model, since_day=since_day)
     reports = [_summary(ledger, row, window) for row in rows]
     return FindingsReport(

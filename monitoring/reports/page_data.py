@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
-from monitoring.diagnosis.coverage import DAYS_LIMIT, NOW, read_window
+from monitoring.diagnosis.coverage import DAYS_LIMIT, NOW, first_day
 from monitoring.diagnosis.live_comparison import LiveComparison
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.errors import QueryInvalid, brief
@@ -126,10 +126,7 @@ def read_page_data(
     )
     with ledger.read() as connection:
         row = choose(connection, model, report.version, report.finding)
-        asked = read_window(window)
-        since_day = asked.since_day(
-            connection, row.watched_version_id, now_ns=report.generated_at_ns
-        )
+        since_day = first_day(window, now_ns=report.generated_at_ns)
         heard = AUDIT if report.audited else EVERYTHING
         days = read_days(connection, row.watched_version_id, since_day=since_day, name=heard)
         inferred = read_inferred(ledger, connection, row)

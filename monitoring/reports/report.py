@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.audit import Deciding, find_deciding
-from monitoring.diagnosis.coverage import NOW, read_window, window_sums
+from monitoring.diagnosis.coverage import NOW, first_day
 from monitoring.diagnosis.detectors import (
     CalmEvidence,
     Drift,
@@ -33,6 +33,7 @@ from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
+from monitoring.ledger.sums import read_sums
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
 from monitoring.ledger.watched_version import WatchedVersion, named, query_of, title_of
@@ -82,7 +83,7 @@ class ReportSummary:
             not.
         expected_performance: what confidence alone expects of accuracy and of each class, beside
             what labels show, over the answers that the diagnosis rests on, whatever the window.
-        coverage: of the answers served on the window's days (`last:N`: on all days).
+        coverage: of the answers served on the window's days.
         delay: from answer to first label, over the latest labels regardless of the window.
         drift: the detector's state, which does not depend on the window.
         calm_evidence: where nine in ten calibrated models stand after as many labels; None below
@@ -213,26 +214,24 @@ def report_on(
     gap: float | None = None,
 ) -> Report:
     """Report on a version, or a finding of it, as `calibration_report` does."""
-    asked, now_ns = read_window(window), ledger.clock()
+    now_ns = ledger.clock()
+    since_day = first_day(window, now_ns=now_ns)
     key = row.watched_version_id
     versions = {other.version for other in of_model(connection, row.model, finding=row.finding)}
     grounds = read_grounds(ledger, connection, row)
     present = grounds.inferred.present if window == NOW else None
-    since_day = (
-        asked.since_day(connection, key, now_ns=now_ns)
-        if present is None
-        else int(present.since_s * 1e9 // DAY_NS)
-    )
-    seen = window_sums(connection, key, asked, since_day)
+    if present is not None:
+        since_day = int(present.since_s * 1e9 // DAY_NS)
+    seen = read_sums(connection, key, since_day=since_day)
     history = grounds.history
     whole = [event for event in history if not event.name]  # not of a tag
     drift = find_drift(connection, grounds.watches, whole)
-    deciding = present.deciding if present else find_deciding(connection, row, asked, seen)
+    deciding = present.deciding if present else find_deciding(connection, row, seen, since_day)
     diagnosis = diagnose(connection, row, grounds, now_ns=now_ns, gap=gap)
     measures = present.measures if present else Measures.from_sums(deciding.labeled)
     if slices and present is None:
-        measures = with_scores(measures, connection, row, asked, seen, audit=deciding.audited)
-    served, labeled = int(seen.served.served.sum()), seen.served.labeled.total
+        measures = with_scores(measures, connection, row, since_day, audit=deciding.audited)
+    served, labeled = int(seen.served.sum()), seen.labeled.total
     return Report(
         model=row.model,
         version=row.version,
@@ -247,9 +246,7 @@ def report_on(
         measures=measures,
         elsewhere=present.elsewhere if present else None,
         reference=row.card["calibration"]["measures"],
-        expected_accuracy=float(seen.served.served_confidence.sum()) / served
-        if served
-        else math.nan,
+        expected_accuracy=float(seen.served_confidence.sum()) / served if served else math.nan,
         expected_performance=find_expected_performance(
             row,
             grounds.inferred.by_class,
@@ -266,7 +263,7 @@ def report_on(
         history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
         bins=tuple(reliability(deciding.labeled)),
         class_bins=_class_bins(row, deciding) if slices else (),
-        doubtful=find_doubtful(connection, row, since_day=seen.since_day, now_ns=now_ns)
+        doubtful=find_doubtful(connection, row, since_day=since_day, now_ns=now_ns)
         if slices
         else None,
     )

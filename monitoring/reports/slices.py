@@ -20,7 +20,6 @@ from sqlalchemy import Connection, select
 
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
-from monitoring.diagnosis.coverage import Window, Windowed
 from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.days import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
 from monitoring.ledger.schema import DAY_NS, label_current, prediction
@@ -111,8 +110,7 @@ def with_scores(
     measures: Measures,
     connection: Connection,
     row: WatchedVersion,
-    window: Window,
-    seen: Windowed,
+    since_day: int | None,
     *,
     audit: bool,
 ) -> Measures:
@@ -127,13 +125,12 @@ def with_scores(
         .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
         .where(label_current.c.watched_version_id == row.watched_version_id)
     )
-    if seen.since_day is not None:
-        wanted = wanted.where(prediction.c.served_at_ns >= seen.since_day * DAY_NS)
+    if since_day is not None:
+        wanted = wanted.where(prediction.c.served_at_ns >= since_day * DAY_NS)
     if audit:
         wanted = wanted.where(prediction.c.audit.is_not(None))
-    most = min(LATEST, window.number) if window.kind == "last" else LATEST
     rows = connection.execute(
-        wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)
+        wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LATEST)
     ).all()
     given = ((row.probabilities(answer), answer.label) for answer in rows)
     known = [(p, label) for p, label in given if len(p) == len(row.classes)]

@@ -88,7 +88,7 @@ WINDOW: Final = Parameter(
     "window",
     "query",
     Annotated[str, Meta(examples=["now"])],
-    "now (the default: since something changed), all, last:N labels, days:N, or promotion",
+    "now (the default: since something changed), all, or days:N",
 )
 
 

@@ -30,10 +30,8 @@ REFRESH_S = 15
 _WINDOWS = (
     ("now", "now"),
     ("all", "all labels"),
-    ("promotion", "since promotion"),
-    ("days:30", "30 days"),
-    ("last:500", "last 500 labels"),
-    ("last:100", "last 100 labels"),
+    ("days:28", "28 days"),
+    ("days:7", "7 days"),
 )
 
 

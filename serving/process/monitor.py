@@ -88,7 +88,7 @@ def open_monitor(
             )
         yield Monitor(recorder=None, endpoints=[], bodies=bodies)
         return
-    metrics = MonitorMetrics(registry, zero_s=settings.metrics_zero_s)
+    metrics = MonitorMetrics(registry)
     drift = DriftSettings(
         average_run_length=settings.drift_average_run_length,
         tolerance=settings.drift_tolerance,

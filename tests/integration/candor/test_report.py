@@ -33,7 +33,7 @@ def test_a_report_of_a_server_is_that_of_its_ledger(places: tuple[list[str], lis
     ledger, server = places
     for asked in (
         ("pneumonia", "--window", "days:400"),
-        ("pneumonia", "--version", "1", "--window", "last:50"),
+        ("pneumonia", "--version", "1", "--window", "all"),
         ("pneumonia", "--gap", "0.03"),
         ("chest",),
         ("chest", "--finding", "Edema", "--gap", "0.1"),

@@ -410,9 +410,9 @@ def test_metrics_are_by_finding(ledger_url: str, clock: Clock) -> None:
     with MonitoredModel(ledger_url, clock, card=findings_card()) as chest:
         chest.serve_findings(range(3), [0.7, 0.2, 0.05])
         chest.label(read(0, Edema="present"))
-        served = [chest.metric("predictions_total", finding=name, bin="10") for name in FINDINGS]
+        served = [chest.metric("predictions_total", finding=name) for name in FINDINGS]
         assert served == [3, 0, 0]
-        labeled = [chest.metric("feedback_total", finding=name, bin="10") for name in FINDINGS]
+        labeled = [chest.metric("feedback_total", finding=name) for name in FINDINGS]
         assert labeled == [1, 0, 0]
         thresholds = {
             name: chest.metric("calibration_drift_log_threshold", finding=name) for name in FINDINGS

@@ -92,9 +92,9 @@ def worker(monitored: MonitoredModel) -> MaintenanceWorker:
 def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
     with MonitoredModel(ledger_url, Clock()) as one, MonitoredModel(ledger_url, Clock()) as other:
         other.recorder.register(make_card(version=2))
-        assert one.metric("feedback_total", version="2", bin="03") is None
+        assert one.metric("feedback_total", version="2") is None
         one.recorder.look_up().result(timeout=PATIENCE_S)
-        assert one.metric("feedback_total", version="2", bin="03") == 0
+        assert one.metric("feedback_total", version="2") == 0
 
 
 def test_a_file_system_without_locks_costs_no_descriptor(

@@ -48,8 +48,8 @@ def test_the_gauges_rest_on_the_labels_of_the_report(monitored: MonitoredModel) 
     assert (gauge("calibration_audit_decides"), gauge("accuracy_lower")) == (0, 1)
     # drawn: right as often as on the card
     monitored.answer(range(1_000, 1_200), wrong=4, confidence=0.75, both=True, audit=0.1)
-    for window in ("all", "last:500"):
-        report = calibration_report(monitored.ledger, "pneumonia", window=window)
+    for window, shown in (("all", "all"), ("7d", "days:7")):
+        report = calibration_report(monitored.ledger, "pneumonia", window=shown)
         assert gauge("calibration_labels", window=window) == report.measures.n == 200
         for name in ("ece", "noise_floor"):
             expected = getattr(report.measures, name)
@@ -62,7 +62,9 @@ def test_the_gauges_rest_on_the_labels_of_the_report(monitored: MonitoredModel) 
     assert gauge("accuracy_lower") == (report.diagnosis.accuracy.answer == "lower")
 
 
-def test_measures_are_exact_and_follow_labels_and_corrections(monitored: MonitoredModel) -> None:
+def test_measures_are_exact_and_follow_labels_and_corrections(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     gauge = Scraped(monitored)
     assert gauge("calibration_labels", window="all") == 0
     assert math.isnan(gauge("calibration_ece_ratio", window="all"))
@@ -72,16 +74,26 @@ def test_measures_are_exact_and_follow_labels_and_corrections(monitored: Monitor
     monitored.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
     correct = [number % 3 > 0 for number in range(600)]
     monitored.label(*(label(number, CLASSES[right]) for number, right in enumerate(correct)))
-    for window, start in (("all", 0), ("last:500", 100)):
-        sums = BinSums.from_predictions(confidence[start:], correct[start:])
+    clock.now_ns += DAY_NS
+    days = {"all": (0, 700), "28d": (0, 700), "7d": (0, 700), "1d": (600, 700)}
+    monitored.serve(
+        *(make_row(n, confidence=0.7, served_at_ns=clock.now_ns) for n in range(600, 700))
+    )
+    monitored.label(*(label(n, at_ns=clock.now_ns) for n in range(600, 700)))
+    confidence, correct = [*confidence, *[0.7] * 100], [*correct, *[True] * 100]
+    for window, (start, end) in days.items():
+        sums = BinSums.from_predictions(confidence[start:end], correct[start:end])
         interval = metrics.signed_gap_interval(sums)
         expected = {
+            "accuracy_ratio": metrics.accuracy(sums),
             "ece_ratio": metrics.ece(sums),
+            "ece_lower_ratio": metrics.ece_interval(sums).lower,
+            "ece_upper_ratio": metrics.ece_interval(sums).upper,
             "noise_floor_ratio": metrics.noise_floor(sums),
             "overconfidence_ratio": metrics.signed_gap(sums),
             "overconfidence_lower_ratio": interval.lower,
             "overconfidence_upper_ratio": interval.upper,
-            "labels": 600 - start,
+            "labels": end - start,
         }
         for name, value in expected.items():
             assert gauge(f"calibration_{name}", window=window) == pytest.approx(value), name
@@ -95,7 +107,7 @@ def test_a_scrape_without_new_labels_reads_no_sums(
 ) -> None:
     gauges = LedgerGauges(monitored.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.metrics.ledger_gauges.window_sums", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("monitoring.metrics.ledger_gauges.read_sums", lambda *_, **__: 1 / 0)
     assert list(gauges.collect())
     monitored.serve(make_row(1))
     monitored.label(label(1))
@@ -108,13 +120,14 @@ def test_coverage_counts_late_labels_where_they_belong(
 ) -> None:
     """Ten answers on one day; their labels come on the next, which has two answers."""
     gauge = Scraped(monitored)
-    assert math.isnan(gauge("feedback_coverage_ratio"))
+    assert math.isnan(gauge("feedback_coverage_ratio", window="all"))
     monitored.serve(*(make_row(number) for number in range(10)))
     clock.now_ns += DAY_NS
     monitored.serve(*(make_row(number, served_at_ns=clock.now_ns) for number in (10, 11)))
     monitored.label(*(label(number) for number in range(6)))
-    assert gauge("feedback_coverage_ratio") == 0.5
-    assert gauge("expected_accuracy_ratio") == pytest.approx(0.9)
+    assert gauge("feedback_coverage_ratio", window="all") == 0.5
+    assert gauge("feedback_coverage_ratio", window="1d") == 0
+    assert gauge("expected_accuracy_ratio", window="1d") == pytest.approx(0.9)
 
 
 def test_labels_that_wait_are_counted(monitored: MonitoredModel) -> None:
@@ -203,7 +216,7 @@ def test_versions_are_shown_while_they_answer(tmp_path: Path, clock: Clock) -> N
         assert registry.get_sample_value(of_labels, where | {"window": "all"}) == 1
         assert monitored.metric("calibration_drift_active") == 0
     with MonitoredModel(path, clock, card=make_card(version=2)) as new:  # a new process knows it
-        assert new.registry.get_sample_value("candor_feedback_total", where | {"bin": "13"}) == 0
+        assert new.registry.get_sample_value("candor_feedback_total", where) == 0
 
 
 def test_of_a_model_only_so_many_versions_are_shown(
@@ -223,8 +236,7 @@ def test_of_a_model_only_so_many_versions_are_shown(
     monitored.serve(make_row(1))
     monitored.label(label(1), label(1))  # late labels bring their version back
     assert monitored.metric("feedback_duplicates_total") == 1
-    assert monitored.metric("feedback_total", bin="13") == 1
-    assert monitored.metric("reference_confidence_bin_ratio", bin="11") == 1
+    assert monitored.metric("feedback_total") == 1
 
 
 def test_an_unreadable_ledger_costs_its_gauges_only(

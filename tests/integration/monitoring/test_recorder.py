@@ -66,7 +66,7 @@ def test_the_life_of_a_label(monitored: MonitoredModel) -> None:
     revisions = "SELECT label, correct FROM feedback ORDER BY feedback_id"
     assert monitored.rows(revisions) == [(1, 1), (0, 0), (1, 1)]
     assert monitored.metric("feedback_duplicates_total") == 1
-    assert monitored.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
+    assert monitored.metric("feedback_corrections_total", to="incorrect") == 1
     day = "SELECT day FROM bin_day WHERE slice = '' AND n = 1"
     assert monitored.rows(day) == [(at_ns // DAY_NS,)]  # the day of the answer
     assert monitored.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
@@ -99,16 +99,11 @@ def test_the_counters_follow_the_squared_error_through_corrections(
     monitored.label(label(0, "normal"), label(1), label(2, "normal"))
     monitored.label(label(2), label(3, "normal"))
     expected = BinSums.from_predictions(confidence, [False, True, True, False])
-    stands = monitored.metric("feedback_squared_error_total", bin="11") or 0
-    for to, sign in (("correct", 1), ("incorrect", -1)):
-        n = monitored.metric("feedback_corrections_total", bin="11", to=to) or 0
-        s = monitored.metric("feedback_corrections_confidence_total", bin="11", to=to) or 0
-        stands += sign * (n - 2 * s)
-    assert stands == pytest.approx(expected.squared_error[11], abs=1e-8)
-    assert stands == pytest.approx(monitored.sums().labeled.squared_error[11], abs=1e-8)
-    assert monitored.metric("feedback_squared_error_total", bin="11") != pytest.approx(
-        stands, abs=0.1
-    )
+    assert monitored.sums().labeled.squared_error == pytest.approx(expected.squared_error)
+    counts = [
+        monitored.metric("feedback_corrections_total", to=to) for to in ("correct", "incorrect")
+    ]
+    assert counts == [2, 3]
 
 
 def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(
@@ -181,7 +176,7 @@ def test_labels_of_versions_served_before_this_process(ledger_url: str, clock: C
         assert monitored.sums(1).labeled.total == 1
         assert monitored.registry.get_sample_value(
             "candor_feedback_total",
-            {"model": "pneumonia", "version": "1", "finding": "", "bin": "13"},
+            {"model": "pneumonia", "version": "1", "finding": ""},
         )
 
 
@@ -216,7 +211,7 @@ def test_a_bad_batch_does_not_harm_its_neighbors(
         "fine": type(None),
     }
     assert monitored.sums().served.sum() == 3
-    assert monitored.metric("predictions_total", bin="13") == 3
+    assert monitored.metric("predictions_total") == 3
 
 
 def test_a_locked_database_fails_those_who_wait_and_no_one_later(
@@ -267,7 +262,7 @@ def test_nothing_is_counted_before_it_is_committed(
     with pytest.raises(ZeroDivisionError):
         monitored.serve(make_row(1))
     assert monitored.rows("SELECT count(*) FROM prediction") == [(0,)]
-    assert monitored.metric("predictions_total", bin="13") == 0
+    assert monitored.metric("predictions_total") == 0
 
 
 def test_a_joined_label_and_another_in_one_commit_are_not_confused(

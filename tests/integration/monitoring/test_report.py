@@ -54,20 +54,6 @@ def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: 
     assert report.drift.labels == 50
 
 
-def test_a_window_takes_the_answers_labeled_last(monitored: MonitoredModel) -> None:
-    fill(monitored, [True] * 10)
-    fill(monitored, [False] * 5, start=100)
-    assert calibration_report(monitored.ledger, "pneumonia", window="last:5").measures.accuracy == 0
-    assert calibration_report(
-        monitored.ledger, "pneumonia", window="last:15"
-    ).measures.accuracy == pytest.approx(2 / 3)
-    assert calibration_report(monitored.ledger, "pneumonia", window="last:9999").measures.n == 15
-    monitored.label(label(100))  # a correction changes the answer where it stands
-    assert calibration_report(
-        monitored.ledger, "pneumonia", window="last:5"
-    ).measures.accuracy == pytest.approx(0.2)
-
-
 def test_under_an_alarm_answers_have_the_record_since_its_error_began(
     monitored: MonitoredModel,
 ) -> None:
@@ -85,7 +71,7 @@ def test_under_an_alarm_answers_have_the_record_since_its_error_began(
 
 
 def test_without_labels_everything_is_there_and_empty(monitored: MonitoredModel) -> None:
-    for window in ("all", "last:5"):
+    for window in ("all", "days:5"):
         report = calibration_report(monitored.ledger, "pneumonia", window=window)
         assert report.diagnosis.state is State.UNKNOWN
         assert math.isnan(report.measures.ece)
@@ -141,10 +127,9 @@ def test_scores_are_of_the_current_labels(monitored: MonitoredModel) -> None:
     monitored.label(*(label(n, CLASSES[1 - k]) for n, k in enumerate(true)))
     monitored.label(*(label(n, CLASSES[k]) for n, k in enumerate(true)))  # corrections
     probabilities = np.array([np.frombuffer(row.probabilities, dtype="<f4") for row in rows])
-    for window, latest in (("all", 60), ("last:10", 10)):
-        measures = calibration_report(monitored.ledger, "pneumonia", window=window).measures
-        expected = Measures.from_probabilities(probabilities[-latest:], true[-latest:])
-        assert (measures.nll, measures.brier) == pytest.approx((expected.nll, expected.brier))
+    measures = calibration_report(monitored.ledger, "pneumonia", window="all").measures
+    expected = Measures.from_probabilities(probabilities, true)
+    assert (measures.nll, measures.brier) == pytest.approx((expected.nll, expected.brier))
 
 
 def test_the_timeline_has_the_events_of_all_versions(tmp_path: Path, clock: Clock) -> None:

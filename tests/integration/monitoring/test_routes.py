@@ -159,8 +159,8 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
     assert report["measures"]["n"] == 10
     assert report["measures"]["signed_gap"] == pytest.approx(0.2)
     assert report["drift"]["active"] is False
-    last = (await client.get("/models/pneumonia/report?version=1&window=last:4")).json()
-    assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")
+    today = (await client.get("/models/pneumonia/report?version=1&window=days:1")).json()
+    assert (today["measures"]["n"], today["window"]) == (10, "days:1")
     (summary,) = (await client.get("/reports")).json()["models"]
     assert summary["model"] == "pneumonia"
     assert "bins" not in summary
@@ -227,7 +227,7 @@ async def test_pages_are_html(client: httpx.AsyncClient) -> None:
     for path in (
         "/",
         "/models/pneumonia/report/page",
-        "/models/pneumonia/report/page?window=last:100",
+        "/models/pneumonia/report/page?window=days:7",
     ):
         page = await client.get(path)
         assert page.headers["content-type"].startswith("text/html")

@@ -8,8 +8,7 @@ from calibration.measures import metrics
 from monitoring.diagnosis.audit import read_audit
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
-from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
-from tests.builders.processes import PATIENCE_S
+from tests.builders.monitored import BOTH_DATABASES, MonitoredModel
 
 DATABASES = BOTH_DATABASES
 
@@ -18,7 +17,7 @@ DATABASES = BOTH_DATABASES
 
 
 def test_windows_by_day_count_answers_by_the_day_they_were_served(
-    monitored: MonitoredModel, clock: Clock
+    monitored: MonitoredModel,
 ) -> None:
     for day, right in enumerate((False, True, True)):
         at_ns = NOW_NS - (2 - day) * DAY_NS
@@ -32,12 +31,6 @@ def test_windows_by_day_count_answers_by_the_day_they_were_served(
     assert seen("days:1") == (3, 1.0, 4)
     assert seen("days:2") == (6, 1.0, 8)
     assert seen("days:3") == (9, pytest.approx(2 / 3), 12)
-    assert seen("last:3") == (3, 1.0, 12)
-    assert seen("promotion") == (9, pytest.approx(2 / 3), 12)  # nobody noted a promotion
-    clock.now_ns = NOW_NS - DAY_NS
-    monitored.recorder.promote(monitored.watched_version_id).result(timeout=PATIENCE_S)
-    clock.now_ns = NOW_NS
-    assert seen("promotion") == seen("days:2")
 
 
 def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:

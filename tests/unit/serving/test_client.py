@@ -111,8 +111,8 @@ def test_feedback_and_calibration_speak_the_monitors_language() -> None:
     client, script = client_of(answer(accepted), answer({"ece": 0.1}))
     assert client.feedback([{"prediction_id": "i", "predicted": "a"}]) == accepted
     assert json.loads(script.requests[0].content) == [{"prediction_id": "i", "predicted": "a"}]
-    assert client.calibration("m", window="last:500") == {"ece": 0.1}
-    assert script.requests[1].url.query == b"window=last%3A500"
+    assert client.calibration("m", window="days:7") == {"ece": 0.1}
+    assert script.requests[1].url.query == b"window=days%3A7"
 
 
 def test_ready_is_false_without_a_server() -> None:
