@@ -75,7 +75,7 @@ def provoke_drift(
         for half in (order[: count // 2], order[count // 2 :])
     )
     label_answers(client, first + second, stage="labels of test images")
-    report = client.calibration(session.model, window=f"last:{count}")
+    report = client.calibration(session.model)
     found = report["drift"]
     alarm = found["alarm_label"] - before if found["active"] else None
     heading("5. Drift")
@@ -92,7 +92,9 @@ def provoke_drift(
         )
         stdout.print(said, style="bold red")
     measures = card.calibration.measures
-    stdout.print(side_by_side({"card": measures, f"last {count} labels": report["measures"]}))
+    stdout.print(
+        side_by_side({"card": measures, f"these {count} labels": (first + second).measures()})
+    )
     stdout.print(f"\nState of the diagnosis: {report['diagnosis']['state']}")
     session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
     return first, second

@@ -89,11 +89,11 @@ def verify(session: DemoSession, client: Client, second: SentImages, done: Recal
     """Step 7: send the images that the remedy was not fitted on again; compare both versions."""
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")
-    window = f"last:{len(second.indices)}"  # the second half was labeled last, by either version
     versions = {"before": done.parent_version, "after": done.card.version}
     reports = {
-        name: client.calibration(session.model, version=version, window=window)
-        for name, version in versions.items()
+        name: client.calibration(session.model, version=versions[name])
+        | {"measures": sent.measures()}
+        for name, sent in (("before", second), ("after", after))
     }
     heading("7. Verify")
     stdout.print(

@@ -10,6 +10,7 @@ import numpy as np
 from httpx import TransportError
 
 from calibration.bins import BinSums
+from calibration.measures.summary import Measures
 from candor.demo.session import DemoSession
 from candor.terminal.progress import bars
 from serving.client import Client, RetryPolicy, ServerRefused
@@ -50,6 +51,13 @@ class SentImages:
         return BinSums.from_predictions(
             confidence, [answer["predicted"] == name for answer, name in pairs]
         )
+
+    def measures(self) -> dict[str, float | None]:
+        """Return the measures of these answers alone."""
+        names = list(self.answers[0]["probabilities"])
+        p = [list(answer["probabilities"].values()) for answer in self.answers]
+        labels = [names.index(label) for label in self.labels]
+        return Measures.from_probabilities(p, labels).as_dict()
 
 
 def send_split(

@@ -82,11 +82,11 @@ def decide(found: Findings) -> tuple[State, tuple[StateReason, ...]]:
         return State.STALE, doubts
     if found.ongoing and not found.explains_all(Cause.CORRECTED):
         active = (StateReason.ALARM_ACTIVE,) if found.alarms else ()
-        if found.explains_all():
-            reasons = (StateReason.EXPLAINED, StateReason.DEVIATION, *active)
-            return State.LOOK, (*reasons, *doubts)
+        explained = (StateReason.EXPLAINED,) if found.explains_all() else ()
+        if found.explains_all(*_OF_LABELS):  # images out of scope are an error all the same
+            return State.LOOK, (*explained, StateReason.DEVIATION, *active, *doubts)
         state = State.ALARM if found.alarms else State.LOOK
-        return state, (*active, StateReason.DEVIATION, *doubts)
+        return state, (*active, StateReason.DEVIATION, *explained, *doubts)
     if found.alarms:
         return _without_evidence(found, doubts)
     if found.lower:

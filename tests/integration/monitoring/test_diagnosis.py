@@ -106,7 +106,7 @@ SCENES = {
         confusion=((390, 110), (110, 390)),
     ),
     "far images of a site": Scene(
-        *(far_images_of_a_site, "look", "explained deviation alarm_active", "find_cause"),
+        *(far_images_of_a_site, "alarm", "alarm_active deviation explained", "find_cause"),
         "tag:site S2",
     ),
     "healed": Scene(healed, "healed", "healed", "acknowledge"),
