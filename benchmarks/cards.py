@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from model_store.bundle.calibration_card import CalibrationCard
-from model_store.bundle.card import Card, InputCard
-from model_store.bundle.provenance import Provenance
+from model_store.bundle.card import Card, InputCard, Provenance
 
 
 def made_up(

@@ -110,8 +110,7 @@ def diff(
             MODEL/VERSION.
     """
     from candor.terminal.store import difference_table
-    from model_store.bundle.bundle import difference
-    from model_store.bundle.card_comparison import compare_cards
+    from model_store.bundle.comparison import compare_cards, difference
     from monitoring.diagnosis.live_comparison import card_comparison_words
 
     if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):

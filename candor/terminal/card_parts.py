@@ -9,10 +9,10 @@ from calibration.wording import percent, percents
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.bundle.card import Card
 from model_store.bundle.diagram import diagram_file
-from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.findings_table import (
+from model_store.bundle.finding_card import (
     MEASURED,
     POINTS,
+    FindingCard,
     measured,
     notes,
     points,

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from calibration.wording import percent
 from candor.terminal.card_parts import parts_of
 from candor.terminal.tables import FigureTable, figure
-from model_store.bundle.bundle import Bundle, BundleDifference
+from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
+from model_store.bundle.comparison import BundleDifference
 from model_store.bundle.manifest import FileEntry
 from model_store.store.catalog import CatalogEntry
 from model_store.store.event import StoreEvent

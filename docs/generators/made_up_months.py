@@ -17,8 +17,7 @@ from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.calibration_card import CalibrationCard, Referral
-from model_store.bundle.card import Card, InputCard
-from model_store.bundle.provenance import Provenance
+from model_store.bundle.card import Card, InputCard, Provenance
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem

@@ -1,10 +1,10 @@
 """One version of one model on disk: written whole, and used only once every file is verified."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -12,18 +12,17 @@ from calibration.measures.reliability import reliability
 from model_store.bundle.archive import write_archive
 from model_store.bundle.card import FORMAT_VERSION, Card
 from model_store.bundle.diagram import diagram_file
+from model_store.bundle.files import first_problem
 from model_store.bundle.graph import check_graph
 from model_store.bundle.manifest import (
     FileEntry,
     Manifest,
-    describe,
     read_files,
     read_manifest,
     write_manifest,
 )
 from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
-from model_store.bundle.records import first_problem
-from model_store.bundle.scope_neighbors import NEIGHBOR_FILE, NeighborsInvalid, ScopeNeighbors
+from model_store.bundle.scope import NEIGHBOR_FILE, NeighborsInvalid, ScopeNeighbors
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
@@ -181,49 +180,3 @@ def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
                 folder,
                 f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing",
             )
-
-
-# Names of fields of a card, at any depth, that were measured on images.
-_FIGURES: Final = {
-    *("bins", "measures", "confusion", "recall", "answers", "contradicted", "before", "after"),
-    *("promise", "labeled", "positives", "coverage", "coverage_reference", "mean_set_size"),
-    *("input_reference", "flagged", "by_class", "max_difference"),
-}
-
-
-class BundleDifference(NamedTuple):
-    """A field that differs. A value is None where a bundle does not have the field."""
-
-    field: str
-    first: Any
-    second: Any
-
-
-def difference(first: Bundle, second: Bundle) -> list[BundleDifference]:
-    """Return the fields of the cards that differ, then the files that differ, by their hash.
-
-    What was measured is left out: beside each other, figures without an interval compare nothing.
-    """
-    fields = _fields("", _described(first), _described(second))
-    return [field for field in fields if field.first != field.second]
-
-
-def _described(bundle: Bundle) -> dict[str, Any]:
-    files = {f"file {name}": entry.sha256 for name, entry in describe(bundle.folder).items()}
-    card: dict[str, Any] = _without_figures(bundle.card.model_dump(mode="json", exclude={"files"}))
-    return card | files
-
-
-def _without_figures(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_figures(x) for name, x in value.items() if name not in _FIGURES}
-    return list(map(_without_figures, value)) if isinstance(value, list) else value
-
-
-def _fields(path: str, first: Any, second: Any) -> Iterator[BundleDifference]:
-    one, other = ({} if each is None else each for each in (first, second))
-    if isinstance(one, dict) and isinstance(other, dict) and (one or other):
-        for name in dict.fromkeys((*one, *other)):
-            yield from _fields(f"{path}.{name}" if path else name, one.get(name), other.get(name))
-    else:
-        yield BundleDifference(path, first, second)

@@ -12,7 +12,7 @@ from calibration.conformal import Conformal
 from calibration.measures.confusion import KNOWN_IMAGES, recalls
 from calibration.measures.summary import Measures
 from calibration.threshold import Threshold
-from model_store.bundle.records import OpenRecord
+from model_store.bundle.files import OpenRecord
 
 CalibrationMethod = Literal["none", "temperature", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]

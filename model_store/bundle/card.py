@@ -1,19 +1,132 @@
-"""The card: what a model is, where it comes from, how calibrated it was, and file hashes."""
+"""The card: what a model is, where it comes from, how calibrated it was, and file hashes.
 
+`python -m model_store.bundle.card` writes the JSON Schema of card.json again after a change of the
+card. It is in the wheel, and by a link in the documentation.
+"""
+
+import json
 from dataclasses import fields
-from typing import Annotated, Literal, NamedTuple, Self
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from calibration.calibrators.finding_answers import ABSENT_PRESENT
-from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Fraction, Referral
+from model_store.bundle.files import OpenRecord
 from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.provenance import Provenance, Verification
-from model_store.bundle.records import OpenRecord
-from model_store.bundle.scope_card import ScopeCard
 from model_store.image import InputSpec, Resample
+
+
+class TrainingCard(OpenRecord):
+    """The choices and the images of a training run, and where it fails."""
+
+    choices: dict[str, Any] = Field(
+        description="every choice of the run by name, such as learning_rate; of a file with "
+        "weights only its name"
+    )
+    images: dict[str, tuple[int, ...]] = Field(
+        description="number of images by split, one per class"
+    )
+    shortcomings: tuple[str, ...] | None = Field(
+        default=None, description="where test shows that the model fails, as sentences"
+    )
+
+
+class Verification(OpenRecord):
+    """How far the bundle's probabilities were from those of torch or of an imported file."""
+
+    images: int = Field(
+        ge=1,
+        description="validation or labeled images, made-up ones if there were none, in one batch",
+    )
+    alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
+    max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
+    libraries: dict[str, str]
+
+
+class Origin(OpenRecord):
+    """The file from which a model was imported, and what was found out about it."""
+
+    file: str = Field(max_length=255)
+    sha256: str = Field(description="of that file, in hexadecimal")
+    producer: str = Field(description="who wrote the graph, as it says itself")
+    opset: int = Field(ge=0, description="of the file's standard operators")
+    found: dict[str, str] = Field(
+        description="sentences about input, output, classes and preprocessing"
+    )
+    trusted: bool = Field(
+        default=False,
+        description="whether pixels may decide how long the graph runs and how much memory it "
+        "takes, because the importer trusts its maker",
+    )
+
+
+class Provenance(OpenRecord):
+    """How the model was made."""
+
+    dataset: str
+    fingerprint: str = Field(description="sha256 over the data set's images and labels")
+    backbone: str
+    loss: str
+    beta: float | None = Field(
+        default=None, description="weight of the calibration term, if the loss has one"
+    )
+    seed: int
+    epochs: int
+    libraries: dict[str, str]
+    created_at: datetime = Field(
+        description="when the run was finished, or the version recalibrated"
+    )
+    training: TrainingCard | None = None
+    parent_version: int | None = Field(
+        default=None, description="the version that was recalibrated, if any"
+    )
+    recalibrated_by: Literal["person", "alarm"] | None = Field(
+        default=None,
+        description="who recalibrated: a person, or a process because of a drift alarm",
+    )
+    imported: Origin | None = Field(
+        default=None, description="where a model comes from that Candor did not train"
+    )
+
+
+NO_PROMISE = "The scope check promises nothing about images that it does not flag."
+
+
+class FlaggedShare(OpenRecord):
+    """A share of in-scope images that is flagged at `alpha`: between `lower` and `upper`, in 95 of
+    100 draws of the calibration images.
+    """
+
+    n: int = Field(ge=1, description="calibration images")
+    lower: Fraction
+    upper: Fraction
+
+
+class ScopeCard(OpenRecord):
+    """The graph's outputs `scope_score` and `scope_p`, each [N].
+
+    `scope_p` is a conformal p-value among `n` calibration images: of images like these, at most a
+    share alpha has one of at most alpha, on average over calibration sets
+    (`calibration.scope.p_values`). Nothing is promised about other images, which may look in scope.
+    """
+
+    method: str = Field(min_length=1, description="mahalanobis, or a later one")
+    features: str = Field(description="which of the network's features are scored")
+    reference_split: str = Field(description="of the calibration images")
+    fitted_on: int = Field(ge=1, description="images that the features were described with")
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(description="at which images are flagged")
+    flagged: FlaggedShare
+    by_class: dict[str, FlaggedShare] | None = Field(
+        default=None,
+        description="measured on the calibration images of each predicted class, or finding "
+        "answered as present, that has enough",
+    )
+
 
 FORMAT_VERSION: Literal[2] = 2
 
@@ -218,3 +331,27 @@ class Card(OpenRecord):
         if len(set(classes)) < len(classes):
             raise ValueError("each class needs a distinct name")
         return classes
+
+
+SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
+
+
+def card_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of this format version, of later Candors too.
+
+    Unknown fields are allowed everywhere, because a later Candor may add optional ones.
+    """
+    generated = Card.model_json_schema(mode="validation")
+    generated["required"] = ["format_version", *generated["required"], "files"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:candor:card:{FORMAT_VERSION}",
+    } | generated
+
+
+def schema_text() -> str:
+    return json.dumps(card_schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

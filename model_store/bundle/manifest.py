@@ -14,8 +14,13 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from model_store.bundle.card import NAME_PATTERN
-from model_store.bundle.files import FileTooLarge, read_plain, write_whole
-from model_store.bundle.records import ClosedRecord, first_problem
+from model_store.bundle.files import (
+    ClosedRecord,
+    FileTooLarge,
+    first_problem,
+    read_plain,
+    write_whole,
+)
 from model_store.errors import FileError, ManifestError
 
 MANIFEST_FILE = "manifest.json"

@@ -10,10 +10,8 @@ from calibration.measures.table import entries
 from calibration.scope.verdict import least_p
 from calibration.wording import in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
-from model_store.bundle.card import Card
-from model_store.bundle.findings_table import MEASURED, POINTS, measured, notes, points
-from model_store.bundle.provenance import Origin
-from model_store.bundle.scope_card import NO_PROMISE, FlaggedShare
+from model_store.bundle.card import NO_PROMISE, Card, FlaggedShare, Origin
+from model_store.bundle.finding_card import MEASURED, POINTS, measured, notes, points
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")

@@ -6,8 +6,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-from model_store.bundle.card import Card, InputCard
-from model_store.bundle.provenance import Origin, Provenance, Verification
+from model_store.bundle.card import Card, InputCard, Origin, Provenance, Verification
 from model_store.foreign.card_figures import CardFigures
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Preprocessing

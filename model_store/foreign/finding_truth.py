@@ -21,8 +21,7 @@ from calibration.measures.metrics import SMALLEST
 from calibration.measures.ranking import auroc
 from calibration.wording import some
 from model_store.bundle.card import InputReference
-from model_store.bundle.finding_card import FindingCard, ThresholdRule
-from model_store.bundle.finding_reference import binary_card, finding_card
+from model_store.bundle.finding_card import FindingCard, ThresholdRule, binary_card, finding_card
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.card_figures import FEW_IMAGES, CardFigures
 from model_store.foreign.labeled_table import FindingImages

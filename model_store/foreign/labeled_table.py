@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from calibration.findings.labels import finding_columns, from_columns
 from calibration.sampling import joined
-from model_store.bundle.scope_neighbors import named_findings
+from model_store.bundle.scope import named_findings
 from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.class_scores import Reading

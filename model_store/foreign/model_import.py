@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from calibration.wording import some
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, InputReference
+from model_store.bundle.card import Card, InputReference, Origin
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
-from model_store.bundle.provenance import Origin
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
 from model_store.foreign.card_figures import UNLABELED

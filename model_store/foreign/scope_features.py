@@ -15,14 +15,24 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from model_store.bundle.card import ScopeCard
 from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.bundle.graph_part import GraphPart
-from model_store.bundle.scope_card import ScopeCard
-from model_store.bundle.scope_fit import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
-from model_store.bundle.scope_graph import SCOPE_FEATURES, reduced, with_scope
-from model_store.bundle.scope_neighbors import ReferenceImages, ScopeNeighbors
-from model_store.bundle.scope_statistics import statistics
-from model_store.bundle.scope_taps import chosen_taps
+from model_store.bundle.scope import (
+    MOST_CALIBRATED,
+    MOST_FITTED,
+    ReferenceImages,
+    ScopeFeatures,
+    ScopeNeighbors,
+    fit_scope,
+)
+from model_store.bundle.scope_graph import (
+    SCOPE_FEATURES,
+    chosen_taps,
+    reduced,
+    statistics,
+    with_scope,
+)
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.labeled_folder import UnlabeledImages, decoded
 from model_store.foreign.sandbox import Sandbox, SandboxSession

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from model_store.bundle.bundle import CARD_FILE, parse_card
 from model_store.bundle.card import Card
-from model_store.bundle.card_comparison import CardComparison, compare_cards
+from model_store.bundle.comparison import CardComparison, compare_cards
 from model_store.bundle.manifest import read_file, read_manifest
 from model_store.errors import BundleError, HistoryError, ModelStoreError
 from model_store.store.state import PRODUCTION

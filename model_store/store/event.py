@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from model_store.bundle.files import ClosedRecord, first_problem
 from model_store.bundle.manifest import MAX_VERSION, Digest
-from model_store.bundle.records import ClosedRecord, first_problem
 from model_store.errors import HistoryError
 
 WHY_LIMIT = 1_000  # characters of why something is done

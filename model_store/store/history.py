@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from pydantic import ValidationError
 
-from model_store.bundle.records import first_problem
+from model_store.bundle.files import first_problem
 from model_store.errors import HistoryError
 from model_store.store.event import StoreEvent
 from model_store.store.state import ModelState

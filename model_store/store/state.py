@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt
 
+from model_store.bundle.files import ClosedRecord
 from model_store.bundle.manifest import Digest
-from model_store.bundle.records import ClosedRecord
 from model_store.errors import VersionRetired
 from model_store.store.event import Mode, StoreEvent, how_tried
 

@@ -24,7 +24,7 @@ from calibration.diagnosis.figures import (
     paired_difference,
 )
 from calibration.wording import counted
-from model_store.bundle.card_comparison import CardComparison
+from model_store.bundle.comparison import CardComparison
 from monitoring.diagnosis.phrases import answers_in_slice, listed
 from monitoring.diagnosis.reading import LIMIT, read_inferred
 from monitoring.diagnosis.vocabulary import (

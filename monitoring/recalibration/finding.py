@@ -17,8 +17,7 @@ from calibration.findings.thresholds import choose_threshold, operating_point
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard
 from model_store.bundle.card import Card
-from model_store.bundle.finding_card import FindingCard
-from model_store.bundle.finding_reference import finding_card
+from model_store.bundle.finding_card import FindingCard, finding_card
 from monitoring.recalibration.claims import question_of
 from monitoring.recalibration.proposal import ClassChange, Proposal
 from monitoring.recalibration.subgroup_card import continued_subgroups, with_subgroup

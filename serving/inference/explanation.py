@@ -30,7 +30,7 @@ from PIL import ImageDraw, ImageFont
 from calibration.wording import points
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
-from model_store.bundle.scope_neighbors import Neighbor
+from model_store.bundle.scope import Neighbor
 from model_store.errors import BundleError
 from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image, lower_priority

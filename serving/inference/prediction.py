@@ -20,7 +20,7 @@ from calibration.scope.verdict import (
     scope_of,
     without_confidence,
 )
-from model_store.bundle.scope_card import ScopeCard
+from model_store.bundle.card import ScopeCard
 from serving.errors import OutOfScope
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]

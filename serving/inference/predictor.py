@@ -17,8 +17,8 @@ from calibration.calibrators.finding_answers import calibrators_of
 from calibration.scope.verdict import read_p
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT, with_logits
+from model_store.bundle.scope import Neighbor
 from model_store.bundle.scope_graph import SCOPE_P, SCOPE_VECTOR
-from model_store.bundle.scope_neighbors import Neighbor
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from anyio import to_thread
 
-from model_store.bundle.scope_neighbors import Neighbor
+from model_store.bundle.scope import Neighbor
 from model_store.image.brightness import brightness
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS

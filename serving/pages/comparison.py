@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup
 
 from calibration.measures.reliability import ReliabilityBin, reliability
-from model_store.bundle.bundle import Bundle, BundleDifference, difference
-from model_store.bundle.card_comparison import compare_cards
+from model_store.bundle.bundle import Bundle
+from model_store.bundle.comparison import BundleDifference, compare_cards, difference
 from model_store.bundle.diagram import DiagramScale, reliability_diagram, scale_of
 from monitoring.diagnosis.live_comparison import card_comparison_words
 from serving.pages.formatting import counted_labels

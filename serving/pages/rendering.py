@@ -15,8 +15,8 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from calibration.wording import counted, in_points, percent, signed_points
+from model_store.bundle.card import NO_PROMISE
 from model_store.bundle.diagram import drawing_rules, environment_of
-from model_store.bundle.scope_card import NO_PROMISE
 from monitoring.diagnosis import phrases
 from monitoring.diagnosis.answer_record import shown
 from monitoring.diagnosis.vocabulary import terms

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from calibration.scope.p_values import flagged_share
 from calibration.scope.verdict import Scope
 from calibration.wording import percent
-from model_store.bundle.scope_card import NO_PROMISE, ScopeCard
-from model_store.bundle.scope_neighbors import Neighbor
+from model_store.bundle.card import NO_PROMISE, ScopeCard
+from model_store.bundle.scope import Neighbor
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.inference.batcher import Image

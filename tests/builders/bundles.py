@@ -16,9 +16,8 @@ from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
 from model_store.bundle.calibration_card import CalibrationCard, Referral, SubgroupCalibration
-from model_store.bundle.card import Card, InputCard
+from model_store.bundle.card import Card, InputCard, Provenance
 from model_store.bundle.probing import make_probes
-from model_store.bundle.provenance import Provenance
 from model_store.image.probes import Probes
 from model_store.store.store import Store
 

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.scope_fit import ScopeFeatures, fit_scope
-from model_store.bundle.scope_graph import SCOPE_FEATURES, with_scope
-from model_store.bundle.scope_neighbors import ReferenceImages
-from model_store.bundle.scope_statistics import statistics
+from model_store.bundle.scope import ReferenceImages, ScopeFeatures, fit_scope
+from model_store.bundle.scope_graph import SCOPE_FEATURES, statistics, with_scope
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 

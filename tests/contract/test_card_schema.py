@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from model_store.bundle.card_schema import SCHEMA_FILE, card_schema, schema_text
+from model_store.bundle.card import SCHEMA_FILE, card_schema, schema_text
 from tests.builders.bundles import build_card
 
 
@@ -34,7 +34,7 @@ def meaning(schema: Any) -> Any:
 
 
 def test_the_file_is_the_schema_of_the_card_and_the_documentation_has_it() -> None:
-    again = "run `python -m model_store.bundle.card_schema`"
+    again = "run `python -m model_store.bundle.card`"
     assert meaning(json.loads(SCHEMA_FILE.read_text())) == meaning(json.loads(schema_text())), again
     published = Path(__file__).parents[2] / "docs" / "reference" / "card.schema.json"
     assert published.samefile(SCHEMA_FILE)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.sampling import findings_parts, grouped_parts
-from model_store.bundle.scope_neighbors import named_findings
+from model_store.bundle.scope import named_findings
 
 Question: TypeAlias = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
 

@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, InputCard
+from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, Verification
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.probing import make_probes
-from model_store.bundle.provenance import Provenance, TrainingCard, Verification
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
 from training.errors import BadRun

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.bundle.card import Verification
 from model_store.bundle.finding_card import ThresholdRule
-from model_store.bundle.provenance import Verification
-from model_store.bundle.scope_neighbors import ScopeNeighbors
+from model_store.bundle.scope import ScopeNeighbors
 from training.evaluation.calibrators import Method
 
 

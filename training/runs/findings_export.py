@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from calibration.calibrators.temperature import sigmoid
 from calibration.findings.calibrator import UNFITTED
 from model_store.bundle.calibration_card import ConformalCard
-from model_store.bundle.finding_card import FindingCard, ThresholdRule
-from model_store.bundle.finding_reference import binary_card, finding_card
+from model_store.bundle.finding_card import FindingCard, ThresholdRule, binary_card, finding_card
 from model_store.bundle.graph import logits_name, with_calibrator
-from model_store.bundle.scope_fit import MOST_CALIBRATED, ScopeFeatures, fit_scope
+from model_store.bundle.scope import MOST_CALIBRATED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import with_scope
 from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName, UselessModel

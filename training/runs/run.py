@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from model_store.bundle.card import InputReference
-from model_store.bundle.scope_fit import ScopeFeatures
+from model_store.bundle.scope import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store.bundle.scope_fit import (
+from model_store.bundle.scope import (
     MOST_CALIBRATED,
     MOST_FITTED,
+    ReferenceImages,
     ScopeCheck,
     ScopeFeatures,
     fit_scope,
 )
-from model_store.bundle.scope_neighbors import ReferenceImages
-from model_store.bundle.scope_statistics import statistics
+from model_store.bundle.scope_graph import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import evenly_spread

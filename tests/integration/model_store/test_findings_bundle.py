@@ -8,7 +8,7 @@ import pytest
 
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card
-from model_store.bundle.finding_reference import finding_card
+from model_store.bundle.finding_card import finding_card
 from model_store.errors import GraphError
 from tests.builders.findings import FINDINGS, findings_bundle, findings_card, findings_onnx
 

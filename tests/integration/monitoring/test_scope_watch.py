@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model_store.bundle.card import Card
-from model_store.bundle.scope_card import FlaggedShare, ScopeCard
+from model_store.bundle.card import Card, FlaggedShare, ScopeCard
 from monitoring.drift import events
 from monitoring.drift.scope_watch import note_alarms
 from monitoring.ledger.sum_tables import DOUBTFUL

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from model_store.bundle.scope_card import NO_PROMISE
+from model_store.bundle.card import NO_PROMISE
 from model_store.store.store import Store
 from monitoring.ledger.schema import picture
 from monitoring.maintenance.erasure import forget

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
-from model_store.bundle.scope_card import NO_PROMISE
+from model_store.bundle.card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
 from monitoring.ledger import Ledger

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from model_store.bundle.scope_neighbors import NeighborsInvalid, ScopeNeighbors
+from model_store.bundle.scope import NeighborsInvalid, ScopeNeighbors
 
 NAMES = ("digests", "labels", "vectors")
 

@@ -6,7 +6,7 @@ from calibration.bins import BinSums
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
-from model_store.bundle.card_comparison import compare_cards
+from model_store.bundle.comparison import compare_cards
 from monitoring.diagnosis.live_comparison import card_comparison_words
 from tests.builders.bundles import build_card
 
