@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
 from calibration.shared_parts import MIN_GROUPS, path_pattern
+from calibration.wording import parameter
 
 # From the coarsest to the finest: of two columns, the first keeps more images together.
 _WORDS: Final = (
@@ -31,7 +32,6 @@ _ROW: Final = re.compile(f"(?:rows?|images?|samples?|instances?|observations?|ob
 _IDENTIFIER: Final = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{3,}|\d{4,}")
 _DATE: Final = re.compile(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
 NO_GROUP: Final = "none"  # the user's word for images or rows that stand alone
-_DECLINE: Final = f"if each stands alone, give --group {NO_GROUP}"
 REPEATED: Final = 0.5  # share of rows whose value another row has too
 
 
@@ -43,6 +43,8 @@ def group_of_each(
     columns: Mapping[str, Sequence[str]],
     paths: Sequence[str] = (),
     labels: Sequence[Hashable] = (),
+    *,
+    called: str = "group",
 ) -> str | None:
     """The column that tells the patient or slide of each row; None if each row stands alone.
 
@@ -50,26 +52,32 @@ def group_of_each(
     follows from `labels` (N,) is the name of a class.
 
     Raises GroupsUnclear: a column or a part of the paths looks as if it did. The message says
-    which, and how the user answers.
+    which, and how the user answers, by the parameter `called`.
     """
     used, asked = find_groups(columns)
     if asked is not None:
-        raise GroupsUnclear(column_question(asked))
+        raise GroupsUnclear(column_question(asked, called=called))
     found = path_pattern(paths, labels) if used is None else None
     if found is not None:
         pattern, path = found
         raise GroupsUnclear(
             f"does {group_named(path, pattern)!r} in {path!r} name a patient or slide? Then give "
-            f"--group-pattern '{pattern}', or one of your own if another part does; {_DECLINE}"
+            f"{parameter('group_pattern', pattern)}, or one of your own if another part does; "
+            f"{_declined(called)}"
         )
     return used
 
 
-def column_question(name: str) -> str:
+def _declined(called: str) -> str:
+    return f"if each stands alone, give {parameter(called, NO_GROUP)}"
+
+
+def column_question(name: str, *, called: str = "group") -> str:
     """The question about a column that may tell patients apart, with its answers."""
     return (
-        f"does the column {name!r} tell patients or slides apart? Then give --group {name!r}, so "
-        f"that what belongs to one is not counted as independent; {_DECLINE}"
+        f"does the column {name!r} tell patients or slides apart? Then give "
+        f"{parameter(called, name)}, so that what belongs to one is not counted as independent; "
+        f"{_declined(called)}"
     )
 
 

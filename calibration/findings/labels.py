@@ -22,7 +22,6 @@ ALL: Final = "*"  # looked for: every finding that the table names
 LOOKED_FOR: Final = "looked_for"  # the column of what was looked for in each image
 NOTHING: Final = ("no finding", "no findings")  # an entry of a list, as in NIH's table
 UncertainAs = Literal["missing", "present", "absent"]
-# a blank in any column; a class may be called "none", a finding not
 MISSING: Final = ("", "nan", "na", "n/a", "<na>", "#n/a", "null")
 _WORDS: Final[dict[str, float]] = {
     **dict.fromkeys((*MISSING, "none"), math.nan),
@@ -30,6 +29,15 @@ _WORDS: Final[dict[str, float]] = {
     **dict.fromkeys(("false", "absent", "no", "negative"), 0.0),
     **dict.fromkeys(("uncertain",), UNCERTAIN),
 }
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says nothing, in any column; a class may be called "none", a finding not.
+
+    >>> [is_missing(text) for text in ("", " n/a", "none", "0")]
+    [True, True, False, False]
+    """
+    return text.strip().casefold() in MISSING
 
 
 def spelled(name: str, known: Iterable[str]) -> str:

@@ -1,15 +1,14 @@
-"""Cells of tables as texts, numbers and codes. Decimal commas and percent signs are read."""
+"""Cells of tables as texts and numbers. Decimal commas and percent signs are read."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from unicodedata import normalize
 
 import numpy as np
 
-from calibration.bins import FloatArray, IntArray
-from calibration.findings.labels import MISSING, read_cell
+from calibration.bins import FloatArray
+from calibration.findings.labels import is_missing, read_cell
 from candor.predictions.errors import PredictionsRefused
 
 # missing where a number is expected; a class may be called "none"
@@ -17,42 +16,19 @@ _NO_NUMBER: Final = {"none", "-", "?", "."}
 _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 
 
-@dataclass
-class Codes:
-    """Texts as numbers: `names[code]`; -1 for a missing one."""
-
-    names: list[str] = field(default_factory=list)
-    _known: dict[str, int] = field(default_factory=dict)
-
-    def of(self, values: Sequence[Any]) -> IntArray:
-        """Return the code of each value, (n,)."""
-        return np.fromiter(map(self._code, values), dtype=np.int64, count=len(values))
-
-    def _code(self, value: Any) -> int:
-        text = as_text(value)
-        if text is None:
-            return -1
-        if text not in self._known:
-            self._known[text] = len(self.names)
-            self.names.append(text)
-        return self._known[text]
-
-
-def as_text(value: Any) -> str | None:
-    """A cell as text; None if it is missing. A whole number is written without decimals.
+def as_text(value: Any) -> str:
+    """A cell as text, empty if it is missing. A whole number is written without decimals.
 
     >>> [as_text(cell) for cell in (" lung ", 1.0, "2.0", "n/a", True, 1234567.0)]
-    ['lung', '1', '2', None, 'True', '1234567']
+    ['lung', '1', '2', '', 'True', '1234567']
     """
     if value is None:
-        return None
-    if isinstance(value, float | np.floating):
-        if np.isnan(value):
-            return None
-        return str(int(value)) if float(value).is_integer() else str(value)
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
     text = composed(str(value).strip())
-    if text.casefold() in MISSING:
-        return None
+    if is_missing(text):
+        return ""
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdecimal() else text
 
 
@@ -75,7 +51,7 @@ def numbers(cells: Sequence[Any], column: str, first: int = 1) -> FloatArray:
 
 def marks(cells: Sequence[Any], column: str) -> FloatArray:
     """Return labels as 1, 0, -1 (uncertain), or NaN for unknown. Raises PredictionsRefused."""
-    read = [read_cell(as_text(cell) or "") for cell in cells]
+    read = [read_cell(as_text(cell)) for cell in cells]
     if None in read:
         place = read.index(None)
         raise PredictionsRefused(
@@ -87,7 +63,7 @@ def marks(cells: Sequence[Any], column: str) -> FloatArray:
 
 def _number(cell: Any, column: str, row: int) -> float:
     text = as_text(cell)
-    if text is None or text.casefold() in _NO_NUMBER:
+    if not text or text.casefold() in _NO_NUMBER:
         return float("nan")
     plain = text.removesuffix("%").strip()
     if _DECIMAL_COMMA.fullmatch(plain):

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.findings.labels import read_cell
+from calibration.findings.labels import is_missing, read_cell
 from calibration.measures.ranking import auroc
-from candor.predictions.cells import as_text
+from calibration.wording import parameter
 from candor.predictions.columns import ClassColumn
 from candor.predictions.errors import PredictionsRefused, rows_listed
 
@@ -36,20 +36,21 @@ def column_classes(names: tuple[str, ...], given: tuple[str, ...] | None) -> tup
         return names
     if len(given) != len(names):
         raise PredictionsRefused(
-            f"--classes names {len(given)} classes; there are {len(names)} columns of scores"
+            f"{parameter('classes')} names {len(given)} classes; there are {len(names)} columns of "
+            "scores"
         )
     are_numbered = list(names) == [str(number) for number in range(len(names))]
     if not are_numbered and (kept := set(given) & set(names)):
         raise PredictionsRefused(
-            f"the columns are about {', '.join(names[:8])}, and --classes names {min(kept)!r} and "
-            "others. Columns keep their names: give --classes all of these, or rename the columns"
+            f"the columns are about {', '.join(names[:8])}, and {parameter('classes')} names "
+            f"{min(kept)!r} and others. Columns keep their names: name all of these, or rename the "
+            "columns"
         )
     return given
 
 
 def match_labels(
-    names: Sequence[str],
-    codes: IntArray,
+    labels: Sequence[str],
     classes: Sequence[str],
     rows: IntArray,
     *,
@@ -58,7 +59,7 @@ def match_labels(
     """Return the class (N,) of each label, and notes.
 
     Args:
-        names: texts of labels; `codes` (N,) point at them.
+        labels: (N,) texts.
         classes: of the scores' columns, in order.
         rows: (N,) numbers in the file.
         given: the classes as the caller names them; labels may be numbers in this order.
@@ -66,30 +67,29 @@ def match_labels(
     Raises PredictionsRefused for labels that are no class.
     """
     places = {name: place for place, name in enumerate(classes)}
-    used = np.unique(codes).tolist()
-    unknown = [code for code in used if names[code] not in places]
+    used = set(labels)
+    unknown = sorted(used - set(places))
     notes: tuple[str, ...] = ()
-    if unknown and all(_is_index(names[code], len(classes)) for code in used):
+    if unknown and all(_is_index(name, len(classes)) for name in used):
         if given is None:
             raise PredictionsRefused(
                 f"labels are numbers, and the columns name the classes {', '.join(classes[:8])}: "
-                "which number is which class? Give --classes in the order of the numbers, from 0"
+                f"which number is which class? Give {parameter('classes')} in the order of the "
+                "numbers, from 0"
             )
         places = {str(number): places[name] for number, name in enumerate(given)}
         pairs = ", ".join(f"{number} is {name}" for number, name in enumerate(given[:4]))
-        notes = (f"Labels are numbers, in the order of --classes: {pairs}.",)
+        notes = (f"Labels are numbers, in the order of {parameter('classes')}: {pairs}.",)
     elif unknown:
-        bad = rows[np.isin(codes, unknown)]
-        shown = ", ".join(map(repr, sorted(names[code] for code in unknown)[:5]))
+        bad = rows[[label in unknown for label in labels]]
+        shown = ", ".join(map(repr, unknown[:5]))
         raise PredictionsRefused(
             f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} "
             f"({rows_listed(bad, 3)}); the columns are about {', '.join(classes[:8])}. Correct "
-            "slips in the file. If labels have other names than the columns, give --classes with "
-            "the names of the labels, in the order of the columns"
+            "slips in the file. If labels have other names than the columns, give "
+            f"{parameter('classes')} with the names of the labels, in the order of the columns"
         )
-    table = np.full(max(used) + 1, -1)
-    table[used] = [places[names[code]] for code in used]
-    return table[codes], notes
+    return np.array([places[label] for label in labels], np.int64), notes
 
 
 def two_classes(
@@ -110,22 +110,23 @@ def two_classes(
         raise PredictionsRefused(
             f"one column of probabilities needs labels of two classes; found {len(names)} "
             f"({', '.join(names[:6])}). With more classes, each needs a column, and each image one "
-            "row: name the columns with --scores"
+            f"row: name the columns with {parameter('scores')}"
         )
     wished = positive or (column.name if column.name in names else None)
     if wished in names:
         return next((name for name in names if name != wished), f"not {wished}"), str(wished)
     if positive is not None:
         raise PredictionsRefused(
-            f"--positive {positive}: no label is called that; labels are {' and '.join(names)}"
+            f"{parameter('positive', positive)}: no label is called that; labels are "
+            f"{' and '.join(names)}"
         )
     marks = {read_cell(name): name for name in names}
     if set(marks) <= {0.0, 1.0} and (not column.name or is_its_label):
         return marks.get(0.0, "0"), marks.get(1.0, "1")
     shown = " or of ".join(map(repr, names))
     raise PredictionsRefused(
-        f"is {column.column} the probability of {shown}? Labels do not say it: give --positive "
-        f"{names[-1]}, or the one that it is of"
+        f"is {column.column} the probability of {shown}? Labels do not say it: give "
+        f"{parameter('positive', names[-1])}, or the one that it is of"
     )
 
 
@@ -142,11 +143,12 @@ def known_pair(
     if len(known) != 2:
         raise PredictionsRefused(
             f"the calibrator is for the classes {', '.join(known)}; there is a single column of "
-            "probabilities. Name a column for each, with --scores a,b,c"
+            f"probabilities. Name a column for each, with {parameter('scores', 'a,b,c')}"
         )
     if positive is not None and positive not in known:
         raise PredictionsRefused(
-            f"--positive {positive}: the calibrator is for the classes {known[0]} and {known[1]}"
+            f"{parameter('positive', positive)}: the calibrator is for the classes {known[0]} and "
+            f"{known[1]}"
         )
     return two_classes(known, column, positive, is_its_label=False)
 
@@ -154,7 +156,7 @@ def known_pair(
 def require_names(classes: Sequence[str]) -> None:
     """Refuse a class whose labels would be taken as missing ones."""
     for name in classes:
-        if name and as_text(name) is None:
+        if name and is_missing(name):
             raise PredictionsRefused(
                 f"a class is called {name!r}, and so are missing labels: rename the class, in its "
                 "column and in the labels"
@@ -185,8 +187,8 @@ def require_sense(
             raise PredictionsRefused(
                 f"probabilities of {name!r} are lower where the label says {name!r} than elsewhere "
                 f"(AUROC {area:.2f}; chance is 0.5), so columns and labels do not belong together. "
-                "Give --classes in the order of the numbers or columns, --positive for a single "
-                "column, or correct the names in the file"
+                f"Give {parameter('classes')} in the order of the numbers or columns, "
+                f"{parameter('positive')} for a single column, or correct the names in the file"
             )
 
 

@@ -14,8 +14,8 @@ from typing import Final, Literal
 from calibration.findings.labels import LOOKED_FOR
 from calibration.grouping import NO_GROUP, group_column
 from calibration.splits import COLUMN as SPLIT
-from calibration.wording import some
-from candor.predictions.errors import ColumnsUnclear
+from calibration.wording import parameter, some
+from candor.predictions.errors import PredictionsRefused
 
 FILES: Final = ("file", "filename", "file_name", "path", "file_path", "image", "image_path")
 ROW_IDS: Final = ("prediction_id", "request_id", "id", "image_id", "uid", "uuid")
@@ -123,7 +123,7 @@ def find_columns(
         labels: names of classes, as the label column or a calibrator has them; columns with such
             names are scores of these classes.
 
-    Raises ColumnsUnclear if a wish names no column, or two sets of columns could be the scores.
+    Raises PredictionsRefused if a wish names no column, or two sets of columns could be the scores.
 
     >>> found = find_columns(["file", "p_normal", "p_ill", "label"])
     >>> found.label, [each.name for each in found.scores], found.ids
@@ -133,7 +133,7 @@ def find_columns(
     wished = (wanted.label, wanted.predicted, wanted.confidence, wanted.correct, wanted.group)
     for wish in wished:
         if wish not in (None, NO_GROUP, *names):
-            raise ColumnsUnclear(f"there is no column {wish!r}; the table has {_listed(names)}")
+            raise PredictionsRefused(f"there is no column {wish!r}; the table has {_listed(names)}")
     left = [name for name in names if name not in wished]
     label = _take(left, wanted.label, "label", "labels")
     predicted = _take(left, wanted.predicted, "predicted")
@@ -195,8 +195,9 @@ def _scores(
     found = [each for each in found if each]
     if len(found) > 1:
         first, second = (_listed([each.column for each in columns]) for columns in found[:2])
-        raise ColumnsUnclear(
-            f"{first} and {second} could each be the scores: name the columns with --scores"
+        raise PredictionsRefused(
+            f"{first} and {second} could each be the scores: name the columns with "
+            f"{parameter('scores')}"
         )
     called = tuple(ClassColumn(name, name) for name in left if name in labels)
     return found[0] if found else called if len(called) > 1 else ()
@@ -224,7 +225,7 @@ def _wished(left: Sequence[str], wish: str) -> tuple[ClassColumn, ...]:
     for part in (each.strip() for each in wish.split(",")):
         matched = {name: _class_of(name, part) for name in left if _matches(name, part)}
         if not matched:
-            raise ColumnsUnclear(f"no column is {part!r}; the table has {_listed(left)}")
+            raise PredictionsRefused(f"no column is {part!r}; the table has {_listed(left)}")
         found |= matched
     columns = tuple(ClassColumn(name, called) for name, called in found.items())
     alone = len(columns) == 1 and columns[0].column == columns[0].name

@@ -10,19 +10,8 @@ if TYPE_CHECKING:
 
 
 class PredictionsRefused(ValueError):
-    """Predictions or labels that cannot be read, or whose meaning is not clear."""
-
-
-class TableRefused(PredictionsRefused):
-    """A file that is no table, or one without rows or a column that is needed."""
-
-
-class ColumnsUnclear(PredictionsRefused):
-    """A table whose columns do not say what they are. The text says which option settles it."""
-
-
-class ImagesRefused(PredictionsRefused):
-    """A folder without images, or files that would get one request id."""
+    """A table, labels or images that cannot be read, or whose meaning is open; the text says which
+    option settles it."""
 
 
 def rows_listed(rows: "Sequence[int] | npt.NDArray[Any]", most: int = 5) -> str:

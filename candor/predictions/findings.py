@@ -11,8 +11,15 @@ import numpy as np
 
 from calibration.bins import FloatArray
 from calibration.calibrators.temperature import sigmoid
-from calibration.findings.labels import ALL, SEPARATOR, UNCERTAIN, FindingLabels, from_lists
-from calibration.wording import counted, some
+from calibration.findings.labels import (
+    ALL,
+    LOOKED_FOR,
+    SEPARATOR,
+    UNCERTAIN,
+    FindingLabels,
+    from_lists,
+)
+from calibration.wording import counted, parameter, some
 from candor.predictions.classes import require_sense
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
@@ -53,7 +60,8 @@ def find_findings(
     if found is None or not about:
         raise PredictionsRefused(
             "labels are of findings, and which columns hold their probabilities? Name them with "
-            "--scores 'p_*' or --scores a,b,c (--logits for logits)"
+            f"{parameter('scores', 'p_*')} or {parameter('scores', 'a,b,c')} "
+            f"({parameter('logits', True)} for logits)"
         )
     names, scores, known, notes = _matched(found, labels)
     missing = np.asarray(np.isnan(scores).any(axis=1))
@@ -98,9 +106,9 @@ def _labels(
         example = next(text for text in texts if SEPARATOR in text)
         raise PredictionsRefused(
             f"labels such as {example!r} list what is there, not what is absent: say which "
-            "findings were looked for in each row with --findings 'A|B|C', or --findings '*' for "
-            "all that columns are about, or in a column looked_for; names of exclusive classes "
-            "need --exclusive"
+            f"findings were looked for in each row with {parameter('findings', 'A|B|C')}, or "
+            f"{parameter('findings', ALL)} for all that columns are about, or in a column "
+            f"{LOOKED_FOR}; names of exclusive classes need {parameter('exclusive', True)}"
         )
     try:
         return from_lists(texts, sought, about)
@@ -125,7 +133,7 @@ def _of_columns(
     if unknown := [name for name in chosen if name not in names]:
         raise PredictionsRefused(
             f"{unknown[0]!r} has no column of labels; they are of {some(names, 12)} "
-            "(--classes names them)"
+            f"({parameter('classes')} names them)"
         )
     return FindingLabels(tuple(chosen), labels[:, [names.index(name) for name in chosen]])
 
@@ -145,20 +153,22 @@ def _are_findings(
     one_each = bool(((ones.sum(axis=1) == 1) & (ones.max(axis=1, initial=0) == 1)).all())
     if options.exclusive and not one_each:
         raise PredictionsRefused(
-            "labels have rows with several of the columns, or none: they are no --exclusive classes"
+            "labels have rows with several of the columns, or none: they are no exclusive classes "
+            f"({parameter('exclusive', True)})"
         )
     if not one_each and found is not None and _are_shares(found[1], columns):
         several = np.nan_to_num(labels.labels).sum(axis=1) != 1
         raise PredictionsRefused(
             "columns of true labels of exclusive classes have a single 1 in each row; "
             f"{rows_listed(np.flatnonzero(several) + 1)} have not. Probabilities add up to 1, as "
-            "those of such classes do: correct the labels, or give --findings '*' if a row may "
-            "have several"
+            f"those of such classes do: correct the labels, or give {parameter('findings', ALL)} "
+            "if a row may have several"
         )
     if one_each and not options.exclusive and np.isnan(labeled).any():
         raise PredictionsRefused(
-            "each row has a single 1 and blanks: give --exclusive if a blank is a 0, so that "
-            "columns are classes; --findings '*' if it is unknown, so that each is a finding"
+            f"each row has a single 1 and blanks: give {parameter('exclusive', True)} if a blank "
+            f"is a 0, so that columns are classes; {parameter('findings', ALL)} if it is unknown, "
+            "so that each is a finding"
         )
     return not one_each
 

@@ -18,7 +18,7 @@ from calibration.findings.examination import (
 from calibration.findings.measures import FindingsMeasures
 from calibration.measured import Standing
 from calibration.measures.reliability import reliability
-from calibration.wording import counted, some
+from calibration.wording import counted, parameter, some
 from candor.predictions.arrays import as_array
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
@@ -144,7 +144,7 @@ def _notes(found: FindingsExamination) -> Iterator[str]:
         f"({counted(found.groups, 'group')})."
         if found.groups is not None
         else "Rows count as independent. If several belong to one patient, name the column with "
-        "`--group`, or intervals are too short."
+        f"{parameter('groups')}, or intervals are too short."
     )
     yield (
         "A blank label is unknown, never negative. Figures hold for rows like the labeled ones, if "

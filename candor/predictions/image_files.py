@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
 from calibration.grouping import group_named
-from candor.predictions.errors import ImagesRefused
+from calibration.wording import parameter
+from candor.predictions.errors import PredictionsRefused
 
 # the column of a table that names the image's file: as `candor predict` writes it, or as tables
 # of images for training do
@@ -28,7 +29,7 @@ class FileIdRule(StrEnum):
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the images below the given folders, sorted.
 
-    Raises ImagesRefused: a folder has no images.
+    Raises PredictionsRefused: a folder has no images.
     """
     from model_store.image.suffixes import SUFFIX_LIST, images_below
 
@@ -39,7 +40,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
             continue
         inside = images_below(path)
         if not inside:
-            raise ImagesRefused(f"{path} has no images; looked for {SUFFIX_LIST}")
+            raise PredictionsRefused(f"{path} has no images; looked for {SUFFIX_LIST}")
         found += inside
     return found
 
@@ -59,21 +60,21 @@ def file_id(file: str | Path, rule: FileIdRule) -> str:
 def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
     """Refuse files that would get one request id, or a name that cannot be sent.
 
-    Raises ImagesRefused: names the two files, or the name.
+    Raises PredictionsRefused: names the two files, or the name.
     """
     seen: dict[str, Path] = {}
     for file in files:
         key = file_id(file, rule)
         if not key.isprintable():
-            raise ImagesRefused(
+            raise PredictionsRefused(
                 f"the name {key!r} has control characters and cannot be a request id: rename the "
                 "file"
             )
         if key in seen:
             advice = "name each file once"
             if rule is FileIdRule.FILENAME:
-                advice = "name them by --request-id path"
-            raise ImagesRefused(
+                advice = f"name them by {parameter('request_id', FileIdRule.PATH.value)}"
+            raise PredictionsRefused(
                 f"{seen[key]} and {file} would both get the request id {key!r}: {advice}"
             )
         seen[key] = file
@@ -82,7 +83,7 @@ def require_distinct(files: Iterable[Path], rule: FileIdRule) -> None:
 def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
     r"""Return what `pattern` finds in each file's path, as it is given.
 
-    Raises ImagesRefused: it is no regular expression, or finds nothing in a path.
+    Raises PredictionsRefused: it is no regular expression, or finds nothing in a path.
 
     >>> patients_of([Path("scans/p7_left.png")], r"(p\d+)_")
     {PosixPath('scans/p7_left.png'): 'p7'}
@@ -90,14 +91,14 @@ def patients_of(files: Iterable[Path], pattern: str) -> dict[Path, str]:
     try:
         return {file: group_named(file.as_posix(), pattern) for file in files}
     except ValueError as error:
-        raise ImagesRefused(str(error)) from error
+        raise PredictionsRefused(str(error)) from error
 
 
 def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:
     """Refuse rows of different files that would label one answer.
 
     The same file in several rows is a correction. Only rows whose file names the answer are looked
-    at. Raises ImagesRefused, which names the two files.
+    at. Raises PredictionsRefused, which names the two files.
     """
     if rule is FileIdRule.PATH:
         return
@@ -109,9 +110,9 @@ def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -
         key, path = file_id(file, rule), file_id(file, FileIdRule.PATH)
         first = seen.setdefault((row.get("model"), key), path)
         if first != path:
-            raise ImagesRefused(
+            raise PredictionsRefused(
                 f"{first} and {path} would both label the answer with the request id {key!r}: send "
-                "images and labels with --request-id path"
+                f"images and labels with {parameter('request_id', FileIdRule.PATH.value)}"
             )
 
 

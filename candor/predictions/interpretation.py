@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from calibration.bins import FloatArray, IntArray
+from calibration.bins import FloatArray
 from calibration.measures.metrics import top_label
-from candor.predictions.cells import Codes
+from calibration.wording import parameter
 from candor.predictions.classes import (
     column_classes,
     known_pair,
@@ -18,13 +19,14 @@ from candor.predictions.classes import (
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.kept_rows import kept_rows
-from candor.predictions.label_columns import one_hot_codes
+from candor.predictions.label_columns import class_labels
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.scores import fractions, share_of_two, shares
 from candor.predictions.table import ColumnTable
 
 _YES = {"1", "true", "yes", "right", "correct"}
 _NO = {"0", "false", "no", "wrong", "incorrect"}
+Texts = npt.NDArray[np.object_]
 Scored = tuple[tuple[str, ...], FloatArray]
 
 
@@ -45,37 +47,31 @@ def interpret(
     """Return what the cells mean. Raises PredictionsRefused."""
     if found is None or not found[1].shape[1]:
         return _of_confidence(table, columns, options)
-    codes = Codes()
-    truth = _truth(table, columns, codes) if options.needs_labels else None
-    if truth is None and options.needs_labels:
-        raise PredictionsRefused(
-            "which column holds the true class? Name it with --label COLUMN (or one column per "
-            "class: label_A, label_B). Predictions without labels can be calibrated by a "
-            "calibrator that you have: --apply CALIBRATOR --to FILE"
-        )
+    truth = _labels(table, columns) if options.needs_labels else None
     names, values = found
-    unlabeled = None if truth is None else truth < 0
+    unlabeled = None if truth is None else np.asarray(truth == "")
     if unlabeled is not None and unlabeled.any():
         require_names(names)
     missing = np.asarray(np.isnan(values).any(axis=1))
     kept, identity = kept_rows(table, columns, unlabeled=unlabeled, missing=missing)
     rows, scores = identity["rows"], values[kept]
-    labels = None if truth is None else truth[kept]
+    texts = None if truth is None else truth[kept].tolist()
     kind = columns.kind
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     if len(names) == 1:
-        classes = _pair(columns, codes, labels, options)
+        classes = _pair(columns, texts, options)
         p = share_of_two(scores[:, 0], rows, kind=kind)
         what = "logit" if kind == "logits" else "probability"
-        column = columns.scores[0].column
-        notes = (f"{column} was taken as the {what} of {classes[1]!r} (--positive).",)
+        said = f"{columns.scores[0].column} was taken as the {what} of {classes[1]!r}"
+        notes = (f"{said} ({parameter('positive')}).",)
     else:
         classes = column_classes(names, options.classes)
         p, notes = shares(scores, rows, kind=kind, normalize=options.normalize)
-    if labels is not None:
-        labels, said = match_labels(codes.names, labels, classes, rows, given=options.classes)
-        notes += said
+    labels = None
+    if texts is not None:
+        labels, of_labels = match_labels(texts, classes, rows, given=options.classes)
+        notes += of_labels
         require_sense(p, labels, classes, identity["groups"])
         if (top_label(p)[1] == labels).all():
             notes += (
@@ -91,15 +87,21 @@ def interpret(
     )
 
 
-def _truth(table: ColumnTable, columns: TableColumns, codes: Codes) -> IntArray | None:
-    """Codes of the labels; -1 for rows without one."""
-    if columns.label is not None and not table.is_wide(columns.label):
-        return table.codes(columns.label, codes)
-    return one_hot_codes(table, columns, codes)
+def _labels(table: ColumnTable, columns: TableColumns) -> Texts:
+    """The class of each row, (N,). Raises PredictionsRefused if no column says it."""
+    found = class_labels(table, columns)
+    if found is None:
+        raise PredictionsRefused(
+            f"which column holds the true class? Name it with {parameter('labels', 'COLUMN')} (or "
+            "one column per class: label_A, label_B). Predictions without labels can be calibrated "
+            "by a calibrator that you have: candor calibrate FILE "
+            f"{parameter('apply', 'CALIBRATOR')} {parameter('to', 'FILE')}"
+        )
+    return np.array(found, dtype=object)
 
 
 def _pair(
-    columns: TableColumns, codes: Codes, labels: IntArray | None, options: ReadingOptions
+    columns: TableColumns, labels: Sequence[str] | None, options: ReadingOptions
 ) -> tuple[str, str]:
     """The two classes of a single column, the one that it is of second."""
     column = columns.scores[0]
@@ -109,12 +111,12 @@ def _pair(
         return known_pair(options.known, column, options.positive)
     if labels is None:
         raise PredictionsRefused(
-            "one column of probabilities and no labels: name both classes, with --classes NO,YES; "
-            "or, if it is that of the predicted class, name it with --confidence COLUMN"
+            "one column of probabilities and no labels: name both classes, with "
+            f"{parameter('classes', 'NO,YES')}; or, if it is that of the predicted class, name it "
+            f"with {parameter('confidence', 'COLUMN')}"
         )
-    names = [codes.names[code] for code in np.unique(labels)]
     of_its_own = columns.label in (column.name, f"label_{column.name}") if column.name else False
-    return two_classes(names, column, options.positive, is_its_label=of_its_own)
+    return two_classes(labels, column, options.positive, is_its_label=of_its_own)
 
 
 def _of_confidence(
@@ -141,13 +143,14 @@ def _no_scores(columns: TableColumns, options: ReadingOptions) -> str:
         listed = ",".join(options.known)
         return (
             f"no columns are called as the classes of the calibrator, {', '.join(options.known)}. "
-            f"Name them in this order with --scores a,b,c --classes {listed}. Columns: {there}"
+            f"Name them in this order with {parameter('scores', 'a,b,c')} "
+            f"{parameter('classes', listed)}. Columns: {there}"
         )
     return (
         "which columns hold the scores of the classes? Expected p_CLASS, prob_CLASS or "
         "logit_CLASS, columns called as the labels, prob or probabilities. Name others with "
-        "--scores 'score_*' or --scores a,b,c, and the true class with --label. Columns: "
-        f"{there}"
+        f"{parameter('scores', 'score_*')} or {parameter('scores', 'a,b,c')}, and the true class "
+        f"with {parameter('labels')}. Columns: {there}"
     )
 
 
@@ -156,26 +159,24 @@ def _correct(table: ColumnTable, columns: TableColumns) -> FloatArray:
     if columns.correct is not None:
         return _yes_or_no(table.texts(columns.correct), columns.correct)
     if columns.label is None or columns.predicted is None:
-        lacks = "true class (--label)" if columns.label is None else "predicted class (--predicted)"
+        lacks = "true" if columns.label is None else "predicted"
+        option = parameter("labels" if columns.label is None else "predicted")
         raise PredictionsRefused(
             "a confidence says how sure an answer was; whether it was right needs a column with "
-            f"the {lacks}, or one with 1 and 0 (--correct). If the column is the probability of "
-            "one class of two, name it with --scores COLUMN --positive CLASS"
+            f"the {lacks} class ({option}), or one with 1 and 0 ({parameter('correct')}). If the "
+            "column is the probability of one class of two, name it with "
+            f"{parameter('scores', 'COLUMN')} {parameter('positive', 'CLASS')}"
         )
-    codes = Codes()
-    truth, said = (table.codes(name, codes) for name in (columns.label, columns.predicted))
-    known = (truth >= 0) & (said >= 0)
-    if known.any() and not np.intersect1d(truth[known], said[known]).size:
-        shown = [_some(codes.names, each[known]) for each in (said, truth)]
+    both = (table.texts(name) for name in (columns.label, columns.predicted))
+    truth, said = (np.array(texts, dtype=object) for texts in both)
+    known = (truth != "") & (said != "")
+    if known.any() and not set(truth[known]) & set(said[known]):
+        shown = [", ".join(sorted(set(each[known]))[:4]) for each in (said, truth)]
         raise PredictionsRefused(
             f"no prediction ({shown[0]}) is ever a label ({shown[1]}): write both with the same "
             "names"
         )
     return np.where(known, truth == said, np.nan)
-
-
-def _some(names: Sequence[str], codes: IntArray) -> str:
-    return ", ".join(sorted(names[code] for code in np.unique(codes))[:4])
 
 
 def _yes_or_no(texts: Sequence[str], column: str) -> FloatArray:

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import IntArray
+from calibration.grouping import NO_GROUP
 from calibration.splits import COLUMN as SPLIT
 from calibration.splits import SPLITS, Split, read_splits
-from calibration.wording import counted
-from candor.predictions.cells import Codes
+from calibration.wording import counted, parameter
+from candor.predictions.cells import as_text
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.row_groups import group_of
@@ -54,8 +55,8 @@ def kept_rows(
     if groups is not None and unlabeled is not None:
         if (groups < 0).any():
             raise PredictionsRefused(
-                f"{_rows(groups < 0)} name no group: fill the column, or give --group none if each "
-                "row stands alone"
+                f"{_rows(groups < 0)} name no group: fill the column, or give "
+                f"{parameter('groups', NO_GROUP)} if each row stands alone"
             )
         _require_apart(groups[kept], None if judging is None else judging[kept])
     id_names = () if unlabeled is not None else (*columns.ids, *filter(None, [columns.group]))
@@ -109,8 +110,10 @@ def _refuse_unnamed_split(table: ColumnTable, columns: TableColumns) -> None:
 def _groups(table: ColumnTable, columns: TableColumns) -> IntArray | None:
     if columns.group is None:
         return None
-    cells = table.cells(columns.group)
-    return Codes().of([group_of({columns.group: cell}, columns) for cell in cells])
+    cells = ({columns.group: cell} for cell in table.cells(columns.group))
+    names = [as_text(group_of(cell, columns)) for cell in cells]
+    numbers = {name: number for number, name in enumerate(filter(None, dict.fromkeys(names)))}
+    return np.array([numbers.get(name, -1) for name in names], np.int64)
 
 
 def _require_apart(groups: IntArray, judging: BoolArray | None) -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from calibration.bins import FloatArray, IntArray
-from candor.predictions.cells import Codes, marks
+from calibration.bins import FloatArray
+from candor.predictions.cells import as_text, marks
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.table import ColumnTable
@@ -21,14 +21,14 @@ def label_columns(
     return None
 
 
-def one_hot_codes(table: ColumnTable, columns: TableColumns, codes: Codes) -> IntArray | None:
-    """Codes of the labels (N,), -1 for rows without one; None without such columns.
+def class_labels(table: ColumnTable, columns: TableColumns) -> list[str] | None:
+    """The class of each row, empty for rows without one; None if no column says it.
 
     Raises PredictionsRefused: a row has not a single 1.
     """
     found = label_columns(table, columns)
     if found is None:
-        return None
+        return None if columns.label is None else table.texts(columns.label)
     names, values = found
     empty = np.isnan(values).all(axis=1)
     one = np.nan_to_num(values)
@@ -38,4 +38,5 @@ def one_hot_codes(table: ColumnTable, columns: TableColumns, codes: Codes) -> In
             "columns of true labels must have a single 1 in each row; "
             f"{rows_listed(np.flatnonzero(wrong) + 1)} have not"
         )
-    return np.where(empty, -1, codes.of(names)[one.argmax(axis=1)])
+    places = np.where(empty, -1, one.argmax(axis=1)).tolist()
+    return [as_text(names[place]) if place >= 0 else "" for place in places]

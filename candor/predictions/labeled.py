@@ -14,7 +14,7 @@ from calibration.findings.measures import FindingsMeasures, measure_findings
 from calibration.measured import measure_probabilities
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
-from calibration.wording import percent, some
+from calibration.wording import parameter, percent, some
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
 
@@ -162,7 +162,7 @@ class LabeledPredictions(_Read):
             raise PredictionsRefused(
                 f"the calibrator is for the classes {', '.join(names)}; the predictions are of "
                 f"{', '.join(self.classes)}: name the classes of the columns, in the order of the "
-                "columns, with --classes"
+                f"columns, with {parameter('classes')}"
             )
         calibrated = calibrator(self.probabilities[:, [self.classes.index(name) for name in names]])
         confidence, predicted = top_label(calibrated)

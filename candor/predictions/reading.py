@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibration.findings.labels import SEPARATOR
-from calibration.wording import counted
+from calibration.wording import counted, parameter
 from candor.predictions.cells import composed
 from candor.predictions.columns import TableColumns, find_columns, is_score
 from candor.predictions.errors import PredictionsRefused
@@ -20,9 +20,8 @@ def read_predictions(
     """Read a file of predictions.
 
     Raises:
-        PredictionsRefused: the cells cannot be read, or what they mean is open.
-        candor.predictions.errors.ColumnsUnclear: what the columns are is open.
-        candor.predictions.errors.TableRefused: the file is no table.
+        PredictionsRefused: the file is no table, its cells cannot be read, or what columns or
+            cells mean is open.
         OSError: the file cannot be read.
     """
     chosen = options or ReadingOptions()
@@ -33,7 +32,7 @@ def read_predictions(
 
 
 def understood(table: ColumnTable, options: ReadingOptions) -> Predictions:
-    """Return what a table says. Raises PredictionsRefused, ColumnsUnclear."""
+    """Return what a table says. Raises PredictionsRefused."""
     columns = find_columns([*table.columns], options.wishes, labels=options.known)
     if options.needs_labels and columns.label and not columns.scores:
         texts = set(table.texts(columns.label))
@@ -52,7 +51,7 @@ def understood(table: ColumnTable, options: ReadingOptions) -> Predictions:
         return found
     said = (
         f"{counted(columns.repeated, 'row')} with the file or id of an earlier row: they count as "
-        "independent rows. Remove copies, or keep them together with `--group`."
+        f"independent rows. Remove copies, or keep them together with {parameter('groups')}."
     )
     return replace(found, notes=(*found.notes, said))
 

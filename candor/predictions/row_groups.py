@@ -18,8 +18,9 @@ from calibration.grouping import (
     group_of_each,
     repeats,
 )
+from calibration.wording import parameter
 from candor.predictions.columns import ROW_IDS, ColumnWishes, TableColumns
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.tables import read_rows
 
 _SAMPLE: Final = 100_000
@@ -47,8 +48,8 @@ def with_groups(
 
     Columns that are `known` as something else are not looked at, unless they are called so.
 
-    Raises ColumnsUnclear if a column, or a part of file names, looks as if it did, or the caller's
-    pattern finds nothing.
+    Raises PredictionsRefused if a column, or a part of file names, looks as if it did, or the
+    caller's pattern finds nothing.
     """
     if wishes.group_pattern is not None:
         return _by_pattern(columns, wishes.group_pattern)
@@ -61,9 +62,9 @@ def with_groups(
     labels = [] if label is None else cells.pop(label)
     paths = [] if columns.files is None else [_path(cell) for cell in cells[columns.files]]
     try:
-        used = group_of_each(cells, paths, labels)
+        used = group_of_each(cells, paths, labels, called="groups")
     except GroupsUnclear as error:
-        raise ColumnsUnclear(f"{source}: {error}") from error
+        raise PredictionsRefused(f"{source}: {error}") from error
     given = [cell for cell in cells[row_id] if cell] if used is None and row_id else []
     left = (*([columns.group] if columns.group else []), *columns.unused)
     return replace(
@@ -87,7 +88,7 @@ def with_patients(
     Names of files are not asked about: images may have been sent with their patients. Neither is a
     column that is only called so, such as the finding `lesion`.
 
-    Raises ColumnsUnclear if the cells of a column look as if it did.
+    Raises PredictionsRefused if the cells of a column look as if it did.
     """
     if wishes.group is not None:
         return columns
@@ -95,14 +96,14 @@ def with_patients(
     cells = cells_of([name for name in (columns.group, *others) if name])
     used, asked = find_groups(cells)
     if asked is not None and repeats(cells[asked]):
-        raise ColumnsUnclear(f"{source}: {column_question(asked)}")
+        raise PredictionsRefused(f"{source}: {column_question(asked, called='groups')}")
     return replace(columns, group=used)
 
 
 def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:
     """What names the group of a row; None if nothing does.
 
-    Raises ColumnsUnclear: the pattern finds nothing in the row's file.
+    Raises PredictionsRefused: the pattern finds nothing in the row's file.
     """
     value = row.get(columns.group) if columns.group else None
     if value is None or columns.group_pattern is None:
@@ -110,16 +111,18 @@ def group_of(row: Mapping[str, Any], columns: TableColumns) -> Any:
     try:
         return group_named(_path(str(value)), columns.group_pattern)
     except ValueError as error:
-        raise ColumnsUnclear(str(error)) from error
+        raise PredictionsRefused(str(error)) from error
 
 
 def _by_pattern(columns: TableColumns, pattern: str) -> TableColumns:
     if columns.files is None:
-        raise ColumnsUnclear("--group-pattern needs a column of file names, such as `file`")
+        raise PredictionsRefused(
+            f"{parameter('group_pattern')} needs a column of file names, such as `file`"
+        )
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ColumnsUnclear(f"{pattern!r} is no regular expression: {error}") from error
+        raise PredictionsRefused(f"{pattern!r} is no regular expression: {error}") from error
     return replace(columns, group=columns.files, group_pattern=pattern)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.temperature import softmax
 from calibration.measures.metrics import last_decimal
+from calibration.wording import parameter
 from candor.predictions.columns import Kind
 from candor.predictions.errors import PredictionsRefused, rows_listed
 
@@ -37,9 +38,9 @@ def shares(values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: 
         raise PredictionsRefused(
             f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: "
             f"{rows_listed(rows[wrong])}; row {rows[first]:,} adds up to {sums[first]:.4g} "
-            f"({shown}). --normalize divides each row by its sum; --logits takes the values as "
-            "logits; --findings '*' takes each column as a finding of its own, if several can be "
-            "present at once"
+            f"({shown}). {parameter('normalize', True)} divides each row by its sum; "
+            f"{parameter('logits', True)} takes the values as logits; {parameter('findings', '*')} "
+            "takes each column as a finding of its own, if several can be present at once"
         )
     if tolerance <= SUM_TOLERANCE or (np.abs(sums - 1) <= SUM_TOLERANCE).all():
         return p, ()
@@ -83,8 +84,8 @@ def _fractions(values: FloatArray, rows: IntArray, kind: Kind | None) -> FloatAr
     if kind == "percent":
         if not _ABOVE_ONE < highest <= 100 * _ABOVE_ONE:
             raise PredictionsRefused(
-                f"--percent: the highest value is {highest:g}; percent go up to 100, and have "
-                "values above 1"
+                f"{parameter('percent')}: the highest value is {highest:g}; percent go up to 100, "
+                "and have values above 1"
             )
         return np.clip(values / 100, 0, 1)
     sums_to_one = values.shape[1] > 1 and highest <= 1 + SUM_TOLERANCE
@@ -92,8 +93,8 @@ def _fractions(values: FloatArray, rows: IntArray, kind: Kind | None) -> FloatAr
         bad = rows[(values > _ABOVE_ONE).any(axis=1)]
         raise PredictionsRefused(
             f"a probability is between 0 and 1; got up to {highest:g} ({rows_listed(bad)}). Say "
-            "--percent if the values are percent, --logits if they are logits, --normalize if they "
-            "are counts or weights of classes"
+            f"{parameter('percent', True)} if the values are percent, {parameter('logits', True)} "
+            f"if they are logits, {parameter('normalize', True)} if they are counts or weights"
         )
     return np.clip(values, 0, 1)
 
@@ -103,7 +104,7 @@ def _not_negative(values: FloatArray, rows: IntArray) -> FloatArray:
     if negative.any():
         raise PredictionsRefused(
             f"probabilities cannot be negative: {rows_listed(rows[negative])}. Correct them; if "
-            "the scores are logits, say --logits"
+            f"the scores are logits, say {parameter('logits', True)}"
         )
     return values
 
@@ -124,5 +125,6 @@ def _normalized(values: FloatArray, rows: IntArray) -> Read:
         )
     changed = int((np.abs(sums - 1) > SUM_TOLERANCE).sum())
     return np.asarray(values / sums[:, np.newaxis]), (
-        f"--normalize divided rows by their sum; {changed:,} of {len(sums):,} did not add up to 1.",
+        f"Rows were divided by their sum ({parameter('normalize')}); {changed:,} of {len(sums):,} "
+        "did not add up to 1.",
     )

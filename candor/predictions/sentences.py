@@ -7,7 +7,7 @@ from calibration.calibrators.remedies import CASE_MIX, title_of
 from calibration.examination import Effect, Examination
 from calibration.measured import Standing
 from calibration.measures.metrics import SMALLEST
-from calibration.wording import counted, percent, points
+from calibration.wording import counted, parameter, percent, points
 
 WORDS = {
     Standing.TOO_FEW: "Too few rows to say",
@@ -96,7 +96,7 @@ def notes(found: Examination) -> Iterator[str]:
         richer = remedy_title(fit.choice.better, found.of).capitalize()
         yield (
             f"{richer} would improve more, but may change the predicted class. Look at it with "
-            "`--allow-label-changes` (in Python `allow_label_changes=True`)."
+            f"{parameter('allow_label_changes', True)}."
         )
     if effect is not None and effect.after.chance.ece.lower > 0:
         yield (
@@ -113,7 +113,7 @@ def notes(found: Examination) -> Iterator[str]:
     else:
         yield (
             "Rows count as independent. If several belong to one patient, name the column with "
-            "`--group`, or intervals are too short."
+            f"{parameter('groups')}, or intervals are too short."
         )
     yield (
         "All figures hold for cases like these rows, if labels were not chosen by the answer. Rows "
@@ -157,5 +157,5 @@ def _worse_class(effect: Effect) -> str | None:
     return (
         f'The error of answers of "{name}" grows from {points(before.get(name, 0.0))} to '
         f"{points(after[name])}: what helps on average does not help this class. More labels of "
-        "it, or `--allow-label-changes`, may help."
+        f"it, or {parameter('allow_label_changes', True)}, may help."
     )

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray, IntArray
-from candor.predictions.cells import Codes, as_text, composed, numbers
+from calibration.bins import FloatArray
+from candor.predictions.cells import as_text, composed, numbers
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.tables import count_rows, read_columns, read_rows
 
@@ -53,8 +53,7 @@ class ColumnTable:
         cells = self.columns[name]
         if isinstance(cells, np.ndarray):
             return cells.ndim == 2 and cells.shape[1] > 1
-        first = next((cell for cell in cells if cell is not None), None)
-        return isinstance(first, list | dict) or (isinstance(first, str) and first[:1] in "[{")
+        return _hold_lists(cells)
 
     def wide(self, name: str) -> tuple[tuple[str, ...], FloatArray]:
         """The classes and the values (N, K) of such a column; NaN where missing."""
@@ -77,11 +76,8 @@ class ColumnTable:
     def numbers(self, name: str) -> FloatArray:
         """The column as numbers (N,). Raises PredictionsRefused."""
         cells = self.columns[name]
-        return (
-            self._array(self._flat(name), name)
-            if isinstance(cells, np.ndarray)
-            else (numbers(cells, name))
-        )
+        is_array = isinstance(cells, np.ndarray)
+        return self._array(self._flat(name), name) if is_array else numbers(cells, name)
 
     def cells(self, name: str) -> Sequence[Any]:
         """The column's cells (N,). Raises PredictionsRefused if a row has several."""
@@ -94,16 +90,12 @@ class ColumnTable:
 
     def texts(self, name: str) -> list[str]:
         """The column's cells as text, empty where missing."""
-        return [as_text(cell) or "" for cell in self.cells(name)]
+        return [as_text(cell) for cell in self.cells(name)]
 
     def plain(self, names: Iterable[str]) -> dict[str, list[str]]:
         """The texts of those of the columns that have one cell in each row."""
         there = (name for name in names if name in self.columns and not self.is_wide(name))
         return {name: self.texts(name) for name in there}
-
-    def codes(self, name: str, codes: Codes) -> IntArray:
-        """The column's cells as codes (N,), -1 where missing."""
-        return codes.of(self.cells(name))
 
     def _flat(self, name: str) -> npt.NDArray[Any]:
         array = self.columns[name]
@@ -175,7 +167,7 @@ def _require_room(source: object, room: int) -> None:
 def _by_class(cell: Any, column: str, row: int) -> dict[str, Any]:
     """A list by the number of its entries, a mapping by class; {} for a missing one."""
     if isinstance(cell, str):
-        if as_text(cell) is None:
+        if not as_text(cell):
             return {}
         try:
             cell = json.loads(cell)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from candor.predictions.errors import TableRefused
+from candor.predictions.errors import PredictionsRefused
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.installation import install_command
 
@@ -28,7 +28,7 @@ def count_rows(file: Path) -> int:
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table without empty cells.
 
-    Raises TableRefused: a file of another kind, or one that cannot be read.
+    Raises PredictionsRefused: a file of another kind, or one that cannot be read.
     """
     kinds = {
         **dict.fromkeys(_TEXTS, _csv_rows),
@@ -37,7 +37,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
         ".parquet": _parquet_rows,
     }
     if file.suffix.lower() not in kinds:
-        raise TableRefused(
+        raise PredictionsRefused(
             f"{file}: expected a name that ends in {', '.join(kinds)}; save a spreadsheet as CSV "
             "UTF-8, a list of JSON objects as one a line"
         )
@@ -45,7 +45,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_columns(file: Path) -> list[str]:
-    """Return a table's columns; of NDJSON, the keys of 200 rows. Raises TableRefused."""
+    """Return a table's columns; of NDJSON, the keys of 200 rows. Raises PredictionsRefused."""
     if file.suffix.lower() in _TEXTS:
         with _named(file), open_csv(file) as table:
             return table.names
@@ -67,7 +67,7 @@ def _named(file: Path) -> Iterator[None]:
     try:
         yield
     except NotCsv as error:
-        raise TableRefused(f"{file} {error}") from None
+        raise PredictionsRefused(f"{file} {error}") from None
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -78,9 +78,9 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line, object_pairs_hook=_once)
             except ValueError as error:
-                raise TableRefused(f"{file}: line {number} is not JSON ({error})") from None
+                raise PredictionsRefused(f"{file}: line {number} is not JSON ({error})") from None
             if not isinstance(row, dict):
-                raise TableRefused(f"{file}: line {number} is not a JSON object")
+                raise PredictionsRefused(f"{file}: line {number} is not a JSON object")
             yield row
 
 
@@ -102,20 +102,20 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 yield {key: _plain(value) for key, value in row.items() if value is not None}
     except (OSError, ValueError) as error:
-        raise TableRefused(f"{file} cannot be read as Parquet ({error})") from error
+        raise PredictionsRefused(f"{file} cannot be read as Parquet ({error})") from error
 
 
 def _parquet(file: Path) -> Any:
     try:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise TableRefused(
+        raise PredictionsRefused(
             f"Parquet needs pyarrow; send a .csv, or install it with: {install_command('parquet')}"
         ) from error
     try:
         return pq.ParquetFile(file)
     except (OSError, ValueError) as error:
-        raise TableRefused(f"{file} cannot be read as Parquet ({error})") from error
+        raise PredictionsRefused(f"{file} cannot be read as Parquet ({error})") from error
 
 
 def _plain(value: Any) -> Any:

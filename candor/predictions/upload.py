@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from candor.predictions.errors import TableRefused
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.tables import count_rows, read_columns, read_rows
 from model_store.csv_cells import CsvTable, plain_cell
 
@@ -63,7 +63,7 @@ class TableUpload:
         self._reasons_header: list[str] | None = None
 
     def run(self, send: Send, *, progress: UploadProgress, portion: int = PORTION) -> UploadResult:
-        """Send the rows that were not sent before. Raises TableRefused and what `send` raises."""
+        """Send what was not sent before. Raises PredictionsRefused and what `send` raises."""
         done = self._resume()
         total = count_rows(self.file)
         progress(self.file.name, done.rows, max(total, done.rows))
@@ -148,14 +148,16 @@ def _cell(value: Any) -> Any:
 
 
 def require_columns(file: Path, *groups: Collection[str]) -> None:
-    """Raise TableRefused unless the table has a row, and a column of each of these groups."""
+    """Raise PredictionsRefused unless the table has a row, and a column of each of these groups."""
     columns = read_columns(file)
     for group in groups:
         if not any(name in columns for name in group):
             present = ", ".join(map(repr, columns)) or "none"
-            raise TableRefused(f"{file}: expected a column {' or '.join(group)}; found {present}")
+            raise PredictionsRefused(
+                f"{file}: expected a column {' or '.join(group)}; found {present}"
+            )
     if next(read_rows(file), None) is None:
-        raise TableRefused(f"{file} has a header, but no row below it")
+        raise PredictionsRefused(f"{file} has a header, but no row below it")
 
 
 def is_grouped(labels: Iterable[object]) -> bool:

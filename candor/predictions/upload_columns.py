@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from calibration.findings.labels import ALL, LOOKED_FOR, SEPARATOR
+from calibration.wording import parameter
 from candor.predictions.columns import ClassColumn, ColumnWishes, TableColumns, find_columns
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.image_files import FILES, FileIdRule, file_id
 from candor.predictions.row_groups import cells_in, group_of, with_groups, with_patients
 
@@ -111,9 +112,10 @@ def prediction_columns(
 ) -> UploadColumns:
     """Map the columns of a table of answers; `file` is asked which of its rows belong together.
 
-    Each of the model's `findings` may have a column of scores and one of labels. ColumnsUnclear if
-    it is open what a column is, or whether it names patients, or if a finding has no scores though
-    others have.
+    Each of the model's `findings` may have a column of scores and one of labels.
+
+    Raises PredictionsRefused: it is open what a column is, or whether it names patients, or a
+    finding has no scores though others have.
 
     >>> fields = ["request_id", "label", "predicted", "confidence"]
     >>> names = ["request_id", "pred", "confidence", "truth"]
@@ -137,8 +139,9 @@ def prediction_columns(
         found = _of_findings(found, findings)
     said = {"predicted", "probabilities", "finding"} & set(sources) or found.sends_scores
     if "confidence" in sources and not said:
-        raise ColumnsUnclear(
-            "a confidence needs the predicted class beside it: name its column with --predicted"
+        raise PredictionsRefused(
+            "a confidence needs the predicted class beside it: name its column with "
+            f"{parameter('predicted')}"
         )
     return replace(found, unknown=_unknown(names, found))
 
@@ -152,7 +155,7 @@ def label_columns(
 ) -> UploadColumns:
     """Map the columns of a table of labels; `file` is asked for the patients of its rows.
 
-    Raises ColumnsUnclear: what a column is is open, or whether it names patients.
+    Raises PredictionsRefused: what a column is is open, or whether it names patients.
     """
     columns = find_columns(names, wishes)
     if file is not None:
@@ -176,7 +179,7 @@ def declaration(classes: str | None, findings: str | None) -> dict[str, Any]:
     {'findings': {'Edema': 0.5, 'Mass': 0.3}}
     """
     if classes is not None and findings is not None:
-        raise ValueError("give --classes or --findings")
+        raise ValueError(f"give {parameter('classes')} or {parameter('findings')}")
     if classes is not None:
         return {"classes": [name.strip() for name in classes.split(",")]}
     pairs = [each.partition("=") for each in findings.split(",")] if findings else []
@@ -225,7 +228,7 @@ def _of_findings(found: UploadColumns, findings: Sequence[str]) -> UploadColumns
     scores, labels = (_named(each, findings) for each in (columns.scores, columns.one_hot))
     lacking = [name for name in findings if name not in {each.name for each in scores}]
     if scores and lacking:
-        raise ColumnsUnclear(
+        raise PredictionsRefused(
             f"no column holds the probability of {_listed(lacking)}; an answer needs that of each "
             "finding"
         )

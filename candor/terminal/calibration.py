@@ -157,7 +157,7 @@ def _classes(found: Examination) -> list[RenderableType]:
     more = len(before) - CLASSES_SHOWN
     return [
         FigureTable("Classes", columns, rows),
-        *([f"and {more:,} more; --json lists all"] if more > 0 else []),
+        *([f"and {more:,} more"] if more > 0 else []),
         "",
     ]
 

@@ -33,7 +33,7 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     lines = [f"Left out, {counted(len(found['excluded']), 'file')}:"] if found["excluded"] else []
     lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
     hidden = len(found["excluded"]) - EXCLUDED_SHOWN
-    lines += [f"  and {hidden} more; --json lists all of them."] if hidden > 0 else []
+    lines += [f"  and {hidden} more."] if hidden > 0 else []
     lines += [f"Note: {note}." for note in found["notes"]]
     return [
         FigureTable(title, (KINDS[found["kind"]], *splits), rows),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
-from calibration.wording import counted, in_points, percent, percents, signed_points
+from calibration.wording import counted, in_points, parameter, percent, percents, signed_points
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from training.evaluation.calibrators import Method
 from training.evaluation.caveats import balanced_price
@@ -165,5 +165,5 @@ def price_sentence(evaluation: Evaluation, counts: Sequence[int]) -> str:
     return (
         f"Balanced class weights answer as if all classes were equally frequent. On validation: "
         f"{balanced}. Corrected to the frequencies in the data: {corrected}. If the second suits "
-        "you better, train with --class-weights natural."
+        f"you better, train with {parameter('class_weights', 'natural')}."
     )

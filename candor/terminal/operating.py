@@ -31,7 +31,7 @@ def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableTyp
         basis_words(found),
     ]
     if len(rates) > _SHOWN:
-        parts.append(f"{counted(len(rates) - _SHOWN, 'more rate')}: candor report --json")
+        parts.append(f"and {counted(len(rates) - _SHOWN, 'more rate')}")
     return [*parts, *_benefits(found.net_benefits, finding), *_aurocs(found, finding)]
 
 

@@ -157,7 +157,7 @@ def effect_table(effects: Sequence[GroupEffect], said: Terms) -> RenderableType:
         for each in effects[:EFFECTS_SHOWN]
     ]
     more = len(effects) - EFFECTS_SHOWN
-    title = "Subgroups, cross-validated" + (f"; {more} more in --json" if more > 0 else "")
+    title = "Subgroups, cross-validated" + (f"; {more} more" if more > 0 else "")
     return FigureTable(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)
 
 

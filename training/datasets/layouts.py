@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from calibration.findings.labels import LOOKED_FOR
+from calibration.findings.labels import LOOKED_FOR, is_missing
 from calibration.grouping import find_groups
 from calibration.shared_parts import are_persons
 from calibration.splits import SPLITS
@@ -97,9 +97,11 @@ def _classes(
 ) -> tuple[Sequence[int], tuple[str, ...]]:
     """The class of each row, and the names."""
     for row in rows:
-        if not row[LABEL]:
+        if is_missing(row[LABEL]):
             raise BadDataset(
-                table, f"the row of {row['path']!r} has a path and no label; it needs both"
+                table,
+                f"the row of {row['path']!r} has a path and no label, but {row[LABEL]!r}; it needs "
+                "both",
             )
     names = [normalize("NFC", row[LABEL]) for row in rows]  # a Mac decomposes accents
     classes = _table_classes(table, set(names))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from candor.predictions.errors import ImagesRefused, TableRefused
+from candor.predictions.errors import PredictionsRefused
 from model_store.store.store import Store
 from serving.client import Client
 from tests.builders.bundles import png
@@ -152,7 +152,7 @@ def test_findings_that_do_not_fit_are_refused(monitor: Run, folder: Path, tmp_pa
 def test_a_table_without_labels_is_refused_before_the_server_is_asked(tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("file,predicted\na.png,yes\n")
     done = runner(tmp_path, "http://127.0.0.1:9")("feedback", tmp_path / "answers.csv")
-    assert isinstance(done.exception, TableRefused)
+    assert isinstance(done.exception, PredictionsRefused)
 
 
 def test_labels_are_joined_to_answers_by_file_name(
@@ -167,7 +167,7 @@ def test_labels_are_joined_to_answers_by_file_name(
     Path("two/text.png").write_text("not an image")
     assert server("predict", names[0], "--request-id", "filename").exit_code == 0
     alike = server("predict", "one", "two", "--request-id", "filename")
-    assert isinstance(alike.exception, ImagesRefused)
+    assert isinstance(alike.exception, PredictionsRefused)
     done = server("predict", "one", "two", "--request-id", "path", "--csv", "answers.csv")
     assert (done.exit_code, "answers.csv: 4 rows" in done.stdout) == (1, True)
     with Path("answers.csv").open(newline="", encoding="utf-8") as stream:

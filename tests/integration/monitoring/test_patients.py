@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from candor.predictions.columns import ColumnWishes
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.upload_columns import UploadColumns, label_columns, prediction_columns
 from model_store.errors import TagsInvalid
 from model_store.tags import is_key, read_tags
@@ -160,7 +160,7 @@ def test_a_column_of_patients_is_sent_with_its_label(tmp_path: Path) -> None:
     row = {"request_id": "1", "label": "ill", "Subject ID": "P001", "code": "P001"}
     sent = {"request_id": "1", "label": "ill", "patient": "P001"}
     assert found("Subject ID", patients).item(row) == sent
-    with pytest.raises(ColumnsUnclear, match="'code'"):
+    with pytest.raises(PredictionsRefused, match="'code'"):
         found("code", patients)
     assert found("code", patients, "code").item(row) == sent
     assert "patient" not in found("code", patients, "none").item(row)

@@ -106,7 +106,7 @@ def test_a_notebook_shows_sentences_pictures_and_tables(found: candor.Calibratio
         (P[:, 1], np.arange(300) % 3, {}, "needs labels of two classes"),
         (Frame(), np.array(["good", "bad"])[Y], {}, "--classes with the names of the labels"),
         (P, 1 - Y, {}, "do not belong together"),
-        (P, Y, {"logits": True, "percent": True}, "either logits=True or percent=True"),
+        (P, Y, {"logits": True, "percent": True}, "either --logits or --percent"),
     ],
 )
 def test_a_refusal_names_what_settles_it(

@@ -3,7 +3,7 @@
 import pytest
 
 from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 
 
 def classes(found: TableColumns) -> list[str]:
@@ -45,7 +45,7 @@ def test_columns_that_are_called_like_labels_are_scores() -> None:
 
 @pytest.mark.parametrize("header", ["label,prob_a,p_a", "label,prob,probabilities", "p_a,logit_a"])
 def test_two_sets_of_scores_are_refused_with_the_option(header: str) -> None:
-    with pytest.raises(ColumnsUnclear, match="could each be the scores"):
+    with pytest.raises(PredictionsRefused, match="could each be the scores"):
         find_columns(header.split(","))
 
 
@@ -55,7 +55,7 @@ def test_wishes_decide() -> None:
     assert (found.label, classes(found)) == ("diagnosis", ["a", "b"])
     assert "label" in found.unused
     assert classes(find_columns(names, ColumnWishes(scores="p_b,p_a"))) == ["b", "a"]
-    with pytest.raises(ColumnsUnclear, match="no column 'truth'; the table has 'label', 'diag"):
+    with pytest.raises(PredictionsRefused, match="no column 'truth'; the table has 'label', 'diag"):
         find_columns(names, ColumnWishes(label="truth"))
-    with pytest.raises(ColumnsUnclear, match=r"no column is 'r_\*'"):
+    with pytest.raises(PredictionsRefused, match=r"no column is 'r_\*'"):
         find_columns(names, ColumnWishes(label="label", scores="r_*"))

@@ -267,14 +267,14 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "a.csv", text(["prob", "label"], [*SINGLE[1:], [-0.1, 1]]), "negative: row 240"),
     "an identifier that repeats": (
         "a.csv", text(["code", *HEADER], OF_CODES),
-        "--group 'code'"),
+        "--group code"),
     "caret's, of repeated cross-validation": (
         "a.csv",
         text([*NAMES, "obs", "rowIndex", "Resample"], [
             [*row, number % (N // 3) + 1, f"Fold1.Rep{number % 3 + 1}"]
             for number, row in enumerate(by_name())
         ]),
-        "--group 'rowIndex'"),
+        "--group rowIndex"),
 }  # fmt: skip
 
 

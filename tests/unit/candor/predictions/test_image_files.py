@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from candor.predictions.errors import ImagesRefused
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.image_files import (
     FileIdRule,
     file_id,
@@ -23,12 +23,12 @@ def test_accents_that_a_mac_decomposes_are_the_same_name() -> None:
 def test_files_that_a_label_could_not_tell_apart_are_refused_before_anything_is_sent() -> None:
     files = [Path("ward-1/scan.png"), Path("ward-2/scan.png")]
     with pytest.raises(
-        ImagesRefused,
+        PredictionsRefused,
         match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path",
     ):
         require_distinct(files, FileIdRule.FILENAME)
     require_distinct(files, FileIdRule.PATH)
-    with pytest.raises(ImagesRefused, match="name each file once"):
+    with pytest.raises(PredictionsRefused, match="name each file once"):
         require_distinct([files[0], files[0]], FileIdRule.PATH)
 
 
@@ -36,7 +36,8 @@ def test_labels_of_different_files_that_name_one_answer_are_refused() -> None:
     """Each would correct the other's label, and one of the two answers would never get its own."""
     rows = [{"file": "normal/001.png", "label": "normal"}, {"file": "ill/001.png", "label": "ill"}]
     with pytest.raises(
-        ImagesRefused, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"
+        PredictionsRefused,
+        match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path",
     ):
         require_distinct_rows(rows, FileIdRule.FILENAME)
     require_distinct_rows(rows, FileIdRule.PATH)

@@ -14,7 +14,7 @@ import pytest
 from scipy.special import log_softmax
 
 from candor.predictions.columns import ColumnWishes
-from candor.predictions.errors import PredictionsRefused, TableRefused
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.reading import read_predictions
 from tests.builders.answers import simulated
@@ -293,10 +293,10 @@ def test_groups(write: Write) -> None:
         (
             "a.csv",
             b"p_a,p_b,label\n0.5,0.5,na\xefve\n",
-            TableRefused,
+            PredictionsRefused,
             "not UTF-8 text .byte 0xef.: save it as CSV UTF-8",
         ),
-        ("a.csv", b"p_a,p_a,label\n1,2,3\n", TableRefused, "two columns 'p_a'"),
+        ("a.csv", b"p_a,p_a,label\n1,2,3\n", PredictionsRefused, "two columns 'p_a'"),
         ("a.csv", b"", PredictionsRefused, "no rows"),
         ("a.csv", b"p_a,p_b,label\n", PredictionsRefused, "no rows"),
         ("a.csv", b"\xff\xfep\x00_\x00a\x00", PredictionsRefused, "no rows"),  # UTF-16
@@ -306,16 +306,16 @@ def test_groups(write: Write) -> None:
             PredictionsRefused,
             "no column is about",
         ),
-        ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, TableRefused, "field larger"),
+        ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, PredictionsRefused, "field larger"),
         ("a.csv", b"age,label\n3,a\n", PredictionsRefused, "which columns hold the scores"),
         ("a.csv", b"p_a,p_b\n0.5,0.5\n", PredictionsRefused, "which column holds the true class"),
         ("a.npz", b"no archive", PredictionsRefused, "no NumPy archive"),
         ("a.npz", b"PK\x03\x04 cut", PredictionsRefused, "no NumPy archive"),
-        ("a.parquet", b"PAR1 no", TableRefused, "cannot be read as Parquet"),
-        ("a.ndjson", b'{"p_a": 0.5\n', TableRefused, "line 1 is not JSON"),
-        ("a.ndjson", b"[1]\n", TableRefused, "line 1"),
-        ("a.ndjson", b'{"label": "a", "label": "b"}\n', TableRefused, "'label' twice"),
-        ("a.xlsx", b"", TableRefused, "expected a name that ends in"),
+        ("a.parquet", b"PAR1 no", PredictionsRefused, "cannot be read as Parquet"),
+        ("a.ndjson", b'{"p_a": 0.5\n', PredictionsRefused, "line 1 is not JSON"),
+        ("a.ndjson", b"[1]\n", PredictionsRefused, "line 1"),
+        ("a.ndjson", b'{"label": "a", "label": "b"}\n', PredictionsRefused, "'label' twice"),
+        ("a.xlsx", b"", PredictionsRefused, "expected a name that ends in"),
     ],
 )
 def test_hostile_files_give_sentences(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from calibration.measured import Standing
+from calibration.wording import parameter
 from candor.predictions.columns import ColumnWishes
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import Examining, ReadingOptions
 from candor.predictions.reading import read_predictions
 from candor.predictions.upload_columns import prediction_columns
@@ -84,10 +85,10 @@ def test_what_only_looks_like_it_is_a_question_with_its_answers(
     tmp_path: Path, name: str, value: Any, advice: dict[str, str]
 ) -> None:
     file = written(tmp_path, name, value)
-    with pytest.raises(ColumnsUnclear) as asked:
+    with pytest.raises(PredictionsRefused) as asked:
         read(file)
-    option = f"--{next(iter(advice)).replace('_', '-')}"
-    assert f"{option} '{next(iter(advice.values()))}'" in str(asked.value)
+    ((option, answer),) = advice.items()
+    assert parameter(option, answer) in str(asked.value)
     assert "--group none" in str(asked.value)
     assert groups_of(file, **advice) == (3 if name == "mrn" else PATIENTS)
     assert groups_of(file, group="none") is None
@@ -96,7 +97,7 @@ def test_what_only_looks_like_it_is_a_question_with_its_answers(
 def test_uploads_of_answers_ask_the_same(tmp_path: Path) -> None:
     file = written(tmp_path, "fall", lambda patient, _: f"A{patient:05}")
     names = list(rows("fall", lambda *_: 0)[0])
-    with pytest.raises(ColumnsUnclear, match="--group 'fall'"):
+    with pytest.raises(PredictionsRefused, match="--group fall"):
         prediction_columns(names, FIELDS, ColumnWishes(), file=file)
     for group, patient in (("fall", "A00001"), ("none", None)):
         found = prediction_columns(names, FIELDS, ColumnWishes(group=group), file=file)

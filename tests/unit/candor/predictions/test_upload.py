@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from candor.predictions.errors import TableRefused
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.upload import Rows, TableUpload, require_columns
 
 COLUMNS = {"prediction_id", "label"}
@@ -96,7 +96,7 @@ def test_another_content_begins_anew(tmp_path: Path) -> None:
 )
 def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(TableRefused, match=said):
+    with pytest.raises(PredictionsRefused, match=said):
         require_columns(tmp_path / "labels.csv", ("label",), ("file", "prediction_id"))
 
 

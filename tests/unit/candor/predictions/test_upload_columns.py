@@ -3,7 +3,7 @@
 import pytest
 
 from candor.predictions.columns import ColumnWishes
-from candor.predictions.errors import ColumnsUnclear
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.upload_columns import (
     finding_columns,
     label_columns,
@@ -65,7 +65,7 @@ def test_the_exact_name_comes_before_one_that_resembles_it() -> None:
 
 
 def test_a_confidence_needs_the_class_that_it_is_of() -> None:
-    with pytest.raises(ColumnsUnclear, match="--predicted"):
+    with pytest.raises(PredictionsRefused, match="--predicted"):
         prediction_columns(["request_id", "label", "confidence"], FIELDS, NONE)
     told = prediction_columns(
         ["request_id", "label", "confidence"], FIELDS, ColumnWishes(predicted="label")
