@@ -102,7 +102,4 @@ def uuid7() -> uuid.UUID:
 
 def declaration_of(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of POST /models-log for a parsed card.json."""
-    named = {"model": card["name"], "version": card["version"], "bundle_card": card}
-    if not card.get("findings"):
-        return named | {"classes": card["classes"]}
-    return named | {"findings": {each["name"]: each["threshold"] for each in card["findings"]}}
+    return {"model": card["name"], "version": card["version"], "bundle_card": card}

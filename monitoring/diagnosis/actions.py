@@ -123,7 +123,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), first.since.date)
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
-        hindrance = _barred(remedy, first, can_try=found.inference.can_try)
+        hindrance = _barred(remedy, found)
         yield Action(
             _CURES[kind],
             available=hindrance is None,
@@ -161,10 +161,13 @@ def _fitting(found: Findings) -> RemedyKind:
     return RemedyKind.GROUP if is_part else RemedyKind.ALL
 
 
-def _barred(remedy: TriedRemedy, first: Deviation, *, can_try: bool) -> Hindrance | None:
+def _barred(remedy: TriedRemedy, found: Findings) -> Hindrance | None:
+    first = found.ongoing[0]
+    if found.is_trained_on:
+        return Hindrance.TRAINED_ON
     if remedy.harms:
         return Hindrance.HARMS_OTHERS
-    if not can_try:
+    if not found.inference.can_try:
         return Hindrance.UNTRIED
     if not remedy.effects or _labels(remedy, first) < FEWEST_ROWS:
         return Hindrance.FEW_LABELS

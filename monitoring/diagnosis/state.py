@@ -63,6 +63,11 @@ class Findings:
         )
 
     @property
+    def is_trained_on(self) -> bool:
+        """Whether images are from the model's own training."""
+        return any(each.name == "training_images" and each.raised for each in self.early_signs)
+
+    @property
     def suspects_patients(self) -> bool:
         """Whether images of unknown patients may err together, and nothing else was found."""
         rival = self.rivals.get(Cause.PATIENTS)

@@ -192,6 +192,7 @@ HINDRANCES: Final = {
     Hindrance.UNTRIED: (
         "it could not be tried, since answers are logged without the probabilities of all classes"
     ),
+    Hindrance.TRAINED_ON: "images are from the model's own training, where it looks better",
     Hindrance.FIRST: "after the first step",
 }
 _NOT_TOLD: Final = (

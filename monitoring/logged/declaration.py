@@ -87,7 +87,10 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
     bundle_card: (
         Annotated[
             dict[str, Any],
-            Meta(description="card.json of the bundle that is served, in place of `reference`"),
+            Meta(
+                description="card.json of the bundle that is served, in place of `classes`, "
+                "`findings` and `reference`"
+            ),
         ]
         | None
     ) = None
@@ -98,16 +101,16 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
             raise ModelInvalid(
                 f"Field 'model' must end with its last letter; got {brief(self.model)}."
             )
+        if self.bundle_card is not None:
+            return self._of_bundle(self.bundle_card)
         if (self.classes is None) == (self.findings is None):
-            raise ModelInvalid("Give 'classes', or 'findings'.")
+            raise ModelInvalid("Give 'classes', 'findings' or 'bundle_card'.")
         classes = list(self.findings or self.classes or ())
         for name in classes:
             if not name.isprintable():
                 raise ModelInvalid(f"Field 'classes' must hold printable names; got {brief(name)}.")
         if len(set(classes)) < len(classes):
             raise ModelInvalid("Field 'classes' must hold distinct names; one is there twice.")
-        if self.bundle_card is not None:
-            return self._of_bundle(self.bundle_card, classes)
         if self.findings is not None and self.reference is not None:
             raise ModelInvalid("Field 'reference' is for exclusive classes.")
         reference = BinSums.zeros() if self.reference is None else self.reference.sums()
@@ -115,7 +118,7 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
             self.model, self.version, tuple(classes), reference, thresholds=self.findings
         )
 
-    def _of_bundle(self, given: dict[str, Any], classes: list[str]) -> "LoggedCard":
+    def _of_bundle(self, given: dict[str, Any]) -> "LoggedCard":
         if self.reference is not None:
             raise ModelInvalid(
                 "Give 'reference' or 'bundle_card': the card has a reference of its own."
@@ -128,20 +131,22 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
             raise ModelInvalid(
                 f"Field 'bundle_card' is no card of a bundle: {place}: {first['msg']}."
             ) from None
-        same = (card.name, card.version, list(card.classes)) == (self.model, self.version, classes)
-        if not same or card.has_findings != (self.findings is not None):
+        names = list(self.findings or self.classes or card.classes)
+        same = (card.name, card.version, list(card.classes)) == (self.model, self.version, names)
+        if not same or (self.classes if card.has_findings else self.findings) is not None:
             raise ModelInvalid(
                 "Field 'bundle_card' must be of the same model, version and classes as the "
                 "declaration."
             )
-        said = {name: value for name, value in given.items() if name not in _OF_FILES}
+        of_card = {each.name: each.threshold for each in card.findings or ()}
+        kept = {name: value for name, value in given.items() if name not in _OF_FILES}
         return LoggedCard(
             card.name,
             card.version,
             card.classes,
             card.calibration.sums,
-            bundle_card=said,
-            thresholds=self.findings,
+            bundle_card=kept,
+            thresholds=self.findings or of_card or None,
         )
 
 

@@ -162,12 +162,11 @@ def labeled_answers(
 
     Raises RecalibrationRefused if the card never served with this ledger.
     """
-    sha256 = card_sha256(card)
-    watched = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
+    watched = [row for row in of_model(connection, card.name) if _has_card(row, card)]
     if not watched:
         raise RecalibrationRefused(
             f"The ledger has no answers of {card.name} version {card.version} with the card in the "
-            "store. Serve this version first."
+            "store. Serve this version first, or log its answers with its card as 'bundle_card'."
         )
     version = watched[0]
     watched_version_id = version.watched_version_id
@@ -198,6 +197,14 @@ def labeled_answers(
         aside=_count_aside(connection, watched_version_id),
         claim=claim_of(card),
     )
+
+
+def _has_card(row: WatchedVersion, card: Card) -> bool:
+    """Whether a version answers with this card: here, or elsewhere, declared by it."""
+    if not row.is_logged:
+        return row.card_sha256 == card_sha256(card)
+    same = (row.version, row.finding) == (card.version, card.finding or "")
+    return same and row.card["calibration"] == card.calibration.model_dump(mode="json")
 
 
 def _probabilities(version: WatchedVersion, rows: Sequence[Any]) -> npt.NDArray[np.float64]:

@@ -143,7 +143,8 @@ def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> 
     answers = json.loads(json.dumps(handler.handle([{"body": png(1)}] * 2, context)))
     predictor = Predictor(store.read("chest"))
     names = [*card.classes]
-    assert declaration_of(handler._card)["findings"] == dict.fromkeys(names, 0.5)
+    said = declaration_of(handler._card)
+    assert (said["model"], said["bundle_card"]["classes"]) == ("chest", names)
     assert [*logged(answers[0], handler._calibrators.of(None), None)["findings"]] == names
     for given, tags in zip(answers, (None, '{"site":"B"}'), strict=True):
         by = predictor.calibrators.of(tags)

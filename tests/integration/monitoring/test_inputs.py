@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from model_store.bundle.card import InputReference
 from monitoring.diagnosis.early_signs import ENOUGH_IMAGES
+from monitoring.diagnosis.words import words_of
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.sum_changes import input_sums
 from monitoring.ledger.sums import Inputs, read_inputs
@@ -95,3 +96,18 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(
         found = calibration_report(monitored.ledger, "other").diagnosis
         names = {sign.name for sign in found.early_signs}
         assert names == {"answer_distribution", "doubtful_images"}
+
+
+def test_nothing_is_recalibrated_on_images_that_the_model_has_seen_in_training(
+    ledger_url: str, clock: Clock
+) -> None:
+    """As the runbook of the alert says, the diagnosis bars it, and says why."""
+    with MonitoredModel(ledger_url, clock, card=CARD) as monitored:
+        monitored.answer(range(300), wrong=3, both=True)
+        seen = input_sums(monitored.watched_version_id, TODAY, images(300), trained_on=300)
+        monitored.serve(make_row(1_000), inputs=seen)
+        found = calibration_report(monitored.ledger, "pneumonia").diagnosis
+        assert found.state == "alarm"
+        cures = [each for each in found.actions if each.code.startswith("recalibrate")]
+        assert {(each.available, each.hindrance) for each in cures} == {(False, "trained_on")}
+        assert "own training" in " ".join(words_of(found).barred)

@@ -9,20 +9,24 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 import uuid_utils
 from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 
+from calibration.calibrators.temperature import softmax
+from model_store.store.store import Store
 from monitoring.http.endpoint import routes_of
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
+from monitoring.recalibration import recalibrate
 from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
 from serving.pages.error_pages import ERROR_HANDLERS
 from serving.pages.model_views import model_page
-from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
+from tests.builders.answers import DAY_NS, draw, label, make_card, make_row, prediction_id
 from tests.builders.asgi import client_in_loop
 from tests.builders.monitored import (
     BOTH_DATABASES,
@@ -329,9 +333,26 @@ def declared(card: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": card["name"],
         "version": card["version"],
-        "classes": card["classes"],
         "bundle_card": card,
     }
+
+
+async def test_recalibration_finds_answers_that_were_logged_with_the_card_of_a_bundle(
+    client: httpx.AsyncClient, monitored: MonitoredModel, tiny_store: Store
+) -> None:
+    """The model is surer than right, by twice its temperature."""
+    card, rng = tiny_store.read("tiny").card, np.random.default_rng(0)
+    said = await client.post("/models-log", json=declared(card.model_dump(mode="json")))
+    assert said.json()["classes"] == list(card.classes)
+    honest = rng.normal(0, 3.0, (300, 3))
+    truth = draw(rng, softmax(honest))
+    rows = [
+        {"model": "tiny", "request_id": str(n), "probabilities": p, "label": card.classes[y]}
+        for n, (p, y) in enumerate(zip(softmax(2 * honest).tolist(), truth, strict=True))
+    ]
+    assert (await client.post("/predictions-log", json=rows)).is_success
+    done = recalibrate(monitored.ledger, tiny_store, "tiny", publish=False)
+    assert done.new_temperature == pytest.approx(2 * done.old_temperature, rel=0.25)
 
 
 async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
@@ -361,6 +382,8 @@ async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
     [
         {"bundle_card": {"name": "retina"}},
         {"version": 7},
+        {"classes": ["normal", "other"]},
+        {"findings": {"normal": 0.5, "pneumonia": 0.5}},
         {"reference": {"confidence": [0.5], "correct": [True]}},
         {"bundle_card": []},
     ],
