@@ -203,7 +203,7 @@ def _has_card(row: WatchedVersion, card: Card) -> bool:
     """Whether a version answers with this card: here, or elsewhere, declared by it."""
     if not row.is_logged:
         return row.card_sha256 == card_sha256(card)
-    same = (row.version, row.finding) == (card.version, card.finding or "")
+    same = (row.version, row.finding) == (card.version, claim_of(card).finding)
     return same and row.card["calibration"] == card.calibration.model_dump(mode="json")
 
 
