@@ -44,7 +44,7 @@ from calibration.measures.metrics import last_decimal
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
-_FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
+FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
 
 
@@ -223,7 +223,7 @@ def effects_of(
     gaps = (weight * each for each in (answers.confidence - answers.correct, after - right))
     columns = np.stack([np.ones_like(after), weight, *gaps, weight * variance], axis=1)
     sums = {each: columns[rows].sum(axis=0).tolist() for each, rows in groups.items()}
-    judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= _FEWEST_OF_GROUP}
+    judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= FEWEST_OF_GROUP}
     effects = [_effect(each, *of_group, looks=len(judged)) for each, of_group in judged.items()]
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 

@@ -26,6 +26,7 @@ from model_store.bundle.diagram import diagram_file, scale_of
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.http.json_body import plain
 from monitoring.recalibration import Recalibration, RecalibrationPreview
+from monitoring.recalibration.preview import Fate
 from monitoring.recalibration.proposal import ClassChange
 from monitoring.recalibration.subgroup import name_of
 
@@ -75,6 +76,7 @@ class Recalibrated(VerbResult):
 def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
     """Return the parts of a recalibration in the order in which they are printed."""
     return [
+        f"{shown.headline}.\n",
         f"{shown.sentence}\n",
         *remedy_table(
             shown.proposal.choice,
@@ -88,7 +90,7 @@ def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
 
 def note_lines(shown: RecalibrationPreview) -> list[str]:
     """Return what has to be known before the version is promoted, a line each."""
-    return [f"Note: {line}" for line in (shown.changes, *shown.notes)]
+    return [f"Note: {line}" for line in (shown.changes, *shown.notes, *shown.warnings)]
 
 
 def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
@@ -123,7 +125,7 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         "",
         class_table(shown.proposal.classes, said),
         "",
-        effect_table(shown.proposal.effects, said),
+        effect_table(shown.fates, said),
         "",
     ]
 
@@ -145,16 +147,16 @@ def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
     )
 
 
-def effect_table(effects: Sequence[GroupEffect], said: Terms) -> RenderableType:
-    """Return the gap of each subgroup before and after, the largest growth first."""
+def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> RenderableType:
+    """Return the gap of each subgroup before and after: the mended first, then those worse off."""
     rows = [
         [
             name_of(each.group),
             str(each.n),
             change(each.before, each.after, in_points),
-            "worse" if each.harms else "",
+            fate.value if fate in (Fate.MENDED, Fate.WORSE) else "",
         ]
-        for each in effects[:EFFECTS_SHOWN]
+        for fate, each in effects[:EFFECTS_SHOWN]
     ]
     more = len(effects) - EFFECTS_SHOWN
     title = "Subgroups, cross-validated" + (f"; {more} more" if more > 0 else "")

@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums, FloatArray
-from calibration.diagnosis.facts import IntervalEstimate
+from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from calibration.diagnosis.figures import (
     accuracy_difference,
     confidence_difference,
@@ -25,13 +25,15 @@ from calibration.diagnosis.figures import (
 )
 from calibration.wording import counted
 from model_store.bundle.comparison import CardComparison
-from monitoring.diagnosis.phrases import answers_in_slice, listed
+from monitoring.diagnosis.phrases import answers_in_slice, group_words, listed
 from monitoring.diagnosis.reading import LIMIT, read_inferred
 from monitoring.diagnosis.vocabulary import (
     CARDS_COMPARED,
     CARDS_INCOMPARABLE,
     COMPARED,
+    IN_GROUP,
     INCOMPARABLE,
+    OF_CLASSES,
     PAIRED,
     WORSE,
 )
@@ -54,6 +56,15 @@ class WorseSlice(NamedTuple):
     accuracy: IntervalEstimate
 
 
+class GroupDifference(NamedTuple):
+    """By how much confidence minus accuracy of a group differs, on days with labels of both."""
+
+    group: AnswerGroup
+    n_first: int
+    n_second: int
+    gap: IntervalEstimate
+
+
 @dataclass(frozen=True)
 class LiveComparison:
     """Version `second` minus version `first`, with 95 % intervals.
@@ -68,6 +79,7 @@ class LiveComparison:
         gap: difference of confidence minus accuracy.
         worse: tags and true classes in which the second is less accurate, by Bonferroni's
             correction for all that are looked at; the worst first.
+        group: the same gap of the group that was asked for; None with too few labels of it.
     """
 
     first: int
@@ -81,12 +93,39 @@ class LiveComparison:
     from_cases: IntervalEstimate
     gap: IntervalEstimate
     worse: tuple[WorseSlice, ...] = ()
+    group: GroupDifference | None = None
 
 
 def compare_live(
+    ledger: Ledger,
+    connection: Connection,
+    first: WatchedVersion,
+    second: WatchedVersion,
+    *,
+    group: AnswerGroup | None = None,
+) -> LiveComparison | None:
+    """Compare two versions, also in a `group` of one tag if one is given.
+
+    Return None if they have too few labels of the same kind on the same days.
+    """
+    found = _compare(ledger, connection, first, second)
+    if found is None or group is None:
+        return found
+    sums = [
+        _on_same_days(connection, first, second, f"{group.key}={value}")[1:]
+        for value in group.values
+    ]
+    both = [reduce(add, each) for each in zip(*sums, strict=True)]
+    if min(each.total for each in both) < FEWEST:
+        return found
+    worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
+    gap = gap_difference((both[0], both[1]), worth=worth)
+    return replace(found, group=GroupDifference(group, both[0].total, both[1].total, gap))
+
+
+def _compare(
     ledger: Ledger, connection: Connection, first: WatchedVersion, second: WatchedVersion
 ) -> LiveComparison | None:
-    """Compare two versions; None if they have too few labels of the same kind on the same days."""
     worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
     pairs = _pairs(connection, first, second) if has_shadows(connection) else np.empty((0, 4))
     if len(pairs) >= FEWEST:
@@ -193,6 +232,13 @@ def comparison_words(found: LiveComparison | None) -> str:
         cases=found.from_cases.in_points,
         gap=found.gap.in_points,
     )
+    if found.group is not None:
+        alone = found.group
+        said += IN_GROUP.format(
+            group=group_words(alone.group, OF_CLASSES),
+            labels=f"{alone.n_second:,} and {alone.n_first:,}",
+            gap=alone.gap.in_points,
+        )
     if not found.worse:
         return said
     named = [f"{_slice(each.name)}: {each.accuracy.in_points}" for each in found.worse[:_NAMED]]

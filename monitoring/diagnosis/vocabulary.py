@@ -260,6 +260,7 @@ PAIRED: Final = (
     "On the {labels} that both answered and that have a label, version {second} minus version "
     "{first}: accuracy {accuracy}; confidence minus accuracy {gap}."
 )
+IN_GROUP: Final = " In {group} alone ({labels}): {gap}."
 WORSE: Final = "Version {second} is less accurate on {slices}."
 INCOMPARABLE: Final = (
     "Not compared: the two have fewer than {fewest} labels of the same kind on the same days."

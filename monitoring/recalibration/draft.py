@@ -34,6 +34,8 @@ class Recalibration:
         dropped: promises of the parent's card that the new one cannot make, each a sentence.
         parent_digest: of the bundle that served the answers.
         until_feedback_id: the last label that was used.
+        referred: shares of the held-out answers that are referred, before and after; None where the
+            card promises no accuracy.
     """
 
     card: Card
@@ -46,6 +48,7 @@ class Recalibration:
     dropped: tuple[str, ...]
     parent_digest: str
     until_feedback_id: int
+    referred: tuple[float, float] | None
 
     @property
     def fingerprint(self) -> str:
@@ -132,6 +135,7 @@ class Recalibration:
             "new_temperature": self.new_temperature,
             "before": self.before.as_dict(),
             "after": self.after.as_dict(),
+            "referred": self.referred,
             "classes": [dataclasses.asdict(each) for each in self.proposal.classes],
             "effects": [dataclasses.asdict(each) for each in self.proposal.effects],
         }

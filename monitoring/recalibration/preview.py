@@ -2,14 +2,44 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from calibration.bins import BinSums, FloatArray
 from calibration.calibrators.remedies import REMEDIES, title_of
+from calibration.diagnosis.facts import AnswerGroup, GroupEffect
+from calibration.diagnosis.groups import ALL
+from calibration.diagnosis.remedies import FEWEST_OF_GROUP
 from calibration.measures.reliability import ReliabilityBin, reliability
-from calibration.wording import counted, points
+from calibration.wording import counted, percent, points
+from monitoring.diagnosis.phrases import group_words
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.recalibration.draft import Recalibration, harm
 from monitoring.recalibration.proposal import Proposal
+
+_LARGE = 0.05  # a gap that is worth mending
+_SAME = 0.005  # a gap that moves by less is unchanged
+
+
+class Fate(StrEnum):
+    """What becomes of a group's gap, in the order in which groups are shown."""
+
+    MENDED = "mended"
+    WORSE = "worse"
+    MOVED = "moved"
+    UNCHANGED = "unchanged"
+
+
+def fate_of(effect: GroupEffect) -> Fate:
+    """Whether a remedy mends a group, which had a gap beyond chance, or makes it worse.
+
+    A share of n answers errs by chance by at most 1 / sqrt(n), with 95 %.
+    """
+    if effect.harms:
+        return Fate.WORSE
+    if abs(effect.after - effect.before) < _SAME:
+        return Fate.UNCHANGED
+    large = abs(effect.before) >= max(_LARGE, effect.n**-0.5)
+    return Fate.MENDED if large and abs(effect.after) <= abs(effect.before) / 2 else Fate.MOVED
 
 
 @dataclass(frozen=True)
@@ -30,6 +60,57 @@ class RecalibrationPreview:
     @property
     def title(self) -> str:
         return f"Recalibration of {self.done.title} version {self.done.parent_version}"
+
+    @property
+    def fates(self) -> list[tuple[Fate, GroupEffect]]:
+        """What becomes of each group: the mended first, then those that get worse."""
+        order, found = list(Fate), [(fate_of(each), each) for each in self.proposal.effects]
+        return sorted(
+            found, key=lambda each: (order.index(each[0]), -abs(each[1].after - each[1].before))
+        )
+
+    @property
+    def mends(self) -> bool:
+        """Whether the error of those whom it changes is halved, or no more than chance."""
+        before, after = self.proposal.before, self.proposal.after
+        return after.ece <= max(before.ece / 2, after.noise_floor)
+
+    @property
+    def headline(self) -> str:
+        """Whom it mends, and whom it makes worse."""
+        said = terms(self.finding)
+        who = group_words(self.proposal.group or AnswerGroup(ALL), said)
+        harmed = [group_words(each.group, said) for each in self.proposal.harmed]
+        better = self.proposal.after.ece < self.proposal.before.ece
+        done = (
+            f"Mends {who}"
+            if self.mends
+            else f"Mends {who} only in part"
+            if better
+            else f"Does not mend {who}"
+        )
+        if not harmed:
+            return done
+        if len(harmed) == 1:
+            return f"{done}; {harmed[0]} gets worse"
+        return f"{done}; {len(harmed)} groups get worse"
+
+    @property
+    def outcome(self) -> str:
+        """The headline's figures, and whom nothing happens to."""
+        before, after = self.proposal.before, self.proposal.after
+        alike = sum(fate is Fate.UNCHANGED for fate, _ in self.fates)
+        rest = f" {counted(alike, 'group')} stay as they are." if alike > 1 else ""
+        none = (
+            ""
+            if self.proposal.harmed
+            else f" No group with {FEWEST_OF_GROUP} labels or more gets worse beyond chance."
+        )
+        return (
+            f"Calibration error (ECE) {percent(before.ece)} → {percent(after.ece)} on "
+            f"{counted(self.proposal.held_out, 'label')} that it has not seen; chance alone makes "
+            f"{percent(after.noise_floor)}. {self.changes}{none}{rest}"
+        )
 
     @property
     def sentence(self) -> str:
@@ -71,7 +152,12 @@ class RecalibrationPreview:
     @property
     def notes(self) -> list[str]:
         """What has to be known before the version is promoted, each a sentence."""
-        return [f"{note[:1].upper()}{note[1:]}" for note in _notes(self.done)]
+        return [_sentence(note) for note in _notes(self.done)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person must accept before it is published, each a sentence."""
+        return [_sentence(each) for each in _warnings(self.done)]
 
     def _reliability(self, probabilities: FloatArray) -> list[ReliabilityBin]:
         claimed = self.proposal.claim.stated(probabilities, self.proposal.true_classes)
@@ -102,6 +188,10 @@ def _notes(done: Recalibration) -> Iterator[str]:
             f"{points(proposal.choice.served_classwise_gap)} to {points(gap)}. Retrain, or label "
             "more answers of that class."
         )
+    yield from done.dropped
+
+
+def _warnings(done: Recalibration) -> Iterator[str]:
     if (worse := harm(done)) is not None:
         yield worse
     if not done.fair_labels:
@@ -110,4 +200,7 @@ def _notes(done: Recalibration) -> Iterator[str]:
             "than right ones, the fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes "
             "that."
         )
-    yield from done.dropped
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

@@ -29,3 +29,12 @@ def sets_for(
     if old is None or not len(labels):
         return None
     return ConformalCard.from_sets(conformal(probabilities, labels, alpha=old.alpha))
+
+
+def referred_share(
+    promise: Referral | None, probabilities: npt.NDArray[np.float64], *, without: float
+) -> float:
+    """Return the share of answers that a threshold refers, or the share `without` one."""
+    if promise is None:
+        return without
+    return float((top_label(probabilities)[0] < promise.threshold).mean())

@@ -27,7 +27,8 @@ from monitoring.recalibration.effects import effects_of
 from monitoring.recalibration.finding import in_presence, together
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
-from monitoring.recalibration.proposal import propose
+from monitoring.recalibration.promises import referred_share
+from monitoring.recalibration.proposal import Proposal, propose
 from monitoring.recalibration.representative import find_uneven_labels
 from monitoring.recalibration.subgroup import find_uneven_labels_in
 from monitoring.recalibration.subgroup_card import calibrator_of
@@ -117,12 +118,32 @@ def recalibrate(
         dropped,
         parent.digest,
         everyone.until_feedback_id,
+        _referred(question, question_of(card, finding), proposal),
     )
     if not publish:
         return drafted
     if not chosen_labels:
         require_fair_labels(drafted)
     return publish_draft(ledger, store, drafted, accept_harm=accept_harm)
+
+
+def _referred(parent: Card, card: Card, proposal: Proposal) -> tuple[float, float] | None:
+    """Shares of the held-out answers that are referred, before and after.
+
+    None where nothing is promised, and where subgroups have thresholds of their own beside a remedy
+    for all.
+    """
+    group, known = proposal.group, parent.calibration.subgroups or ()
+    if parent.referral is None or (group is None and known):
+        return None
+    promises, without = [parent.referral, card.referral], 0.0
+    if group is not None:  # a subgroup of which nothing can be promised is referred as a whole
+        own = calibrator_of(parent, group)
+        ends = (*(each for each in known if each is own), *(card.calibration.subgroups or ())[-1:])
+        promises, without = [parent.referral, *(each.referral for each in ends)][-2:], 1.0
+    sides = zip(promises, (proposal.served, proposal.probabilities), strict=True)
+    before, after = (referred_share(each, p, without=without) for each, p in sides)
+    return before, after
 
 
 def _require_none_waits(store: Store, parent: Card) -> None:

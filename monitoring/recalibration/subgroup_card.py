@@ -60,6 +60,12 @@ def calibrator_of(card: Card, group: AnswerGroup | None) -> CalibrationCard | Su
     return SubgroupCalibration.model_construct(temperature=1.0, class_bias=None)
 
 
+def recalibrated(card: Card) -> AnswerGroup | None:
+    """Return the subgroup of the card's last calibrator."""
+    known = card.calibration.subgroups
+    return _group_of(known[-1]) if known else None
+
+
 def continued_subgroups(
     card: Card, proposal: Proposal
 ) -> tuple[tuple[SubgroupCalibration, ...] | None, list[str]]:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 from sqlalchemy import Connection, select
 
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.measures.summary import Measures
 from monitoring.diagnosis.audit import Deciding, find_deciding
@@ -270,15 +271,21 @@ def report_on(
 
 
 def compare_live_versions(
-    ledger: Ledger, model: str, first: int, second: int, *, finding: str | None = None
+    ledger: Ledger,
+    model: str,
+    first: int,
+    second: int,
+    *,
+    finding: str | None = None,
+    group: AnswerGroup | None = None,
 ) -> LiveComparison | None:
-    """Compare two versions live; None if their labels cannot be compared.
+    """Compare two versions live, also in a group; None if their labels cannot be compared.
 
     Raises ModelNotInLedger.
     """
     with ledger.read() as connection:
         rows = (choose(connection, model, version, finding) for version in (first, second))
-        return compare_live(ledger, connection, *rows)
+        return compare_live(ledger, connection, *rows, group=group)
 
 
 def _class_bins(row: WatchedVersion, deciding: Deciding) -> tuple[ClassBins, ...]:

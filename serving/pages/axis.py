@@ -145,13 +145,13 @@ class Plot:
     @classmethod
     def upward(cls, axis: Axis, highest: float) -> "Plot":
         """The plot from zero to the first round tick at or above a share."""
-        step, count = _round_step(highest, most=5)
+        step, count = round_step(highest, most=5)
         return cls(axis, 0.0, step * count / 100, count)
 
     @classmethod
     def around_zero(cls, axis: Axis, lowest: float, highest: float) -> "Plot":
         """The plot that reaches to the first round ticks at or beyond two shares, over zero."""
-        step, _ = _round_step(max(-lowest, highest), most=3)
+        step, _ = round_step(max(-lowest, highest), most=3)
         below, above = (max(math.ceil(round(100 * end / step, 6)), 1) for end in (-lowest, highest))
         return cls(axis, -step * below / 100, step * above / 100, below + above)
 
@@ -175,7 +175,7 @@ class Plot:
         return [(x - 12, y), (x + 12, y)] if len(placed) == 1 else placed
 
 
-def _round_step(share: float, *, most: int) -> tuple[int, int]:
+def round_step(share: float, *, most: int) -> tuple[int, int]:
     """The smallest step in points of which at most so many reach `share`, and their number."""
     points = round(100 * share, 6)
     step = next((each for each in _STEPS if points <= each * most), _STEPS[-1])

@@ -1,4 +1,5 @@
-"""The page that previews a recalibration on the ledger's labels, and publishes exactly that.
+"""The page that previews a recalibration on the ledger's labels, and publishes exactly that: as a
+canary, or into production.
 
 The form carries what the preview was made of: the version, its bundle, the last label, and a
 fingerprint of the result. Labels that arrive later do not matter, because the fit is repeated on
@@ -14,9 +15,11 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.errors import ModelStoreError, TagsInvalid
+from model_store.errors import CanaryError, ModelStoreError, TagsInvalid
+from model_store.store.canary import promote_version, running_canary, start_canary
 from model_store.store.event import WHY_LIMIT
 from model_store.store.store import Store
+from monitoring.diagnosis.phrases import group_words
 from monitoring.errors import (
     FindingNeeded,
     FormInvalid,
@@ -68,7 +71,12 @@ _OPTIONS: Final = (  # as `candor recalibrate` has them
     *("allow_label_changes", "chosen_labels"),
 )
 _SEEN: Final = ("production", "next", "until", "seen")  # what the preview was made of
-_FORM = form_reader(*_OPTIONS, *_SEEN, "accept_harm", "why")
+_FORM = form_reader(*_OPTIONS, *_SEEN, "accept_harm", "why", "then")
+_SHARE: Final = 0.1  # of the requests, that the canary answers
+_THEN: Final = ("canary", "promote")  # what follows the publication
+
+
+_FLAGS: Final = ("allow_label_changes", "chosen_labels")
 
 
 class Wanted(NamedTuple):
@@ -80,6 +88,11 @@ class Wanted(NamedTuple):
     min_labels: int
     allow_label_changes: bool
     chosen_labels: bool
+
+    def fields(self) -> dict[str, object]:
+        """The fields of a form; those left out have none."""
+        given = self._asdict() | {flag: "yes" for flag in _FLAGS if getattr(self, flag)}
+        return {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,15 @@ class RecalibrationRoutes:
         if wanted.version is None:
             raise FormInvalid("The form must say which version is recalibrated.")
         until, number = _number(fields, "until"), _number(fields, "next")
-        why = read_reason(fields, "why", limit=WHY_LIMIT)
+        why, then = read_reason(fields, "why", limit=WHY_LIMIT), fields.get("then")
+        if then not in _THEN:
+            raise FormInvalid(f"The form's 'then' must be one of {', '.join(_THEN)}.")
         self._require_as_seen(name, fields, number)
+        running = running_canary(self.store, name)
+        if running is not None and then == "canary":
+            raise CanaryError(
+                f"nothing was published: version {running.version} is tried now; end that first."
+            )
         drafted = self._draft(name, wanted, until=until)
         if drafted.fingerprint != fields.get("seen"):
             raise RecalibrationRefused(_CHANGED)
@@ -144,6 +164,11 @@ class RecalibrationRoutes:
             by=viewer.name,
             why=why,
         )
+        said = {"by": viewer.name, "why": why}
+        if then == "canary":
+            start_canary(self.store, name, number, mode="share", share=_SHARE, **said)
+        else:
+            promote_version(self.store, name, number, **said)
 
     def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
         """Raise RecalibrationRefused if production or the newest version has changed."""
@@ -192,8 +217,8 @@ class RecalibrationRoutes:
         page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted}
         page |= {"title": title_of(name, wanted.finding)}
         page |= {"tabs": self.tabs.of(name, viewer, "Versions")}
-        page |= {"asked": asked, "reason": reason, "refused": "", "unfair": ""}
-        page |= dict.fromkeys(("production", "drafted", "shown")) | {"findings": ()}
+        page |= {"reason": reason, "refused": "", "findings": ()}
+        page |= dict.fromkeys(("production", "shown", "running"))
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
         try:
             page["production"] = self.store.production(name)
@@ -211,14 +236,21 @@ class RecalibrationRoutes:
         return tuple(each.name for each in card.asked)
 
     def _preview(self, name: str, wanted: Wanted) -> dict[str, Any]:
-        drafted, unfair = self._draft(name, wanted), ""
-        try:
-            require_fair_labels(drafted)
-        except RecalibrationRefused as error:
-            unfair = "" if wanted.chosen_labels else str(error)
-        harmed = "; ".join(name_of(each.group) for each in drafted.proposal.harmed)
-        values = {"drafted": drafted, "unfair": unfair, "harmed": harmed}
-        return values | recalibration_values(RecalibrationPreview(drafted))
+        drafted = self._draft(name, wanted)
+        seen = {
+            "version": drafted.parent_version,
+            "production": self.store.production(name),
+            "next": self.store.versions(name)[-1] + 1,
+            "until": drafted.until_feedback_id,
+            "seen": drafted.fingerprint,
+        }
+        return recalibration_values(RecalibrationPreview(drafted)) | {
+            "drafted": drafted,
+            "hidden": wanted.fields() | seen,
+            "unfair": not (wanted.chosen_labels or drafted.fair_labels),
+            "harmed": "; ".join(group_words(each.group) for each in drafted.proposal.harmed),
+            "running": running_canary(self.store, name),
+        }
 
 
 def read_wanted(fields: Mapping[str, str]) -> Wanted:

@@ -1,13 +1,12 @@
 """A recalibration before it is published: what it does on held-out labels."""
 
-from dataclasses import astuple
 from typing import Any
 
 from calibration.calibrators.remedies import REMEDIES, title_of
 from model_store.bundle.diagram import reliability_diagram, scale_of
 from monitoring.diagnosis.vocabulary import terms
-from monitoring.recalibration.preview import RecalibrationPreview
-from monitoring.recalibration.subgroup import name_of
+from monitoring.recalibration.preview import Fate, RecalibrationPreview
+from serving.pages.effect_chart import SHOWN, TONES, effect_chart
 from serving.pages.rendering import render
 
 
@@ -18,9 +17,14 @@ def recalibration_page(shown: RecalibrationPreview) -> str:
 def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     """The values of `sections/recalibration.html`, for the document and the page."""
     scale = scale_of([shown.served, shown.recalibrated])
+    chart = effect_chart(shown.fates, terms(shown.finding).gap)
     return {
         "shown": shown,
-        "effects": [(name_of(each.group), *astuple(each)[1:]) for each in shown.proposal.effects],
+        "tone": _tone(shown),
+        "tones": TONES,
+        "chart": chart,
+        "left_out": len(shown.fates) > SHOWN
+        or any(each is Fate.UNCHANGED for each, _ in shown.fates),
         "remedies": {name: title_of(name, of_one=terms(shown.finding).of_one) for name in REMEDIES},
         "diagrams": [
             (heading, reliability_diagram(bins, of="held-out answers", scale=scale), bins)
@@ -30,3 +34,9 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _tone(shown: RecalibrationPreview) -> str:
+    if shown.proposal.harmed:
+        return "off"
+    return "ok" if shown.mends else "accent"

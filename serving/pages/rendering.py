@@ -70,6 +70,7 @@ _FILTERS = (
     phrases.day,
     phrases.tolerance,
     terms,
+    phrases.group_words,
     phrases.basis_words,
     phrases.known_words,
     phrases.rate_words,

@@ -29,6 +29,7 @@ from monitoring.errors import FormInvalid, ModelNotInLedger
 from monitoring.http.fields import read_whole_number
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import require_same_bundle
+from monitoring.recalibration.subgroup_card import recalibrated
 from monitoring.reports.report import Report, calibration_report, compare_live_versions
 from serving.pages.endpoints import read_reason
 
@@ -146,13 +147,18 @@ class VersionActs:
             return None
 
     def compared(self, first: int | None, second: int) -> str:
-        """How a version differs live from another, in a sentence; empty if one never answered."""
+        """How a version differs live from another, also in the group that it recalibrates.
+
+        Empty if one never answered.
+        """
         if self._ledger is None or first is None:
             return ""
+        group = recalibrated(self._store.read(self._model, second, signed=False).card)
         try:
-            return comparison_words(compare_live_versions(self._ledger, self._model, first, second))
+            found = compare_live_versions(self._ledger, self._model, first, second, group=group)
         except ModelNotInLedger:
             return ""
+        return comparison_words(found)
 
     def _labels(self, version: int) -> int:
         """How many answers of a version have a label, as far as the ledger can be asked."""

@@ -172,7 +172,7 @@ class VersionRoutes:
         """How a version differs live from another; empty if that is unknown."""
         try:
             return VersionActs(self.store, self.ledger, name, actor="").compared(first, second)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, ModelStoreError):
             return ""
 
     def _rollback_target(self, name: str) -> int | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from calibration.bins import BinSums
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.measures.summary import Measures
 from model_store.bundle.calibration_card import CalibrationCard
 from monitoring.diagnosis.live_comparison import comparison_words
@@ -101,6 +102,24 @@ def test_a_version_that_is_better_in_sum_is_said_to_be_worse_at_one_site(
     assert worse.accuracy.estimate == pytest.approx(-0.24)
     assert worse.accuracy.upper < 0
     assert "site=B" in comparison_words(found)
+
+
+def test_the_group_that_a_version_recalibrates_is_compared_by_itself(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        first = monitored.watched_version_id
+        (second,) = monitored.recorder.register(make_card(version=2))
+        for at, (site, wrong, wrong_now) in enumerate([("A", 10, 10), ("B", 2, 10)]):
+            fill(monitored, first, 1_000 * at, 5, wrong=wrong, site=site)
+            fill(monitored, second, 1_000 * at + 500, 5, wrong=wrong_now, site=site)
+        for value, gap in (("A", 0.0), ("B", -0.4)):
+            group = AnswerGroup("tag:site", (value,))
+            found = compare_live_versions(monitored.ledger, "pneumonia", 1, 2, group=group)
+            assert found is not None
+            assert found.group is not None
+            assert found.group.gap.estimate == pytest.approx(gap)
+            assert f"In site {value} alone" in comparison_words(found)
 
 
 @pytest.mark.parametrize(("alike", "answer"), [(1, "lower"), (10, "unknown")])

@@ -99,7 +99,7 @@ def test_a_remedy_for_all_shows_whom_it_harms_and_is_not_published(
     with pytest.raises(RecalibrationHarms, match=r"site=A.*--for.*--accept-harm"):
         recalibrate(scene.ledger, store, "tiny")
     assert store.versions("tiny") == [1]
-    assert "site=A" in " ".join(RecalibrationPreview(draft).notes)
+    assert "site=A" in " ".join(RecalibrationPreview(draft).warnings)
     assert recalibrate(scene.ledger, store, "tiny", accept_harm=True).card.version == 2
 
 

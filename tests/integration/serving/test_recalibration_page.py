@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from model_store.store.canary import running_canary, start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import CLASSES, build_bundle, png
 from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, record_labeled, running
@@ -43,11 +44,11 @@ async def preview(server: Running, query: str = "") -> str:
 def form(page: str) -> dict[str, str]:
     """The hidden fields of the form that publishes."""
     hidden = r'<input type="hidden" name="(\w+)" value="([^"]*)">'
-    return dict(re.findall(hidden, page.split("<h2>Publish it</h2>")[1]))
+    return dict(re.findall(hidden, page.split("<h2>Use it</h2>")[1].split("</form>")[0]))
 
 
 async def publish(server: Running, fields: dict[str, str], headers: dict[str, str] = ADMIN) -> Any:
-    form = fields | {"why": "too <sure>"}
+    form = {"why": "too <sure>", "then": "canary"} | fields
     return await server.client.post(RECALIBRATE, data=form, headers=headers)
 
 
@@ -66,13 +67,48 @@ async def test_what_was_previewed_is_published_though_labels_keep_coming(
     assert f"-&gt; {card.calibration.temperature:.3f})" in page
     assert card.calibration.reference_split.endswith("of 400 labeled answers of version 1")
     assert tiny_store.production("tiny") == 1
+    canary = running_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert (canary.version, canary.share) == (2, 0.1)
     versions = await server.page(done.headers["location"])
     assert 'role="status"' in versions
+    assert "tried beside production" in versions
     assert "<b>eve</b> published version 2: “too &lt;sure&gt;”" in versions
     history = await server.client.get("/models/tiny/report/history", headers=ADMIN)
     sentence = history.json()["events"][-1]["sentence"]
     assert "Version 2 was published by eve" in sentence
     assert "Why: too <sure>." in sentence
+    promised = re.findall(r"\(ECE\) ([\d.]+ %) → ([\d.]+ %)", page)
+    assert promised == re.findall(r"the ECE is ([\d.]+ %) before and ([\d.]+ %) after", sentence)
+
+
+async def test_a_remedy_goes_into_production_at_once_but_never_beside_another_trial(
+    server: Running, tiny_store: Store
+) -> None:
+    await labeled(server)
+    fields = form(await preview(server))
+    for then in ("", "retire"):
+        assert (await publish(server, fields | {"then": then})).status_code == 422
+    tiny_store.publish("tiny", build_bundle)
+    start_canary(tiny_store, "tiny", 2, mode="share", share=0.5, by="eve", why="x")
+    page = await preview(server)
+    assert 'value="canary"' not in page
+    assert (await publish(server, form(page))).status_code == 409
+    assert tiny_store.versions("tiny") == [1, 2]
+    done = await publish(server, form(page) | {"then": "promote"})
+    assert (done.status_code, tiny_store.production("tiny")) == (303, 3)
+
+
+async def test_the_outcome_names_whom_the_remedy_mends_and_whom_it_harms(server: Running) -> None:
+    await sites(server)
+    everybody = await preview(server)
+    assert "; site A gets worse" in everybody
+    alone = await preview(server, "&subgroup=site%3DB")
+    assert '<h2 class="word">Mends site B</h2>' in alone
+    described = re.findall(r'aria-label="(Confidence minus accuracy before and after[^"]*)"', alone)
+    assert len(described) == 2  # for wide and for narrow pages
+    assert re.match(r".*? after\. site B: .*, mended", described[0])
+    assert "gets worse beyond chance" in alone
 
 
 async def test_a_second_click_publishes_nothing(server: Running, tiny_store: Store) -> None:
@@ -125,10 +161,10 @@ async def test_a_form_that_was_changed_publishes_nothing(
 
 async def test_refusals_offer_no_form(server: Running) -> None:
     for query in ("", "&min_labels=5"):
-        assert "Publish it" not in await preview(server, query)
+        assert "Use it" not in await preview(server, query)
     await labeled(server, sharpness=1.0)  # as served is best
     for query in ("", "&min_labels=5000"):
-        assert "Publish it" not in await preview(server, query)
+        assert "Use it" not in await preview(server, query)
     for query, status in (
         *(("min_labels=999999999999", 422), ("last=999999999999", 422), ("last=x", 422)),
         ("preview=yes&version=7", 404),
@@ -150,13 +186,12 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
             "FROM prediction"
         )
     page = await preview(server)
-    assert "50.0 % of the answers of that time have a label" in page
-    assert "<button>Publish" not in page
-    accepted = form(await preview(server, "&chosen_labels=yes"))
-    without = {name: value for name, value in accepted.items() if name != "chosen_labels"}
-    assert (await publish(server, without)).status_code == 409
+    assert "50.0 % of the answers have one" in page
+    assert 'name="chosen_labels" value="yes" required' in page.split("<h2>Use it</h2>")[1]
+    fields = form(page)
+    assert (await publish(server, fields)).status_code == 409
     assert tiny_store.versions("tiny") == [1]
-    assert (await publish(server, accepted)).status_code == 303
+    assert (await publish(server, fields | {"chosen_labels": "yes"})).status_code == 303
 
 
 async def test_only_admins_of_this_origin_recalibrate(server: Running, tiny_store: Store) -> None:
@@ -182,7 +217,7 @@ async def test_a_remedy_that_harms_a_site_needs_its_own_box(
     await sites(server)
     page = await preview(server)
     assert "accept_harm" in page
-    assert "site=A" in page.split("<h2>Publish it</h2>")[1]
+    assert "it makes site A worse" in page.split("<h2>Use it</h2>")[1]
     fields = form(page)
     refused = await publish(server, fields)
     assert (refused.status_code, tiny_store.versions("tiny")) == (409, [1])
