@@ -16,7 +16,15 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 
-from candor.commands.options import PYTHON, RARE, SHARED, Within, WrongUse
+from candor.commands.options import (
+    PYTHON,
+    RARE,
+    SHARED,
+    Within,
+    WrongUse,
+    option_texts,
+    signature_of,
+)
 
 Verb = Callable[..., object]
 _JSON: Final = "json_out"
@@ -34,7 +42,7 @@ def command(function: Verb, run: Verb | None = None) -> Verb:
     defaults = {
         parameter.name: parameter.default
         for each in declared
-        for parameter in inspect.signature(each).parameters.values()
+        for parameter in signature_of(each).parameters.values()
     }
 
     def invoke(**given: Any) -> None:
@@ -114,7 +122,7 @@ def _shown(made: object, *, as_json: bool) -> int:
 
 def _parameters(function: Verb) -> Iterator[inspect.Parameter]:
     texts = argument_texts(function)
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in signature_of(function).parameters.values():
         metadata = _metadata(parameter.annotation)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD or PYTHON in metadata:
             continue
@@ -162,7 +170,7 @@ def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return read(text)
-        except WrongUse as error:
+        except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 
     return parse
@@ -228,4 +236,5 @@ def argument_texts(function: Verb) -> Mapping[str, str]:
     found = re.search(r"(?:^|\n)Args:\n((?:(?: {4}.*)?(?:\n|$))+)", text)
     entries = re.split(r"\n {4}(?=\w+: )", f"\n{found[1].rstrip()}")[1:] if found else []
     named = (each.partition(": ") for each in entries)
-    return {name: " ".join(said.split()) for name, _, said in named}
+    own = {name: " ".join(said.split()) for name, _, said in named}
+    return {**option_texts(function), **own}

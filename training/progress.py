@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Called after each unit of work.
 
-    `stage` names the work ("download", "features train", "epochs dca"); `done` of `total` units are
+    `stage` names the work ("features train", "epochs dca"); `done` of `total` units are
     finished; `figures` are numbers to show beside a progress bar (loss, accuracy, gap).
     """
 

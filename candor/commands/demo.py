@@ -33,7 +33,7 @@ def demo(
     Example: candor demo --once
 
     Args:
-        data: Data set or folder with one (default: CANDOR_DATA, else a download, else digits).
+        data: Data set or folder with one (default: CANDOR_DATA, else digits).
         out: Folder for runs, models, ledger and pictures; replaces those of an earlier demo.
         seed: Seed of the training and of the order of images.
         once: Stop the server at the end instead of leaving it up.

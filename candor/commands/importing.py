@@ -3,12 +3,12 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from calibration.wording import parameter
-from candor.commands.data import read_window
 from candor.commands.options import RARE, FilePath, Place, Within, WrongUse, any_store
 from candor.commands.verb import verb
+from training.load_options import ImageOptions, window_of
 
 if TYPE_CHECKING:
     from candor.terminal.imported import Imported
@@ -33,16 +33,14 @@ def import_model(
     size: Annotated[str | Sequence[int] | None, "HEIGHTxWIDTH"] = None,
     layout: Annotated[Literal["nchw", "nhwc", "ncwh", "nwhc"] | None, RARE] = None,
     resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH", RARE] = None,
-    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH", RARE] = None,
     bits: Annotated[int | None, Within(9, 16), RARE] = None,
     architecture: Annotated[str | None, RARE] = None,
     scope_images: Annotated[FilePath | None, "FOLDER", RARE] = None,
-    group: str | None = None,
-    group_pattern: Annotated[str | None, RARE] = None,
     uncalibrated: bool = False,
     anyway: bool = False,
     trusted: Annotated[bool, RARE] = False,
     store: Place | None = None,
+    **reading: Unpack[ImageOptions],
 ) -> "Imported":
     """Publish a model that Candor did not train, with a card, calibrated on labeled images.
 
@@ -66,13 +64,9 @@ def import_model(
         layout: Of a vector of colors, or if columns come first.
         resize: stretch, crop, or a larger size as in 256x256 whose center is cut out (default:
             stretch).
-        window: Window for gray DICOM (default: the file's).
         bits: Of gray images of 16 bits, how many hold values.
         architecture: Of weights: torchvision/resnet18, timm/convnext_tiny (needs torch).
         scope_images: Unlabeled images for the scope check (default: --data).
-        group: Column of the patient or slide (default: one that is called so); none if each image
-            stands alone.
-        group_pattern: Regular expression on the path; its first group is the patient or slide.
         uncalibrated: Fit no temperature; labels only measure.
         anyway: Publish what labels contradict or do not prove.
         trusted: Pixels may decide how long the model runs.
@@ -109,26 +103,24 @@ def import_model(
         order=channels,
         resize="crop" if cropped or resize == "crop" else "stretch" if resize else None,
         decoded=_size("resize", resize) if cropped else None,
-        window=read_window(window),
+        window=window_of(reading.get("window")),
         bits=bits,
         calibrate=not uncalibrated,
         anyway=anyway,
         trusted=trusted,
     )
+    group, pattern = reading.get("group"), reading.get("group_pattern")
     file, target = Path(model), any_store(store)
     named = name or _name(file)
     target.model(named)  # raises InvalidName before anything else
     with Sandbox(_bytes_of(file)) as sandbox:
         with working(f"Reading {file}"):
-            images = (
-                None
-                if data is None
-                else read_labeled(Path(data), group=group, group_pattern=group_pattern)
-            )
-            scope = None
+            images = scope = None
+            if data is not None:
+                images = read_labeled(Path(data), group=group, group_pattern=pattern)
             if scope_images is not None:
                 scope = read_unlabeled_folder(
-                    Path(scope_images), group=group, group_pattern=group_pattern
+                    Path(scope_images), group=group, group_pattern=pattern
                 )
             source = _source(file, architecture, choices, sandbox)
         note_weaker_bounds()

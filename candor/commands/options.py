@@ -1,13 +1,26 @@
 """What several verbs share: kinds of parameters, and where settings, cache and ledger are."""
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    Unpack,
+    get_args,
+    get_origin,
+)
 
 from calibration.wording import parameter
 from model_store.addresses import shown_address
+from training.load_options import LoadOption, options_of
 
 if TYPE_CHECKING:
     from calibration.findings.examination import Rule
@@ -51,6 +64,53 @@ class Within(NamedTuple):
 
 class WrongUse(ValueError):
     """Parameters that do not go together, or a value that one does not take."""
+
+
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
+    """The signature of a verb, with a parameter for each option of `**options: Unpack[...]`."""
+    signature = inspect.signature(function)
+    own = [each for each in signature.parameters.values() if not _unpacked(each)]
+    more = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=option.default,
+            annotation=Annotated[kind, *_metadata(option)],
+        )
+        for each in signature.parameters.values()
+        if (declared := _unpacked(each))
+        for name, (kind, option) in options_of(declared).items()
+    ]
+    return signature.replace(parameters=[*own, *more])
+
+
+def option_texts(function: Callable[..., object]) -> Mapping[str, str]:
+    """The help of each option of `**options: Unpack[...]`."""
+    return {
+        name: option.help
+        for each in inspect.signature(inspect.unwrap(function)).parameters.values()
+        if (declared := _unpacked(each))
+        for name, (_, option) in options_of(declared).items()
+    }
+
+
+def _unpacked(parameter: inspect.Parameter) -> type | None:
+    """What a `**` parameter declares by name; None for every other parameter."""
+    is_unpacked = get_origin(parameter.annotation) is Unpack
+    return get_args(parameter.annotation)[0] if is_unpacked else None
+
+
+def _metadata(option: LoadOption) -> Iterator[object]:
+    """What the shell reads of an option."""
+    yield option
+    if option.within is not None:
+        yield Within(*option.within)
+    if option.shown is not None:
+        yield option.shown
+    if option.rare:
+        yield RARE
+    if option.read is not None:
+        yield option.read
 
 
 def web_address(url: str) -> str:
@@ -120,7 +180,7 @@ def read_token(file: FilePath | None) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder that keeps downloads and frozen features between runs."""
+    """Return the folder that keeps frozen features and facts about files between runs."""
     return Path.home() / ".cache" / "candor"
 
 

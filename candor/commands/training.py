@@ -2,22 +2,20 @@
 
 import inspect
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
-from candor.commands.data import Uncertain, read_window
-from candor.commands.options import RARE, FilePath, Within, cache_folder, settings
+from candor.commands.options import RARE, FilePath, cache_folder, settings
 from candor.commands.train_choices import chosen_config, made_choices
 from candor.commands.verb import verb
 from candor.terminal.console import note, stderr
 from candor.terminal.verb_result import PlainResult, VerbResult
+from training.load_options import LoadOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from candor.terminal.run_result import Trained
-    from training.datasets import FoundDataset
-    from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
     from training.runs.config import TrainConfig
     from training.runs.run import RunResult
@@ -27,16 +25,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
 def train(
     data: FilePath | None = None,
     *,
-    layout: str | None = None,
-    group: str | None = None,
-    group_pattern: str | None = None,
-    allow_leakage: bool = False,
-    max_corrupt: Annotated[float, Within(0, 1), "SHARE"] = 0.01,
-    window: Annotated[str | Sequence[float] | None, "CENTER,WIDTH", RARE] = None,
-    first_frame: Annotated[bool, RARE] = False,
-    findings: str | Sequence[str] | None = None,
-    exclusive: bool = False,
-    uncertain: Annotated[Uncertain, RARE] = "missing",
     out: FilePath | None = None,
     restart: Annotated[bool, RARE] = False,
     recipe: Literal["auto", "fixed"] = "auto",
@@ -55,6 +43,7 @@ def train(
     image_size: Annotated[int | None, RARE] = None,
     device: str | None = None,
     micro_batch: Annotated[int | None, RARE] = None,
+    **reading: Unpack[LoadOptions],
 ) -> "Trained":
     """Train a classifier on images, measure its calibration, and write a run folder.
 
@@ -64,20 +53,7 @@ def train(
     Example: candor train images --seed 1
 
     Args:
-        data: MedMNIST .npz, image folder, MedMNIST name or 'digits' (default: what CANDOR_DATA
-            holds).
-        layout: How the images are stored (default: detected).
-        group: Column of the patient or slide (default: one that is called so); none if each image
-            stands alone.
-        group_pattern: Regular expression on the path; its first group is the patient or slide.
-        allow_leakage: Continue though splits share images or patients.
-        max_corrupt: Share of images that may be missing or damaged.
-        window: Window for gray DICOM (default: the layout's, else the file's).
-        first_frame: Use the first frame of DICOM files that have several.
-        findings: Several findings an image: columns to read, or those looked for in lists; 'A|B',
-            or '*' for all.
-        exclusive: Labels are classes though they look like findings.
-        uncertain: What a finding's label of -1 (uncertain) is taken for.
+        data: Image folder, CSV file, MedMNIST .npz or 'digits' (default: what CANDOR_DATA holds).
         out: Run folder to write (runs/DATA-LOSS-seed-N).
         restart: Start an interrupted run over instead of resuming it.
         recipe: auto: what suits the data, by its size and a short search on validation; fixed: the
@@ -105,6 +81,7 @@ def train(
             holds something else.
     """
     from candor.terminal.run_result import Trained
+    from training.datasets import chosen_source
     from training.processes.distributed import Group
 
     choices = made_choices(
@@ -126,27 +103,16 @@ def train(
             "micro_batch": micro_batch,
         },
     )
-    source = None if data is None else str(data)
+    source, said = chosen_source(None if data is None else str(data), settings().data)
     own_recipe = source == "digits" and "backbone" not in choices
     chosen = chosen_config(choices, digits=own_recipe)
     processes = Group.from_environment()
     try:
-        found, result = _train(
+        result = _train(
             chosen,
             source,
             given=None if own_recipe or recipe == "fixed" else choices.keys(),
-            reading={
-                "layout": layout,
-                "group": group,
-                "group_pattern": group_pattern,
-                "allow_leakage": allow_leakage,
-                "max_corrupt": max_corrupt,
-                "window": read_window(window),
-                "first_frame": first_frame,
-                "findings": findings if isinstance(findings, str | None) else "|".join(findings),
-                "exclusive": exclusive,
-                "uncertain": uncertain,
-            },
+            reading=reading,
             out=None if out is None else Path(out),
             group=processes,
             restart=restart,
@@ -157,7 +123,7 @@ def train(
     processes.close()
     if not processes.leads:
         sys.exit()
-    return Trained(found.note, result)
+    return Trained(said, result)
 
 
 def train_in_shell(
@@ -196,17 +162,17 @@ def _losses() -> PlainResult:
 
 def _train(
     config: "TrainConfig",
-    data: str | None,
+    source: str | Path,
     *,
     given: Collection[str] | None,
-    reading: "LoadArguments",
+    reading: LoadOptions,
     out: Path | None,
     group: "Group",
     restart: bool,
-) -> tuple["FoundDataset", "RunResult"]:
-    """Return data set and result; `given`: choices that the recipe `auto` keeps, or None."""
+) -> "RunResult":
+    """Train; `given`: choices that the recipe `auto` keeps, or None."""
     from candor.terminal.progress import bars
-    from training.datasets import find_dataset, source_title
+    from training.datasets import load_dataset, source_title
     from training.processes.execution import leader_first
     from training.progress import silent
     from training.runs.recipe import TrainingPlan, automatic, chooses_loss
@@ -214,33 +180,27 @@ def _train(
     from training.runs.run import train as run_training
 
     method = config.loss if given is None or not chooses_loss(given) else "auto"
-    folder = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}"
-    data_folder = settings().data
+    folder = out or Path("runs") / f"{source_title(source)}-{method}-seed-{config.seed}"
     if group.leads:
         refuse_early(config, folder)
     with bars(lines=True) as shown, _resumable(folder, told=group.leads):
         progress = shown if group.leads else silent
-        found = leader_first(
+        dataset = leader_first(
             group,
-            lambda: find_dataset(
-                data,
-                data_folder=data_folder,
-                cache=cache_folder(),
-                seed=config.seed,
-                progress=progress,
-                **reading,
+            lambda: load_dataset(
+                source, cache=cache_folder(), seed=config.seed, progress=progress, **reading
             ),
         )
-        for sentence in found.dataset.notes if group.leads else ():
+        for sentence in dataset.notes if group.leads else ():
             note(f"Note: {sentence}.")
         plan = TrainingPlan((config,))
         if given is not None:
-            plan = automatic(found.dataset, config, given=given)
+            plan = automatic(dataset, config, given=given)
         for reason in plan.reasons if group.leads else ():
             note(f"Recipe: {reason}.")
-        result = run_training(
+        return run_training(
             plan,
-            found.dataset,
+            dataset,
             folder,
             cache=cache_folder() / "features",
             restart=restart,
@@ -248,7 +208,6 @@ def _train(
             notice=note,
             progress=progress,
         )
-    return found, result
 
 
 @contextmanager

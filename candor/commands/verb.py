@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 from calibration.wording import parameter
-from candor.commands.options import Within, WrongUse
+from candor.commands.options import Within, WrongUse, signature_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function as Python calls it. It raises Refused; the shell calls what it wraps."""
-    signature = inspect.signature(function)
+    signature = signature_of(function)
 
     @wraps(function)
     def call(*given: P.args, **options: P.kwargs) -> R:
@@ -37,6 +37,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise Refused(why) from error
 
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call
 
 

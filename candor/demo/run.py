@@ -20,7 +20,7 @@ from candor.terminal.progress import bars
 from model_store.bundle.card import Card
 from model_store.installation import typed_command
 from serving.client import Client
-from training.datasets import find_dataset
+from training.datasets import chosen_source, load_dataset
 
 OWN_ENTRIES = (
     "runs",
@@ -47,8 +47,7 @@ def run_demo(
     """Train, export, serve, label, drift, recalibrate and verify, printing each step.
 
     Args:
-        source: data set or folder with one; None looks in `data_folder`, then downloads, then takes
-            digits.
+        source: data set or folder with one; None looks in `data_folder`, then takes digits.
         data_folder: may also hold pretrained weights.
         out: folder of everything that the demo writes; what an earlier demo wrote there is removed
             first.
@@ -61,26 +60,23 @@ def run_demo(
     started = time.monotonic()
     _clear(out)
     with bars(lines=True) as progress:
-        found = find_dataset(
-            source, data_folder=data_folder, cache=cache, seed=seed, progress=progress
-        )
+        chosen, said = chosen_source(source, data_folder)
+        dataset = load_dataset(chosen, cache=cache, seed=seed, progress=progress)
         weights_folder = source if source is not None and source.is_dir() else data_folder
         runs = train_both(
-            found,
+            dataset,
             weights_folder=weights_folder,
             out=out / "runs",
             cache=cache,
             seed=seed,
             progress=progress,
         )
-    session = DemoSession(found.dataset, out, np.random.default_rng(seed))
-    session.figures.update(seed=seed, dataset=found.dataset.name, origin=found.origin)
-    counts = ", ".join(
-        f"{len(split.labels)} {name}" for name, split in found.dataset.splits.items()
-    )
+    session = DemoSession(dataset, out, np.random.default_rng(seed))
+    session.figures.update(seed=seed, dataset=dataset.name)
+    counts = ", ".join(f"{len(split.labels)} {name}" for name, split in dataset.splits.items())
     stdout.print(
-        f"{found.note[:1].upper()}{found.note[1:]} ({counts}; classes "
-        f"{', '.join(found.dataset.classes)}). {runs.note}"
+        f"{said[:1].upper()}{said[1:]} ({counts}; classes "
+        f"{', '.join(dataset.classes)}). {runs.note}"
     )
     show_training(session, runs)
     card = publish(session, runs.dca).card

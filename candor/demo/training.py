@@ -11,7 +11,7 @@ from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
 from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from model_store.store.samples import Sample, write_samples
-from training.datasets import FoundDataset
+from training.datasets import Dataset
 from training.errors import WeightsNotFound
 from training.evaluation.calibrators import Method
 from training.evaluation.predictions import EVALUATED
@@ -35,7 +35,7 @@ class TwoRuns:
 
 
 def train_both(
-    found: FoundDataset,
+    dataset: Dataset,
     *,
     weights_folder: Path | None,
     out: Path,
@@ -47,10 +47,10 @@ def train_both(
 
     def run(config: TrainConfig) -> RunResult:
         return train(
-            config, found.dataset, out / config.loss, cache=cache / "features", progress=progress
+            config, dataset, out / config.loss, cache=cache / "features", progress=progress
         )
 
-    if found.origin != "digits":
+    if dataset.layout != "arrays":
         backbone = TrainConfig().backbone
         weights = find_weights(backbone, weights_folder)
         ce, dca = (TrainConfig(loss=loss, seed=seed, weights=weights) for loss in ("ce", "dca"))

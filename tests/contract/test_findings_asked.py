@@ -24,6 +24,8 @@ IN_TEMPLATE = re.compile(r"{[{%][^}]*?\b(if|elif|not|and|or) (\w+\.)?findings?\b
 def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Call):
         return _name(node.func)
+    if isinstance(node, ast.Subscript):
+        return _name(node.slice)
     if isinstance(node, ast.Constant):
         return str(node.value)
     return getattr(node, "attr", "") or getattr(node, "id", "")
@@ -81,6 +83,7 @@ def test_a_question_is_seen() -> None:
         "kind = A if row.finding else B",
         "x = finding or None",
         "[each for each in rows if each.finding != '']",
+        "x = 1 if options['findings'] is None else 2",
         "isinstance(read, LabeledFindings)",
         "isinstance(answer, Classification)",
         "'findings' in answer",

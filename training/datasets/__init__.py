@@ -8,10 +8,9 @@ from training.datasets.dataset import (
     Split,
     fingerprint,
 )
-from training.datasets.layouts import LAYOUTS
-from training.datasets.records import SPLIT_NAMES, Excluded, LoadArguments, LoadedFrom, SplitName
 from training.datasets.report import describe, write_report
-from training.datasets.sources import FoundDataset, find_dataset, load_dataset, source_title
+from training.datasets.sources import LAYOUTS, chosen_source, load_dataset, source_title
+from training.datasets.table import SPLIT_NAMES, Excluded, SplitName
 
 __all__ = [
     "LAYOUTS",
@@ -20,14 +19,11 @@ __all__ = [
     "Dataset",
     "Excluded",
     "FileImages",
-    "FoundDataset",
     "ImageSource",
-    "LoadArguments",
-    "LoadedFrom",
     "Split",
     "SplitName",
+    "chosen_source",
     "describe",
-    "find_dataset",
     "fingerprint",
     "load_dataset",
     "source_title",

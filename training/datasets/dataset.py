@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,7 @@ from model_store.image.frames import Frames
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
 from training.datasets.label_kind import CLASSES, FINDINGS, LabelKind
-from training.datasets.records import SPLIT_NAMES, Excluded, LoadedFrom, SplitName
-
-Labels: TypeAlias = NDArray[Any]
+from training.datasets.table import SPLIT_NAMES, Excluded, Labels, SplitName
 
 
 class ImageSource(Protocol):
@@ -122,6 +120,11 @@ class Split:
         """Hash of each image's content, in order."""
         return tuple(self.images.digest(index) for index in range(len(self)))
 
+    @property
+    def group_count(self) -> int | None:
+        """Number of patients or slides; None if unknown."""
+        return None if self.groups is None else len(np.unique(self.groups))
+
     def spread(self, count: int) -> list[int]:
         """Numbers of at most `count` images, evenly spread over the split."""
         return evenly_spread(len(self), count)
@@ -145,7 +148,7 @@ class Dataset:
     from which the input size of a network is chosen. `fingerprint` is a SHA-256 over classes,
     labels and image content. `window` and `frames` say how DICOM images become input. `excluded`
     lists the images left out; `notes` are sentences for the user who trains on the data. `loaded`
-    says how to load it again; None if it was not loaded from a source.
+    has the source and the options that load it again; None if it was not loaded from a source.
     """
 
     name: str
@@ -159,7 +162,7 @@ class Dataset:
     frames: Frames = "one"
     excluded: tuple[Excluded, ...] = ()
     notes: tuple[str, ...] = ()
-    loaded: LoadedFrom | None = None
+    loaded: dict[str, object] | None = None
 
     @property
     def has_findings(self) -> bool:

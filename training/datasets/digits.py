@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibration.sampling import stratified_parts
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
-from training.datasets.records import SplitName
+from training.datasets.table import SplitName
 
 NAME = "digits-corrupted"
 SHARES = (0.4, 0.2, 0.4)  # 1797 images: about 719 train, 359 val, 719 test

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.datasets.records import Excluded, Overlap
+from training.datasets.table import Excluded
 from training.errors import TrainingError
 
 
 class DataNotFound(TrainingError, FileNotFoundError):
-    """There is no data set at the given place, or its download failed."""
+    """There is no data set at the given place."""
 
 
 class BadDataset(TrainingError, ValueError):
@@ -32,7 +32,6 @@ class CorruptDataset(BadDataset):
             f"{len(corrupt)} of {total} images cannot be used, more than the limit of {limit:.2%} "
             f"({examples}); repair or remove them, or raise the limit (--max-corrupt)",
         )
-        self.corrupt = tuple(corrupt)
 
 
 class UnclearGroups(BadDataset):
@@ -42,11 +41,9 @@ class UnclearGroups(BadDataset):
 class LeakingSplits(BadDataset):
     """Two splits share an image or a patient."""
 
-    def __init__(self, path: Path | str, overlaps: Sequence[Overlap]) -> None:
+    def __init__(self, path: Path | str, overlaps: Sequence[str]) -> None:
         super().__init__(
             path,
-            "; ".join(str(each) for each in overlaps)
-            + "; figures would be too good. Remove them from one split, "
+            "; ".join(overlaps) + "; figures would be too good. Remove them from one split, "
             "let Candor draw the splits, or accept the leakage (--allow-leakage)",
         )
-        self.overlaps = tuple(overlaps)

@@ -1,4 +1,4 @@
-"""Whether labels are findings, of which an image may have several, or exclusive classes.
+"""What labels are: exclusive classes, or findings, of which an image may have several.
 
 A table with a column for each finding, lists such as `Edema|Mass`, and labels of shape (N, K) are
 findings. Never is a class made of each combination. One-hot labels with exactly one 1 in each row
@@ -6,8 +6,8 @@ are classes, unless the user names findings. A list does not say what is absent,
 asked which findings were looked for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
@@ -24,64 +24,75 @@ from calibration.findings.labels import (
     finding_columns,
     from_columns,
     from_lists,
+    is_missing,
 )
 from calibration.wording import counted, some
 from training.datasets.errors import BadDataset
 from training.datasets.label_kind import CLASSES, FINDINGS, LabelKind
-from training.datasets.records import LoadedFrom
+from training.datasets.table import Labels
+from training.load_options import LoadOptions
 
 LABEL: Final = "label"
 SHOWN = 20  # names of findings in a note
-_NAN: Final = float("nan")  # one object, so that equal rows compare as equal
+Columns = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class FoundLabels:
-    """What labels of shape (N, K) turned out to be.
-
-    `values` of findings are K numbers 1, 0 or NaN for each image.
-    """
+class ReadLabels:
+    """Names of classes or findings, and labels: int64 (N,), or float64 (N, K) of 1, 0 and NaN."""
 
     names: tuple[str, ...]
-    values: Sequence[int] | Sequence[tuple[float, ...]]
-    kind: LabelKind
-    notes: tuple[str, ...]
+    values: Labels
+    kind: LabelKind = CLASSES
+    notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = (LABEL,)
 
 
-def table_labels(
-    table: Path, rows: Sequence[Mapping[str, str]], options: LoadedFrom, *, others: Sequence[str]
-) -> FoundLabels | None:
-    """The labels of a table's rows; None if its column `label` has classes.
+def read_labels(
+    table: Path, columns: Columns, options: LoadOptions, *, others: Collection[str | None]
+) -> ReadLabels:
+    """The labels of a table's rows; `others` are columns that are no findings.
 
-    `others` are columns that are no findings. Raises BadDataset: no labels, cells that are none, or
-    lists without the findings that were looked for.
+    Raises BadDataset: no labels, cells that are none, or lists without the findings that were
+    looked for.
     """
-    columns = {
-        name: [row.get(name, "") for row in rows]
-        for name in rows[0]
-        if name not in ("path", *others)
-    }
+    given = {name: cells for name, cells in columns.items() if name not in ("path", *others)}
     try:
-        if LABEL in columns:
-            if options.exclusive or not _has_lists(columns, options):
-                return None
-            return decide(table, _read_lists(table, columns, options), options, listed=True)
-        return decide(table, _read_columns(table, columns, options), options)
+        if LABEL not in given:
+            found = _from_columns(table, given, options)
+            return replace(decide(table, found, options), columns=found.names)
+        if options["exclusive"] or not _has_lists(given, options):
+            return _classes(table, columns["path"], given[LABEL])
+        return decide(table, _from_lists(table, given, options), options, listed=True)
     except BadDataset:
         raise
     except ValueError as error:
         raise BadDataset(table, str(error)) from error
 
 
-def _has_lists(columns: Mapping[str, Sequence[str]], options: LoadedFrom) -> bool:
-    return LOOKED_FOR in columns or options.findings is not None or are_lists(columns[LABEL])
+def _classes(table: Path, paths: Sequence[str], cells: Sequence[str]) -> ReadLabels:
+    """Exclusive classes, sorted, by number if all are numbers."""
+    for path, cell in zip(paths, cells, strict=True):
+        if is_missing(cell):
+            raise BadDataset(
+                table, f"the row of {path!r} has a path and no label, but {cell!r}; it needs both"
+            )
+    labels = [normalize("NFC", cell) for cell in cells]  # a Mac decomposes accents
+    names = sorted(set(labels))
+    if len(names) < 2:
+        raise BadDataset(table, f"has {counted(len(names), 'label')}; expected two or more")
+    if all(name.lstrip("-").isdecimal() for name in names):
+        names.sort(key=int)
+    places = {name: place for place, name in enumerate(names)}
+    return ReadLabels(tuple(names), np.array([places[label] for label in labels], np.int64))
 
 
-def _read_lists(
-    table: Path, columns: Mapping[str, Sequence[str]], options: LoadedFrom
-) -> FindingLabels:
-    chosen = chosen_findings(options)
-    looked_for = columns.get(LOOKED_FOR) or options.findings
+def _has_lists(columns: Columns, options: LoadOptions) -> bool:
+    return LOOKED_FOR in columns or options["findings"] is not None or are_lists(columns[LABEL])
+
+
+def _from_lists(table: Path, columns: Columns, options: LoadOptions) -> FindingLabels:
+    looked_for = columns.get(LOOKED_FOR) or options["findings"]
     if looked_for is None:
         example = next(text for text in columns[LABEL] if SEPARATOR in text)
         raise BadDataset(
@@ -91,12 +102,10 @@ def _read_lists(
             f"the table names, or in a column {LOOKED_FOR}; if they are names of exclusive "
             "classes, give --exclusive",
         )
-    return from_lists(columns[LABEL], looked_for, chosen)
+    return from_lists(columns[LABEL], looked_for, chosen_findings(options))
 
 
-def _read_columns(
-    table: Path, columns: Mapping[str, Sequence[str]], options: LoadedFrom
-) -> FindingLabels:
+def _from_columns(table: Path, columns: Columns, options: LoadOptions) -> FindingLabels:
     chosen = chosen_findings(options)
     found = finding_columns(columns) if chosen is None else chosen
     missing = [name for name in found if name not in columns]
@@ -107,54 +116,54 @@ def _read_columns(
     return from_columns({name: columns[name] for name in found})
 
 
-def require_classes(source: Path, options: LoadedFrom, why: str) -> None:
+def require_classes(source: Path, options: LoadOptions, why: str) -> None:
     """Raise BadDataset if the user named findings where labels are of classes."""
-    if options.findings is not None:
+    if options["findings"] is not None:
         raise BadDataset(source, why)
 
 
-def chosen_findings(options: LoadedFrom) -> list[str] | None:
+def chosen_findings(options: LoadOptions) -> list[str] | None:
     """The findings that the user named, in order; None for all."""
-    if options.findings is None or options.findings == ALL:
+    named = options["findings"]
+    if not isinstance(named, str) or named == ALL:
         return None
-    parts = normalize("NFC", options.findings).split(SEPARATOR)  # as the columns are read
+    parts = normalize("NFC", named).split(SEPARATOR)  # as the columns are read
     return [part.strip() for part in parts if part.strip()]
 
 
 def decide(
-    source: Path, found: FindingLabels, options: LoadedFrom, *, listed: bool = False
-) -> FoundLabels:
+    source: Path, found: FindingLabels, options: LoadOptions, *, listed: bool = False
+) -> ReadLabels:
     """Take labels (N, K) as findings or, if each row has exactly one 1, as classes.
 
     Raises BadDataset if the user said that classes exclude each other, and they do not.
     """
-    if options.exclusive and not found.exclusive:
+    if options["exclusive"] and not found.exclusive:
         raise BadDataset(
             source,
             "has rows with several labels, none, or unknown ones: they are no --exclusive classes",
         )
-    if found.exclusive and not listed and options.findings is None:
+    if found.exclusive and not listed and options["findings"] is None:
         note = (
             f"each image has exactly one of {some(found.names, SHOWN)}, so they are exclusive "
             "classes; if an image may have several, give --findings '*'"
         )
-        classes = found.labels.argmax(axis=1).tolist()
-        return FoundLabels(found.names, classes, CLASSES, () if options.exclusive else (note,))
-    labels = found.known_as(options.uncertain)
-    values = [tuple(_NAN if x != x else x for x in row) for row in labels.tolist()]
-    return FoundLabels(found.names, values, FINDINGS, _notes(found, options, listed=listed))
+        notes = () if options["exclusive"] else (note,)
+        return ReadLabels(found.names, found.labels.argmax(axis=1), CLASSES, notes)
+    labels = found.known_as(options["uncertain"])
+    return ReadLabels(found.names, labels, FINDINGS, tuple(_notes(found, options, listed=listed)))
 
 
-def _notes(found: FindingLabels, options: LoadedFrom, *, listed: bool) -> tuple[str, ...]:
-    others = "; --findings chooses others" if options.findings in (None, ALL) else ""
-    notes = [f"{counted(len(found.names), 'finding')}: {some(found.names, SHOWN)}{others}"]
-    if not listed and (unknown := float(np.isnan(found.labels).mean())):
-        notes.append(f"{unknown:.1%} of the labels are blank: unknown, not negative")
-    if listed and (blank := int(np.isnan(found.labels).all(axis=1).sum())):
-        notes.append(f"{counted(blank, 'list')} left blank: unknown; 'No Finding' says none")
+def _notes(found: FindingLabels, options: LoadOptions, *, listed: bool) -> Iterator[str]:
+    others = "; --findings chooses others" if options["findings"] in (None, ALL) else ""
+    yield f"{counted(len(found.names), 'finding')}: {some(found.names, SHOWN)}{others}"
+    unknown = np.isnan(found.labels)
+    if not listed and unknown.any():
+        yield f"{unknown.mean():.1%} of the labels are blank: unknown, not negative"
+    if listed and (blank := int(unknown.all(axis=1).sum())):
+        yield f"{counted(blank, 'list')} left blank: unknown; 'No Finding' says none"
     if uncertain := int((found.labels == UNCERTAIN).sum()):
-        notes.append(
-            f"{counted(uncertain, 'uncertain label')} (-1) taken as {options.uncertain} "
+        yield (
+            f"{counted(uncertain, 'uncertain label')} (-1) taken as {options['uncertain']} "
             "(--uncertain)"
         )
-    return tuple(notes)

@@ -11,16 +11,15 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
+from calibration.wording import counted
 from model_store.csv_cells import CsvTable
 from training.datasets.dataset import Dataset, Split
-from training.datasets.records import SPLIT_NAMES, Overlap, SplitName
+from training.datasets.table import SPLIT_NAMES, SplitName
 
-REPORT_FILE, EXCLUDED_FILE = "data.json", "excluded.csv"
 EXAMPLES = 3
+NOUNS = ("image content", "image contents"), ("patient or group", "patients or groups")
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -33,39 +32,27 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "kind": dataset.kind.name,
         "counts": dataset.counts,
         "images": {name: len(split) for name, split in dataset.splits.items()},
-        "groups": {name: _groups(split) for name, split in dataset.splits.items()},
+        "groups": {name: split.group_count for name, split in dataset.splits.items()},
         "channels": dataset.channels,
         "size": dataset.size,
         "window": dataset.window,
         "excluded": [{"path": str(each.path), "reason": each.reason} for each in dataset.excluded],
         "duplicates": duplicates(dataset.splits),
-        "overlaps": [str(each) for each in overlaps(dataset.splits)],
+        "overlaps": overlaps(dataset.splits),
         "notes": list(dataset.notes),
     }
 
 
 def write_report(dataset: Dataset, folder: Path) -> None:
     """Write data.json into a run's folder and, if images were left out, excluded.csv."""
-    (folder / REPORT_FILE).write_text(
+    (folder / "data.json").write_text(
         json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8"
     )
     if dataset.excluded:
-        with (folder / EXCLUDED_FILE).open("w", newline="", encoding="utf-8") as lines:
+        with (folder / "excluded.csv").open("w", newline="", encoding="utf-8") as lines:
             rows = CsvTable(lines)
             rows.writerow(("path", "reason"))
             rows.writerows((str(each.path), each.reason) for each in dataset.excluded)
-
-
-def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:
-    """What any two splits share, by content and, if groups are known, by group."""
-    found: list[Overlap] = []
-    for first, second in combinations(SPLIT_NAMES, 2):
-        one, two = splits[first], splits[second]
-        found += _overlap("content", (first, second), (one, two), (one.digests, two.digests))
-        if one.groups is not None and two.groups is not None:
-            keys = one.groups.tolist(), two.groups.tolist()
-            found += _overlap("group", (first, second), (one, two), keys)
-    return tuple(found)
 
 
 def duplicates(splits: Mapping[SplitName, Split]) -> dict[SplitName, int]:
@@ -73,23 +60,40 @@ def duplicates(splits: Mapping[SplitName, Split]) -> dict[SplitName, int]:
     return {name: len(split) - len(set(split.digests)) for name, split in splits.items()}
 
 
-def _overlap(
-    kind: Literal["content", "group"],
-    names: tuple[SplitName, SplitName],
-    splits: tuple[Split, Split],
-    keys: tuple[Sequence[Hashable], Sequence[Hashable]],
-) -> list[Overlap]:
-    first, second = _places(keys[0]), _places(keys[1])
+def overlaps(splits: Mapping[SplitName, Split]) -> list[str]:
+    """What any two splits share, by content and, if groups are known, by group, in sentences."""
+    found = []
+    for names in combinations(SPLIT_NAMES, 2):
+        both = [splits[name] for name in names]
+        found.append(_shared(NOUNS[0], names, both, [split.digests for split in both]))
+        groups = [split.groups.tolist() for split in both if split.groups is not None]
+        if len(groups) == len(both):
+            found.append(_shared(NOUNS[1], names, both, groups))
+    return [sentence for sentence in found if sentence]
+
+
+def _shared(
+    nouns: tuple[str, str],
+    names: Sequence[SplitName],
+    splits: Sequence[Split],
+    keys: Sequence[Sequence[Hashable]],
+) -> str:
+    """What two splits share, by the key of each image; nothing if they share none."""
+    first, second = (_places(each) for each in keys)
     shared = [key for key in first if key in second]
     if not shared:
-        return []
-    images = sum(len(first[key]) for key in shared), sum(len(second[key]) for key in shared)
-    examples = tuple(
+        return ""
+    images = [sum(len(places[key]) for key in shared) for places in (first, second)]
+    examples = (
         f"{_name(names[0], splits[0], first[key][0])} = "
         f"{_name(names[1], splits[1], second[key][0])}"
         for key in shared[:EXAMPLES]
     )
-    return [Overlap(kind, names, len(shared), images, examples)]
+    return (
+        f"{len(shared)} {nouns[len(shared) > 1]} in both {names[0]} and {names[1]} "
+        f"({counted(images[0], 'image')} of {names[0]}, {images[1]} of {names[1]}; e.g. "
+        f"{', '.join(examples)})"
+    )
 
 
 def _places(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
@@ -101,8 +105,3 @@ def _places(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
 
 def _name(name: SplitName, split: Split, index: int) -> str:
     return split.names[index] if split.names is not None else f"{name}[{index}]"
-
-
-def _groups(split: Split) -> int | None:
-    """Number of patients or slides in a split; None if unknown."""
-    return None if split.groups is None else len(np.unique(split.groups))

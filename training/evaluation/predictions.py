@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.cross_fitting import fold_numbers
-from training.datasets.dataset import Labels
+from training.datasets.table import Labels
 from training.errors import BadRun
 
 EvaluatedSplit = Literal["val", "test"]

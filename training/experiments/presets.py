@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from training.datasets import Dataset, LoadArguments, load_dataset
+from training.datasets import Dataset, load_dataset
 from training.datasets.errors import DataNotFound
-from training.datasets.sources import DEFAULT_NAME
 from training.experiments.grid import Grid, Variant, parse
+from training.load_options import LoadOptions
 from training.losses import LOSSES
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
@@ -23,7 +23,7 @@ class Place:
     """Where a preset looks for a data set, the first existing path, and how it loads it."""
 
     paths: tuple[str, ...]
-    arguments: LoadArguments = field(default_factory=LoadArguments)
+    arguments: LoadOptions = field(default_factory=LoadOptions)
 
 
 PLACES = {
@@ -193,7 +193,7 @@ def open_data(
     return datasets
 
 
-def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments]:
+def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadOptions]:
     """The path of the data and how to load it. Raises DataNotFound for a known, missing set."""
     place = PLACES.get(subject)
     if place is None:
@@ -201,8 +201,6 @@ def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadArguments
     for path in place.paths:
         if folder is not None and (folder / path).exists():
             return folder / path, place.arguments
-    if subject == DEFAULT_NAME:
-        return subject, {}  # can be downloaded
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
     raise DataNotFound(
         f"found none of {', '.join(place.paths)} {where}; docs/training.md says how to make it, "

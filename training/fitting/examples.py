@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.datasets.dataset import Labels
+from training.datasets.table import Labels
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.processes.execution import Execution

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
-from training.datasets import Dataset, LoadedFrom, SplitName
+from training.datasets import Dataset, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, OptimizerName, Schedule, Select
@@ -262,7 +262,8 @@ class RunRecord(BaseModel):
     spec: Annotated[InputSpec, Field(description="the network's input")]
     backbone_sha256: str
     loaded: Annotated[
-        LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")
+        dict[str, Any] | None,
+        Field(description="how the data was loaded; None: not from a source"),
     ] = None
     processes: PositiveInt = 1
     device: Annotated[str, Field(description="cpu or cuda")]

@@ -15,7 +15,7 @@ from tests.builders import trees
 from tests.builders.datasets import write_images
 from tests.builders.dicoms import dicom
 from training.datasets import LAYOUTS, Dataset, Split, load_dataset
-from training.datasets.errors import BadDataset
+from training.datasets.errors import BadDataset, UnclearGroups
 from training.errors import UnknownName
 from training.experiments.presets import MENDELEY_PATIENT, PLACES
 
@@ -120,6 +120,8 @@ class TestCsv:
             (("file", "label"), [("a", "b")], "no column path"),
             (("path", "label"), [("a", "")], "needs both"),
             (("path", "label"), [("a", "x")], "1 label"),
+            (("path", "label"), [], "0 labels"),
+            (("path", "label"), [("a.png", "x"), ("b.png",)], "needs both"),
             (("path", "label"), [("a", "x"), ("a", "y")], "disagree"),
             (("path", "label", "split"), [("a", "x", "dev"), ("b", "y", "dev")], "'dev'"),
             (
@@ -144,8 +146,82 @@ class TestCsv:
             load_dataset(tmp_path / "own.csv")
 
 
+class TestTables:
+    """A table of images elsewhere, whose patients have a column of another name."""
+
+    @staticmethod
+    def table(root: Path, *, between: str, column: str) -> Path:
+        rows = [f"path{between}label{between}{column}"]
+        some = trees.pictures()
+        for at in range(40):
+            path = trees.write(root / "elsewhere" / f"[{at}]:x.png", next(some))
+            rows.append(between.join((str(path), "yes" if at % 2 else "no", f"p{at // 4}")))
+        (root / "tables").mkdir()
+        rows = ["# made by a tool, 2026", *rows, between * 2]  # tabs: as Excel's Unicode text
+        encoding = "utf-16" if between == "\t" else "utf-8-sig"
+        (root / "tables" / "own.csv").write_text("\n".join(rows), encoding)
+        return root / "tables" / "own.csv"
+
+    @pytest.mark.parametrize(("between", "said"), [(";", "semicolons (;)"), ("\t", "tabs")])
+    def test_absolute_paths_and_other_separators(
+        self, tmp_path: Path, between: str, said: str
+    ) -> None:
+        dataset = load_dataset(self.table(tmp_path, between=between, column="group"))
+        assert sum(len(split) for split in dataset.splits.values()) == 40
+        assert dataset.splits["train"].names[0].startswith(str(tmp_path / "elsewhere"))
+        assert [each for each in dataset.notes if f"separated by {said}" in each]
+        assert not [each for each in dataset.notes if "not used" in each]
+
+    @pytest.mark.parametrize("column", ["Patient ID", "MRN", "slide", "accession_number"])
+    def test_a_column_that_names_patients_is_used(self, tmp_path: Path, column: str) -> None:
+        dataset = load_dataset(self.table(tmp_path, between=",", column=column))
+        assert dataset.splits["train"].groups is not None
+        assert [each for each in dataset.notes if f"{column!r} keeps" in each]
+
+    def test_a_column_that_looks_like_patients_is_asked_about(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="code")
+        path.write_text(re.sub(r",p(\d)", r",p0\1", path.read_text(encoding="utf-8-sig")))
+        with pytest.raises(UnclearGroups, match=r"give group='code'.* give group='none'"):
+            load_dataset(path)
+        assert load_dataset(path, group="code").splits["train"].groups is not None
+        assert load_dataset(path, group="none").splits["train"].groups is None
+        with pytest.raises(BadDataset, match="no column 'key' for --group; it has code"):
+            load_dataset(path, group="key")
+
+    def test_classes_that_differ_in_case_alone_are_asked_about(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="age")
+        rows = path.read_text(encoding="utf-8-sig")
+        path.write_text(rows.replace(",yes,", ",Yes,", 3))
+        assert "'Yes', 'yes' are different classes: if not, use one" in load_dataset(path).notes
+        path.write_text(rows.replace("path,label", "image,diagnosis"))
+        with pytest.raises(BadDataset, match="Rename the one with the image files to path"):
+            load_dataset(path)
+
+    def test_prefixes_and_folders_that_repeat_are_asked_about(self, tmp_path: Path) -> None:
+        some = trees.pictures()
+        for root, place in (("a", "{}/s{:03}_{}.png"), ("b", "{}/s{:03}/{}.png")):
+            for patient in range(16):
+                for image in range(4):
+                    name = place.format("yn"[patient % 2], patient, image)
+                    trees.write(tmp_path / root / name, next(some))
+            with pytest.raises(UnclearGroups) as asked:
+                load_dataset(tmp_path / root)
+            (pattern,) = re.findall(r"group_pattern='(.*?)',", str(asked.value))
+            splits = load_dataset(
+                tmp_path / root, group_pattern=pattern.replace(r"\\", "\\")
+            ).splits
+            groups = [split.groups for split in splits.values()]
+            assert sum(len(set(each.tolist())) for each in groups if each is not None) == 16
+
+    def test_a_pattern_finds_groups_in_absolute_paths(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="age")
+        dataset = load_dataset(path, group_pattern=r"elsewhere/\[([0-9])")
+        assert dataset.splits["train"].groups is not None
+        assert not [each for each in dataset.notes if "not used" in each]
+
+
 def test_every_layout_is_documented() -> None:
-    assert [name for name in (*LAYOUTS, "medmnist") if f"| `{name}`" not in PAGE] == []
+    assert [name for name in LAYOUTS if f"| `{name}`" not in PAGE] == []
 
 
 class TestDicomFolder:
@@ -160,7 +236,7 @@ class TestDicomFolder:
         dataset = load_dataset(tmp_path, cache=tmp_path / "cache")
         assert apart(dataset)
         assert [sum(counts) for counts in dataset.counts.values()] == [26, 6, 8]
-        kept = next((tmp_path / "cache").rglob("*.db")).read_bytes()
+        kept = next((tmp_path / "cache").rglob("*.json")).read_bytes()
         assert b"Doe" not in kept
 
     def test_a_patient_common_to_all_is_not_a_group(self, tmp_path: Path) -> None:

@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from calibration.sampling import stratified_parts
 from model_store.image import InputSpec, decode
+from tests.builders import trees
 from tests.builders.datasets import arrays, write_images
-from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
+from training.datasets import (
+    ArrayImages,
+    FileImages,
+    Split,
+    chosen_source,
+    fingerprint,
+    load_dataset,
+)
 from training.datasets.digits import read_digits
-from training.datasets.errors import BadDataset, DataNotFound
-from training.datasets.medmnist_files import read_medmnist
-from training.datasets.medmnist_sets import MD5
-from training.datasets.records import LoadedFrom
+from training.datasets.errors import BadDataset, DataNotFound, LeakingSplits
+from training.datasets.medmnist import PUBLISHED
+from training.datasets.report import duplicates, overlaps
 
-READ = LoadedFrom("")
 SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
 
 
@@ -27,7 +30,7 @@ class TestMedMnist:
     def test_reads_splits_labels_and_the_names_of_a_known_set(self, tmp_path: Path) -> None:
         content = arrays()
         np.savez(tmp_path / "pneumoniamnist.npz", **content)
-        dataset = read_medmnist(tmp_path / "pneumoniamnist.npz", READ)
+        dataset = load_dataset(tmp_path / "pneumoniamnist.npz")
         assert dataset.classes == ("normal", "pneumonia")
         assert (dataset.channels, dataset.size) == (1, 8)
         assert dataset.counts == {"train": [6, 6], "val": [3, 3], "test": [3, 3]}
@@ -39,12 +42,12 @@ class TestMedMnist:
 
     def test_color_images_and_class_names_from_the_file(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "own.npz", classes=np.array(["a", "b"]), **arrays(shape=(8, 8, 3)))
-        dataset = read_medmnist(tmp_path / "own.npz", READ)
+        dataset = load_dataset(tmp_path / "own.npz")
         assert (dataset.channels, dataset.classes) == (3, ("a", "b"))
 
     def test_unnamed_classes_are_numbered(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "own.npz", **arrays())
-        assert read_medmnist(tmp_path / "own.npz", READ).classes == ("class_0", "class_1")
+        assert load_dataset(tmp_path / "own.npz").classes == ("class_0", "class_1")
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -71,14 +74,14 @@ class TestMedMnist:
         change(content)
         np.savez(tmp_path / "set.npz", **content)
         with pytest.raises(BadDataset, match=complaint):
-            read_medmnist(tmp_path / "set.npz", READ)
+            load_dataset(tmp_path / "set.npz")
 
     def test_files_of_another_kind_and_pickles_are_not_opened(self, tmp_path: Path) -> None:
         (tmp_path / "page.npz").write_text("<html>403</html>")
         np.savez(tmp_path / "pickle.npz", train_images=np.array([{"a": 1}], dtype=object))
         for name in ("page.npz", "pickle.npz"):
             with pytest.raises(BadDataset, match="not a readable"):
-                read_medmnist(tmp_path / name, READ)
+                load_dataset(tmp_path / name)
 
 
 class TestFolder:
@@ -147,18 +150,6 @@ class TestFingerprint:
         return fingerprint(classes, {"train": split, "val": split, "test": split})
 
 
-@given(
-    labels=st.lists(st.integers(0, 3), min_size=1, max_size=200).map(np.array),
-    share=st.floats(0.05, 0.95),
-    seed=st.integers(0, 9),
-)
-def test_stratified_parts_partition_and_keep_shares(labels: Any, share: float, seed: int) -> None:
-    first, second = stratified_parts(labels, (share, 1 - share), seed=seed)
-    assert sorted([*first, *second]) == list(range(len(labels)))
-    for label in np.unique(labels):
-        assert abs((labels[first] == label).sum() - share * (labels == label).sum()) <= 0.5 + 1e-9
-
-
 def test_digits_are_the_same_every_time_and_their_test_split_is_harder() -> None:
     dataset = read_digits()
     assert dataset.fingerprint == read_digits().fingerprint
@@ -170,47 +161,80 @@ def test_digits_are_the_same_every_time_and_their_test_split_is_harder() -> None
 
 class TestSources:
     def test_a_missing_source_lists_the_alternatives(self, tmp_path: Path) -> None:
-        with pytest.raises(DataNotFound, match="pneumoniamnist"):
+        with pytest.raises(DataNotFound, match=r"medmnist .*pneumoniamnist\.npz"):
             load_dataset(tmp_path / "nowhere")
 
-    def test_a_data_folder_comes_before_the_network(self, tmp_path: Path) -> None:
+    def test_a_given_source_comes_before_the_data_folder_and_that_before_digits(
+        self, tmp_path: Path
+    ) -> None:
+        assert chosen_source(None, None)[0] == chosen_source(None, tmp_path)[0] == "digits"
+        assert load_dataset("digits").name == "digits-corrupted"
         np.savez(tmp_path / "pneumoniamnist.npz", **arrays())
-        found = sources.find_dataset(None, data_folder=tmp_path, cache=tmp_path / "cache")
-        assert (found.origin, found.dataset.name) == ("data folder", "pneumoniamnist")
-
-    def test_an_explicit_source_comes_first_and_is_never_replaced(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "pneumoniamnist.npz", **arrays())
-        found = sources.find_dataset("digits", data_folder=tmp_path, cache=tmp_path / "cache")
-        assert (found.origin, found.dataset.name) == ("digits", "digits-corrupted")
-        with pytest.raises(DataNotFound):
-            sources.find_dataset(
-                tmp_path / "nowhere", data_folder=tmp_path, cache=tmp_path / "cache"
-            )
-
-    def test_a_data_folder_that_does_not_exist_is_an_error(self, tmp_path: Path) -> None:
+        held, _ = chosen_source(None, tmp_path)
+        assert load_dataset(held).name == "pneumoniamnist"
+        assert chosen_source("own", tmp_path)[0] == "own"
         with pytest.raises(DataNotFound, match="does not exist"):
-            sources.find_dataset(None, data_folder=tmp_path / "nowhere", cache=tmp_path)
+            chosen_source(None, tmp_path / "nowhere")
 
-    def test_a_failed_download_falls_back_to_digits_and_says_so(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_an_unknown_option_is_a_type_error(self) -> None:
+        with pytest.raises(TypeError, match="grup"):
+            load_dataset("digits", grup="none")  # type: ignore[call-arg]
+
+
+class TestLeakage:
+    def test_overlaps_of_published_splits_are_noted_and_not_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        def fail(*_: object, **__: object) -> Path:
-            raise DataNotFound("no network")
+        some = trees.pictures()
+        arrays = {
+            f"{name}_images": np.stack([next(some) for _ in range(6)])
+            for name in ("train", "val", "test")
+        }
+        arrays |= {f"{name}_labels": np.arange(6) % 2 for name in ("train", "val", "test")}
+        arrays["val_images"][3] = arrays["train_images"][1]
+        np.savez(tmp_path / "pneumoniamnist.npz", **arrays)
+        with pytest.raises(LeakingSplits, match=r"train\[1\] = val\[3\]"):
+            load_dataset(tmp_path / "pneumoniamnist.npz")
+        monkeypatch.setitem(PUBLISHED, "pneumoniamnist", ((6, 6, 6), "normal; pneumonia"))
+        assert "published splits share" in load_dataset(tmp_path / "pneumoniamnist.npz").notes[-1]
 
-        monkeypatch.setattr(sources, "download_medmnist", fail)
-        found = sources.find_dataset(None, data_folder=None, cache=tmp_path)
-        assert found.origin == "digits"
-        assert "no network" in found.note
+    def test_by_hand(self) -> None:
+        pixels = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+        parts = {"train": [0, 1, 2, 2], "val": [2, 3], "test": [4, 5]}
+        groups = {"train": [0, 0, 1, 3], "val": [2, 4], "test": [0, 5]}
+        splits: dict[Any, Split] = {
+            name: Split(
+                ArrayImages(pixels[at]), np.zeros(len(at), np.int64), np.array(groups[name])
+            )
+            for name, at in parts.items()
+        }
+        assert overlaps(splits) == [
+            "1 image content in both train and val (2 images of train, 1 of val; e.g. "
+            "train[2] = val[0])",
+            "1 patient or group in both train and test (2 images of train, 1 of test; e.g. "
+            "train[0] = test[0])",
+        ]
+        assert duplicates(splits) == {"train": 1, "val": 0, "test": 0}
 
-    def test_a_published_name_is_downloaded(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        np.savez(tmp_path / "breastmnist.npz", **arrays())
-        monkeypatch.setattr(
-            sources, "download_medmnist", lambda name, cache, progress: cache / f"{name}.npz"
-        )
-        assert "breastmnist" in MD5
-        assert load_dataset("breastmnist", cache=tmp_path).classes == (
-            "malignant",
-            "normal, benign",
-        )
+    def test_a_pattern_needs_names(self, tmp_path: Path) -> None:
+        with pytest.raises(BadDataset, match="no file names"):
+            load_dataset(tmp_path, layout="medmnist", group_pattern="x")
+
+
+def test_groups_and_names_match_the_number_of_images() -> None:
+    images, labels = ArrayImages(np.zeros((2, 3, 3), np.uint8)), np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match="2 images but 1 groups"):
+        Split(images, labels, groups=np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="2 images but 3 names"):
+        Split(images, labels, names=("a", "b", "c"))
+
+
+def test_the_real_sets(data_folder: Path) -> None:
+    """Published splits share a few images; see docs/training.md."""
+    dataset = load_dataset(data_folder / "pneumoniamnist.npz")
+    (shared,) = overlaps(dataset.splits)
+    assert shared.startswith(
+        "8 image contents in both train and val (10 images of train, 8 of val; "
+    )
+    assert duplicates(dataset.splits) == {"train": 18, "val": 0, "test": 3}
+    assert dataset.fingerprint == fingerprint(dataset.classes, dataset.splits)
