@@ -95,7 +95,6 @@ PAGE_ERRORS: Final[Rows] = {
 # Errors of a connection, before there is a request.
 CONNECTION_ERRORS: Final[Rows] = {
     serving.MalformedHttp: (400, "malformed_http"),
-    serving.HeadTimeout: (408, "head_timeout"),
     serving.HeadTooLarge: (431, "head_too_large"),
 }
 # Errors of a server of several replicas.
@@ -176,6 +175,8 @@ def _row_of(kind: type[BaseException]) -> type[Exception] | None:
 def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, serving.Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, serving.MalformedHttp | serving.HeadTooLarge):
+        return ((b"connection", b"close"),)
     wait_s: int | None = getattr(error, "retry_after_s", None)
     return () if wait_s is None else ((b"retry-after", str(wait_s).encode()),)
 

@@ -3,7 +3,7 @@
 An image passes connection -> access -> head -> admission -> body -> decoding -> queue -> inference
 -> ledger -> answer:
 
-    connection  MalformedHttp, HeadTooLarge, HeadTimeout
+    connection  MalformedHttp, HeadTooLarge
     access      UnknownHost, Unauthorized, Forbidden, CrossOrigin
     head        ModelNotLoaded, VersionNotLoaded, NotReady, UnsupportedMedia, MalformedRequest,
                 monitoring.errors.BodyTooLarge
@@ -63,10 +63,6 @@ class MalformedHttp(ServingError, ValueError):
 
 class HeadTooLarge(ServingError, ValueError):
     """The request head is over the limit."""
-
-
-class HeadTimeout(ServingError, TimeoutError):
-    """The request head did not arrive in time."""
 
 
 class ModelNotLoaded(ServingError, LookupError):

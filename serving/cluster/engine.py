@@ -17,8 +17,8 @@ from serving.cluster.metric_targets import end_directory
 from serving.cluster.placed_settings import PlacedSettings
 from serving.cluster.replica import ReplicaApp, build_app
 from serving.errors import ClusterError, SettingsError
+from serving.process.http_server import FORCED
 from serving.process.listener import (
-    FORCED,
     address,
     announce,
     announce_missing_store,

@@ -6,7 +6,7 @@ else.
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -18,7 +18,8 @@ from serving.errors import ListenError
 from serving.http.auth import AccessControl
 from serving.http.middleware import with_middlewares
 from serving.pages.error_pages import application, send_error
-from serving.process.listener import DrainingServer, listen
+from serving.process.http_server import DrainingServer
+from serving.process.listener import listen
 from serving.settings import Settings
 
 # Tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one.
@@ -40,14 +41,14 @@ class MetricsListener:
             access=access,
             refuse=send_error,
         )
-        self._server = DrainingServer(app, settings, drain=lambda: None)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._server = DrainingServer(app, settings, listener=self._socket, drain=lambda: None)
+        self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self) -> None:
         host, port = self._socket.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tasks = [
-            asyncio.create_task(self._server.serve(sockets=[self._socket])),
+            asyncio.create_task(self._server.serve()),
             asyncio.create_task(keep_reporting(place)),
         ]
 
@@ -59,7 +60,7 @@ class MetricsListener:
         serving, reporting = self._tasks
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
-        self._server.should_exit = True
+        self._server.stop()
         await serving
 
 

@@ -11,7 +11,7 @@ import json
 import mmap
 import os
 import tempfile
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from model_store import kernel
 
@@ -33,9 +33,6 @@ KEPT_BYTES: Final = 32 * 2**20
 # objects.
 FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # for libraries that reserve more than they use
-
-# An encoded image. A large body is a view of the memory into which the system read it.
-Encoded: TypeAlias = bytes | memoryview
 
 
 def line(kind: str, **fields: Any) -> bytes:
@@ -69,7 +66,7 @@ class SharedMemory:
             os.ftruncate(self.file, size_bytes)
             self.reach(size_bytes)
 
-    def write(self, data: Encoded) -> None:
+    def write(self, data: bytes) -> None:
         self._memory[: len(data)] = data
 
     def read(self, size_bytes: int) -> bytes:

@@ -19,7 +19,6 @@ from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.installation import usable_cores
-from serving.decoding.channel import Encoded
 from serving.decoding.process import (
     Decoded,
     DecodingJob,
@@ -67,24 +66,23 @@ class Decoder:
         self._closed = False
 
     async def decode(
-        self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
+        self, data: bytes, spec: InputSpec, *, deadline_s: float | None = None
     ) -> Image:
         """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or
         DecoderUnavailable.
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
         """
-        if not isinstance(data, memoryview):  # a view is of a large body
-            started_s = time.perf_counter()
-            plain = decode_plain(data, spec, max_pixels=self._max_pixels)
-            if plain is not None:
-                self._observe_s(time.perf_counter() - started_s)
-                return plain
+        started_s = time.perf_counter()
+        plain = decode_plain(data, spec, max_pixels=self._max_pixels)
+        if plain is not None:
+            self._observe_s(time.perf_counter() - started_s)
+            return plain
         image = await self._in_process(data, spec, deadline_s, DecodingTarget())
         assert isinstance(image, np.ndarray)
         return image
 
-    async def decode_in_turn(self, image: Encoded | Image, spec: InputSpec) -> Image:
+    async def decode_in_turn(self, image: bytes | Image, spec: InputSpec) -> Image:
         """`decode` if it is encoded. Before each image, the event loop turns to other requests."""
         if isinstance(image, np.ndarray):
             return image
@@ -94,7 +92,7 @@ class Decoder:
 
     async def decode_frames(
         self,
-        data: Encoded,
+        data: bytes,
         spec: InputSpec,
         frame: FrameChoice,
         *,
@@ -117,7 +115,7 @@ class Decoder:
         return found
 
     async def patient_of(
-        self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None
+        self, data: bytes, spec: InputSpec, *, deadline_s: float | None = None
     ) -> str | None:
         found = await self._in_process(data, spec, deadline_s, DecodingTarget(identity=True))
         return found if isinstance(found, str) else None
@@ -142,7 +140,7 @@ class Decoder:
             process.close()
 
     async def _in_process(
-        self, data: Encoded, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
+        self, data: bytes, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
     ) -> Decoded:
         if not data:  # which needs no process
             raise EmptyImage

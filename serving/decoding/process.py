@@ -31,7 +31,6 @@ from serving.decoding.channel import (
     NEEDS,
     READY,
     SLACK_BYTES,
-    Encoded,
     SharedMemory,
     line,
     shared_file,
@@ -79,7 +78,7 @@ class DecodingTarget:
 class DecodingJob:
     """One image to decode, and its limits."""
 
-    data: Encoded
+    data: bytes
     spec: InputSpec
     max_pixels: int
     cpu_s: float

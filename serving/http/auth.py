@@ -18,13 +18,14 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 from starlette.routing import compile_path
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from monitoring.http.endpoint import Endpoint, Scope, Viewer
 from monitoring.ledger.ended_sessions import EndedSessions
+from serving.error_table import error_answer, log_error
 from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized, UnknownHost
-from serving.http.access_refusals import AccessRefusals
+from serving.http.head import check_head
 from serving.http.tokens import (
     Grant,
     digest_of,
@@ -111,18 +112,19 @@ class AccessControl:
         ended: EndedSessions | None = None,
     ) -> None:
         self.ended = ended or EndedSessions()
-        self.refusals = AccessRefusals()
         self._grants = tuple(grants)
         self._needed = NeededScopes(endpoints)
         self._hosts = hosts or OwnHosts()
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def check(self, request: AsgiScope) -> None:
-        """Raise Unauthorized, Forbidden, UnknownHost or CrossOrigin unless the request is allowed.
+        """Raise what `check_head` raises, Unauthorized, Forbidden, UnknownHost or CrossOrigin
+        unless the request is allowed.
 
         Notes in the request's state who sends it.
         """
         headers = request["headers"]
+        check_head(request)
         needed = self._needed.find(request["method"], request["path"])
         if needed is not None:
             self._hosts.check(next((value for name, value in headers if name == b"host"), b""))
@@ -244,21 +246,11 @@ class AccessMiddleware:
         try:
             self._access.check(scope)
         except ServingError as error:
-            return self._refuse_in_turn(scope, receive, send, error)
+            log_error(scope["path"], error_answer(error), error)
+            return self._refuse(scope, receive, send, error)
         viewer = scope.get("state", {}).get("viewer")  # None where there are no tokens
         CLIENT.set((viewer.name if viewer else _address(scope), id(scope)))
         return self._app(scope, receive, send)
-
-    async def _refuse_in_turn(
-        self, scope: AsgiScope, receive: Receive, send: Send, error: ServingError
-    ) -> None:
-        async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        kept = await self._access.refusals.pace(_address(scope), scope["path"], error)
-        await self._refuse(scope, receive, send if kept else send_last, error)
 
 
 def _address(scope: AsgiScope) -> str:

@@ -29,7 +29,6 @@ from monitoring.http.json_body import (
     said,
     too_many,
 )
-from serving.decoding.channel import Encoded
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
@@ -65,7 +64,7 @@ _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 class ImageItem:
     """One image, encoded or (C, H, W) uint8, or its error. `name`: of the file in a form."""
 
-    data: Encoded | Image | MalformedRequest
+    data: bytes | Image | MalformedRequest
     request_id: str | None = None
     name: str | None = None
     tags: str | None = None
@@ -73,14 +72,14 @@ class ImageItem:
     key: IdempotencyKey | None = None
 
     @property
-    def sound(self) -> Encoded | Image:
+    def sound(self) -> bytes | Image:
         """The image. Raises the error in its place."""
         if isinstance(self.data, MalformedRequest):
             raise self.data
         return self.data
 
     @property
-    def encoded(self) -> Encoded:
+    def encoded(self) -> bytes:
         """The image, which must not be decoded yet. Raises the error in its place."""
         image = self.sound
         assert not isinstance(image, np.ndarray)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitoring.http.endpoint import Endpoint
 from serving.http.auth import AccessControl, AccessMiddleware, Refuse
+from serving.http.exchange import Exchange
 from serving.http.request_log import RequestLog
 from serving.settings import Settings
 
@@ -25,8 +26,8 @@ def with_middlewares(
     access: AccessControl,
     refuse: Refuse,
 ) -> ASGIApp:
-    """Wrap `app` in, from the outside in: traces, log of requests, CORS, access control. Only the
-    last is on by default.
+    """Wrap `app` in, from the outside in: the exchange, traces, log of requests, CORS, access
+    control. The first and the last are always on.
 
     CORS is outside access control, because a browser sends its preflight without a token and shows
     a page only refusals that carry CORS headers. It allows the request headers that `endpoints`
@@ -45,7 +46,7 @@ def with_middlewares(
         app = RequestLog(app, access=access, traces=settings.traces)
     if settings.traces:
         app = _traced(app)
-    return app
+    return Exchange(app)
 
 
 def _traced(app: ASGIApp) -> ASGIApp:

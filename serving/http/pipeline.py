@@ -25,7 +25,7 @@ from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.loaded_models import ShadowRunner
 from serving.errors import MalformedRequest
-from serving.http.fast_path import Caller
+from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of
 from serving.inference.answer import kind_of
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest

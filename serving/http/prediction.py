@@ -15,21 +15,18 @@ from urllib.parse import unquote
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitoring.errors import BodyTooLarge
-from monitoring.http.body_budget import BodyBudget, Hold
+from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import JSON, wants_page
 from monitoring.http.json_body import SMALL_BYTES
-from serving.decoding.channel import Encoded
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.auth import Refuse
-from serving.http.fast_path import AsgiCaller, Caller, FastPath, take_fast_path
+from serving.http.caller import Caller
 from serving.http.items import NDJSON, ImageItem, read_items, with_keys, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (
     LISTS,
-    SMALLER,
     PredictionQuery,
     RequestHead,
     read_body,
@@ -70,8 +67,6 @@ class PredictionApp:
         self._rest = rest
         self._error_page = error_page
         self._metrics = metrics
-        # These middlewares must see every ASGI message.
-        self._direct = not (settings.cors_origins or settings.traces or settings.log_requests)
         self._throttle = RefusalThrottle(
             hold_s=settings.refusal_hold_s, limit=settings.refusal_limit
         )
@@ -80,18 +75,16 @@ class PredictionApp:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request. No coroutine function: another one would slow down each answer."""
-        fast_path = take_fast_path(scope)
         if (
             scope["type"] == "http"
             and scope["path"].startswith(PREFIX)
             and scope["method"] in ("POST", "PUT")
         ):
-            return self._predict(scope, receive, send, fast_path if self._direct else None)
+            return self._predict(scope, receive, send)
         return self._rest(scope, receive, send)
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, error: ServingError) -> None:
         """Answer a request that the access control refuses, and has logged."""
-        take_fast_path(scope)
         answer = error_answer(error)
         self._metrics.rejected.labels(answer.code).inc()
         scope.setdefault("state", {})["error"] = answer.code
@@ -100,52 +93,39 @@ class PredictionApp:
         else:
             await self._answer_refused(send, answer, close=self.draining)
 
-    async def _predict(
-        self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None
-    ) -> None:
+    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived_s = time.perf_counter()
         try:
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
-            answer = await self._answer(scope, head, receive, fast_path, arrived_s)
+            answer = await self._answer(scope, head, receive, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
-            if fast_path is not None:
-                fast_path.discard()
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
-            if fast_path is None or not fast_path.answer(
-                answer, media_type=header[1], close=self.draining
-            ):
-                await self._send(send, 200, answer, headers=[header], close=self.draining)
+            await self._send(send, 200, answer, headers=[header], close=self.draining)
 
     async def _answer(
-        self,
-        scope: Scope,
-        head: RequestHead,
-        receive: Receive,
-        fast_path: FastPath | None,
-        arrived_s: float,
+        self, scope: Scope, head: RequestHead, receive: Receive, arrived_s: float
     ) -> bytes:
-        caller: Caller = fast_path or AsgiCaller(receive)
+        caller = Caller(receive)
         asked = read_query(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary, key=head.key)
-        if fast_path is None:
-            scope.setdefault("state", {})["served"] = served
+        scope.setdefault("state", {})["served"] = served
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive
             # meanwhile.
             served.load.admit(head.deadline_s)
-            arrived = None if fast_path is None else fast_path.body()
-            length_bytes = head.length_bytes if arrived is None else len(arrived)
             async with self._bodies.hold(
-                length_bytes,
-                copies=head.copies,
-                wait_s=head.deadline_s,
-                arrived=arrived is not None,
+                head.length_bytes, copies=head.copies, wait_s=head.deadline_s
             ) as hold:
-                data = await self._body(arrived, head, receive, fast_path, hold)
+                data = await read_body(
+                    receive,
+                    limit_bytes=self._settings.max_body_bytes,
+                    timeout_s=self._settings.body_timeout_s,
+                    hold=hold,
+                )
                 items = with_keys(await self._items(data, head), head.once)
                 if len(items) == 1 and head.media_type not in (JSON, NDJSON):
                     return await self._one(served, items[0], asked, head, caller, arrived_s)
@@ -186,27 +166,9 @@ class PredictionApp:
             served, item, arrived_s=arrived_s, caller=caller, deadline_s=head.deadline_s
         )
 
-    async def _body(
-        self,
-        arrived: bytes | None,
-        head: RequestHead,
-        receive: Receive,
-        fast_path: FastPath | None,
-        hold: Hold,
-    ) -> Encoded:
-        """The body, without waiting if all of it has arrived, which is the usual case."""
-        limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
-        if arrived is None and fast_path is not None and (length_bytes := head.large_image_bytes):
-            return await fast_path.read(length_bytes, hold, timeout_s=timeout_s)
-        if arrived is None:
-            return await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
-        if len(arrived) > limit_bytes:
-            raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
-        return arrived
-
-    async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem]:
+    async def _items(self, data: bytes, head: RequestHead) -> list[ImageItem]:
         """The images of a body. A long list is read in a thread, one at a time."""
-        if isinstance(data, memoryview) or head.media_type not in LISTS:
+        if head.media_type not in LISTS:
             return [ImageItem(data, head.request_id, tags=head.tags, patient=head.patient)]
         read = partial(read_items, data, head, limit=self._settings.max_items)
         if len(data) <= SMALL_BYTES:

@@ -26,7 +26,6 @@ from serving.inference.retries import IdempotencyKey
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FIELDS_LIMIT: Final = 100
-LARGE_BYTES: Final = 2**20  # for less, the usual way to read a body is as fast
 SMALLER = "Send a smaller image."
 # The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -72,12 +71,6 @@ class RequestHead:
     def copies(self) -> int:
         """How often the body is in memory at most, which its hold must cover."""
         return LIST_COPIES if self.media_type in LISTS else IMAGE_COPIES
-
-    @property
-    def large_image_bytes(self) -> int:
-        """The length of a single large image; 0 for any other body, or if not known."""
-        length_bytes = self.length_bytes or 0
-        return length_bytes if length_bytes > LARGE_BYTES and self.media_type not in LISTS else 0
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
 _UNLOGGED: Final = frozenset({"/healthz", "/readyz", "/ping", "/metrics"})
 _unnamed: Final = PacedLines(logger, "request")
-_GONE: Final = 499  # as nginx has it; nobody reads the answer
+GONE: Final = 499  # the client left, as nginx has it; nobody reads the answer
 
 
 class RequestLog:
@@ -39,9 +39,9 @@ class RequestLog:
         if scope["type"] != "http" or scope["path"] in _UNLOGGED:
             await self._app(scope, receive, send)
             return
-        started_s, status = time.perf_counter(), _GONE
+        started_s, status = time.perf_counter(), GONE
         given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
-        identity = given or new_request_id().encode()
+        identity = given or str(uuid_utils.uuid7()).encode()
         state: dict[str, Any] = scope.setdefault("state", {})
 
         async def send_noting(message: Message) -> None:
@@ -59,57 +59,33 @@ class RequestLog:
             status = 500
             raise
         finally:
-            shown = identity.decode("utf-8", errors="replace")
-            log_request(
-                *(shown, scope["method"], scope["path"], status, started_s),
-                state,
-                is_named=self._access.is_open or "viewer" in state,
-                trace_id=_trace_id() if self._traces else None,
-            )
+            fields = {
+                "request_id": identity.decode("utf-8", errors="replace")[:ID_LIMIT],
+                "method": scope["method"],
+                "path": scope["path"][:200],
+                "status": status,
+                "duration_ms": round(1e3 * (time.perf_counter() - started_s), 3),
+                **_of_state(state, status),
+                "trace_id": _trace_id() if self._traces else None,
+            }
+            if self._access.is_open or "viewer" in state:
+                logger.info("request", extra={"fields": fields})
+            else:
+                _unnamed.write(fields)
 
 
-def new_request_id() -> str:
-    """An id for a request that has none."""
-    return str(uuid_utils.uuid7())
-
-
-def log_request(
-    identity: str,
-    method: str,
-    path: str,
-    status: int,
-    started_s: float,
-    state: Mapping[str, Any],
-    *,
-    is_named: bool = False,
-    trace_id: str | None = None,
-) -> None:
-    """Log a request that began at `started_s` (perf_counter). See RequestLog for `state`.
-
-    `is_named`: it needed no token or had one, so that it has a line of its own.
-    """
+def _of_state(state: Mapping[str, Any], status: int) -> dict[str, Any]:
     viewer, served = state.get("viewer"), state.get("served")
-    fields = {
-        "request_id": identity[:ID_LIMIT],
-        "method": method,
-        "path": path[:200],
-        "status": status,
-        "duration_ms": round(1e3 * (time.perf_counter() - started_s), 3),
+    return {
         "token": viewer and viewer.name,
         "model": served and served.card.name,
         "version": served and served.card.version,
         "outcome": state.get("error") or _outcome(status),
-        "trace_id": trace_id,
     }
-
-    if is_named:
-        logger.info("request", extra={"fields": fields})
-    else:
-        _unnamed.write(fields)
 
 
 def _outcome(status: int) -> str:
-    if status == _GONE:
+    if status == GONE:
         return "client_gone"
     return "answered" if status < 400 else "refused" if status < 500 else "failed"
 

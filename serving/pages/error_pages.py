@@ -24,6 +24,7 @@ from monitoring.errors import MonitoringError
 from monitoring.http.endpoint import NOBODY, Endpoint, Viewer, routes_of, wants_page
 from serving.error_table import ERRORS, ErrorAnswer, error_answer, log_error
 from serving.errors import ClientGone, ServingError, Unauthorized
+from serving.http.request_log import GONE
 from serving.http.tokens import COOKIE, LIFETIME_S
 from serving.pages.formatting import page_path
 from serving.pages.reader import reader_of, reading
@@ -47,7 +48,7 @@ _OF_MODEL: Final = (409, 422)  # refusals of what was asked of a model that is t
 async def answer_error(request: Request, error: Exception) -> Response:
     """The answer to `error`, and a line in the log. Nobody reads it if the client is gone."""
     if isinstance(error, ClientGone):
-        return Response(status_code=499)  # for the log of requests, as nginx has it
+        return Response(status_code=GONE)
     answer = error_answer(error)
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"

@@ -7,13 +7,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitoring.http.body_budget import BodyBudget
-from serving.error_table import error_answer
 from serving.errors import AssetUnknown, Unauthorized
 from serving.http.auth import AccessControl
 from serving.http.request import read_body
 from serving.http.tokens import COOKIE, LIFETIME_S
 from serving.pages.endpoints import form, form_reader, page
-from serving.pages.error_pages import error_response, sign_in_page
+from serving.pages.error_pages import answer_error, sign_in_page
 from serving.pages.rendering import answer_page, find_asset
 
 _LIMIT_BYTES: Final = 8_192
@@ -48,11 +47,7 @@ class SignInRoutes:
         try:
             session = self._access.sign_in(fields.get("token", ""))
         except Unauthorized as error:
-            address, _ = request.scope.get("client") or ("", 0)
-            kept = await self._access.refusals.pace(address, request.url.path, error)
-            refused = error_response(request.scope, error_answer(error))
-            refused.headers.update({} if kept else {"connection": "close"})
-            return refused
+            return await answer_error(request, error)
         response.set_cookie(
             COOKIE,
             session,

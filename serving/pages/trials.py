@@ -24,7 +24,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import error_answer
 from serving.errors import ClientGone, MalformedRequest, ServingError
 from serving.http.bodies import Answered
-from serving.http.fast_path import AsgiCaller
+from serving.http.caller import Caller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_body, read_form, read_frame, read_head
@@ -212,7 +212,7 @@ class TrialRoutes:
 
     async def _record(self, served: ServedVersion, item: ImageItem, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
-        answering = self._pipeline.answer_many(served, [item], caller=AsgiCaller(request.receive))
+        answering = self._pipeline.answer_many(served, [item], caller=Caller(request.receive))
         if isinstance(answer := (await answering)[0], Exception):
             raise answer
         return msgspec.json.decode(answer, type=Answered).prediction_id

@@ -1,45 +1,37 @@
-"""What a server process listens with: socket, TLS files, and a uvicorn that drains."""
+"""What a server process listens with: its settings and TLS files, checked, and a bound socket."""
 
-import asyncio
-import contextlib
 import errno
 import logging
-import math
-import os
+import re
 import resource
-import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import uvicorn
-import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
-from starlette.types import ASGIApp
 
 from model_store import kernel
 from model_store.addresses import shown_address
 from model_store.confinement import hide
 from serving.errors import ListenError, SettingsError
 from serving.http.auth import read_access
-from serving.http.connection import BoundedProtocol, LoggedProtocol
 from serving.inference.metrics import register_build_info
 from serving.process.logs import configure_logging
 from serving.settings import Settings, ignored_variables
 
 logger = logging.getLogger(__name__)
 
-FORCED = 1
-BACKLOG = 2048
-# Handshakes take milliseconds each, and a connection waits for those that came before it.
-TLS_BACKLOG: Final = 128
-# As long as a request head may take; HTTP does not know the connection before it.
-HANDSHAKE_S: Final = 10.0
-TURN_S: Final = 0.001
+BACKLOG: Final = 2048
 OPEN_MAX: Final = 10_240
+_PEM: Final = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# object identifiers in DER: RSA, P-256, P-384, Ed25519
+_KEY_KINDS: Final = tuple(
+    bytes.fromhex(kind)
+    for kind in ("06092a864886f70d010101", "06082a8648ce3d030107", "06052b81040022", "06032b6570")
+)
+UNREAD_MS: Final = 75_000  # for which a client may read nothing of its answers
 
 
 def allow_many_connections() -> None:
@@ -84,13 +76,16 @@ def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> s
     """A bound, listening socket. Raises ListenError. `setting` is what chooses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         # Python adds the address, which stands here already.
         reason = str(error.strerror or error).partition(" (while")[0]
         raise ListenError(
             f"cannot listen on {host}:{port}: {reason}. {_advice(error, setting)}"
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: each connection inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return listener
 
 
 def _advice(error: OSError, setting: str) -> str:
@@ -107,84 +102,6 @@ def address(listener: socket.socket, settings: Settings) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-class DrainingServer(uvicorn.Server):
-    """uvicorn whose first SIGTERM or Ctrl-C drains and exits 0; the second exits at once.
-
-    `ending` is set once it accepts no more connections.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
-        super().__init__(_config(app, settings))
-        self._drain, self._delay_s, self._draining = drain, settings.drain_delay_s, False
-        self.ending = asyncio.Event()
-
-    def catch_signals(self) -> None:
-        """Drain on SIGTERM and Ctrl-C from now on. Call it before the address is printed."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.begin_drain)
-
-    def begin_drain(self) -> None:
-        """Drain now; end the process at once if it drains already."""
-        if self._draining:
-            logger.warning("second signal: exiting at once")
-            sys.stderr.flush()
-            os._exit(FORCED)
-        self._draining = True
-        self._drain()
-        asyncio.get_running_loop().call_later(self._delay_s, self._end)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Replace uvicorn's handling, which raises the signal again and so never exits 0."""
-        yield
-
-    def _end(self) -> None:
-        self.should_exit = True
-        self.ending.set()
-
-
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    certificate, key = tls_files(settings) or (None, None)
-    return uvicorn.Config(
-        app,
-        http=LoggedProtocol if settings.log_requests else BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=math.ceil(settings.drain_s),
-    )
-
-
-class BoundedLoop(uvloop.Loop):
-    """Its TLS servers close a connection that does not shake hands in HANDSHAKE_S (else 60 s).
-
-    While it runs, a thread that parses gives the interpreter back after TURN_S. An answer asks for
-    the interpreter a dozen times, so with Python's 5 ms it waits up to 0.1 s for two such threads.
-    """
-
-    def run_forever(self) -> None:
-        before_s = sys.getswitchinterval()
-        sys.setswitchinterval(TURN_S)
-        try:
-            super().run_forever()
-        finally:
-            sys.setswitchinterval(before_s)
-
-    async def create_server(self, *arguments: Any, **options: Any) -> Any:
-        if options.get("ssl") is not None:
-            options |= {"ssl_handshake_timeout": HANDSHAKE_S, "backlog": TLS_BACKLOG}
-        return await super().create_server(*arguments, **options)
 
 
 def tls_files(settings: Settings) -> tuple[Path, Path] | None:
@@ -211,7 +128,19 @@ def tls_files(settings: Settings) -> tuple[Path, Path] | None:
             f"CANDOR_TLS_CERTIFICATE ({certificate}) and CANDOR_TLS_KEY ({chosen}) are not a "
             f"certificate chain and its private key, both PEM ({error.reason or 'not PEM'})"
         ) from None
+    _check_kind(certificate)
     return certificate, chosen
+
+
+def _check_kind(certificate: Path) -> None:
+    """Raise SettingsError for a key that Granian cannot sign with: it would answer nobody."""
+    found = _PEM.search(certificate.read_text(errors="replace"))
+    first = ssl.PEM_cert_to_DER_cert(found[0]) if found else b""
+    if not any(kind in first for kind in _KEY_KINDS):
+        raise SettingsError(
+            f"CANDOR_TLS_CERTIFICATE ({certificate}) has a key of a kind that this server does not "
+            "know; use RSA, P-256, P-384 or Ed25519"
+        )
 
 
 def _check_readable(setting: str, file: Path) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Literal
 
-import uvloop
 from anyio import to_thread
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,9 +34,8 @@ from serving.pages.api_page import with_description
 from serving.pages.error_pages import application, send_error
 from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
 from serving.pages.routes import server_pages
+from serving.process.http_server import DrainingServer, end_process, run
 from serving.process.listener import (
-    BoundedLoop,
-    DrainingServer,
     address,
     allow_many_connections,
     announce,
@@ -72,7 +70,7 @@ def serve_monitor(settings: Settings) -> int:
     prepare(settings)
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
+        return run(_serve(settings, listener))
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -84,7 +82,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             monitor, settings.opened_store, draining=lambda: state.draining, access=access
         )
         app = guarded(routes, settings, access=access)
-        server = DrainingServer(app, settings, drain=state.drain)
+        server = DrainingServer(app, settings, listener=listener, drain=state.drain)
         server.catch_signals()
         announce(f"Candor monitors on {address(listener, settings)}")
         if "store" in settings.model_fields_set:  # a monitor alone needs none
@@ -93,9 +91,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
                 consequence="pages cannot act on versions, or recalibrate, until there is one.",
             )
         tokens = asyncio.gather(keep_tokens(access, settings), keep_sessions(access))
-        await server.serve(sockets=[listener])
+        all_answered = await server.serve()
         tokens.cancel()
     logger.info("monitor stopped")
+    if not all_answered:
+        end_process(0)
     return 0
 
 

@@ -10,13 +10,10 @@ import contextlib
 import gc
 import logging
 import math
-import os
 import socket
-import sys
 from collections.abc import Sequence
 from typing import Final
 
-import uvloop
 from prometheus_client import CollectorRegistry
 
 from model_store.bundle.bundle import Bundle
@@ -46,9 +43,8 @@ from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
 from serving.pages.routes import server_pages
 from serving.pages.trials import ENDPOINTS as TRIAL_ENDPOINTS
 from serving.pages.trials import TrialRoutes
+from serving.process.http_server import DrainingServer, end_process, run
 from serving.process.listener import (
-    BoundedLoop,
-    DrainingServer,
     address,
     allow_many_connections,
     announce,
@@ -86,7 +82,7 @@ def serve(settings: Settings) -> int:
     allow_many_connections()
     keep_freed_memory()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
+        return run(_serve(settings, listener))
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -95,15 +91,13 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)
         try:
-            await service.run(listener)
+            all_answered = await service.run(listener)
         finally:
             service.close()
     logger.info("server stopped")
-    # Inside an operator that nothing can end, and that Python would wait for, or in a thread whose
-    # end by Python would abort the process.
-    if RUNS.is_busy or service.still_infers:
-        sys.stderr.flush()
-        os._exit(0)
+    # Python would wait for an operator that nothing can end, and abort in a thread that it ends.
+    if RUNS.is_busy or service.still_infers or not all_answered:
+        end_process(0)
     return 0
 
 
@@ -169,13 +163,14 @@ class Service:
             refuse=self.prediction_app.refuse,
         )
 
-    async def run(self, listener: socket.socket) -> None:
-        server = DrainingServer(self.app, self._settings, drain=self._drain)
+    async def run(self, listener: socket.socket) -> bool:
+        """Serve until a signal arrives. Returns whether every request was answered."""
+        server = DrainingServer(self.app, self._settings, listener=listener, drain=self._drain)
         server.catch_signals()
         announce(f"Candor serves on {address(listener, self._settings)}")
         announce_missing_store(self._settings, consequence=NOTHING_ANSWERED)
         self.start()
-        await server.serve(sockets=[listener])
+        return await server.serve()
 
     def start(self) -> None:
         self.watcher.start(self._settings.scan_s)

@@ -25,7 +25,7 @@ from serving.errors import (
     VersionNotLoaded,
 )
 from serving.http.bodies import Binary
-from serving.http.fast_path import AsgiCaller, Caller
+from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of, with_keys
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import RequestHead, read_body, read_head
@@ -161,7 +161,7 @@ class ProtocolRoutes:
                     hold=hold,
                 )
                 asked = await self._read(body, request.headers.get(HEADER))
-                caller = AsgiCaller(request.receive)
+                caller = Caller(request.receive)
                 outputs = await self._outputs(served, asked, head, caller)
         content, length = write_response(served.card.name, served.card.version, asked, outputs)
         if length is None:

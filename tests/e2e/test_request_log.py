@@ -58,7 +58,6 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         host = b"GET /models HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: "
         assert refused_id(found[1], host + b"g\r\nHost: b\r\n\r\n") == "g"
         assert refused_id(found[1], host + b"h\r\nA: " + 9000 * b"b" + b"\r\n\r\n") == "h"
-        no_http = refused_id(found[1], b"\x16\x03\x01")
         with connected(found[1]) as leaving:
             sign_in = b"POST /sign-in HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\n"
             leaving.sendall(sign_in + b"Content-Length: 9\r\n\r\n")
@@ -79,7 +78,6 @@ def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_
         "f": ("ward-3", None, None, "forbidden", 403),
         "g": (None, None, None, "malformed_http", 400),
         "h": (None, None, None, "head_too_large", 431),
-        no_http: (None, None, None, "malformed_http", 400),
         "i": (None, None, None, "client_gone", 499),
     }
     assert '"level": "error"' not in process.log()

@@ -45,9 +45,7 @@ def test_a_session_that_was_ended_opens_no_server_of_its_ledger(
     second.stop()
 
 
-def test_wrong_tokens_are_refused_at_a_pace_and_counted_in_the_log(
-    tiny_store: Store, tmp_path: Path
-) -> None:
+def test_wrong_tokens_are_refused_and_counted_in_the_log(tiny_store: Store, tmp_path: Path) -> None:
     server = Server(tiny_store.root, tmp_path, **SETTINGS).await_ready()
     codes: list[int] = []
     lock = threading.Lock()
@@ -59,14 +57,12 @@ def test_wrong_tokens_are_refused_at_a_pace_and_counted_in_the_log(
         with lock:
             codes.extend((asked.status_code, form.status_code))
 
-    began_s = time.monotonic()
     with Load(server, guess, threads=8):
         wait_until(lambda: len(codes) >= 26)
         assert server.predict(png(), authorization=f"Bearer {TOKEN}").status_code == 200
-    took_s = time.monotonic() - began_s
+    server.end()  # writes what lines still count
     server.stop()
     assert set(codes) == {401}
-    assert len(codes) <= 10 + 10 * took_s + 1  # 10 at once, and 10 a second
     lines = [json.loads(line) for line in server.log().splitlines()]
     told = [line for line in lines if line["message"] == "request refused"]
     assert sum(line.get("count", 1) for line in told) >= 26

@@ -143,7 +143,7 @@ def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: 
 def test_a_connection_that_shall_end_ends_after_the_answer(
     client: Client, radiograph: bytes, line: str, version: str
 ) -> None:
-    client.connection.settimeout(60)  # uvicorn would end a connection that idles after 75 s
+    client.connection.settimeout(60)  # a connection that idles ends after 75 s
     client.connection.sendall(head(radiograph, line, version=version) + radiograph)
     assert client.answer()[0] == 200
     assert client.ended()

@@ -20,7 +20,7 @@ EXTRAS = (
     *("train", "dicom", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
     "torchserve",
 )
-# The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and
+# The last ones hold what Candor takes over from Granian (limits, draining, broken clients), and
 # traces.
 FRONT = ("process", "bodies", "drain", "abuse", "secrets")
 TESTS = (

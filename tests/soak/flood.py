@@ -49,6 +49,7 @@ KINDS: Final[dict[str, tuple[bytes, bytes]]] = {
     ),
     "a head without end": (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a:b\r\n"),
     "empty lines": (b"", b"\r\n"),
+    "noise and another connection": (b"\0" * 3000, b""),
     "slow heads": (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a:b\r\n"),
     "slow bodies": (_SIZED % 60_000_000, b"a"),
     "slow chunks": (_PREDICT, b"1\r\na\r\n"),

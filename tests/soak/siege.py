@@ -1,9 +1,13 @@
 """A server to which hostile bodies are sent, one after the other, while a probe watches it from
 outside. Nothing may stop the others, and memory stays below its bound and comes back.
+
+`python -m tests.soak.siege [CONNECTIONS [CERTIFICATE]]` prints what each flood costs others.
 """
 
 import http.client
 import ssl
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +19,7 @@ from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.hostile_bodies import HostileBody
 from tests.builders.processes import wait_until
 from tests.builders.servers import Server
-from tests.soak.flood import Flood
+from tests.soak.flood import KINDS, Flood
 from tests.soak.probe import Probe, Watched, memory_mb
 
 P99_S = 0.1
@@ -142,3 +146,21 @@ class Siege:
             return 0, repr(error)
         finally:
             connection.close()
+
+
+def print_floods(connections: int, certificate: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as folder, Siege(Path(folder), certificate) as siege:
+        for kind in KINDS:
+            before_mb = memory_mb(siege.server.process.pid)
+            watched = siege.flood(kind, connections=connections, seconds=4)
+            print(
+                f"{kind:38} others p99 {1000 * watched.p99_s:6.1f} ms, longest "
+                f"{1000 * watched.longest_s:6.1f}  {watched.peak_mb - before_mb:+5.0f} MB  "
+                + "; ".join(watched.failures[:1]),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    count, *tls = sys.argv[1:] or ["10"]
+    print_floods(int(count), Path(tls[0]) if tls else None)

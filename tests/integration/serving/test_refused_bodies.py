@@ -45,6 +45,7 @@ async def status_of(app: ASGIApp, body: HostileBody, data: bytes) -> int:
     ]
     scope = {
         "type": "http",
+        "http_version": "1.0",
         "method": "POST",
         "path": body.path,
         "query_string": b"",

@@ -18,6 +18,9 @@ PREDICT, READ, ADMIN = "p" * 32, "r" * 32, "a" * 32
 TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"
 
 
+ASGI = {"type": "http", "http_version": "1.0", "query_string": b""}
+
+
 def granting(text: str, file: Path | None = None) -> AccessControl:
     return AccessControl(
         read_grants(text, file), endpoints=ENDPOINTS, hosts=OwnHosts("candor.example")
@@ -28,7 +31,7 @@ def ask(
     access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer"
 ) -> None:
     headers = [] if token is None else [(b"authorization", f"{kind} {token}".encode())]
-    access.check({"type": "http", "method": method, "path": path, "headers": headers})
+    access.check(ASGI | {"method": method, "path": path, "headers": headers})
 
 
 ALLOWED = [
@@ -151,7 +154,7 @@ FROM_ELSEWHERE = [
 def send(access: AccessControl, headers: dict[str, str], method: str = "POST") -> None:
     given = {"host": "candor.example:8080", "x-request-id": "1"} | headers
     pairs = [(name.encode(), value.encode()) for name, value in given.items()]
-    access.check({"type": "http", "method": method, "path": "/feedback", "headers": pairs})
+    access.check(ASGI | {"method": method, "path": "/feedback", "headers": pairs})
 
 
 CHANGING = ("POST", "PUT", "DELETE", "PATCH")
@@ -184,7 +187,7 @@ def test_a_token_does_not_stand_in_for_the_origin() -> None:
 def test_the_request_carries_the_name_of_its_token() -> None:
     access = granting(f"{ADMIN} admin dr-weber; {READ} read")
     for token, name, path in ((ADMIN, "dr-weber", "/feedback"), (READ, "token 2", "/metrics")):
-        request = {"type": "http", "method": "POST" if token == ADMIN else "GET", "path": path}
+        request = ASGI | {"method": "POST" if token == ADMIN else "GET", "path": path}
         headers = [(b"authorization", f"Bearer {token}".encode())]
         access.check(request | {"headers": headers, "state": (state := {})})
         viewer = state["viewer"]
@@ -229,5 +232,5 @@ def test_a_page_that_names_this_address_after_itself_may_not_write() -> None:
 def test_health_checks_may_use_any_name() -> None:
     headers = [(b"host", b"probe.example")]
     AccessControl(endpoints=ENDPOINTS).check(
-        {"type": "http", "method": "GET", "path": "/healthz", "headers": headers}
+        ASGI | {"method": "GET", "path": "/healthz", "headers": headers}
     )
