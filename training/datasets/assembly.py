@@ -13,6 +13,7 @@ from calibration.grouping import (
     group_of_each,
 )
 from calibration.sampling import joined
+from calibration.wording import parameter
 from training.datasets.dataset import ArrayImages, Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits, UnclearGroups
 from training.datasets.file_facts import Facts, check_files
@@ -128,7 +129,7 @@ def _grouped(
             raise UnclearGroups(table.root, str(error)) from error
     elif column not in columns:
         told = f"it has {', '.join(columns)}" if columns else "only a table has columns"
-        raise BadDataset(table.root, f"has no column {column!r} for --group; {told}")
+        raise BadDataset(table.root, f"has no column {column!r} for {parameter('group')}; {told}")
     if column is None:
         return [None] * len(facts), notes
     if column != "group":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration.wording import parameter
 from training.datasets.table import Excluded
 from training.errors import TrainingError
 
@@ -30,7 +31,8 @@ class CorruptDataset(BadDataset):
         super().__init__(
             path,
             f"{len(corrupt)} of {total} images cannot be used, more than the limit of {limit:.2%} "
-            f"({examples}); repair or remove them, or raise the limit (--max-corrupt)",
+            f"({examples}); repair or remove them, or raise the limit "
+            f"({parameter('max_corrupt')})",
         )
 
 
@@ -45,5 +47,6 @@ class LeakingSplits(BadDataset):
         super().__init__(
             path,
             "; ".join(overlaps) + "; figures would be too good. Remove them from one split, "
-            "let Candor draw the splits, or accept the leakage (--allow-leakage)",
+            "let Candor draw the splits, or accept the leakage "
+            f"({parameter('allow_leakage', True)})",
         )

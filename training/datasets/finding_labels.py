@@ -26,7 +26,7 @@ from calibration.findings.labels import (
     from_lists,
     is_missing,
 )
-from calibration.wording import counted, some
+from calibration.wording import counted, parameter, some
 from training.datasets.errors import BadDataset
 from training.datasets.label_kind import CLASSES, FINDINGS, LabelKind
 from training.datasets.table import Labels
@@ -98,9 +98,9 @@ def _from_lists(table: Path, columns: Columns, options: LoadOptions) -> FindingL
         raise BadDataset(
             table,
             f"labels such as {example!r} list what is there, not what is absent: say which "
-            "findings were looked for in every image with --findings 'A|B|C', or '*' for all that "
-            f"the table names, or in a column {LOOKED_FOR}; if they are names of exclusive "
-            "classes, give --exclusive",
+            f"findings were looked for in every image with {parameter('findings', 'A|B|C')}, or "
+            f"'*' for all that the table names, or in a column {LOOKED_FOR}; if they are names of "
+            f"exclusive classes, give {parameter('exclusive', True)}",
         )
     return from_lists(columns[LABEL], looked_for, chosen_findings(options))
 
@@ -141,12 +141,13 @@ def decide(
     if options["exclusive"] and not found.exclusive:
         raise BadDataset(
             source,
-            "has rows with several labels, none, or unknown ones: they are no --exclusive classes",
+            "has rows with several labels, none, or unknown ones: they are no "
+            f"{parameter('exclusive')} classes",
         )
     if found.exclusive and not listed and options["findings"] is None:
         note = (
             f"each image has exactly one of {some(found.names, SHOWN)}, so they are exclusive "
-            "classes; if an image may have several, give --findings '*'"
+            f"classes; if an image may have several, give {parameter('findings', ALL)}"
         )
         notes = () if options["exclusive"] else (note,)
         return ReadLabels(found.names, found.labels.argmax(axis=1), CLASSES, notes)
@@ -155,7 +156,7 @@ def decide(
 
 
 def _notes(found: FindingLabels, options: LoadOptions, *, listed: bool) -> Iterator[str]:
-    others = "; --findings chooses others" if options["findings"] in (None, ALL) else ""
+    others = "" if chosen_findings(options) else f"; {parameter('findings')} chooses others"
     yield f"{counted(len(found.names), 'finding')}: {some(found.names, SHOWN)}{others}"
     unknown = np.isnan(found.labels)
     if not listed and unknown.any():
@@ -165,5 +166,5 @@ def _notes(found: FindingLabels, options: LoadOptions, *, listed: bool) -> Itera
     if uncertain := int((found.labels == UNCERTAIN).sum()):
         yield (
             f"{counted(uncertain, 'uncertain label')} (-1) taken as {options['uncertain']} "
-            "(--uncertain)"
+            f"({parameter('uncertain')})"
         )

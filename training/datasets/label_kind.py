@@ -30,7 +30,7 @@ class LabelKind:
         too_few: a note on those, of `small` and `fewest`.
         imbalance: how many times as many images the largest class has, of counts.
         folded_head: the head that suits folds.
-        advice: what else can be done about a class without any image.
+        chosen_by: the parameter that names others in place of one without any image.
     """
 
     name: Literal["classes", "findings"]
@@ -43,7 +43,7 @@ class LabelKind:
     too_few: str
     imbalance: Callable[[Sequence[int]], float]
     folded_head: Literal["blend", "pooled"]
-    advice: str = ""
+    chosen_by: str | None = None
 
 
 def _question(names: Sequence[str], labels: NDArray[Any]) -> Iterator[Question]:
@@ -82,5 +82,5 @@ FINDINGS: Final = LabelKind(
     "finding is not calibrated, and its intervals are wide",
     imbalance=lambda _counts: 1.0,  # findings do not take images from each other
     folded_head="pooled",
-    advice=", or name others with --findings",
+    chosen_by="findings",
 )

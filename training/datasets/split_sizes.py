@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calibration.wording import parameter
 from training.datasets.dataset import Split, label_counts
 from training.datasets.errors import BadDataset
 from training.datasets.label_kind import LabelKind
@@ -40,10 +41,11 @@ def small_classes(
             if not images and not (name == "val" and answer in tiny)
         ]
         if absent and (name in kind.needed_in or not counts[name].any()):
+            others = f", or name others with {parameter(kind.chosen_by)}" if kind.chosen_by else ""
             raise BadDataset(
                 source,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
-                f"your own split that has some, or merge or remove the class{kind.advice}",
+                f"your own split that has some, or merge or remove the class{others}",
             )
     small = [
         f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"

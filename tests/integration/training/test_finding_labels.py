@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from calibration.wording import typed
 from tests.builders.finding_sets import NAMES, compose, write_npz, write_table
 from training.datasets import Dataset, load_dataset
 from training.datasets.errors import BadDataset
@@ -49,8 +50,10 @@ def test_lists_are_asked_about_and_then_read(tmp_path: Path) -> None:
     path = write_table(tmp_path / "set", 200, lists=True)
     with pytest.raises(BadDataset, match="looked for") as refused:
         load_dataset(path)
-    assert "--findings" in str(refused.value)
-    assert "--exclusive" in str(refused.value)
+    assert "give exclusive=True" in str(refused.value)
+    assert "--" not in str(refused.value)
+    with typed(), pytest.raises(BadDataset, match=r"--findings 'A\|B\|C'.* --exclusive"):
+        load_dataset(path)
     dataset = load_dataset(path, findings="*")
     assert sorted(dataset.classes) == sorted(NAMES)
     _, labels = compose(200)
@@ -89,7 +92,7 @@ def test_one_hot_rows_are_classes_unless_findings_are_named(tmp_path: Path) -> N
     dataset = load_dataset(path)
     assert not dataset.has_findings
     assert dataset.classes == ("Cat", "Dog")
-    assert any("--findings" in note for note in dataset.notes)
+    assert any("findings='*'" in note for note in dataset.notes)
     assert load_dataset(path, findings="*").has_findings
     assert load_dataset(path, findings="Dog").classes == ("Dog",)
 

@@ -47,7 +47,7 @@ class TestCorruptFiles:
         root = folder(tmp_path, {"a": 10, "b": 10})
         (root / "a/000.png").write_bytes((root / "a/000.png").read_bytes()[:60])
         with pytest.raises(
-            CorruptDataset, match=r"1 of 20 .* limit of 1\.00% .*000\.png.*--max-corrupt"
+            CorruptDataset, match=r"1 of 20 .* limit of 1\.00% .*000\.png.*max_corrupt"
         ):
             load_dataset(root)
         assert len(load_dataset(root, max_corrupt=0.05).excluded) == 1

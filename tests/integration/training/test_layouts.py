@@ -185,7 +185,7 @@ class TestTables:
             load_dataset(path)
         assert load_dataset(path, group="code").splits["train"].groups is not None
         assert load_dataset(path, group="none").splits["train"].groups is None
-        with pytest.raises(BadDataset, match="no column 'key' for --group; it has code"):
+        with pytest.raises(BadDataset, match="no column 'key' for group; it has code"):
             load_dataset(path, group="key")
 
     def test_classes_that_differ_in_case_alone_are_asked_about(self, tmp_path: Path) -> None:
