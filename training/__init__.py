@@ -1,7 +1,8 @@
 """Training: data -> network -> loss -> fit -> evaluation -> export. The only room that imports
 torch.
 
-    datasets/       find, check and read labeled images               -> Dataset
+    load_options.py what a user may say of labeled images
+    datasets/       find, check and read them                         -> Dataset
     networks/       frozen backbone and the paper's head              -> Classifier
     features/       the backbone's output, computed once              -> memory-mapped arrays
     losses/         what training minimizes, one file per loss        -> Objective

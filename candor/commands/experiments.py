@@ -138,14 +138,13 @@ def _rows(grid: "Grid", folder: Path, jobs: int) -> "list[Row]":
 
 
 def _shown(tables: "Sequence[Table]", rows: "Sequence[Row]", folder: Path) -> PlainResult:
-    """Write rows.csv, tables.md and tables/NAME.csv; return the tables."""
+    """Write rows.csv and tables/NAME.csv; return the tables."""
     from candor.terminal.tables import FigureTable
     from monitoring.http.json_body import plain
     from training.experiments.tables import write_rows
 
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.csv", rows)
-    (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
     parts: list[RenderableType] = []
     for each in tables:
         each.write_csv(folder / "tables")

@@ -65,13 +65,6 @@ class Table:
         """The lines by position; a dash where a line lacks a column."""
         return [tuple(line.get(key, "-") for key in self.columns) for line in self.lines]
 
-    def markdown(self) -> str:
-        """The table in GitHub's Markdown, with the title in bold above and the notes below."""
-        ruler = ("---", *["---:"] * (len(self.columns) - 1))
-        lines = ["| " + " | ".join(line) + " |" for line in (self.columns, ruler, *self.cells())]
-        notes = [f"\n{note}" for note in self.notes]
-        return "\n".join([f"**{self.title}**", "", *lines, *notes]) + "\n"
-
     def write_csv(self, folder: Path) -> None:
         """Write NAME.csv with the cells as they are printed."""
         with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as stream:
