@@ -56,6 +56,7 @@ class Endpoint:
         handler: takes the request, returns a Response or a value that is sent as JSON; its return
             annotation is the type of the answer.
         scope: what a token must grant, which the access control checks; None if no token is needed.
+            It has no default: an endpoint that forgets it cannot be declared.
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, if it is not the JSON of what `handler`
             returns.
@@ -72,7 +73,7 @@ class Endpoint:
     handler: Handler
     tag: str
     summary: str = ""
-    scope: Scope | None = "read"
+    scope: Scope | None
     takes: Mapping[str, Any] = field(default_factory=dict)
     body_optional: bool = False
     gives: Mapping[str, Any] = field(default_factory=dict)

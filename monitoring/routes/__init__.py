@@ -195,7 +195,7 @@ _ALARMS: Final = tuple(
         ),
     )
 )
-_report = partial(Endpoint, method="GET", tag="calibration", refuses=REPORT_REFUSALS)
+_report = partial(Endpoint, method="GET", tag="calibration", scope="read", refuses=REPORT_REFUSALS)
 _REPORTS: Final = (
     _report(
         path="/reports",
@@ -240,6 +240,7 @@ _ANSWERS: Final = _labels(
 _SOURCES: Final = (
     _labels(
         path="/models/{model}/report/sources",
+        scope="read",
         handler=SourceRoutes.read,
         summary="What the labels of each source count as, and how far proxies and second readings "
         "agree with truths.",
@@ -268,6 +269,7 @@ _WAITING: Final = _labels(
 METRICS: Final = Endpoint(
     method="GET",
     path="/metrics",
+    scope="read",
     handler=MetricsRoute.get,
     tag="metrics",
     summary="Metrics as Prometheus text, or OpenMetrics if asked for.",

@@ -81,6 +81,7 @@ class TargetRoutes:
 TARGETS: Final = Endpoint(
     method="GET",
     path="/metrics/targets",
+    scope="read",
     handler=TargetRoutes.get,
     tag="metrics",
     summary="Where the metrics of each replica are, for Prometheus' HTTP service discovery.",

@@ -137,10 +137,11 @@ class DescriptionRoutes:
 
 
 ENDPOINTS: Final = (
-    page("/docs", DescriptionRoutes.page),
+    page("/docs", DescriptionRoutes.page, scope="read"),
     Endpoint(
         method="GET",
         path="/openapi.json",
+        scope="read",
         handler=DescriptionRoutes.document,
         tag="description",
         summary="This description for programs.",

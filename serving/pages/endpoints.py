@@ -17,7 +17,7 @@ def page(
     path: str,
     handler: Handler,
     *queries: str,
-    scope: Scope | None = "read",
+    scope: Scope | None,
     takes_tags: bool = False,
 ) -> Endpoint:
     """A page, or a file that one offers, with the parameters that its address may have."""

@@ -242,4 +242,4 @@ class IndexRoutes:
         return reports, self._reports.gaps(reports), idle
 
 
-ENDPOINTS: Final = (page("/", IndexRoutes.index, "q", "state", "sort"),)
+ENDPOINTS: Final = (page("/", IndexRoutes.index, "q", "state", "sort", scope="read"),)

@@ -140,10 +140,10 @@ def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
 OF: Final = ("version", "finding")  # what a page is about
 SPAN: Final = ("since", "until")  # the days of its charts over time
 ENDPOINTS: Final = (
-    page("/models/{model}/report/page", ModelPages.page, *OF, "window", *SPAN, "gap"),
-    page("/slices/{model}", ModelPages.slices, *OF, "window"),
-    page("/report/{model}", ModelPages.report, *OF, "window"),
-    page("/report/{model}/file", ModelPages.report_file, *OF, "window"),
+    page("/models/{model}/report/page", ModelPages.page, *OF, "window", *SPAN, "gap", scope="read"),
+    page("/slices/{model}", ModelPages.slices, *OF, "window", scope="read"),
+    page("/report/{model}", ModelPages.report, *OF, "window", scope="read"),
+    page("/report/{model}/file", ModelPages.report_file, *OF, "window", scope="read"),
     form("/models/{model}/report/page", ModelPages.acknowledge, *OF, scope="admin"),
     form("/note/{model}", ModelPages.note, *OF, scope="feedback"),
 )

@@ -222,6 +222,6 @@ def _said(events: list[StoreEvent]) -> str | None:
 
 
 ENDPOINTS: Final = (
-    page("/versions/{model}", VersionRoutes.page, *_COMPARED, "done"),
+    page("/versions/{model}", VersionRoutes.page, *_COMPARED, "done", scope="read"),
     form("/versions/{model}", VersionRoutes.act, scope="admin"),
 )

@@ -148,6 +148,7 @@ _MODEL: Final = tuple(
         method="GET",
         path=path,
         handler=ServerRoutes.model,
+        scope="read",
         tag="models",
         summary="A model as TorchServe's management API describes it; version `all` gives every "
         "loaded one.",
@@ -160,11 +161,12 @@ HEALTHZ: Final = health_check(
     path="/healthz", handler=ServerRoutes.healthz, summary="Whether the process lives."
 )
 ENDPOINTS: Final = (
-    page("/", ServerRoutes.index),
+    page("/", ServerRoutes.index, scope="read"),
     *_PREDICTION,
     Endpoint(
         method="GET",
         path="/models",
+        scope="read",
         handler=ServerRoutes.models,
         tag="models",
         summary="What is loaded, and what was refused and why.",

@@ -216,7 +216,12 @@ class ProtocolRoutes:
 _endpoint = functools.partial(Endpoint, tag="open inference", method="GET")
 _FIND: Final = (ModelNotLoaded, VersionNotLoaded, NotReady)
 _SERVER: Final = (
-    _endpoint(path="/v2", handler=ProtocolRoutes.server, summary="Name, version and extensions."),
+    _endpoint(
+        path="/v2",
+        handler=ProtocolRoutes.server,
+        scope="read",
+        summary="Name, version and extensions.",
+    ),
     _endpoint(
         path="/v2/health/live",
         handler=ProtocolRoutes.live,
@@ -238,6 +243,7 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
     return (
         _endpoint(
             path=path,
+            scope="read",
             handler=ProtocolRoutes.model,
             summary="Metadata of a model.",
             refuses=_FIND,
@@ -245,6 +251,7 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
         ),
         _endpoint(
             path=f"{path}/ready",
+            scope="read",
             handler=ProtocolRoutes.model_ready,
             summary="Whether a model answers.",
             otherwise={NOT_READY: ModelReady | InferError},

@@ -1,5 +1,6 @@
 """Access: what each scope opens, which pages may write, and that no sentence gives a token away."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +104,11 @@ def test_an_endpoint_needs_the_scope_that_it_declares_and_nothing_else_does() ->
     ]
     assert needed.find("POST", "/notes/m/more") == needed.find("POST", "/secrets") == "admin"
     assert needed.find("GET", "/notes") == "read"
+
+
+def test_an_endpoint_that_forgets_its_scope_cannot_be_declared() -> None:
+    with pytest.raises(TypeError, match="scope"):
+        partial(Endpoint, method="GET", path="/a", handler=ServerRoutes.ping, tag="")()
 
 
 def test_of_two_endpoints_that_match_the_first_counts_as_in_a_router() -> None:
