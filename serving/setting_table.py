@@ -4,13 +4,13 @@
 from them.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from calibration.strict_json import read_json
 from monitoring.sources import LabelPolicy, check_policies, read_pairs
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -29,9 +29,11 @@ def _read_list(value: Any) -> Any:
         return value
     if value.lstrip().startswith("["):
         try:
-            return json.loads(value)
+            return read_json(value)
         except ValueError as error:
-            raise ValueError("expected a JSON list of texts, or texts between commas") from error
+            raise ValueError(
+                f"expected a JSON list of texts, or texts between commas ({error})"
+            ) from error
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
@@ -39,9 +41,9 @@ def _read_object(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return read_json(value)
     except ValueError as error:
-        raise ValueError("expected a JSON object of numbers") from error
+        raise ValueError(f"expected a JSON object ({error})") from error
 
 
 def _read_policies(value: Any) -> Any:

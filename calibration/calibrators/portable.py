@@ -16,6 +16,7 @@ from calibration.bins import FloatArray
 from calibration.calibrators.affine import LINKS, Affine, CalibratorInvalid, Link
 from calibration.calibrators.temperature import logit
 from calibration.measures.metrics import SMALLEST
+from calibration.strict_json import read_json
 
 FORMAT = "candor-calibrator/1"
 CONFIDENCE_CLASSES = ("wrong", "right")
@@ -128,8 +129,8 @@ class PortableCalibrator:
         "candor-calibrator/1"; got None
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = read_json(text)
+        except ValueError as error:
             raise CalibratorInvalid(f"it is no calibrator: not JSON ({error})") from None
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:

@@ -1,11 +1,11 @@
 """The choices that a user of `candor train` makes, and the configuration that follows from them."""
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calibration.strict_json import read_json
 from calibration.wording import parameter
 from candor.commands.options import FilePath, WrongUse, settings
 
@@ -28,7 +28,7 @@ def _fields_of(file: Path) -> dict[str, object]:
     """The fields in a file. Raises WrongUse if it cannot be read or has no fields."""
     try:
         text = file.read_text(encoding="utf-8")
-        fields = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        fields = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
     except (OSError, ValueError) as error:
         raise WrongUse(
             f"{parameter('config')}: {file} cannot be read ({error}); give a .toml or .json file"

@@ -52,7 +52,7 @@ def run_demo(
         out: folder of everything that the demo writes; what an earlier demo wrote there is removed
             first.
         seed: of the training, and of the order in which images are sent.
-        once: stop the server at the end.
+        once: stop the server at the end; so does a reader of the output that has gone.
     """
     note_weaker_bounds()
     # so that the server is stopped too
@@ -85,7 +85,7 @@ def run_demo(
     with ServerProcess(own, log=out / "server.log", environment=environment) as server:
         _watch(session, server, server.client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
-        if once:
+        if once or stdout.quiet:
             serve = typed_command(
                 "serve", "--store", str(session.store.root), "--ledger", session.ledger_url
             )

@@ -4,7 +4,6 @@ A file is read once. Nothing is unpickled, and an archive is looked at before it
 that a small file cannot become a large one.
 """
 
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.strict_json import read_json
 from candor.predictions.cells import as_text, composed, numbers
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.tables import count_rows, read_columns, read_rows
@@ -170,11 +170,11 @@ def _by_class(cell: Any, column: str, row: int) -> dict[str, Any]:
         if not as_text(cell):
             return {}
         try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
+            cell = read_json(cell)
+        except ValueError as error:
             raise PredictionsRefused(
                 f"row {row:,}: {column!r} is no list of scores in JSON, such as [0.1, 0.9] or "
-                '{"ill": 0.9, "well": 0.1}'
+                f'{{"ill": 0.9, "well": 0.1}} ({error})'
             ) from None
     if isinstance(cell, Mapping):
         return {composed(str(name)): each for name, each in cell.items()}

@@ -1,6 +1,5 @@
 """The rows of tables: `.csv`, `.tsv`, `.txt`, `.ndjson`, `.jsonl` and `.parquet`."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -8,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from calibration.strict_json import read_json
 from candor.predictions.errors import PredictionsRefused
 from model_store.csv_tables import NotCsv, open_csv, require_distinct
 from model_store.installation import install_command
@@ -76,21 +76,12 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_once)
+                row = read_json(line)
             except ValueError as error:
                 raise PredictionsRefused(f"{file}: line {number} is not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise PredictionsRefused(f"{file}: line {number} is not a JSON object")
             yield row
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it gives {twice!r} twice in one object")
-    return found
 
 
 def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:

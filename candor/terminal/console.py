@@ -6,6 +6,7 @@ shown, not obeyed.
 """
 
 import json
+import os
 import re
 from typing import Any
 
@@ -19,7 +20,10 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 
 
 class LiteralConsole(Console):
-    """A console that prints every text as it is. A terminal wraps it between words."""
+    """A console that prints every text as it is. A terminal wraps it between words.
+
+    Where the reader has gone, as `| head` does, it is quiet from then on, and the work goes on.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
@@ -30,6 +34,13 @@ class LiteralConsole(Console):
             copied = any(isinstance(each, str) and "Next: " in each for each in objects)
             soft_wrap = copied or not self.is_terminal
         super().print(*objects, soft_wrap=soft_wrap, **{"crop": False} | options)
+
+    def on_broken_pipe(self) -> None:
+        """Write the rest to nowhere; Rich would end the program, and files would be missing."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """As Console.render_str, with control characters made visible."""

@@ -1,7 +1,6 @@
 """The names of the classes: from the caller, the file, or labeled folders."""
 
 import ast
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 import onnx
 
 from calibration.findings.labels import SEPARATOR
+from calibration.strict_json import GivenTwice, once, read_json
 from calibration.wording import counted
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 
@@ -125,11 +125,22 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _literal(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text.strip()) if text.strip()[:1] in "{[(" else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    """JSON, else what Python's repr writes, else None. Raises ForeignModelRefused."""
+    for read in (read_json, _python_literal):
+        try:
+            return read(text)
+        except GivenTwice as error:
+            raise ForeignModelRefused(f"of the names of classes, {error}") from None
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def _python_literal(text: str) -> object:
+    if text.strip()[:1] not in "{[(":
         return None
+    found = ast.parse(text.strip(), mode="eval").body
+    if not isinstance(found, ast.Dict) or None in found.keys:
+        return ast.literal_eval(found)
+    keys = [ast.literal_eval(key) for key in found.keys if key is not None]
+    return once(list(zip(keys, map(ast.literal_eval, found.values), strict=True)))

@@ -5,13 +5,13 @@ pixels holds, unless the caller says something else or labeled images contradict
 """
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import onnx
 
+from calibration import strict_json
 from calibration.wording import some
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.class_names import MULTI_LABEL
@@ -155,8 +155,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _object(data: bytes, path: object) -> dict[str, Any]:
     try:
-        parsed = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        parsed = strict_json.read_json(data)
+    except ValueError as error:
         raise ForeignModelRefused(f"{path} is not JSON ({str(error)[:100]})") from error
     if not isinstance(parsed, dict):
         raise ForeignModelRefused(f"{path} is no JSON object")

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from calibration.strict_json import doubled
 from monitoring.errors import BodyNotJson, brief
 
 Kind = TypeVar("Kind")
@@ -205,10 +206,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
-    doubled = _GivenTwice(found)
-    doubled.key = next(name for name in names if names.count(name) > 1)
-    return doubled
+    given_twice = _GivenTwice(found)
+    given_twice.key = doubled(pairs)
+    return given_twice
 
 
 def key_given_twice(value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """`candor demo` on digits, offline: every step happens, and its figures agree."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.builders.processes import candor
+from tests.builders.processes import CANDOR, candor, environment
 
 pytestmark = pytest.mark.nightly
 
@@ -64,3 +65,15 @@ def test_pictures_bundles_and_a_command_that_works_are_left(demo: Demo) -> None:
     shell = ["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", f"{command} --help"]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_has_gone_takes_no_file_with_it(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = (*CANDOR, "demo", "--data", "digits", "--json", "figures.json")
+    done = subprocess.run(
+        words, cwd=tmp_path, stdout=writing, stderr=writing, env=environment(), check=False
+    )
+    os.close(writing)
+    assert done.returncode == 0  # without --once: nobody has read where the server is
+    assert "prove" in json.loads((tmp_path / "figures.json").read_text())

@@ -120,6 +120,8 @@ def parse(text: str, *, title: str | None = None) -> Variant:
         if key in ELSEWHERE:
             raise BadChoice(f"{key!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
     changes = {key: _value(value) for key, _, value in pairs}
+    if len(changes) < len(pairs):
+        raise BadChoice(f"{text!r} gives a key twice; give it once")
     return Variant(title or " ".join([subject, *words]), subject, changes)
 
 

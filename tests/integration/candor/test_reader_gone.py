@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_store.store.store import Store
-from tests.builders.bundles import png
+from tests.builders.bundles import color_weights, foreign_onnx, labeled_folder, linear, png
 from tests.builders.monitored import record_unsure_answers
 
 
@@ -25,6 +25,8 @@ from tests.builders.monitored import record_unsure_answers
         ("report --ledger sqlite:///ledger.db --html report.html", "report.html"),
         ("ledger export answers.csv --ledger sqlite:///ledger.db", "answers.csv"),
         ("ledger backup copy.db --ledger sqlite:///ledger.db", "copy.db"),
+        ("import model.onnx --pixels unit --data labeled --name new", "store/new/1/card.json"),
+        ("train digits --epochs 1 --out run", "run/config.json run/metrics.json"),
     ],
 )
 def test_files_are_whole(tmp_path: Path, tiny_store: Store, command: str, files: str) -> None:
@@ -34,12 +36,15 @@ def test_files_are_whole(tmp_path: Path, tiny_store: Store, command: str, files:
     for number in range(3):
         (tmp_path / f"images/{number}.png").write_bytes(png(number))
     record_unsure_answers(f"sqlite:///{tmp_path}/ledger.db", tiny_store.read("tiny").card)
+    foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants={"weights": color_weights()})
+    labeled_folder(tmp_path / "labeled", images=40)
     reading, writing = os.pipe()
     os.close(reading)
     subprocess.run(
         [sys.executable, "-m", "candor", *command.split()],
         cwd=tmp_path,
         stdout=writing,
+        stderr=writing,  # as of `2>&1 | head`: notes come before the files
         env=os.environ | {"CANDOR_STORE": str(tiny_store.root)},
         check=False,
     )
