@@ -48,7 +48,7 @@ def find_early_signs(
     reference = row.card.get("input_reference")
     if reference is not None:
         live = read_inputs(connection, row.watched_version_id)
-        found.append(_trained_on(live, now_s=now_ns / 1e9))
+        found.append(_trained_on(live))
         found += image_signs(live, reference)
     return tuple(found)
 
@@ -75,11 +75,10 @@ def image_signs(live: Inputs, reference: Mapping[str, float]) -> Iterator[EarlyS
         yield EarlySign(name, value, limit, abs(value) > limit)
 
 
-def _trained_on(live: Inputs, *, now_s: float) -> EarlySign:
-    """The share of images that the model has seen in training; no labels make up for them."""
+def _trained_on(live: Inputs) -> EarlySign:
+    """The share of images that the model has seen in training."""
     share = live.trained_on / live.n if live.n >= ENOUGH_TRAINED else math.nan
-    raised = share > NOTABLE_TRAINED
-    return EarlySign("training_images", share, NOTABLE_TRAINED, raised, now_s if raised else None)
+    return EarlySign("training_images", share, NOTABLE_TRAINED, share > NOTABLE_TRAINED)
 
 
 def _quiet(name: str, limit: float) -> EarlySign:

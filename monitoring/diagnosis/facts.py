@@ -51,6 +51,7 @@ class StateReason(StrEnum):
     SELECTION = "selection"  # answers without a label could hide an error
     AUDIT_INCOMPLETE = "audit_incomplete"  # drawn answers without a label could hide an error
     PROXY_ONLY = "proxy_only"  # labels of sources that are not the truth
+    TRAINED_ON = "trained_on"  # images are from its own training, which no label changes
     INPUT_CHANGED = "input_changed"  # answers changed, and labels do not cover the time since
 
 

@@ -157,6 +157,8 @@ def _doubts(found: Findings) -> Iterator[StateReason]:
     if selection is not None and is_open(selection):
         is_audit = selection.needs_kind == MISSING
         yield StateReason.AUDIT_INCOMPLETE if is_audit else StateReason.SELECTION
+    if found.is_trained_on:
+        yield StateReason.TRAINED_ON
     if any(each.raised and _is_after_labels(each, basis) for each in found.early_signs):
         yield StateReason.INPUT_CHANGED
 

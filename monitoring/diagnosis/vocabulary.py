@@ -146,6 +146,7 @@ REASONS: Final = {
     StateReason.SELECTION: "{missing} of answers have no label, which could hide an error",
     StateReason.AUDIT_INCOMPLETE: "{audit_missing} of drawn answers have no label",
     StateReason.PROXY_ONLY: "all labels are of sources that are not the truth",
+    StateReason.TRAINED_ON: "the model was made with these images",
     StateReason.INPUT_CHANGED: "answers changed, and no labels cover the time since",
 }
 CAUSES: Final = {

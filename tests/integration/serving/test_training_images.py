@@ -32,7 +32,9 @@ async def test_the_report_says_their_share(tmp_path: Path, trained_on: int) -> N
     store.promote("tiny", 1)
     async with running(store, tmp_path) as server:
         for image in images:
-            assert (await server.predict(image)).status_code == 200
+            answer = (await server.predict(image)).json()
+            label = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
+            assert (await server.client.post("/feedback", json=label)).status_code == 200
         trial = await server.client.post("/try/tiny", files={"file": images[0]}, headers=PAGE)
         report = (await server.client.get("/models/tiny/report")).json()
         page = (await server.client.get("/models/tiny/report/page")).text
@@ -42,4 +44,6 @@ async def test_the_report_says_their_share(tmp_path: Path, trained_on: int) -> N
     assert counted == trained_on
     assert signs["training_images"]["value"] == pytest.approx(trained_on / 30)
     assert signs["training_images"]["raised"] == (trained_on > 0)
+    reasons = report["diagnosis"]["reasons"]
+    assert ("trained_on" in reasons, "input_changed" in reasons) == (trained_on > 0, False)
     assert ("own training data" in page) == (trained_on > 0)
