@@ -178,7 +178,6 @@ def loop_is_closed(folder: Path, printed: str) -> None:
     """An alarm on the other camera, and a second version that is better there."""
     assert "Fine: confidence matches accuracy" in printed
     assert re.search("^Alarm: .* too confident$", printed, re.MULTILINE)
-    assert re.search("^What to do:\n  - Recalibrate", printed, re.MULTILINE)
     drifted, later = (_report(folder, "digits", "--version", number) for number in "12")
     assert (drifted["drift"]["active"], drifted["drift"]["direction"]) == (True, "over")
     assert drifted["drift"]["alarm_label"] > 359, (
