@@ -68,6 +68,40 @@ def group_of_each(
     return used
 
 
+def groups_of_images(
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    patients: Sequence[str | None],
+    labels: Sequence[Hashable] = (),
+    *,
+    group: str | None,
+    pattern: str | None,
+) -> tuple[list[str | None], str | None]:
+    """The patient or slide of each image, (N,), None where it is unknown, and the column that told.
+
+    `names` (N,) are paths below the folder, and `patients` (N,) are those of DICOM files, which
+    tell if no column does. The user's `pattern` is for names, and `group` is a column or NO_GROUP.
+
+    Raises GroupsUnclear as `group_of_each`; ValueError: there is no such column, or the pattern is
+    none or finds nothing.
+
+    >>> groups_of_images(["1/a.png", "2/a.png"], {}, [None, None], group=None, pattern="^([0-9])/")
+    (['1', '2'], None)
+    """
+    if pattern is not None:
+        return [group_named(name, pattern) or None for name in names], None
+    if group is None:
+        if len(set(patients) - {None}) > 1 and find_groups(columns)[0] is None:
+            return list(patients), None
+        group = group_of_each(columns, names, labels)
+    if group is None or group == NO_GROUP:
+        return [None] * len(names), None
+    if group not in columns:
+        told = f"it has {', '.join(columns)}" if columns else "only a table has columns"
+        raise ValueError(f"has no column {group!r} for {parameter('group')}; {told}")
+    return [cell or None for cell in columns[group]], group
+
+
 def _declined(called: str) -> str:
     return f"if each stands alone, give {parameter(called, NO_GROUP)}"
 

@@ -15,7 +15,7 @@ from unicodedata import normalize
 import numpy as np
 import numpy.typing as npt
 
-from calibration.grouping import NO_GROUP, find_groups, group_named, group_of_each
+from calibration.grouping import NO_GROUP, groups_of_images
 from calibration.sampling import grouped_parts, joined
 from calibration.splits import SPLITS
 from model_store.errors import ImageError, LabeledFolderRefused
@@ -188,21 +188,19 @@ def image_groups(
     below = [
         (path.relative_to(base) if path.is_relative_to(base) else path).as_posix() for path in paths
     ]
-    cells = columns or {}
+    given = group is not None or pattern is not None
+    patients = [None if given else _patient(path) for path in paths]
     try:
-        if pattern is not None:
-            return [group_named(each, pattern) for each in below], f"what {pattern!r} finds"
-        patients = [None if group else _patient(path) for path in paths]
-        if len(set(patients) - {None}) > 1 and find_groups(cells)[0] is None:
-            return patients, "the DICOM PatientID"
-        used = group_of_each(cells, below, labels) if group is None else group
+        groups, used = groups_of_images(
+            below, columns or {}, patients, labels, group=group, pattern=pattern
+        )
     except ValueError as error:
         raise LabeledFolderRefused(f"{base}: {error}") from error
-    if used is not None and used in cells:
-        return [value or None for value in cells[used]], f"the column {used}"
-    if used not in (None, NO_GROUP):
-        raise LabeledFolderRefused(f"{base} has no column {used!r} for --group")
-    return [None] * len(paths), "identical files only"
+    if pattern is not None:
+        return groups, f"what {pattern!r} finds"
+    if used is not None:
+        return groups, f"the column {used}"
+    return groups, "the DICOM PatientID" if any(groups) else "identical files only"
 
 
 def _patient(path: Path) -> str | None:

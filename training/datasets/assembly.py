@@ -5,15 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.grouping import (
-    NO_GROUP,
-    GroupsUnclear,
-    find_groups,
-    group_named,
-    group_of_each,
-)
+from calibration.grouping import GroupsUnclear, groups_of_images
 from calibration.sampling import joined
-from calibration.wording import parameter
 from training.datasets.dataset import ArrayImages, Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits, UnclearGroups
 from training.datasets.file_facts import Facts, check_files
@@ -109,41 +102,26 @@ def _grouped(
 
     Raises UnclearGroups if other columns, or paths, look as if they told patients apart.
     """
-    names, columns = _names(table), table.columns
-    pattern, column, notes = options["group_pattern"], options["group"], list[str]()
-    if pattern is not None:
-        return [_match(name, pattern) for name in names], []
-    if column == NO_GROUP or table.pixels:
+    if table.pixels:
         return [None] * len(facts), []
-    if column is None:
-        patients = [file.patient for file in facts]
-        known = len(set(patients) - {None})
-        if known > 1 and find_groups(columns)[0] is None:
-            return patients, []
-        if known == 1:
-            notes.append("all DICOM files have the same PatientID, so it is not used as a group")
-        labels = table.labels.tolist() if table.labels.ndim == 1 else []
-        try:
-            column = group_of_each(columns, names, labels)
-        except GroupsUnclear as error:
-            raise UnclearGroups(table.root, str(error)) from error
-    elif column not in columns:
-        told = f"it has {', '.join(columns)}" if columns else "only a table has columns"
-        raise BadDataset(table.root, f"has no column {column!r} for {parameter('group')}; {told}")
-    if column is None:
-        return [None] * len(facts), notes
-    if column != "group":
-        notes.append(
-            f"the column {column!r} keeps images together, so that no patient is in two splits"
-        )
-    return [cell or None for cell in columns[column]], notes
-
-
-def _match(name: str, pattern: str) -> str | None:
+    pattern, column, notes = options["group_pattern"], options["group"], list[str]()
+    patients = [file.patient for file in facts]
+    if pattern is None and column is None and len(set(patients) - {None}) == 1:
+        notes.append("all DICOM files have the same PatientID, so it is not used as a group")
+    labels = table.labels.tolist() if table.labels.ndim == 1 else []
     try:
-        return group_named(name, pattern) or None
+        groups, used = groups_of_images(
+            _names(table), table.columns, patients, labels, group=column, pattern=pattern
+        )
+    except GroupsUnclear as error:
+        raise UnclearGroups(table.root, str(error)) from error
     except ValueError as error:
-        raise BadDataset(name, str(error)) from error
+        raise BadDataset(table.root, str(error)) from error
+    if used not in (None, "group"):
+        notes.append(
+            f"the column {used!r} keeps images together, so that no patient is in two splits"
+        )
+    return groups, notes
 
 
 def _names(table: ImageTable) -> list[str]:
