@@ -107,6 +107,8 @@ def _distinct(
     first: dict[Path, int] = {}
     for row, path in enumerate(paths):
         before = first.setdefault(path, row)
+        if before == row:
+            continue
         is_same = all(cells[before] == cells[row] for cells in said)
         if not (is_same and np.array_equal(labels[before], labels[row], equal_nan=True)):
             name = path.relative_to(file.parent) if path.is_relative_to(file.parent) else path

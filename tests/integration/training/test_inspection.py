@@ -139,17 +139,6 @@ class TestGroups:
         numbers = [number for split in splits for number in np.unique(split.groups).tolist()]
         assert len(numbers) == len(set(numbers)) == 21
 
-    def test_a_pattern_keeps_patients_together(self, tmp_path: Path) -> None:
-        some = trees.pictures()
-        for patient in range(15):
-            for image in range(3):
-                trees.write(
-                    tmp_path / ("a" if patient % 2 else "b") / f"p{patient}_{image}.png", next(some)
-                )
-        splits = load_dataset(tmp_path, group_pattern=r"(p\d+)_").splits
-        patients = [{path.name.split("_")[0] for path in files(split)} for split in splits.values()]
-        assert sum(map(len, patients)) == 15
-
     def test_a_pattern_that_misses_a_file_or_is_none(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 5, "b": 5})
         with pytest.raises(BadDataset, match=r"finds nothing in 'a/000\.png'"):
