@@ -133,7 +133,6 @@ def calibrate_in_shell(
         apply: Fit nothing: apply this calibrator, and write rows to --to.
         to: CSV file for the calibrated rows, with their ids.
     """
-    from candor.terminal.calibration import examined_tables
     from monitoring.http.json_body import plain
 
     if (apply is None) != (to is None):
@@ -148,7 +147,7 @@ def calibrate_in_shell(
     _preview(file, done.predictions)
     if out is not None:
         _write(done, out)
-    return PlainResult(plain(done.as_dict()), *examined_tables(done))
+    return PlainResult(plain(done.as_dict()), *done.document())
 
 
 def _options(
@@ -178,10 +177,9 @@ def _options(
 
 
 def _preview(file: Path, read: "Predictions") -> None:
-    from candor.terminal.calibration import preview_lines
-
+    """Say what was taken for what, and the first row as it was understood."""
     note(f"{file}, {len(read.rows):,} rows, read as")
-    for line in preview_lines(read):
+    for line in (*(f"  {role}: {columns}" for role, columns in read.taken), *read.example()):
         note(line)
 
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from candor.commands.options import (
     DEFAULT_URL,
@@ -19,6 +19,9 @@ from candor.commands.options import (
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
+if TYPE_CHECKING:
+    from candor.demo.run import Demonstration
+
 
 def demo(
     *,
@@ -26,8 +29,7 @@ def demo(
     out: Path = Path("demo-output"),
     seed: int = 0,
     once: bool = False,
-    json_file: Annotated[Path | None, "--json"] = None,
-) -> None:
+) -> "Demonstration":
     """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote.
 
     Example: candor demo --once
@@ -37,18 +39,12 @@ def demo(
         out: Folder for runs, models, ledger and pictures; replaces those of an earlier demo.
         seed: Seed of the training and of the order of images.
         once: Stop the server at the end instead of leaving it up.
-        json_file: Write every figure to this file.
     """
-    from candor.demo.run import run_demo
+    from candor.demo.run import Demonstration, run_demo
 
-    run_demo(
-        source=data,
-        data_folder=settings().data,
-        cache=cache_folder(),
-        out=out,
-        seed=seed,
-        once=once,
-        json_file=json_file,
+    folder, cache = settings().data, cache_folder()
+    return Demonstration(
+        run_demo(source=data, data_folder=folder, cache=cache, out=out, seed=seed, once=once)
     )
 
 

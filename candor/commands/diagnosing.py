@@ -28,7 +28,7 @@ class Checkup(VerbResult):
     def failed(self) -> bool:
         return any(each.state == "broken" for each in self._checks())
 
-    def parts(self) -> Iterator[str]:
+    def document(self) -> Iterator[str]:
         for each in self._checks():
             line = f"{each.check}: {each.found}"
             if each.advice is not None:

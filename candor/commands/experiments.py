@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.console import RenderableType
-
+from calibration.document import FigureTable, Part
 from candor.commands.options import Within, WrongUse, cache_folder, settings
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
@@ -139,16 +138,15 @@ def _rows(grid: "Grid", folder: Path, jobs: int) -> "list[Row]":
 
 def _shown(tables: "Sequence[Table]", rows: "Sequence[Row]", folder: Path) -> PlainResult:
     """Write rows.csv and tables/NAME.csv; return the tables."""
-    from candor.terminal.tables import FigureTable
     from monitoring.http.json_body import plain
     from training.experiments.tables import write_rows
 
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.csv", rows)
-    parts: list[RenderableType] = []
+    parts: list[Part] = []
     for each in tables:
         each.write_csv(folder / "tables")
         parts.append(FigureTable(each.title, each.columns, each.cells()))
-        parts += [*each.notes, ""]
+        parts += each.notes
     note(f"Tables and plots: {folder}")
     return PlainResult(plain(rows), *parts)  # with null where a method failed

@@ -58,7 +58,7 @@ class Promoted(VerbResult):
     def failed(self) -> bool:
         return any(each.version != self.version for each in self.servers or ())
 
-    def parts(self) -> list[str]:
+    def document(self) -> list[str]:
         canary = ". Its canary has ended" if self.canary_ended else ""
         if self.canary_ended and not self.compared:
             canary += " without a label, so labels never compared it with production"

@@ -150,7 +150,7 @@ def train_in_shell(
 
 
 def _losses() -> PlainResult:
-    from candor.terminal.tables import FigureTable
+    from calibration.document import FigureTable
     from training.losses import LOSSES
 
     columns = ("name", "title", "source", "options")

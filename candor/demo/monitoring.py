@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from calibration.document import Heading, Part, Verdict
+from calibration.figures import figure
 from calibration.wording import counted
-from candor.demo.session import DemoSession, heading, side_by_side
+from candor.demo.session import DemoSession, side_by_side
 from candor.demo.traffic import SentImages, label_answers, send_split
 from candor.server_process import ServerProcess
-from candor.terminal.console import stdout
-from candor.terminal.tables import figure
 from model_store.bundle.card import Card
 from serving.client import Client
 
@@ -18,23 +18,22 @@ VALIDATION_LIMIT = 600
 ANSWERS_SHOWN = 3
 
 
-def serve_validation(session: DemoSession, server: ServerProcess, client: Client) -> SentImages:
+def serve_validation(
+    session: DemoSession, server: ServerProcess, client: Client
+) -> Generator[Part, None, SentImages]:
     """Step 3: send validation images to the server."""
-    heading("3. Serve")
-    stdout.print(
-        f"A server process without torch was ready after {server.ready_s:.1f} s: {server.url}"
-    )
+    yield Heading("3. Serve")
+    yield f"A server process without torch was ready after {server.ready_s:.1f} s: {server.url}"
     count = len(session.dataset.splits["val"].labels)
     indices = session.order.permutation(count)[:VALIDATION_LIMIT].tolist()
     started = time.monotonic()
     sent = send_split(session, client, "val", indices)
     elapsed = time.monotonic() - started
-    stdout.print(
+    yield (
         f"It answered {counted(len(indices), 'validation image')} over HTTP in {elapsed:.1f} s. "
         "The first answers in full:"
     )
-    for answer in sent.answers[:ANSWERS_SHOWN]:
-        stdout.print(f"   {json.dumps(answer)}")
+    yield from (f"   {json.dumps(answer)}" for answer in sent.answers[:ANSWERS_SHOWN])
     session.figures["serve"] = {
         "ready_s": server.ready_s,
         "images": len(indices),
@@ -43,25 +42,27 @@ def serve_validation(session: DemoSession, server: ServerProcess, client: Client
     return sent
 
 
-def label_validation(session: DemoSession, client: Client, sent: SentImages, card: Card) -> None:
+def label_validation(
+    session: DemoSession, client: Client, sent: SentImages, card: Card
+) -> Iterator[Part]:
     """Step 4: label those answers; the monitor must then report what the card says."""
     statuses = label_answers(client, sent, stage="labels of validation images")
     report = client.calibration(session.model)
     measures = card.calibration.measures
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    heading("4. Label")
-    stdout.print(
+    yield Heading("4. Label")
+    yield (
         f"The true labels of these answers were sent ({counts}). The monitor's figures beside the "
-        "model card's:\n"
+        "model card's:"
     )
-    stdout.print(side_by_side({"card": measures, "monitor": report["measures"]}))
-    stdout.print(f"\n{_detector(report['drift'])}")
+    yield side_by_side({"card": measures, "monitor": report["measures"]})
+    yield _detector(report["drift"])
     session.figures["label"] = {"card": measures, "report": report}
 
 
 def provoke_drift(
     session: DemoSession, client: Client, card: Card
-) -> tuple[SentImages, SentImages]:
+) -> Generator[Part, None, tuple[SentImages, SentImages]]:
     """Step 5: send and label the test images, and report when the drift alarm was raised.
 
     Returns their first half, and the second, which is sent once all of the first is answered. So a
@@ -78,24 +79,19 @@ def provoke_drift(
     report = client.calibration(session.model)
     found = report["drift"]
     alarm = found["alarm_label"] - before if found["active"] else None
-    heading("5. Drift")
-    stdout.print(
+    yield Heading("5. Drift")
+    yield (
         f"The {count} test images stand in for images from another site. They were sent and "
         "labeled in random order."
     )
     if alarm is None:
-        stdout.print(f"No alarm within {count} labels. {_detector(found)}\n")
+        yield f"No alarm within {count} labels. {_detector(found)}"
     else:
-        said = (
-            f"ALARM after {alarm} of these labels: the model is {found['direction']}confident on "
-            "these images.\n"
-        )
-        stdout.print(said, style="bold red")
+        said = f"The model is {found['direction']}confident on these images."
+        yield Verdict(f"ALARM after {alarm} of these labels", said, "off")
     measures = card.calibration.measures
-    stdout.print(
-        side_by_side({"card": measures, f"these {count} labels": (first + second).measures()})
-    )
-    stdout.print(f"\nState of the diagnosis: {report['diagnosis']['state']}")
+    yield side_by_side({"card": measures, f"these {count} labels": (first + second).measures()})
+    yield f"State of the diagnosis: {report['diagnosis']['state']}"
     session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
     return first, second
 

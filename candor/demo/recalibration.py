@@ -1,16 +1,16 @@
 """Steps 6 and 7: recalibrate on labeled answers under load, then verify on other images."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
+from calibration.document import Heading, Part
+from calibration.figures import change, remedy_table
 from calibration.wording import counted, percent
-from candor.demo.session import DemoSession, heading, side_by_side
+from candor.demo.session import DemoSession, side_by_side
 from candor.demo.traffic import RequestStream, SentImages, label_answers, send_split
-from candor.terminal.console import stdout
-from candor.terminal.recalibration import class_table, note_lines, remedy_table
-from candor.terminal.tables import change
+from candor.terminal.recalibration import class_table, note_lines
 from monitoring.diagnosis.vocabulary import OF_CLASSES
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
@@ -23,13 +23,15 @@ STREAM_S = 1.5  # of requests before the recalibration, and after the server has
 SWITCH_S = 20.0  # that the server may take to switch to the new version
 
 
-def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibration | None:
+def recalibrate(
+    session: DemoSession, url: str, first: SentImages
+) -> Generator[Part, None, Recalibration | None]:
     """Step 6: choose a remedy on the labels of `first`, publish and promote it, all under load.
 
     Returns None if the labels do not justify a recalibration.
     """
     wanted = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
-    heading("6. Recalibrate")
+    yield Heading("6. Recalibrate")
     with RequestStream(url, session.model, session.dataset.splits["val"]) as stream:
         time.sleep(STREAM_S)
         try:
@@ -42,7 +44,7 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
                     allow_label_changes=True,
                 )
         except RecalibrationRefused as refused:
-            stdout.print(f"Nothing was published. {refused}")
+            yield f"Nothing was published. {refused}"
             session.figures["recalibrate"] = {"refused": str(refused)}
             return None
         session.store.promote(session.model, done.card.version)
@@ -50,25 +52,16 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
         while not stream.versions[done.card.version] and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(STREAM_S)
-    stdout.print(
-        f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n"
-    )
+    yield f"The first {done.labels} of these labels, read from the ledger, choose the remedy."
     shown = RecalibrationPreview(done)
-    for part in (
-        *remedy_table(done.proposal.choice, unchanged="as served"),
-        "",
-        shown.sentence,
-        "",
-        class_table(shown.proposal.classes, OF_CLASSES),
-    ):
-        stdout.print(part)
-    for line in note_lines(shown):
-        stdout.print(line)
+    yield from remedy_table(done.proposal.choice, unchanged="as served")
+    yield shown.sentence
+    yield class_table(shown.proposal.classes, OF_CLASSES)
+    yield from note_lines(shown)
     answered = ", ".join(
         f"{count} by version {version}" for version, count in sorted(stream.versions.items())
     )
-    stdout.print(
-        "\n"
+    yield (
         f"It was published as version {done.card.version} and promoted while the server answered "
         f"requests: {answered}; {len(stream.failures)} failed."
     )
@@ -85,7 +78,9 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
     return done
 
 
-def verify(session: DemoSession, client: Client, second: SentImages, done: Recalibration) -> None:
+def verify(
+    session: DemoSession, client: Client, second: SentImages, done: Recalibration
+) -> Iterator[Part]:
     """Step 7: send the images that the remedy was not fitted on again; compare both versions."""
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")
@@ -95,23 +90,21 @@ def verify(session: DemoSession, client: Client, second: SentImages, done: Recal
         | {"measures": sent.measures()}
         for name, sent in (("before", second), ("after", after))
     }
-    heading("7. Verify")
-    stdout.print(
+    yield Heading("7. Verify")
+    yield (
         f"Both versions on the other {counted(len(second.indices), 'test image')}, which the "
-        "recalibration did not use:\n"
+        "recalibration did not use:"
     )
-    stdout.print(
-        side_by_side(
-            {f"version {versions[name]}": report["measures"] for name, report in reports.items()}
-        )
+    yield side_by_side(
+        {f"version {versions[name]}": report["measures"] for name, report in reports.items()}
     )
     pictures = session.out / "pictures"
     pictures.mkdir()
     for name, sums in (("before", second.sums()), ("after", after.sums())):
         title = f"{session.model} version {versions[name]}, after the drift"
         plot_reliability(pictures / f"{name}.png", sums, title=title)
-    stdout.print(f"\n{_outcome(reports)} {_alarm(done.card.version, reports['after']['drift'])}")
-    stdout.print(f"Reliability diagrams: {pictures}/before.png, {pictures}/after.png")
+    yield f"{_outcome(reports)} {_alarm(done.card.version, reports['after']['drift'])}"
+    yield f"Reliability diagrams: {pictures}/before.png, {pictures}/after.png"
     session.figures["prove"] = reports
 
 

@@ -6,10 +6,13 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from calibration.document import Heading, Part
 from candor.demo.monitoring import label_validation, provoke_drift, serve_validation
 from candor.demo.recalibration import recalibrate, verify
 from candor.demo.session import DemoSession
@@ -17,6 +20,7 @@ from candor.demo.training import publish, show_training, train_both
 from candor.server_process import ServerProcess
 from candor.terminal.console import note_weaker_bounds, stdout
 from candor.terminal.progress import bars
+from candor.terminal.verb_result import VerbResult
 from model_store.bundle.card import Card
 from model_store.installation import typed_command
 from serving.client import Client
@@ -31,6 +35,7 @@ OWN_ENTRIES = (
     "ledger.db-shm",
     "ledger.db.lead",
     "server.log",
+    "figures.json",
 )
 
 
@@ -42,9 +47,8 @@ def run_demo(
     out: Path,
     seed: int,
     once: bool,
-    json_file: Path | None,
-) -> None:
-    """Train, export, serve, label, drift, recalibrate and verify, printing each step.
+) -> Generator[Part, None, DemoSession]:
+    """Train, export, serve, label, drift, recalibrate and verify; each step says what it found.
 
     Args:
         source: data set or folder with one; None looks in `data_folder`, then takes digits.
@@ -74,48 +78,60 @@ def run_demo(
     session = DemoSession(dataset, out, np.random.default_rng(seed))
     session.figures.update(seed=seed, dataset=dataset.name)
     counts = ", ".join(f"{len(split.labels)} {name}" for name, split in dataset.splits.items())
-    stdout.print(
+    yield (
         f"{said[:1].upper()}{said[1:]} ({counts}; classes "
         f"{', '.join(dataset.classes)}). {runs.note}"
     )
-    show_training(session, runs)
-    card = publish(session, runs.dca).card
+    yield from show_training(session, runs)
+    card = (yield from publish(session, runs.dca)).card
     own = {"store": session.store.root, "ledger": session.ledger_url, "port": 0}
     environment = {key: each for key, each in os.environ.items() if not key.startswith("CANDOR_")}
     with ServerProcess(own, log=out / "server.log", environment=environment) as server:
-        _watch(session, server, server.client, card)
-        _finish(session, seconds=time.monotonic() - started, json_file=json_file)
+        yield from _watch(session, server, server.client, card)
+        seconds = time.monotonic() - started
+        session.figures["seconds"] = round(seconds, 1)
+        figures = json.dumps(session.figures, indent=2, allow_nan=False)
+        (out / "figures.json").write_text(f"{figures}\n")
+        yield Heading(f"The demo took {seconds:.0f} s")
+        yield f"Runs, models, ledger, pictures and figures.json are in {out}."
         if once or stdout.quiet:
             serve = typed_command(
                 "serve", "--store", str(session.store.root), "--ledger", session.ledger_url
             )
-            stdout.print(f"To look at it in a browser: {serve}")
+            yield f"To look at it in a browser: {serve}"
         else:
             report = f"{server.url}/models/{session.model}/report/page"
-            stdout.print(
-                f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
-            )
+            yield f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
             server.wait()
+    return session
 
 
-def _watch(session: DemoSession, server: ServerProcess, client: Client, card: Card) -> None:
+def _watch(
+    session: DemoSession, server: ServerProcess, client: Client, card: Card
+) -> Iterator[Part]:
     """Steps 3 to 7, over HTTP against the server's own process."""
-    validation = serve_validation(session, server, client)
-    label_validation(session, client, validation, card)
-    first, second = provoke_drift(session, client, card)
-    done = recalibrate(session, server.url, first)
+    validation = yield from serve_validation(session, server, client)
+    yield from label_validation(session, client, validation, card)
+    first, second = yield from provoke_drift(session, client, card)
+    done = yield from recalibrate(session, server.url, first)
     if done is not None:
-        verify(session, client, second, done)
+        yield from verify(session, client, second, done)
 
 
-def _finish(session: DemoSession, *, seconds: float, json_file: Path | None) -> None:
-    session.figures["seconds"] = round(seconds, 1)
-    stdout.print(
-        f"\nThe demo took {seconds:.0f} s. Runs, models, ledger and pictures are in {session.out}."
-    )
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(session.figures, indent=2, allow_nan=False) + "\n")
+class Demonstration(VerbResult):
+    """A run of the demo, which happens while it is shown."""
+
+    def __init__(self, steps: Generator[Part, None, DemoSession]) -> None:
+        self._steps, self._figures = steps, dict[str, Any]()
+
+    def document(self) -> Iterator[Part]:
+        session = yield from self._steps
+        self._figures = session.figures
+
+    def as_dict(self) -> dict[str, Any]:
+        for _ in self.document():
+            pass
+        return self._figures
 
 
 def _clear(out: Path) -> None:

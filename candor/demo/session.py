@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from candor.terminal.console import stdout
-from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, measures_row
+from calibration.document import FigureTable
+from calibration.figures import MEASURES_COLUMNS, measures_row
 from model_store.store.store import Store
 from training.datasets import Dataset
 
@@ -20,7 +20,7 @@ class DemoSession:
     Attributes:
         out: folder of everything that the demo writes.
         order: draws the order in which images are sent.
-        figures: every number of the demo, by step; `--json` writes them.
+        figures: every number of the demo, by step.
     """
 
     dataset: Dataset
@@ -42,11 +42,6 @@ class DemoSession:
     def ledger_url(self) -> str:
         """The demo's own ledger."""
         return f"sqlite:///{self.out / 'ledger.db'}"
-
-
-def heading(title: str) -> None:
-    """Print the heading of a step."""
-    stdout.print(f"\n{title}", style="bold")
 
 
 def side_by_side(measures: Mapping[str, Mapping[str, float | None]]) -> FigureTable:

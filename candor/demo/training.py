@@ -1,15 +1,15 @@
 """Steps 1 and 2: train two models on the best network at hand, compare them, and export one."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from candor.demo.session import DemoSession, heading
-from candor.terminal.console import stdout
-from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
+from calibration.document import FigureTable, Heading, Part
+from calibration.figures import MEASURES_COLUMNS, figure, measures_row
+from candor.demo.session import DemoSession
 from model_store.store.samples import Sample, write_samples
 from training.datasets import Dataset
 from training.errors import WeightsNotFound
@@ -72,13 +72,12 @@ def train_both(
     )
 
 
-def show_training(session: DemoSession, runs: TwoRuns) -> None:
+def show_training(session: DemoSession, runs: TwoRuns) -> Iterator[Part]:
     """Step 1: how accurate and how calibrated both runs are, with and without a temperature."""
-    heading("1. Train")
-    stdout.print(
+    yield Heading("1. Train")
+    yield (
         "Two models start from the same weights. One is trained with cross-entropy, the other with "
-        "DCA, which also\n"
-        "penalizes the difference between confidence and accuracy."
+        "DCA, which also penalizes the difference between confidence and accuracy."
     )
     for split in EVALUATED:
         rows, figures = [], {}
@@ -90,16 +89,14 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
                 rows.append([*measures_row(f"{title}{suffix}", measures), figure(temperature)])
                 figures[f"{loss}_{method}"] = measures | {"temperature": temperature}
         session.figures[f"train_{split}"] = figures
-        stdout.print(FigureTable(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
-    stdout.print(
-        "\nECE is the mean distance between confidence and accuracy. With this many labels even a "
-        "perfectly\n"
-        "calibrated model would show the ECE in the floor column. Gap is mean confidence minus "
-        "accuracy: above 0 the\n"
-        "model is overconfident. T is the temperature."
+        yield FigureTable(split, (*MEASURES_COLUMNS, "T"), rows)
+    yield (
+        "ECE is the mean distance between confidence and accuracy. With this many labels even a "
+        "perfectly calibrated model would show the ECE in the floor column. Gap is mean confidence "
+        "minus accuracy: above 0 the model is overconfident. T is the temperature."
     )
-    stdout.print(f"{comparison(session.figures['train_test'])}\n")
-    stdout.print(f"Reliability diagrams: {session.out / 'runs'}/*/plots/reliability_*.png")
+    yield comparison(session.figures["train_test"])
+    yield f"Reliability diagrams: {session.out / 'runs'}/*/plots/reliability_*.png"
 
 
 def comparison(test: Mapping[str, Mapping[str, Any]]) -> str:
@@ -113,25 +110,25 @@ def comparison(test: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         "With a temperature, DCA has "
         f"{' and '.join(ahead) or 'neither a lower ECE nor a higher accuracy'} here than "
-        "cross-entropy. Another\n"
+        "cross-entropy. Another "
         "seed may show the opposite: docs/results.md compares the two over five seeds."
     )
 
 
-def publish(session: DemoSession, run: RunResult) -> ExportedModel:
+def publish(session: DemoSession, run: RunResult) -> Generator[Part, None, ExportedModel]:
     """Step 2: publish the run as version 1 and put it into production."""
     exported = export(run.folder, session.store, session.model)
     session.store.promote(session.model, exported.version)
     folder = session.store.folder(session.model, exported.version)
     files = ", ".join(f"{path.name} {_size(path)}" for path in sorted(folder.iterdir()))
     offer_samples(session)
-    heading("2. Export")
-    stdout.print(
+    yield Heading("2. Export")
+    yield (
         f"The DCA model is now version {exported.version} of {session.model}, and in production: "
         f"{folder}"
     )
-    stdout.print(f"Files: {files}.")
-    stdout.print(
+    yield f"Files: {files}."
+    yield (
         f"torch and ONNX Runtime differ by at most {exported.verification.max_difference:.1e} in "
         f"probability on {exported.verification.images} real images."
     )

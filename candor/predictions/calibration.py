@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.document import Part
 from calibration.examination import Effect, Examination, examine, examine_confidence
 from calibration.measured import Measured, Standing
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from candor.predictions.arrays import as_array
+from candor.predictions.documents import calibration_document
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
 from candor.predictions.labeled import Examining, LabeledPredictions
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
-
-if TYPE_CHECKING:
-    from serving.pages.calibration_page import CalibrationText
 
 
 class ReliabilityPlot:
@@ -90,24 +89,8 @@ class Calibration(Examined[Examination, LabeledPredictions]):
     def save_pictures(self, folder: Path) -> None:
         self.plot().save(folder / "reliability.svg")
 
-    def page(self) -> str:
-        """Return the report as an HTML file without scripts."""
-        from serving.pages.calibration_page import calibration_page
-
-        return str(calibration_page(self.examination, self.text()))
-
-    def text(self) -> "CalibrationText":
-        """The sentences of the page."""
-        from serving.pages.calibration_page import CalibrationText
-
-        return CalibrationText(
-            title=self.title,
-            word=WORDS[self.standing],
-            verdict=verdict(self.examination),
-            calibrator=calibrator_sentence(self.examination),
-            notes=self.notes,
-            taken=self.predictions.taken,
-        )
+    def document(self) -> list[Part]:
+        return calibration_document(self.examination, self.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""
@@ -125,11 +108,6 @@ class Calibration(Examined[Examination, LabeledPredictions]):
 
     def _lines(self) -> tuple[str, ...]:
         return self.verdict, calibrator_sentence(self.examination)
-
-    def _repr_html_(self) -> str:
-        from serving.pages.calibration_page import calibration_fragment
-
-        return str(calibration_fragment(self.examination, self.text()))
 
 
 def examine_predictions(predictions: LabeledPredictions, how: Examining) -> Calibration:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray
 from calibration.calibrators.portable import PortableCalibrator
+from calibration.document import FactList, Heading, Part
 from calibration.examination import Examination
 from calibration.findings.examination import FindingsExamination
 from candor.predictions.arrays import as_array
@@ -71,6 +72,24 @@ class Examined(ABC, Generic[_Found, _Read]):
 
     def save_pictures(self, folder: Path) -> None:
         """Write diagrams, if there are any."""
+
+    @abstractmethod
+    def document(self) -> list[Part]:
+        """Return all that is shown, from the verdict to what to know."""
+
+    def page(self) -> str:
+        """Return the report as an HTML file without scripts."""
+        from serving.pages.document import document_page
+
+        parts = [Heading(self.title, level=1), *self.document()]
+        if taken := self.predictions.taken:
+            parts += [Heading("What was read"), FactList(taken)]
+        return document_page(parts, title=self.title)
+
+    def _repr_html_(self) -> str:
+        from serving.pages.document import fragment
+
+        return fragment(self.document())
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""

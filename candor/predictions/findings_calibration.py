@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.document import Part
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.examination import (
     FindingExamination,
@@ -16,24 +17,15 @@ from calibration.findings.examination import (
     examine_findings,
 )
 from calibration.findings.measures import FindingsMeasures
-from calibration.measured import Standing
 from calibration.measures.reliability import reliability
 from calibration.wording import counted, parameter, some
 from candor.predictions.arrays import as_array
+from candor.predictions.documents import findings_document
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.examined import Examined
 from candor.predictions.labeled import Examining, LabeledFindings
+from candor.predictions.sentences import FINDING_WORDS
 
-if TYPE_CHECKING:
-    from serving.pages.calibration_page import FindingsText
-
-FINDING_WORDS: Final = {
-    Standing.TOO_FEW: "too few rows to say",
-    Standing.OVERCONFIDENT: "probabilities too high",
-    Standing.UNDERCONFIDENT: "probabilities too low",
-    Standing.UNEVEN: "miscalibrated",
-    Standing.NOT_SHOWN: "no miscalibration shown",
-}
 _SHOWN: Final = 12
 
 
@@ -71,23 +63,8 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
         """
         return self.calibrator(as_array(probabilities, "probabilities").astype(np.float64))
 
-    def page(self) -> str:
-        """Return the report as an HTML file without scripts."""
-        from serving.pages.calibration_page import findings_page
-
-        return str(findings_page(self.examination, self.text()))
-
-    def text(self) -> "FindingsText":
-        """The sentences of the page."""
-        from serving.pages.calibration_page import FindingsText
-
-        return FindingsText(
-            title=self.title,
-            verdict=self.verdict,
-            words=FINDING_WORDS,
-            notes=self.notes,
-            taken=self.predictions.taken,
-        )
+    def document(self) -> list[Part]:
+        return findings_document(self.examination, self.verdict, self.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures and sentences as plain data."""
@@ -96,11 +73,6 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
             "findings": {each.name: _plain(each) for each in found.findings},
             "macro": {"given": found.given, "calibrated": found.calibrated},
         }
-
-    def _repr_html_(self) -> str:
-        from serving.pages.calibration_page import findings_fragment
-
-        return str(findings_fragment(self.examination, self.text()))
 
 
 def examine_labeled_findings(predictions: LabeledFindings, how: Examining) -> FindingsCalibration:

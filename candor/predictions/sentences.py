@@ -1,6 +1,7 @@
 """What an examination says, in the terminal, on the page and in a notebook."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from calibration.calibrators.portable import Subject
 from calibration.calibrators.remedies import CASE_MIX, title_of
@@ -15,6 +16,14 @@ WORDS = {
     Standing.UNDERCONFIDENT: "Underconfident",
     Standing.UNEVEN: "Miscalibrated",
     Standing.NOT_SHOWN: "No miscalibration shown",
+}
+
+FINDING_WORDS: Final = {
+    Standing.TOO_FEW: "too few rows to say",
+    Standing.OVERCONFIDENT: "probabilities too high",
+    Standing.UNDERCONFIDENT: "probabilities too low",
+    Standing.UNEVEN: "miscalibrated",
+    Standing.NOT_SHOWN: "no miscalibration shown",
 }
 
 

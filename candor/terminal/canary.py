@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from candor.terminal.tables import FigureTable
+from calibration.document import FigureTable
 from model_store.store.state import Canary
 from monitoring.reports.report import Report
 

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import RenderableType
-
+from calibration.document import FigureTable, Items, Part
 from calibration.wording import counted
-from candor.terminal.tables import FigureTable
 
 KINDS = {"classes": "class", "findings": "images with the finding"}
 EXCLUDED_SHOWN = 20  # left-out files listed by name
 
 
-def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
+def data_tables(found: Mapping[str, Any]) -> list[Part]:
     """Return images by class and split, defects and notes, of what `describe` returns."""
     splits = found["counts"]
     rows = [
@@ -30,12 +28,10 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
         f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels on "
         "the longer side"
     )
-    lines = [f"Left out, {counted(len(found['excluded']), 'file')}:"] if found["excluded"] else []
-    lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
-    hidden = len(found["excluded"]) - EXCLUDED_SHOWN
-    lines += [f"  and {hidden} more."] if hidden > 0 else []
-    lines += [f"Note: {note}." for note in found["notes"]]
-    return [
-        FigureTable(title, (KINDS[found["kind"]], *splits), rows),
-        *(f"\n{line}" if not at else line for at, line in enumerate(lines)),
-    ]
+    parts: list[Part] = [FigureTable(title, (KINDS[found["kind"]], *splits), rows)]
+    if excluded := [f"{each['path']}: {each['reason']}" for each in found["excluded"]]:
+        hidden = len(excluded) - EXCLUDED_SHOWN
+        more = [f"and {hidden} more"] if hidden > 0 else []
+        title = f"Left out, {counted(len(excluded), 'file')}"
+        parts.append(Items([*excluded[:EXCLUDED_SHOWN], *more], title))
+    return [*parts, *(f"Note: {note}." for note in found["notes"])]

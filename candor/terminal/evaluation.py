@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
-
+from calibration.document import FigureTable, Part
+from calibration.figures import MEASURES_COLUMNS, figure, measures_row
 from calibration.measures.confusion import KNOWN_IMAGES, recall_intervals, recalls
 from calibration.wording import counted, in_points, parameter, percent, percents, signed_points
-from candor.terminal.tables import MEASURES_COLUMNS, FigureTable, figure, measures_row
 from training.evaluation.calibrators import Method
 from training.evaluation.caveats import balanced_price
 from training.evaluation.evaluation import PROMISED_ACCURACY, Evaluation
@@ -25,10 +24,10 @@ TEMPERATURES: dict[Method, str] = {
 SHOWN: tuple[Method, ...] = ("none", *TEMPERATURES)
 COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column
-LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
+LEGEND = "* was fitted on this split, so its figures look too good; read test"
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
+def evaluation_tables(evaluation: Evaluation) -> list[Part]:
     """Return the measures of validation and test, and how the promises of the card were kept."""
     rows = [
         measures_row(f"{split}, {method}{_mark(split, method)}", measures.as_dict())
@@ -46,9 +45,9 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     ]
 
 
-def class_tables(evaluation: Evaluation, record: "RunRecord") -> Iterator[RenderableType]:
+def class_tables(evaluation: Evaluation, record: "RunRecord") -> Iterator[Part]:
     """Yield the measures of a run, its answers by class, and what balanced weights cost."""
-    yield from (*evaluation_tables(evaluation), "")
+    yield from evaluation_tables(evaluation)
     yield from answer_tables(evaluation, record.classes)
     if record.config.class_weights == "balanced":
         yield price_sentence(evaluation, record.counts["train"])
@@ -96,7 +95,7 @@ def _prediction_sets(sets: Mapping[str, Any]) -> str:
     )
 
 
-def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
+def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[Part]:
     """Return answers by true class on test, and the comparison with a constant answer.
 
     Of more than ten classes only those with the lowest recall are shown.

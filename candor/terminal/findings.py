@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
+from calibration.document import FigureTable, Part
+from calibration.figures import figure
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.measures import FindingMeasures, macro
 from calibration.wording import percent
-from candor.terminal.tables import FigureTable, figure
 from training.evaluation.findings import FindingsEvaluation
 from training.evaluation.predictions import EVALUATED
 
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 MEASURED = ("labeled", "positives", "AUROC", "AUPRC", "ECE", "floor", "O/E")
 
 
-def findings_tables(evaluation: FindingsEvaluation, _: "RunRecord") -> list[RenderableType]:
+def findings_tables(evaluation: FindingsEvaluation, _: "RunRecord") -> list[Part]:
     """Return the measures of each finding on validation and test, and what is not calibrated."""
-    parts: list[RenderableType] = []
+    parts: list[Part] = []
     for split in EVALUATED:
         measured = evaluation.measures(split, "calibrated")
         rows = [_row(name, each) for name, each in zip(evaluation.names, measured, strict=True)]

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
-
+from calibration.document import FactList, FigureTable, Part
+from calibration.figures import figure
 from calibration.wording import counted, percent
-from candor.terminal.card_parts import parts_of
-from candor.terminal.tables import FigureTable, figure
+from candor.terminal.card_parts import card_diagram, parts_of
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
@@ -35,14 +34,13 @@ class Imported(VerbResult):
     def version(self) -> int:
         return self.done.version
 
-    def parts(self) -> Iterator[RenderableType]:
+    def document(self) -> Iterator[Part]:
         done, card = self.done, self.card
         yield "Found"
-        for about, sentence in done.origin.found.items():
-            yield f"  {about:<14}{sentence}"
+        yield FactList([*done.origin.found.items()])
         if done.trials:
-            yield from ("", _trials(done))
-        yield f"\nPublished {card.name} version {done.version} in {self.folder}"
+            yield _trials(done)
+        yield f"Published {card.name} version {done.version} in {self.folder}"
         kind = "labeled" if self.data is not None else "made-up"
         yield (
             "Before calibration, its probabilities differ from the file's own by at most "
@@ -52,9 +50,6 @@ class Imported(VerbResult):
             yield from _figures(done, self.data)
         yield from (f"Note: {note}" for note in done.notes)
         yield next_step(card, promoted=self.promoted)
-
-    def pictures(self) -> dict[str, str]:
-        return parts_of(self.card).pictures
 
     def as_dict(self) -> dict[str, Any]:
         done = self.done
@@ -82,7 +77,7 @@ class Imported(VerbResult):
         }
 
 
-def _figures(done: ImportedModel, data: LabeledData) -> Iterator[RenderableType]:
+def _figures(done: ImportedModel, data: LabeledData) -> Iterator[Part]:
     """What was fitted on one half of the labeled images, and measured on the other."""
     held_out, parts = int(data.held_out.sum()), parts_of(done.card)
     yield (
@@ -90,9 +85,10 @@ def _figures(done: ImportedModel, data: LabeledData) -> Iterator[RenderableType]
         f"{held_out}. Kept together: {data.grouped_by}."
     )
     yield parts.held_out
+    yield card_diagram(done.card)
 
 
-def _trials(done: ImportedModel) -> RenderableType:
+def _trials(done: ImportedModel) -> Part:
     rows = [
         [
             each.name,

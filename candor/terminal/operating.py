@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.console import RenderableType
-
+from calibration.document import FigureTable, Part
+from calibration.figures import figure, interval
 from calibration.operating.facts import LiveRate, NetBenefit, OperatingPoints, PeriodAuroc
 from calibration.wording import counted, percent, percents
-from candor.terminal.tables import FigureTable, figure, interval
 from monitoring.diagnosis.phrases import basis_words, day, known_words, rate_words
 from monitoring.diagnosis.vocabulary import terms
 
@@ -18,15 +17,14 @@ _NOTE = (
 )
 
 
-def operating_tables(found: OperatingPoints, finding: str) -> list[RenderableType]:
+def operating_tables(found: OperatingPoints, finding: str) -> list[Part]:
     """Return the tables of a version, or of one finding of it; none without labels."""
     if not found.labels:
         return []
     rates = found.shown
     rows = [_rate(each, finding) for each in rates[:_SHOWN]]
     columns = ("", "live", "at every look", "promised", "n", "")
-    parts: list[RenderableType] = [
-        "",
+    parts: list[Part] = [
         FigureTable("At the threshold in use", columns, rows),
         basis_words(found),
     ]
@@ -47,7 +45,7 @@ def _rate(each: LiveRate, finding: str) -> list[str]:
     ]
 
 
-def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableType]:
+def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[Part]:
     several = len({each.of for each in benefits}) > 1
     rows = [
         [
@@ -61,7 +59,7 @@ def _benefits(benefits: Sequence[NetBenefit], finding: str) -> list[RenderableTy
         if each.in_use or not several or each.exchange in _FEW_RATES
     ]
     columns = ("a case found is worth", "as used", "at every look", "moved", "everybody")
-    return ["", FigureTable("Net benefit", columns, rows[:_SHOWN]), _NOTE] if rows else []
+    return [FigureTable("Net benefit", columns, rows[:_SHOWN]), _NOTE] if rows else []
 
 
 def _exchange(each: NetBenefit, finding: str) -> str:
@@ -69,7 +67,7 @@ def _exchange(each: NetBenefit, finding: str) -> str:
     return f"{named}: {each.exchange:g} false alarm{plural}{' (in use)' * each.in_use}"
 
 
-def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:
+def _aurocs(found: OperatingPoints, finding: str) -> list[Part]:
     latest: list[PeriodAuroc] = list(found.aurocs[-_SHOWN:])
     rows = [
         [
@@ -82,4 +80,4 @@ def _aurocs(found: OperatingPoints, finding: str) -> list[RenderableType]:
         for each in latest
     ]
     columns = ("", "AUROC", "95 % interval", "positives", "card")
-    return ["", FigureTable("AUROC over time", columns, rows)] if rows else []
+    return [FigureTable("AUROC over time", columns, rows)] if rows else []

@@ -36,7 +36,7 @@ class Predicted(VerbResult):
     def failed(self) -> bool:
         return any("error" in each for each in self._answers())
 
-    def parts(self) -> Iterator[str]:
+    def document(self) -> Iterator[str]:
         for each in self._answers():
             if "error" in each:
                 note(f"{_named(each)}: {each['error']}", style="red")

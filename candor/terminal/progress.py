@@ -16,9 +16,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from calibration.figures import figure
 from calibration.wording import in_points, percent
 from candor.terminal.console import note, stderr, stdout, visible
-from candor.terminal.tables import figure
 from training.progress import Progress as Shown
 
 WIDE = 120  # columns, from which a bar is long

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
-
+from calibration.document import Part
 from calibration.wording import counted
-from candor.terminal.card_parts import parts_of
+from candor.terminal.card_parts import card_diagram, parts_of
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from training.runs.export import ExportedModel
@@ -40,10 +39,7 @@ class Exported(VerbResult):
             "max_difference": self.done.verification.max_difference,
         }
 
-    def pictures(self) -> dict[str, str]:
-        return parts_of(self.card).pictures
-
-    def parts(self) -> Iterator[RenderableType]:
+    def document(self) -> Iterator[Part]:
         card, verified = self.card, self.done.verification
         yield f"Published {card.name} version {card.version} in {self.folder}"
         yield from parts_of(card).notes()
@@ -51,4 +47,5 @@ class Exported(VerbResult):
             f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
             f"{counted(verified.images, 'real image')}"
         )
+        yield card_diagram(card)
         yield next_step(card, promoted=self.promoted)

@@ -1,28 +1,24 @@
 """What `candor recalibrate` prints, and the table of remedies that `candor calibrate` shares."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Any
 
-from rich.console import RenderableType
-
-from calibration.calibrators.remedies import REMEDIES, RemedyChoice, title_of
+from calibration.calibrators.remedies import title_of
 from calibration.diagnosis.facts import GroupEffect
-from calibration.wording import counted, in_points, percent
-from candor.terminal.tables import (
+from calibration.document import Diagram, FigureTable, Heading, Part
+from calibration.figures import (
     MEASURES_COLUMNS,
-    FigureTable,
     bin_cells,
     bin_name,
     change,
-    figure,
     measures_row,
-    worded,
+    remedy_table,
 )
+from calibration.wording import in_points
 from candor.terminal.verb_result import VerbResult, next_step
-from model_store.bundle.diagram import diagram_file, scale_of
 from monitoring.diagnosis.vocabulary import Terms, terms
 from monitoring.http.json_body import plain
 from monitoring.recalibration import Recalibration, RecalibrationPreview
@@ -48,9 +44,9 @@ class Recalibrated(VerbResult):
     is_draft: bool
     on_trial: bool
 
-    def parts(self) -> Iterator[RenderableType]:
+    def document(self) -> Iterator[Part]:
         card = self.done.card
-        yield from recalibration_tables(RecalibrationPreview(self.done))
+        yield from recalibration_document(RecalibrationPreview(self.done))
         if self.html is not None:
             yield f"The diagrams are in {self.html}"
         if self.is_draft:
@@ -66,18 +62,12 @@ class Recalibrated(VerbResult):
     def as_dict(self) -> dict[str, Any]:
         return dict(plain(self.done.as_dict())) | {"published": not self.is_draft}
 
-    def pictures(self) -> dict[str, str]:
-        shown = RecalibrationPreview(self.done)
-        drawn = {"as served": shown.served, "recalibrated": shown.recalibrated}
-        scale = scale_of(drawn.values())
-        return {name: str(diagram_file(bins, scale=scale)) for name, bins in drawn.items()}
 
-
-def recalibration_tables(shown: RecalibrationPreview) -> list[RenderableType]:
-    """Return the parts of a recalibration in the order in which they are printed."""
+def recalibration_document(shown: RecalibrationPreview) -> list[Part]:
+    """Return what a recalibration does, and what is to be known before it is promoted."""
     return [
-        f"{shown.headline}.\n",
-        f"{shown.sentence}\n",
+        Heading(shown.headline),
+        shown.sentence,
         *remedy_table(
             shown.proposal.choice,
             unchanged="as served",
@@ -93,7 +83,7 @@ def note_lines(shown: RecalibrationPreview) -> list[str]:
     return [f"Note: {line}" for line in (shown.changes, *shown.notes, *shown.warnings)]
 
 
-def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
+def _held_out_tables(shown: RecalibrationPreview) -> list[Part]:
     """Return measures, reliability and classes before and after, on held-out labels."""
     said = terms(shown.finding)
     measured = {"as served": shown.proposal.before, "recalibrated": shown.proposal.after}
@@ -103,12 +93,11 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
         for before, after in zip(shown.served, shown.recalibrated, strict=True)
         if before.n or after.n
     ]
+    columns = [*map(said.reworded, MEASURES_COLUMNS)]
     return [
-        "",
-        FigureTable(
-            f"On {shown.proposal.held_out} held-out labels", worded(MEASURES_COLUMNS, said), rows
-        ),
-        "",
+        FigureTable(f"On {shown.proposal.held_out} held-out labels", columns, rows),
+        Diagram("as served", shown.served),
+        Diagram("recalibrated", shown.recalibrated),
         FigureTable(
             "Reliability",
             (
@@ -122,15 +111,12 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[RenderableType]:
             ),
             bins,
         ),
-        "",
         class_table(shown.proposal.classes, said),
-        "",
         effect_table(shown.fates, said),
-        "",
     ]
 
 
-def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
+def class_table(classes: Sequence[ClassChange], said: Terms) -> Part:
     """Return sensitivity, specificity and gap of each class, before and after."""
     rows = [
         [
@@ -147,7 +133,7 @@ def class_table(classes: Sequence[ClassChange], said: Terms) -> RenderableType:
     )
 
 
-def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> RenderableType:
+def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> Part:
     """Return the gap of each subgroup before and after: the mended first, then those worse off."""
     rows = [
         [
@@ -161,62 +147,3 @@ def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> Re
     more = len(effects) - EFFECTS_SHOWN
     title = "Subgroups, cross-validated" + (f"; {more} more" if more > 0 else "")
     return FigureTable(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)
-
-
-def remedy_table(
-    choice: RemedyChoice,
-    *,
-    unchanged: str,
-    title: Callable[[str], str] = lambda name: REMEDIES[name].title,
-    by_class: bool = True,
-) -> list[RenderableType]:
-    """Return the comparison, and why remedies were left out.
-
-    `unchanged`: names the row without a remedy; `by_class`: whether the error of single classes
-        means anything.
-    """
-    rows = [
-        [
-            unchanged,
-            "0",
-            figure(choice.served_nll),
-            "-",
-            "-",
-            percent(choice.served_classwise_gap),
-            "",
-        ]
-    ]
-    rows += [
-        [
-            title(trial.name),
-            str(trial.parameters),
-            figure(trial.nll),
-            figure(trial.improvement, sign=True),
-            figure(trial.standard_error),
-            percent(trial.classwise_gap),
-            "chosen" if trial.name == choice.chosen else "",
-        ]
-        for trial in choice.trials
-        if trial.excluded is None
-    ]
-    if not by_class:
-        rows = [[*row[:5], row[6]] for row in rows]
-    columns = (
-        "",
-        "parameters",
-        "NLL",
-        "improvement",
-        "standard error",
-        *(("largest class gap",) if by_class else ()),
-        "",
-    )
-    left_out = [
-        f"Not considered: {title(trial.name)}, because {trial.excluded}."
-        for trial in choice.trials
-        if trial.excluded
-    ]
-    heading = (
-        f"Remedies, cross-validated on {counted(choice.rows, 'label')}; the simplest that no "
-        "richer one beats is chosen"
-    )
-    return [FigureTable(heading, columns, rows), *left_out]

@@ -6,24 +6,14 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from rich.console import RenderableType
-
 from calibration.diagnosis.groups import ALL
+from calibration.document import Diagram, FigureTable, Heading, Items, Part
+from calibration.figures import MEASURES_COLUMNS, figure, interval, measures_row, reliability_table
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.operating.facts import OperatingPoints, RateName
 from calibration.wording import call, counted, in_points, percent, percents, signed_points
 from candor.terminal.operating import operating_tables
-from candor.terminal.tables import (
-    MEASURES_COLUMNS,
-    FigureTable,
-    figure,
-    interval,
-    measures_row,
-    reliability_table,
-    worded,
-)
 from candor.terminal.verb_result import VerbResult
-from model_store.bundle.diagram import diagram_file
 from monitoring.diagnosis.detectors import CalmEvidence, DetectorState, Drift, TagWatches
 from monitoring.diagnosis.expected_performance import ExpectedPerformance
 from monitoring.diagnosis.facts import RECALIBRATIONS, Action, ActionCode
@@ -69,12 +59,12 @@ class Reported(VerbResult):
         """Whether the drift alarm is active, of any finding."""
         return any(each.drift is not None and each.drift.active for each in self.report.reports)
 
-    def parts(self) -> Iterator[RenderableType]:
+    def document(self) -> Iterator[Part]:
         report = self.report
         if isinstance(report, Report):
-            yield from report_tables(report, planned=self.planned)
+            yield from report_document(report, planned=self.planned)
         else:
-            yield from findings_tables(report)
+            yield from findings_document(report)
         if self.html is not None:
             yield f"The report is in {self.html}"
         yield from _next(report) if isinstance(report, Report) else ()
@@ -83,27 +73,28 @@ class Reported(VerbResult):
         found = self.report
         return found.as_dict() if isinstance(found, Report) else dict(plain(found))
 
-    def pictures(self) -> dict[str, str]:
-        if not isinstance(self.report, Report) or not self.report.measures.n:
-            return {}
-        return {"labeled answers": str(diagram_file(self.report.bins))}
 
-
-def report_tables(report: Report, *, planned: bool = False) -> list[RenderableType]:
-    """Return the parts of a calibration report in the order in which they are printed."""
+def report_document(report: Report, *, planned: bool = False) -> list[Part]:
+    """Return a calibration report, from what is known to what it rests on."""
     said = terms(report.finding)
+    columns = [*map(said.reworded, MEASURES_COLUMNS)]
     return [
-        f"{report.title} version {report.version}, window {report.window}\n",
+        f"{report.title} version {report.version}, window {report.window}",
         *_diagnosis(words_of(report.diagnosis), planned=planned),
         *_since(report),
-        FigureTable("Measures", worded(MEASURES_COLUMNS, said), list(_measures(report))),
+        FigureTable("Measures", columns, list(_measures(report))),
         *operating_tables(report.diagnosis.operating_points, report.finding),
         *_expected(report.expected_performance, report.finding),
-        f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
-        *([reliability_table("Reliability", report.bins, said)] if report.measures.n else []),
+        f"{_coverage(report)}{_drift(report.drift, report.calm_evidence)}",
+        *(_reliability(report, said) if report.measures.n else ()),
         *_slices(report, said),
         *_tags(report.tag_watches),
     ]
+
+
+def _reliability(report: Report, said: Terms) -> Iterator[Part]:
+    yield Diagram("labeled answers", report.bins)
+    yield reliability_table("Reliability", report.bins, said.reworded)
 
 
 def _measures(report: Report) -> Iterator[list[str]]:
@@ -116,10 +107,10 @@ def _measures(report: Report) -> Iterator[list[str]]:
 
 def _since(report: Report) -> list[str]:
     said = since_words(report.diagnosis, report.since_s)
-    return [f"\n{said}."] if said else []
+    return [f"{said}."] if said else []
 
 
-def findings_tables(overview: FindingsReport) -> list[RenderableType]:
+def findings_document(overview: FindingsReport) -> list[Part]:
     """Return the findings of a model as a table, the most serious first."""
     rows = [
         [
@@ -136,10 +127,10 @@ def findings_tables(overview: FindingsReport) -> list[RenderableType]:
     ]
     columns = ("", "state", "labels", "probability", "share present", "ECE", "by chance")
     return [
-        f"{overview.model} version {overview.version}, window {overview.window}\n",
+        f"{overview.model} version {overview.version}, window {overview.window}",
         FigureTable("Findings, the most serious first", (*columns, *RATES.values()), rows),
         *([f"{EACH_SINCE}."] if any(each.since_s for each in overview.findings) else []),
-        f"\nMore about one: {call('report', finding='NAME')}\n",
+        f"More about one: {call('report', finding='NAME')}",
     ]
 
 
@@ -154,14 +145,13 @@ def _rates(found: OperatingPoints) -> list[str]:
     ]
 
 
-def _diagnosis(words: Words, *, planned: bool) -> list[str]:
+def _diagnosis(words: Words, *, planned: bool) -> list[Part]:
     """The first screen: what is known, and what to do; then what qualifies it."""
-    first = "".join(f"{sentence}\n" for sentence in words.summary)
     steps = _listed("What to do", words.actions[:ACTIONS_SHOWN])
     qualified = (words.accuracy, words.sure, *words.causes, *words.barred, *words.signs)
     more = _listed("More", [each for each in qualified if each])
     questions = _listed("Open", words.questions if planned else words.questions[:_OPEN])
-    return [f"{words.title}\n{first}", *steps, *more, *questions]
+    return [Heading(words.title), *words.summary, *steps, *more, *questions]
 
 
 def _next(report: Report) -> Iterator[str]:
@@ -169,7 +159,7 @@ def _next(report: Report) -> Iterator[str]:
     first = next((each for each in report.diagnosis.actions if each.available), None)
     step = None if first is None else _step(first, report)
     if step is not None:
-        yield f"\nNext: {step}"
+        yield f"Next: {step}"
 
 
 def _step(action: Action, report: Report) -> str | None:
@@ -191,9 +181,8 @@ def _step(action: Action, report: Report) -> str | None:
     return None
 
 
-def _listed(title: str, sentences: Sequence[str]) -> list[str]:
-    lines = "".join(f"  - {sentence}\n" for sentence in sentences)
-    return [f"{title}:\n{lines}"] if sentences else []
+def _listed(title: str, sentences: Sequence[str]) -> list[Part]:
+    return [Items(sentences, title)] if sentences else []
 
 
 def _coverage(report: Report) -> str:
@@ -205,7 +194,7 @@ def _coverage(report: Report) -> str:
     )
 
 
-def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableType]:
+def _expected(expected: ExpectedPerformance, finding: str) -> list[Part]:
     rows = [
         [
             terms(finding).reworded(row.title),
@@ -228,7 +217,7 @@ def _expected(expected: ExpectedPerformance, finding: str) -> list[RenderableTyp
         "",
     )
     return [
-        f"\n{estimate_words(expected, terms(finding))}\n",
+        estimate_words(expected, terms(finding)),
         *([FigureTable("Estimated before labels", columns, rows)] if rows else []),
     ]
 
@@ -262,7 +251,7 @@ def _alarm(watched: DetectorState) -> str:
     return "alarm" if watched.raised_s is None else f"alarm of {day(watched.raised_s)}"
 
 
-def _tags(tags: TagWatches | None) -> list[RenderableType]:
+def _tags(tags: TagWatches | None) -> list[Part]:
     """Where the drift watches of tags stand, most evidence first."""
     if tags is None:
         return []
@@ -276,18 +265,18 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
         ]
         for each in tags.watches[:SLICES_SHOWN]
     ]
-    nothing: list[RenderableType] = (
-        [f"No answer with a value of {', '.join(tags.missing)} has a label yet.\n"]
+    nothing: list[Part] = (
+        [f"No answer with a value of {', '.join(tags.missing)} has a label yet."]
         if tags.missing
         else []
     )
     if not rows:
         return nothing
     columns = ("", "labels", "evidence for an alarm", "tolerance", "")
-    return ["", FigureTable("Drift watch by tag, most evidence first", columns, rows), *nothing]
+    return [FigureTable("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
-def _slices(report: Report, said: Terms) -> list[RenderableType]:
+def _slices(report: Report, said: Terms) -> list[Part]:
     rows = [
         [
             each.name,
@@ -299,9 +288,9 @@ def _slices(report: Report, said: Terms) -> list[RenderableType]:
         for each in (report.slices.known[:SLICES_SHOWN] if report.slices else ())
         if each.n
     ]
-    columns = worded(("", "n", "accuracy", "gap", "95 % interval"), said)
+    columns = [*map(said.reworded, ("", "n", "accuracy", "gap", "95 % interval"))]
     since = slices_words(report.diagnosis, report.since_s)
     if not rows:
         return []
     title = "Slices, the largest sure gap first"
-    return ["", FigureTable(title, columns, rows), _NOTE, *([f"{since}."] if since else [])]
+    return [FigureTable(title, columns, rows), _NOTE, *([f"{since}."] if since else [])]

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import RenderableType
-
+from calibration.document import Diagram, Items, Part
+from calibration.figures import figure
 from calibration.measures.reliability import reliability
 from calibration.wording import call, counted, parameter, percent
 from candor.terminal.evaluation import class_tables
 from candor.terminal.findings import findings_tables
-from candor.terminal.tables import figure
 from candor.terminal.verb_result import VerbResult
-from model_store.bundle.diagram import diagram_file
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
 from training.runs.config import CandidateScore, RecipeRecord, RunRecord
@@ -59,40 +57,33 @@ class Trained(VerbResult):
             **self.evaluation.as_dict(),
         }
 
-    def pictures(self) -> dict[str, str]:
-        return {
-            f"{split}, calibrated": str(diagram_file(reliability(sums)))
-            for split, sums in self.evaluation.calibrated_sums.items()
-        }
-
-    def parts(self) -> Iterator[RenderableType]:
+    def document(self) -> Iterator[Part]:
         record = self.result.record
-        yield f"{self.data_note}\n"
+        yield self.data_note
         if record.recipe is not None and record.recipe.candidates:
             yield recipe_sentence(record.recipe)
-            yield ""
         yield from _TABLES[type(self.evaluation)](self.evaluation, record)
-        yield f"\nRun folder: {self.folder} (plots/, all measures in metrics.json)"
+        for split, sums in self.evaluation.calibrated_sums.items():
+            yield Diagram(f"{split}, calibrated", reliability(sums))
+        yield f"Run folder: {self.folder} (plots/, all measures in metrics.json)"
         yield from self._advice()
 
-    def _advice(self) -> Iterator[str]:
+    def _advice(self) -> Iterator[Part]:
         judgment = self.judgment
+        why = "this model beats a constant answer, but"
         if judgment.refused:
-            yield (
-                "\nWARNING: this model is of no use as it is, and `candor export` refuses it "
-                f"without {parameter('anyway', True)}:"
-            )
-        elif judgment.shortcomings:
-            yield "\nWARNING: this model beats a constant answer, but:"
-        yield from (f"- {each}" for each in judgment.shortcomings)
+            without = f"without {parameter('anyway', True)}"
+            why = f"this model is of no use as it is, and `candor export` refuses it {without}"
+        if judgment.shortcomings or judgment.refused:
+            yield Items(judgment.shortcomings, f"WARNING: {why}")
         if judgment.contradiction:
             left_out = f"leaves out the temperature: {judgment.contradiction}"
-            yield f"\nWARNING: `candor export` {left_out}."
+            yield f"WARNING: `candor export` {left_out}."
         if not judgment.refused:
             yield f"Next: {call('export', str(self.folder), name='MODEL')}"
 
 
-_TABLES: Final[Mapping[type, Callable[[Any, RunRecord], Iterable[RenderableType]]]] = {
+_TABLES: Final[Mapping[type, Callable[[Any, RunRecord], Iterable[Part]]]] = {
     Evaluation: class_tables,
     FindingsEvaluation: findings_tables,
 }

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
-
+from calibration.document import FactList, FigureTable, Heading, Part
+from calibration.figures import figure
 from calibration.wording import percent
-from candor.terminal.card_parts import parts_of
-from candor.terminal.tables import FigureTable, figure
 from model_store.bundle.bundle import Bundle
-from model_store.bundle.card import Card
 from model_store.bundle.comparison import BundleDifference
 from model_store.bundle.manifest import FileEntry
+from model_store.bundle.model_card import card_document
 from model_store.store.catalog import CatalogEntry
 from model_store.store.event import StoreEvent
 from model_store.store.state import Alias, Canary
@@ -81,17 +79,13 @@ def bundle_parts(
     files: Mapping[str, FileEntry],
     aliases: Mapping[str, Alias],
     events: Sequence[StoreEvent],
-) -> Iterator[RenderableType]:
-    """Yield a version in sections."""
-    card = bundle.card
-    yield f"{card.name} version {card.version}"
-    parts = parts_of(card)
-    for name, value in (*_identity(bundle, aliases), *_origin(card), *parts.lines):
-        yield f"  {name:<16} {value}"
-    yield from parts.tables
-    yield "Files"
-    for file, entry in files.items():
-        yield f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}"
+) -> Iterator[Part]:
+    """Yield the model card, and what the store knows of the version."""
+    yield from card_document(bundle.card)
+    yield Heading("In the store")
+    yield FactList([("digest", bundle.digest), ("aliases", ", ".join(aliases) or "none")])
+    sizes = [[name, f"{each.size_bytes:,}", each.sha256] for name, each in files.items()]
+    yield FigureTable("Files", ("", "bytes", "sha256"), sizes)
     if events:
         yield history_table(events)
 
@@ -108,31 +102,6 @@ def difference_table(first: str, second: str, found: Sequence[BundleDifference])
     """Return a row per field that differs."""
     rows = [[each.field, _short(each.first), _short(each.second)] for each in found]
     return FigureTable("Differences", ("field", first, second), rows, text=(first, second))
-
-
-def _identity(bundle: Bundle, aliases: Mapping[str, Alias]) -> list[tuple[str, str]]:
-    card = bundle.card
-    size = f"{card.input.channels} x {card.input.height} x {card.input.width}"
-    return [
-        ("digest", bundle.digest),
-        ("aliases", ", ".join(aliases) or "none"),
-        (card.kind, ", ".join(card.classes)),
-        ("input", f"{size}, {card.input.resize}"),
-    ]
-
-
-def _origin(card: Card) -> list[tuple[str, str]]:
-    made = card.provenance
-    parent = (
-        f" from version {made.parent_version}, by a {made.recalibrated_by}"
-        if made.recalibrated_by
-        else ""
-    )
-    return [
-        ("made", f"{made.created_at:%Y-%m-%d %H:%M}{parent}"),
-        ("data set", f"{made.dataset}, fingerprint {made.fingerprint[:16]}"),
-        ("network", f"{made.backbone}, loss {made.loss}, seed {made.seed}, {made.epochs} epochs"),
-    ]
 
 
 def _said(event: StoreEvent) -> str:

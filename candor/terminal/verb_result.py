@@ -1,16 +1,13 @@
-"""What a verb returns: the command line prints its parts, a notebook shows them with pictures."""
+"""What a verb returns: a document that the command line prints, and a notebook shows."""
 
-import base64
-import html
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
-
+from calibration.document import Document, Part
 from calibration.wording import call
 from candor.terminal.console import TABLE_WIDTH, LiteralConsole, print_json, stdout
+from candor.terminal.rendering import rendered
 
 if TYPE_CHECKING:
     from model_store.bundle.card import Card
@@ -25,46 +22,38 @@ class VerbResult(ABC):
         return False
 
     @abstractmethod
-    def parts(self) -> Iterable[RenderableType]:
-        """Return what the command line prints, from top to bottom."""
+    def document(self) -> Document:
+        """Return what is shown, from top to bottom; it may come bit by bit."""
 
     @abstractmethod
     def as_dict(self) -> Any:
         """Return the same as plain data, for `--json`."""
 
-    def pictures(self) -> Mapping[str, str]:
-        """Return diagrams as SVG files, by what they show."""
-        return {}
-
     def __repr__(self) -> str:
         console = LiteralConsole(file=io.StringIO(), width=TABLE_WIDTH, color_system=None)
         console.is_jupyter = False  # else it would show the text where it only renders it
         with console.capture() as text:
-            for part in self.parts():
+            for part in rendered(self.document()):
                 console.print(part)
         return text.get().rstrip()
 
     def _repr_html_(self) -> str:
-        shown = (
-            f'<figure><img alt="Reliability diagram, {html.escape(name)}" width="380" '
-            f'src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}">'
-            f"<figcaption>{html.escape(name)}</figcaption></figure>"
-            for name, svg in self.pictures().items()
-        )
-        return f"<pre>{html.escape(repr(self))}</pre>{''.join(shown)}"
+        from serving.pages.document import fragment
+
+        return fragment(self.document())
 
 
 class PlainResult(VerbResult):
-    """Plain data, and the same in sentences and tables."""
+    """Plain data, and the same as a document."""
 
-    def __init__(self, data: Any, *parts: RenderableType, failed: bool = False) -> None:
+    def __init__(self, data: Any, *parts: Part, failed: bool = False) -> None:
         self._data, self._parts, self._failed = data, parts, failed
 
     @property
     def failed(self) -> bool:
         return self._failed
 
-    def parts(self) -> Iterable[RenderableType]:
+    def document(self) -> Document:
         return self._parts
 
     def as_dict(self) -> Any:
@@ -83,5 +72,5 @@ def print_made(made: VerbResult, *, as_json: bool) -> None:
     if as_json:
         print_json(made.as_dict())
         return
-    for part in made.parts():
+    for part in rendered(made.document()):
         stdout.print(part)

@@ -1,17 +1,20 @@
-"""The model card: card.json in Markdown, for people. Equal cards give equal bytes."""
+"""The model card: a document of what card.json says, for people. Equal cards give equal bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
+from calibration.document import Diagram, FactList, FigureTable, Heading, Items, Part
 from calibration.measures.confusion import recall_intervals
+from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
 from calibration.measures.table import entries
 from calibration.scope.verdict import least_p
-from calibration.wording import in_points, percent, percents
-from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
+from calibration.wording import counted, in_points, percent, percents
+from model_store.bundle.calibration_card import CalibrationCard, Referral
 from model_store.bundle.card import NO_PROMISE, Card, FlaggedShare, Origin
 from model_store.bundle.finding_card import MEASURED, POINTS, measured, notes, points
+from model_store.bundle.markdown import markdown
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
@@ -20,121 +23,128 @@ _METHODS = {
     "temperature": "temperature scaling",
     "vector": "vector scaling (a weight and a bias per class)",
 }
+_LIMITS = (
+    "The figures describe the reference. At another site, with another device or another mix of "
+    "cases, confidence can be wrong: compare it with labels from there before you rely on it, and "
+    "go on comparing. This is not a medical device."
+)
 
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    parts = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope)
-    return "\n".join([*chain.from_iterable(part(card) for part in parts), *_limits()])
+    return markdown(card_document(card), diagram_file=DIAGRAM_FILE)
 
 
-def _head(card: Card) -> Iterator[str]:
+def card_document(card: Card) -> list[Part]:
+    """Return what a card says, from what the model is to its limits."""
+    sections = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope)
+    parts = chain.from_iterable(section(card) for section in sections)
+    return [*parts, Heading("Limits"), _LIMITS]
+
+
+def _head(card: Card) -> Iterator[Part]:
     shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
-    yield f"# {_text(card.name)}, version {card.version}\n"
-    names = ", ".join(_text(name) for name in card.classes)
     kind, lacking = _KINDS[card.kind], card.uncalibrated
-    yield f"An image classifier for {len(card.classes)} {kind.several}: {names}.\n"
-    yield (
-        f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
-        f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
-    )
+    larger = "stretched" if shape.resize == "stretch" else "cropped to this shape"
     what = f"a calibrated probability for each {kind.one}"
     if len(lacking) == len(card.classes):
-        what = f"a probability for each {kind.one}, **not calibrated**"
+        what = f"a probability for each {kind.one}, not calibrated"
     elif lacking:
-        what += f", but **not calibrated** for {', '.join(map(_text, lacking))}"
-    yield f"- **Output**: {what}; normalization and calibrator are in the graph."
-    yield "- `card.json` has everything that is here, and more, for programs.\n"
-
-
-def _origin(card: Card) -> Iterator[str]:
-    made = card.provenance
-    beta = "" if made.beta is None else f" (beta {made.beta:g})"
-    yield "## Where it comes from\n"
-    if made.imported is not None:
-        yield from _imported(made.imported)
-    yield f"- **Data**: {_text(made.dataset)}, fingerprint `{_text(made.fingerprint[:16])}`."
-    if made.training is not None:
-        for split, counts in made.training.images.items():
-            pairs = zip(counts, card.classes, strict=False)
-            named = ", ".join(f"{count:,} {_text(name)}" for count, name in pairs)
-            yield f"    - {_text(split)}: {named}."
-    if made.imported is None:
-        yield f"- **Network**: {_text(made.backbone)}."
-        yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
-    yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC."
-    if made.parent_version is not None:
-        by = " by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
-        yield f"- **Recalibrated**{by}, from version {made.parent_version}."
-    yield ""
-
-
-def _imported(origin: Origin) -> Iterator[str]:
-    digest = _text(origin.sha256[:16])
-    file, producer = _text(origin.file), _text(origin.producer)
-    yield f"- **Imported** from {file}, made by {producer}, sha256 `{digest}`."
-    yield from (
-        f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.found.items()
+        what += f", but not calibrated for {', '.join(lacking)}"
+    yield Heading(f"{card.name}, version {card.version}", level=1)
+    names = ", ".join(card.classes)
+    yield f"An image classifier for {len(card.classes)} {kind.several}: {names}."
+    yield FactList(
+        [
+            (
+                "Input",
+                f"one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
+                f"{larger}",
+            ),
+            ("Output", f"{what}; normalization and calibrator are in the graph"),
+        ]
     )
+
+
+def _origin(card: Card) -> Iterator[Part]:
+    made = card.provenance
+    rows = [] if made.imported is None else list(_imported(made.imported))
+    rows.append(("Data", f"{made.dataset}, fingerprint {made.fingerprint[:16]}"))
+    for split, counts in (made.training.images if made.training else {}).items():
+        pairs = zip(counts, card.classes, strict=False)
+        rows.append((f"Images, {split}", ", ".join(f"{count:,} {name}" for count, name in pairs)))
+    if made.imported is None:
+        beta = "" if made.beta is None else f" (beta {made.beta:g})"
+        rows.append(("Network", made.backbone))
+        rows.append(("Loss", f"{made.loss}{beta}; {made.epochs} epochs, seed {made.seed}"))
+    rows.append(("Made", f"{made.created_at:%Y-%m-%d %H:%M} UTC"))
+    if made.parent_version is not None:
+        by = ", by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
+        rows.append(("Recalibrated", f"from version {made.parent_version}{by}"))
+    yield Heading("Where it comes from")
+    yield FactList(rows)
+
+
+def _imported(origin: Origin) -> Iterator[tuple[str, str]]:
+    made = f"{origin.file}, made by {origin.producer}, sha256 {origin.sha256[:16]}"
+    yield "Imported from", made
+    yield from origin.found.items()
     if origin.trusted:
-        yield "    - trusted: the pixels of an image may decide how long it runs."
+        yield "Trusted", "the pixels of an image may decide how long it runs"
 
 
-def _calibration(card: Card) -> Iterator[str]:
+def _calibration(card: Card) -> Iterator[Part]:
     calibration = card.calibration
-    yield "## How calibrated it is\n"
+    yield Heading("How calibrated it is")
     yield (
-        f"Calibrated by {_METHODS.get(calibration.method, _text(calibration.method))}, temperature "
-        f"{calibration.temperature:.3g}. Reference: {_text(calibration.reference_split)}.\n"
+        f"Calibrated by {_METHODS.get(calibration.method, calibration.method)}, temperature "
+        f"{calibration.temperature:.3g}. Reference: {calibration.reference_split}."
     )
     if not calibration.sums.total:
-        yield "There was no labeled image, so nothing is known about its confidence.\n"
-    yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
-    yield from _table(("measure", "value", "meaning"), _measures(calibration))
+        yield "There was no labeled image, so nothing is known about its confidence."
+    yield Diagram(calibration.reference_split, reliability(calibration.sums))
+    columns = ("measure", "value", "meaning")
+    yield FigureTable("", columns, list(_measures(calibration)), text=("value", "meaning"))
     if (found := calibration.contradicted) is not None:
         yield (
-            f"**Test contradicts the calibrator {_text(found.method)}**, and the model was "
-            f"published with{'' if calibration.applies(found) else 'out'} it: on "
-            f"{found.images:,} test images it raises the negative log-likelihood from "
-            f"{found.nll_before:.3f} to {found.nll_after:.3f} (standard error "
-            f"{found.nll_error:.3f}) and takes the ECE from {percent(found.ece_before)} to "
-            f"{percent(found.ece_after)}.\n"
+            f"Test contradicts the calibrator {found.method}, and the model was published with"
+            f"{'' if calibration.applies(found) else 'out'} it: on {found.images:,} test images it "
+            f"raises the negative log-likelihood from {found.nll_before:.3f} to "
+            f"{found.nll_after:.3f} (standard error {found.nll_error:.3f}) and takes the ECE from "
+            f"{percent(found.ece_before)} to {percent(found.ece_after)}."
         )
 
 
-def _caveats(card: Card) -> Iterator[str]:
+def _caveats(card: Card) -> Iterator[Part]:
     calibration, trained = card.calibration, card.provenance.training
-    for each in (trained and trained.shortcomings) or ():
-        yield f"**On test** {_text(each)}.\n"
+    yield from (f"On test {each}." for each in (trained and trained.shortcomings) or ())
     if calibration.reference_split == "val":
         yield (
             "The calibrator was fitted on these images too, so the figures are somewhat better "
-            "than on new ones. "
-            "They hold only for images like these.\n"
+            "than on new ones. They hold only for images like these."
         )
     if checked := card.verification:
         imported = card.provenance.imported is not None
         compared = "the bundle and the imported file" if imported else "ONNX Runtime and torch"
         real = "made-up" if imported and not calibration.sums.total else "real"
         yield (
-            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ "
-            "by at most "
-            f"{checked.max_difference:.1e} in a probability.\n"
+            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ by "
+            f"at most {checked.max_difference:.1e} in a probability."
         )
 
 
-def _subgroups(card: Card) -> Iterator[str]:
+def _subgroups(card: Card) -> Iterator[Part]:
     known = card.calibration.subgroups
     if not known:
         return
-    yield "## Subgroups with a calibrator of their own\n"
+    yield Heading("Subgroups with a calibrator of their own")
     yield (
         "Answers to requests with such a tag go through it after the graph, in this order. Gaps "
-        "are confidence minus accuracy on held-out labels of the subgroup.\n"
+        "are confidence minus accuracy on held-out labels of the subgroup."
     )
-    rows = (
+    rows = [
         (
-            _text(each.title),
+            each.title,
             f"{each.temperature:.3g}",
             "no" if each.class_bias is None else "yes",
             f"{each.labels:,} + {each.held_out:,}",
@@ -143,9 +153,9 @@ def _subgroups(card: Card) -> Iterator[str]:
             _referred(each.referral, card.referral),
         )
         for each in known
-    )
+    ]
     heads = ("tag", "temperature", "class bias", "labels: fitted + held out")
-    yield from _table((*heads, "gap before", "gap after", "referred below"), rows)
+    yield FigureTable("", (*heads, "gap before", "gap after", "referred below"), rows)
 
 
 def _referred(own: Referral | None, whole: Referral | None) -> str:
@@ -154,27 +164,25 @@ def _referred(own: Referral | None, whole: Referral | None) -> str:
     return "-" if whole is None else "100 %: every answer"
 
 
-def _findings(card: Card) -> Iterator[str]:
+def _findings(card: Card) -> Iterator[Part]:
     found, reference = card.asked, card.calibration
-    yield "## How calibrated each finding is\n"
-    yield f"Reference: {_text(reference.reference_split)}. The diagram pools all findings.\n"
+    texts = ("calibrator", "chosen by")
+    yield Heading("How calibrated each finding is")
+    yield f"Reference: {reference.reference_split}. The diagram pools all findings."
     if not reference.sums.total:
-        yield "There was no labeled image, so nothing is known about its probabilities.\n"
-    yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
-    yield from _table(MEASURED, _texts(measured(found)))
-    yield "## What the thresholds give\n"
-    yield from _table(POINTS, _texts(points(found)))
-    yield from (_text(each) + "\n" for each in notes(found))
+        yield "There was no labeled image, so nothing is known about its probabilities."
+    yield Diagram(reference.reference_split, reliability(reference.sums))
+    yield FigureTable("", MEASURED, list(measured(found)), text=texts)
+    yield Heading("What the thresholds give")
+    yield FigureTable("", POINTS, list(points(found)), text=texts)
+    yield from notes(found)
     tags = [
         f"{each.name}: {'; '.join(one.title for one in each.calibration.subgroups)}"
         for each in found
         if each.calibration.subgroups
     ]
-    yield from (f"- Tags with a calibrator of their own, {_text(line)}\n" for line in tags)
-
-
-def _texts(rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
-    return ([_text(cell) for cell in row] for row in rows)
+    if tags:
+        yield Items([f"Tags with a calibrator of their own, {line}" for line in tags])
 
 
 def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:
@@ -184,18 +192,20 @@ def _measures(calibration: CalibrationCard) -> Iterator[tuple[str, str, str]]:
             continue
         if entry.name == "n":
             yield entry.title, f"{value:,.0f}", "Labeled answers of the reference."
+        elif entry.name == "ece":
+            lower, upper = map(calibration.measures.get, ("ece_lower", "ece_upper"))
+            yield entry.title, f"{percent(value)} ({percents(lower, upper)})", entry.text
         elif entry.name in _SHOWN:
             yield entry.title, entry.shown(value), entry.text
 
 
-def _classes(card: Card) -> Iterator[str]:
+def _classes(card: Card) -> Iterator[Part]:
     confusion, recall = card.calibration.confusion, card.calibration.recall
     if confusion is None or recall is None:
         return
-    yield "## Answers by class\n"
-    rows = (
+    rows = [
         (
-            _text(name),
+            name,
             f"{sum(row):,}",
             "unknown" if share is None else percent(share),
             percents(ends.lower, ends.upper),
@@ -204,95 +214,56 @@ def _classes(card: Card) -> Iterator[str]:
         for name, row, share, ends in zip(
             card.classes, confusion, recall, recall_intervals(confusion), strict=True
         )
-    )
-    yield from _table(
-        (
-            "true class",
-            "images",
-            "recall",
-            "95 % interval",
-            *(f"answered {_text(name)}" for name in card.classes),
-        ),
-        rows,
-    )
+    ]
+    answered = (f"answered {name}" for name in card.classes)
+    yield Heading("Answers by class")
+    yield FigureTable("", ("true class", "images", "recall", "95 % interval", *answered), rows)
 
 
-def _promises(card: Card) -> Iterator[str]:
-    if not (card.referral or card.conformal or card.dropped_promises):
-        return
-    yield "## What it promises, for images like those of the reference\n"
-    yield from _promised(card.referral, card.conformal)
-    for dropped in card.dropped_promises or ():
-        yield f"- {_text(dropped)}"
-    yield ""
+def _promises(card: Card) -> Iterator[Part]:
+    lines = [*_promised(card), *(card.dropped_promises or ())]
+    if lines:
+        yield Heading("What it promises, for images like those of the reference")
+        yield Items(lines)
 
 
-def _promised(referral: Referral | None, sets: ConformalCard | None) -> Iterator[str]:
-    if referral is not None:
+def _promised(card: Card) -> Iterator[str]:
+    if (referral := card.referral) is not None:
         yield (
-            f"- Answers with a confidence of at least {percent(referral.threshold, 2)} are right "
-            f"in {percent(referral.promised_accuracy)} of cases or more, with probability "
+            f"Answers with a confidence of at least {percent(referral.threshold, 2)} are right in "
+            f"{percent(referral.promised_accuracy)} of cases or more, with probability "
             f"{percent(1 - referral.delta, 0)} over the choice of the reference images. "
             f"{percent(referral.coverage)} of its answers were such; a person should look at the "
             "others."
         )
-    if sets is not None:
+    if (sets := card.conformal) is not None:
         yield (
-            f"- The classes with a probability of at least {percent(sets.threshold, 2)} contain "
-            f"the true one in {percent(1 - sets.alpha, 0)} of cases; on average they are "
+            f"The classes with a probability of at least {percent(sets.threshold, 2)} contain the "
+            f"true one in {percent(1 - sets.alpha, 0)} of cases; on average they are "
             f"{sets.mean_set_size:.2f} classes."
         )
 
 
-def _scope(card: Card) -> Iterator[str]:
-    yield "## Images that it was not made for\n"
-    if card.scope is None:
-        yield "The graph has no scope check: confidence does not tell such images apart.\n"
+def _scope(card: Card) -> Iterator[Part]:
+    yield Heading("Images that it was not made for")
+    if (scope := card.scope) is None:
+        yield "The graph has no scope check: confidence does not tell such images apart."
         return
-    scope = card.scope
     yield (
-        f"`scope_p` compares {_text(scope.features)} with those of {scope.fitted_on:,} images, and "
-        f"is calibrated on {scope.flagged.n:,} others ({_text(scope.reference_split)}), so its "
-        f"least value is {least_p(scope.flagged.n):.2g}. Of images like these, "
-        f"{percent(scope.alpha, 0)} are flagged at {scope.alpha:g} on average over sets of "
-        f"calibration images; with this set, {_between(scope.flagged)}. {NO_PROMISE}\n"
+        f"scope_p compares {scope.features} with those of {counted(scope.fitted_on, 'image')}, and "
+        f"is calibrated on {scope.flagged.n:,} others ({scope.reference_split}), so its least "
+        f"value is {least_p(scope.flagged.n):.2g}. Of images like these, {percent(scope.alpha, 0)} "
+        f"are flagged at {scope.alpha:g} on average over sets of calibration images; with this "
+        f"set, {_between(scope.flagged)}. {NO_PROMISE}"
     )
     if scope.by_class:
         shares = scope.by_class.items()
-        rows = ((_text(name), f"{each.n:,}", _between(each)) for name, each in shares)
-        yield from _table((_KINDS[card.kind].answer, "images", "share flagged"), rows)
+        rows = [(name, f"{each.n:,}", _between(each)) for name, each in shares]
+        yield FigureTable("", (_KINDS[card.kind].answer, "images", "share flagged"), rows)
 
 
 def _between(share: FlaggedShare) -> str:
     return percents(share.lower, share.upper)
-
-
-def _limits() -> Iterator[str]:
-    yield "## Limits\n"
-    yield (
-        "The figures describe the reference. At another site, with another device or another mix "
-        "of cases, confidence can be wrong: compare it with labels from there before you rely on "
-        "it, and go on comparing. This is not a "
-        "medical device.\n"
-    )
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
-
-
-def _text(text: str) -> str:
-    r"""Return text in which nothing is Markdown or HTML.
-
-    >>> _text("a|b <i>*c*"), _text("two\nlines")
-    ('a\\|b &lt;i>\\*c\\*', 'two lines')
-    """
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{each}" if each in "\\`*_[]|#" else each for each in plain)
 
 
 class _Kind(NamedTuple):
@@ -301,7 +272,7 @@ class _Kind(NamedTuple):
     one: str
     several: str
     answer: str
-    body: tuple[Callable[[Card], Iterator[str]], ...]
+    body: tuple[Callable[[Card], Iterator[Part]], ...]
 
 
 _KINDS: Final = {

@@ -10,9 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROOMS = ("calibration", "candor/predictions", "candor/terminal", "candor/commands")
 OPTION = re.compile(r"(?<!\w)--[a-z]")
-COMMANDS = {  # `candor ledger acknowledge`, `predict`, `demo`
+COMMANDS = {  # `candor ledger acknowledge`, `predict`
     "candor/terminal/report.py",
-    "candor/commands/demo.py",
     "candor/commands/uploads.py",
 }
 

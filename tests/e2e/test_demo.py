@@ -26,10 +26,12 @@ class Demo(NamedTuple):
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     words = ("demo", "--data", "digits", "--once")
-    words += ("--out", folder / "out", "--json", folder / "figures.json")
+    words += ("--out", folder / "out")
     done = candor(*words, timeout_s=1200, HOME=str(folder))
     assert done.returncode == 0, done.stderr
-    return Demo(json.loads((folder / "figures.json").read_text()), done.stdout, folder / "out")
+    return Demo(
+        json.loads((folder / "out" / "figures.json").read_text()), done.stdout, folder / "out"
+    )
 
 
 def test_the_alarm_rises_on_corrupted_images_alone(demo: Demo) -> None:

@@ -135,7 +135,7 @@ def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
     shown = run("show", "tiny", 2).stdout
     assert shown == run("show", "tiny/2").stdout
     for text in (
-        "tiny version 2",
+        "tiny, version 2",
         store.read("tiny", 2).digest,
         "benign, malignant, normal",
         "published version 2",

@@ -210,7 +210,7 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     trained = invoke("train", ill_and_healthy, "--out", tmp_path / "run", *network, *schedule)
     assert trained.exit_code == 0, trained.stderr
     table = trained.stdout[trained.stdout.index("Answers on test by true class") :]
-    header, ill, healthy, compared = [line.split() for line in table.splitlines()[1:5]]
+    header, ill, healthy, _, compared = [line.split() for line in table.splitlines()[1:6]]
     assert header == ["images", "recall", "95", "%", "interval", "[red]ill", "healthy:all"]
     assert " ".join(ill) == "[red]ill 2 - 34.2 to 100.0 % 2 0"
     assert " ".join(healthy) == "healthy:all 7 100.0 % 64.6 to 100.0 % 0 7"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from calibration.calibrators.temperature import sigmoid
-from candor.terminal.report import report_tables
-from candor.terminal.tables import FigureTable
+from calibration.document import FigureTable
+from candor.terminal.report import report_document
 from model_store.store.changes import retire
 from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
@@ -126,7 +126,7 @@ def test_the_diagnosis_speaks_of_presence(place: Path) -> None:
             for name in ("Edema", "Mass")
         )
     assert edema.diagnosis.state is State.ALARM
-    tables = [part for part in report_tables(edema) if isinstance(part, FigureTable)]
+    tables = [part for part in report_document(edema) if isinstance(part, FigureTable)]
     columns = [column for part in tables for column in part.columns]
     assert "share present" in columns
     assert not [each for each in columns if "accuracy" in each or "confidence" in each]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from calibration.document import FigureTable
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.evaluation import answer_tables
-from candor.terminal.tables import FigureTable
+from candor.terminal.rendering import ShownTable
 from training.evaluation.evaluation import evaluate
 from training.evaluation.predictions import Predictions
 
@@ -34,7 +35,9 @@ def test_a_name_of_a_user_is_printed_and_never_obeyed() -> None:
         for console in (stdout, stderr):
             with console.capture() as printed:
                 console.print(f"class {name}", style="red")
-                console.print(FigureTable(name, (name, "n"), [[name, "1"]], text=(name,)))
+                console.print(
+                    ShownTable(FigureTable(name, (name, "n"), [[name, "1"]], text=(name,)))
+                )
             assert printed.get().count(shown) >= 4
             assert name.isprintable() or name not in printed.get()
 
@@ -46,7 +49,9 @@ def test_no_width_cuts_a_figure(width: int, is_terminal: bool) -> None:
     figures = [f"{number}.12345" for number in range(100, 130)]
     console = LiteralConsole(width=width, force_terminal=is_terminal, color_system=None)
     with console.capture() as printed:
-        console.print(FigureTable("t", ["", *names], [["a long name of a row", *figures]]))
+        console.print(
+            ShownTable(FigureTable("t", ["", *names], [["a long name of a row", *figures]]))
+        )
     shown = printed.get()
     assert [each for each in shown.split() if each[0] == "1"] == figures
     assert [each for each in shown.split() if each[0] == "m"] == names

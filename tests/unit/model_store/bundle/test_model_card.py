@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from calibration.measures.reliability import reliability
-from calibration.wording import percent
+from calibration.wording import percent, percents
 from model_store.bundle.diagram import diagram_file
 from model_store.bundle.model_card import DIAGRAM_FILE, model_card
 from tests.builders.bundles import build_card, subgroup, with_subgroups
@@ -19,7 +19,7 @@ def test_it_says_what_the_card_says() -> None:
     measures = card.calibration.measures
     for shown in (
         percent(measures["accuracy"]),
-        percent(measures["ece"]),
+        f"{percent(measures['ece'])} ({percents(measures['ece_lower'], measures['ece_upper'])})",
         f"{measures['nll']:.3f}",
     ):
         assert f" {shown} |" in text
@@ -61,5 +61,5 @@ def test_it_says_what_the_card_says_of_each_finding() -> None:
     assert rows["Edema", 9][2] == "20.00 %"
     sets = card.findings[0].conformal
     assert rows["Edema", 9][7] == percent(sets.mean_set_size - 1)
-    assert "**not calibrated** for Mass" in text
+    assert "not calibrated for Mass" in text
     assert "at most 10 %" in text
