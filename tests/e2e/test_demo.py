@@ -72,10 +72,10 @@ def test_pictures_bundles_and_a_command_that_works_are_left(demo: Demo) -> None:
 def test_a_reader_that_has_gone_takes_no_file_with_it(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    words = (*CANDOR, "demo", "--data", "digits", "--json", "figures.json")
+    words = (*CANDOR, "demo", "--data", "digits")
     done = subprocess.run(
         words, cwd=tmp_path, stdout=writing, stderr=writing, env=environment(), check=False
     )
     os.close(writing)
     assert done.returncode == 0  # without --once: nobody has read where the server is
-    assert "prove" in json.loads((tmp_path / "figures.json").read_text())
+    assert "prove" in json.loads((tmp_path / "demo-output" / "figures.json").read_text())
