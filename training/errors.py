@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calibration.wording import counted
+from calibration.wording import counted, parameter
 
 
 class TrainingError(Exception):
@@ -78,7 +78,7 @@ class RunDiffers(TrainingError, ValueError):
         )
         super().__init__(
             f"{out} was started with other choices and interrupted ({said}); repeat those to "
-            "resume it, or give --restart to start over"
+            f"resume it, or give {parameter('restart', True)} to start over"
         )
         self.differences = differences
 
@@ -89,9 +89,10 @@ class OutOfMemory(TrainingError, MemoryError):
     def __init__(self, *, batch_size: int, micro_batch: int | None) -> None:
         held = micro_batch or batch_size
         super().__init__(
-            f"out of memory with {counted(held, 'image')} at a time: give --micro-batch "
-            f"{max(held // 2, 1)} (the loss stays that of a batch of {batch_size}; batch norm sees "
-            "fewer), or a smaller --batch-size or --image-size"
+            f"out of memory with {counted(held, 'image')} at a time: give "
+            f"{parameter('micro_batch', max(held // 2, 1))} (the loss stays that of a batch of "
+            f"{batch_size}; batch norm sees fewer), or a smaller {parameter('batch_size')} or "
+            f"{parameter('image_size')}"
         )
 
 
@@ -121,8 +122,9 @@ class UselessModel(TrainingError, ValueError):
     def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
         super().__init__(
             f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or "
-            "merge them, train longer or with --class-weights balanced, whose price `candor train` "
-            "prints, or export it all the same with --anyway"
+            f"merge them, train longer or with {parameter('class_weights', 'balanced')}, whose "
+            "price `candor train` prints, or export it all the same with "
+            f"{parameter('anyway', True)}"
         )
         self.shortcomings = tuple(shortcomings)
 

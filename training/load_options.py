@@ -83,7 +83,11 @@ class LoadOptions(ImageOptions, total=False):
     max_corrupt: Annotated[
         float,
         LoadOption(
-            "Share of images that may be missing or damaged.", 0.01, within=(0, 1), shown="SHARE"
+            "Share of images that may be missing or damaged.",
+            0.01,
+            within=(0, 1),
+            shown="SHARE",
+            rare=True,
         ),
     ]
     first_frame: Annotated[

@@ -67,9 +67,9 @@ class WrongUse(ValueError):
 
 
 def signature_of(function: Callable[..., object]) -> inspect.Signature:
-    """The signature of a verb, with a parameter for each option of `**options: Unpack[...]`."""
+    """The signature of a verb, with a parameter for each option that `**options` declares."""
     signature = inspect.signature(function)
-    own = [each for each in signature.parameters.values() if not _unpacked(each)]
+    own = [each for each in signature.parameters.values() if not _declared_by(each)]
     more = [
         inspect.Parameter(
             name,
@@ -78,26 +78,28 @@ def signature_of(function: Callable[..., object]) -> inspect.Signature:
             annotation=Annotated[kind, *_metadata(option)],
         )
         for each in signature.parameters.values()
-        if (declared := _unpacked(each))
+        for declared in _declared_by(each)
         for name, (kind, option) in options_of(declared).items()
     ]
     return signature.replace(parameters=[*own, *more])
 
 
 def option_texts(function: Callable[..., object]) -> Mapping[str, str]:
-    """The help of each option of `**options: Unpack[...]`."""
+    """The help of each option that `**options` declares."""
     return {
         name: option.help
         for each in inspect.signature(inspect.unwrap(function)).parameters.values()
-        if (declared := _unpacked(each))
+        for declared in _declared_by(each)
         for name, (_, option) in options_of(declared).items()
     }
 
 
-def _unpacked(parameter: inspect.Parameter) -> type | None:
-    """What a `**` parameter declares by name; None for every other parameter."""
-    is_unpacked = get_origin(parameter.annotation) is Unpack
-    return get_args(parameter.annotation)[0] if is_unpacked else None
+def _declared_by(parameter: inspect.Parameter) -> tuple[type, ...]:
+    """What a `**` parameter declares by name: Unpack[A], or Annotated[Any, A, B] of several."""
+    if get_origin(parameter.annotation) is Unpack:
+        return get_args(parameter.annotation)
+    is_several = parameter.kind is inspect.Parameter.VAR_KEYWORD
+    return get_args(parameter.annotation)[1:] if is_several else ()
 
 
 def _metadata(option: LoadOption) -> Iterator[object]:

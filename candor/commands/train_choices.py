@@ -3,14 +3,24 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from calibration.strict_json import read_json
 from calibration.wording import parameter
 from candor.commands.options import FilePath, WrongUse, settings
+from training.choices import weights_of
+from training.load_options import LoadOptions, options_of
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.runs.config import TrainConfig
+
+
+def parted(options: Mapping[str, object]) -> tuple[LoadOptions, dict[str, object]]:
+    """Return what is said of the data, and the other options."""
+    known = options_of(LoadOptions)
+    reading = {name: value for name, value in options.items() if name in known}
+    rest = {name: value for name, value in options.items() if name not in known}
+    return cast(LoadOptions, reading), rest
 
 
 def made_choices(file: FilePath | None, given: Mapping[str, object]) -> dict[str, object]:
@@ -19,8 +29,8 @@ def made_choices(file: FilePath | None, given: Mapping[str, object]) -> dict[str
     """
     choices = {} if file is None else _fields_of(Path(file))
     choices |= {name: value for name, value in given.items() if value is not None}
-    if choices.get("weights") not in ("hub", "none", None):
-        choices["weights"] = Path(str(choices["weights"]))
+    if "weights" in choices:
+        choices["weights"] = weights_of(str(choices["weights"]))
     return choices
 
 

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from candor.commands.options import RARE, FilePath, cache_folder, settings
-from candor.commands.train_choices import chosen_config, made_choices
+from candor.commands.train_choices import chosen_config, made_choices, parted
 from candor.commands.verb import verb
 from candor.terminal.console import note, stderr
-from candor.terminal.verb_result import PlainResult, VerbResult
+from candor.terminal.verb_result import VerbResult
+from training.choices import Choices
 from training.load_options import LoadOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
@@ -29,21 +30,7 @@ def train(
     restart: Annotated[bool, RARE] = False,
     recipe: Literal["auto", "fixed"] = "auto",
     config: FilePath | None = None,
-    loss: str | None = None,
-    beta: float | None = None,
-    class_weights: Annotated[Literal["natural", "balanced"] | None, RARE] = None,
-    epochs: int | None = None,
-    batch_size: Annotated[int | None, RARE] = None,
-    learning_rate: float | None = None,
-    seed: int | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-    frozen: Annotated[bool | None, "--frozen/--whole"] = None,
-    augment: str | None = None,
-    image_size: Annotated[int | None, RARE] = None,
-    device: str | None = None,
-    micro_batch: Annotated[int | None, RARE] = None,
-    **reading: Unpack[LoadOptions],
+    **options: Annotated[Any, LoadOptions, Choices],
 ) -> "Trained":
     """Train a classifier on images, measure its calibration, and write a run folder.
 
@@ -60,21 +47,6 @@ def train(
             values in parentheses.
         config: .toml or .json with fields of the configuration, as a run's config.json; options
             override it.
-        loss: Training loss, or several joined by +, as in focal+dca (dca; auto: dca or ce).
-        beta: Strength of the auxiliary loss (its own default).
-        class_weights: natural, or balanced by class frequency (natural; auto: by validation).
-        epochs: Passes over the training data (12; auto: 400 steps at least; digits 80).
-        batch_size: Images per step, over all processes (64; digits 32).
-        learning_rate: Highest learning rate (2e-4; auto: by validation; digits 1e-3).
-        seed: Two runs with the same seed are equal (0).
-        backbone: timm name, torchvision/NAME or small_conv (tf_efficientnet_lite0).
-        weights: Weights file, 'hub', or 'none' (random).
-        frozen: Train only the head, or everything (frozen).
-        augment: Change images in each epoch: light, strong, hflip, vflip or rot90, joined by +
-            (none).
-        image_size: Side of the input in pixels (from the data).
-        device: auto, cpu or cuda (auto).
-        micro_batch: Images in the network at a time (the whole batch).
 
     Raises:
         Refused: the data cannot be read or leaks, choices contradict each other, or the run folder
@@ -84,25 +56,8 @@ def train(
     from training.datasets import chosen_source
     from training.processes.distributed import Group
 
-    choices = made_choices(
-        config,
-        {
-            "loss": loss,
-            "beta": beta,
-            "class_weights": class_weights,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "backbone": backbone,
-            "weights": weights,
-            "frozen": frozen,
-            "augment": augment,
-            "image_size": image_size,
-            "device": device,
-            "micro_batch": micro_batch,
-        },
-    )
+    reading, given = parted(options)
+    choices = made_choices(config, given)
     source, said = chosen_source(None if data is None else str(data), settings().data)
     own_recipe = source == "digits" and "backbone" not in choices
     chosen = chosen_config(choices, digits=own_recipe)
@@ -128,36 +83,21 @@ def train(
 
 def train_in_shell(
     *,
-    list_losses: Annotated[bool, RARE] = False,
     nproc: Annotated[int, RARE] = 1,
     **given: Any,
 ) -> VerbResult | int:
     """Train here, or in processes that do.
 
     Args:
-        list_losses: List the losses and their options, and exit.
         nproc: Processes on this machine (1).
     """
     from training.processes.launch import already_started, launch
 
-    if list_losses:
-        return _losses()
     if nproc > 1 and not already_started():
         launch("candor", sys.argv[1:], processes=nproc)
         return 0
     done: Trained = inspect.unwrap(train)(**given)
     return done
-
-
-def _losses() -> PlainResult:
-    from calibration.document import FigureTable
-    from training.losses import LOSSES
-
-    columns = ("name", "title", "source", "options")
-    rows = [(name, loss.title, loss.source, loss.defaults) for name, loss in LOSSES.items()]
-    title = "Losses; join several with +, as in focal+dca"
-    data = [dict(zip(columns, row, strict=True)) for row in rows]
-    return PlainResult(data, FigureTable(title, columns, rows, text=columns))
 
 
 def _train(

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import NoneType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 from calibration.wording import parameter
@@ -58,9 +59,9 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     """The values of a Literal, also if it may be None or is annotated."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    parts = get_args(annotation)
+    parts = [each for each in get_args(annotation) if each is not NoneType]
     parts = parts[:1] if get_origin(annotation) is Annotated else parts
-    return next((found for each in parts if (found := _choices(each))), ())
+    return _choices(parts[0]) if len(parts) == 1 else ()
 
 
 def _check_range(name: str, value: Any, limits: Within) -> None:

@@ -67,7 +67,6 @@ candor.open_predictor(candor.Store(Path("model_store/models")).read("chest", 1))
 """
 NEEDS = {
     "train labeled": "train",
-    "train --list-losses": "train",
     "export runs/first": "train",
     "experiment compare --preset smoke": "train",
     "demo --once": "train",

@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import log_loss
-from calibration.wording import percent
+from calibration.wording import parameter, percent
 from training.evaluation.calibrators import LIKELIHOOD_RATIO, Method, fit_cautiously, mean_error
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.predictions import Predictions
@@ -36,7 +36,8 @@ class Contradiction:
             f"its own test images contradict the calibrator {self.method!r}: on {self.images} of "
             f"them it raises the NLL from {self.nll_before:.3f} to {self.nll_after:.3f} (standard "
             f"error {self.nll_error:.3f}) and takes the ECE from {percent(self.ece_before)} to "
-            f"{percent(self.ece_after)}; --anyway publishes the model with it"
+            f"{percent(self.ece_after)}; {parameter('anyway', True)} publishes the model "
+            "with it"
         )
 
 

@@ -21,9 +21,8 @@ from calibration.bins import BinSums
 from calibration.measures.metrics import ece
 from training.errors import TrainingDiverged
 from training.fitting.examples import Epochs, Examples, ahead, batches, predict
-from training.fitting.history import Epoch, EpochTotals
-from training.fitting.kept_weights import AveragedWeights, BestEpoch, best
-from training.fitting.schedule import Schedule, build_optimizer, set_rate
+from training.fitting.history import Epoch, EpochTotals, best
+from training.fitting.schedule import GRADIENT_NORM, Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import Snapshot, SnapshotFile
 from training.fitting.step import Step
 from training.losses import Objective
@@ -63,10 +62,9 @@ class Fit:
             group=execution.group,
             micro_batch=execution.micro_batch,
             amp=execution.amp,
-            clip_norm=schedule.clip_norm,
+            clip_norm=GRADIENT_NORM if schedule.gentle else None,
         )
-        self.average = AveragedWeights(module, schedule)
-        self.best = BestEpoch(schedule)
+        self.best: dict[str, Tensor] = {}  # weights of the best epoch, unless the last is kept
         self.steps = 0
         self.history: list[Epoch] = []
 
@@ -95,7 +93,12 @@ class Fit:
                 head=self.head,
             )
         )
-        self.best.offer(self.history, self.average.module)
+        select = self.schedule.select
+        if select != "last" and best(self.history, select) == len(self.history) - 1:
+            self.best = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in self.module.state_dict().items()
+            }
         report(trained)
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
@@ -110,7 +113,6 @@ class Fit:
                 )
             if result.logits is not None:  # the shard of this process may be empty
                 totals.add(result.logits, result.labels, result.loss)
-            self.average.after_step()
             self.steps += 1
             if time.monotonic() - reported > REPORT_INTERVAL_S:
                 reported = time.monotonic()
@@ -132,7 +134,7 @@ class Fit:
 
     def _validate(self) -> dict[str, float]:
         logits = predict(
-            self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
+            self.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once
         )
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
@@ -143,9 +145,8 @@ class Fit:
 
     def keep(self) -> None:
         """Load the chosen weights into the module and mark their epoch."""
-        if self.average.module is not self.module:
-            self.module.load_state_dict(self.average.module.state_dict())
-        self.best.restore(self.module)
+        if self.best:
+            self.module.load_state_dict(self.best)
         kept = best(self.history, self.schedule.select)
         self.history[kept] = replace(self.history[kept], kept=True)
 
@@ -154,8 +155,7 @@ class Fit:
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
-        tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
-        tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
+        tensors |= {f"selection.{name}": each for name, each in self.best.items()}
         states = self.execution.group.gather(random_state(self.execution.device))
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
         data = {
@@ -171,8 +171,7 @@ class Fit:
         known = self.optimizer.state_dict()
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
-        self.average.load(snapshot.part("average"))
-        self.best.tensors = snapshot.part("selection")
+        self.best = snapshot.part("selection")
         self.step.scaler.load_state_dict(snapshot.data["scaler"])
         own = snapshot.part("random")[str(self.execution.group.rank)]
         set_random_state(own, self.execution.device)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.fitting.schedule import Select
 from training.losses.claims import claims
 from training.processes.distributed import Group
 
@@ -67,6 +68,19 @@ class EpochTotals:
             "accuracy": self.correct / count,
             "gap": self.gap / count,
         }
+
+
+def best(history: Sequence[Epoch], select: Select) -> int:
+    """Index of the epoch to keep, the first of equals; -1 for an empty history.
+
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, 0) for n, loss in enumerate((3, 2, 2))]
+    >>> best(lines, "last"), best(lines, "val_nll")
+    (2, 1)
+    """
+    if select == "last" or not history:
+        return len(history) - 1
+    losses = [epoch.val_loss for epoch in history]
+    return losses.index(min(losses))
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:

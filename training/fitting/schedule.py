@@ -1,31 +1,28 @@
-"""The schedule of a fit: length, learning rate, averaging, epoch to keep, and its optimizer."""
+"""The schedule of a fit: length, learning rate, epoch to keep, and its optimizer."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["none", "cosine"]
-Averaging = Literal["none", "ema"]
 Select = Literal["last", "val_nll"]
-MOMENTUM = 0.9  # of sgd
+# Of gentle fits, which change weights that were trained before.
+WEIGHT_DECAY: Final = 0.05
+GRADIENT_NORM: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate`
-    and `weight_decay`.
+    """`epochs` passes, `batch_size` images per step, and the `learning_rate` of Adam.
 
-    `clip_norm` limits the norm of the gradient of each step. `warmup` epochs raise the learning
-    rate from zero; the decay then begins. `decay` "cosine" lowers it to zero by the last step, so
-    the result depends much less on the epoch at which training stops.
-
-    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay`
-    per step. `select` says which epoch's weights to keep: the last, or the one with the lowest
+    A `gentle` fit raises the rate from zero in its first epoch, limits the norm of each step's
+    gradient to GRADIENT_NORM, and decays weights by AdamW. The `decay` "cosine" then lowers the
+    rate to zero by the last step, so the result depends much less on the epoch at which training
+    stops. `select` says which epoch's weights to keep: the last, or the one with the lowest
     cross-entropy on validation.
     """
 
@@ -33,12 +30,7 @@ class Schedule:
     batch_size: int
     learning_rate: float
     decay: Decay = "none"
-    weight_decay: float = 0.0
-    optimizer: OptimizerName = "adam"
-    warmup: float = 0.0
-    clip_norm: float | None = None
-    averaging: Averaging = "none"
-    ema_decay: float = 0.99
+    gentle: bool = False
     select: Select = "last"
 
     def factor(self, step: int, image_count: int) -> float:
@@ -46,12 +38,12 @@ class Schedule:
 
         >>> [round(Schedule(2, 50, 1e-4, "cosine").factor(step, 100), 3) for step in (0, 2, 4)]
         [1.0, 0.5, 0.0]
-        >>> warm = Schedule(3, 50, 1e-4, "cosine", warmup=1.5)
+        >>> warm = Schedule(3, 50, 1e-4, "cosine", gentle=True)
         >>> [round(warm.factor(step, 100), 3) for step in range(6)]
-        [0.25, 0.5, 0.75, 1.0, 0.75, 0.25]
+        [0.333, 0.667, 1.0, 0.854, 0.5, 0.146]
         """
         steps = math.ceil(image_count / self.batch_size)  # per epoch
-        rising = round(self.warmup * steps)
+        rising = steps if self.gentle else 0
         if step < rising:
             return (step + 1) / (rising + 1)
         if self.decay == "none":
@@ -61,29 +53,21 @@ class Schedule:
 
 
 def build_optimizer(module: nn.Module, schedule: Schedule) -> Optimizer:
-    """The optimizer over the trained weights of `module`; `set_rate` gives it a learning rate."""
-    groups = _groups(module, schedule)
-    rate, decay = schedule.learning_rate, schedule.weight_decay
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=MOMENTUM)
-    kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=rate, weight_decay=decay)
+    """The optimizer over the trained weights of `module`; `set_rate` gives it a learning rate.
+
+    A gentle one decays matrices and filters alone, as is usual: a decayed norm or bias only shifts
+    what the next layer sees.
+    """
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not schedule.gentle:
+        return torch.optim.Adam(learned, lr=schedule.learning_rate)
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in learned if each.dim() > 1]},
+        {"params": [each for each in learned if each.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """The trained weights, in groups with the same weight decay.
-
-    AdamW decays matrices and filters alone, as is usual: a decayed norm or bias only shifts what
-    the next layer sees.
-    """
-    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if schedule.optimizer != "adamw" or not schedule.weight_decay:
-        return [{"params": learned}]
-    matrices = [each for each in learned if each.dim() > 1]
-    vectors = [each for each in learned if each.dim() <= 1]
-    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from calibration.wording import parameter
 from training.errors import BadRun
 from training.processes.distributed import Group
 
@@ -81,5 +82,6 @@ def parse(content: bytes, path: Path) -> Snapshot:
         return Snapshot(load(content), json.loads(metadata[KEY]))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise BadRun(
-            f"{path} is not a training snapshot ({error}); start over with --restart"
+            f"{path} is not a training snapshot ({error}); start over with "
+            f"{parameter('restart', True)}"
         ) from error

@@ -12,6 +12,7 @@ import torchvision
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
 from model_store.foreign.sandbox import Sandbox
@@ -140,7 +141,8 @@ def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
         if config.get("crop_mode") == "border":
             raise ForeignModelRefused(
                 f"timm publishes {name} for images with a border, which Candor does not add: "
-                "export the network to ONNX, and import that with --pixels and --resize"
+                "export the network to ONNX, and import that with "
+                f"{parameter('pixels')} and {parameter('resize')}"
             )
         resample = config.get("interpolation") or "bilinear"
     else:
@@ -168,6 +170,6 @@ def _known(resample: str, name: str) -> Resample:
     if resample not in known:
         raise ForeignModelRefused(
             f"{name} gets its images by {resample!r}, which Candor does not do: export the network "
-            "to ONNX, and import that with --pixels"
+            f"to ONNX, and import that with {parameter('pixels')}"
         )
     return known[resample]

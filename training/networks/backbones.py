@@ -13,7 +13,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -21,6 +21,7 @@ import torchvision
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from training.choices import Weights
 from training.errors import BadBackbone, UnknownName, WeightsNotFound
 from training.networks.weight_files import find_file, load_weights
 
@@ -68,7 +69,6 @@ def _ended(traced: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     return fx.GraphModule(traced, traced.graph)
 
 
-Weights = Path | Literal["hub", "none"]
 SMALL = "small_conv"
 TORCHVISION = "torchvision/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -13,15 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from model_store.image import InputSpec
+from training.choices import Weights
 from training.errors import BadBackbone
-from training.networks.backbones import Trunk, Weights, load_trunk
-from training.networks.heads import (
-    DROPOUT,
-    HeadEnsemble,
-    HeadKind,
-    build_head,
-    mean_answer,
-)
+from training.networks.backbones import Trunk, load_trunk
+from training.networks.heads import HeadEnsemble, HeadKind, build_head, mean_answer
 
 
 class Backbone(nn.Module):
@@ -104,7 +99,6 @@ def build_classifier(
     seed: int,
     head: HeadKind = "paper",
     heads: int = 1,
-    dropout: float = DROPOUT,
     mean: Callable[[Tensor], Tensor] = mean_answer,
     another: Callable[[int], Trunk] | None = None,
 ) -> Classifier:
@@ -121,9 +115,7 @@ def build_classifier(
         for number, head_seed in enumerate(head_seeds(seed, heads)):
             own = another(head_seed) if another and number and not frozen else trunk
             torch.manual_seed(head_seed)  # so the head does not depend on what was drawn before
-            last = build_head(
-                head, shape, class_count=class_count, reduction=reduction, dropout=dropout
-            )
+            last = build_head(head, shape, class_count=class_count, reduction=reduction)
             drawn.append(last if frozen else _whole(deepcopy(own.module), last))
     body = Backbone(trunk, None if frozen else nn.Identity())
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, mean=mean))

@@ -28,7 +28,6 @@ class Head(nn.Sequential):
         *,
         class_count: int,
         reduction: int,
-        dropout: float = DROPOUT,
     ) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
@@ -46,10 +45,10 @@ class Head(nn.Sequential):
             nn.Flatten(),
             nn.Linear(narrow * (height - 1) * (width - 1), first),
             nn.LeakyReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(first, second),
             nn.LeakyReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(second, class_count),
         )
 
@@ -62,18 +61,16 @@ class PooledHead(nn.Sequential):
     backbone has channels; what a person would fit by hand on frozen features starts from it too.
     """
 
-    def __init__(
-        self, feature_shape: tuple[int, ...], *, class_count: int, dropout: float = DROPOUT
-    ) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], *, class_count: int) -> None:
         channels = feature_shape[0]
         super().__init__(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.BatchNorm1d(channels),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(channels, POOLED_HIDDEN),
             nn.LeakyReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(POOLED_HIDDEN, class_count),
         )
 
@@ -114,9 +111,9 @@ class BlendedHead(nn.Module):
     weights, which find rare classes. The mean is less sure where one of them is wrong.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, class_count: int, dropout: float) -> None:
+    def __init__(self, shape: tuple[int, ...], *, class_count: int) -> None:
         super().__init__()
-        self.pooled = PooledHead(shape, class_count=class_count, dropout=dropout)
+        self.pooled = PooledHead(shape, class_count=class_count)
         self.linear = nn.Linear(shape[0], class_count)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -136,13 +133,13 @@ def mean_odds(logits: Tensor) -> Tensor:
 
 
 def build_head(
-    kind: HeadKind, shape: tuple[int, ...], *, class_count: int, reduction: int, dropout: float
+    kind: HeadKind, shape: tuple[int, ...], *, class_count: int, reduction: int
 ) -> nn.Module:
     """Draw a head for feature maps of `shape` (C, h, w). Raises BadBackbone if they are too small.
 
     `reduction` is for the paper's head alone.
     """
     if kind == "paper":
-        return Head(shape, class_count=class_count, reduction=reduction, dropout=dropout)
+        return Head(shape, class_count=class_count, reduction=reduction)
     pooled = PooledHead if kind == "pooled" else BlendedHead
-    return pooled(shape, class_count=class_count, dropout=dropout)
+    return pooled(shape, class_count=class_count)

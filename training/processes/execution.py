@@ -3,23 +3,24 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from calibration.wording import parameter
+from training.choices import DeviceChoice
 from training.errors import DeviceNotFound
 from training.processes.distributed import Group
-
-DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 def find_device(choice: DeviceChoice, group: Group) -> torch.device:
     """The device for `choice`; "auto" is this process's GPU, if any. Raises DeviceNotFound."""
     if choice == "cuda" and group.device.type != "cuda":
         raise DeviceNotFound(
-            "torch finds no CUDA GPU; give --device cpu, or install a torch built for CUDA"
+            f"torch finds no CUDA GPU; give {parameter('device', 'cpu')}, or install a torch built "
+            "for CUDA"
         )
     return torch.device("cpu") if choice == "cpu" else group.device
 

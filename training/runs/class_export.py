@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.wording import parameter
 from model_store.bundle.calibration_card import (
     CalibrationCard,
     ConformalCard,
@@ -39,7 +40,7 @@ def class_parts(
     """What to publish of a run. Raises BadRun, UselessModel, ExportMismatch."""
     calibrator, anyway = choices.calibrator, choices.anyway
     if choices.rules:
-        raise BadRun(f"{run} has exclusive classes; --threshold is for findings")
+        raise BadRun(f"{run} has exclusive classes; {parameter('threshold')} is for findings")
     evaluation = evaluate(read_predictions(run))
     contradicted = contradiction(evaluation, calibrator)
     if contradicted and not anyway:

@@ -9,8 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -19,19 +17,19 @@ from torch import Tensor
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
+from training.choices import Choices
 from training.datasets import Dataset, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
-from training.fitting.schedule import Averaging, Decay, OptimizerName, Schedule, Select
+from training.fitting.schedule import Decay, Schedule, Select
 from training.losses import LossSettings, loss_title
-from training.networks.backbones import SMALL, Trunk, Weights
+from training.networks.backbones import SMALL, Trunk
 from training.networks.classifier import Classifier, build_classifier, draw_trunk
 from training.networks.heads import HeadKind
-from training.processes.execution import DeviceChoice
 
 
-class TrainConfig(BaseModel):
-    """Every choice of one run.
+class TrainConfig(BaseModel, Choices):
+    """Every choice of one run: those with an option, and what only a file sets.
 
     The defaults follow the paper's protocol with two exceptions. The learning rate decays to zero:
     at a constant rate, results on shifted data vary more between epochs than between methods, and
@@ -42,35 +40,11 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: str = "dca"
-    beta: Annotated[
-        float | None, Field(ge=0, description="strength of the auxiliary loss; None: its default")
-    ] = None
     loss_options: Annotated[
         dict[str, float], Field(description="further options of the loss, by name")
     ] = {}
-    class_weights: Literal["natural", "balanced"] = "natural"
-    epochs: PositiveInt = 12
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: PositiveFloat = 2e-4
-    weight_decay: NonNegativeFloat = 0.0
-    optimizer: OptimizerName = "adam"
-    warmup: Annotated[
-        float, Field(ge=0, description="epochs in which the learning rate rises from zero")
-    ] = 0.0
-    clip_norm: Annotated[
-        PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
-    ] = None
     decay: Decay = "cosine"
-    averaging: Averaging = "none"
-    ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")
-    ] = 0.99
     select: Select = "last"
-    seed: Annotated[int, Field(ge=0)] = 0
-    backbone: str = "tf_efficientnet_lite0"
-    weights: Weights = "hub"
-    frozen: bool = True
     heads: Annotated[
         PositiveInt,
         Field(
@@ -85,10 +59,6 @@ class TrainConfig(BaseModel):
             "its own part of train and val, so that every image validates once"
         ),
     ] = "split"
-    augment: Annotated[
-        str | None,
-        Field(description="changes drawn again for each image and epoch, joined by +; None: none"),
-    ] = None
     head: Annotated[
         HeadKind,
         Field(
@@ -98,25 +68,10 @@ class TrainConfig(BaseModel):
         ),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4
-    dropout: Annotated[
-        float, Field(ge=0, lt=1, description="share of the head's values that a step leaves out")
-    ] = 0.5
-    image_size: Annotated[
-        PositiveInt | None, Field(description="side in pixels; None: by the data's own size")
-    ] = None
-    resize: Literal["stretch", "crop"] = "stretch"
-    micro_batch: Annotated[
-        PositiveInt | None, Field(description="images in the network at a time; None: all")
-    ] = None
     amp: bool = False
-    device: DeviceChoice = "auto"
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.warmup >= self.epochs:
-            raise ValueError(
-                f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training"
-            )
         if self.augment is not None:
             Augmentation(self.augment)
         if self.validation == "folds" and (self.heads < 2 or not self.cached):
@@ -150,7 +105,7 @@ class TrainConfig(BaseModel):
         """The input of the network for images like those of `dataset`."""
         side = self.image_size or default_image_size(dataset.size, backbone=self.backbone)
         channels = 1 if self.backbone == SMALL else dataset.channels
-        return InputSpec(channels, side, side, self.resize, dataset.window, dataset.frames)
+        return InputSpec(channels, side, side, "stretch", dataset.window, dataset.frames)
 
 
 def offline_config(*, loss: str, seed: int) -> TrainConfig:
@@ -191,7 +146,6 @@ def build_network(
         seed=config.seed,
         head=config.head,
         heads=config.heads,
-        dropout=config.dropout,
         mean=mean,
         another=(lambda seed: draw_trunk(config.backbone, "none", seed=seed))
         if is_random

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from calibration.wording import parameter
 from training.errors import BadRun, RunBusy, RunDiffers, RunExists, TrainingDiverged
 
 FINISH = "finished.json"
@@ -59,7 +60,9 @@ def run_folder_of(out: Path) -> RunFolder:
 def require_new(out: Path) -> None:
     """Raise RunExists if the folder of a run exists."""
     if out.exists():
-        raise RunExists(f"{out} already exists; name another folder with --out, or remove it")
+        raise RunExists(
+            f"{out} already exists; name another folder with {parameter('out')}, or remove it"
+        )
 
 
 @contextmanager

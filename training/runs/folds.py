@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.sampling import joined
+from calibration.wording import parameter
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
 from training.datasets.dataset import ImageSource
@@ -84,7 +85,7 @@ def draw_folds(dataset: Dataset, count: int, *, seed: int) -> list[NDArray[np.in
     if not all(map(len, folds)):
         raise BadRun(
             f"{len(np.unique(shared))} patients or different images make no {count} folds: give "
-            'fewer heads, or validation = "split", in a file for --config'
+            f'fewer heads, or validation = "split", in a file for {parameter("config")}'
         )
     return folds
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from calibration.wording import parameter
 from model_store.bundle.card import InputReference
 from model_store.bundle.scope import ScopeFeatures
 from model_store.image import InputSpec
@@ -131,8 +132,8 @@ def train(
             )
         if run_folder.begun and notice:
             notice(
-                f"{out} was interrupted; resuming after its last whole epoch (--restart starts "
-                "over)"
+                f"{out} was interrupted; resuming after its last whole epoch "
+                f"({parameter('restart', True)} starts over)"
             )
         try:
             features = prepare(

@@ -30,7 +30,7 @@ from training.runs.run import RunResult, train
 
 ROOT = Path(__file__).parents[3]
 EPOCHS = 3
-CHOICES = {"loss": "focal+dca", "averaging": "ema", "select": "val_nll", "epochs": EPOCHS}
+CHOICES = {"loss": "focal+dca", "select": "val_nll", "epochs": EPOCHS}
 DEADLINE_S = 300.0
 
 
@@ -54,7 +54,7 @@ def candor(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The same choices, trained here."""
     base = offline_config(loss="focal+dca", seed=0)
-    config = base.model_copy(update={"averaging": "ema", "select": "val_nll", "epochs": EPOCHS})
+    config = base.model_copy(update={"select": "val_nll", "epochs": EPOCHS})
     return train(
         config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False
     )

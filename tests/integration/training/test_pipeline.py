@@ -136,7 +136,7 @@ class TestRunFolder:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         monkeypatch.setattr("training.fitting.step.Step.__call__", full)
-        with pytest.raises(OutOfMemory, match="--micro-batch 8"):
+        with pytest.raises(OutOfMemory, match="micro_batch=8"):
             train(run.record.config, dataset, tmp_path / "run")
         assert list(tmp_path.iterdir()) == []
 
@@ -171,9 +171,7 @@ class TestExport:
     def test_other_calibrators_and_several_heads_are_in_the_graph(
         self, run: RunResult, dataset: Dataset, tmp_path: Path, calibrator: Any, heads: int
     ) -> None:
-        config = run.record.config.model_copy(
-            update={"heads": heads, "averaging": "ema", "select": "val_nll"}
-        )
+        config = run.record.config.model_copy(update={"heads": heads, "select": "val_nll"})
         chosen = run if heads == 1 else train(config, dataset, tmp_path / "run", pictures=False)
         assert [epoch.kept for epoch in chosen.history].count(True) == heads
         store = Store(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Fits: equal seeds, batches, optimizers by layer, averaging, and the kept epoch."""
+"""Fits: equal seeds, batches, optimizers by layer, and the kept epoch."""
 
 import csv
 import math
@@ -150,24 +150,6 @@ class TestHistory:
 
 
 class TestKeptWeights:
-    def test_ema_is_the_running_mean_over_steps(self) -> None:
-        before_steps: list[Tensor] = []
-
-        def record(module: nn.Module, _: object) -> None:
-            if module.training:
-                before_steps.append(module.weight.detach().clone())
-
-        torch.manual_seed(0)
-        module, averaged = nn.Linear(6, 2), nn.Linear(6, 2)
-        averaged.load_state_dict(module.state_dict())
-        module.register_forward_pre_hook(record)
-        fitted(module, loss="ce")
-        fitted(averaged, loss="ce", schedule=replace(SCHEDULE, averaging="ema", ema_decay=0.9))
-        mean, *later = [*before_steps[1:], module.weight.detach()]  # after each step
-        for weight in later:
-            mean = 0.9 * mean + 0.1 * weight
-        torch.testing.assert_close(averaged.weight.detach(), mean)
-
     def test_the_best_epoch_on_validation_is_kept(self) -> None:
         schedule = replace(SCHEDULE, epochs=12, learning_rate=0.2, select="val_nll")
         torch.manual_seed(0)
@@ -189,21 +171,11 @@ class TestOptimizer:
         trunk = draw_trunk(SMALL, "none", seed=0)
         return build_classifier(trunk, spec, class_count=3, reduction=2, seed=0, **choice)
 
-    @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-    def test_every_trained_weight_is_in_it_once(self, name: Any) -> None:
+    @pytest.mark.parametrize("gentle", [False, True])
+    def test_every_trained_weight_is_in_it_once(self, gentle: bool) -> None:
         module = self.small(frozen=False)
-        schedule = Schedule(1, 8, 1e-3, optimizer=name, weight_decay=0.1)
-        groups = build_optimizer(module, schedule).param_groups
+        groups = build_optimizer(module, Schedule(1, 8, 1e-3, gentle=gentle)).param_groups
         held = [id(p) for group in groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in module.parameters() if p.requires_grad)
         decayed = {p.dim() for group in groups if group["weight_decay"] for p in group["params"]}
-        assert decayed == ({2, 4} if name == "adamw" else {1, 2, 4})
-
-    def test_a_clipped_gradient_moves_weights_by_at_most_rate_times_norm(self) -> None:
-        module = nn.Linear(6, 2)
-        before = [p.detach().clone() for p in module.parameters()]
-        fitted(module, schedule=Schedule(1, 65, 1.0, optimizer="sgd", clip_norm=1e-3))
-        moves = [
-            (p - old).square().sum() for p, old in zip(module.parameters(), before, strict=True)
-        ]
-        assert torch.stack(moves).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+        assert decayed == ({2, 4} if gentle else set())

@@ -40,7 +40,7 @@ def test_it_is_renamed_to_the_run(tmp_path: Path) -> None:
 def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
     begin(tmp_path / "run")
     with (
-        pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*--restart"),
+        pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*restart=True"),
         open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}),
     ):
         pass
@@ -75,7 +75,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
 def test_a_missing_device_is_refused() -> None:
     alone = Group(device=torch.device("cpu"))
     assert find_device("auto", alone) == find_device("cpu", alone) == torch.device("cpu")
-    with pytest.raises(DeviceNotFound, match="--device cpu"):
+    with pytest.raises(DeviceNotFound, match=r"device=.cpu"):
         find_device("cuda", alone)
     second = Group(1, 2, torch.device("cuda", 1))
     assert find_device("auto", second) == find_device("cuda", second) == torch.device("cuda", 1)
@@ -89,5 +89,5 @@ def test_running_out_of_memory_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert out_of_memory(caught.value)
-    assert "--micro-batch 16" in str(OutOfMemory(batch_size=64, micro_batch=32))
-    assert "--micro-batch 32" in str(OutOfMemory(batch_size=64, micro_batch=None))
+    assert "micro_batch=16" in str(OutOfMemory(batch_size=64, micro_batch=32))
+    assert "micro_batch=32" in str(OutOfMemory(batch_size=64, micro_batch=None))
