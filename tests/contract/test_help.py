@@ -49,15 +49,6 @@ def test_each_verb_has_an_example_that_exists(shown: dict[tuple[str, ...], str])
     assert not wrong, "give each one line `Example: candor VERB ...`:\n" + "\n".join(wrong)
 
 
-def test_paragraphs_are_broken_by_the_terminal_alone() -> None:
-    torn = [
-        f"candor {' '.join(words)}: {line}"
-        for words, command in VERBS.items()
-        for line in re.findall(r"^(?!Example: )\S.*\n(?!Example: )\S.*", command.help, re.MULTILINE)
-    ]
-    assert not torn, "\n".join(torn)
-
-
 def test_help_loses_nothing_in_brackets(shown: dict[tuple[str, ...], str]) -> None:
     lost = [
         f"candor {' '.join(words)} {parameter.name}: {part}"
@@ -67,11 +58,6 @@ def test_help_loses_nothing_in_brackets(shown: dict[tuple[str, ...], str]) -> No
         if part not in shown[words] and not parameter.hidden
     ]
     assert not lost, "\n".join(lost)
-
-
-@pytest.mark.parametrize("verb", ["train", "import", "calibrate"])
-def test_the_help_of_the_three_doors_fits_a_screen(verb: str) -> None:
-    assert len(candor_here(verb, "--help", terminal_width=80).stdout.splitlines()) <= 50
 
 
 def test_help_all_shows_what_help_leaves_out() -> None:
@@ -94,12 +80,6 @@ def test_help_names_no_page_that_only_the_site_fills(shown: dict[tuple[str, ...]
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_release_and_the_completion_are_offered() -> None:
-    assert re.fullmatch(r"candor \S+\n", candor_here("--version").stdout)
-    assert "--install-completion" in candor_here("--help").stdout
-    assert sum(map(len, GROUPS.values())) < len(VERBS)
-
-
 def test_each_verb_that_ends_can_print_json() -> None:
     servers = {("serve",), ("monitor",)}
     silent = [
@@ -118,3 +98,14 @@ def test_what_import_refuses_names_options_that_import_has() -> None:
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", file.read_text())
     }
     assert not {each for each in named if each[0] not in known}
+
+
+@pytest.mark.parametrize("verb", ["train", "import", "calibrate"])
+def test_the_help_of_the_three_doors_fits_a_screen(verb: str) -> None:
+    assert len(candor_here(verb, "--help", terminal_width=80).stdout.splitlines()) <= 50
+
+
+def test_the_release_and_the_completion_are_offered() -> None:
+    assert re.fullmatch(r"candor \S+\n", candor_here("--version").stdout)
+    assert "--install-completion" in candor_here("--help").stdout
+    assert sum(map(len, GROUPS.values())) < len(VERBS)

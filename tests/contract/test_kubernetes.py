@@ -1,7 +1,6 @@
 """The manifests say what program and Kubernetes understand: settings, routes, drain."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,12 +143,6 @@ def test_every_selector_finds_its_pods() -> None:
         assert any(selector.items() <= each.items() for each in labels), selector
 
 
-def test_two_monitors_so_that_one_can_follow_the_leader() -> None:
-    assert find("Deployment", "candor-monitor")["spec"]["replicas"] == 2
-    assert "replicas" not in find("Deployment")["spec"]  # the autoscaler sets it
-    assert find("HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 2
-
-
 def test_the_autoscaler_asks_for_a_metric_that_is_exported() -> None:
     (metric,) = find("HorizontalPodAutoscaler")["spec"]["metrics"]
     (rule,) = yaml.safe_load((FOLDER / "autoscaling" / "adapter-rule.yaml").read_text())["rules"]
@@ -239,16 +232,6 @@ def test_the_page_makes_the_secrets_that_the_manifests_name(tmp_path: Path) -> N
         credentials = endpoint["authorization"]["credentials"]
         needed[credentials["name"]] = {credentials["key"]}
     assert made == needed
-
-
-def test_the_page_copies_and_renders_an_installation(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "deploy" / "kubernetes")
-    (copy,) = commands(PAGE.read_text(), "cp ")
-    (render,) = commands(PAGE.read_text(), "kubectl kustomize")
-    run(copy.split(), tmp_path)
-    assert list(yaml.safe_load_all(run([kubectl(), *render.split()[1:]], tmp_path))) == rendered(
-        "example"
-    )
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -6,7 +6,6 @@ Each test reads all pages and lists everything that is wrong, with the page.
 import doctest
 import importlib
 import re
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -75,32 +74,6 @@ def has(file: str, name: str) -> bool:
             return False
         found = getattr(found, part)
     return True
-
-
-def test_the_architecture_shows_the_layers_that_are_held() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for contract in project["tool"]["importlinter"]["contracts"]:
-        for room in contract.get("containers", ()):
-            layers = [
-                [
-                    name
-                    for name in layer.split(" | ")
-                    if (ROOT / room / name / "__init__.py").exists()
-                ]
-                for layer in contract["layers"]
-            ]
-            row = re.search(
-                rf"^\| `{room}/` \| .* \| (.*) \|$", PAGES["docs/architecture.md"], re.M
-            )
-            assert row, f"docs/architecture.md has no row for {room}"
-            shown = [re.findall(r"`(\w+)`", layer) for layer in row[1].split(" → ")]
-            assert shown == [layer for layer in layers if layer], room
-
-
-def test_the_index_lists_every_runbook() -> None:
-    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", PAGES["docs/runbooks/README.md"]))
-    there = {Path(page).name for page in PAGES if page.startswith("docs/runbooks/")}
-    assert listed == there - {"README.md"}
 
 
 def test_examples_give_what_they_show() -> None:

@@ -14,7 +14,6 @@ from docs.generators.tables import GENERATORS, MARK, expand
 from monitoring.http.endpoint import PAGES, Endpoint
 from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
 from serving.http.openapi import document
-from serving.http.tokens import COOKIE, LIFETIME_S
 from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process import monitor_server
 from serving.process.server import ENDPOINTS
@@ -115,8 +114,3 @@ def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
         if each.method == "GET" and each.tag == PAGES and each.path not in OPEN_TO_ALL
     }
     assert pages <= set(listed)
-
-
-def test_it_names_the_cookie_and_its_hours() -> None:
-    assert f"`{COOKIE}=...`" in SIGN_IN
-    assert f"**{LIFETIME_S // 3600} hours**" in SIGN_IN
