@@ -17,8 +17,6 @@ from starlette.responses import Response
 
 from calibration.diagnosis.facts import IntervalEstimate, main_deviation
 from calibration.diagnosis.many_models import beyond_chance
-from calibration.measures import metrics
-from calibration.wording import in_points
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
@@ -28,19 +26,18 @@ from monitoring.reports.findings import WORST_FIRST, seriousness
 from monitoring.reports.report import ReportSummary
 from monitoring.routes.reports import ReportRoutes
 from serving.pages.endpoints import page
-from serving.pages.formatting import calendar_day, page_path
+from serving.pages.formatting import page_path
 from serving.pages.model_views import REFRESH_S
+from serving.pages.overview import ongoing, shown_gap, verdict_of
 from serving.pages.rendering import answer_page, render
 from serving.pages.sections import TONES
+from serving.pages.spark import sparkline
 from serving.pages.tabs import Tabs, never
 from serving.pages.todo import LABEL, NextStep, label_address
 
-_SPARK_DAYS: Final = 30
-_SPARK: Final = (110, 20)  # width and height of a sparkline
-
 
 class ModelRow(NamedTuple):
-    """A model in the table, by its most serious finding.
+    """A model in the table, by its most serious finding; `title` names all that are as serious.
 
     `is_chance`: what its labels show may be chance, as so many models are looked at.
     """
@@ -141,23 +138,22 @@ def _rows(
     reports: Sequence[ReportSummary], gaps: Mapping[str, Sequence[Days]], viewer: Viewer
 ) -> Iterator[ModelRow]:
     sure = dict(zip([each.title for each in reports], _beyond_chance(reports), strict=True))
-    seen = set[str]()
+    models = dict[str, list[ReportSummary]]()
     for report in sorted(reports, key=seriousness):
-        if report.model in seen:
-            continue
-        seen.add(report.model)
-        found, first = report.diagnosis, main_deviation(report.diagnosis.deviations)
-        named = None if first is None or first.until is not None else first
-        gap = named.inside.gap if named else found.bounds
+        models.setdefault(report.model, []).append(report)
+    for of_model in models.values():
+        report, *_ = of_model
+        found, named = report.diagnosis, ongoing(report)
+        said = verdict_of(of_model).title if report.finding else words_of(found).title
         is_chance = found.state is State.LOOK and named is not None and not sure[report.title]
         began = None if named is None else named.since
         yield ModelRow(
             report,
             "early" if is_chance else TONES[found.state],
             found.state.value,
-            words_of(found).title.partition(": ")[2],
+            said.partition(": ")[2],
             is_chance,
-            gap,
+            shown_gap(report),
             sparkline(gaps.get(report.title, ())),
             math.nan if began is None or began.date is None else began.date,
             _next_step(report, viewer),
@@ -178,25 +174,6 @@ def _next_step(report: ReportSummary, viewer: Viewer) -> NextStep | None:
     if not viewer.may("feedback"):
         return None
     return NextStep("Label answers", label_address(first, report))
-
-
-def sparkline(days: Sequence[Days]) -> Markup:
-    """The gap of the latest labeled days, as a line around zero; empty without two days."""
-    known = [day for day in days if day.labeled.total][-_SPARK_DAYS:]
-    if len(known) < 2:
-        return Markup("")
-    gaps = [metrics.signed_gap(day.labeled) for day in known]
-    furthest = max(0.1, *(abs(gap) for gap in gaps))
-    (width, height), first, last = _SPARK, known[0].first, known[-1].last
-    points = [
-        (width * (day.first - first) / (last - first), height * (0.5 - 0.45 * gap / furthest))
-        for day, gap in zip(known, gaps, strict=True)
-    ]
-    described = (
-        f"Gap by day, {calendar_day(first)} to {calendar_day(last)}: at the end "
-        f"{in_points(gaps[-1])}."
-    )
-    return render("spark.svg", points=points, size=_SPARK, described=described)
 
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """What the pages of a model show: of exclusive classes or one finding, or of all its findings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -8,13 +8,17 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
+from calibration.diagnosis.facts import AnswerGroup
+from calibration.diagnosis.groups import ALL
+from monitoring.diagnosis.facts import State
 from monitoring.http.endpoint import EVERYONE, Viewer
+from monitoring.ledger.days import Days
 from monitoring.reports.findings import FindingsReport
 from monitoring.reports.page_data import PageData
 from monitoring.reports.report import ReportSummary
 from serving.pages.answer_links import answers_address
 from serving.pages.formatting import calendar_day, slices_path
-from serving.pages.overview import finding_rows
+from serving.pages.overview import alike, finding_lines, finding_rows, ongoing, verdict_of
 from serving.pages.rendering import answer_page, render
 from serving.pages.report_document import (
     findings_report_page,
@@ -24,9 +28,10 @@ from serving.pages.report_document import (
 )
 from serving.pages.sections import sections
 from serving.pages.tabs import Tabs
-from serving.pages.todo import Acting, todo
+from serving.pages.todo import Acting, cases_address, findings_todo, todo
 
 REFRESH_S = 15
+_ACTED_ON: Final = 3  # findings that an overview has steps for
 _WINDOWS = (
     ("now", "now"),
     ("all", "all labels"),
@@ -93,14 +98,35 @@ def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
     )
 
 
-def findings_page(overview: FindingsReport, frame: PageFrame = PLAIN) -> str:
-    """Render the findings of a model, as `model_page` renders one of them."""
+def findings_page(
+    overview: FindingsReport, gaps: Mapping[str, Sequence[Days]], frame: PageFrame = PLAIN
+) -> str:
+    """Render the findings of a model, as `model_page` renders one of them.
+
+    `gaps`: the days of each, by the title of its report.
+    """
+    worst = alike(overview.findings)[:_ACTED_ON]
+    is_wrong = overview.findings[0].diagnosis.state in (State.ALARM, State.LOOK)
     return render(
         "findings.html",
         **finding_rows(overview),
+        verdict=verdict_of(overview.findings),
+        lines=finding_lines(overview, gaps),
+        cases=_cases if frame.viewer.may("feedback") else None,
+        steps=findings_todo(worst, frame.viewer, frame.acting) if is_wrong else (),
+        alarms=[each for each in overview.findings if each.diagnosis.alarms]
+        if frame.viewer.may("admin")
+        else [],
         **_around_findings(overview, frame, "Overview"),
         linked=True,
     )
+
+
+def _cases(report: ReportSummary) -> str:
+    named = ongoing(report)
+    if named is None:
+        return cases_address(report, AnswerGroup(ALL), None)
+    return cases_address(report, named.group, named.since.date)
 
 
 def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
@@ -141,13 +167,14 @@ class EveryPages:
 
     overview: FindingsReport
     frame: PageFrame
+    gaps: Mapping[str, Sequence[Days]]
 
     @property
     def title(self) -> str:
         return self.overview.model
 
     def page(self, *, unfolded: bool) -> str:
-        return findings_page(self.overview, self.frame)
+        return findings_page(self.overview, self.gaps, self.frame)
 
     def slices(self, query: Mapping[str, str]) -> Response:
         asked = {**query, "finding": self.overview.findings[0].finding}

@@ -105,7 +105,8 @@ class ModelPages:
             frame = self._frame(query.model, viewer)
             if self._reports.is_of_one(query):
                 return OnePages(self._reports.page_data(query), frame)
-            return EveryPages(self._reports.overview(query), frame)
+            found = self._reports.overview(query)
+            return EveryPages(found, frame, self._reports.gaps(found.findings))
 
         return await to_thread.run_sync(read)
 

@@ -24,6 +24,7 @@ from monitoring.reports.slices import LATEST
 from serving.pages.axis import SHAPES, Mark
 from serving.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from serving.pages.formatting import calendar_day, span, whole_percent
+from serving.pages.interval_chart import Forest
 from serving.pages.rendering import render
 from serving.pages.todo import filter_of, filter_of_others
 
@@ -62,7 +63,7 @@ TONES = {  # classes of the style sheet
     State.STALE: "early",
     State.UNKNOWN: "early",
 }
-_SLICE_LIMIT = 12  # rows of the table of slices
+_SLICES_SHOWN, _ROWS_SHOWN = 40, 12  # rows of the plot of slices, and of smaller tables
 _DIAGRAM_LIMIT = 6  # diagrams of classes
 _MARKED = ("alarm", "acknowledged", "reset", "promoted", "noted")  # events on the chart by day
 _MEASURES = sorted(
@@ -98,6 +99,7 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         (each, reliability_diagram(each.bins, of=answers_of(each.name), scale=scale))
         for each in _drawn(report)
     ]
+    known = report.slices.known if report.slices else ()
     since = {} if report.since_s is None else {"from": calendar_day(int(report.since_s // DAY_S))}
     return {
         "report": report,
@@ -133,7 +135,9 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         "evidence": drift and evidence(drift),
         "measure_rows": list(_measure_rows(report)),
         "scores_of": LATEST if report.measures.n > LATEST and report.since_s is None else None,
-        "slice_limit": _SLICE_LIMIT,
+        "slices_shown": _SLICES_SHOWN,
+        "slice_limit": _ROWS_SHOWN,
+        "forest": Forest.of(end for each in known for end in (each.gap_lower, each.gap_upper)),
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
     }

@@ -1,6 +1,6 @@
 """What to do about a model, the first thing first: each step with the page on which it is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -76,12 +76,29 @@ def _steps(
         return
     group = action.group or AnswerGroup(ALL)
     said = terms(report.finding)
-    since = {} if action.since_s is None else {"from": calendar_day(int(action.since_s // 86_400))}
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
-        query = dict(parse_qsl(report.query)) | {said.filter: "1"} | since | filter_of(one)
         words = said.which if one.key == ALL else f"{said.which} of {group_words(one)}"
-        yield NextStep(words, answers_at(report.model, query))
+        yield NextStep(words, cases_address(report, one, action.since_s))
+
+
+def findings_todo(
+    findings: Sequence[ReportSummary], viewer: Viewer, acting: Acting
+) -> tuple[NextStep, ...]:
+    """The first step about each finding, whose alarm is acknowledged on its own page."""
+    found = ((each.finding, todo(each, viewer, acting)) for each in findings)
+    return tuple(
+        NextStep(f"{name}: {words}", address)
+        for name, of_one in found
+        for words, address in of_one.steps[:1]
+    )
+
+
+def cases_address(report: ReportSummary, group: AnswerGroup, since_s: float | None) -> str:
+    """Where the labeled answers behind a figure are."""
+    since = {} if since_s is None else {"from": calendar_day(int(since_s // 86_400))}
+    query = dict(parse_qsl(report.query)) | {terms(report.finding).filter: "1"} | since
+    return answers_at(report.model, query | filter_of(group))
 
 
 def filter_of(group: AnswerGroup) -> dict[str, str]:
@@ -118,7 +135,7 @@ def _address(action: Action, report: ReportSummary, viewer: Viewer, acting: Acti
         asked = urlencode(options_of(action) | {"preview": "yes"})
         return f"{recalibrate_path(report.model)}?{report.query}&{asked}"
     if action.code in _VERSIONS and changes:
-        return f"{versions_path(report.model)}#change"
+        return versions_path(report.model)
     if action.code in LABEL and viewer.may("feedback"):
         return label_address(action, report)
     if action.code is ActionCode.FIND_CAUSE:

@@ -16,7 +16,6 @@ from model_store.store.changes import rollback_target
 from model_store.store.event import StoreEvent
 from model_store.store.state import Canary
 from model_store.store.store import Store
-from monitoring.diagnosis.live_comparison import card_comparison_words
 from monitoring.diagnosis.words import words_of
 from monitoring.errors import BundleReplaced, QueryInvalid
 from monitoring.http.endpoint import Viewer, read_viewer
@@ -114,10 +113,14 @@ class VersionRoutes:
         require_model(self.store, name)
         asked = _compared(query)
         events, broken = self._history(name)
-        entries = sorted(catalog_of(self.store, name), key=lambda each: -each.version)
-        production = next((each.version for each in entries if each.production), None)
         canary, unread = self._canary(name)
         runs = canary is not None and canary.ended is None
+        tried = canary.version if runs and canary else None
+        entries = sorted(
+            catalog_of(self.store, name),
+            key=lambda each: (not each.production, each.version != tried, -each.version),
+        )
+        production = next((each.version for each in entries if each.production), None)
         return render(
             "versions.html",
             model=name,
@@ -132,14 +135,13 @@ class VersionRoutes:
             first=query.get("first"),
             second=query.get("second"),
             words_of=words_of,
-            card_comparison_words=card_comparison_words,
             tones=TONES,
             back=self._rollback_target(name),
             compared=self._compare(name, asked) if asked else None,
             events=events,
             said=_said(events) if read_flag(query, "done") else None,
-            trial=self._trial(name, production, canary.version) if runs and canary else [],
-            likened=self._live(name, production, canary.version) if runs and canary else "",
+            trial=[] if tried is None else self._trial(name, production, tried),
+            likened="" if tried is None else self._live(name, production, tried),
             likened_two=self._live(name, *asked) if asked else "",
         )
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from model_store.store.canary import read_canary
 from model_store.store.store import Store
@@ -17,9 +17,18 @@ TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
 
 def press(page: Page, name: str, why: str) -> None:
     """Fill in why, in the form with this button, and press it."""
-    form = page.locator("form", has=page.get_by_role("button", name=name))
+    form = unfolded(page, name)
     form.get_by_label("Why").fill(why)
     form.get_by_role("button", name=name).click()
+
+
+def unfolded(page: Page, name: str) -> Locator:
+    """The form with this button, which a row of a table may fold."""
+    button = page.get_by_role("button", name=name, include_hidden=True)
+    form = page.locator("form", has=button)
+    if not form.is_visible():
+        form.locator("xpath=ancestor::details[1]/summary").click()
+    return form
 
 
 @SCRIPT
@@ -38,7 +47,7 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         press(page, "Publish version 2 and try it on 10 %", "far too sure")
         expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
         assert tiny_store.production("tiny") == 1
-        form = page.locator("form", has=page.get_by_role("button", name="Change what it answers"))
+        form = unfolded(page, "Change what it answers")
         form.locator("input[name=share]").fill("100")
         press(page, "Change what it answers", "goes well")
         wait_until(lambda: server.predict(png()).json()["version"] == 2)
@@ -145,9 +154,7 @@ def test_a_page_renews_what_changed_and_keeps_what_is_typed(
     server = start(tiny_store)
     with open_page(browser) as page:
         page.goto(f"{server.url}/versions/tiny")
-        why = page.locator(
-            "form", has=page.get_by_role("button", name="Start the canary")
-        ).get_by_label("Why")
+        why = unfolded(page, "Try version 2 beside production").get_by_label("Why")
         why.fill("half a sentence")
         page.locator("h1").click()  # the field has no focus any more
         tiny_store.promote("tiny", 2, by="somebody else")
