@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -427,6 +428,30 @@ def test_the_number_of_series_is_bounded() -> None:
     kept = within_bound(newest_first)
     assert len(kept) == 2 * FINDINGS_SHOWN
     assert {version for version, _ in kept} == {"30", "29"}
+
+
+@pytest.mark.anyio
+async def test_one_verdict_names_every_finding_that_is_wrong(tmp_path: Path, clock: Clock) -> None:
+    """Edema and Mass are there half as often as said, Effusion as often."""
+    with MonitoredModel(tmp_path / "ledger.db", clock, card=findings_card()) as chest:
+        random = np.random.default_rng(0)
+        chest.serve_findings(range(600), [0.6, 0.6, 0.6])
+        chest.label_findings(range(600), random.random((600, 3)) < [0.3, 0.6, 0.3])
+        async with page_client_of(chest, tmp_path) as client:
+            index = unescape((await client.get("/")).text)
+            page = unescape((await client.get("/models/chest/report/page")).text)
+    wrong = "Edema and Mass present less often than said"
+    assert wrong in index
+    (title,) = re.findall(r'<p class="word">(.*?)</p>', page)
+    assert title.endswith(wrong)
+    lines = re.findall(r'<tr class="\w+"><th scope="row"><a [^>]*>(\w+)</a>(.*?)</tr>', page, re.S)
+    assert {name for name, _ in lines[:2]} == {"Edema", "Mass"}
+    assert [name for name, _ in lines[2:]] == ["Effusion"]
+    for name, line in lines:
+        said, found = (float(each) for each in re.findall(r"([\d.]+) %", line)[-2:])
+        (gap,) = re.findall(r'<td class="n">([+-][\d.]+)</td>', line)
+        assert float(gap) == pytest.approx(said - found, abs=0.11), name
+        assert "Cases" in line
 
 
 @pytest.mark.anyio
