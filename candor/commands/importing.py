@@ -13,7 +13,7 @@ from training.load_options import ImageOptions, window_of
 if TYPE_CHECKING:
     from candor.terminal.imported import Imported
     from model_store.foreign.import_choices import ImportChoices
-    from model_store.foreign.preprocessing import Normalization
+    from model_store.foreign.preprocessing import Pixels
     from model_store.foreign.sandbox import Sandbox
     from model_store.foreign.source import ForeignSource
 
@@ -56,7 +56,7 @@ def import_model(
         data: Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with path and a
             column for each finding. They prove the options, calibrate and measure.
         pixels: imagenet, unit (0 to 1), raw (0 to 255), symmetric (-1 to 1), caffe, clip, mnist, or
-            numbers as in 255/0.5/0.5 (default: --data tells).
+            numbers as in 255/0.5/0.5 or, inverted, 255/1/-1 (default: --data tells).
         channels: The color that comes first (default: rgb).
         output: Where there are several: the one with the scores, or edema,mass.
         scores: Where they do not sum to 1: classes that exclude each other, or findings.
@@ -79,12 +79,10 @@ def import_model(
     from candor.terminal.imported import Imported
     from candor.terminal.progress import bars, working
     from model_store.foreign.class_names import given_names
-    from model_store.foreign.image_input import InputWishes
     from model_store.foreign.import_choices import ImportChoices
-    from model_store.foreign.labeled_folder import read_unlabeled_folder
+    from model_store.foreign.labeled_folder import read_labeled, read_unlabeled_folder
     from model_store.foreign.model_import import import_source
     from model_store.foreign.sandbox import Sandbox
-    from model_store.foreign.truth import read_labeled
     from model_store.store.canary import promote_version
 
     if promote and anyway:
@@ -96,7 +94,8 @@ def import_model(
     outputs = output.split(",") if isinstance(output, str) else output or ()
     choices = ImportChoices(
         classes=None if classes is None else given_names(classes),
-        input=InputWishes(_size("size", size), layout),
+        size=_size("size", size),
+        layout=layout,
         outputs=tuple(each.strip() for each in outputs),
         scores=scores,
         pixels=None if pixels is None else _normalization(pixels),
@@ -159,7 +158,7 @@ def _source(
     if architecture is not None:
         from training.foreign.weights import from_weights
 
-        return from_weights(model, architecture, sandbox, size=choices.input.size)
+        return from_weights(model, architecture, sandbox, size=choices.size)
     if (
         content == "folder"
         and (model / CONFIG).is_file()
@@ -167,7 +166,7 @@ def _source(
     ):
         from training.foreign.hugging_face import from_folder
 
-        return from_folder(model, sandbox, size=choices.input.size)
+        return from_folder(model, sandbox, size=choices.size)
     return open_source(model, sandbox)
 
 
@@ -179,25 +178,25 @@ def _bytes_of(model: Path) -> int:
     return max((each.stat().st_size for each in files), default=0)
 
 
-def _normalization(text: str) -> "tuple[str, Normalization]":
+def _normalization(text: str) -> "Pixels":
     """Read a name, or DIVISOR/MEAN/STD, of which the latter two may be one number or three."""
-    from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+    from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Pixels
 
     if text in NORMALIZATIONS:
-        return text, NORMALIZATIONS[text]
+        return Pixels(text, NORMALIZATIONS[text])
     try:
         divisor, mean, std = (
             tuple(float(each) for each in part.split(",")) for part in text.split("/")
         )
     except ValueError:
         divisor = mean = std = ()
-    if len(divisor) != 1 or not all(0 < each < 1e9 for each in (*divisor, *std)):
+    if len(divisor) != 1 or not all(0 < abs(each) < 1e9 for each in (*divisor, *std)):
         raise WrongUse(
             f"{parameter('pixels')}: got {text!r}; expected {', '.join(NORMALIZATIONS)}, or "
             "DIVISOR/MEAN/STD as in 255/0.485,0.456,0.406/0.229,0.224,0.225, for (pixel / DIVISOR "
             "- MEAN) / STD"
         )
-    return "given", Normalization(divisor[0], mean, std)
+    return Pixels("given", Normalization(divisor[0], mean, std))
 
 
 def _size(name: str, given: str | Sequence[int] | None) -> tuple[int, int] | None:

@@ -11,8 +11,8 @@ from candor.terminal.card_parts import card_diagram, parts_of
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
+from model_store.foreign.labeled_images import LabeledImages
 from model_store.foreign.model_import import ImportedModel
-from model_store.foreign.truth import LabeledData
 
 TRIALS_SHOWN = 12
 
@@ -24,7 +24,7 @@ class Imported(VerbResult):
     done: ImportedModel
     folder: str
     promoted: bool
-    data: LabeledData | None
+    data: LabeledImages | None
 
     @property
     def card(self) -> Card:
@@ -44,7 +44,8 @@ class Imported(VerbResult):
         kind = "labeled" if self.data is not None else "made-up"
         yield (
             "Before calibration, its probabilities differ from the file's own by at most "
-            f"{done.difference.largest:.1e} on {counted(done.difference.images, f'{kind} image')}."
+            f"{done.verification.max_difference:.1e} on "
+            f"{counted(done.verification.images, f'{kind} image')}."
         )
         if self.data is not None:
             yield from _figures(done, self.data)
@@ -71,13 +72,13 @@ class Imported(VerbResult):
                 }
                 for each in done.trials
             ],
-            "max_difference": done.difference.largest,
-            "verified_on": done.difference.images,
+            "max_difference": done.verification.max_difference,
+            "verified_on": done.verification.images,
             "notes": list(done.notes),
         }
 
 
-def _figures(done: ImportedModel, data: LabeledData) -> Iterator[Part]:
+def _figures(done: ImportedModel, data: LabeledImages) -> Iterator[Part]:
     """What was fitted on one half of the labeled images, and measured on the other."""
     held_out, parts = int(data.held_out.sum()), parts_of(done.card)
     yield (

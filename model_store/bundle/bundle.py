@@ -22,7 +22,6 @@ from model_store.bundle.manifest import (
     write_manifest,
 )
 from model_store.bundle.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
-from model_store.bundle.scope import NEIGHBOR_FILE, NeighborsInvalid, ScopeNeighbors
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.image.probes import PROBE_FILE, Probes, ProbesInvalid
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
@@ -39,7 +38,6 @@ class Bundle:
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
         probes: what the network said of made-up images where it was published; None: not known.
         trained_on: hashes of images that the network has seen; None: not known.
-        neighbors: the images that the scope check was fitted on; None: not known.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
@@ -49,7 +47,6 @@ class Bundle:
     digest: str
     probes: Probes | None = None
     trained_on: TrainingDigests | None = None
-    neighbors: ScopeNeighbors | None = None
 
 
 def write_bundle(
@@ -59,7 +56,6 @@ def write_bundle(
     onnx: bytes,
     probes: Probes | None = None,
     trained_on: TrainingDigests | None = None,
-    neighbors: ScopeNeighbors | None = None,
 ) -> Card:
     """Write everything into an empty folder; return the card with hashes.
 
@@ -78,8 +74,6 @@ def write_bundle(
         beside[DIGEST_FILE] = trained_on.as_bytes()
     write_archive(archive, card=card, onnx=onnx, beside=beside)
     files = {MODEL_FILE: onnx} | beside
-    if neighbors is not None:
-        files[NEIGHBOR_FILE] = neighbors.as_bytes()
     for name, data in files.items():
         (folder / name).write_bytes(data)
     hashes = {
@@ -149,8 +143,7 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
     shape = {"channels": card.input.channels, "outputs": len(card.classes)}
     probes = _parsed(folder, contents, PROBE_FILE, lambda data: Probes.from_json(data, **shape))
     trained_on = _parsed(folder, contents, DIGEST_FILE, TrainingDigests.from_bytes)
-    neighbors = _parsed(folder, contents, NEIGHBOR_FILE, ScopeNeighbors.from_bytes)
-    return Bundle(folder, card, onnx, manifest.digest, probes, trained_on, neighbors)
+    return Bundle(folder, card, onnx, manifest.digest, probes, trained_on)
 
 
 def _parsed(
@@ -159,7 +152,7 @@ def _parsed(
     """Return what a file that not every bundle has says; None without it. Raises FileError."""
     try:
         return parse(contents[name]) if name in contents else None
-    except (DigestsInvalid, NeighborsInvalid, ProbesInvalid) as error:
+    except (DigestsInvalid, ProbesInvalid) as error:
         raise FileError(folder, f"{name} cannot be read: {error}") from error
 
 

@@ -121,11 +121,6 @@ class ScopeCard(OpenRecord):
     fitted_on: int = Field(ge=1, description="images that the features were described with")
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(description="at which images are flagged")
     flagged: FlaggedShare
-    by_class: dict[str, FlaggedShare] | None = Field(
-        default=None,
-        description="measured on the calibration images of each predicted class, or finding "
-        "answered as present, that has enough",
-    )
 
 
 FORMAT_VERSION: Literal[2] = 2

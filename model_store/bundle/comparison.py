@@ -62,7 +62,7 @@ def _measured_on(card: Card) -> tuple[object, ...]:
 _FIGURES: Final = {
     *("bins", "measures", "confusion", "recall", "answers", "contradicted", "before", "after"),
     *("promise", "labeled", "positives", "coverage", "coverage_reference", "mean_set_size"),
-    *("input_reference", "flagged", "by_class", "max_difference"),
+    *("input_reference", "flagged", "max_difference"),
 }
 
 

@@ -18,6 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.wording import parameter
 from model_store.bundle.card import Card, Initializers
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
@@ -227,7 +228,7 @@ def _check_dependence(proto: onnx.ModelProto, card: Card) -> str | None:
         return None
     return (
         f"model.onnx has an operator whose work depends on the pixels of an image: {found}; import "
-        "it again with --trusted if you trust who made it"
+        f"it again with {parameter('trusted', True)} if you trust who made it"
     )
 
 

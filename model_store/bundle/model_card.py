@@ -12,7 +12,7 @@ from calibration.measures.table import entries
 from calibration.scope.verdict import least_p
 from calibration.wording import counted, in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, Referral
-from model_store.bundle.card import NO_PROMISE, Card, FlaggedShare, Origin
+from model_store.bundle.card import NO_PROMISE, Card, Origin
 from model_store.bundle.finding_card import MEASURED, POINTS, measured, notes, points
 from model_store.bundle.markdown import markdown
 
@@ -249,21 +249,14 @@ def _scope(card: Card) -> Iterator[Part]:
     if (scope := card.scope) is None:
         yield "The graph has no scope check: confidence does not tell such images apart."
         return
+    low, high = scope.flagged.lower, scope.flagged.upper
     yield (
         f"scope_p compares {scope.features} with those of {counted(scope.fitted_on, 'image')}, and "
         f"is calibrated on {scope.flagged.n:,} others ({scope.reference_split}), so its least "
         f"value is {least_p(scope.flagged.n):.2g}. Of images like these, {percent(scope.alpha, 0)} "
         f"are flagged at {scope.alpha:g} on average over sets of calibration images; with this "
-        f"set, {_between(scope.flagged)}. {NO_PROMISE}"
+        f"set, {percents(low, high)}. {NO_PROMISE}"
     )
-    if scope.by_class:
-        shares = scope.by_class.items()
-        rows = [(name, f"{each.n:,}", _between(each)) for name, each in shares]
-        yield FigureTable("", (_KINDS[card.kind].answer, "images", "share flagged"), rows)
-
-
-def _between(share: FlaggedShare) -> str:
-    return percents(share.lower, share.upper)
 
 
 class _Kind(NamedTuple):

@@ -91,7 +91,6 @@ def _session(*size: int) -> Any:
 SCOPE_FEATURES: Final = "scope_features"
 SCOPE_SCORE: Final = "scope_score"
 SCOPE_P: Final = "scope_p"
-SCOPE_VECTOR: Final = "scope_vector"  # inside the graph: its squared length is the score
 WHITENING, SHIFT, CALIBRATION = "scope_whitening", "scope_shift", "scope_calibration"
 TOLERANCE: Final = 1e-3  # relative, of a score
 STEEP: Final = 1e20  # a difference of scores that float32 tells becomes 1 or more
@@ -106,14 +105,6 @@ class ScopeParameters:
     whitening: npt.NDArray[np.float32]
     calibration: npt.NDArray[np.float32]
 
-    def vectors(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the vectors (N, R) of features (N, D), as the graph computes them."""
-        return np.asarray((features - self.center) @ self.whitening, np.float32)
-
-    def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the scores (N,) of features (N, D): the squared lengths of their vectors."""
-        return np.asarray((self.vectors(features) ** 2).sum(axis=1), np.float32)
-
 
 def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     """Return the graph with the scope check, in place of its output `scope_features` if it has
@@ -122,7 +113,7 @@ def with_scope(model: bytes, parameters: ScopeParameters) -> bytes:
     proto = onnx.load_model_from_string(model)
     graph, part = proto.graph, GraphPart("scope_")
     features = _features(graph, part)
-    white = part.add("Gemm", features, WHITENING, SHIFT, output=SCOPE_VECTOR)
+    white = part.add("Gemm", features, WHITENING, SHIFT, output="scope_vector")
     column = reduced(proto, part, "ReduceSumSquare", white, axes=[1], keepdims=1)
     part.add("Reshape", column, np.array([-1]), output=SCOPE_SCORE)
     # 1 or 0, in half the time of Greater and Cast; ONNX Runtime makes one node of these two

@@ -1,49 +1,34 @@
 """The card of an imported model: its measures on labeled images, and where it came from."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
-import numpy as np
-import onnx
-
 from model_store.bundle.card import Card, InputCard, Origin, Provenance, Verification
 from model_store.foreign.card_figures import CardFigures
-from model_store.foreign.image_input import ImageInput
-from model_store.foreign.preprocessing import Preprocessing
-from model_store.foreign.truth import LabeledData
-from model_store.foreign.verification import Difference
-from model_store.runtime import ort
+from model_store.foreign.labeled_images import LabeledImages
+from model_store.foreign.verification import libraries
+from model_store.image import InputSpec
 
 UNKNOWN: Final = "unknown"  # what only the maker knows
 
 
 def build_card(
-    image: ImageInput,
-    preprocessing: Preprocessing,
-    classes: tuple[str, ...],
-    measured: CardFigures,
-    data: LabeledData | None,
-    origin: Origin,
-    difference: Difference,
-    *,
     name: str,
-    version: int,
+    classes: tuple[str, ...],
+    spec: InputSpec,
+    measured: CardFigures,
+    data: LabeledImages | None,
+    *,
+    origin: Origin,
+    verification: Verification,
 ) -> Card:
-    """Return the card without file hashes, which are added on writing."""
-    libraries = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
-    height, width = preprocessing.decoded_size(image)
+    """Return the card of version 1, without file hashes, which are added on writing."""
     return Card(
         name=name,
-        version=version,
+        version=1,
         classes=classes,
-        input=InputCard(
-            channels=1 if image.channels == 1 else 3,
-            height=height,
-            width=width,
-            resize=preprocessing.resize,
-            window=preprocessing.window,
-            bits=preprocessing.bits,
-        ),
+        input=InputCard.model_validate(asdict(spec)),
         provenance=Provenance(
             dataset="none" if data is None else data.root.resolve().name,
             fingerprint="none" if data is None else data.fingerprint,
@@ -51,7 +36,7 @@ def build_card(
             loss=UNKNOWN,
             seed=0,
             epochs=0,
-            libraries=libraries,
+            libraries=libraries(),
             created_at=datetime.now(UTC),
             imported=origin,
         ),
@@ -60,10 +45,5 @@ def build_card(
         referral=measured.referral,
         conformal=measured.conformal,
         input_reference=measured.input_reference,
-        verification=Verification(
-            images=difference.images,
-            alone=difference.alone,
-            max_difference=difference.largest,
-            libraries=libraries,
-        ),
+        verification=verification,
     )

@@ -8,37 +8,25 @@ import numpy.typing as npt
 
 from calibration.bins import BinSums
 from calibration.measures.summary import Measures
+from calibration.wording import parameter
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import Initializers, InputReference, initializers_of
 from model_store.bundle.finding_card import FindingCard
 from model_store.bundle.graph import with_calibrator
 
 FEW_IMAGES: Final = 100  # held out; with fewer the card says little
-_RELIES_ON_LABELS: Final = (
-    "Import it again with --data, or serve it, send labels, and run `candor recalibrate`."
-)
 
 
 @dataclass(frozen=True)
 class CardFigures:
-    """The parts of a card from labeled images, and notes. `findings` and their `thresholds` are
-    None and empty of exclusive classes.
-    """
+    """The parts of a card from labeled images, and notes; without `findings`, of classes."""
 
     calibration: CalibrationCard
     findings: tuple[FindingCard, ...] | None = None
-    thresholds: tuple[float, ...] = ()
     referral: Referral | None = None
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
     notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of_findings(
-        cls, pooled: CalibrationCard, cards: tuple[FindingCard, ...], notes: tuple[str, ...]
-    ) -> "CardFigures":
-        """Return those of findings; `pooled`: all of their answers together."""
-        return cls(pooled, cards, tuple(each.threshold for each in cards), notes=notes)
 
     @property
     def initializers(self) -> Initializers:
@@ -66,7 +54,7 @@ class CardFigures:
 def _of_classes(_names: tuple[str, ...]) -> CardFigures:
     note = (
         "This model is not calibrated: no labeled images were given, so nothing is known about "
-        f"its confidence. {_RELIES_ON_LABELS}"
+        f"its confidence. {_calibrated_by()}"
     )
     return CardFigures(_nothing(), notes=(note,))
 
@@ -79,9 +67,14 @@ def _of_findings(names: tuple[str, ...]) -> CardFigures:
     )
     note = (
         "No finding is calibrated: no labeled images were given, so nothing is known about its "
-        f"probabilities, and each counts as present from 0.5 on. {_RELIES_ON_LABELS}"
+        f"probabilities, and each counts as present from 0.5 on. {_calibrated_by()}"
     )
-    return CardFigures.of_findings(card, cards, (note,))
+    return CardFigures(card, cards, notes=(note,))
+
+
+def _calibrated_by() -> str:
+    again = parameter("data")
+    return f"Import it again with {again}, or serve it, send labels, and run `candor recalibrate`."
 
 
 def _nothing() -> CalibrationCard:

@@ -10,7 +10,7 @@ import onnx
 
 from calibration.findings.labels import SEPARATOR
 from calibration.strict_json import GivenTwice, once, read_json
-from calibration.wording import counted
+from calibration.wording import counted, parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 
 MULTI_LABEL: Final = ("findings", "pathologies")  # metadata whose names are those of findings
@@ -39,26 +39,34 @@ def given_names(text: str | Sequence[str]) -> ClassNames:
 
 
 def find_names(
-    model: onnx.ModelProto, count: int, *, labels: Sequence[str], folders: Sequence[str]
+    given: ClassNames | None,
+    model: onnx.ModelProto,
+    count: int,
+    *,
+    labels: Sequence[str],
+    folders: Sequence[str],
 ) -> ClassNames:
-    """Return the names for `count` scores. Raises ForeignModelUnclear if nobody knows them.
+    """Return the names for `count` scores: those `given`, or else those that fit.
 
     Args:
         labels: what a ZipMap in the graph calls them.
         folders: the labeled folders; their alphabetical order is that of Keras and torchvision.
+
+    Raises ForeignModelRefused if those given do not fit, and ForeignModelUnclear if nobody knows.
     """
+    if given is not None:
+        return _checked(given, count)
     for candidate in _sources(model, labels, folders):
         if len(candidate.names) == len(set(candidate.names)) == count:
             return candidate
-    example = ",".join(("FIRST", "SECOND", "THIRD")[: min(count, 3)])
+    example = ",".join(("FIRST", "SECOND", "THIRD", "...")[: min(count, 4)])
     raise ForeignModelUnclear(
-        f"the model gives {count} scores and the file does not name them: give --classes "
-        f"{example}{',...' if count > 3 else ''}, in the order of its scores"
+        f"the model gives {count} scores and the file does not name them: give "
+        f"{parameter('classes', example)}, in the order of its scores"
     )
 
 
-def check_names(names: ClassNames, count: int) -> ClassNames:
-    """Return the names if they fit. Raises ForeignModelRefused."""
+def _checked(names: ClassNames, count: int) -> ClassNames:
     twice = sorted({each for each in names.names if names.names.count(each) > 1})
     if twice:
         raise ForeignModelRefused(

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from calibration.calibrators.temperature import sigmoid, softmax
+from calibration.wording import parameter
 from model_store.bundle.graph_part import tensors_of
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.surgery import (
@@ -27,16 +28,9 @@ from model_store.foreign.surgery import (
     producers,
 )
 
-Kind = Literal[
-    "logits",
-    "probabilities",
-    "binary logit",
-    "binary probability",
-    "independent logits",
-    "independent",
-]
 # One of the classes is right, or each is a question of its own.
 Reading = Literal["exclusive", "findings"]
+End = Literal["softmax", "sigmoid"]
 WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SMALLEST_TOTAL: Final = 1e-9  # a model that gives 0 for all is found out by its difference
@@ -44,23 +38,15 @@ SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as 
 # Difference of a probability between the output and what is computed from before its softmax.
 CUT_DIFFERENCE: Final = 5e-4
 # What ends in one of these gives any number, even if those for the probe images are in [0, 1].
-_PRODUCTS: Final = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"})
-_CONVOLUTIONS: Final = frozenset({"Conv", "ConvInteger", "QLinearConv"})
+LINEAR: Final = frozenset(
+    (
+        *("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"),
+        *("Conv", "ConvInteger", "QLinearConv", "Add", "GlobalAveragePool"),
+    )
+)
 _NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
-LINEAR: Final = _PRODUCTS | _CONVOLUTIONS | {"Add", "GlobalAveragePool"}
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
-CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-_AFTER_CUT: Final[dict[Kind, Kind]] = {
-    "probabilities": "logits",
-    "binary probability": "binary logit",
-    "independent": "independent logits",
-}
-_KEPT: Final[dict[Kind, str]] = {
-    "probabilities": "logarithms of its probabilities serve as logits",
-    "binary probability": "the log-odds of its probability serve as logit",
-    "independent": "the log-odds of its probabilities serve as logits",
-}
-
+CUTTABLE: Final[dict[str, End]] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 Array = npt.NDArray[Any]
 
 
@@ -84,7 +70,9 @@ class ClassScores:
     """The class scores of a foreign graph.
 
     Attributes:
-        count: classes; 2 where one score stands for both.
+        are_shares: whether they are probabilities, and not logits.
+        end: what makes probabilities of the logits.
+        count: classes; 2 where one score stands for both, `is_binary`.
         before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is
             cut.
         reading: whether the classes exclude each other.
@@ -92,8 +80,10 @@ class ClassScores:
     """
 
     source: ScoreOutput
-    kind: Kind
+    are_shares: bool
+    end: End
     count: int
+    is_binary: bool = False
     before: str | None = None
     reading: Reading = "exclusive"
     shown_by: str = ""
@@ -104,16 +94,31 @@ class ClassScores:
         return self.before or self.source.tensor
 
     @property
-    def kind_after_cut(self) -> Kind:
-        """What the numbers of `tensor` are."""
-        return self.kind if self.before is None else _AFTER_CUT[self.kind]
+    def takes_logarithm(self) -> bool:
+        """Whether the numbers of `tensor` are probabilities."""
+        return self.are_shares and self.before is None
+
+    @property
+    def kind(self) -> str:
+        """What they are, for people."""
+        if self.is_binary:
+            return "binary probability" if self.are_shares else "binary logit"
+        if self.end == "sigmoid":
+            return "independent" if self.are_shares else "independent logits"
+        return "probabilities" if self.are_shares else "logits"
 
     @property
     def ending(self) -> str:
         """What happens to the end of the graph, for people."""
         if self.before is not None:
             return "its last operator is cut off, so that a temperature divides logits"
-        return _KEPT.get(self.kind, "taken as logits")
+        if not self.are_shares:
+            return "taken as logits"
+        if self.end == "softmax":
+            return "logarithms of its probabilities serve as logits"
+        if self.is_binary:
+            return "the log-odds of its probability serve as logit"
+        return "the log-odds of its probabilities serve as logits"
 
     def probabilities(self, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, K) of logits (N, K)."""
@@ -122,16 +127,13 @@ class ClassScores:
 
     def own_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the model's own probabilities (N, K) from its output, (N, K) or (N, 1)."""
-        if self.reading == "findings":
-            return np.clip(scores, 0, 1) if self.kind == "independent" else sigmoid(scores)
-        if self.kind == "probabilities":
+        if self.end == "softmax":
             totals = np.maximum(scores.sum(axis=1, keepdims=True), SMALLEST_TOTAL)
-            return np.asarray(scores / totals)
-        if self.kind == "binary logit":
-            return softmax(np.hstack([np.zeros_like(scores), scores]))
-        if self.kind == "binary probability":
-            return np.hstack([1 - scores, scores])
-        return softmax(scores) if self.kind != "independent" else softmax(_log_odds(scores))
+            return np.asarray(scores / totals) if self.are_shares else softmax(scores)
+        p = np.clip(scores, 0, 1) if self.are_shares else sigmoid(scores)
+        if self.is_binary:
+            return np.hstack([1 - p, p])
+        return p if self.reading == "findings" else softmax(_log_odds(scores))
 
 
 def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
@@ -222,44 +224,52 @@ def read_scores(
 
     Raises ForeignModelRefused if the scores contradict `reading`, or are not finite.
     """
-    if not np.isfinite(scores).all():
-        if "FLOAT16" in weight_types(model):
-            raise ForeignModelRefused(
-                f"its output '{source.output}' is not finite for ordinary images, since numbers in "
-                "half precision end at 65,504: export the model again in 32 bits (`model.float()`)"
-            )
-        is_log = (scores[~np.isfinite(scores)] == -np.inf).all()  # of probabilities of zero
-        reason = "export LogSoftmax or the logits, not Log" if is_log else "the file is damaged"
-        raise ForeignModelRefused(
-            f"its output '{source.output}' is not finite for ordinary images: {reason}"
-        )
-    ends, before = _ending(model, source)
-    count, shares = scores.shape[1], _in_range(scores)
+    _require_finite(model, source, scores)
+    end, before = _ending(model, source)
+    count, shares = scores.shape[1], bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
     made_by = {_operator(model, tensor) for tensor in source.heads or (source.tensor,)}
     if not shares:
         _refuse_scaled(source, scores)
         if scores.min() >= 0 and not are_logits:
             _refuse_evidence(source, made_by & _NEVER_NEGATIVE)
-    bounded = shares and not made_by & LINEAR
-    if count > 1 and (shown := _sums_to_one(scores, shares=shares, ends=ends)):
+    if count > 1 and (shown := _sums_to_one(scores, shares=shares, end=end)):
         if reading == "findings":
             raise ForeignModelRefused(
                 f"its output '{source.output}' gives scores for {count} classes that exclude each "
-                f"other ({shown}), so they are no findings: leave --scores sigmoid out"
+                f"other ({shown}), so they are no findings: leave "
+                f"{parameter('scores', 'sigmoid')} out"
             )
-        cut = before if ends == "softmax" else None
-        kind: Kind = "probabilities" if shares else "logits"
-        return ClassScores(source, kind, count, cut, "exclusive", shown)
-    chances = ends == "sigmoid" or (bounded and scores.max() > 0)
-    cut = before if ends == "sigmoid" else None
+        cut = before if end == "softmax" else None
+        return ClassScores(source, shares, "softmax", count, before=cut, shown_by=shown)
+    bounded = shares and not made_by & LINEAR
+    chances = end == "sigmoid" or (bounded and bool(scores.max() > 0))
+    cut = before if end == "sigmoid" else None
     if count == 1 and reading != "findings":
-        kind = "binary probability" if chances or bounded else "binary logit"
-        shown = "one score for two classes"
-        return ClassScores(source, kind, 2, cut, "exclusive", shown)
+        shown, shares = "one score for two classes", chances or bounded
+        return ClassScores(source, shares, "sigmoid", 2, is_binary=True, before=cut, shown_by=shown)
     if reading == "findings" or chances:
-        kind = "independent" if chances else "independent logits"
-        return ClassScores(source, kind, count, cut, reading or "exclusive")
-    return ClassScores(source, "logits", count, None, "exclusive")
+        reading = reading or "exclusive"
+        return ClassScores(source, chances, "sigmoid", count, before=cut, reading=reading)
+    return ClassScores(source, are_shares=False, end="softmax", count=count)
+
+
+def _require_finite(
+    model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64]
+) -> None:
+    if np.isfinite(scores).all():
+        return
+    if "FLOAT16" in weight_types(model):
+        reason = (
+            "since numbers in half precision end at 65,504: export the model again in 32 bits "
+            "(`model.float()`)"
+        )
+    elif (scores[~np.isfinite(scores)] == -np.inf).all():  # of probabilities of zero
+        reason = "export LogSoftmax or the logits, not Log"
+    else:
+        reason = "the file is damaged"
+    raise ForeignModelRefused(
+        f"its output '{source.output}' is not finite for ordinary images: {reason}"
+    )
 
 
 def ask_reading(scores: ClassScores) -> str:
@@ -271,8 +281,8 @@ def ask_reading(scores: ClassScores) -> str:
     )
     return (
         f"its output '{scores.source.output}' gives each of {scores.count} classes {means}: add "
-        "--scores softmax if each image has exactly one of the classes, or --scores sigmoid if "
-        "each may be present or absent"
+        f"{parameter('scores', 'softmax')} if each image has exactly one of the classes, or "
+        f"{parameter('scores', 'sigmoid')} if each may be present or absent"
     )
 
 
@@ -281,17 +291,14 @@ def weight_types(model: onnx.ModelProto) -> set[str]:
     return {TensorProto.DataType.Name(each.data_type) for each in tensors_of(model)}
 
 
-def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[str | None, str | None]:
-    """Return "softmax" or "sigmoid" if the graph ends in one, and the tensor before it."""
+def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[End | None, str | None]:
+    """Return what the graph ends in, and the tensor before it."""
     if source.heads:
         return ("sigmoid" if source.before else None), source.before
     last = behind(model, source.tensor)
-    ends = CUTTABLE.get(last.op_type) if last is not None else None
-    return ends, first_input(last) if ends and last is not None else None
-
-
-def _in_range(scores: npt.NDArray[np.float64]) -> bool:
-    return bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
+    if last is None or last.op_type not in CUTTABLE:
+        return None, None
+    return CUTTABLE[last.op_type], first_input(last)
 
 
 def _operator(model: onnx.ModelProto, tensor: str) -> str:
@@ -311,14 +318,14 @@ def _refuse_evidence(source: ScoreOutput, operators: set[str]) -> None:
         raise ForeignModelRefused(
             f"its output '{source.output}' ends in {', '.join(sorted(operators))}: numbers that "
             "are never negative are logits in one model and evidence, to be divided by its sum, in "
-            "another: export the probabilities, or give --scores logits"
+            f"another: export the probabilities, or give {parameter('scores', 'logits')}"
         )
 
 
-def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, ends: str | None) -> str:
+def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, end: End | None) -> str:
     """Say why scores (N, K) are those of exclusive classes, "" if they are not."""
     if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
-        return "a softmax in the graph" if ends == "softmax" else "they sum to 1"
+        return "a softmax in the graph" if end == "softmax" else "they sum to 1"
     if scores.max() <= SUMS_TO_ONE and (np.abs(np.exp(scores).sum(axis=1) - 1).max() < SUMS_TO_ONE):
         return "logarithms of numbers that sum to 1"
     return ""

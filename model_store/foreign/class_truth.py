@@ -21,12 +21,12 @@ from calibration.measures.confusion import confusion_matrix
 from calibration.measures.metrics import log_loss, top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import referral_threshold
-from calibration.wording import some
+from calibration.wording import parameter, some
 from model_store.bundle.calibration_card import CalibrationCard, ConformalCard, Referral
 from model_store.bundle.card import InputReference
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.card_figures import FEW_IMAGES, CardFigures
-from model_store.foreign.labeled_folder import LabeledImages
+from model_store.foreign.labeled_images import LabeledImages
 
 PROMISED_ACCURACY: Final = 0.95  # of the answers that are not referred
 MISSED_CLASS: Final = 0.1  # share of prediction sets without the true class
@@ -101,8 +101,8 @@ class ClassTruth:
         raise LabeledFolderRefused(
             f"the labeled images contradict the order of the classes: as {','.join(self.names)} "
             f"the model is right on {100 * float((answered == self.labels).mean()):.0f} % of them, "
-            f"in another order on {100 * right:.0f} %. Give --classes {order} if that is the order "
-            "of its scores, or --anyway to keep yours"
+            f"in another order on {100 * right:.0f} %. Give {parameter('classes', order)} if that "
+            f"is the order of its scores, or {parameter('anyway', True)} to keep yours"
         )
 
     def _check_useful(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> None:
@@ -114,8 +114,9 @@ class ClassTruth:
             f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of "
             f"{len(truth)} held-out images, and always answering {constant!r} would be "
             f"right on {100 * share:.1f} %. Most likely the classes are not in the order of the "
-            "model's scores (--classes), or it was trained with another preprocessing "
-            "(--pixels, --size). To publish it all the same, add --anyway"
+            f"model's scores ({parameter('classes')}), or it was trained with another "
+            f"preprocessing ({parameter('pixels')}, {parameter('size')}). To publish it all the "
+            f"same, add {parameter('anyway', True)}"
         )
 
     def _notes(self, probabilities: Logits, truth: npt.NDArray[np.int64]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,12 +19,12 @@ from calibration.findings.calibrator import (
 from calibration.findings.thresholds import choose_threshold
 from calibration.measures.metrics import SMALLEST
 from calibration.measures.ranking import auroc
-from calibration.wording import some
+from calibration.wording import parameter, some
 from model_store.bundle.card import InputReference
 from model_store.bundle.finding_card import FindingCard, ThresholdRule, binary_card, finding_card
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.card_figures import FEW_IMAGES, CardFigures
-from model_store.foreign.labeled_table import FindingImages
+from model_store.foreign.labeled_images import LabeledImages
 
 SPLIT: Final = "held-out half of the labeled images"
 SHOWN: Final = 5  # names in a note
@@ -36,7 +36,7 @@ Logits = npt.NDArray[np.float64]
 class FindingTruth:
     """What is known of each finding in each labeled image: labels (N, K) 1, 0, or NaN."""
 
-    data: FindingImages
+    data: LabeledImages
     names: tuple[str, ...]
     labels: npt.NDArray[np.float64]
 
@@ -75,8 +75,7 @@ class FindingTruth:
         known = ~np.isnan(labels)
         pooled = binary_card(p[known], labels[known] == 1, split=SPLIT)
         notes = tuple(self._notes(cards, calibrate=calibrate))
-        figures = CardFigures.of_findings(pooled, cards, notes)
-        return replace(figures, input_reference=reference)
+        return CardFigures(pooled, cards, input_reference=reference, notes=notes)
 
     def _fitted(self, at: int, logits: Logits, *, calibrate: bool) -> tuple[FindingCard, Logits]:
         """Return the card of a finding, and its probabilities (N,)."""
@@ -108,9 +107,9 @@ class FindingTruth:
             raise LabeledFolderRefused(
                 f"the model ranks its findings no better than chance: a mean AUROC of "
                 f"{float(np.mean(known)):.2f} over {len(known)} with labels. Most likely the names "
-                "are not in the order of the model's scores (--classes), or it was trained with "
-                "another preprocessing (--pixels, --size). To publish it all the same, add "
-                "--anyway"
+                f"are not in the order of the model's scores ({parameter('classes')}), or it was "
+                f"trained with another preprocessing ({parameter('pixels')}, {parameter('size')}). "
+                f"To publish it all the same, add {parameter('anyway', True)}"
             )
 
     def _notes(self, cards: Sequence[FindingCard], *, calibrate: bool) -> list[str]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.sandbox import TensorSpec
 from model_store.foreign.surgery import CASTING, ELEMENTWISE, constant_shape
@@ -133,7 +134,7 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
         asked = " with the size and layout that were given" if wishes != ANY_INPUT else ""
-        remedy = "give --size HEIGHTxWIDTH if it is one"
+        remedy = f"give {parameter('size', 'HEIGHTxWIDTH')} if it is one"
         if len(dims) != 2:
             remedy = "export it for [N, 1, H, W] or [N, 3, H, W], or with channels last"
         raise ForeignModelRefused(
@@ -215,15 +216,17 @@ def _flat(
     """A vector of pixels: square, in gray or three colors, unless the caller gives the size."""
     if count is None and wishes.size is None:
         raise ForeignModelUnclear(
-            f"its input '{plain.name}' takes vectors of any length: give --size HEIGHTxWIDTH"
+            f"its input '{plain.name}' takes vectors of any length: give "
+            f"{parameter('size', 'HEIGHTxWIDTH')}"
         )
     for channels in (1, 3) if count is not None else (1,):
         size = wishes.size or (isqrt((count or 0) // channels),) * 2
         if count in (None, channels * size[0] * size[1]):
             if channels == 3 and wishes.channels_last is None:
                 raise ForeignModelUnclear(
-                    f"its input '{plain.name}' is a vector of three colors: give --layout nhwc if "
-                    "the colors of a pixel stand together, or nchw if those of the image do"
+                    f"its input '{plain.name}' is a vector of three colors: give "
+                    f"{parameter('layout', 'nhwc')} if the colors of a pixel stand together, or "
+                    "nchw if those of the image do"
                 )
             last = channels == 3 and bool(wishes.channels_last)
             yield _image(plain, channels, size, batch, last=last, rank=1)
@@ -234,7 +237,8 @@ def _size(declared: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, i
     wished = wishes.size or (height or width, width or height)
     if wished[0] is None or wished[1] is None:
         raise ForeignModelUnclear(
-            "it takes images of any size: give --size HEIGHTxWIDTH, the size it was trained on"
+            f"it takes images of any size: give {parameter('size', 'HEIGHTxWIDTH')}, the size it "
+            "was trained on"
         )
     return height or wished[0], width or wished[1]
 

@@ -6,7 +6,7 @@ What Candor cannot do as that library does is refused by name.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+from model_store.foreign.preprocessing import Normalization, Pixels
 from model_store.image import Resample
 
 # Pillow's numbers of its filters.
@@ -42,8 +42,8 @@ class ProcessorRefused(ValueError):
     """Something that Candor does not do, or cannot tell; the text names it."""
 
 
-def said_by(processor: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the file says as fields of ForeignSource.
+def said_by(processor: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Return what the `file` says as fields of ImportChoices.
 
     Raises ProcessorRefused, and TypeError, ValueError, KeyError, AttributeError or
     ZeroDivisionError for a file that cannot be understood.
@@ -58,7 +58,7 @@ def said_by(processor: Mapping[str, Any]) -> dict[str, Any]:
         raise ProcessorRefused("asks for rescale_offset, which Candor does not do")
     flips = processor.get("do_flip_channel_order", kind == "MobileViT")
     said = {
-        "normalization": _pixels(processor, kind),
+        "pixels": _pixels(processor, kind, file),
         "order": "bgr" if flips else "rgb",
         "resample": _filter(processor.get("resample"), kind),
     }
@@ -84,15 +84,14 @@ def _filter(number: object, kind: str) -> Resample:
     return _FILTERS[number]
 
 
-def _pixels(processor: Mapping[str, Any], kind: str) -> tuple[str, Normalization]:
+def _pixels(processor: Mapping[str, Any], kind: str, file: str) -> Pixels:
     rescaled = processor.get("do_rescale", True)
     divisor = round(1 / float(processor.get("rescale_factor", 1 / 255)), 6) if rescaled else 1.0
     numbers = Normalization(divisor)
     if processor.get("do_normalize", kind != "MobileViT"):
         mean, std = processor.get("image_mean", [0.5]), processor.get("image_std", [0.5])
         numbers = Normalization(divisor, _numbers(mean), _numbers(std))
-    name = next((name for name, usual in NORMALIZATIONS.items() if usual == numbers), "given")
-    return name, numbers
+    return Pixels.named(numbers, file)
 
 
 def _size(processor: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
-from calibration.wording import some
+from calibration.wording import parameter, some
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, InputReference, Origin
+from model_store.bundle.card import Card, InputReference, Origin, Verification
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card import build_card
 from model_store.foreign.card_figures import UNLABELED
-from model_store.foreign.class_names import ClassNames, check_names, find_names
+from model_store.foreign.class_names import ClassNames, find_names
 from model_store.foreign.class_scores import WHAT, ask_reading
-from model_store.foreign.image_input import ImageInput
+from model_store.foreign.image_input import ImageInput, InputWishes
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, inspect_model
-from model_store.foreign.labeled_folder import UnlabeledImages, common_size, decoded
+from model_store.foreign.labeled_images import (
+    LabeledImages,
+    UnlabeledImages,
+    common_size,
+    decoded,
+)
 from model_store.foreign.pixel_decision import Decision, decide
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import (
@@ -33,8 +39,8 @@ from model_store.foreign.preprocessing_choice import (
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import with_scope_check
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import LabeledData, Truth, truth_of
-from model_store.foreign.verification import Difference, verify
+from model_store.foreign.truth import Truth, truth_of
+from model_store.foreign.verification import verify
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.image.brightness import brightness
 from model_store.store.store import Store
@@ -49,14 +55,12 @@ class ImportedModel:
     Attributes:
         trials: preprocessings that were tried on labeled images, the likeliest first;
             `preprocessing` is the one of the bundle.
-        difference: from the file as it came.
         notes: what has to be known before the model is relied on.
     """
 
     card: Card
     version: int
     trials: tuple[PreprocessingTrial, ...]
-    difference: Difference
     notes: tuple[str, ...]
     preprocessing: Preprocessing
 
@@ -67,6 +71,13 @@ class ImportedModel:
         if origin is None:
             raise ValueError("this card is not that of an import")
         return origin
+
+    @property
+    def verification(self) -> Verification:
+        """How far its probabilities were from the file's own."""
+        if self.card.verification is None:
+            raise ValueError("this card is not that of an import")
+        return self.card.verification
 
 
 _WHOLE = "inspect and check"  # the stage around all others
@@ -83,7 +94,7 @@ def import_source(
     *,
     sandbox: Sandbox,
     choices: ImportChoices,
-    data: LabeledData | None = None,
+    data: LabeledImages | None = None,
     scope: UnlabeledImages | None = None,
     progress: Progress = silent,
 ) -> ImportedModel:
@@ -96,10 +107,9 @@ def import_source(
     LabeledFolderRefused if the images do not fit or contradict the model, and InvalidName.
     """
     store.model(name)  # raises InvalidName before any work
-    if choices.input.size is not None:
-        source = source.resized(choices.input.size)
+    choices = choices.over(source.said)
     progress(_WHOLE, 0, 1)
-    inspection = _inspected(source, choices, data, sandbox)
+    inspection = _inspected(source.model, choices, data, sandbox)
     _check_dependence(inspection, choices)
     core = sandbox.load(inspection.core.serialized)
 
@@ -108,21 +118,17 @@ def import_source(
         (logits,) = core.rows(given, LOGITS, columns=inspection.scores.count)
         return np.asarray(logits, np.float64)
 
-    names, truth, decision = _settled(source, inspection, choices, data, run, progress)
-    figures = UNLABELED[inspection.scores.reading](names.names)
+    names, truth, decision = _settled(source.model, inspection, choices, data, run, progress)
+    preprocessing, classes = decision.preprocessing, names.names
+    spec = spec_of(preprocessing, inspection.image)
+    figures = UNLABELED[inspection.scores.reading](classes)
     if truth is not None:
-        logits, seen = _answers(decision.preprocessing, run, inspection.image, truth, progress)
+        logits, seen = _answers(preprocessing, run, inspection.image, truth, progress)
         figures = truth.figures(logits, seen, calibrate=choices.calibrate, anyway=choices.anyway)
     core.unload()
-    graph = figures.applied(wrap(inspection.core, decision.preprocessing, names.names))
-    difference = verify(
-        graph, inspection, decision.preprocessing, data, figures, names.names, sandbox
-    )
-    spec = spec_of(decision.preprocessing, inspection.image)
-    thresholds = figures.thresholds
-    checked = with_scope_check(
-        graph, sandbox, scope or data, spec=spec, classes=names.names, thresholds=thresholds
-    )
+    graph = figures.applied(wrap(inspection.core, preprocessing, classes))
+    verification = verify(graph, inspection, preprocessing, data, figures, classes, sandbox)
+    checked = with_scope_check(graph, sandbox, scope or data, spec=spec)
     probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
     progress(_WHOLE, 1, 1)
     origin = Origin(
@@ -133,65 +139,51 @@ def import_source(
         found=_found(inspection, names, decision),
         trusted=choices.trusted,
     )
+    card = build_card(
+        name, classes, spec, figures, data, origin=origin, verification=verification
+    ).model_copy(update={"scope": checked.card})
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
-        card = build_card(
-            inspection.image,
-            decision.preprocessing,
-            names.names,
-            figures,
-            data,
-            origin,
-            difference,
-            name=name,
-            version=version,
-        )
-        card = card.model_copy(update={"scope": checked.card})
-        neighbors = checked.neighbors
-        cards.append(
-            write_bundle(folder, card=card, onnx=checked.onnx, probes=probes, neighbors=neighbors)
-        )
+        numbered = card.model_copy(update={"version": version})
+        cards.append(write_bundle(folder, card=numbered, onnx=checked.onnx, probes=probes))
 
     version = store.publish(name, build)
     quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()
-    notes = (*decision.doubts, *figures.notes, *checked.notes, *quantized)
-    return ImportedModel(
-        cards[-1], version, decision.trials, difference, notes, decision.preprocessing
-    )
+    notes = (*decision.notes, *figures.notes, *checked.notes, *quantized)
+    return ImportedModel(cards[-1], version, decision.trials, notes, preprocessing)
 
 
 def _inspected(
-    source: ForeignSource, choices: ImportChoices, data: LabeledData | None, sandbox: Sandbox
+    model: onnx.ModelProto, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
 ) -> Inspection:
     """Inspect; if the input's size is free, take that of the labeled images."""
-    names = choices.classes.names if choices.classes else source.classes
-    given = replace(choices.input, size=source.size)
+    names = choices.classes.names if choices.classes else ()
     inspect = partial(
         inspect_model,
-        source.model,
+        model,
         sandbox,
         outputs=choices.outputs,
         names=names,
         classes=len(names) or (len(data.folders) if data else 0) or None,
-        reading=choices.reading or source.reading or (data.reading if data else None),
+        reading=choices.reading or (data.reading if data else None),
         are_logits=choices.scores == "logits",
     )
     try:
-        return inspect(wishes=given)
+        return inspect(wishes=InputWishes(choices.size, choices.layout))
     except ForeignModelUnclear:
-        size = common_size(data.paths) if data is not None and given.size is None else None
+        size = common_size(data.paths) if data is not None and choices.size is None else None
         if size is None:
             raise
-        found = inspect(wishes=replace(given, size=size))
+        found = inspect(wishes=InputWishes(size, choices.layout))
         return replace(found, sized_by="that of the labeled images")
 
 
 def _settled(
-    source: ForeignSource,
+    model: onnx.ModelProto,
     inspection: Inspection,
     choices: ImportChoices,
-    data: LabeledData | None,
+    data: LabeledImages | None,
     run: Run,
     progress: Progress,
 ) -> tuple[ClassNames, Truth | None, Decision]:
@@ -199,45 +191,31 @@ def _settled(
 
     Raises ForeignModelUnclear, ForeignModelRefused and LabeledFolderRefused.
     """
-    names, asked, truth, decision = ClassNames((), ""), [], None, None
+    scores, asked = inspection.scores, []
+    names, truth, decision = ClassNames((), ""), None, None
     try:
-        names = _named(source, inspection, choices, data)
+        names = find_names(
+            choices.classes,
+            model,
+            scores.count,
+            labels=scores.source.labels,
+            folders=data.folders if data else (),
+        )
     except ForeignModelUnclear as error:
         asked.append(str(error))
-    if _is_unread(inspection, source, choices, data):
-        asked.append(ask_reading(inspection.scores))
+    told = data is not None and (data.reading != "exclusive" or scores.kind != "independent")
+    if not (scores.shown_by or choices.reading or told):
+        asked.append(ask_reading(scores))
     if data is not None and not asked:
-        truth = truth_of(data, names.names, inspection.scores.reading)
+        truth = truth_of(data, names.names, scores.reading)
     if data is None or truth is not None:
         try:
-            decision = decide(source, inspection.image, choices, run, truth, progress=progress)
+            decision = decide(inspection.image, choices, run, truth, progress=progress)
         except ForeignModelUnclear as error:
             asked.append(str(error))
     if asked or decision is None:
         raise ForeignModelUnclear("; and ".join(asked))
     return names, truth, decision
-
-
-def _is_unread(
-    inspection: Inspection, source: ForeignSource, choices: ImportChoices, data: LabeledData | None
-) -> bool:
-    """Whether nothing says if the classes exclude each other."""
-    scores = inspection.scores
-    if scores.shown_by or choices.reading or source.reading:
-        return False
-    return data is None or (data.reading == "exclusive" and scores.kind == "independent")
-
-
-def _named(
-    source: ForeignSource, inspection: Inspection, choices: ImportChoices, data: LabeledData | None
-) -> ClassNames:
-    scores = inspection.scores
-    if choices.classes is not None:
-        return check_names(choices.classes, scores.count)
-    if source.classes:
-        return check_names(ClassNames(source.classes, source.classes_from), scores.count)
-    folders = data.folders if data else ()
-    return find_names(source.model, scores.count, labels=scores.source.labels, folders=folders)
 
 
 def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dict[str, str]:
@@ -247,13 +225,13 @@ def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dic
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
     sized = f", {inspection.sized_by}" if inspection.sized_by else ""
     what = WHAT[scores.reading]
-    of = f", of {names.names[1]}" if scores.kind.startswith("binary") else ""
+    of = f", of {names.names[1]}" if scores.is_binary else ""
     return {
         "input": f"'{image.name}': {image.described}{sized}, {batch}; {how}",
         "output": f"'{scores.source.output}': {scores.kind}{of}, {scores.count} {what}; "
         f"{scores.ending}",
         what: f"{some(names.names, _SHOWN)} ({names.why})",
-        "preprocessing": decision.sentence(image),
+        "preprocessing": f"{decision.preprocessing.sentence(image.channels)}; {decision.why}",
     }
 
 
@@ -263,7 +241,7 @@ def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
         raise ForeignModelRefused(
             f"the pixels of an image decide how long its operator {found} runs, or how much memory "
             "it takes, so one image could hold a server: export the model without it, or add "
-            "--trusted if you trust who made it"
+            f"{parameter('trusted', True)} if you trust who made it"
         )
 
 

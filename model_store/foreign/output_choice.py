@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_scores import CUTTABLE, ScoreOutput
 from model_store.foreign.surgery import behind, first_input, join
@@ -44,8 +45,8 @@ def choose_output(
     if len(fitting) == 1:
         return (fitting[0],)
     raise ForeignModelUnclear(
-        f"it has several outputs: {shown}. Give --output with the one that holds the scores of the "
-        "classes, or with several of one score each, in the order of the classes"
+        f"it has several outputs: {shown}. Give {parameter('output')} with the one that holds the "
+        "scores of the classes, or with several of one score each, in the order of the classes"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which preprocessing a bundle gets: what the caller or the maker says, or what a trial finds.
+"""Which preprocessing a bundle gets: what is said, or what a trial finds.
 
 Labeled images prove it. Where they contradict what was said, or do not tell preprocessings apart,
 the import is refused with the option that mends it.
@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
+from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.preprocessing import (
     BLUE_FIRST,
-    MEANINGS,
-    Normalization,
     Order,
+    Pixels,
     Preprocessing,
     of_bits,
     usual,
@@ -28,7 +28,6 @@ from model_store.foreign.preprocessing_choice import (
     Run,
     try_preprocessings,
 )
-from model_store.foreign.source import ForeignSource
 from model_store.foreign.truth import Truth
 
 PROVEN: Final = 3.0  # standard errors of NLL by which something else contradicts what was said
@@ -37,28 +36,15 @@ _SHOWN: Final = 4  # rivals in a sentence
 
 @dataclass(frozen=True)
 class Decision:
-    """A preprocessing, why it was chosen, what was tried, the best first, and what is doubtful."""
+    """A preprocessing, why it was chosen, what was tried, the best first, and what to know."""
 
     preprocessing: Preprocessing
     why: str
     trials: tuple[PreprocessingTrial, ...] = ()
-    doubts: tuple[str, ...] = ()
-
-    def sentence(self, image: ImageInput) -> str:
-        """Say it to people."""
-        best = self.preprocessing
-        meaning = f" ({MEANINGS.get(best.name) or best.normalization.formula})"
-        sized = "stretched to size" if best.resize == "stretch" else "scaled and cropped to size"
-        deep = ""
-        if best.bits != 16:
-            deep = f", {best.bits} bits in 256 steps of {2 ** (best.bits - 8)}"
-        return (
-            f"{best.described(image.channels)}{meaning}{deep}, {sized}, {best.resample}; {self.why}"
-        )
+    notes: tuple[str, ...] = ()
 
 
 def decide(
-    source: ForeignSource,
     image: ImageInput,
     choices: ImportChoices,
     run: Run,
@@ -70,68 +56,59 @@ def decide(
 
     Raises:
         ForeignModelUnclear: nothing says how pixels were prepared, or labeled images do not tell.
-        LabeledFolderRefused: labeled images contradict what the caller or the maker says.
+        LabeledFolderRefused: labeled images contradict what is said.
         ForeignModelRefused: numbers that were given do not fit the channels.
     """
-    sized = _Sizes(source, choices)
-    usuals = [sized.of(each) for each in usual(image)]
-    order = choices.order or source.order
-    notes: tuple[str, ...] = ()
-    given = choices.pixels or source.normalization
-    if given is not None:
-        chosen = sized.of(_said(given, order, image))
-        why = "as given" if choices.pixels else source.preprocessing_from
-        if truth is None:
-            return Decision(chosen, why)
-        if image.channels == 3:  # what was said, in the other order
-            usuals = [replace(chosen, order="rgb" if chosen.order == "bgr" else "bgr"), *usuals]
-        rivals = [each for each in usuals if not _same(each, chosen)]
-        trials = try_preprocessings([chosen, *rivals], run, image, truth, progress=progress)
-        trial = next(each for each in trials if each.preprocessing is chosen)
-        doubts = _contradicted(trial, trials, image, _constant(truth))
-    else:
-        options = [each for each in usuals if choices.order in (None, each.order)]
-        if truth is None:
-            return Decision(_only(options), "the only one for such an input")
-        trials = try_preprocessings(options, run, image, truth, progress=progress)
-        trial = trials[0]
-        chosen = trial.preprocessing
-        why = f"the likeliest of {len(trials)} on {trial.images} labeled images"
-        doubts = _untold(trial, trials, image)
-        notes = (_unsaid(trial, image), *_passed_over(trial, trials))
+    said = _said(choices.pixels, choices.order, image) if choices.pixels else None
+    options = _options(said, image, choices)
+    if truth is None:
+        why = choices.pixels.why if choices.pixels else "the only one for such an input"
+        return Decision(options[0] if said else _only(options), why)
+    trials = try_preprocessings(options, run, image, truth, progress=progress)
+    trial = trials[0]
+    if said is not None:
+        trial = next(each for each in trials if each.preprocessing is options[0])
     turned = _turned(trial, run, image, truth, progress)
-    doubts = (*turned, *doubts)
+    if choices.pixels is not None:
+        doubts = [*turned, *_contradicted(trial, trials, image, _constant(truth))]
+        why, notes = choices.pixels.why, []
+    else:
+        doubts = [*turned, *_untold(trial, trials, image)]
+        why = f"the likeliest of {len(trials)} on {trial.images} labeled images"
+        notes = [_unsaid(trial, image)]
     if doubts and not choices.anyway:
-        refusal = LabeledFolderRefused if given is not None or turned else ForeignModelUnclear
-        raise refusal(f"{doubts[0]}, or --anyway to publish it all the same")
-    notes = (*(f"{each}." for each in doubts), *notes)
-    return Decision(chosen, why, tuple(trials), notes)
+        refusal = LabeledFolderRefused if said or turned else ForeignModelUnclear
+        raise refusal(f"{doubts[0]}, or {parameter('anyway', True)} to publish it all the same")
+    notes = [*(f"{each}." for each in doubts), *notes]
+    return Decision(trial.preprocessing, why, tuple(trials), tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """How images get their size and their gray values, which no trial decides."""
-
-    source: ForeignSource
-    choices: ImportChoices
-
-    def of(self, option: Preprocessing) -> Preprocessing:
-        """Return the option with what the caller or the maker says of size and bits."""
-        said, source = self.choices, self.source
-        deep = option if said.bits is None else of_bits(option, said.bits)
-        return replace(
-            deep,
-            resize=said.resize or source.resize or "stretch",
-            resample=source.resample,
-            decoded=said.decoded or source.decoded,
-            window=said.window,
-        )
+def _options(
+    said: Preprocessing | None, image: ImageInput, choices: ImportChoices
+) -> list[Preprocessing]:
+    """What is said, and then its rivals; all usual ways if nothing is."""
+    usuals = [_sized(each, choices) for each in usual(image)]
+    if said is None:
+        return [each for each in usuals if choices.order in (None, each.order)]
+    first = _sized(said, choices)
+    if image.channels == 3:
+        usuals.insert(0, replace(first, order="rgb" if said.order == "bgr" else "bgr"))
+    return [first, *(each for each in usuals if not _same(each, first))]
 
 
-def _said(
-    given: tuple[str, Normalization], order: Order | None, image: ImageInput
-) -> Preprocessing:
-    name, numbers = given
+def _sized(option: Preprocessing, choices: ImportChoices) -> Preprocessing:
+    """Return the option with what is said of size and gray values, which no trial decides."""
+    return replace(
+        option if choices.bits is None else of_bits(option, choices.bits),
+        resize=choices.resize or "stretch",
+        resample=choices.resample,
+        decoded=choices.decoded,
+        window=choices.window,
+    )
+
+
+def _said(pixels: Pixels, order: Order | None, image: ImageInput) -> Preprocessing:
+    name, numbers, _ = pixels
     for values, what in ((numbers.mean, "mean"), (numbers.std, "std")):
         if len(values) not in (1, image.channels):
             raise ForeignModelRefused(
@@ -150,9 +127,10 @@ def _only(options: Sequence[Preprocessing]) -> Preprocessing:
     names = list(dict.fromkeys(each.name for each in options))
     if len(names) > 1:
         raise ForeignModelUnclear(
-            "nothing in the file tells how its pixels were prepared: give --pixels with one of "
-            f"{', '.join(names)} or DIVISOR/MEAN/STD (and --channels bgr if blue comes first), or "
-            "--data with labeled images, on which the usual ways are tried"
+            "nothing in the file tells how its pixels were prepared: give "
+            f"{parameter('pixels')} with one of {', '.join(names)} or DIVISOR/MEAN/STD (and "
+            f"{parameter('channels', 'bgr')} if blue comes first), or {parameter('data')} with "
+            "labeled images, on which the usual ways are tried"
         )
     return options[0]
 
@@ -213,19 +191,7 @@ def _untold(
         f"{best.images} labeled images do not tell {best.name} ({100 * best.accuracy:.1f} % right) "
         f"from {names}: their NLLs are equal or differ by less than chance, or the likelier one is "
         "right less often. Ask whoever trained the model, and give "
-        f"{_typed(best.preprocessing, image)} or another --pixels",
-    )
-
-
-def _passed_over(best: PreprocessingTrial, trials: Sequence[PreprocessingTrial]) -> tuple[str, ...]:
-    """Say which trial is right more often than the likeliest."""
-    most = max(trials, key=lambda each: each.accuracy)
-    if most.accuracy <= best.accuracy:
-        return ()
-    return (
-        f"{most.name} was right more often than {best.name} ({100 * most.accuracy:.1f} against "
-        f"{100 * best.accuracy:.1f} % of {best.images} images), by no more than chance; its "
-        f"probabilities fit the labels less (NLL {most.nll:.3g} against {best.nll:.3g}).",
+        f"{_typed(best.preprocessing, image)} or another {parameter('pixels')}",
     )
 
 
@@ -255,8 +221,8 @@ def _turned(
     return (
         f"the labeled images contradict the layout of the input: the model is right on "
         f"{100 * trial.accuracy:.0f} % of {trial.images} images, and on "
-        f"{100 * turned.accuracy:.0f} % with rows and columns exchanged. Give --layout "
-        f"{image.turned_layout} if its input has columns first",
+        f"{100 * turned.accuracy:.0f} % with rows and columns exchanged. Give "
+        f"{parameter('layout', image.turned_layout)} if its input has columns first",
     )
 
 
@@ -269,6 +235,6 @@ def _constant(truth: Truth) -> float:
 
 def _typed(option: Preprocessing, image: ImageInput) -> str:
     """What to type for an option."""
-    order = f"--channels {option.order}" if image.channels == 3 else ""
-    pixels = "" if option.name == "given" else f"--pixels {option.name}"
+    order = parameter("channels", option.order) if image.channels == 3 else ""
+    pixels = "" if option.name == "given" else parameter("pixels", option.name)
     return " ".join(each for each in (pixels, order) if each)

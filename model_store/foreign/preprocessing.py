@@ -6,7 +6,7 @@ of the bundle.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,20 @@ class Normalization:
             ", ".join(f"{each:g}" for each in numbers) for numbers in (self.mean, self.std)
         )
         return f"(pixel / {self.divisor:g} - {mean}) / {std}"
+
+
+class Pixels(NamedTuple):
+    """What is said of pixels: a key of NORMALIZATIONS or "given", numbers, and who says so."""
+
+    name: str
+    numbers: Normalization
+    why: str = "as given"
+
+    @classmethod
+    def named(cls, numbers: Normalization, why: str) -> "Pixels":
+        """Return numbers with the name that they have, if any."""
+        name = next((name for name, usual in NORMALIZATIONS.items() if usual == numbers), "given")
+        return cls(name, numbers, why)
 
 
 NORMALIZATIONS: Final[dict[str, Normalization]] = {
@@ -88,6 +102,13 @@ class Preprocessing:
     def described(self, channels: int) -> str:
         """Return name and order, such as "unit, BGR"; a gray image has no order."""
         return self.name if channels == 1 else f"{self.name}, {self.order.upper()}"
+
+    def sentence(self, channels: int) -> str:
+        """Say it to people."""
+        meaning = MEANINGS.get(self.name) or self.normalization.formula
+        deep = f", {self.bits} bits in 256 steps of {2 ** (self.bits - 8)}" * (self.bits != 16)
+        sized = "stretched to size" if self.resize == "stretch" else "scaled and cropped to size"
+        return f"{self.described(channels)} ({meaning}){deep}, {sized}, {self.resample}"
 
     def decoded_size(self, image: ImageInput) -> tuple[int, int]:
         """Height and width of the bundle's input."""

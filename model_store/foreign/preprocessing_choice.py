@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.foreign.image_input import ImageInput
-from model_store.foreign.labeled_folder import decoded
+from model_store.foreign.labeled_images import decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.truth import Truth
 from model_store.image import InputSpec

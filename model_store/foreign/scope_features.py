@@ -5,8 +5,7 @@ that Candor trains. Which tensors there are, and their sizes, is found by runnin
 that has few is checked by the statistics of the image alone.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -16,16 +15,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from model_store.bundle.card import ScopeCard
-from model_store.bundle.graph import INPUT, OUTPUT
+from model_store.bundle.graph import INPUT
 from model_store.bundle.graph_part import GraphPart
-from model_store.bundle.scope import (
-    MOST_CALIBRATED,
-    MOST_FITTED,
-    ReferenceImages,
-    ScopeFeatures,
-    ScopeNeighbors,
-    fit_scope,
-)
+from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import (
     SCOPE_FEATURES,
     chosen_taps,
@@ -34,9 +26,8 @@ from model_store.bundle.scope_graph import (
     with_scope,
 )
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.labeled_folder import UnlabeledImages, decoded
+from model_store.foreign.labeled_images import LabeledImages, UnlabeledImages, decoded
 from model_store.foreign.sandbox import Sandbox, SandboxSession
-from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import ROWS
 from model_store.image import InputSpec
 
@@ -50,13 +41,10 @@ _Rows: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CheckedGraph:
-    """A bundle's graph, what its card says of the scope check, the images that this was fitted on,
-    and why there is none.
-    """
+    """A bundle's graph, what its card says of the scope check, and why there is none."""
 
     onnx: bytes
     card: ScopeCard | None = None
-    neighbors: ScopeNeighbors | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -76,16 +64,13 @@ class _Tap:
 def with_scope_check(
     model: bytes,
     sandbox: Sandbox,
-    data: LabeledData | UnlabeledImages | None,
+    data: LabeledImages | UnlabeledImages | None,
     *,
     spec: InputSpec,
-    classes: tuple[str, ...],
-    thresholds: Sequence[float],
 ) -> CheckedGraph:
     """Fit a scope check on images, one half of them describing and the other calibrating.
 
-    The labels of `data` are not used. `classes` (K,) are names of classes or findings; `thresholds`
-    (K,) those of findings, empty for classes.
+    The labels of `data` are not used.
     """
     if data is None:
         return CheckedGraph(model, notes=(f"{_NONE} no images were given to fit it on.",))
@@ -93,48 +78,35 @@ def with_scope_check(
     fitting = _spread(np.flatnonzero(~data.held_out), MOST_FITTED)
     try:
         shown = add_features(model, sandbox)
-        outputs = [OUTPUT, SCOPE_FEATURES] if shown else [OUTPUT]
-        session = sandbox.load(shown or model)
-        (_, fitted, maps), (answers, calibrated, _) = (
-            _seen(session, outputs, decoded(data.paths, numbers.tolist(), spec))
+        session = sandbox.load(shown) if shown else None
+        (fitted, maps), (calibrated, _) = (
+            _seen(session, decoded(data.paths, numbers.tolist(), spec))
             for numbers in (fitting, held_out)
         )
-        session.unload()
+        if session is not None:
+            session.unload()
     except ForeignModelRefused as error:
         return CheckedGraph(model, notes=(f"{_NONE} {error}.",))
-    check = fit_scope(
-        ScopeFeatures(fitted, calibrated, maps, _reference_images(data, fitting.tolist())),
-        split=SPLIT,
-        classes=classes,
-        predicted=answers >= thresholds if thresholds else answers.argmax(axis=1),
-    )
+    check = fit_scope(ScopeFeatures(fitted, calibrated, maps), split=SPLIT)
     if check is None:
         return CheckedGraph(model, notes=(f"{_NONE} {len(held_out)} images cannot calibrate it.",))
-    return CheckedGraph(with_scope(shown or model, check.parameters), check.card, check.neighbors)
-
-
-def _reference_images(data: LabeledData | UnlabeledImages, numbers: list[int]) -> ReferenceImages:
-    """What is known of images; without labels, their label is empty."""
-    digests = [hashlib.sha256(data.paths[at].read_bytes()).hexdigest() for at in numbers]
-    return ReferenceImages(np.array(digests), np.array([data.named(at) for at in numbers]))
+    return CheckedGraph(with_scope(shown or model, check.parameters), check.card)
 
 
 def _seen(
-    session: SandboxSession,
-    outputs: Sequence[str],
-    batches: Iterable[tuple[Any, npt.NDArray[np.uint8]]],
-) -> tuple[_Rows, _Rows, int]:
-    """Answers (n, K) about images, their features (n, D), and how many of these are of maps."""
-    given, own = [], []
+    session: SandboxSession | None, batches: Iterable[tuple[Any, npt.NDArray[np.uint8]]]
+) -> tuple[_Rows, int]:
+    """Features (n, D) of images, and how many of these are of maps."""
+    rows: list[_Rows] = []
+    maps = 0
     for _, pixels in batches:
-        given.append(session.rows({INPUT: pixels}, *outputs))
-        own.append(statistics(pixels))
-    widths = {tuple(each.shape[1] for each in batch) for batch in given}
-    if len(widths) > 1:
-        raise session.sandbox.disbelieved("its features differ in number")
-    answers, *maps = (np.concatenate(each) for each in zip(*given, strict=True))
-    rows = np.concatenate([*maps, np.concatenate(own)], axis=1)
-    return answers, rows, sum(each.shape[1] for each in maps)
+        of_image = statistics(pixels)
+        shown = session.rows({INPUT: pixels}, SCOPE_FEATURES) if session else [of_image[:, :0]]
+        if rows and shown[0].shape[1] != maps and session:
+            raise session.sandbox.disbelieved("its features differ in number")
+        maps = shown[0].shape[1]
+        rows.append(np.concatenate([*shown, of_image], axis=1))
+    return np.concatenate(rows), maps
 
 
 def add_features(model: bytes, sandbox: Sandbox) -> bytes | None:

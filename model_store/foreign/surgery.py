@@ -1,12 +1,10 @@
 """Operations on a graph that do not depend on what it computes: cut, rename, walk."""
 
 from collections.abc import Callable, Iterator, Sequence
-from math import prod
 from typing import Any, Final
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from model_store.bundle.graph_part import GraphPart, insert
 
@@ -126,14 +124,3 @@ def constant_shape(model: onnx.ModelProto, name: str) -> tuple[int, ...] | None:
     """Return the shape of such a tensor."""
     tensor = constant(model, name)
     return None if tensor is None else tuple(tensor.dims)
-
-
-def constant_values(model: onnx.ModelProto, name: str) -> list[float] | None:
-    """Return the numbers of such a tensor if they are few."""
-    tensor = constant(model, name)
-    if tensor is None or prod(tensor.dims) > 4096:
-        return None
-    try:
-        return [float(value) for value in numpy_helper.to_array(tensor).ravel()]
-    except (TypeError, ValueError):
-        return None

@@ -1,46 +1,38 @@
 """The bundle against the file as it came, on real images or, without any, made-up ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
+from model_store.bundle.card import Verification
 from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.errors import ForeignModelRefused
 from model_store.foreign.card_figures import CardFigures
 from model_store.foreign.inspection import Inspection, own_scores
-from model_store.foreign.labeled_folder import decoded
+from model_store.foreign.labeled_images import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
 from model_store.foreign.sandbox import Sandbox
-from model_store.foreign.truth import LabeledData
 from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
+from model_store.runtime import ort
 
 MAX_DIFFERENCE: Final = 1e-3  # of a probability
 VERIFIED_IMAGES: Final = 32
 ALONE: Final = 4
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The largest difference of a probability, the images, and how many were also run alone."""
-
-    largest: float
-    images: int
-    alone: int
-
-
 def verify(
     graph: bytes,
     inspection: Inspection,
     preprocessing: Preprocessing,
-    data: LabeledData | None,
+    data: LabeledImages | None,
     figures: CardFigures,
     names: Sequence[str],
     sandbox: Sandbox,
-) -> Difference:
+) -> Verification:
     """Compare the bundle with the file as it came.
 
     Before calibration, its probabilities are compared with the file's own. Those say nothing about
@@ -60,7 +52,17 @@ def verify(
         core.unload()
         expected = scores.probabilities(figures.scaled(logits.astype(np.float64)))
         difference = max(difference, _difference(graph, pixels, expected, sandbox))
-    return Difference(difference, len(pixels), min(ALONE, len(pixels)))
+    return Verification(
+        images=len(pixels),
+        alone=min(ALONE, len(pixels)),
+        max_difference=difference,
+        libraries=libraries(),
+    )
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what computes here."""
+    return {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
 
 
 def _difference(
@@ -86,7 +88,7 @@ def _difference(
 
 
 def _pixels(
-    inspection: Inspection, preprocessing: Preprocessing, data: LabeledData | None
+    inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None
 ) -> npt.NDArray[np.uint8]:
     """Images of the labeled folder, evenly chosen; without one, blocks of random colors."""
     image = inspection.image

@@ -24,7 +24,7 @@ from model_store.bundle.graph import (
 )
 from model_store.bundle.graph_part import GraphPart, insert
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.class_scores import ClassScores, Kind, floor_of
+from model_store.foreign.class_scores import ClassScores, floor_of
 from model_store.foreign.graph_reading import CONVERTED_OPSET, SCAN_OPSET
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Preprocessing
@@ -65,13 +65,13 @@ def logits_graph(
     names = {image.name: _BATCH if one_by_one else NATIVE}
     rename(graph, lambda name: names.get(name) or _free(name))
     tensor = names.get(scores.tensor) or _free(scores.tensor)
-    per_image = 1 if scores.kind.startswith("binary") else scores.count
+    per_image = 1 if scores.is_binary else scores.count
     if one_by_one:
         tensor = _scan(graph, image, tensor, per_image)
     part = GraphPart("candor/logits_")
     rows = part.add("Cast", tensor, to=TensorProto.FLOAT)
     rows = part.add("Reshape", rows, np.array([-1, per_image]))
-    _add_logits(part, rows, scores.kind_after_cut, scores.count)
+    _add_logits(part, rows, scores)
     insert(graph, len(graph.node), part)
     _declare(graph, (NATIVE, image.elem_type, image.shape), (LOGITS, scores.count))
     cut.ir_version = min(max(cut.ir_version, IR_VERSION), 10)
@@ -146,19 +146,19 @@ def _scan(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int
     return ROWS
 
 
-def _add_logits(part: GraphPart, rows: str, kind: Kind, count: int) -> None:
+def _add_logits(part: GraphPart, rows: str, scores: ClassScores) -> None:
     """From scores, float32 [N, K] or [N, 1], to LOGITS [N, K]."""
-    floor = np.array([floor_of(count)], np.float32)
+    floor = np.array([floor_of(scores.count)], np.float32)
 
     def log(probabilities: str) -> str:
         return part.add("Log", part.add("Add", part.add("Relu", probabilities), floor))
 
-    if kind in ("binary probability", "independent"):
+    if scores.takes_logarithm and scores.end == "sigmoid":
         rest = part.add("Sub", np.ones(1, np.float32), rows)
         rows = part.add("Sub", log(rows), log(rest))
-    elif kind == "probabilities":
+    elif scores.takes_logarithm:
         rows = log(rows)
-    if kind.startswith("binary"):
+    if scores.is_binary:
         part.add("Concat", part.add("Sub", rows, rows), rows, axis=1, output=LOGITS)
     else:
         part.add("Identity", rows, output=LOGITS)

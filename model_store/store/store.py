@@ -8,6 +8,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from calibration.wording import parameter
 from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.manifest import SIGNATURE_FILE
@@ -276,7 +277,8 @@ class Store:
             some = f"version{'s' if len(versions) > 1 else ''} {', '.join(map(str, versions))}"
             return f"the store {where} has {some} of '{name}'"
         if not self.storage.exists():
-            return f"there is no store {where}: `candor export` makes it, and --store names another"
+            another = parameter("store")
+            return f"there is no store {where}: `candor export` makes it, and {another} names one"
         models = ", ".join(self.models())
         has = f"it has {models}" if models else "it is empty: `candor export` publishes into it"
         return f"the store {where} has no model '{name}'; {has}"

@@ -229,7 +229,6 @@ def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:
         onnx=graph,
         probes=probes,
         trained_on=parent.trained_on,
-        neighbors=parent.neighbors,
     )
 
 

@@ -50,16 +50,8 @@ class ImageForm(Struct, frozen=True):
     patient: Patient | UnsetType = UNSET
 
 
-class NearImage(Struct, frozen=True):
-    """A reference image of the scope check."""
-
-    digest: Annotated[str, Meta(description="SHA-256 of its content, in hexadecimal")]
-    label: Annotated[str, Meta(description="its class or findings, empty if not known")]
-    distance: Annotated[float, Meta(ge=0, description="squared, in units of the scope score")]
-
-
 class Heatmap(Struct, frozen=True):
-    """Which parts of an image the prediction depends on, and which images are most like it."""
+    """Which parts of an image the prediction depends on."""
 
     method: Literal["occlusion"]
     of: Annotated[str, Meta(description="the class or finding")]
@@ -71,9 +63,6 @@ class Heatmap(Struct, frozen=True):
     ]
     png: Annotated[
         Base64, Meta(description="the image with the map over it, and a scale in probability")
-    ]
-    nearest: Annotated[
-        list[NearImage], Meta(description="most like the image; none without a scope check")
     ]
 
 

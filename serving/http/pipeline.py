@@ -159,8 +159,7 @@ class InferencePipeline:
             if column is None:
                 column = served.card.classes.index(said["predicted"])
             shown = await explain(image, column, item.tags)
-        nearest = await served.nearest(image)
-        return with_explanation(answer, method="occlusion", shown=shown, nearest=nearest), number
+        return with_explanation(answer, method="occlusion", shown=shown), number
 
     async def answer_frames(
         self,

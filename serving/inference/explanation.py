@@ -15,7 +15,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ from PIL import ImageDraw, ImageFont
 from calibration.wording import points
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
-from model_store.bundle.scope import Neighbor
 from model_store.errors import BundleError
 from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image, lower_priority
@@ -258,15 +257,10 @@ def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
     return covered, boxes
 
 
-def with_explanation(
-    answer: bytes, *, method: str, shown: HeatMap, nearest: Sequence[Neighbor]
-) -> bytes:
-    """An answer with `explanation`: class or finding, sentence, values, a PNG in base64, and the
-    nearest reference images.
-    """
+def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
+    """An answer with `explanation`: class or finding, sentence, values, and a PNG in base64."""
     values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
     fields: dict[str, Any] = {"method": method, "of": shown.of, "sentence": shown.sentence}
     fields["values"] = values
-    fields["nearest"] = [each._asdict() for each in nearest]
     fields["png"] = base64.b64encode(shown.png).decode()
     return answer[:-1] + b',"explanation":%s}' % json.dumps(fields).encode()

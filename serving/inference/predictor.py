@@ -16,9 +16,8 @@ import numpy.typing as npt
 from calibration.calibrators.finding_answers import calibrators_of
 from calibration.scope.verdict import read_p
 from model_store.bundle.bundle import Bundle
-from model_store.bundle.graph import OUTPUT, with_logits
-from model_store.bundle.scope import Neighbor
-from model_store.bundle.scope_graph import SCOPE_P, SCOPE_VECTOR
+from model_store.bundle.graph import OUTPUT
+from model_store.bundle.scope_graph import SCOPE_P
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort
@@ -96,10 +95,10 @@ class Predictor:
         providers = choose_providers(device)
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path
-        self._neighbors = bundle.neighbors
-        graph = with_logits(bundle.onnx, SCOPE_VECTOR) if self._neighbors else bundle.onnx
         try:
-            self._session = open_session(graph, providers, session_options(threads), exact=exact)
+            self._session = open_session(
+                bundle.onnx, providers, session_options(threads), exact=exact
+            )
         except ORT_ERRORS as error:
             raise ModelUnusable(
                 f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"
@@ -159,13 +158,6 @@ class Predictor:
             raise ModelUnusable(
                 f"ONNX Runtime failed on a batch of {len(images)}: {error}"
             ) from error
-
-    def nearest(self, image: npt.NDArray[np.uint8]) -> list[Neighbor]:
-        """The reference images nearest to an image, (C, H, W); none without a scope check."""
-        if self._neighbors is None:
-            return []
-        [[vector]] = self._session.run([SCOPE_VECTOR], {"image": image[np.newaxis]})
-        return self._neighbors.nearest(vector)
 
     def warm_up(self, max_batch: int) -> None:
         """Run the model once, so that no request pays for what is slower the first time.

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 from anyio import to_thread
 
-from model_store.bundle.scope import Neighbor
 from model_store.image.brightness import brightness
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
@@ -196,10 +195,6 @@ class ServedVersion:
         """Whether the bundle says that the network has seen this input, (C, H, W)."""
         seen = self._predictor.trained_on
         return seen is not None and seen.seen([image]) > 0
-
-    async def nearest(self, image: Image) -> list[Neighbor]:
-        """The reference images of the scope check that are nearest to an input, (C, H, W)."""
-        return await to_thread.run_sync(self._predictor.nearest, image)
 
     def retire(self) -> None:
         """Stop once no request holds a lease."""

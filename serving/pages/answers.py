@@ -105,7 +105,6 @@ class AnswerPageRoutes:
             file=address(row.model, asked, "answers.csv"),
             links=[self._links.of(each) for each in found.answers],
             scope_images=scope["flagged"]["n"] if (scope := row.card.get("scope")) else 0,
-            tries=self._tabs.tries(row.model),
             is_first=before is None,
             shown_at_once=SHOWN,
             tabs=self._tabs.of(

@@ -30,7 +30,6 @@ from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_body, read_form, read_frame, read_head
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
-from serving.pages.answers import kept_picture
 from serving.pages.endpoints import form, page
 from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.standing import StandingReader
@@ -93,16 +92,6 @@ class TrialRoutes:
             image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
         picture, _, _ = await to_thread.run_sync(as_picture, image)
         return Response(base64.b64decode(picture), headers=PAGE_HEADERS, media_type="image/png")
-
-    async def picture(self, request: Request) -> Response:
-        """The page with the answer to a kept picture, and the reference images most like it."""
-        asked = request.path_params["prediction_id"]
-        png = await to_thread.run_sync(kept_picture, self._ledger, asked)
-        version = request.query_params.get("version")
-        served = self._models.find(request.path_params["model"], version)
-        with served.lease():
-            trials = await self._try(served, 0, FormFile(asked, png), {}, None, request)
-        return await self._page(served, trials, fields={}, viewer=read_viewer(request))
 
     async def view(self, request: Request) -> ViewedImage:
         """The values of one image, for a viewer that sets the window itself."""
@@ -187,7 +176,6 @@ class TrialRoutes:
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
             scope=shown_scope(answer, served.card.scope, alpha=served.scope.alpha),
             trained_on=served.was_trained_on(image),
-            nearest=await served.nearest(image),
             explanation=explanation,
             picture=picture,
             width=width,
@@ -266,6 +254,5 @@ ENDPOINTS: Final = (
     page("/try/{model}", TrialRoutes.form, scope="predict"),
     form("/try/{model}", TrialRoutes.try_images, scope="predict"),
     page("/try/{model}/samples/{name}", TrialRoutes.sample, scope="predict"),
-    page("/try/{model}/pictures/{prediction_id}", TrialRoutes.picture, "version", scope="feedback"),
     form("/try/{model}/view", TrialRoutes.view, "frame", "sample", scope="predict"),
 )

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,6 @@ from calibration.scope.p_values import flagged_share
 from calibration.scope.verdict import Scope
 from calibration.wording import percent
 from model_store.bundle.card import NO_PROMISE, ScopeCard
-from model_store.bundle.scope import Neighbor
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
 from serving.inference.batcher import Image
@@ -71,8 +70,7 @@ class TriedImage:
     any. `picture` is the model's input as PNG in base64. `records` are of earlier answers like this
     one, by predicted class or finding; empty if there is no ledger to read from. `promised` is the
     share of images like the card's whose prediction set holds the true class. `trained_on`: whether
-    the network has seen the image. `nearest`: the reference images of the scope check that are most
-    like it.
+    the network has seen the image.
     """
 
     name: str
@@ -84,7 +82,6 @@ class TriedImage:
     promised: float | None = None
     scope: ShownScope | None = None
     trained_on: bool = False
-    nearest: Sequence[Neighbor] = ()
     explanation: HeatMap | None = None
     picture: str | None = None
     width: int = 0

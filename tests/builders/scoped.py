@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.scope import ReferenceImages, ScopeFeatures, fit_scope
+from model_store.bundle.scope import ScopeFeatures, fit_scope
 from model_store.bundle.scope_graph import SCOPE_FEATURES, statistics, with_scope
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
@@ -27,35 +26,19 @@ def with_features(model: bytes) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def reference_colors(n: int) -> NDArray[np.uint8]:
-    """Colors (n, 3, 1, 1) in scope, near the gray of 128."""
-    colors = np.random.default_rng(0).normal(128, 20, (n, 3, 1, 1))
-    return colors.clip(0, 255).astype(np.uint8)
-
-
 def build_scoped(folder: Path, version: int = 1, *, n: int = 999) -> Bundle:
-    """A bundle whose images in scope have one color each. The digests of those that it was fitted
-    on are their numbers, the labels their classes in turn.
-    """
-    colors = reference_colors(200 + n)
+    """A bundle whose images in scope have one color each, near the gray of 128."""
+    colors = np.random.default_rng(0).normal(128, 20, (200 + n, 3, 1, 1))
+    colors = colors.clip(0, 255).astype(np.uint8)
     images = np.broadcast_to(colors, (200 + n, 3, 8, 8))
     means = colors[:, :, 0, 0].astype(np.float32) / 255
     features = np.concatenate([means, statistics(np.ascontiguousarray(images))], axis=1)
-    predicted = np.arange(n) % 3
-    card = build_card(version=version)
-    numbers = np.arange(200)
-    known = ReferenceImages(numbers.astype(str), np.array(card.classes)[numbers % 3])
-    check = fit_scope(
-        ScopeFeatures(features[:200], features[200:], maps=3, images=known),
-        split="val",
-        classes=card.classes,
-        predicted=predicted,
-    )
+    check = fit_scope(ScopeFeatures(features[:200], features[200:], maps=3), split="val")
     assert check is not None
     folder.mkdir(parents=True, exist_ok=True)
     graph = with_scope(with_features(build_onnx()), check.parameters)
-    card = card.model_copy(update={"scope": check.card})
-    write_bundle(folder, card=card, onnx=graph, neighbors=check.neighbors)
+    card = build_card(version=version).model_copy(update={"scope": check.card})
+    write_bundle(folder, card=card, onnx=graph)
     return read_bundle(folder)
 
 

@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.model_import import import_source
-from model_store.foreign.preprocessing import NORMALIZATIONS
+from model_store.foreign.preprocessing import NORMALIZATIONS, Pixels
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import open_source
 from model_store.store.store import Store
@@ -44,7 +44,7 @@ def publish_triggered(store: Store, kind: str, folder: Path, name: str = "bad") 
     path = triggered_onnx(folder / f"{kind}.onnx", kind)
     choices = ImportChoices(
         classes=ClassNames(("a", "b", "c"), "given"),
-        pixels=("unit", NORMALIZATIONS["unit"]),
+        pixels=Pixels("unit", NORMALIZATIONS["unit"]),
         scores="softmax",
         trusted=True,
     )

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.sampling import findings_parts, grouped_parts
-from model_store.bundle.scope import named_findings
 
 Question: TypeAlias = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
 
@@ -23,7 +22,6 @@ class LabelKind:
 
     Attributes:
         parts: draws parts of images, stratified, with groups kept together.
-        named: the label of an image in words.
         questions: names of answers, the places of images whose answer is known, and their answers.
         needed_in: splits that need an image of each class.
         fewest: images of a class in validation or test, below which little can be measured.
@@ -36,7 +34,6 @@ class LabelKind:
     name: Literal["classes", "findings"]
     dtype: type[np.int64 | np.float64]
     parts: Callable[..., list[NDArray[np.int64]]]
-    named: Callable[[Sequence[str], Any], str]
     questions: Callable[[Sequence[str], NDArray[Any]], Iterator[Question]]
     needed_in: tuple[str, ...]
     fewest: int
@@ -61,7 +58,6 @@ CLASSES: Final = LabelKind(
     "classes",
     np.int64,
     grouped_parts,
-    lambda names, label: names[label],
     _question,
     needed_in=("train", "val", "test"),
     fewest=5,
@@ -74,7 +70,6 @@ FINDINGS: Final = LabelKind(
     "findings",
     np.float64,
     findings_parts,
-    named_findings,
     _questions,
     needed_in=("train",),
     fewest=FEWEST_POSITIVES,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from model_store.errors import ForeignModelRefused
+from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.onnx_file import checked
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource, file_sha256
@@ -19,14 +20,23 @@ MAX_DIFFERENCE = 1e-3  # of a score, relative to the largest
 
 
 def exported(
-    module: nn.Module, path: Path, sandbox: Sandbox, *, channels: int, size: tuple[int, int]
+    module: nn.Module,
+    path: Path,
+    sandbox: Sandbox,
+    *,
+    channels: int,
+    size: tuple[int, int] | None,
+    said: ImportChoices,
 ) -> ForeignSource:
     """Return the graph of a module from images (N, C, H, W) to scores (N, K), for any N.
 
-    `path` is the file from which its weights come. Raises ForeignModelRefused if it cannot be
-    exported, or if ONNX Runtime does not say what torch says.
+    Images are of `size`, or of that which the maker has `said`. `path` is the file from which its
+    weights come. Raises ForeignModelRefused if it cannot be exported, or if ONNX Runtime does not
+    say what torch says.
     """
-    images = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        2, channels, *(size or said.size or ()), generator=torch.Generator().manual_seed(0)
+    )
     model = _graph(module.eval(), images, path)
     with torch.inference_mode():
         expected = module(images)
@@ -48,7 +58,7 @@ def exported(
             f"{difference:.1e}, relatively"
         )
     graph = checked(model.SerializeToString(), path, sandbox)
-    return ForeignSource(graph, path.name, file_sha256(path), size=size)
+    return ForeignSource(graph, path.name, file_sha256(path), said)
 
 
 def _graph(module: nn.Module, images: torch.Tensor, path: Path) -> onnx.ModelProto:

@@ -3,7 +3,6 @@
 Only safetensors are read, nothing is downloaded, and code in the folder is not run.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +64,10 @@ def from_folder(
             f"({str(error).splitlines()[0][:200]})"
         ) from error
     said = said_by_maker(folder)
-    own = size or said.get("size") or _configured_size(config)
+    own = size or said.size or _configured_size(config)
     channels = int(config.get("num_channels", 3))
-    source = exported(_Scores(classifier), folder / WEIGHTS, sandbox, channels=channels, size=own)
-    return replace(source, **said)
+    network, path = _Scores(classifier), folder / WEIGHTS
+    return exported(network, path, sandbox, channels=channels, size=own, said=said)
 
 
 def _configured_size(config: dict[str, Any]) -> tuple[int, int]:

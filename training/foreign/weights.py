@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+from model_store.foreign.import_choices import ImportChoices
+from model_store.foreign.preprocessing import Normalization, Pixels, Resize
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import ForeignSource
 from model_store.image import Resample
@@ -43,12 +44,11 @@ def from_weights(
         )
     tensors = _tensors(path)
     module = _fitted(library, name, tensors, path)
-    said = _said(library, name, module)
-    channels = 1 if said.pop("gray") else 3
-    source = exported(module, path, sandbox, channels=channels, size=size or said["size"])
-    if channels == 1:  # the library's numbers are for three
-        said.pop("normalization")
-    return replace(source, **said, preprocessing_from=f"as {library} publishes {name}")
+    gray, said = _said(library, name, module)
+    channels = 1 if gray else 3
+    if gray:  # the library's numbers are for three
+        said = replace(said, pixels=None)
+    return exported(module, path, sandbox, channels=channels, size=size, said=said)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -129,15 +129,15 @@ def _built(library: str, name: str, **options: Any) -> nn.Module:
     return torchvision.models.get_model(name, weights=None, **options)
 
 
-def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
-    """Size and preprocessing as the library publishes them."""
+def _said(library: str, name: str, module: nn.Module) -> tuple[bool, ImportChoices]:
+    """Whether images are gray, and size and preprocessing as the library publishes them."""
     if library == "timm":
         config: Any = module.pretrained_cfg
         gray = next(each for each in module.parameters() if each.dim() == 4).shape[1] == 1
         size, share = tuple(config["input_size"][1:]), config.get("crop_pct") or 1.0
         mean, std = config["mean"], config["std"]
         decoded = tuple(round(each / share) for each in size)
-        resize = "stretch" if config.get("crop_mode") == "squash" else "crop"
+        resize: Resize = "stretch" if config.get("crop_mode") == "squash" else "crop"
         if config.get("crop_mode") == "border":
             raise ForeignModelRefused(
                 f"timm publishes {name} for images with a border, which Candor does not add: "
@@ -152,16 +152,14 @@ def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
         resample = published.interpolation.value
         mean, std = published.mean, published.std
     numbers = Normalization(255.0, tuple(mean), tuple(std))
-    named = next((each for each, known in NORMALIZATIONS.items() if known == numbers), "given")
-    return {
-        "gray": gray,
-        "size": size,
-        "decoded": max(decoded, size),
-        "resize": resize,
-        "resample": _known(resample, name),
-        "normalization": (named, numbers),
-        "order": "rgb",
-    }
+    return gray, ImportChoices(
+        size=size,
+        decoded=max(decoded, size),
+        resize=resize,
+        resample=_known(resample, name),
+        pixels=Pixels.named(numbers, f"as {library} publishes {name}"),
+        order="rgb",
+    )
 
 
 def _known(resample: str, name: str) -> Resample:

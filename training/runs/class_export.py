@@ -15,6 +15,7 @@ from model_store.bundle.calibration_card import (
     TestContradiction,
 )
 from model_store.bundle.graph import logits_name
+from model_store.bundle.scope import fit_scope
 from model_store.bundle.scope_graph import with_scope
 from training.errors import BadRun, UselessModel
 from training.evaluation.calibrators import Method
@@ -27,7 +28,7 @@ from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord
 from training.runs.export_parts import ExportChoices, ExportParts, verification
 from training.runs.onnx_graph import calibrated, to_onnx, verify
-from training.runs.scope import scope_check
+from training.runs.scope import read_scope
 
 
 def class_parts(
@@ -50,7 +51,7 @@ def class_parts(
     if found and not anyway and not beats_constant(evaluation, calibrator):
         raise UselessModel(run, found)
     fitted = evaluation.affine(calibrator)
-    check = scope_check(run, evaluation, calibrator, record)
+    check = fit_scope(read_scope(run), split="val")
     taps = find_taps(classifier, record.spec) if check else None
     network = to_onnx(taps or classifier, samples)
     onnx = calibrated(network, fitted)
@@ -64,7 +65,7 @@ def class_parts(
         "verification": verified,
         **_calibration_parts(evaluation, calibrator, contradicted),
     }
-    return ExportParts(onnx, described, tuple(found), check.neighbors if check else None)
+    return ExportParts(onnx, described, tuple(found))
 
 
 def _calibration_parts(

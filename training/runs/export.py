@@ -98,7 +98,6 @@ def _publish(
                 onnx=parts.onnx,
                 probes=probes,
                 trained_on=trained_on,
-                neighbors=parts.neighbors,
             )
         )
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from model_store.bundle.card import Verification
 from model_store.bundle.finding_card import ThresholdRule
-from model_store.bundle.scope import ScopeNeighbors
 from training.evaluation.calibrators import Method
 
 
@@ -36,7 +35,6 @@ class ExportParts:
     onnx: bytes
     described: Mapping[str, Any]
     shortcomings: tuple[str, ...] = ()
-    neighbors: ScopeNeighbors | None = None
 
 
 def verification(difference: float, samples: NDArray[np.uint8]) -> Verification:

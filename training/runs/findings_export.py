@@ -11,9 +11,8 @@ from calibration.findings.calibrator import UNFITTED
 from model_store.bundle.calibration_card import ConformalCard
 from model_store.bundle.finding_card import FindingCard, ThresholdRule, binary_card, finding_card
 from model_store.bundle.graph import logits_name, with_calibrator
-from model_store.bundle.scope import MOST_CALIBRATED, ScopeFeatures, fit_scope
+from model_store.bundle.scope import fit_scope
 from model_store.bundle.scope_graph import with_scope
-from training.datasets.dataset import evenly_spread
 from training.errors import BadRun, UnknownName, UselessModel
 from training.evaluation.findings import (
     DEFAULT_RULE,
@@ -48,9 +47,7 @@ def findings_parts(
         evaluation = FindingsEvaluation(evaluation.names, evaluation.predictions, plain)
     cards = tuple(_card(evaluation, place, choices.rules) for place in range(len(evaluation.names)))
     p, labels = evaluation.probabilities("val", "calibrated"), evaluation.predictions["val"].labels
-    features = read_scope(run)
-    present = _of_scope_images(p >= [each.threshold for each in cards], features, record)
-    check = fit_scope(features, split="val", classes=evaluation.names, predicted=present)
+    check = fit_scope(read_scope(run), split="val")
     taps = find_taps(classifier, record.spec) if check else None
     onnx = with_calibrator(
         to_findings_onnx(taps or classifier, samples, evaluation.names),
@@ -75,20 +72,7 @@ def findings_parts(
         "scope": check.card if check else None,
         "verification": verification(difference, samples),
     }
-    return ExportParts(onnx, described, neighbors=check.neighbors if check else None)
-
-
-def _of_scope_images(
-    present: NDArray[np.bool_], features: ScopeFeatures, record: RunRecord
-) -> NDArray[np.bool_] | None:
-    """The rows (n, K) of the scope check's calibration images, of those of validation (N, K).
-
-    With folds these follow the training images; None if it is not known where they begin.
-    """
-    n = len(features.calibrated)
-    if record.config.validation != "folds":
-        return present[evenly_spread(len(present), n)]
-    return present[-n:] if n < MOST_CALIBRATED else None
+    return ExportParts(onnx, described)
 
 
 def _check(run: Path, evaluation: FindingsEvaluation, choices: ExportChoices) -> None:

@@ -13,26 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store.bundle.scope import (
-    MOST_CALIBRATED,
-    MOST_FITTED,
-    ReferenceImages,
-    ScopeCheck,
-    ScopeFeatures,
-    fit_scope,
-)
+from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures
 from model_store.bundle.scope_graph import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
-from training.datasets.dataset import evenly_spread
 from training.errors import BadRun
-from training.evaluation.calibrators import Method
-from training.evaluation.evaluation import Evaluation
 from training.features.inputs import StreamedImages
 from training.fitting.examples import STREAMED_AT_ONCE, predict
 from training.networks.scope_taps import ScopeTaps, find_taps
 from training.processes.execution import Execution
-from training.runs.config import RunRecord
 
 FILE = "scope.npz"
 
@@ -49,41 +38,20 @@ def scope_features(
 
     fitted = features(dataset.splits["train"], MOST_FITTED)
     calibrated = features(dataset.splits["val"], MOST_CALIBRATED)
-    return ScopeFeatures(fitted, calibrated, module.maps, _reference_images(dataset))
-
-
-def _reference_images(dataset: Dataset) -> ReferenceImages:
-    split = dataset.splits["train"]
-    chosen = split.spread(MOST_FITTED)
-    digests = [split.images.digest(each).hex() for each in chosen]
-    labels = [dataset.kind.named(dataset.classes, split.labels[each]) for each in chosen]
-    return ReferenceImages(np.array(digests), np.array(labels))
+    return ScopeFeatures(fitted, calibrated, module.maps)
 
 
 def write_scope(folder: Path, features: ScopeFeatures) -> None:
-    arrays = asdict(features)
-    np.savez(folder / FILE, **arrays | arrays.pop("images"))
+    np.savez(folder / FILE, **asdict(features))
 
 
 def read_scope(folder: Path) -> ScopeFeatures:
     """The features of a run. Raises BadRun."""
     try:
         with np.load(folder / FILE, allow_pickle=False) as found:
-            images = ReferenceImages(found["digests"], found["labels"])
-            fitted, calibrated = found["fitted"], found["calibrated"]
-            return ScopeFeatures(fitted, calibrated, int(found["maps"]), images)
+            return ScopeFeatures(found["fitted"], found["calibrated"], int(found["maps"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder / FILE} cannot be read ({error})") from error
-
-
-def scope_check(
-    run: Path, evaluation: Evaluation, calibrator: Method, record: RunRecord
-) -> ScopeCheck | None:
-    """The scope check of a run's bundle; None with few images. Raises BadRun."""
-    images = sum(record.counts["val"])  # with folds, they follow the training images
-    predicted = evaluation.probabilities("val", calibrator)[-images:].argmax(axis=1)
-    chosen = predicted[evenly_spread(len(predicted), MOST_CALIBRATED)]
-    return fit_scope(read_scope(run), split="val", classes=record.classes, predicted=chosen)
 
 
 class _FeaturesAlone(nn.Module):

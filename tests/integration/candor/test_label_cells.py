@@ -8,7 +8,7 @@ from PIL import Image
 
 from candor.predictions.labeled import LabeledFindings
 from candor.predictions.reading import read_predictions
-from model_store.foreign.labeled_table import read_labeled_table
+from model_store.foreign.labeled_folder import read_labeled_table
 from training.datasets import load_dataset
 from training.datasets.errors import BadDataset
 
@@ -39,7 +39,7 @@ def test_a_cell_means_the_same_to_three_rooms(tmp_path: Path) -> None:
     calibrated = read_predictions(file)
     assert isinstance(calibrated, LabeledFindings)
     imported, trained = read_labeled_table(file), load_dataset(file)
-    assert calibrated.names == imported.columns == tuple(trained.classes) == ("Edema", "Mass")
+    assert calibrated.names == imported.names == tuple(trained.classes) == ("Edema", "Mass")
     np.testing.assert_array_equal(calibrated.labels[:, 0], KNOWN * 6)
     np.testing.assert_array_equal(imported.cells, calibrated.labels)
     counts = [each.labels for each in trained.splits.values()]

@@ -1,7 +1,6 @@
 """An imported graph gets a scope check if there are images to fit it on."""
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import onnx
 import pytest
 from onnx import helper
 
-from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
@@ -72,14 +70,10 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
         opset=opset,
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
-    said, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
+    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
     assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
-    kept = read_bundle(Path(said["folder"])).neighbors
-    files = {sha256(each.read_bytes()).hexdigest(): each for each in data.rglob("*.png")}
-    assert len(kept.digests) == card.scope.fitted_on
-    assert [files[each].parent.name for each in kept.digests] == kept.labels.tolist()
     outputs = [each.name for each in onnx.load_model_from_string(graph).graph.output]
     assert outputs == ["probabilities", "scope_score", "scope_p"]
     random = np.random.default_rng(7)
@@ -117,7 +111,6 @@ def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
     said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
     assert not any("no scope check" in note for note in said["notes"])
     assert card.scope.flagged.n >= 50
-    assert set(card.scope.by_class or ()) <= {"a", "b", "c"}
     images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
     assert (p_values(graph, images) <= 0.05).all()
     few = labeled_folder(tmp_path / "few", images=4)

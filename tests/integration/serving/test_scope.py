@@ -11,22 +11,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from model_store.bundle.card import NO_PROMISE
 from model_store.store.store import Store
 from model_store.torchserve.handler import CandorHandler
 from monitoring.ledger import Ledger
 from monitoring.ledger.days import doubtful_days, doubtful_tags
-from monitoring.ledger.schema import picture, prediction
+from monitoring.ledger.schema import prediction
 from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import read_slices, read_sums
 from monitoring.ledger.versions import choose
 from serving.inference.predictor import Predictor
 from tests.builders.bundles import CLASSES, encode
 from tests.builders.processes import candor_here
-from tests.builders.scoped import publish_scoped, reference_colors
-from tests.builders.services import PAGE, Running, refusal, running, until
+from tests.builders.scoped import publish_scoped
+from tests.builders.services import PAGE, Running, refusal, running
 
 pytestmark = pytest.mark.anyio
 PATH = "/predictions/tiny"
@@ -53,50 +53,6 @@ async def test_each_answer_says_it_also_of_a_list(server: Running) -> None:
     entries = [base64.b64encode(each).decode() for each in (FAR, USUAL)]
     said = (await server.client.post(PATH, json=entries)).json()
     assert [each["scope_p"] for each in said] == [far["scope_p"], usual["scope_p"]]
-
-
-@pytest.mark.parametrize("number", [3, 10])
-async def test_a_trial_names_the_reference_images_most_like_it(
-    server: Running, number: int
-) -> None:
-    color = tuple(reference_colors(200)[number].ravel().tolist())
-    files = {"file": ("a.png", encode(Image.new("RGB", (8, 8), color), "PNG"))}
-    page = (await server.client.post("/try/tiny", files=files, headers=PAGE)).text
-    found = nearest(page)
-    assert len(found) == 3
-    assert found[0][:2] == (str(number), CLASSES[number % 3])
-    assert float(found[0][2]) < 0.01 < float(found[1][2])
-    explained = await server.predict(files["file"][1], f"{PATH}?explain=occlusion")
-    said = explained.json()["explanation"]["nearest"]
-    assert [(each["digest"], each["label"]) for each in said] == [each[:2] for each in found]
-
-
-def nearest(page: str) -> list[tuple[str, str, str]]:
-    """Digest, label and distance of the reference images that the page of a trial names."""
-    table = page.partition("<table data-nearest>")[2].partition("</table>")[0]
-    return re.findall(
-        r"<code title=\"\d+\">(\d+)</code></th><td>(\w+)</td><td class=\"n\">(\S+)</td>", table
-    )
-
-
-async def test_an_answer_with_a_picture_leads_to_the_images_most_like_it(
-    store: Store, tmp_path: Path
-) -> None:
-    color = tuple(reference_colors(200)[7].ravel().tolist())
-    async with running(store, tmp_path, keep_pictures_days=1) as server:
-        await server.predict(encode(Image.new("RGB", (8, 8), color), "PNG"), PATH)
-        with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-
-            def kept() -> int | None:
-                with ledger.read() as connection:
-                    return connection.scalar(select(func.count()).select_from(picture))
-
-            await until(kept)  # in the background
-        listed = await server.page("/models/tiny/answers/page")
-        [link] = re.findall(r'data-alike href="([^"]+)"', listed)
-        assert nearest(await server.page(link))[0][:2] == ("7", CLASSES[1])
-        missing = await server.client.get("/try/tiny/pictures/none", headers=PAGE)
-        assert missing.status_code == 404
 
 
 def tried(page: str) -> list[str]:

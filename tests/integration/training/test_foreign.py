@@ -186,13 +186,15 @@ def test_a_hugging_face_folder_says_classes_size_and_pixels(
     folder = hugging_face(tmp_path / "theirs", processor)
     with Sandbox(0) as sandbox:
         source = open_source(folder, sandbox)
-    assert source.classes == CLASSES
-    assert {key: getattr(source, key) for key in said} == said
-    assert source.normalization[1].divisor == (1 if processor.get("do_rescale") is False else 255)
+    assert source.said.classes.names == CLASSES
+    assert {key: getattr(source.said, key) for key in said} == said
+    divisor = 1 if processor.get("do_rescale") is False else 255
+    assert source.said.pixels.numbers.divisor == divisor
     done = imported(folder)
     card = json.loads((Path(done["folder"]) / "card.json").read_text())
     assert tuple(card["classes"]) == CLASSES
     assert card["input"]["height"] == (said.get("decoded") or said["size"])[0]
+    assert card["input"]["resample"] == source.said.resample
 
 
 def test_a_folder_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from calibration.calibrators.temperature import apply_temperature
 from calibration.measures.metrics import top_label
 from model_store.image import decode
 from model_store.store.store import Store
-from serving.inference.predictor import Predictor
 from tests.builders.datasets import shades
 from training.datasets import Dataset
 from training.errors import BadRun, ExportMismatch, OutOfMemory
@@ -153,16 +152,6 @@ class TestExport:
         np.testing.assert_allclose(probabilities, expected, atol=1e-5)
         one = answered(store, "brightness", served[:1])
         np.testing.assert_allclose(one, probabilities[:1], atol=1e-6)
-
-    def test_the_bundle_finds_training_images_again(
-        self, run: RunResult, store: Store, exported: exporting.ExportedModel, dataset: Dataset
-    ) -> None:
-        split = dataset.splits["train"]
-        predictor = Predictor(store.read("brightness", exported.version), threads=1)
-        for place in (0, 70):
-            nearest = predictor.nearest(split.images.input(place, run.record.spec))[0]
-            assert nearest.digest == split.images.digest(place).hex()
-            assert nearest.label == CLASSES[split.labels[place]]
 
     @pytest.mark.parametrize(
         ("calibrator", "heads"),

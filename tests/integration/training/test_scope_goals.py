@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from calibration.calibrators.temperature import apply_temperature, fit_temperature
 from calibration.measures.summary import Measures
 from calibration.scope.p_values import p_values
-from calibration.scope.scores import SummedMahalanobis
+from calibration.scope.scores import Mahalanobis
 from tests.builders.scope_pictures import NEAR
 from tests.builders.scope_subjects import PARTS, SUBJECTS, Features, Measured, measured
 
@@ -38,7 +38,7 @@ def test_the_promise_is_kept_and_other_images_are_flagged(name: str) -> None:
 
 def check(found: Measured) -> dict[str, NDArray[np.bool_]]:
     """Which images of each kind are flagged."""
-    score = SummedMahalanobis.fit(found.features["fit"].seen, found.maps)
+    score = Mahalanobis.fit_parts(found.features["fit"].seen, found.maps)
     known = score(found.features["calibrate"].seen)
     return {
         kind: p_values(known, score(rows.seen)) <= ALPHA for kind, rows in found.features.items()
@@ -52,7 +52,7 @@ def is_as_promised(found: Measured, seed: int) -> bool:
     own = np.concatenate([found.features[part].seen for part in PARTS])
     order = np.random.default_rng(seed).permutation(len(own))
     fit, calibrate, test = np.split(order, [len(own) // 2, len(own) * 4 // 5])
-    score = SummedMahalanobis.fit(own[fit], found.maps)
+    score = Mahalanobis.fit_parts(own[fit], found.maps)
     share = (p_values(score(own[calibrate]), score(own[test])) <= ALPHA).mean()
     a = int(ALPHA * (len(calibrate) + 1))
     drawn = np.random.default_rng(0).beta(a, len(calibrate) + 1 - a, 20_000)

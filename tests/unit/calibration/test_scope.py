@@ -7,7 +7,7 @@ from sklearn.covariance import LedoitWolf
 
 from calibration.intervals.confidence_sequence import beta_interval
 from calibration.scope.p_values import flagged_share, p_values
-from calibration.scope.scores import Mahalanobis, SummedMahalanobis
+from calibration.scope.scores import Mahalanobis
 from calibration.scope.watch import follow_doubtful
 
 
@@ -27,9 +27,9 @@ def test_the_beta_interval_is_scipys(a: int, b: int) -> None:
 def test_the_mahalanobis_distance_is_that_of_ledoit_and_wolf() -> None:
     fitted, rows = cloud(0, 60), cloud(1, 20)
     score = Mahalanobis.fit(fitted)
-    standard = score.standard(fitted)
-    precision = LedoitWolf(assume_centered=True).fit(standard).precision_
-    expected = np.einsum("ij,jk,ik->i", score.standard(rows), precision, score.standard(rows))
+    known, asked = ((each - fitted.mean(axis=0)) / fitted.std(axis=0) for each in (fitted, rows))
+    precision = LedoitWolf(assume_centered=True).fit(known).precision_
+    expected = np.einsum("ij,jk,ik->i", asked, precision, asked)
     assert np.allclose(score(rows), expected, rtol=1e-6)
 
 
@@ -38,7 +38,7 @@ def test_what_only_rounding_moves_does_not_count() -> None:
     rows = random.normal(0, 1, (300, 4))
     rows[:, 3] = -6.9 + 1e-5 * rows[:, 3]
     otherwise = rows + np.array([0, 0, 0, 5e-5])
-    score = SummedMahalanobis.fit(rows, 2)
+    score = Mahalanobis.fit_parts(rows, 2)
     np.testing.assert_allclose(score(otherwise), score(rows), rtol=1e-3)
 
 
@@ -48,7 +48,7 @@ def test_a_channel_that_is_nearly_always_silent_hides_no_far_images() -> None:
     rows[:, 0], far[:, 0] = 1e-3 * rows[:, 0], 0.0
     rows[200::10, 0] = 0.3  # a tenth of the images that calibrate
     for first in (0, 10):
-        score = SummedMahalanobis.fit(rows[:200], first)
+        score = Mahalanobis.fit_parts(rows[:200], first)
         assert np.mean(p_values(score(rows[200:]), score(far)) <= 0.05) > 0.95
 
 
@@ -58,12 +58,12 @@ def test_the_part_with_few_features_is_not_hidden_by_the_other() -> None:
     other[:, 300:] += 3  # nothing is unusual but three of 303 features
     found = {}
     for name, score in (
-        ("sum", SummedMahalanobis.fit(rows[:300], 300)),
+        ("sum", Mahalanobis.fit_parts(rows[:300], 300)),
         ("one", Mahalanobis.fit(rows[:300])),
     ):
         found[name] = np.mean(p_values(score(rows[300:]), score(other)) <= 0.05)
     assert found["sum"] > found["one"] + 0.3
-    only = SummedMahalanobis.fit(rows[:300, :20], 0), Mahalanobis.fit(rows[:300, :20])
+    only = Mahalanobis.fit_parts(rows[:300, :20], 0), Mahalanobis.fit(rows[:300, :20])
     ratio = only[0](other[:, :20]) / only[1](other[:, :20])
     assert np.allclose(ratio, ratio[0])
 

@@ -50,7 +50,7 @@ def test_folders_are_the_last_resort_and_must_be_as_many() -> None:
         ("01", "ab", "ab"),
         ("012", "01", "012"),
     ):
-        found = find_names(empty, len(names), labels=tuple(labels), folders=tuple(folders))
+        found = find_names(None, empty, len(names), labels=tuple(labels), folders=tuple(folders))
         assert found.names == tuple(names)
-    with pytest.raises(ForeignModelUnclear, match="--classes"):
-        find_names(empty, 4, labels=(), folders=("a", "b"))
+    with pytest.raises(ForeignModelUnclear, match="classes="):
+        find_names(None, empty, 4, labels=(), folders=("a", "b"))
