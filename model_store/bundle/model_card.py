@@ -264,16 +264,12 @@ class _Kind(NamedTuple):
 
     one: str
     several: str
-    answer: str
     body: tuple[Callable[[Card], Iterator[Part]], ...]
 
 
 _KINDS: Final = {
-    "classes": _Kind(
-        *("class", "classes", "predicted class"), (_calibration, _caveats, _subgroups, _classes)
-    ),
+    "classes": _Kind("class", "classes", (_calibration, _caveats, _subgroups, _classes)),
     "findings": _Kind(
-        *("finding", "findings, of which several may be present", "finding present"),
-        (_findings, _caveats),
+        "finding", "findings, of which several may be present", (_findings, _caveats)
     ),
 }
