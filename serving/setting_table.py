@@ -147,13 +147,14 @@ class SettingTable(BaseSettings):
     """Most images in a request."""
     max_pixels: int = Field(50_000_000, ge=1)
     """Largest image, in pixels after decoding."""
-    decode_memory_bytes: int = Field(2**30, ge=2**28)
-    """Memory of all decoding processes together, in bytes; an image that would need more is
-    refused."""
+    decode_memory_bytes: int = Field(2**31, ge=2**28)
+    """Memory of all decoding processes together, in bytes. Each has an equal share from its start;
+    an image that would need more is refused."""
     decode_cpu_s: float = Field(10.0, ge=1, le=600)
     """Most processor time for decoding one image, in seconds."""
     decode_processes: int = Field(0, ge=0, le=256)
-    """Most decoding processes; 0: two per available core, as far as the memory reaches."""
+    """Most decoding processes; 0: two per available core, as far as the memory has 512 MiB for
+    each."""
     body_timeout_s: float = Field(10.0, gt=0)
     """Seconds in which a client must send its body."""
 

@@ -15,22 +15,13 @@ from typing import Any, Final
 
 from model_store import kernel
 
-# The kinds of messages. A process is ready once. A job asks for memory at most once, and ends as
-# decoded, or as refused: with `last`, the process takes no other job.
-READY, JOB, NEEDS, GRANTED, DENIED, DECODED, REFUSED = (
-    "ready",
-    "job",
-    "needs",
-    "granted",
-    "denied",
-    "decoded",
-    "refused",
-)
+# The kinds of messages. A process is ready once. A job ends as decoded, or as refused: with `last`,
+# the process takes no other job.
+READY, JOB, DECODED, REFUSED = "ready", "job", "decoded", "refused"
 LINE_BYTES: Final = 2**16
 FIRST_BYTES: Final = 2**20
 KEPT_BYTES: Final = 32 * 2**20
-# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own
-# objects.
+# Beside the pixels: headers, pydicom's import, and the parser's own objects.
 FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # for libraries that reserve more than they use
 

@@ -28,18 +28,18 @@ _ENVIRONMENT: Final = {
 }
 # sys.path is handed over, because the server's own may come from its working directory.
 _START: Final = (
-    "import json, sys; parent, sys.path[:], file, pipe = json.loads(sys.argv[1]); "
-    "from serving.decoding.worker import main; main(parent, file, pipe)"
+    "import json, sys; parent, sys.path[:], *given = json.loads(sys.argv[1]); "
+    "from serving.decoding.worker import main; main(parent, *given)"
 )
 
 
 def start_child(
-    connection: socket.socket, file: int
+    connection: socket.socket, file: int, image_bytes: int
 ) -> tuple["subprocess.Popen[bytes]", kernel.ChildWatch | None]:
     """Start the worker, with `connection` as its standard input. Raises OSError."""
     watch = None if kernel.ENFORCES else kernel.ChildWatch()
     pipes = [] if watch is None else [watch.child_end]
-    given = json.dumps([os.getpid(), sys.path, file, watch and watch.child_end])
+    given = json.dumps([os.getpid(), sys.path, file, watch and watch.child_end, image_bytes])
     child = subprocess.Popen(
         [sys.executable, "-I", "-c", _START, given],
         stdin=connection.fileno(),

@@ -24,17 +24,15 @@ from serving.decoding.process import (
     DecodingJob,
     DecodingProcess,
     DecodingTarget,
-    NoMemoryNow,
     ProcessKilled,
 )
 from serving.errors import DecoderUnavailable, Overloaded
-from serving.inference.admission import Budget, QueueEstimate
+from serving.inference.admission import Places, QueueEstimate
 from serving.inference.batcher import Image
 from serving.settings import Settings
 
-STANDING_BYTES: Final = (
-    128 * 2**20
-)  # of each process: Python, its libraries, and what a job may use without asking
+SHARE_BYTES: Final = 512 * 2**20  # of a process, if no number of processes is set
+STANDING_BYTES: Final = 128 * 2**20  # of a share: Python, its libraries, and all but pixels
 LARGE_BYTES: Final = (
     96 * 2**20
 )  # a process of this size is ended, too, once it is idle; a fresh one is smaller
@@ -54,10 +52,9 @@ class Decoder:
         self._turn = asyncio.Lock()
         limit = process_limit(settings)
         # beyond one for each core, a client leaves a place to others
-        self._places = Budget(limit, spare=int(limit > usable_cores()))
-        self._memory = Budget(
-            max(STANDING_BYTES, settings.decode_memory_bytes - limit * STANDING_BYTES)
-        )
+        self._places = Places(limit, spare=int(limit > usable_cores()))
+        share_bytes = settings.decode_memory_bytes // limit
+        self._image_bytes = max(STANDING_BYTES, share_bytes - STANDING_BYTES)
         self._idle: list[DecodingProcess] = []
         self._busy: set[DecodingProcess] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,7 +145,7 @@ class Decoder:
         arrived_s = time.perf_counter()
         self._load.waiting += 1
         try:
-            if not await self._places.take(1, wait_s=lambda: self._longest_s(deadline_s)):
+            if not await self._places.take(wait_s=lambda: self._longest_s(deadline_s)):
                 raise self._overloaded(deadline_s)
         except BaseException:
             self._load.waiting -= 1
@@ -159,10 +156,7 @@ class Decoder:
         task = asyncio.ensure_future(self._run(job, outcome))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try:
-            decoded = await outcome
-        except NoMemoryNow:
-            raise self._overloaded(deadline_s) from None
+        decoded = await outcome
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
         now_s = time.perf_counter()
         count = len(decoded.pixels) if isinstance(decoded, DecodedFrames) else 1
@@ -186,24 +180,24 @@ class Decoder:
                 outcome.set_exception(error)
         finally:
             self._load.waiting -= 1
-            self._places.give_back(1)
+            self._places.give_back()
 
     async def _run_once(self, job: DecodingJob) -> Decoded:
         process = await self._free_process()
         try:
-            return await process.decode(job, self._memory, wait_s=self._patience_s)
+            return await process.decode(job)
         finally:
             self._give_back(process)
 
     async def _start_one(self) -> None:
         """Start a process for whoever comes next, in a place of its own meanwhile."""
-        async with self._places.hold(1, wait_s=lambda: 0.0) as free:
+        async with self._places.hold(wait_s=lambda: 0.0) as free:
             with suppress(DecoderUnavailable):
                 if free:
                     self._give_back(await self._free_process())
 
     async def _free_process(self) -> DecodingProcess:
-        process = self._idle.pop() if self._idle else await DecodingProcess.start()
+        process = self._idle.pop() if self._idle else await DecodingProcess.start(self._image_bytes)
         process.ended = self._forget
         self._busy.add(process)
         if self._closed:  # meanwhile
@@ -256,9 +250,8 @@ def _is_idle(process: DecodingProcess) -> bool:
 
 
 def process_limit(settings: Settings) -> int:
-    """How many processes: half of the memory remains to be shared out to large images.
-
-    Two for each core, so that they get on while a batch is inferred on all cores.
+    """How many processes: two for each core, so that they get on while a batch is inferred on all
+    cores, as far as the memory reaches.
     """
-    fitting = max(1, settings.decode_memory_bytes // (2 * STANDING_BYTES))
+    fitting = max(1, settings.decode_memory_bytes // SHARE_BYTES)
     return settings.decode_processes or min(2 * usable_cores(), fitting)

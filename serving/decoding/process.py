@@ -23,12 +23,9 @@ from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
 from serving.decoding.channel import (
     DECODED,
-    DENIED,
     FREE_BYTES,
-    GRANTED,
     JOB,
     LINE_BYTES,
-    NEEDS,
     READY,
     SLACK_BYTES,
     SharedMemory,
@@ -37,7 +34,6 @@ from serving.decoding.channel import (
 )
 from serving.decoding.child import start_child
 from serving.errors import DecoderUnavailable
-from serving.inference.admission import Budget
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
@@ -55,10 +51,6 @@ class ProcessKilled(ImageTooComplex):
     """The process was killed while it decoded: because the system was out of memory, or by
     somebody, for no reason of the image's.
     """
-
-
-class NoMemoryNow(Exception):
-    """The memory that the image needs was not free in time."""
 
 
 Decoded: TypeAlias = Image | DecodedFrames | Viewing | str | None
@@ -99,9 +91,11 @@ class DecodingProcess(asyncio.Protocol):
         process: "subprocess.Popen[bytes]",
         memory: SharedMemory,
         watch: kernel.ChildWatch | None,
+        image_bytes: int,
     ) -> None:
         """See `start`. `watch`: where the kernel enforces no limits."""
         self._process, self._memory, self._watch = process, memory, watch
+        self._image_bytes = image_bytes
         self._buffer = bytearray()
         self._reply: asyncio.Future[dict[str, Any] | None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -111,17 +105,17 @@ class DecodingProcess(asyncio.Protocol):
         self.used_s = time.monotonic()
 
     @classmethod
-    async def start(cls) -> Self:
+    async def start(cls, image_bytes: int) -> Self:
         """Start one, on the thread of the event loop, because Linux ends it with its thread.
 
-        Raises DecoderUnavailable.
+        `image_bytes`: its memory for the pixels of one image. Raises DecoderUnavailable.
         """
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 memory = SharedMemory(shared_file())
                 try:
-                    child, watch = start_child(theirs, memory.file)
+                    child, watch = start_child(theirs, memory.file, image_bytes)
                 except OSError:
                     memory.close()
                     raise
@@ -130,7 +124,7 @@ class DecodingProcess(asyncio.Protocol):
                 raise DecoderUnavailable(
                     f"no decoding process can be started here ({error.strerror})."
                 ) from error
-        process = cls(child, memory, watch)
+        process = cls(child, memory, watch, image_bytes)
         loop = asyncio.get_running_loop()
         process._reply = loop.create_future()
         try:
@@ -183,19 +177,17 @@ class DecodingProcess(asyncio.Protocol):
         self._answer(None)
         self.ended(self)
 
-    async def decode(self, job: DecodingJob, budget: Budget, *, wait_s: float) -> Decoded:
-        """What `job` wants, with memory from `budget`, for which it waits `wait_s`.
-
-        Raises ImageError, among them ProcessKilled, or NoMemoryNow.
-        """
-        self._memory.grow(max(len(job.data), job.answer_bytes))
+    async def decode(self, job: DecodingJob) -> Decoded:
+        """What `job` wants. Raises ImageError, among them ProcessKilled."""
+        given_bytes = max(len(job.data), job.answer_bytes)
+        self._memory.grow(given_bytes)
         self._memory.write(job.data)
-        limit_s = WALL_FACTOR * job.cpu_s
-        bound = self._bound_from_now(job)
+        if self._watch is not None:  # else it asks the kernel itself
+            beside = given_bytes + FREE_BYTES + SLACK_BYTES
+            self._watch.limit(self._watch.memory_bytes + self._image_bytes + beside)
         try:
-            bound(FREE_BYTES)
             reply = await self._ask(
-                limit_s,
+                WALL_FACTOR * job.cpu_s,
                 JOB,
                 bytes=len(job.data),
                 memory=len(self._memory),
@@ -204,32 +196,17 @@ class DecodingProcess(asyncio.Protocol):
                 spec=vars(job.spec),
                 **vars(job.wanted),
             )
-            if reply is not None and reply["kind"] == NEEDS:
-                needed = int(reply["bytes"])
-                async with budget.hold(needed, wait_s=lambda: wait_s) as granted:
-                    kind, limit = GRANTED if granted else DENIED, budget.capacity
-                    bound(FREE_BYTES + granted * needed)
-                    reply = await self._ask(limit_s, kind, limit=limit)
-                    if reply is not None and not granted and needed <= limit:
-                        raise NoMemoryNow
             if reply is None:
-                raise await self._died(job, budget.capacity)
+                raise await self._died(job)
             return self._result(reply, job)
         except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
             self.kill()
             raise BrokenImage("the decoder answered nonsense") from error
         finally:
-            bound(None)
+            if self._watch is not None:
+                self._watch.limit(None)
             self._memory.trim()
             self.used_s = time.monotonic()
-
-    def _bound_from_now(self, job: DecodingJob) -> Callable[[int | None], None]:
-        """A function that lets the process grow by so many bytes; None: without limit."""
-        watch, given = self._watch, max(len(job.data), job.answer_bytes)
-        if watch is None:  # it asks the kernel itself
-            return lambda _: None
-        before = watch.memory_bytes + given + SLACK_BYTES
-        return lambda growth: watch.limit(None if growth is None else before + growth)
 
     def kill(self) -> None:
         """End it soon, without waiting for that."""
@@ -299,7 +276,7 @@ class DecodingProcess(asyncio.Protocol):
             raise ValueError(f"{size_bytes} bytes")
         return np.frombuffer(self._memory.read(size_bytes), dtype).reshape(shape)
 
-    async def _died(self, job: DecodingJob, limit_bytes: int) -> ImageError:
+    async def _died(self, job: DecodingJob) -> ImageError:
         """Why it ended while it decoded."""
         code = await asyncio.to_thread(self._process.wait)
         name = signal.Signals(-code).name if code < 0 else str(code)
@@ -312,6 +289,6 @@ class DecodingProcess(asyncio.Protocol):
             limit = "the memory for one image"
             return ImageTooComplex("more memory than was set aside", limit)
         if code == -signal.SIGKILL:
-            limit = f"{limit_bytes / 2**20:,.0f} MiB of memory"
+            limit = f"{self._image_bytes / 2**20:,.0f} MiB of memory"
             return ProcessKilled("the decoding process was killed", limit)
         return BrokenImage(f"the decoder ended with {name}")

@@ -1,10 +1,11 @@
 """A decoding process: takes one image after the other from its socket, within limits that the
 kernel enforces, or the server where it does not (model_store/kernel.py).
 
-Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the
-process ends. Rights: it can reach the socket and the memory and nothing else
-(model_store/confinement.py), so it imports everything before the first image. It ignores SIGINT and
-SIGTERM, because a server that drains still needs it, and dies with the server, even by kill -9.
+Processor time: the kernel ends the process. Memory, a fixed share: what announces more is refused;
+where allocation fails, the image is refused, and the process ends. Rights: it can reach the socket
+and the memory and nothing else (model_store/confinement.py), so it imports everything before the
+first image. It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies
+with the server, even by kill -9.
 """
 
 import ctypes
@@ -30,10 +31,8 @@ from model_store.image.codecs import DECODERS, available
 from model_store.image.viewing import view
 from serving.decoding.channel import (
     DECODED,
-    DENIED,
     FREE_BYTES,
     LINE_BYTES,
-    NEEDS,
     READY,
     REFUSED,
     SLACK_BYTES,
@@ -67,14 +66,14 @@ class Channel:
         return fields
 
 
-def main(parent: int, file: int, pipe: int | None) -> None:
+def main(parent: int, file: int, pipe: int | None, image_bytes: int) -> None:
     """Take jobs until the server of process id `parent` ends. `file`: of the shared memory; `pipe`:
-    of the server, where the kernel enforces nothing.
+    of the server, where the kernel enforces nothing; `image_bytes`: memory for the pixels of one.
     """
     kernel.ENFORCES = pipe is None
     obey_only(parent, pipe)
     channel = Channel(file)
-    limits = JobLimits()
+    limits = JobLimits(image_bytes)
     _load_decoders()
     confine(threads=False)
     channel.send(READY)
@@ -98,10 +97,9 @@ def answer(channel: Channel, job: dict[str, Any], limits: "JobLimits") -> bool:
     """Decode one image within `limits`. Returns whether the process is still good for another."""
     channel.memory.reach(job["memory"])
     data = channel.memory.read(job["bytes"])
-    limits.begin(cpu_s=float(job["cpu_s"]))
-    memory = _Memory(channel, limits, len(data))
+    limits.begin(cpu_s=float(job["cpu_s"]), beside_bytes=len(data))
     try:
-        pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=memory.reserve)
+        pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=limits.reserve)
     except (ImageError, MemoryError) as error:
         limits.lift()
         last = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
@@ -141,32 +139,14 @@ def read_spec(fields: dict[str, Any]) -> InputSpec:
     return InputSpec(**(fields | {"window": None if window is None else tuple(window)}))
 
 
-class _Memory:
-    """Asks the server for memory beyond FREE_BYTES, once."""
-
-    def __init__(self, channel: Channel, limits: "JobLimits", image_bytes: int) -> None:
-        self._channel, self._limits, self._image_bytes = channel, limits, image_bytes
-        limits.allow(FREE_BYTES + image_bytes)
-
-    def reserve(self, needed: int) -> None:
-        """See image.cost.Reserve. Raises ImageTooComplex if the server has not that much."""
-        if needed <= FREE_BYTES // 2:
-            return
-        self._channel.send(NEEDS, bytes=needed)
-        reply = self._channel.receive()
-        if reply["kind"] == DENIED:
-            limit = reply["limit"] / 2**20
-            raise ImageTooComplex(f"{needed / 2**20:,.0f} MiB of memory", f"{limit:,.0f} MiB")
-        self._limits.allow(needed + FREE_BYTES + self._image_bytes)
-
-
 class JobLimits:
     """The kernel's limits for one job after the other (of memory on Linux alone; elsewhere the
     server kills the process). A job makes few system calls for them,
     because a light model's answer would feel more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_bytes: int) -> None:
+        self._image_bytes = image_bytes
         _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
         _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
         try:
@@ -174,19 +154,24 @@ class JobLimits:
         except OSError:
             self._statm = None
 
-    def begin(self, *, cpu_s: float) -> None:
-        """Limit the processor time of a job from now on, in seconds."""
-        self._base_bytes, _ = self.memory_bytes()
+    def begin(self, *, cpu_s: float, beside_bytes: int) -> None:
+        """Limit the processor time of a job from now on, in seconds, and by how much the process
+        may grow: by its share and by `beside_bytes`.
+        """
+        space_bytes, _ = self.memory_bytes()
         resource.setrlimit(
             resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu)
         )
-
-    def allow(self, size_bytes: int) -> None:
-        """Let the process grow by so many bytes since the beginning of the job."""
-        soft = self._base_bytes + size_bytes + SLACK_BYTES
+        soft = space_bytes + self._image_bytes + FREE_BYTES + beside_bytes + SLACK_BYTES
         if self._hard_memory != resource.RLIM_INFINITY:
             soft = min(soft, self._hard_memory)
         self._limit_memory(soft)
+
+    def reserve(self, needed: int) -> None:
+        """See image.cost.Reserve. Raises ImageTooComplex for more than the share."""
+        if needed > self._image_bytes:
+            limit = f"{self._image_bytes / 2**20:,.0f} MiB"
+            raise ImageTooComplex(f"{needed / 2**20:,.0f} MiB of memory", limit)
 
     def lift(self) -> None:
         """End the limits; the answer may be as large as it is."""

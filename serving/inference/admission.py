@@ -9,7 +9,7 @@ Under overload, refusing at once makes things worse. Refused clients retry at on
 refusals per second take processor time from admitted requests. So a refusal is delayed by a timer,
 and the number of delayed refusals is limited.
 
-What decoding shares out, places and bytes of memory, goes in turns by client (`Budget`).
+The places of decoding go in turns by client (`Places`).
 """
 
 import asyncio
@@ -129,16 +129,15 @@ CLIENT: Final[ContextVar[Client]] = ContextVar("client", default=("", 0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Demand:
-    count: int
     client: Client
     turn: "asyncio.Future[bool]"
 
 
-class Budget:
-    """`capacity` things, from which tasks take some.
+class Places:
+    """`capacity` places, of which tasks take one each.
 
     First served is the client that holds least, of its requests the one that holds least, and of
-    equals who came first. A large demand is not passed over by what comes after it.
+    equals who came first.
     """
 
     def __init__(self, capacity: int, *, spare: int = 0) -> None:
@@ -148,19 +147,16 @@ class Budget:
         self._waiting: list[_Demand] = []
         self._held: Counter[str | Client] = Counter()
 
-    async def take(self, count: int, *, wait_s: Callable[[], float]) -> bool:
-        """Take `count`, and give them back with `give_back`, both in the context of CLIENT.
+    async def take(self, *, wait_s: Callable[[], float]) -> bool:
+        """Take one, and give it back with `give_back`, both in the context of CLIENT.
 
-        False: they were not free in time, or never can be. `wait_s` says how long to wait in
-        seconds; it is asked again, because it may grow meanwhile.
+        False: none was free in time. `wait_s` says how long to wait in seconds; it is asked again,
+        because it may grow meanwhile.
         """
-        if count > self._most:
-            return False
         loop = asyncio.get_running_loop()
-        demand = _Demand(count, CLIENT.get(), loop.create_future())
+        demand = _Demand(CLIENT.get(), loop.create_future())
         self._waiting.append(demand)
-        if self._fits(demand):  # else none does that did not fit before
-            self._share_out()
+        self._share_out()
         if demand.turn.done():
             return True
         since_s = loop.time()
@@ -180,27 +176,26 @@ class Budget:
             return await demand.turn
         except asyncio.CancelledError:
             if not demand.turn.cancelled() and demand.turn.result():
-                self.give_back(count)
+                self.give_back()
             raise
         finally:
             timer.cancel()
             if demand in self._waiting:
                 self._waiting.remove(demand)
-                self._share_out()
 
-    def give_back(self, count: int) -> None:
-        self._hold(CLIENT.get(), -count)
+    def give_back(self) -> None:
+        self._hold(CLIENT.get(), -1)
         self._share_out()
 
     @asynccontextmanager
-    async def hold(self, count: int, *, wait_s: Callable[[], float]) -> AsyncIterator[bool]:
+    async def hold(self, *, wait_s: Callable[[], float]) -> AsyncIterator[bool]:
         """`take` meanwhile."""
-        taken = await self.take(count, wait_s=wait_s)
+        taken = await self.take(wait_s=wait_s)
         try:
             yield taken
         finally:
             if taken:
-                self.give_back(count)
+                self.give_back()
 
     def _hold(self, client: Client, count: int) -> None:
         self.free -= count
@@ -210,18 +205,14 @@ class Budget:
                 del self._held[holder]
 
     def _share_out(self) -> None:
-        while self._waiting:
+        while self.free and self._waiting:
             first = min(self._waiting, key=self._share_of)
             if not first.turn.done():
-                if not self._fits(first):
+                if self._share_of(first)[0] >= self._most:
                     return
-                self._hold(first.client, first.count)
+                self._hold(first.client, 1)
                 first.turn.set_result(True)
             self._waiting.remove(first)
-
-    def _fits(self, demand: _Demand) -> bool:
-        share, _ = self._share_of(demand)
-        return demand.count <= min(self.free, self._most - share)
 
     def _share_of(self, demand: _Demand) -> tuple[int, int]:
         """What its client and its request hold."""
