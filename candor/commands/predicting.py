@@ -11,7 +11,6 @@ from calibration.wording import parameter
 from candor.commands.options import (
     FilePath,
     Place,
-    Within,
     WrongUse,
     any_store,
     read_token,
@@ -50,7 +49,6 @@ def predict(
     csv: Path | None = None,
     out: str | None = None,
     engine: Literal["process", "ray"] = "process",
-    part_size: Annotated[int | None, Within(1, 1_000_000)] = None,
     token_file: FilePath | None = None,
     store: Place | None = None,
 ) -> "VerbResult":
@@ -62,8 +60,7 @@ def predict(
     interrupted and repeated; docs/how-to/ray.md says more.
 
     Exit codes: 0 if every image was answered, 1 if one was refused or the command failed, 2 for a
-    wrong use. An image refused into --out counts at each repeat; manifest.json is there once every
-    image has its row.
+    wrong use. An image refused into --out counts at each repeat.
 
     Example: candor predict scan.png --url http://127.0.0.1:8080
 
@@ -82,11 +79,9 @@ def predict(
         tags: Tags of all images, such as site=A,device=CT-2: a calibrator for one of them applies.
             A server records them.
         csv: Write a table to this file: one row per image, with ids.
-        out: Score a whole folder into this one, or this address: Parquet files, a part of the
-            images in each. What is interrupted is continued by the same command.
+        out: Score a whole folder into this one, or this address: Parquet files of up to 5,000 rows.
+            The same command goes on with the images that have no row yet.
         engine: With --out: score here, or on a Ray cluster.
-        part_size: With --out: images in a part (default: 5000, or those of the job that is
-            continued).
     """
     from candor.terminal.predictions import Predicted
 
@@ -106,7 +101,6 @@ def predict(
             _bundle(model, version, any_store(store)),
             settings(store=store),
             engine=engine,
-            part_size=part_size,
             frame=chosen_frame,
             tags=named,
         )
@@ -115,8 +109,6 @@ def predict(
             f"{parameter('engine', 'ray')} scores a folder into parts; say where with "
             f"{parameter('out')}"
         )
-    if part_size is not None:
-        raise WrongUse(f"{parameter('part_size')} is for {parameter('out')}")
     if url is not None and store is not None:
         raise WrongUse(
             f"{parameter('store')} is for a model on disk, {parameter('url')} for a server"

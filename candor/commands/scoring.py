@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from calibration.wording import counted, parameter
 from candor.commands.options import WrongUse
-from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 from model_store.addresses import shown_address
 
@@ -24,15 +23,13 @@ def score_folder(
     known: "Settings",
     *,
     engine: str,
-    part_size: int | None,
     frame: "FrameChoice | None",
     tags: str | None,
 ) -> PlainResult:
     """Score a folder or address into another; an image that is refused is exit code 1."""
     from candor.terminal.progress import bars
     from serving.scoring.folder import AnyFolder
-    from serving.scoring.job import in_this_process, score
-    from serving.scoring.plan import ScoringPlan
+    from serving.scoring.job import ScoringJob, in_this_process, score
 
     if frame == "all":
         raise WrongUse(
@@ -50,29 +47,13 @@ def score_folder(
         from serving.cluster.scoring import on_cluster as run
     else:
         run = in_this_process
-    source, place = AnyFolder(images[0]), AnyFolder(out)
-    begun = ScoringPlan.read(place)
-    if begun is not None and part_size not in (None, begun.part_size):
-        note(
-            f"{place.address} was begun with {counted(begun.part_size, 'image')} in a part, and "
-            f"continues so; {parameter('part_size')} is not used."
-        )
+    job = ScoringJob(AnyFolder(images[0]), AnyFolder(out), bundle, known, frame, tags)
     with bars() as progress:
-        result = score(
-            source,
-            place,
-            bundle,
-            known,
-            engine=run,
-            progress=progress,
-            part_size=part_size,
-            frame=frame,
-            tags=tags,
-        )
+        result = score(job, engine=run, progress=progress)
     before = f", {result.parts_before:,} of them from before" if result.parts_before else ""
     return PlainResult(
         dataclasses.asdict(result),
         f"{result.out}: {counted(result.images, 'image')} in "
-        f"{counted(result.parts, 'part')}{before}; {result.refused:,} refused",
+        f"{counted(result.parts, 'file')}{before}; {result.refused:,} refused",
         failed=result.refused > 0,
     )

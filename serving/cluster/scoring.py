@@ -1,19 +1,18 @@
 """The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors.
 
-A part that two actors score, because a node was lost after the file was written, is found there by
-the second one.
+A part that two actors score, because a node was lost after the file was written, is one file.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from serving.cluster.connection import joined
-from serving.scoring.job import PartCount, ScoringJob
+from serving.scoring.job import Part, ScoringJob
 
 CPUS: Final = 1.0
 
 
-def on_cluster(job: ScoringJob, parts: Sequence[int]) -> Iterator[PartCount]:
+def on_cluster(job: ScoringJob, parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
     """Yield the counts of each part as it is scored, in any order. Raises ClusterError."""
     if not parts:
         return
@@ -24,7 +23,7 @@ def on_cluster(job: ScoringJob, parts: Sequence[int]) -> Iterator[PartCount]:
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options.preserve_order = False
         numbered = ray_data.from_items(
-            [{"part": part} for part in parts], override_num_blocks=len(parts)
+            [{"part": list(part)} for part in parts], override_num_blocks=len(parts)
         )
         most = max(1, int(ray.cluster_resources().get("CPU", 1)))
         scored = numbered.map_batches(
@@ -35,7 +34,7 @@ def on_cluster(job: ScoringJob, parts: Sequence[int]) -> Iterator[PartCount]:
             num_cpus=CPUS,
         )
         for row in scored.iter_rows():
-            yield PartCount(int(row["part"]), int(row["images"]), int(row["refused"]))
+            yield int(row["images"]), int(row["refused"])
 
 
 class Actor:
@@ -46,7 +45,5 @@ class Actor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """The counts of the parts in `batch`, which Ray gives as columns."""
-        counts = [self._scorer.score(int(part)) for part in batch["part"]]
-        return {
-            name: [getattr(each, name) for each in counts] for name in ("part", "images", "refused")
-        }
+        counts = [self._scorer.score(tuple(map(str, part))) for part in batch["part"]]
+        return {"images": [images for images, _ in counts], "refused": [each for _, each in counts]}

@@ -16,7 +16,6 @@ URL = ("--url", "http://127.0.0.1:9")
     [
         ("predict", "folder", *OUT, "--token-file", "token"),
         ("predict", "folder", *OUT, *URL),
-        ("predict", "a.png", "--part-size", "5"),
         ("predict", "a.png", *URL, "--store", "store"),
         ("predict", "a.png", "--token-file", "token"),
         ("predict", "a.png", "--model", "store/tiny/1", "--version", "2"),

@@ -31,7 +31,7 @@ from serving.inference.explanation import importance
 from serving.inference.prediction import PredictedFindings
 from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder
-from serving.scoring.job import in_this_process, score
+from serving.scoring.job import ScoringJob, in_this_process, score
 from serving.settings import Settings
 from tests.builders.bundles import png, subgroup
 from tests.builders.dicoms import dicom_stack
@@ -303,15 +303,10 @@ def test_a_folder_is_scored_into_columns_of_each_finding(store: Store, tmp_path:
         (folder / f"{seed}.png").write_bytes(png(seed))
     (folder / "bad.png").write_bytes(b"none")
     where = AnyFolder(str(folder)), AnyFolder(str(tmp_path / "out"))
-    score(
-        *where,
-        store.read("chest"),
-        Settings(ledger="off", threads=1),
-        engine=in_this_process,
-        progress=lambda *_: None,
-        tags='{"site":"B"}',
-    )
-    rows = pq.read_table(tmp_path / "out" / "part-000000.parquet").to_pylist()
+    settings = Settings(ledger="off", threads=1)
+    job = ScoringJob(*where, store.read("chest"), settings, tags='{"site":"B"}')
+    score(job, engine=in_this_process, progress=lambda *_: None)
+    rows = pq.read_table(tmp_path / "out").to_pylist()
     for seed, row in enumerate(rows[:3]):
         p = of_b(graph(store, png(seed)))
         for k, name in enumerate(FINDINGS):

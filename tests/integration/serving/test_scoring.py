@@ -1,11 +1,9 @@
 """A folder scored into parts: every image once, also after kills, or a refusal."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,9 @@ import pytest
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
+from serving.scoring import job as job_module
 from serving.scoring.folder import AnyFolder, ScoringError
-from serving.scoring.job import ScoringResult, in_this_process, score
+from serving.scoring.job import ScoringJob, ScoringResult, in_this_process, score
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_stack
@@ -40,24 +39,29 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run(images: Path, out: Path, bundle: Bundle, **options: int) -> ScoringResult:
-    where = AnyFolder(str(images)), AnyFolder(str(out))
+@pytest.fixture
+def parts_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "PART_SIZE", 5)
+
+
+def run(images: Path | str, out: Path | str, bundle: Bundle) -> ScoringResult:
     settings = Settings(ledger="off", threads=1, max_batch=4)
-    return score(
-        *where, bundle, settings, engine=in_this_process, progress=lambda *_: None, **options
-    )
+    job = ScoringJob(AnyFolder(str(images)), AnyFolder(str(out)), bundle, settings)
+    return score(job, engine=in_this_process, progress=lambda *_: None)
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:
-    tables = [pq.read_table(part) for part in sorted(out.glob("part-*.parquet"))]
-    return [row for table in tables for row in table.to_pylist()]
+    """Rows in the order of their files' names."""
+    rows = [row for part in out.glob("part-*.parquet") for row in pq.read_table(part).to_pylist()]
+    return sorted(rows, key=lambda row: str(row["file"]))
 
 
+@pytest.mark.usefixtures("parts_of_five")
 def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     bundle = tiny_store.read("tiny", 1)
-    result = run(images, tmp_path / "out", bundle, part_size=5)
+    result = run(images, tmp_path / "out", bundle)
     assert (result.images, result.refused, result.parts, result.parts_before) == (
         COUNT + 1,
         1,
@@ -83,13 +87,12 @@ def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
         )
         found = {name: row[f"probability {name}"] for name in alone.probabilities}
         assert found == pytest.approx(alone.probabilities, abs=1e-6)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert (manifest["images"], manifest["refused"], len(manifest["parts"])) == (COUNT + 1, 1, 5)
 
 
 KILLED = """
 import os, pathlib, signal
 from serving.scoring import job
+job.PART_SIZE = 2
 read, out = job.PartScorer._content, pathlib.Path({out!r})
 
 def killed(self, name):
@@ -106,7 +109,6 @@ def test_after_kills_the_same_command_continues(
 ) -> None:
     out = tmp_path / "out"
     words = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out)]
-    words += ["--part-size", "2"]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")
     }
@@ -123,34 +125,33 @@ def test_after_kills_the_same_command_continues(
         found = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
         assert len(found) == parts
         seen = found | seen
-    (images / "late.png").write_bytes(encode(picture(1), "PNG"))  # is not in the plan
+    (images / "late.png").write_bytes(encode(picture(1), "PNG"))
     done = run("")
     assert done.returncode == 1  # an image was refused
-    assert "24 images in 12 parts, 4 of them from before; 1 refused" in " ".join(
-        done.stdout.split()
-    )
+    assert "25 images in 5 files, 4 of them from before; 1 refused" in " ".join(done.stdout.split())
     names = [row["file"] for row in rows_of(out)]
-    assert len(names) == len(set(names)) == COUNT + 1
-    assert "late.png" not in names
+    assert len(names) == len(set(names)) == COUNT + 2
     assert {name: (out / name).stat().st_mtime_ns for name in seen} == seen
 
 
+@pytest.mark.usefixtures("parts_of_five")
 def test_what_does_not_belong_together_is_refused(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     bundle, out = tiny_store.read("tiny", 1), tmp_path / "out"
-    run(images, out, bundle, part_size=10)
-    with pytest.raises(ScoringError):
+    run(images, out, bundle)
+    with pytest.raises(ScoringError, match="another command"):
         run(images / "site-0", out, bundle)
-    (out / "part-000001.parquet").write_bytes((out / "part-000000.parquet").read_bytes()[:-9])
-    with pytest.raises(ScoringError, match=r"part-000001\.parquet"):
+    first, second, *_ = sorted(out.glob("part-*"))
+    second.write_bytes(first.read_bytes()[:-9])
+    with pytest.raises(ScoringError, match=f"{second.name} is damaged"):
         run(images, out, bundle)
-    (out / "part-000001.parquet").unlink()
+    second.unlink()
     result = run(images, out, bundle)
-    assert (result.images, result.parts_before) == (COUNT + 1, 2)
-    with pytest.raises(ScoringError):
+    assert (result.images, result.parts_before) == (COUNT + 1, 4)
+    with pytest.raises(ScoringError, match="no scoring wrote"):
         run(images, images, bundle)
-    with pytest.raises(ScoringError):
+    with pytest.raises(ScoringError, match="no images"):
         run(tmp_path / "nothing", tmp_path / "other", bundle)
 
 
@@ -175,23 +176,16 @@ def test_what_makes_no_sense_is_a_usage_error(
     assert candor_here(*command).exit_code == 2  # without --out
 
 
-def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
+def test_a_repeat_keeps_its_files_and_its_exit_code_counts_refusals(
     images: Path, tmp_path: Path, tiny_store: Store
 ) -> None:
     out = tmp_path / "out"
-    again = partial(predict, images, tiny_store, out)
-    assert again("--part-size", "5")[0] == 1  # an image was refused
-    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-    code, output = again("--part-size", "7")
-    assert (code, "5 images in a part" in output) == (1, True)
-    assert again("--part-size", "5")[0] == again()[0] == 1
-    assert {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")} == kept
+    assert predict(images, tiny_store, out)[0] == 1  # an image was refused
+    [kept] = [(path.name, path.stat().st_mtime_ns) for path in out.glob("*")]
+    assert predict(images, tiny_store, out)[0] == 1
+    assert [(path.name, path.stat().st_mtime_ns) for path in out.glob("*")] == [kept]
     (images / "site-0" / "002.png").unlink()
-    out = tmp_path / "sound"
-    assert predict(images, tiny_store, out)[0] == 0
-    assert json.loads((out / "manifest.json").read_text())["parts"] == [
-        {"file": "part-000000.parquet", "images": COUNT, "refused": 0}
-    ]
+    assert predict(images, tiny_store, tmp_path / "sound")[0] == 0
 
 
 def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> None:
@@ -210,14 +204,14 @@ def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> 
     assert loop["confidence"] == pytest.approx(alone.confidence, abs=1e-6)
     assert "2 frames" in str(short["error"])
     assert "a single frame" in str(still["error"])
-    assert "begun with --frame 3" in predict(images, tiny_store, out, "--frame", "2")[1]
-    assert "begun with --frame 3" in predict(images, tiny_store, out)[1]
+    assert "another command (frame 3)" in predict(images, tiny_store, out, "--frame", "2")[1]
+    assert "another command (frame 3)" in predict(images, tiny_store, out)[1]
     out = tmp_path / "middle"
     assert predict(images, tiny_store, out, "--frame", "middle")[0] == 0
     assert [row["frame"] for row in rows_of(out)] == [3, 1, 1]
-    assert json.loads((out / "manifest.json").read_text())["frame"] == "middle"
 
 
+@pytest.mark.usefixtures("parts_of_five")
 def test_a_bucket_is_scored_into_a_bucket(
     images: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,25 +223,10 @@ def test_a_bucket_is_scored_into_a_bucket(
         s3fs.S3FileSystem.clear_instance_cache()
         file_system = s3fs.S3FileSystem()
         file_system.put(str(images), "scans/2026", recursive=True)
-        where = AnyFolder("s3://scans/2026"), AnyFolder("s3://scans/answers")
-        settings = Settings(ledger="off", threads=1)
-        for before in (0, 3):
-            result = score(
-                *where,
-                tiny_store.read("tiny", 1),
-                settings,
-                engine=in_this_process,
-                progress=lambda *_: None,
-                part_size=10,
-            )
-            assert (result.images, result.refused, result.parts, result.parts_before) == (
-                COUNT + 1,
-                1,
-                3,
-                before,
-            )
-        tables = [
-            pq.read_table(f"scans/answers/part-{part:06}.parquet", filesystem=file_system)
-            for part in range(3)
-        ]
+        for before in (0, 5):
+            result = run("s3://scans/2026", "s3://scans/answers", tiny_store.read("tiny", 1))
+            found = (result.images, result.refused, result.parts, result.parts_before)
+            assert found == (COUNT + 1, 1, 5, before)
+        files = file_system.ls("scans/answers")
+        tables = [pq.read_table(file, filesystem=file_system) for file in files]
         assert sum(table.num_rows for table in tables) == COUNT + 1

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from monitoring.ledger import Ledger
 from serving.inference.explanation import importance
 from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder, ScoringError
-from serving.scoring.job import in_this_process, score
+from serving.scoring.job import ScoringJob, in_this_process, score
 from serving.settings import Settings
 from tests.builders.bundles import png, published, subgroup, with_subgroups
 from tests.builders.services import Running, running
@@ -164,28 +165,13 @@ def test_a_scored_folder_and_a_predictor_take_tags(
     folder.mkdir()
     (folder / "1.png").write_bytes(png(1))
     bundle, place = store.read("tiny"), AnyFolder(str(folder))
-    score(
-        place,
-        out,
-        bundle,
-        Settings(threads=1),
-        engine=in_this_process,
-        progress=lambda *_: None,
-        tags=tags,
-    )
-    (row,) = parquet.read_table(tmp_path / "out" / "part-000000.parquet").to_pylist()
+    job = ScoringJob(place, out, bundle, Settings(threads=1), tags=tags)
+    score(job, engine=in_this_process, progress=lambda *_: None)
+    (row,) = parquet.read_table(tmp_path / "out").to_pylist()
     alone = Predictor(bundle, threads=1).classify(png(1), tags=tags)
     assert row["calibrator"] == alone.calibrator == ("site=B" if tags else None)
     assert row["confidence"] == pytest.approx(alone.confidence, abs=1e-6)
     assert row["refer"] is alone.refer
     other = None if tags else json.dumps({"site": "B"})
     with pytest.raises(ScoringError):
-        score(
-            place,
-            out,
-            bundle,
-            Settings(threads=1),
-            engine=in_this_process,
-            progress=lambda *_: None,
-            tags=other,
-        )
+        score(replace(job, tags=other), engine=in_this_process, progress=lambda *_: None)
