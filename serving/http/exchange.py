@@ -34,11 +34,11 @@ class Exchange:
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_answered", "_headers", "_receive", "_send", "_unread")
+    __slots__ = ("_answered", "_broken", "_headers", "_receive", "_send", "_unread")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._answered, self._unread = False, False
+        self._answered, self._unread, self._broken = False, False, False
         self._headers = [_SERVER]
         expects = False
         for name, value in scope["headers"]:
@@ -53,6 +53,8 @@ class _Exchange:
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._broken = self._unread
         self._unread = message.get("more_body", False)
         return message
 
@@ -64,7 +66,7 @@ class _Exchange:
             await self._send(message)
 
     async def end(self) -> None:
-        if not self._answered:
+        if self._broken and not self._answered:
             await self._refuse()
         with suppress(TimeoutError):
             async with asyncio.timeout(REST_S):
