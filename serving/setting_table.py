@@ -134,10 +134,6 @@ class SettingTable(BaseSettings):
     deadline_s: float | None = Field(None, gt=0)
     """Longest predicted wait in seconds; requests that would wait longer get 429. Unset: what 64
     waiting images need, or one second if that is more."""
-    refusal_hold_s: float = Field(0.5, ge=0, le=30)
-    """Seconds by which a 429 is delayed, so that clients do not retry at once."""
-    refusal_limit: int = Field(1024, ge=0)
-    """Most 429 answers delayed at a time; further ones close the connection at once."""
     max_body_bytes: int = Field(64 * 2**20, ge=1)
     """Largest request body, in bytes."""
     body_memory_bytes: int | None = Field(None, ge=2**20)
@@ -150,8 +146,6 @@ class SettingTable(BaseSettings):
     decode_memory_bytes: int = Field(2**31, ge=2**28)
     """Memory of all decoding processes together, in bytes. Each has an equal share from its start;
     an image that would need more is refused."""
-    decode_cpu_s: float = Field(10.0, ge=1, le=600)
-    """Most processor time for decoding one image, in seconds."""
     decode_processes: int = Field(0, ge=0, le=256)
     """Most decoding processes; 0: two per available core, as far as the memory has 512 MiB for
     each."""
@@ -191,8 +185,6 @@ class SettingTable(BaseSettings):
     keep_pictures_days: float | None = Field(None, gt=0, le=36_500)
     """Days for which the ledger keeps what the model saw of each answer, for those who label;
     unset: no pictures."""
-    keep_pictures_bytes: int = Field(2**30, ge=2**20)
-    """Most bytes of all pictures together; the oldest make room."""
     image_link: str | None = None
     """Address of an image in the archive, for links from its answer: `{request_id}` or
     `{prediction_id}` is replaced, as in `https://pacs.example/viewer?accession={request_id}`."""
@@ -227,19 +219,7 @@ class SettingTable(BaseSettings):
     """What the leading process does while the drift alarm of a production version is active:
     nothing (off); propose a recalibration in the history, on the page, in the log and as a metric;
     publish it as a version too; or promote that version too."""
-    recalibrate_interval_s: float = Field(86_400.0, ge=60)
-    """Least seconds between two recalibrations of a model on an alarm."""
-    recalibrate_min_labels: int = Field(100, ge=20)
-    """Fewest labels since the drift began, and fewest new ones since the last attempt, for a
-    recalibration on an alarm."""
     recalibrate_label_changes: bool = False
     """Let a recalibration on an alarm use remedies that may change the predicted class."""
-    recalibrate_max_factor: float = Field(2.0, ge=1)
-    """Largest factor by which recalibrations on alarms may change the temperature of the last
-    version that a person published."""
-    recalibrate_max_bias: float = Field(1.0, ge=0)
-    """Largest change of the bias of a class by recalibrations on alarms, in nats."""
-    exemplars: bool = False
-    """Attach a prediction_id to request durations in OpenMetrics (exemplars)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""

@@ -20,6 +20,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import Picture, keep_pictures
 
 _log = logging.getLogger(__name__)
+LIMIT_BYTES: Final = 2**30  # of all pictures together; the oldest make room
 _WAITING: Final = 64
 _GATHER_S: Final = 0.5  # so that a busy server writes them in few transactions
 
@@ -29,7 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 class PictureKeeper:
     """Keeps the pictures that it is given for `days`, and `limit_bytes` of them in all."""
 
-    def __init__(self, ledger: Ledger, *, days: float, limit_bytes: int) -> None:
+    def __init__(self, ledger: Ledger, *, days: float, limit_bytes: int = LIMIT_BYTES) -> None:
         self._ledger, self._limit_bytes = ledger, limit_bytes
         self._kept_ns = round(days * 86_400e9)
         self._queue: Queue[tuple[bytes, Pixels]] = Queue(_WAITING)

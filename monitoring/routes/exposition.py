@@ -12,7 +12,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MetricsRoute:
-    """GET /metrics, as Prometheus text or as OpenMetrics, which alone has exemplars."""
+    """GET /metrics, as Prometheus text or as OpenMetrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

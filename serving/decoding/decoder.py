@@ -31,6 +31,7 @@ from serving.inference.admission import Places, QueueEstimate
 from serving.inference.batcher import Image
 from serving.settings import Settings
 
+CPU_S: Final = 10.0  # of processor time, for one image
 SHARE_BYTES: Final = 512 * 2**20  # of a process, if no number of processes is set
 STANDING_BYTES: Final = 128 * 2**20  # of a share: Python, its libraries, and all but pixels
 LARGE_BYTES: Final = (
@@ -45,8 +46,7 @@ class Decoder:
     def __init__(self, settings: Settings, observe_s: Callable[[float], None]) -> None:
         """`observe_s` gets the seconds that each image takes, with its wait."""
         self._max_pixels, self._max_frames = settings.max_pixels, settings.max_items
-        self._cpu_s = settings.decode_cpu_s
-        self._patience_s = settings.deadline_s or settings.decode_cpu_s
+        self._patience_s = settings.deadline_s or CPU_S
         self._observe_s = observe_s
         self._load = QueueEstimate(deadline_s=settings.deadline_s)
         self._turn = asyncio.Lock()
@@ -150,7 +150,7 @@ class Decoder:
         except BaseException:
             self._load.waiting -= 1
             raise
-        job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, wanted)
+        job = DecodingJob(data, spec, self._max_pixels, CPU_S, wanted)
         # The client may hang up meanwhile: the place is free only once the process is.
         outcome: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(self._run(job, outcome))

@@ -40,6 +40,8 @@ from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
 PREFIX: Final = "/predictions/"
+REFUSAL_HOLD_S: Final = 0.5  # by which a 429 is delayed, so that clients do not retry at once
+REFUSAL_LIMIT: Final = 1024  # 429s that are delayed at a time; further ones end the connection
 CLOSE = (b"connection", b"close")
 NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
@@ -67,9 +69,7 @@ class PredictionApp:
         self._rest = rest
         self._error_page = error_page
         self._metrics = metrics
-        self._throttle = RefusalThrottle(
-            hold_s=settings.refusal_hold_s, limit=settings.refusal_limit
-        )
+        self._throttle = RefusalThrottle(hold_s=REFUSAL_HOLD_S, limit=REFUSAL_LIMIT)
         self._reading = asyncio.Lock()
         self.draining = False
 

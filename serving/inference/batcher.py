@@ -82,7 +82,6 @@ class FinishedBatch:
     requests: list[PendingRequest]
     answers: list[Any | None]
     inference_s: float
-    first_id: bytes | None  # prediction id of the first answer
 
 
 Work: TypeAlias = Callable[[list[PendingRequest]], None]

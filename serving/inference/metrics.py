@@ -4,7 +4,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -40,15 +39,10 @@ class InferenceCounts:
 
 
 class ServingMetrics:
-    """The metrics, registered in `registry`, never in the library's global one.
+    """The metrics, registered in `registry`, never in the library's global one."""
 
-    With `exemplars`, the longest request duration of each batch carries its prediction id, which
-    OpenMetrics shows.
-    """
-
-    def __init__(self, registry: CollectorRegistry, *, exemplars: bool = False) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.exemplars = exemplars
         timed = partial(Histogram, buckets=SECONDS, registry=registry)
         gauge = partial(Gauge, registry=registry)
         self.request_duration = timed(
@@ -136,7 +130,6 @@ class VersionMetrics:
     def __init__(
         self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate
     ) -> None:
-        self._exemplars = metrics.exemplars
         self.failed = metrics.failed.labels(*labels)
         self._late = metrics.late.labels(*labels)
         self.trained_on = metrics.trained_on.labels(*labels)
@@ -156,20 +149,15 @@ class VersionMetrics:
         *,
         now_s: float,
         inference_s: float,
-        first_id: bytes | None = None,
     ) -> None:
-        """Record an answered batch, oldest first; `first_id` is its first prediction id."""
+        """Record an answered batch."""
         self._batch_size.observe(len(requests))
         self._inference.observe(inference_s)
-        exemplar = (
-            {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
-        )
         for request in requests:
             duration_s = now_s - request.arrived_s
-            self._duration.observe(duration_s, exemplar)
+            self._duration.observe(duration_s)
             if duration_s > self._late_s:
                 self._late.inc()
-            exemplar = None
 
     def stop(self) -> None:
         """Record that the version was stopped, and does not answer."""

@@ -229,8 +229,7 @@ class ServedVersion:
         for request in requests:
             request.inference = (started_s, ended_s)
         answers, rows = self._rows.of_batch(requests, probabilities, found.scope_of_each())
-        first_id = requests[0].given_id or None
-        batch = FinishedBatch(requests, answers, ended_s - started_s, first_id)
+        batch = FinishedBatch(requests, answers, ended_s - started_s)
         if self._recorder is None or not rows:
             self._hand_over(batch, None)
         else:
@@ -285,9 +284,7 @@ class ServedVersion:
                 if self._pictures is not None and request.shadow_of is None:
                     self._pictures.offer(request.given_id, request.image)
         self.load.delivered(len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s)
-        self._metrics.observe(
-            batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id
-        )
+        self._metrics.observe(batch.requests, now_s=now_s, inference_s=batch.inference_s)
 
     def _fail(self, requests: list[PendingRequest], error: Exception) -> bool:
         """What follows an error of `_infer`: the log has the trace, the client a sentence.

@@ -21,7 +21,7 @@ from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.version_events import promoted_version
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recalibration.limits import AlarmPolicy, RecalibrationLimits
+from monitoring.recalibration.limits import AlarmPolicy
 from monitoring.recalibration.on_alarm import AlarmResponder
 from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
@@ -168,10 +168,7 @@ def _responder(
         return None
     policy = AlarmPolicy(
         action=settings.recalibrate_on_alarm,
-        interval_s=settings.recalibrate_interval_s,
-        min_labels=settings.recalibrate_min_labels,
         label_changes=settings.recalibrate_label_changes,
-        limits=RecalibrationLimits(settings.recalibrate_max_factor, settings.recalibrate_max_bias),
     )
     return AlarmResponder(
         ledger, settings.opened_store, policy, counter=metrics.recalibrations
@@ -193,9 +190,7 @@ def _open_pictures(
     """What keeps pictures of answers; None unless the settings ask for them."""
     if not answers or settings.keep_pictures_days is None:
         return nullcontext()
-    return PictureKeeper(
-        ledger, days=settings.keep_pictures_days, limit_bytes=settings.keep_pictures_bytes
-    )
+    return PictureKeeper(ledger, days=settings.keep_pictures_days)
 
 
 def _alarmed(ledger: Ledger, watched_version_id: int) -> bool:

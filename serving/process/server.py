@@ -114,7 +114,7 @@ class Service:
         """Build everything on the running event loop, without loading a model or listening."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
+        self._metrics = ServingMetrics(registry)
         MEMORY.limit(settings.inference_memory_bytes)
         self.access = read_access(settings, ENDPOINTS, ended=monitor.ended)
         self.recorder: Recorder | None = monitor.recorder

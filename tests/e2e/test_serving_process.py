@@ -73,7 +73,7 @@ def test_switching_back_and_forth_under_load_fails_no_request(
 def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answered_in_time(
     start: Start, slow_store: Store
 ) -> None:
-    server = start(slow_store, deadline_s="0.2", refusal_hold_s="0.1")
+    server = start(slow_store, deadline_s="0.2")
     image = png(size=(96, 96))
     seen: list[tuple[int, float, str | None]] = []
 
@@ -92,7 +92,7 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
         wait_until(lambda: sum(status == 200 for status, *_ in seen) > 40)
     assert {status for status, *_ in seen} == {200, 429}
     assert all(retry is not None and int(retry) >= 1 for status, _, retry in seen if status == 429)
-    assert all(took_s >= 0.09 for status, took_s, _ in seen if status == 429)
+    assert all(took_s >= 0.45 for status, took_s, _ in seen if status == 429)
     assert load.errors == []
     assert server.predict(image).status_code == 200
 

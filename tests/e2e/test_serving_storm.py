@@ -10,12 +10,16 @@ from benchmarks.serving.load import Tally
 from model_store.store.store import Store
 from tests.builders.bundles import png
 from tests.builders.processes import wait_until
-from tests.builders.servers import Server, Start
+from tests.builders.servers import SERVE, Server, Start
 from tests.builders.storm import storm
 
 pytestmark = pytest.mark.nightly
 
 GROWTH_MB = 60
+FEW_HELD = (
+    "from serving.http import prediction; prediction.REFUSAL_HOLD_S = 0.2; "
+    "prediction.REFUSAL_LIMIT = 100"
+)
 
 
 def storm_until_refused(server: Server, request: Request) -> Tally:
@@ -34,10 +38,11 @@ def storm_until_refused(server: Server, request: Request) -> Tally:
 
 
 def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
-    start: Start, slow_store: Store
+    start: Start, slow_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some refusals are held, those beyond the limit lose their connection."""
-    server = start(slow_store, deadline_s="0.3", refusal_hold_s="0.2", refusal_limit="100")
+    monkeypatch.setattr(Server, "code", f"{FEW_HELD}\n{SERVE}")
+    server = start(slow_store, deadline_s="0.3")
     request = Request("/predictions/tiny", "image/png", png(size=(96, 96)))
     first = storm_until_refused(server, request)
     before_mb = server.memory_mb

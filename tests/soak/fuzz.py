@@ -19,7 +19,6 @@ RAW_SHARE = 0.03
 NEIGHBORS = 50  # one request in so many is a good one
 GROWTH_MB = 60.0
 _SETTINGS = {
-    "refusal_hold_s": "0",
     "deadline_s": "30",
     "body_timeout_s": "2",
     "log_level": "warning",
