@@ -4,8 +4,9 @@ written, and its card.
 Exporting a run twice under the same name and version writes the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +18,21 @@ from safetensors.torch import load_file
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, Verification
 from model_store.bundle.finding_card import ThresholdRule
+from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
+from model_store.bundle.scope import fit_scope
+from model_store.bundle.scope_graph import with_scope
 from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
 from model_store.store.store import Store
 from training.errors import BadRun
 from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk
-from training.runs.class_export import class_parts
+from training.networks.scope_taps import find_taps
 from training.runs.config import RunRecord, build_network, read_record
-from training.runs.export_parts import ExportChoices, ExportParts
-from training.runs.findings_export import findings_parts
+from training.runs.export_parts import ExportChoices, class_parts, findings_parts
 from training.runs.folder import read_finish
+from training.runs.onnx_graph import verify
+from training.runs.scope import read_scope
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
 
 
@@ -65,17 +70,26 @@ def export(
     """
     record = read_record(run)
     choices = ExportChoices(calibrator, anyway, dict(rules or {}))
-    parts_of = _PARTS[task_of(record)]
-    parts = parts_of(run, record, load_classifier(run), _samples(run), choices)
-    return _publish(run, record, store, name, parts)
-
-
-_PARTS: Final = {OF_CLASSES: class_parts, OF_FINDINGS: findings_parts}
-
-
-def _publish(
-    run: Path, record: RunRecord, store: Store, name: str, parts: ExportParts
-) -> ExportedModel:
+    parts = _PARTS[task_of(record)](run, record, choices)
+    classifier, samples = load_classifier(run), _samples(run)
+    check = fit_scope(read_scope(run), split="val")
+    taps = find_taps(classifier, record.spec) if check else None
+    network = parts.network(taps or classifier, samples)
+    onnx = parts.calibrated(network)
+    difference = verify(
+        onnx,
+        classifier,
+        parts.calibrate,
+        samples,
+        logits=logits_name(network),
+        uncalibrated=parts.uncalibrated,
+    )
+    verified = Verification(
+        images=len(samples),
+        alone=len(samples),
+        max_difference=difference,
+        libraries={library: version(library) for library in ("onnxruntime", "torch")},
+    )
     card = Card(
         name=name,
         version=1,
@@ -83,26 +97,31 @@ def _publish(
         input=InputCard(**asdict(record.spec)),
         provenance=_provenance(run, record, parts.shortcomings),
         input_reference=record.input_reference,
+        scope=check.card if check else None,
+        verification=verified,
         **parts.described,
     )
-    probes = make_probes(parts.onnx, record.spec)
-    trained_on = _trained_on(run)
+    graph = with_scope(onnx, check.parameters) if check else onnx
+    probes, trained_on = make_probes(graph, record.spec), _trained_on(run)
     cards: list[Card] = []
 
-    def build(folder: Path, version: int) -> None:
-        numbered = card.model_copy(update={"version": version})
+    def build(folder: Path, number: int) -> None:
+        numbered = card.model_copy(update={"version": number})
         cards.append(
             write_bundle(
                 folder,
                 card=numbered,
-                onnx=parts.onnx,
+                onnx=graph,
                 probes=probes,
                 trained_on=trained_on,
             )
         )
 
-    version = store.publish(name, build)
-    return ExportedModel(cards[-1], version, parts.described["verification"])
+    number = store.publish(name, build)
+    return ExportedModel(cards[-1], number, verified)
+
+
+_PARTS: Final = {OF_CLASSES: class_parts, OF_FINDINGS: findings_parts}
 
 
 def load_classifier(run: Path) -> Classifier:
@@ -125,7 +144,7 @@ def load_classifier(run: Path) -> Classifier:
     return classifier.eval()
 
 
-def _provenance(run: Path, record: RunRecord, found: tuple[str, ...]) -> Provenance:
+def _provenance(run: Path, record: RunRecord, found: Sequence[str]) -> Provenance:
     config = record.config
     choices = config.model_dump(mode="json")
     if isinstance(config.weights, Path):
@@ -143,7 +162,7 @@ def _provenance(run: Path, record: RunRecord, found: tuple[str, ...]) -> Provena
         training=TrainingCard(
             choices=choices,
             images={split: tuple(counts) for split, counts in record.counts.items()},
-            shortcomings=found or None,
+            shortcomings=tuple(found) or None,
         ),
     )
 

@@ -18,8 +18,8 @@ from tests.builders.datasets import shades
 from training.datasets import Dataset
 from training.errors import BadRun, ExportMismatch, OutOfMemory
 from training.networks.backbones import SMALL
-from training.runs import class_export
 from training.runs import export as exporting
+from training.runs import export_parts
 from training.runs.config import TrainConfig, read_record
 from training.runs.export import export, load_classifier
 from training.runs.run import RunResult, train
@@ -204,7 +204,7 @@ class TestExport:
     def test_a_graph_that_disagrees_with_torch_is_not_published(
         self, run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        faithful = class_export.to_onnx
+        faithful = export_parts.to_onnx
 
         def with_other_weights(classifier: torch.nn.Module, images: Any) -> bytes:
             other = copy.deepcopy(classifier)
@@ -212,7 +212,7 @@ class TestExport:
                 next(reversed(list(other.parameters()))).add_(torch.tensor([0.01, 0.0, 0.0]))
             return faithful(other, images)
 
-        monkeypatch.setattr(class_export, "to_onnx", with_other_weights)
+        monkeypatch.setattr(export_parts, "to_onnx", with_other_weights)
         with pytest.raises(ExportMismatch, match="nothing was published"):
             export(run.folder, Store(tmp_path), "brightness")
         assert Store(tmp_path).versions("brightness") == []
