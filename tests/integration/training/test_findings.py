@@ -94,14 +94,6 @@ def test_the_graph_gives_the_probabilities_and_the_card_their_promise(
     with torch.inference_mode():
         logits = load_classifier(run.folder)(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(p, evaluated(run).calibrate(logits), atol=1e-5)
-    known = evaluated(run).probabilities("val", "calibrated")
-    present = {
-        finding.name: int((known[:, place] >= finding.threshold).sum())
-        for place, finding in enumerate(card.findings or ())
-    }
-    shares = {name: share.n for name, share in (card.scope.by_class or {}).items()}
-    assert shares == {name: n for name, n in present.items() if n >= 20}
-    assert shares
     for finding in card.findings or ():
         assert finding.positives < finding.labeled < len(dataset.splits["val"])
         sensitivity = finding.promise.sensitivity
