@@ -31,7 +31,7 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
     with open_page(browser, script=script) as page:
         page.goto(f"{server.url}/models/tiny/report/page")
         page.get_by_role("link", name="Answers", exact=True).click()
-        rows = page.locator("table.listed tbody tr")
+        rows = page.locator("[data-cases] > *")
         expect(rows).to_have_count(SHOWN)
         page.get_by_role("link", name="Older").click()
         expect(rows).to_have_count(SHOWN)
@@ -41,7 +41,7 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
         expect(page.locator(".pill")).to_contain_text("wrong")
         wrong = server.client.get("/models/tiny/answers?wrong=1").json()
         expect(rows).to_have_count(min(SHOWN, len(wrong["answers"])))
-        expect(rows.first.locator("th a")).to_have_attribute(
+        expect(rows.first.locator("a[rel]")).to_have_attribute(
             "href", link.format(prediction_id=wrong["answers"][0]["prediction_id"])
         )
         rows.first.get_by_role("link", name="Correct").click()
@@ -50,6 +50,20 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
         expect(page.get_by_role("status")).to_contain_text("corrected")
     after = server.client.get("/models/tiny/answers?wrong=1").json()
     assert len(after["answers"]) == len(wrong["answers"]) - 1
+
+
+def test_cases_are_walked_and_labeled_by_keys(
+    start: Start, tiny_store: Store, browser: Browser
+) -> None:
+    server = start(tiny_store, keep_pictures_days="1")
+    label_answers(server, count=8)
+    listed = server.client.get("/models/tiny/answers").json()["answers"]
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/models/tiny/answers/page")
+        for step in "jjjk":  # to the third case, and back to the second
+            page.keyboard.press(step)
+        page.keyboard.press("l")
+        page.wait_for_url(f"**answer={listed[1]['prediction_id']}")
 
 
 def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(

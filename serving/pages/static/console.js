@@ -183,3 +183,18 @@ for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());
 }
+
+// Cases are walked by J and K; Enter and L follow a case's own links.
+const cases = document.querySelector("[data-cases]");
+if (cases) {
+  document.querySelector(".keys").hidden = false;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, summary")) return;
+    const all = [...cases.children];
+    const at = all.indexOf(document.activeElement.closest("[data-cases] > *"));
+    const step = { j: 1, k: -1 }[event.key.toLowerCase()];
+    if (step) all[Math.min(Math.max(at + step, 0), all.length - 1)].focus();
+    else if (at >= 0 && document.activeElement === all[at])
+      all[at].querySelector(`[data-key="${event.key === "Enter" ? "Enter" : event.key.toLowerCase()}"]`)?.click();
+  });
+}

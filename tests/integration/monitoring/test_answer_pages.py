@@ -49,7 +49,7 @@ async def read(client: httpx.AsyncClient, address: str) -> str:
 
 def links(page: str) -> dict[str, str]:
     """The addresses of a page by their words."""
-    found = re.findall(r'<a href="([^"]+)"[^>]*>(.*?)</a>', page)
+    found = re.findall(r'<a [^>]*?href="([^"]+)"[^>]*>(.*?)</a>', page)
     return {re.sub("<[^>]+>", "", words): address.replace("&amp;", "&") for address, words in found}
 
 
