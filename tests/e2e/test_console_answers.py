@@ -1,5 +1,7 @@
 """From a figure to its answers in a real browser, and how many clicks people need."""
 
+import re
+
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from model_store.store.samples import Sample, write_samples
@@ -62,8 +64,10 @@ def test_cases_are_walked_and_labeled_by_keys(
         page.goto(f"{server.url}/models/tiny/answers/page")
         for step in "jjjk":  # to the third case, and back to the second
             page.keyboard.press(step)
+        at = page.locator("[data-cases] > :focus")
+        expect(at).to_have_attribute("title", listed[1]["prediction_id"])
         page.keyboard.press("l")
-        page.wait_for_url(f"**answer={listed[1]['prediction_id']}")
+        expect(page).to_have_url(re.compile(f"answer={listed[1]['prediction_id']}$"))
 
 
 def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
