@@ -7,9 +7,10 @@ A card, a report and a result are one document each. Three renderers show it: in
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from calibration.measures.reliability import ReliabilityBin
+if TYPE_CHECKING:
+    from calibration.measures.reliability import ReliabilityBin
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Diagram:
     """A reliability diagram, where pictures can be shown."""
 
     title: str
-    bins: Sequence[ReliabilityBin]
+    bins: "Sequence[ReliabilityBin]"
 
 
 Part: TypeAlias = (

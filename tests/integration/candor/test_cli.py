@@ -128,7 +128,8 @@ def test_recalibrate_publishes_the_next_version_and_does_not_promote(
     where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
     shown = run("recalibrate", *where, "--preview", "--html", tmp_path / "preview.html")
     assert "nothing was published" in shown.stdout
-    assert (tmp_path / "preview.html").read_text(encoding="utf-8").count("<svg") == 2
+    page = (tmp_path / "preview.html").read_text(encoding="utf-8")
+    assert page.count('<svg class="square"') == 2
     assert tiny_store.versions("tiny") == [1]
     done = json.loads(run("recalibrate", *where, "--json").stdout)
     assert (done["card"]["version"], done["published"]) == (2, True)
