@@ -9,6 +9,7 @@ from model_store.store.store import Store
 from serving.pages.answers import SHOWN
 from tests.builders.browser import SCRIPT, label_answers, open_page
 from tests.builders.bundles import png
+from tests.builders.processes import wait_until
 from tests.builders.servers import Start
 
 
@@ -33,7 +34,7 @@ def test_a_figure_leads_to_its_answers_and_an_answer_to_its_label(
     with open_page(browser, script=script) as page:
         page.goto(f"{server.url}/models/tiny/report/page")
         page.get_by_role("link", name="Answers", exact=True).click()
-        rows = page.locator("[data-cases] > *")
+        rows = page.locator("[data-cases] > *, table.listed tbody tr")
         expect(rows).to_have_count(SHOWN)
         page.get_by_role("link", name="Older").click()
         expect(rows).to_have_count(SHOWN)
@@ -59,6 +60,12 @@ def test_cases_are_walked_and_labeled_by_keys(
 ) -> None:
     server = start(tiny_store, keep_pictures_days="1")
     label_answers(server, count=8)
+
+    def kept() -> bool:  # pictures follow their answers
+        answers = server.client.get("/models/tiny/answers").json()["answers"]
+        return all(each["has_picture"] for each in answers)
+
+    wait_until(kept)
     listed = server.client.get("/models/tiny/answers").json()["answers"]
     with open_page(browser) as page:
         page.goto(f"{server.url}/models/tiny/answers/page")

@@ -317,7 +317,7 @@ def test_work_that_pixels_decide_is_refused_unless_trusted(tmp_path: Path, kind:
     bundle = store.read("bad", 1)
     card = bundle.card.model_copy(deep=True)
     assert card.provenance.imported.trusted
-    assert "trusted" in (bundle.folder / "model_card.md").read_text()
+    assert "**Trusted**" in (bundle.folder / "model_card.md").read_text()
     distrusted = card.provenance.imported.model_copy(update={"trusted": False})
     for imported in (distrusted, None):  # a store may be written by others
         provenance = card.provenance.model_copy(update={"imported": imported})
@@ -393,7 +393,7 @@ def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     bundle = Path(json.loads(done.stdout)["folder"]) / "model.onnx"
     assert (tmp_path / "weights.bin").stat().st_size < bundle.stat().st_size
-    assert "**not calibrated**" in bundle.with_name("model_card.md").read_text()
+    assert "not calibrated" in bundle.with_name("model_card.md").read_text()
 
 
 def _external(path: Path, location: str) -> Path:

@@ -314,7 +314,12 @@ def test_groups(write: Write) -> None:
         ("a.parquet", b"PAR1 no", PredictionsRefused, "cannot be read as Parquet"),
         ("a.ndjson", b'{"p_a": 0.5\n', PredictionsRefused, "line 1 is not JSON"),
         ("a.ndjson", b"[1]\n", PredictionsRefused, "line 1"),
-        ("a.ndjson", b'{"label": "a", "label": "b"}\n', PredictionsRefused, "'label' twice"),
+        (
+            "a.ndjson",
+            b'{"label": "a", "label": "b"}\n',
+            PredictionsRefused,
+            "'label' is given twice",
+        ),
         ("a.xlsx", b"", PredictionsRefused, "expected a name that ends in"),
     ],
 )
