@@ -37,7 +37,9 @@ from tests.screenshots import MODES, take
 
 IMAGES: Final = Path(__file__).parents[1] / "images"
 WIDTH: Final = 1080
-RECALIBRATION: Final = f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_labels=yes"
+RECALIBRATION: Final = (
+    f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_labels=yes&subgroup=device%3DB"
+)
 
 
 class Shot(NamedTuple):
