@@ -71,9 +71,10 @@ class RecalibrationPreview:
 
     @property
     def mends(self) -> bool:
-        """Whether the error of those whom it changes is halved, or no more than chance."""
+        """Whether an error beyond chance is halved, or no more than chance is left of it."""
         before, after = self.proposal.before, self.proposal.after
-        return after.ece <= max(before.ece / 2, after.noise_floor)
+        erred = before.ece > before.noise_floor
+        return erred and after.ece <= max(before.ece / 2, after.noise_floor)
 
     @property
     def headline(self) -> str:
