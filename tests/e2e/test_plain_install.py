@@ -54,7 +54,7 @@ COMMANDS = (
     "ledger export answers.out.csv",
     "ledger backup copy.db",
     "traffic --url SERVER --publish --once --rate 200 --clean 1 --label-delay 0.2",
-    "recalibrate digits --preview",
+    "recalibrate digits --preview --min-labels 20",  # the alarm may come before the hundredth label
 )
 FUNCTIONS = """
 import candor, numpy as np
