@@ -7,10 +7,10 @@ from typing import Any
 from calibration.document import FactList, FigureTable, Part
 from calibration.figures import figure
 from calibration.wording import counted, percent
-from candor.terminal.card_parts import card_diagram, parts_of
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
 from model_store.bundle.finding_card import FindingCard
+from model_store.bundle.model_card import calibration_sections
 from model_store.foreign.labeled_images import LabeledImages
 from model_store.foreign.model_import import ImportedModel
 
@@ -41,14 +41,13 @@ class Imported(VerbResult):
         if done.trials:
             yield _trials(done)
         yield f"Published {card.name} version {done.version} in {self.folder}"
-        kind = "labeled" if self.data is not None else "made-up"
-        yield (
-            "Before calibration, its probabilities differ from the file's own by at most "
-            f"{done.verification.max_difference:.1e} on "
-            f"{counted(done.verification.images, f'{kind} image')}."
-        )
         if self.data is not None:
-            yield from _figures(done, self.data)
+            held_out = int(self.data.held_out.sum())
+            yield (
+                f"Fitted on {counted(len(self.data.paths) - held_out, 'labeled image')}, measured "
+                f"on the other {held_out}. Kept together: {self.data.grouped_by}."
+            )
+        yield from calibration_sections(card)
         yield from (f"Note: {note}" for note in done.notes)
         yield next_step(card, promoted=self.promoted)
 
@@ -76,17 +75,6 @@ class Imported(VerbResult):
             "verified_on": done.verification.images,
             "notes": list(done.notes),
         }
-
-
-def _figures(done: ImportedModel, data: LabeledImages) -> Iterator[Part]:
-    """What was fitted on one half of the labeled images, and measured on the other."""
-    held_out, parts = int(data.held_out.sum()), parts_of(done.card)
-    yield (
-        f"{parts.fitted(len(data.paths) - held_out)}; the card's figures are from the other "
-        f"{held_out}. Kept together: {data.grouped_by}."
-    )
-    yield parts.held_out
-    yield card_diagram(done.card)
 
 
 def _trials(done: ImportedModel) -> Part:

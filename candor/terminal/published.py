@@ -1,14 +1,13 @@
-"""What `candor export` made: a version in the store, its notes, and what to do next."""
+"""What `candor export` made: a version in the store, how calibrated it is, and what to do next."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from calibration.document import Part
-from calibration.wording import counted
-from candor.terminal.card_parts import card_diagram, parts_of
 from candor.terminal.verb_result import VerbResult, next_step
 from model_store.bundle.card import Card
+from model_store.bundle.model_card import calibration_sections
 from training.runs.export import ExportedModel
 
 
@@ -40,12 +39,6 @@ class Exported(VerbResult):
         }
 
     def document(self) -> Iterator[Part]:
-        card, verified = self.card, self.done.verification
-        yield f"Published {card.name} version {card.version} in {self.folder}"
-        yield from parts_of(card).notes()
-        yield (
-            f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on "
-            f"{counted(verified.images, 'real image')}"
-        )
-        yield card_diagram(card)
-        yield next_step(card, promoted=self.promoted)
+        yield f"Published {self.card.name} version {self.version} in {self.folder}"
+        yield from calibration_sections(self.card)
+        yield next_step(self.card, promoted=self.promoted)

@@ -26,7 +26,7 @@ from calibration.document import (
 from candor.terminal.console import visible
 
 _GAP = "  "  # between two columns of a table
-_TEXT_WIDTH = 18  # of a column that wraps, at least
+_TEXT_WIDTH = 18  # of a column that wraps, at least, where the terminal has so much
 
 
 def rendered(document: Document) -> Iterator[RenderableType]:
@@ -65,7 +65,8 @@ class ShownTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width if console.is_terminal else sys.maxsize
-        needed = [self._needed(index) for index in range(len(self.table.columns))]
+        least = min(_TEXT_WIDTH, width - len(_GAP) - width // 3)
+        needed = [self._needed(index, least) for index in range(len(self.table.columns))]
         beside = width - len(_GAP) - max(needed[1:], default=0)
         needed[0] = min(needed[0], max(beside, width // 3))
         if self.table.title:
@@ -77,11 +78,11 @@ class ShownTable:
             grid = self._grid(portion, needed)
             yield from console.render(grid, options.update(max_width=max(total, options.max_width)))
 
-    def _needed(self, index: int) -> int:
-        """How many columns of the terminal this one of the table needs."""
+    def _needed(self, index: int, least: int) -> int:
+        """How many columns of the terminal this one of the table needs; `least` if it wraps."""
         column = self.table.columns[index]
         widest = max(cell_len(visible(each)) for each in (column, *self._cells(index)))
-        return min(widest, _TEXT_WIDTH) if column in self.table.text else widest
+        return min(widest, least) if column in self.table.text else widest
 
     def _cells(self, index: int) -> Iterator[str]:
         return (row[index] for row in self.table.rows)
@@ -94,8 +95,7 @@ class ShownTable:
                 self.table.columns[index],
                 justify="left" if index == 0 or wraps else "right",
                 no_wrap=not wraps and index > 0,
-                min_width=None if wraps else needed[index],
-                max_width=needed[0] if index == 0 and not wraps else None,
+                width=None if wraps else needed[index],
                 overflow="fold",
             )
         for row in self.table.rows:

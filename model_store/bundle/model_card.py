@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
-from calibration.document import Diagram, FactList, FigureTable, Heading, Items, Part
+from calibration.document import (
+    Diagram,
+    FactList,
+    FigureTable,
+    Heading,
+    Items,
+    Part,
+    Verdict,
+)
 from calibration.measures.confusion import recall_intervals
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
@@ -32,25 +40,27 @@ _LIMITS = (
 
 def model_card(card: Card) -> str:
     """Return the card as Markdown, which shows the diagram in DIAGRAM_FILE beside it."""
-    return markdown(card_document(card), diagram_file=DIAGRAM_FILE)
+    parts = [*card_document(card), "card.json has all of this, and more, for programs."]
+    return markdown(parts, diagram_file=DIAGRAM_FILE)
 
 
 def card_document(card: Card) -> list[Part]:
     """Return what a card says, from what the model is to its limits."""
-    sections = (_head, _origin, *_KINDS[card.kind].body, _promises, _scope)
-    parts = chain.from_iterable(section(card) for section in sections)
+    parts = (*_head(card), *_origin(card), *calibration_sections(card), *_scope(card))
     return [*parts, Heading("Limits"), _LIMITS]
+
+
+def calibration_sections(card: Card) -> list[Part]:
+    """Return how calibrated the model is, and what it promises."""
+    sections = (*_KINDS[card.kind].body, _promises)
+    return [*chain.from_iterable(section(card) for section in sections)]
 
 
 def _head(card: Card) -> Iterator[Part]:
     shape, color = card.input, "gray" if card.input.channels == 1 else "RGB"
     kind, lacking = _KINDS[card.kind], card.uncalibrated
     larger = "stretched" if shape.resize == "stretch" else "cropped to this shape"
-    what = f"a calibrated probability for each {kind.one}"
-    if len(lacking) == len(card.classes):
-        what = f"a probability for each {kind.one}, not calibrated"
-    elif lacking:
-        what += f", but not calibrated for {', '.join(lacking)}"
+    calibrated = "" if lacking else "calibrated "
     yield Heading(f"{card.name}, version {card.version}", level=1)
     names = ", ".join(card.classes)
     yield f"An image classifier for {len(card.classes)} {kind.several}: {names}."
@@ -61,9 +71,20 @@ def _head(card: Card) -> Iterator[Part]:
                 f"one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
                 f"{larger}",
             ),
-            ("Output", f"{what}; normalization and calibrator are in the graph"),
+            (
+                "Output",
+                f"a {calibrated}probability for each {kind.one}; normalization and calibrator are "
+                "in the graph",
+            ),
         ]
     )
+    if lacking:
+        which = "" if len(lacking) == len(card.classes) else f" for {', '.join(lacking)}"
+        yield Verdict(
+            f"Not calibrated{which}",
+            "No calibrator was fitted, so confidence is the network's own.",
+            "off",
+        )
 
 
 def _origin(card: Card) -> Iterator[Part]:
@@ -106,18 +127,21 @@ def _calibration(card: Card) -> Iterator[Part]:
     columns = ("measure", "value", "meaning")
     yield FigureTable("", columns, list(_measures(calibration)), text=("value", "meaning"))
     if (found := calibration.contradicted) is not None:
-        yield (
-            f"Test contradicts the calibrator {found.method}, and the model was published with"
-            f"{'' if calibration.applies(found) else 'out'} it: on {found.images:,} test images it "
-            f"raises the negative log-likelihood from {found.nll_before:.3f} to "
-            f"{found.nll_after:.3f} (standard error {found.nll_error:.3f}) and takes the ECE from "
-            f"{percent(found.ece_before)} to {percent(found.ece_after)}."
+        yield Verdict(
+            f"Test contradicts the calibrator {found.method}",
+            f"The model was published with{'' if calibration.applies(found) else 'out'} it. On "
+            f"{found.images:,} test images it raises the negative log-likelihood from "
+            f"{found.nll_before:.3f} to {found.nll_after:.3f} (standard error "
+            f"{found.nll_error:.3f}) and takes the ECE from {percent(found.ece_before)} to "
+            f"{percent(found.ece_after)}.",
+            "off",
         )
 
 
 def _caveats(card: Card) -> Iterator[Part]:
     calibration, trained = card.calibration, card.provenance.training
-    yield from (f"On test {each}." for each in (trained and trained.shortcomings) or ())
+    for each in (trained and trained.shortcomings) or ():
+        yield Verdict("Shortcoming", f"On test {each}.", "off")
     if calibration.reference_split == "val":
         yield (
             "The calibrator was fitted on these images too, so the figures are somewhat better "

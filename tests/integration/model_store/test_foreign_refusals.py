@@ -393,7 +393,7 @@ def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     bundle = Path(json.loads(done.stdout)["folder"]) / "model.onnx"
     assert (tmp_path / "weights.bin").stat().st_size < bundle.stat().st_size
-    assert "not calibrated" in bundle.with_name("model_card.md").read_text()
+    assert "Not calibrated" in bundle.with_name("model_card.md").read_text()
 
 
 def _external(path: Path, location: str) -> Path:

@@ -58,6 +58,18 @@ def test_no_width_cuts_a_figure(width: int, is_terminal: bool) -> None:
     assert (max(map(len, shown.splitlines())) <= width) == is_terminal
 
 
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_columns_that_wrap_fit_into_every_terminal(width: int) -> None:
+    columns, said = ("measure", "value", "meaning"), "a sentence of several words"
+    rows = [["expected calibration error", "1.2 % (0.3 to 4.5 %)", said], ["brier", "0.1", said]]
+    console = LiteralConsole(width=width, force_terminal=True, color_system=None)
+    with console.capture() as printed:
+        console.print(ShownTable(FigureTable("", columns, rows, text=("value", "meaning"))))
+    assert max(map(len, printed.get().splitlines())) <= width
+    for words in (*columns, *rows[0]):
+        assert all(word in printed.get() for word in words.split())
+
+
 def test_an_error_of_the_database_is_told_without_its_statement() -> None:
     said = sentence(OperationalError("SELECT 1", {}, Exception("disk full")))
     assert said.endswith(": disk full")

@@ -61,5 +61,6 @@ def test_it_says_what_the_card_says_of_each_finding() -> None:
     assert rows["Edema", 9][2] == "20.00 %"
     sets = card.findings[0].conformal
     assert rows["Edema", 9][7] == percent(sets.mean_set_size - 1)
-    assert "not calibrated for Mass" in text
+    assert "**Not calibrated for Mass.**" in text
+    assert "card.json" in text
     assert "at most 10 %" in text
