@@ -34,7 +34,8 @@ from training.fitting.examples import predict as logits_of
 from training.fitting.history import Epoch
 from training.networks.heads import Head
 from training.progress import Progress, silent
-from training.runs.steps import Features, Model, evaluate, fit, predict, prepare
+from training.runs.committee import fit_committee, predict_committee
+from training.runs.steps import Features, Model, evaluate, fit, prepare
 from training.runs.task import task_of
 
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
@@ -123,10 +124,12 @@ def train(cell: Cell, dataset: Dataset, file: Path, *, cache: Path) -> list[Row]
             measures = Measures.from_probabilities(probabilities, examples[split].labels)
             rows.append({"split": split, "epoch": epoch.epoch} | _figures(measures))
 
-    model = fit(features, cell.config, watch=watch if cell.traced else None)
     if cell.traced:
+        model = fit(features, cell.config, watch=watch)
         _write_embedding(file.with_suffix(".npz"), model, features)
-    evaluation = evaluate(predict(model, features), dataset.classes).of_classes
+    else:
+        model = fit_committee(features, cell.config)
+    evaluation = evaluate(predict_committee(model, features), dataset.classes).of_classes
     return rows + [
         {"split": split, "calibrator": method} | _figures(measures)
         for split, by_method in evaluation.measures.items()
@@ -158,7 +161,7 @@ def _figures(measures: Measures) -> Row:
 
 def _write_embedding(path: Path, model: Model, features: Features) -> None:
     """Write the test images as they are before the last layer of the head, float32 (N, D)."""
-    module = copy.deepcopy(features.module(model.network, model.network.head))
+    module = copy.deepcopy(features.module(model.network))
     (head,) = (each for each in module.modules() if isinstance(each, Head))
     head[-1] = nn.Identity()
     test, content = features.examples(model.config)["test"], io.BytesIO()

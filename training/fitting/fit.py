@@ -47,12 +47,11 @@ class Fit:
         objective: Objective,
         schedule: Schedule,
         seed: int,
-        head: int,
         execution: Execution,
     ) -> None:
         self.module = module.to(execution.device)
         self.train, self.val = train, val
-        self.schedule, self.head, self.execution = schedule, head, execution
+        self.schedule, self.execution = schedule, execution
         self.seed, self.order = seed, np.random.default_rng(seed)
         self.optimizer = build_optimizer(module, schedule)
         self.step = Step(
@@ -90,7 +89,6 @@ class Fit:
                 val_accuracy=validated["accuracy"],
                 val_gap=validated["gap"],
                 val_ece=validated["ece"],
-                head=self.head,
             )
         )
         select = self.schedule.select
@@ -197,7 +195,6 @@ def fit(
     objective: Objective,
     schedule: Schedule,
     seed: int,
-    head: int = 0,
     execution: Execution | None = None,
     snapshots: SnapshotFile | None = None,
     watch: Watch | None = None,
@@ -220,7 +217,6 @@ def fit(
             objective=objective,
             schedule=schedule,
             seed=seed,
-            head=head,
             execution=execution,
         )
         found = snapshots.read() if snapshots else None

@@ -12,8 +12,8 @@ from training.losses import balanced_weights
 STEPS = 200  # of L-BFGS, at most
 
 
-def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
-    """Fit `linear` in place to features (N, D, 1, 1) and labels (N,).
+def fit_logistic(features: Tensor, labels: Tensor, *, classes: int) -> nn.Linear:
+    """The regression of labels (N,) on features (N, D, 1, 1), as a layer.
 
     A class without images is left with a probability near 0.
     """
@@ -23,9 +23,9 @@ def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
     # In the space of the images, which has fewer dimensions than features.
     left, length, right = torch.linalg.svd((x - center) / spread, full_matrices=False)
     coordinates = left * length
-    weight = torch.zeros(linear.out_features, len(length), dtype=x.dtype, requires_grad=True)
-    bias = torch.zeros(linear.out_features, dtype=x.dtype, requires_grad=True)
-    weights = balanced_weights(labels, linear.out_features).double()
+    weight = torch.zeros(classes, len(length), dtype=x.dtype, requires_grad=True)
+    bias = torch.zeros(classes, dtype=x.dtype, requires_grad=True)
+    weights = balanced_weights(labels, classes).double()
     loss = nn.CrossEntropyLoss(weight=weights, reduction="sum")
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
@@ -37,7 +37,9 @@ def fit_logistic(linear: nn.Linear, features: Tensor, labels: Tensor) -> None:
         return cost
 
     optimizer.step(step)
+    linear = nn.utils.skip_init(nn.Linear, x.shape[1], classes)
     with torch.no_grad():
         own = weight @ right / spread
         linear.weight.copy_(own)
         linear.bias.copy_(bias - own @ center)
+    return linear

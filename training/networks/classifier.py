@@ -5,7 +5,7 @@ once.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Self
 
@@ -16,7 +16,7 @@ from model_store.image import InputSpec
 from training.choices import Weights
 from training.errors import BadBackbone
 from training.networks.backbones import Trunk, load_trunk
-from training.networks.heads import HeadEnsemble, HeadKind, build_head, mean_answer
+from training.networks.heads import HeadEnsemble, HeadKind, build_head
 
 
 class Backbone(nn.Module):
@@ -98,27 +98,28 @@ def build_classifier(
     frozen: bool,
     seed: int,
     head: HeadKind = "paper",
-    heads: int = 1,
-    mean: Callable[[Tensor], Tensor] = mean_answer,
-    another: Callable[[int], Trunk] | None = None,
 ) -> Classifier:
-    """Put heads on a trunk, or on copies of it if it is not `frozen`, which leaves it as it is.
+    """Put a head on a trunk, or on a copy of it if it is not `frozen`, which leaves it as it is.
 
-    Random weights depend on `seed` alone. `mean` is of the logits of several heads. `another` draws
-    the trunk of a later head by its seed, where random ones shall differ.
+    The head depends on `seed` alone.
 
     Raises BadBackbone if the image size does not fit or leaves no 2 x 2 feature map.
     """
     shape = shape_of(Backbone(trunk), spec)
-    drawn: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):
-        for number, head_seed in enumerate(head_seeds(seed, heads)):
-            own = another(head_seed) if another and number and not frozen else trunk
-            torch.manual_seed(head_seed)  # so the head does not depend on what was drawn before
-            last = build_head(head, shape, class_count=class_count, reduction=reduction)
-            drawn.append(last if frozen else _whole(deepcopy(own.module), last))
-    body = Backbone(trunk, None if frozen else nn.Identity())
-    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn, mean=mean))
+        torch.manual_seed(seed)
+        last = build_head(head, shape, class_count=class_count, reduction=reduction)
+    if frozen:
+        return Classifier(Backbone(trunk), last)
+    return Classifier(Backbone(trunk, nn.Identity()), _whole(deepcopy(trunk.module), last))
+
+
+def joined(networks: Sequence[Classifier], *, mean: Callable[[Tensor], Tensor]) -> Classifier:
+    """Networks on one backbone as one, whose logits are the `mean` of theirs."""
+    if len(networks) == 1:
+        return networks[0]
+    heads = [each.head for each in networks]
+    return Classifier(networks[0].backbone, HeadEnsemble(heads, mean=mean))
 
 
 def _whole(trunk: nn.Module, head: nn.Module) -> nn.Sequential:

@@ -111,10 +111,9 @@ class BlendedHead(nn.Module):
     weights, which find rare classes. The mean is less sure where one of them is wrong.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, class_count: int) -> None:
+    def __init__(self, pooled: nn.Module, linear: nn.Linear) -> None:
         super().__init__()
-        self.pooled = PooledHead(shape, class_count=class_count)
-        self.linear = nn.Linear(shape[0], class_count)
+        self.pooled, self.linear = pooled, linear
 
     def forward(self, features: Tensor) -> Tensor:
         linear = self.linear(features.mean(dim=(2, 3)))
@@ -141,5 +140,7 @@ def build_head(
     """
     if kind == "paper":
         return Head(shape, class_count=class_count, reduction=reduction)
-    pooled = PooledHead if kind == "pooled" else BlendedHead
-    return pooled(shape, class_count=class_count)
+    pooled = PooledHead(shape, class_count=class_count)
+    if kind == "pooled":
+        return pooled
+    return BlendedHead(pooled, nn.Linear(shape[0], class_count))

@@ -25,15 +25,6 @@ def find_device(choice: DeviceChoice, group: Group) -> torch.device:
     return torch.device("cpu") if choice == "cpu" else group.device
 
 
-def computes_in_half(device: torch.device) -> bool:
-    """Whether half precision is faster: on GPUs, and on CPUs with bfloat16 units."""
-    if device.type != "cpu":
-        return True
-    # torch has no public name for these.
-    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in units)
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` means that memory ran out, on a GPU or on the CPU.
 

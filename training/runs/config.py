@@ -1,6 +1,5 @@
 """The choices of a run, TrainConfig, and the record of a finished one, RunRecord."""
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +12,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from torch import Tensor
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
@@ -24,7 +22,7 @@ from training.features.augmentation import Augmentation
 from training.fitting.schedule import Decay, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Trunk
-from training.networks.classifier import Classifier, build_classifier, draw_trunk
+from training.networks.classifier import Classifier, build_classifier
 from training.networks.heads import HeadKind
 
 
@@ -86,6 +84,11 @@ class TrainConfig(BaseModel, Choices):
         return self.frozen and self.augment is None
 
     @property
+    def is_committee(self) -> bool:
+        """Whether it takes more than one fit."""
+        return self.heads > 1 or self.validation == "folds" or self.head == "blend"
+
+    @property
     def title(self) -> str:
         """The title of the method in plots."""
         strength = "" if self.beta is None else f" (beta {self.beta:g})"
@@ -128,15 +131,9 @@ def offline_config(*, loss: str, seed: int) -> TrainConfig:
 
 
 def build_network(
-    config: TrainConfig,
-    trunk: Trunk,
-    spec: InputSpec,
-    *,
-    classes: int,
-    mean: Callable[[Tensor], Tensor],
+    config: TrainConfig, trunk: Trunk, spec: InputSpec, *, classes: int
 ) -> Classifier:
-    """The network of `config` on a trunk, before training."""
-    is_random = config.weights == "none"
+    """The network of `config`, of one member, on a trunk, before training."""
     return build_classifier(
         trunk,
         spec,
@@ -145,11 +142,6 @@ def build_network(
         frozen=config.frozen,
         seed=config.seed,
         head=config.head,
-        heads=config.heads,
-        mean=mean,
-        another=(lambda seed: draw_trunk(config.backbone, "none", seed=seed))
-        if is_random
-        else None,
     )
 
 

@@ -28,7 +28,8 @@ from training.errors import BadRun
 from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk
 from training.networks.scope_taps import find_taps
-from training.runs.config import RunRecord, build_network, read_record
+from training.runs.committee import untrained
+from training.runs.config import RunRecord, read_record
 from training.runs.export_parts import ExportChoices, class_parts, findings_parts
 from training.runs.folder import read_finish
 from training.runs.onnx_graph import verify
@@ -127,14 +128,7 @@ _PARTS: Final = {OF_CLASSES: class_parts, OF_FINDINGS: findings_parts}
 def load_classifier(run: Path) -> Classifier:
     """The trained classifier of a run, in evaluation mode. Raises BadRun."""
     record = read_record(run)
-    config = record.config
-    classifier = build_network(
-        config,
-        draw_trunk(config.backbone, "none", seed=config.seed),
-        record.spec,
-        classes=len(record.classes),
-        mean=task_of(record).mean,
-    )
+    classifier = untrained(record, draw_trunk(record.config.backbone, "none", seed=0))
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

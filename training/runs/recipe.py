@@ -26,9 +26,10 @@ from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
+from training.runs.committee import fit_committee, predict_committee
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.folds import FEW_IMAGES, FOLDS, units
-from training.runs.steps import Features, Model, fit, predict
+from training.runs.steps import Features, Model
 from training.runs.task import task_of
 
 MIN_STEPS = 400
@@ -184,17 +185,20 @@ def search(
     progress: Progress = silent,
 ) -> tuple[Model, tuple[CandidateScore, ...]]:
     """Train all `candidates`; return the one with the lowest cross-entropy on validation, the first
-    of equals, and the scores of all.
+    of equals, and the scores of all; a single one has none.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
+    if len(candidates) == 1:
+        model = fit_committee(features, candidates[0], snapshot=snapshot, progress=progress)
+        return model, ()
     models: list[Model | None] = []
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
     for number, config in enumerate(candidates):
         choices = differing(config, candidates)
         try:
-            model = fit(
+            model = fit_committee(
                 features,
                 config,
                 snapshot=_of_candidate(number, snapshot),
@@ -236,5 +240,5 @@ def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[st
 
 
 def _score(model: Model, features: Features, choices: dict[str, str | float]) -> CandidateScore:
-    known, dataset = predict(model, features, ("val",))["val"], features.dataset
+    known, dataset = predict_committee(model, features, ("val",))["val"], features.dataset
     return task_of(dataset).score(dataset.classes, known, choices)

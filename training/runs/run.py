@@ -1,10 +1,12 @@
 """One training run, from data to evaluation, in one run folder.
 
     RUN/config.json            choices, library versions, data fingerprint (RunRecord)
-    RUN/checkpoint.safetensors every tensor of the classifier, including frozen ones: no other
-    weights are needed RUN/data.json              images by class and split, what was left out or
-    repeated; RUN/excluded.csv RUN/history.csv            a row per epoch and head
-    RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
+    RUN/checkpoint.safetensors every tensor of the classifier: no other weights are needed
+    RUN/data.json              images by class and split, what was left out or repeated
+    RUN/excluded.csv           images that were left out
+    RUN/history.csv            a row per epoch and head
+    RUN/metrics.json           temperature and measures
+    RUN/calibrators.json       the fitted calibrators
     RUN/predictions.npz        the logits and labels behind them, and the patients if known
     RUN/finished.json          when; everything else is the same in a run that is repeated
     RUN/training_images.bin    hashes of the images that the network has seen
@@ -18,9 +20,12 @@ discarded; any other interrupted run can be resumed.
 """
 
 import hashlib
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +34,6 @@ from safetensors.torch import save_file
 
 from calibration.wording import parameter
 from model_store.bundle.card import InputReference
-from model_store.bundle.scope import ScopeFeatures
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
@@ -42,16 +46,17 @@ from training.losses import strength
 from training.networks.backbones import require_backbone, weights_digest
 from training.networks.classifier import Classifier
 from training.processes.distributed import Group
-from training.processes.execution import computes_in_half, find_device, out_of_memory
+from training.processes.execution import out_of_memory
 from training.progress import Progress, silent
-from training.runs.config import CandidateScore, RecipeRecord, RunRecord, TrainConfig
-from training.runs.folder import RunFolder, open_run_folder, require_new, write_finish
+from training.runs.committee import predict_committee
+from training.runs.config import RecipeRecord, RunRecord, TrainConfig
+from training.runs.folder import open_run_folder, require_new, write_finish
 from training.runs.recipe import TrainingPlan, differing, search
 from training.runs.scope import scope_features, write_scope
-from training.runs.source import library_versions
-from training.runs.steps import Features, evaluate, fit, predict, prepare
+from training.runs.steps import Features, evaluate, prepare
 from training.runs.task import Judgment, require_classes, task_of
 
+LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
 _PARTS = 3  # of the stage "evaluation": measures, references for the card, the run folder
@@ -102,7 +107,7 @@ def train(
     An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps
     frozen features between runs; without it they are computed again. `group` are the processes that
     share the work; all of them call this with the same arguments, and the first one writes.
-    `notice` receives a sentence when an interrupted run resumes, or half precision gains nothing.
+    `notice` receives a sentence when an interrupted run resumes.
     Progress stages are "weights from the hub", "features SPLIT" (images), "train LOSS" (epochs) and
     "evaluation".
     `pictures=False` skips the plots, which take seconds to draw.
@@ -114,93 +119,57 @@ def train(
     if plan.candidates[0].head == "blend":
         require_classes(dataset, ", and the head blend is for exclusive classes: choose another")
     group, first = group or Group.alone(), _with_strength(plan.candidates[0])
+    candidates = plan.candidates if len(plan.candidates) > 1 else (first,)
     request = first.model_dump(mode="json") | {
         "data": dataset.fingerprint,
         "processes": group.size,
     }
-    if len(plan.candidates) > 1:
-        request["candidates"] = [differing(each, plan.candidates) for each in plan.candidates]
+    if len(candidates) > 1:
+        request["candidates"] = [differing(each, candidates) for each in candidates]
     out.parent.mkdir(parents=True, exist_ok=True)
     # Other processes than the first have hidden folders of their own and only read what the first
     # one wrote.
     own = out if group.leads else out.with_name(f"{out.name}-process-{group.rank}")
-    with open_run_folder(own, request, restart=restart or not group.leads) as run_folder:
-        if first.amp and notice and not computes_in_half(find_device(first.device, group)):
-            notice(
-                "this processor has no units for half precision: amp makes training slower here, "
-                "not faster"
-            )
+    with (
+        open_run_folder(own, request, restart=restart or not group.leads) as run_folder,
+        _out_of_memory(first),
+    ):
         if run_folder.begun and notice:
             notice(
                 f"{out} was interrupted; resuming after its last whole epoch "
                 f"({parameter('restart', True)} starts over)"
             )
-        try:
-            features = prepare(
-                dataset,
-                first,
-                cache=cache or run_folder.part / "cache",
-                group=group,
-                progress=progress,
-            )
-            result = _train_and_evaluate(features, plan, first, run_folder, progress)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            used = first.micro_batch
-            raise OutOfMemory(batch_size=first.batch_size, micro_batch=used) from error
+        cache = cache or run_folder.part / "cache"
+        features = prepare(dataset, first, cache=cache, group=group, progress=progress)
+        model, scores = search(
+            features, candidates, snapshot=run_folder.snapshot, progress=progress
+        )
+        progress("evaluation", 0, _PARTS)
+        evaluation = evaluate(predict_committee(model, features), dataset.classes)
+        progress("evaluation", 1, _PARTS)
+        recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
+        record = _record(features, _with_strength(model.config), recipe)
+        result = RunResult(out, record, model.history, evaluation)
         if group.leads:
+            folder = run_folder.fresh_run()
+            _write_references(folder, model.network, features)
             progress("evaluation", 2, _PARTS)
-            _write(run_folder, result, dataset, pictures=pictures)
+            _write(folder, result, model.network, pictures=pictures)
+            write_report(dataset, folder)
             run_folder.finish()
             progress("evaluation", _PARTS, _PARTS)
-    return RunResult(out, result.record, result.history, result.evaluation)
+    return result
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """What the run folder is written from."""
-
-    network: Classifier
-    record: RunRecord
-    history: list[Epoch]
-    evaluation: Evaluation | FindingsEvaluation
-    samples: NDArray[np.uint8]
-    scope: ScopeFeatures | None
-    digests: TrainingDigests | None
-
-
-def _train_and_evaluate(
-    features: Features,
-    plan: TrainingPlan,
-    first: TrainConfig,
-    run_folder: RunFolder,
-    progress: Progress,
-) -> _Finished:
-    dataset, spec = features.dataset, features.spec
-    backbone = weights_digest(features.trunk.module)
-    scores: tuple[CandidateScore, ...] = ()
-    if len(plan.candidates) == 1:
-        model = fit(features, first, snapshot=run_folder.snapshot, progress=progress)
-    else:
-        model, scores = search(
-            features, plan.candidates, snapshot=run_folder.snapshot, progress=progress
-        )
-    progress("evaluation", 0, _PARTS)
-    evaluation = evaluate(predict(model, features), dataset.classes)
-    progress("evaluation", 1, _PARTS)
-    recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
-    record = _record(features, _with_strength(model.config), recipe, backbone)
-    scope: ScopeFeatures | None = None
-    digests: TrainingDigests | None = None
-    if features.group.leads:
-        scope = scope_features(model.network, dataset, spec, device=features.device)
-        digests = _digests(dataset, spec)
-        reference = _input_reference(dataset.splits["val"], spec)
-        record = record.model_copy(update={"input_reference": reference})
-    samples = _samples(dataset.splits["val"], spec)
-    network = model.network.cpu()
-    return _Finished(network, record, model.history, evaluation, samples, scope, digests)
+@contextmanager
+def _out_of_memory(config: TrainConfig) -> Iterator[None]:
+    """Say what to do when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
 
 
 def _with_strength(config: TrainConfig) -> TrainConfig:
@@ -233,10 +202,9 @@ def _input_reference(split: Split, spec: InputSpec) -> InputReference:
     return InputReference.from_brightness(np.concatenate(measured))
 
 
-def _record(
-    features: Features, config: TrainConfig, recipe: RecipeRecord | None, backbone: str
-) -> RunRecord:
+def _record(features: Features, config: TrainConfig, recipe: RecipeRecord | None) -> RunRecord:
     dataset = features.dataset
+    leads = features.group.leads
     return RunRecord(
         config=config,
         recipe=recipe,
@@ -246,28 +214,35 @@ def _record(
         has_findings=dataset.has_findings,
         counts=dataset.counts,
         spec=features.spec,
-        backbone_sha256=backbone,
+        backbone_sha256=weights_digest(features.trunk.module),
         loaded=dataset.loaded,
         processes=features.group.size,
         device=features.device.type,
+        input_reference=_input_reference(dataset.splits["val"], features.spec) if leads else None,
         libraries=library_versions(),
     )
 
 
-def _write(run_folder: RunFolder, result: _Finished, dataset: Dataset, *, pictures: bool) -> None:
-    folder = run_folder.fresh_run()
-    (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
-    save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
-    write_report(dataset, folder)
+def _write_references(folder: Path, network: Classifier, features: Features) -> None:
+    """Write what bundles know of images: features for the scope check, hashes, and a few inputs."""
+    dataset, spec = features.dataset, features.spec
+    write_scope(folder, scope_features(network, dataset, spec, device=features.device))
+    (folder / DIGEST_FILE).write_bytes(_digests(dataset, spec).as_bytes())
+    np.save(folder / "samples.npy", _samples(dataset.splits["val"], spec))
+
+
+def _write(folder: Path, result: RunResult, network: Classifier, *, pictures: bool) -> None:
+    record, evaluation = result.record, result.evaluation
+    (folder / "config.json").write_text(record.model_dump_json(indent=2) + "\n")
+    save_file(network.cpu().state_dict(), folder / "checkpoint.safetensors")
     write_history(folder / "history.csv", result.history)
-    np.save(folder / "samples.npy", result.samples)
-    if result.scope:
-        write_scope(folder, result.scope)
-    if result.digests:
-        (folder / DIGEST_FILE).write_bytes(result.digests.as_bytes())
     write_finish(folder)
-    title = f"{result.record.dataset}, {result.record.config.title}"
-    plots, evaluation = folder / "plots", result.evaluation
     evaluation.write(folder)
     if pictures:
-        task_of(dataset).plot(plots, evaluation, result.history, title=title)
+        title = f"{record.dataset}, {record.config.title}"
+        task_of(record).plot(folder / "plots", evaluation, result.history, title=title)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that the numbers depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}

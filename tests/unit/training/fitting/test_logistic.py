@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from training.fitting.logistic import fit_logistic
 
@@ -18,9 +17,8 @@ FEATURES[:, 7] = 3.0  # a channel that is dead
 
 def fitted(classes: int) -> NDArray[np.float32]:
     """Probabilities (60, `classes`)."""
-    linear, known = nn.Linear(80, classes), torch.from_numpy(FEATURES).float()
-    labels = torch.from_numpy(LABELS)
-    fit_logistic(linear, known, labels)
+    known, labels = torch.from_numpy(FEATURES).float(), torch.from_numpy(LABELS)
+    linear = fit_logistic(known, labels, classes=classes)
     p: NDArray[np.float32] = linear(known).softmax(dim=1).detach().numpy()
     return p
 

@@ -32,9 +32,10 @@ from training.networks.classifier import (
     build_classifier,
     draw_trunk,
     head_seeds,
+    joined,
     shape_of,
 )
-from training.networks.heads import Head
+from training.networks.heads import Head, mean_answer
 from training.networks.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
@@ -43,10 +44,7 @@ TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
 
 def classifier(name: str = SMALL, *, spec: InputSpec = SPEC, **choice: Any) -> Classifier:
     choices = {"class_count": 3, "reduction": 2, "frozen": True, "seed": 0} | choice
-    trunk = draw_trunk(name, "none", seed=choices["seed"])
-    return build_classifier(
-        trunk, spec, another=lambda seed: draw_trunk(name, "none", seed=seed), **choices
-    )
+    return build_classifier(draw_trunk(name, "none", seed=choices["seed"]), spec, **choices)
 
 
 def images(count: int, *, seed: int = 0) -> torch.Tensor:
@@ -107,24 +105,15 @@ class TestHead:
 
 class TestHeadEnsemble:
     def test_its_probabilities_are_the_mean_of_its_heads(self) -> None:
-        network = classifier(seed=2, heads=3).eval()
-        maps = network.backbone(images(5))
-        parts = torch.stack([head(maps).double().softmax(dim=1) for head in network.members])
-        whole = network(images(5)).double().softmax(dim=1)
-        torch.testing.assert_close(whole, parts.mean(dim=0), rtol=1e-5, atol=1e-6)
-
-    def test_each_head_depends_on_its_seed(self) -> None:
-        alone = [weights_digest(classifier(seed=seed).head) for seed in head_seeds(2, 2)]
-        assert [weights_digest(part) for part in classifier(seed=2, heads=2).members] == alone
-        assert len(set(alone)) == 2
-
-    def test_members_share_only_what_is_frozen(self) -> None:
-        first, second = classifier(seed=2, heads=2, frozen=False).members
-        kept = {id(each) for each in first.parameters()}
-        assert not any(id(each) in kept for each in second.parameters())
-        assert weights_digest(first) != weights_digest(second)
-        # a whole network from random weights is drawn again
-        assert not torch.equal(*(next(iter(each.parameters())) for each in (first, second)))
+        trunk = draw_trunk(SMALL, "none", seed=2)
+        parts = [
+            build_classifier(trunk, SPEC, class_count=3, reduction=2, frozen=True, seed=seed).eval()
+            for seed in head_seeds(2, 3)
+        ]
+        each = torch.stack([part(images(5)).double().softmax(dim=1) for part in parts])
+        whole = joined(parts, mean=mean_answer)(images(5)).double().softmax(dim=1)
+        torch.testing.assert_close(whole, each.mean(dim=0), rtol=1e-5, atol=1e-6)
+        assert len({weights_digest(part.head) for part in parts}) == 3
 
 
 class TestSeeds:

@@ -13,8 +13,10 @@ from torch import nn
 
 from tests.builders.datasets import shades
 from training.datasets import ArrayImages, Dataset, Split
+from training.errors import BadChoice
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
+from training.runs.committee import fit_committee
 from training.runs.config import TrainConfig
 from training.runs.steps import evaluate, fit, predict, prepare
 
@@ -40,7 +42,7 @@ def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
     features = prepare(dataset, config)
     means = features.examples(config)
     assert {each.inputs[:1].shape[2:] for each in means.values()} == {(1, 1)}
-    model = fit(features, config)
+    model = fit_committee(features, config)
     whole = torch.from_numpy(np.array(features.whole["test"].inputs))
     with torch.inference_mode():
         logits = model.network.head(whole)
@@ -58,10 +60,14 @@ def test_heads_work_in_every_mode_and_leave_features_as_they_are(
     config = TrainConfig(**CHOICES, **mode, heads=2)
     features = prepare(dataset, config)
     loaded = weights_digest(features.trunk.module)
-    models = [fit(features, config) for _ in range(2)]
+    models = [fit_committee(features, config) for _ in range(2)]
     assert [len(each.history) for each in models] == [2, 2]
     first, second = (weights_digest(each.network) for each in models)
-    assert first == second != weights_digest(features.network(config))
+    assert first == second
+    one, other = (weights_digest(each) for each in models[0].network.members)
+    assert one != other
+    with pytest.raises(BadChoice, match="fit_committee"):
+        fit(features, config)
     assert weights_digest(features.trunk.module) == loaded
     predictions = predict(models[0], features)
     inputs = dataset.splits["test"].inputs(config.input_spec(dataset))
@@ -100,9 +106,7 @@ def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
         if epoch.epoch == 2:
             raise InterruptedError
 
-    def snapshot(_name: str) -> Path:
-        return tmp_path / "part.safetensors"
-
+    snapshot = tmp_path / "part.safetensors"
     with suppress(InterruptedError):
         fit(features, config, snapshot=snapshot, watch=stop)
     seen: list[int] = []
