@@ -107,7 +107,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Verb | Shelled | Noun]]] = {
     },
     "Train": {
         "data": _DATA,
-        "train": Shelled(training.train, training.train_in_shell),
+        "train": training.train,
         "export": exporting.export,
         "experiment": _EXPERIMENT,
     },

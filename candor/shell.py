@@ -28,7 +28,7 @@ from candor.commands.options import (
 
 Verb = Callable[..., object]
 _JSON: Final = "json_out"
-_HELP_ALL: Final = "help_all"
+_HELP_RARE: Final = "help_rare"
 
 
 def command(function: Verb, run: Verb | None = None) -> Verb:
@@ -47,7 +47,7 @@ def command(function: Verb, run: Verb | None = None) -> Verb:
 
     def invoke(**given: Any) -> None:
         as_json = given.pop(_JSON, False)
-        given.pop(_HELP_ALL, None)
+        given.pop(_HELP_RARE, None)
         # Typer gives None for what is empty by default
         known = {name: defaults[name] if each is None else each for name, each in given.items()}
         try:
@@ -61,7 +61,7 @@ def command(function: Verb, run: Verb | None = None) -> Verb:
     parameters = [each for one in declared for each in _parameters(one)]
     parameters += _json(run or function)
     if any(_is_rare(each) for each in parameters):
-        parameters.append(_help_all())
+        parameters.append(_help_rare())
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return invoke
 
@@ -90,20 +90,21 @@ def _is_rare(parameter: inspect.Parameter) -> bool:
     return bool(get_args(parameter.annotation)[1].hidden)
 
 
-def _help_all() -> inspect.Parameter:
-    """--help-all, which ends the command before anything is read."""
+def _help_rare() -> inspect.Parameter:
+    """--help-rare, which ends the command before anything is read."""
     info: Any = typer.Option(
-        "--help-all", help="Show the rare options, too.", is_eager=True, callback=_show_all
+        "--help-rare", help="Show the rare options.", is_eager=True, callback=_show_rare
     )
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter("help_all", kind, annotation=Annotated[bool, info], default=False)
+    return inspect.Parameter(_HELP_RARE, kind, annotation=Annotated[bool, info], default=False)
 
 
-def _show_all(context: typer.Context, asked: bool) -> None:
-    """Print the help with the options that are hidden, and end."""
+def _show_rare(context: typer.Context, asked: bool) -> None:
+    """Print the help of the options that are hidden, and end."""
     if asked:
+        context.command.help = "What --help leaves out."
         for each in context.command.params:
-            each.hidden = False  # type: ignore[attr-defined]  # arguments have it, too
+            each.hidden = not each.hidden  # type: ignore[attr-defined]  # arguments have it, too
         print(context.get_help())  # noqa: T201
         raise typer.Exit
 

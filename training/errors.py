@@ -100,18 +100,6 @@ class DeviceNotFound(TrainingError, ValueError):
     """The requested device does not exist."""
 
 
-class ProcessFailed(TrainingError, RuntimeError):
-    """One of several processes failed, which stopped the others."""
-
-    def __init__(self, *, rank: int, exit_code: int) -> None:
-        ended = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-        super().__init__(
-            f"process {rank} ended with {ended}, so all were stopped; its error is above. Repeat "
-            "the command to resume after the last whole epoch"
-        )
-        self.rank = rank
-
-
 class BadRun(TrainingError, ValueError):
     """A folder that is not a finished run."""
 

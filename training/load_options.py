@@ -20,7 +20,7 @@ class LoadOption:
     Attributes:
         within: least and largest value.
         shown: what stands for the value in the help.
-        rare: only `--help-all` shows it.
+        rare: only `--help-rare` shows it.
         read: reads the value from text. Raises ValueError.
     """
 

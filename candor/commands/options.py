@@ -32,7 +32,7 @@ FilePath: TypeAlias = str | PathLike[str]
 # A folder, or an address such as s3://bucket/models, whose // a path would lose
 Place: TypeAlias = Annotated[FilePath, str]
 OnAlarm: TypeAlias = Literal["off", "propose", "publish", "promote"]
-# In Annotated: `--help` leaves it out and `--help-all` does not; the command has no such option
+# In Annotated: `--help` leaves it out and `--help-rare` does not; the command has no such option
 RARE: Final = "rare"
 PYTHON: Final = "python"
 DEFAULT_URL: Final = "http://127.0.0.1:8080"

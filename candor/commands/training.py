@@ -1,6 +1,5 @@
 """`candor train`."""
 
-import inspect
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from candor.commands.options import RARE, FilePath, cache_folder, settings
 from candor.commands.train_choices import chosen_config, made_choices, parted
 from candor.commands.verb import verb
 from candor.terminal.console import note, stderr
-from candor.terminal.verb_result import VerbResult
 from training.choices import Choices
 from training.load_options import LoadOptions
 
@@ -79,25 +77,6 @@ def train(
     if not processes.leads:
         sys.exit()
     return Trained(said, result)
-
-
-def train_in_shell(
-    *,
-    nproc: Annotated[int, RARE] = 1,
-    **given: Any,
-) -> VerbResult | int:
-    """Train here, or in processes that do.
-
-    Args:
-        nproc: Processes on this machine (1).
-    """
-    from training.processes.launch import already_started, launch
-
-    if nproc > 1 and not already_started():
-        launch("candor", sys.argv[1:], processes=nproc)
-        return 0
-    done: Trained = inspect.unwrap(train)(**given)
-    return done
 
 
 def _train(

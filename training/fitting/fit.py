@@ -60,7 +60,6 @@ class Fit:
             optimizer=self.optimizer,
             group=execution.group,
             micro_batch=execution.micro_batch,
-            amp=execution.amp,
             clip_norm=GRADIENT_NORM if schedule.gentle else None,
         )
         self.best: dict[str, Tensor] = {}  # weights of the best epoch, unless the last is kept
@@ -158,7 +157,6 @@ class Fit:
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
         data = {
             "steps": self.steps,
-            "scaler": self.step.scaler.state_dict(),
             "order": self.order.bit_generator.state,
             "history": [asdict(epoch) for epoch in self.history],
         }
@@ -170,7 +168,6 @@ class Fit:
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
         self.best = snapshot.part("selection")
-        self.step.scaler.load_state_dict(snapshot.data["scaler"])
         own = snapshot.part("random")[str(self.execution.group.rank)]
         set_random_state(own, self.execution.device)
         self.steps = snapshot.data["steps"]

@@ -40,11 +40,6 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    @property
-    def only_normalizes(self) -> bool:
-        """Whether its features are the images themselves, so keeping them would gain nothing."""
-        return isinstance(self.trunk, nn.Identity)
-
     def train(self, mode: bool = True) -> Self:
         return super().train(False)
 

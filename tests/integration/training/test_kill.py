@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[3]
 EPOCHS = 3
 CHOICES = {"loss": "focal+dca", "select": "val_nll", "epochs": EPOCHS}
 DEADLINE_S = 300.0
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def command(*arguments: str, home: Path) -> tuple[list[str], dict[str, str]]:
@@ -43,8 +44,10 @@ def command(*arguments: str, home: Path) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "candor", *arguments], environment
 
 
-def candor(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    call, environment = command(*arguments, home=home)
+def by_two(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """`candor ARGUMENTS` in two processes."""
+    (python, *words), environment = command(*arguments, home=home)
+    call = [python, *TORCHRUN, *words]
     return subprocess.run(
         call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
@@ -150,8 +153,7 @@ def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     environment = os.environ | {"PYTHONPATH": path}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    call = [*torchrun, str(tmp_path / "worker.py"), str(tmp_path)]
+    call = [sys.executable, *TORCHRUN, str(tmp_path / "worker.py"), str(tmp_path)]
     done = subprocess.run(
         call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
@@ -169,10 +171,10 @@ def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) -> None:
+def test_of_two_processes_of_the_command_line_one_writes(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = ("train", "digits", "--nproc", "2", "--epochs", "2", "--json", "--out", str(out))
-    done = candor(*arguments, home=tmp_path)
+    arguments = ("train", "digits", "--epochs", "2", "--json", "--out", str(out))
+    done = by_two(*arguments, home=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)  # one process speaks
     assert answer["run"] == str(out)
@@ -190,7 +192,7 @@ def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
     """The second one waits for the first meanwhile, which must not wait for it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("not a run")
-    arguments = shlex.split("train digits --nproc 2 --epochs 1 --out")
-    done = candor(*arguments, str(tmp_path / "run"), home=tmp_path)
+    arguments = shlex.split("train digits --epochs 1 --out")
+    done = by_two(*arguments, str(tmp_path / "run"), home=tmp_path)
     assert done.returncode == 1
     assert f"candor: {tmp_path / 'run'} already exists" in done.stderr
