@@ -8,12 +8,11 @@ No change mirrors an image unless its name says so: the side of a finding and of
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from training.errors import UnknownName
@@ -33,39 +32,20 @@ class Strength:
     brightness: float  # of the range 0..255
 
     def __call__(self, image: Images, generator: np.random.Generator) -> Images:
-        """`image` (C, H, W), moved and exposed differently; what moves in is its reflection."""
+        """`image` (C, H, W), moved and exposed differently; what moves in is its reflection.
+
+        A black border would be a feature that no image of use has: a frozen network answers to it.
+        """
         angle, across, down, scale, contrast, brightness = generator.uniform(-1, 1, size=6)
-        grid = moved_grid(
-            image.shape,
-            angle=self.angle * angle,
-            across=self.shift * across,
-            down=self.shift * down,
-            scale=1 + self.scale * scale,
-        )
-        (moved,) = reflected(torch.from_numpy(image)[None], grid).numpy()
+        turn, size = math.radians(self.angle * angle), 1 + self.scale * scale
+        cosine, sine = math.cos(turn) / size, math.sin(turn) / size
+        across, down = 2 * self.shift * across, 2 * self.shift * down
+        moves = torch.tensor([[[cosine, -sine, across], [sine, cosine, down]]], dtype=torch.float32)
+        grid = affine_grid(moves, [1, *image.shape], align_corners=False)
+        given = torch.from_numpy(image)[None].float()
+        moved = grid_sample(given, grid, padding_mode="reflection", align_corners=False)[0].numpy()
         exposed = (moved - 127.5) * (1 + self.contrast * contrast) + 127.5
         return gray_values(exposed + 255 * self.brightness * brightness)
-
-
-def moved_grid(
-    shape: Sequence[int], *, angle: float, across: float, down: float, scale: float
-) -> Tensor:
-    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2); shifts are shares."""
-    turn = math.radians(angle)
-    cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
-    moves = torch.tensor(
-        [[[cosine, -sine, 2 * across], [sine, cosine, 2 * down]]], dtype=torch.float32
-    )
-    return affine_grid(moves, [1, *shape], align_corners=False)
-
-
-def reflected(images: Tensor, grid: Tensor) -> Tensor:
-    """`images` (N, C, H, W) moved by `grid` (N, H, W, 2), float32; what moves in is the image
-    mirrored at its border.
-
-    A black border would be a feature that no image of use has: a frozen network answers to it.
-    """
-    return grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
 LIGHT = Strength(angle=7.0, shift=0.05, scale=0.07, contrast=0.1, brightness=0.1)
@@ -102,15 +82,12 @@ class Augmentation:
             if each not in CHANGES:
                 raise UnknownName("augmentation", each, tuple(CHANGES))
 
-    def apply(self, inputs: Images, numbers: Numbers, *, seed: int, epoch: int) -> Images:
-        """Images `numbers` (n,), uint8 (n, C, H, W), as `epoch` of the fit `seed` sees them."""
+    def apply(self, inputs: Images, numbers: Numbers, *, epoch: tuple[int, int]) -> Images:
+        """Images `numbers` (n,), uint8 (n, C, H, W), as an epoch sees them: of a seed, a number."""
         changed = np.empty_like(inputs)
         for row, number in enumerate(numbers):
-            changed[row] = self._changed(inputs[row], (seed, epoch, int(number)))
+            generator, image = np.random.default_rng((*epoch, int(number))), inputs[row]
+            for each in self.name.split("+"):
+                image = CHANGES[each](image, generator)
+            changed[row] = image
         return changed
-
-    def _changed(self, image: Images, key: tuple[int, ...]) -> Images:
-        generator = np.random.default_rng(key)
-        for each in self.name.split("+"):
-            image = CHANGES[each](image, generator)
-        return image

@@ -1,5 +1,6 @@
 """Inputs that are read when needed: decoded images."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -30,17 +31,20 @@ class NetworkInputs(Protocol):
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """The images of `split`, decoded when asked for; nothing is kept."""
+    """The images `chosen` of a split, or all, decoded when asked for; nothing is kept."""
 
     split: Split
     spec: InputSpec
+    chosen: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.split if self.chosen is None else self.chosen)
 
     def __getitem__(self, numbers: Numbers) -> Images:
         """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for an unreadable file."""
         spec = self.spec
+        if self.chosen is not None:
+            numbers = np.asarray(self.chosen)[numbers]
         batch = np.empty((len(numbers), spec.channels, spec.height, spec.width), np.uint8)
         with ThreadPoolExecutor(DECODERS) as pool:
             images = pool.map(lambda number: self.split.images.input(int(number), spec), numbers)

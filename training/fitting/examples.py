@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +18,6 @@ from training.processes.execution import Execution
 FEATURES_AT_ONCE, STREAMED_AT_ONCE = 256, 64
 Wanted = TypeVar("Wanted")
 Loaded = TypeVar("Loaded")
-
-
-class Epochs(NamedTuple):
-    """What an augmentation depends on besides the image."""
-
-    seed: int
-    epoch: int
 
 
 @dataclass(frozen=True)
@@ -50,12 +43,12 @@ class Examples:
         return STREAMED_AT_ONCE if self.streamed else FEATURES_AT_ONCE
 
     def batch(
-        self, indices: NDArray[np.int64], when: Epochs | None = None
+        self, indices: NDArray[np.int64], *, epoch: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Inputs (n, ...) and labels (n,) at `indices`, for training if `when` is given."""
+        """Inputs (n, ...) and labels (n,) at `indices`, for training in an `epoch` of a seed."""
         inputs = np.array(self.inputs[indices])
-        if self.augmentation and when:
-            inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)
+        if self.augmentation and epoch:
+            inputs = self.augmentation.apply(inputs, indices, epoch=epoch)
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
 
     def chosen(self, numbers: NDArray[np.int64]) -> "Examples":

@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.bins import BinSums
 from calibration.measures.metrics import ece
 from training.errors import TrainingDiverged
-from training.fitting.examples import Epochs, Examples, ahead, batches, predict
+from training.fitting.examples import Examples, ahead, batches, predict
 from training.fitting.history import Epoch, EpochTotals, best
 from training.fitting.schedule import GRADIENT_NORM, Schedule, build_optimizer, set_rate
 from training.fitting.snapshot import Snapshot, SnapshotFile
@@ -78,18 +79,9 @@ class Fit:
         totals = self._pass(number, report)
         trained = totals.over(self.execution.group).means
         validated = self._validate()
-        self.history.append(
-            Epoch(
-                epoch=number,
-                train_loss=trained["loss"],
-                train_accuracy=trained["accuracy"],
-                train_gap=trained["gap"],
-                val_loss=validated["loss"],
-                val_accuracy=validated["accuracy"],
-                val_gap=validated["gap"],
-                val_ece=validated["ece"],
-            )
-        )
+        figures: dict[str, Any] = {f"train_{name}": each for name, each in trained.items()}
+        figures |= {f"val_{name}": each for name, each in validated.items()}
+        self.history.append(Epoch(number, **figures))
         select = self.schedule.select
         if select != "last" and best(self.history, select) == len(self.history) - 1:
             self.best = {
@@ -122,11 +114,7 @@ class Fit:
         indices = self.order.permutation(len(self.train))
         wholes = batches(indices, size=self.schedule.batch_size, processes=group.size)
         shards = [group.shard(whole) for whole in wholes]
-        when = Epochs(self.seed, number)
-
-        def read(shard: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-            return self.train.batch(shard, when)
-
+        read = partial(self.train.batch, epoch=(self.seed, number))
         return ahead(read, shards) if self.train.streamed else map(read, shards)
 
     def _validate(self) -> dict[str, float]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
@@ -22,16 +20,15 @@ from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
 from model_store.bundle.scope import fit_scope
 from model_store.bundle.scope_graph import with_scope
-from model_store.image.training_digests import DIGEST_FILE, DigestsInvalid, TrainingDigests
+from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 from model_store.store.store import Store
-from training.errors import BadRun
 from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk
 from training.networks.scope_taps import find_taps
 from training.runs.committee import untrained
 from training.runs.config import RunRecord, read_record
 from training.runs.export_parts import ExportChoices, class_parts, findings_parts
-from training.runs.folder import read_finish
+from training.runs.folder import read_finish, read_of_run
 from training.runs.onnx_graph import verify
 from training.runs.scope import read_scope
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
@@ -72,7 +69,11 @@ def export(
     record = read_record(run)
     choices = ExportChoices(calibrator, anyway, dict(rules or {}))
     parts = _PARTS[task_of(record)](run, record, choices)
-    classifier, samples = load_classifier(run), _samples(run)
+    classifier = load_classifier(run)
+    with read_of_run(run / "samples.npy") as path:
+        samples = np.load(path, allow_pickle=False)
+    with read_of_run(run / DIGEST_FILE) as path:
+        trained_on = TrainingDigests.from_bytes(path.read_bytes())
     check = fit_scope(read_scope(run), split="val")
     taps = find_taps(classifier, record.spec) if check else None
     network = parts.network(taps or classifier, samples)
@@ -103,19 +104,13 @@ def export(
         **parts.described,
     )
     graph = with_scope(onnx, check.parameters) if check else onnx
-    probes, trained_on = make_probes(graph, record.spec), _trained_on(run)
+    probes = make_probes(graph, record.spec)
     cards: list[Card] = []
 
     def build(folder: Path, number: int) -> None:
-        numbered = card.model_copy(update={"version": number})
+        own = card.model_copy(update={"version": number})
         cards.append(
-            write_bundle(
-                folder,
-                card=numbered,
-                onnx=graph,
-                probes=probes,
-                trained_on=trained_on,
-            )
+            write_bundle(folder, card=own, onnx=graph, probes=probes, trained_on=trained_on)
         )
 
     number = store.publish(name, build)
@@ -129,12 +124,8 @@ def load_classifier(run: Path) -> Classifier:
     """The trained classifier of a run, in evaluation mode. Raises BadRun."""
     record = read_record(run)
     classifier = untrained(record, draw_trunk(record.config.backbone, "none", seed=0))
-    try:
-        classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadRun(
-            f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})"
-        ) from error
+    with read_of_run(run / "checkpoint.safetensors") as path:
+        classifier.load_state_dict(load_file(path))
     return classifier.eval()
 
 
@@ -159,20 +150,3 @@ def _provenance(run: Path, record: RunRecord, found: Sequence[str]) -> Provenanc
             shortcomings=tuple(found) or None,
         ),
     )
-
-
-def _trained_on(run: Path) -> TrainingDigests:
-    """Hashes of the images that the network has seen. Raises BadRun."""
-    try:
-        return TrainingDigests.from_bytes((run / DIGEST_FILE).read_bytes())
-    except (OSError, DigestsInvalid) as error:
-        raise BadRun(f"{run} is not a finished run: {DIGEST_FILE} ({error})") from error
-
-
-def _samples(run: Path) -> NDArray[np.uint8]:
-    try:
-        return np.load(run / "samples.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadRun(
-            f"{run} is not a finished run: samples.npy cannot be read ({error})"
-        ) from error

@@ -17,8 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+from safetensors import SafetensorError
 
 from calibration.wording import parameter
+from model_store.image.training_digests import DigestsInvalid
 from training.errors import BadRun, RunBusy, RunDiffers, RunExists, TrainingDiverged
 
 FINISH = "finished.json"
@@ -131,10 +135,21 @@ def write_finish(folder: Path) -> None:
 
 
 def read_finish(folder: Path) -> datetime:
-    """When the run was finished. Raises BadRun if the file is not what `write_finish` writes."""
-    path = folder / FINISH
+    """When the run was finished. Raises BadRun."""
+    with read_of_run(folder / FINISH) as path:
+        return datetime.fromisoformat(json.loads(path.read_text())["finished_at"])
+
+
+@contextmanager
+def read_of_run(path: Path) -> Iterator[Path]:
+    """Raise BadRun where the block cannot read a file of a run."""
     try:
-        finished = datetime.fromisoformat(json.loads(path.read_text())["finished_at"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadRun(f"{path} does not say when the run was finished ({error!r})") from error
-    return finished
+        yield path
+    except (*_UNREADABLE, DigestsInvalid, SafetensorError, BadZipFile) as error:
+        raise BadRun(
+            f"{path.parent} is not a finished run: {path.name} cannot be read ({error!r})"
+        ) from error
+
+
+# RuntimeError: tensors that do not fit the network
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)

@@ -16,7 +16,7 @@ mean of two heads with balanced class weights (`BlendedHead`).
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,22 @@ def automatic(
     dataset: Dataset, config: TrainConfig | None = None, *, given: Collection[str] = ()
 ) -> TrainingPlan:
     """Plan a run on `dataset`; all candidates keep the fields of `config` that were `given`."""
-    rules = _Rules(dataset, config or TrainConfig(), frozenset(given))
-    base = rules.with_steps()
-    options = [rules.free(option) for option in rules.options()] if rules.searches else [{}]
-    distinct = [option for at, option in enumerate(options) if option not in options[:at]]
-    candidates = tuple(
-        TrainConfig.model_validate(base.model_dump() | option) for option in distinct
-    )
-    return TrainingPlan(candidates, tuple(rules.reasons(candidates)))
+    config = config or TrainConfig()
+    # Features are computed once, so candidates are cheap, and are worth pooling.
+    is_searched = config.cached and config.backbone != SMALL
+    is_folded = is_searched and _folds(dataset, config, given)
+    steps = math.ceil(len(dataset.splits["train"]) / config.batch_size)  # per epoch
+    base = {"epochs": max(config.epochs, math.ceil(MIN_STEPS / steps)), "select": "val_nll"}
+    options = list(_options(dataset, config, given, folded=is_folded)) if is_searched else [{}]
+    tried = [
+        TrainConfig.model_validate(
+            config.model_dump()
+            | {name: each for name, each in (base | option).items() if name not in given}
+        )
+        for option in options
+    ]
+    candidates = tuple(each for place, each in enumerate(tried) if each not in tried[:place])
+    return TrainingPlan(candidates, tuple(_reasons(dataset, config, given, candidates)))
 
 
 def chooses_loss(given: Collection[str]) -> bool:
@@ -70,111 +78,78 @@ def chooses_loss(given: Collection[str]) -> bool:
     return not {"loss", "beta", "loss_options"} & set(given)
 
 
-@dataclass(frozen=True)
-class _Rules:
-    dataset: Dataset
-    config: TrainConfig
-    given: frozenset[str]
+def _folds(dataset: Dataset, config: TrainConfig, given: Collection[str]) -> bool:
+    """Whether there are so few images that each has to validate once."""
+    if "validation" in given:
+        return config.validation == "folds"
+    heads = config.heads if "heads" in given else FOLDS
+    if heads < 2 or len(dataset.splits["train"]) + len(dataset.splits["val"]) >= FEW_IMAGES:
+        return False
+    return len(np.unique(units(dataset))) >= 2 * heads
 
-    @cached_property
-    def counts(self) -> list[int]:
-        """Training images by class."""
-        return self.dataset.counts["train"]
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.images / self.config.batch_size)
-
-    @property
-    def images(self) -> int:
-        return len(self.dataset.splits["train"])
-
-    @property
-    def imbalance(self) -> float:
-        """Of exclusive classes; findings do not take images from each other."""
-        return self.dataset.kind.imbalance(self.counts)
-
-    @property
-    def searches(self) -> bool:
-        """Whether features are computed once, so candidates are cheap, and are worth pooling."""
-        return self.config.cached and self.config.backbone != SMALL
-
-    @cached_property
-    def folded(self) -> bool:
-        """Whether there are so few images that each has to validate once."""
-        if "validation" in self.given:
-            return self.config.validation == "folds"
-        heads = self.config.heads if "heads" in self.given else FOLDS
-        if not self.searches or heads < 2:
-            return False
-        if self.images + len(self.dataset.splits["val"]) >= FEW_IMAGES:
-            return False
-        return len(np.unique(units(self.dataset))) >= 2 * heads
-
-    def with_steps(self) -> TrainConfig:
-        """The configuration with epochs enough, of which the best is kept."""
-        epochs = max(self.config.epochs, math.ceil(MIN_STEPS / self.steps_per_epoch))
-        chosen: dict[str, Any] = {"epochs": epochs, "select": "val_nll"}
-        if self.folded:
-            chosen |= {"validation": "folds", "heads": FOLDS}
-        return TrainConfig.model_validate(self.config.model_dump() | self.free(chosen))
-
-    def options(self) -> Iterator[dict[str, Any]]:
-        """The choices of each candidate."""
-        losses = (self.config.loss, BASELINE) if chooses_loss(self.given) else (self.config.loss,)
-        images = self.images
+def _options(
+    dataset: Dataset, config: TrainConfig, given: Collection[str], *, folded: bool
+) -> Iterator[dict[str, Any]]:
+    """The choices of each candidate."""
+    losses = (config.loss, BASELINE) if chooses_loss(given) else (config.loss,)
+    images = len(dataset.splits["train"])
+    heads: list[dict[str, Any]] = []
+    if images <= MANY:
+        kind = dataset.kind.folded_head if folded else "pooled"
         rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
-        trained: list[dict[str, Any]] = []
-        if images <= MANY:
-            kind = self.dataset.kind.folded_head if self.folded else "pooled"
-            head = {"head": kind, "heads": POOLED_HEADS}
-            trained += [head | {"learning_rate": rate} for rate in rates]
-        if images >= FEW:
-            trained.append({"head": "paper"})
-        if self.folded:
-            trained = [option | {"heads": FOLDS} for option in trained]
-        for option in trained:
-            yield from ({"loss": loss} | option for loss in losses)
-        weighted = self.folded or self.config.class_weights == "balanced"
-        if self.imbalance >= IMBALANCED and not weighted:
-            yield {"loss": losses[-1], "class_weights": "balanced"} | trained[0]
+        heads += [{"head": kind, "heads": POOLED_HEADS, "learning_rate": rate} for rate in rates]
+    if images >= FEW:
+        heads.append({"head": "paper"})
+    if folded:
+        heads = [head | {"validation": "folds", "heads": FOLDS} for head in heads]
+    yield from ({"loss": loss} | head for head in heads for loss in losses)
+    is_weighted = folded or config.class_weights == "balanced"
+    if _imbalance(dataset) >= IMBALANCED and not is_weighted:
+        yield {"loss": losses[-1], "class_weights": "balanced"} | heads[0]
 
-    def free(self, option: dict[str, Any]) -> dict[str, Any]:
-        """The choices of `option` that the user has not made."""
-        return {name: value for name, value in option.items() if name not in self.given}
 
-    def reasons(self, candidates: tuple[TrainConfig, ...]) -> Iterator[str]:
-        """Sentences for the user."""
-        images, epochs = self.images, candidates[0].epochs
-        if epochs != self.config.epochs:
-            yield (
-                f"{epochs} epochs, not {self.config.epochs}: a head needs {MIN_STEPS} steps, and "
-                f"{images} training images in batches of {self.config.batch_size} are "
-                f"{self.steps_per_epoch} an epoch"
-            )
-        if candidates[0].validation == "folds":
-            images += len(self.dataset.splits["val"])
-            yield (
-                f"each of the {images} training and validation images validates once: each of "
-                f"{candidates[0].heads} networks leaves out another part, patients kept together; "
-                "epoch, temperature and thresholds come from these answers, and the model answers "
-                "with the mean of its networks"
-            )
-        if candidates[0].head == "blend" and "head" not in self.given:
-            yield (
-                "each network is a mean of two heads that give all classes the same weight, so "
-                "that rare ones are found"
-            )
-        if "select" not in self.given:
-            yield "the epoch with the lowest cross-entropy on validation is kept"
-        if len(candidates) > 1:
-            yield f"{len(candidates)} candidates are trained, and the best on validation is kept"
-        if any(each.class_weights != self.config.class_weights for each in candidates):
-            yield (
-                f"the largest class has {self.imbalance:.0f} times the images of the smallest, so "
-                "balanced class weights are tried too, and kept if they have the lowest "
-                "cross-entropy"
-            )
+def _imbalance(dataset: Dataset) -> float:
+    """Of exclusive classes; findings do not take images from each other."""
+    return dataset.kind.imbalance(dataset.counts["train"])
+
+
+def _reasons(
+    dataset: Dataset,
+    config: TrainConfig,
+    given: Collection[str],
+    candidates: Sequence[TrainConfig],
+) -> Iterator[str]:
+    """Sentences for the user."""
+    first, images = candidates[0], len(dataset.splits["train"])
+    if first.epochs != config.epochs:
+        yield (
+            f"{first.epochs} epochs, not {config.epochs}: a head needs {MIN_STEPS} steps, and "
+            f"{images} training images in batches of {config.batch_size} are "
+            f"{math.ceil(images / config.batch_size)} an epoch"
+        )
+    if first.validation == "folds":
+        yield (
+            f"each of the {images + len(dataset.splits['val'])} training and validation images "
+            f"validates once: each of {first.heads} networks leaves out another part, patients "
+            "kept together; epoch, temperature and thresholds come from these answers, and the "
+            "model answers with the mean of its networks"
+        )
+    if first.head == "blend" and "head" not in given:
+        yield (
+            "each network is a mean of two heads that give all classes the same weight, so that "
+            "rare ones are found"
+        )
+    if "select" not in given:
+        yield "the epoch with the lowest cross-entropy on validation is kept"
+    if len(candidates) > 1:
+        yield f"{len(candidates)} candidates are trained, and the best on validation is kept"
+    if any(each.class_weights != config.class_weights for each in candidates):
+        yield (
+            f"the largest class has {_imbalance(dataset):.0f} times the images of the smallest, "
+            "so balanced class weights are tried too, and kept if they have the lowest "
+            "cross-entropy"
+        )
 
 
 def search(
@@ -192,41 +167,33 @@ def search(
     if len(candidates) == 1:
         model = fit_committee(features, candidates[0], snapshot=snapshot, progress=progress)
         return model, ()
-    models: list[Model | None] = []
+    models: dict[int, Model] = {}
     scores: list[CandidateScore] = []
-    diverged: TrainingDiverged | None = None
+    failure: TrainingDiverged | None = None
     for number, config in enumerate(candidates):
         choices = differing(config, candidates)
         try:
-            model = fit_committee(
+            models[number] = fit_committee(
                 features,
                 config,
-                snapshot=_of_candidate(number, snapshot),
+                snapshot=partial(_of_candidate, snapshot, number),
                 stage=f"candidate {number + 1} of {len(candidates)}, ",
                 progress=progress,
             )
         except TrainingDiverged as error:
-            diverged = error
-            models.append(None)
+            failure = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
-            continue
-        models.append(model)
-        scores.append(_score(model, features, choices))
-    best = min(range(len(scores)), key=lambda number: _nll(scores[number]))
-    kept = models[best]
-    if kept is None:
-        raise diverged or ValueError("a search needs a candidate")
-    return kept, tuple(
-        each.model_copy(update={"chosen": number == best}) for number, each in enumerate(scores)
-    )
+        else:
+            scores.append(_score(models[number], features, choices))
+    if failure is not None and not models:
+        raise failure
+    best = min(models, key=lambda number: scores[number].val_nll or 0.0)
+    scores[best] = scores[best].model_copy(update={"chosen": True})
+    return models[best], tuple(scores)
 
 
-def _of_candidate(number: int, snapshot: Callable[[str], Path]) -> Callable[[str], Path]:
-    return lambda name: snapshot(f"candidate-{number}-{name}")
-
-
-def _nll(score: CandidateScore) -> float:
-    return math.inf if score.val_nll is None else score.val_nll
+def _of_candidate(snapshot: Callable[[str], Path], number: int, name: str) -> Path:
+    return snapshot(f"candidate-{number}-{name}")
 
 
 def differing(config: TrainConfig, candidates: Sequence[TrainConfig]) -> dict[str, str | float]:

@@ -4,7 +4,6 @@ Training images describe what is usual, validation images calibrate: the network
 them, so their features are like those of new images.
 """
 
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures
 from model_store.bundle.scope_graph import statistics
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split
-from training.errors import BadRun
 from training.features.inputs import StreamedImages
 from training.fitting.examples import STREAMED_AT_ONCE, predict
 from training.networks.scope_taps import ScopeTaps, find_taps
 from training.processes.execution import Execution
+from training.runs.folder import read_of_run
 
 FILE = "scope.npz"
 
@@ -33,7 +32,7 @@ def scope_features(
     module, execution = _FeaturesAlone(find_taps(network.eval(), spec)), Execution(device=device)
 
     def features(split: Split, images: int) -> NDArray[np.float32]:
-        chosen = _Chosen(StreamedImages(split, spec), np.array(split.spread(images)))
+        chosen = StreamedImages(split, spec, split.spread(images))
         return predict(module, chosen, execution=execution, at_once=STREAMED_AT_ONCE)
 
     fitted = features(dataset.splits["train"], MOST_FITTED)
@@ -47,11 +46,9 @@ def write_scope(folder: Path, features: ScopeFeatures) -> None:
 
 def read_scope(folder: Path) -> ScopeFeatures:
     """The features of a run. Raises BadRun."""
-    try:
-        with np.load(folder / FILE, allow_pickle=False) as found:
-            return ScopeFeatures(found["fitted"], found["calibrated"], int(found["maps"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadRun(f"{folder / FILE} cannot be read ({error})") from error
+    with read_of_run(folder / FILE) as path, path.open("rb") as stream:
+        found = np.load(stream, allow_pickle=False)
+        return ScopeFeatures(found["fitted"], found["calibrated"], int(found["maps"]))
 
 
 class _FeaturesAlone(nn.Module):
@@ -68,16 +65,3 @@ class _FeaturesAlone(nn.Module):
         shown = self.taps(image)[1]
         self.maps = shown.shape[1]
         return torch.cat([shown.float(), own], dim=1)
-
-
-class _Chosen:
-    """Some of the images, by their numbers."""
-
-    def __init__(self, images: StreamedImages, numbers: NDArray[np.int64]) -> None:
-        self._images, self._numbers = images, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return self._images[self._numbers[places]]

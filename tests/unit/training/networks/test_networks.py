@@ -39,6 +39,7 @@ from training.networks.heads import Head, mean_answer
 from training.networks.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
+SMALL_WEIGHTS = (32, 1, 3, 3)  # of the first layer of the small network
 TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
 
 
@@ -52,41 +53,27 @@ def images(count: int, *, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8)
 
 
-class TestBackbone:
-    def test_normalizes_inside(self) -> None:
+class TestNetwork:
+    def test_normalizes_inside_and_shows_gray_as_color(self) -> None:
         trunk = Trunk(nn.Identity(), 1, (0.5,), (0.25,))
         found = Backbone(trunk)(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2))
         torch.testing.assert_close(found.flatten(), torch.tensor([-2.0, 2.0]))
-
-    def test_gray_is_the_same_as_gray_in_color(self) -> None:
-        trunk = Trunk(nn.Conv2d(3, 4, 3), 3, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
-        backbone = Backbone(trunk)
+        color = Backbone(Trunk(nn.Conv2d(3, 4, 3), 3, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)))
         gray = images(2)
-        torch.testing.assert_close(backbone(gray), backbone(gray.repeat(1, 3, 1, 1)))
+        torch.testing.assert_close(color(gray), color(gray.repeat(1, 3, 1, 1)))
 
-    def test_a_frozen_backbone_never_changes(self) -> None:
-        network = classifier()
-        network.train()
-        assert network.head.training
-        assert not any(module.training for module in network.backbone.modules())
+    @pytest.mark.parametrize("frozen", [True, False])
+    def test_a_frozen_backbone_never_changes_and_a_whole_network_does(self, frozen: bool) -> None:
+        network = classifier(frozen=frozen).train()
         before = weights_digest(network.backbone)
         network(images(4)).sum().backward()
         assert weights_digest(network.backbone) == before
-        assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
-
-    def test_an_unsuitable_image_size_is_refused(self) -> None:
-        backbone = Backbone(load_trunk("test_vit", "none"))
-        with pytest.raises(BadBackbone, match="choose another image size"):
-            shape_of(backbone, InputSpec(channels=3, height=90, width=90, resize="stretch"))
-
-    def test_a_whole_network_changes(self) -> None:
-        network = classifier(frozen=False).train()
-        network(images(4)).sum().backward()
         assert all(each.training for each in network.head.modules())
-        assert all(parameter.grad is not None for parameter in network.parameters())
+        assert not any(each.training for each in network.backbone.modules())
+        assert all(each.grad is not None for each in network.head.parameters())
+        assert all(each.grad is None for each in network.backbone.parameters())
+        assert (SMALL_WEIGHTS in {each.shape for each in network.head.parameters()}) != frozen
 
-
-class TestHead:
     @pytest.mark.parametrize("reduction", [2, 4])
     def test_the_head_is_the_papers(self, reduction: int) -> None:
         head = Head((16, 4, 5), class_count=3, reduction=reduction)
@@ -98,46 +85,30 @@ class TestHead:
         assert (pool.kernel_size, pool.stride) == (2, 1)
         assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
 
-    def test_too_small_an_image_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="larger image size"):
-            Head((16, 1, 1), class_count=3, reduction=2)
-
-
-class TestHeadEnsemble:
-    def test_its_probabilities_are_the_mean_of_its_heads(self) -> None:
-        trunk = draw_trunk(SMALL, "none", seed=2)
-        parts = [
-            build_classifier(trunk, SPEC, class_count=3, reduction=2, frozen=True, seed=seed).eval()
-            for seed in head_seeds(2, 3)
-        ]
+    def test_the_probabilities_of_several_are_the_mean_of_theirs(self) -> None:
+        parts = [classifier(seed=seed).eval() for seed in head_seeds(2, 3)]
+        for part in parts[1:]:
+            part.backbone = parts[0].backbone
         each = torch.stack([part(images(5)).double().softmax(dim=1) for part in parts])
         whole = joined(parts, mean=mean_answer)(images(5)).double().softmax(dim=1)
         torch.testing.assert_close(whole, each.mean(dim=0), rtol=1e-5, atol=1e-6)
         assert len({weights_digest(part.head) for part in parts}) == 3
 
-
-class TestSeeds:
-    def test_the_same_seed_gives_the_same_classifier_whatever_came_before(self) -> None:
-        first = classifier(seed=3)
+    def test_weights_depend_on_the_seed_alone_and_nothing_else_is_drawn(self) -> None:
+        first = weights_digest(classifier(seed=3))
         torch.rand(17)
-        assert weights_digest(first) == weights_digest(classifier(seed=3))
-        assert weights_digest(first) != weights_digest(classifier(seed=4))
-
-    def test_building_leaves_the_callers_random_state_alone(self) -> None:
         state = torch.random.get_rng_state()
-        classifier()
+        assert first == weights_digest(classifier(seed=3)) != weights_digest(classifier(seed=4))
         assert torch.equal(torch.random.get_rng_state(), state)
 
 
-class TestWeights:
+class TestTrunks:
     def test_a_timm_file_is_loaded(self, tmp_path: Path) -> None:
         source: Any = timm.create_model(TINY_TIMM)
         save_file(source.state_dict(), tmp_path / "weights.safetensors")
-        trunk = load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
+        trunk = load_trunk(TINY_TIMM, tmp_path / "weights.safetensors").module.eval()
         image = torch.rand(1, 3, 64, 64)
-        torch.testing.assert_close(
-            trunk.module.eval()(image), source.eval().forward_features(image)
-        )
+        torch.testing.assert_close(trunk(image), source.eval().forward_features(image))
 
     @pytest.mark.slow
     def test_a_trunk_gives_what_the_whole_network_pools(self) -> None:
@@ -153,17 +124,8 @@ class TestWeights:
         found = trunk(torch.ones(1, 3, 160, 160))
         side = found.shape[-1]
         assert found.shape == (1, tokens.shape[2], side, side)
-        torch.testing.assert_close(
-            found[0, :, 1, 2], tokens[0, trunk.model.num_prefix_tokens + side + 2]
-        )
-
-    def test_a_network_without_a_feature_map_is_refused(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        small = torchvision.models.VisionTransformer(backbones.SIDE, 16, 1, 1, 8, 8)
-        monkeypatch.setattr(backbones.torchvision.models, "get_model", lambda *_, **__: small)
-        with pytest.raises(BadBackbone, match="has no feature map"):
-            load_trunk("torchvision/vit_b_16", "none")
+        place = trunk.model.num_prefix_tokens + side + 2
+        torch.testing.assert_close(found[0, :, 1, 2], tokens[0, place])
 
     @pytest.mark.slow
     def test_published_files_are_found_and_old_names_understood(self, tmp_path: Path) -> None:
@@ -177,79 +139,10 @@ class TestWeights:
         (tmp_path / "weights").mkdir()
         torch.save(old, tmp_path / "weights" / "densenet121-a639ec97.pth")
         path = find_weights("torchvision/densenet121", tmp_path)
-        assert isinstance(path, Path)
         image = torch.rand(1, 3, 64, 64)
-        expected = torch.relu(source.eval().features(image))
-        torch.testing.assert_close(
-            load_trunk("torchvision/densenet121", path).module(image), expected
-        )
-
-    def test_a_pickle_of_more_than_tensors_is_refused(self, tmp_path: Path) -> None:
-        for content in ({"a": len}, [1, 2], {"model": 3}):
-            torch.save(content, tmp_path / "alexnet.pth")
-            with pytest.raises(BadWeights):
-                load_trunk("torchvision/squeezenet1_1", tmp_path / "alexnet.pth")
-
-    def test_a_checkpoint_that_wraps_them_is_opened(self, tmp_path: Path) -> None:
-        torch.save({"epoch": 3, "state_dict": {"a": torch.ones(2)}}, tmp_path / "wrapped.pth")
-        assert read_tensors(tmp_path / "wrapped.pth")["a"].tolist() == [1, 1]
-
-    def test_the_first_published_weights_are_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[object] = []
-
-        def get_model(_name: str, *, weights: object) -> nn.Module:
-            asked.append(weights)
-            return torchvision.models.squeezenet1_1(weights=None)
-
-        monkeypatch.setattr(backbones.torchvision.models, "get_model", get_model)
-        for name in ("resnet50", "regnet_y_128gf"):
-            load_trunk(f"torchvision/{name}", "hub")
-        assert asked == ["IMAGENET1K_V1", "DEFAULT"]
-
-    def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
-        save_file({"alien.weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
-        with pytest.raises(BadWeights, match=r"missing .* and \d+ more; unexpected alien\.weight"):
-            load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
-        (tmp_path / "weights.safetensors").write_text("<html>")
-        with pytest.raises(BadWeights):
-            load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
-
-    def test_a_missing_file_is_an_error_and_never_random_weights(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsNotFound, match="nowhere"):
-            load_trunk(TINY_TIMM, tmp_path / "nowhere.safetensors")
-
-    @pytest.mark.parametrize("name", [TINY_TIMM, "torchvision/resnet18"])
-    def test_an_unreachable_hub_says_what_to_do(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def unreachable(*_: object, **__: object) -> None:
-            raise OSError("no route to host")
-
-        monkeypatch.setattr(backbones.timm, "create_model", unreachable)
-        monkeypatch.setattr(backbones.torchvision.models, "get_model", unreachable)
-        with pytest.raises(WeightsNotFound, match=r"no route to host.*https://.*\.safetensors"):
-            load_trunk(name, "hub")
-
-    def test_the_hub_is_used_only_on_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[bool] = []
-
-        def create(name: str, *, pretrained: bool) -> Any:
-            asked.append(pretrained)
-            return timm.models.create_model(name)
-
-        monkeypatch.setattr(backbones.timm, "create_model", create)
-        for weights in ("hub", "none"):
-            load_trunk(TINY_TIMM, weights)
-        assert asked == [True, False]
-
-    def test_the_small_network_has_no_pretrained_weights(self) -> None:
-        with pytest.raises(WeightsNotFound, match="none"):
-            load_trunk(SMALL, "hub")
-
-    def test_unknown_names(self) -> None:
-        for name in ("resnet9000", "torchvision/resnet9000"):
-            with pytest.raises(UnknownName, match="resnet9000"):
-                load_trunk(name, "none")
+        whole = torch.relu(source.eval().features(image))
+        found = load_trunk("torchvision/densenet121", path).module(image)
+        torch.testing.assert_close(found, whole)
 
     def test_weights_are_found(self, tmp_path: Path) -> None:
         file = tmp_path / "weights" / "resnet18.safetensors"
@@ -259,6 +152,89 @@ class TestWeights:
         assert find_weights("torchvision/resnet50", tmp_path) == "hub"
         assert find_weights("resnet18", None) == "hub"
         assert find_weights(SMALL, tmp_path) == "none"
+
+    def test_a_checkpoint_that_wraps_them_is_opened(self, tmp_path: Path) -> None:
+        torch.save({"epoch": 3, "state_dict": {"a": torch.ones(2)}}, tmp_path / "wrapped.pth")
+        assert read_tensors(tmp_path / "wrapped.pth")["a"].tolist() == [1, 1]
+
+    def test_the_hub_is_used_only_on_request_and_its_first_weights(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[object] = []
+
+        def create(name: str, *, pretrained: bool) -> Any:
+            asked.append(pretrained)
+            return timm.models.create_model(name)
+
+        def get_model(_name: str, *, weights: object) -> nn.Module:
+            asked.append(weights)
+            return torchvision.models.squeezenet1_1(weights=None)
+
+        monkeypatch.setattr(backbones.timm, "create_model", create)
+        monkeypatch.setattr(backbones.torchvision.models, "get_model", get_model)
+        for name, weights in [
+            (TINY_TIMM, "hub"),
+            (TINY_TIMM, "none"),
+            ("torchvision/resnet50", "hub"),
+            ("torchvision/regnet_y_128gf", "hub"),
+        ]:
+            load_trunk(name, weights)
+        assert asked == [True, False, "IMAGENET1K_V1", "DEFAULT"]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("name", "weights", "error", "said"),
+        [
+            ("resnet9000", "none", UnknownName, "resnet9000"),
+            ("torchvision/resnet9000", "none", UnknownName, "resnet9000"),
+            (SMALL, "hub", WeightsNotFound, "none"),
+            (TINY_TIMM, Path("nowhere.pth"), WeightsNotFound, "nowhere"),
+        ],
+    )
+    def test_a_name_or_a_file_that_is_not_there(
+        self, name: str, weights: Any, error: type[Exception], said: str
+    ) -> None:
+        with pytest.raises(error, match=said):
+            load_trunk(name, weights)
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (lambda path: save_file({"alien": torch.zeros(2)}, path), r"and \d+ more.*alien"),
+            (lambda path: path.write_text("<html>"), "does not hold"),
+            (lambda path: torch.save({"a": len}, path), "does not hold"),
+            (lambda path: torch.save([1, 2], path), "a dictionary of tensors"),
+            (lambda path: torch.save({"model": 3}, path), "a dictionary of tensors"),
+        ],
+    )
+    def test_a_file_of_something_else(self, tmp_path: Path, content: Any, said: str) -> None:
+        content(tmp_path / "weights")
+        with pytest.raises(BadWeights, match=said):
+            load_trunk(TINY_TIMM, tmp_path / "weights")
+
+    @pytest.mark.parametrize("name", [TINY_TIMM, "torchvision/resnet18"])
+    def test_an_unreachable_hub(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unreachable(*_: object, **__: object) -> None:
+            raise OSError("no route to host")
+
+        monkeypatch.setattr(backbones.timm, "create_model", unreachable)
+        monkeypatch.setattr(backbones.torchvision.models, "get_model", unreachable)
+        with pytest.raises(WeightsNotFound, match=r"no route to host.*https://.*\.safetensors"):
+            load_trunk(name, "hub")
+
+    def test_a_size_that_does_not_fit(self) -> None:
+        backbone = Backbone(load_trunk("test_vit", "none"))
+        with pytest.raises(BadBackbone, match="choose another image size"):
+            shape_of(backbone, InputSpec(channels=3, height=90, width=90, resize="stretch"))
+        with pytest.raises(BadBackbone, match="larger image size"):
+            Head((16, 1, 1), class_count=3, reduction=2)
+
+    def test_a_network_without_a_feature_map(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        small = torchvision.models.VisionTransformer(backbones.SIDE, 16, 1, 1, 8, 8)
+        monkeypatch.setattr(backbones.torchvision.models, "get_model", lambda *_, **__: small)
+        with pytest.raises(BadBackbone, match="has no feature map"):
+            load_trunk("torchvision/vit_b_16", "none")
 
 
 class TestFeatureCache:

@@ -1,20 +1,16 @@
 """The four functions of a run: features, and which weights change."""
 
 import tracemalloc
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from tests.builders.datasets import shades
 from training.datasets import ArrayImages, Dataset, Split
 from training.errors import BadChoice
-from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.committee import fit_committee
 from training.runs.config import TrainConfig
@@ -92,26 +88,3 @@ def test_images_are_not_held_in_memory(dataset: Dataset) -> None:
     finally:
         tracemalloc.stop()
     assert most < count * side * side  # a third of what all splits need
-
-
-def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(
-    dataset: Dataset, tmp_path: Path
-) -> None:
-    every = "strong+hflip+vflip+rot90"
-    config = TrainConfig(**CHOICES | {"epochs": 3, "frozen": False, "augment": every})
-    features = prepare(dataset, config)
-    whole = weights_digest(fit(features, config).network)
-
-    def stop(epoch: Epoch, _module: nn.Module) -> None:
-        if epoch.epoch == 2:
-            raise InterruptedError
-
-    snapshot = tmp_path / "part.safetensors"
-    with suppress(InterruptedError):
-        fit(features, config, snapshot=snapshot, watch=stop)
-    seen: list[int] = []
-    resumed = fit(
-        features, config, snapshot=snapshot, watch=lambda epoch, _: seen.append(epoch.epoch)
-    )
-    assert seen == [2, 3]  # the snapshot of the second was not written
-    assert weights_digest(resumed.network) == whole
