@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from safetensors.torch import load_file
 
 from model_store.bundle.bundle import write_bundle
@@ -20,7 +19,6 @@ from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
 from model_store.bundle.scope import fit_scope
 from model_store.bundle.scope_graph import with_scope
-from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 from model_store.store.store import Store
 from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk
@@ -30,7 +28,7 @@ from training.runs.config import RunRecord, read_record
 from training.runs.export_parts import ExportChoices, class_parts, findings_parts
 from training.runs.folder import read_finish, read_of_run
 from training.runs.onnx_graph import verify
-from training.runs.scope import read_scope
+from training.runs.references import read_digests, read_samples, read_scope
 from training.runs.task import OF_CLASSES, OF_FINDINGS, task_of
 
 
@@ -70,10 +68,7 @@ def export(
     choices = ExportChoices(calibrator, anyway, dict(rules or {}))
     parts = _PARTS[task_of(record)](run, record, choices)
     classifier = load_classifier(run)
-    with read_of_run(run / "samples.npy") as path:
-        samples = np.load(path, allow_pickle=False)
-    with read_of_run(run / DIGEST_FILE) as path:
-        trained_on = TrainingDigests.from_bytes(path.read_bytes())
+    samples, trained_on = read_samples(run), read_digests(run)
     check = fit_scope(read_scope(run), split="val")
     taps = find_taps(classifier, record.spec) if check else None
     network = parts.network(taps or classifier, samples)

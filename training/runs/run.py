@@ -19,7 +19,6 @@ interrupted run never looks finished, and the same request resumes it. A run tha
 discarded; any other interrupted run can be resumed.
 """
 
-import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,16 +27,10 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from calibration.wording import parameter
-from model_store.bundle.card import InputReference
-from model_store.image import InputSpec
-from model_store.image.brightness import brightness
-from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests
-from training.datasets import Dataset, Split, write_report
+from training.datasets import Dataset, write_report
 from training.errors import OutOfMemory
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.findings import FindingsEvaluation
@@ -52,13 +45,11 @@ from training.runs.committee import predict_committee
 from training.runs.config import RecipeRecord, RunRecord, TrainConfig
 from training.runs.folder import open_run_folder, require_new, write_finish
 from training.runs.recipe import TrainingPlan, differing, search
-from training.runs.scope import scope_features, write_scope
+from training.runs.references import input_reference, write_references
 from training.runs.steps import Features, evaluate, prepare
 from training.runs.task import Judgment, require_classes, task_of
 
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
-SAMPLES = 32
-REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
 _PARTS = 3  # of the stage "evaluation": measures, references for the card, the run folder
 
 
@@ -152,7 +143,7 @@ def train(
         result = RunResult(out, record, model.history, evaluation)
         if group.leads:
             folder = run_folder.fresh_run()
-            _write_references(folder, model.network, features)
+            write_references(folder, model.network, dataset, features.spec, features.device)
             progress("evaluation", 2, _PARTS)
             _write(folder, result, model.network, pictures=pictures)
             write_report(dataset, folder)
@@ -177,31 +168,6 @@ def _with_strength(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
 
 
-def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
-    """A few inputs, spread over the split so that every class is likely included."""
-    return np.stack([split.images.input(index, spec) for index in split.spread(SAMPLES)])
-
-
-def _digests(dataset: Dataset, spec: InputSpec) -> TrainingDigests:
-    """Of inputs for training and validation, spread over them if there are too many."""
-    splits = [dataset.splits[name] for name in ("train", "val")]
-    total = sum(map(len, splits))
-    images = (
-        split.images.input(index, spec)
-        for split in splits
-        for index in split.spread(len(split) * min(MOST_DIGESTS, total) // total)
-    )
-    key = hashlib.sha256(dataset.fingerprint.encode()).digest()[:KEY_BYTES]
-    return TrainingDigests.of(images, key=key)
-
-
-def _input_reference(split: Split, spec: InputSpec) -> InputReference:
-    """Brightness of the network's inputs, over at most REFERENCE_IMAGES spread over the split."""
-    images = split.spread(REFERENCE_IMAGES)
-    measured = [brightness(split.images.input(index, spec)[np.newaxis]) for index in images]
-    return InputReference.from_brightness(np.concatenate(measured))
-
-
 def _record(features: Features, config: TrainConfig, recipe: RecipeRecord | None) -> RunRecord:
     dataset = features.dataset
     leads = features.group.leads
@@ -218,17 +184,9 @@ def _record(features: Features, config: TrainConfig, recipe: RecipeRecord | None
         loaded=dataset.loaded,
         processes=features.group.size,
         device=features.device.type,
-        input_reference=_input_reference(dataset.splits["val"], features.spec) if leads else None,
+        input_reference=input_reference(dataset.splits["val"], features.spec) if leads else None,
         libraries=library_versions(),
     )
-
-
-def _write_references(folder: Path, network: Classifier, features: Features) -> None:
-    """Write what bundles know of images: features for the scope check, hashes, and a few inputs."""
-    dataset, spec = features.dataset, features.spec
-    write_scope(folder, scope_features(network, dataset, spec, device=features.device))
-    (folder / DIGEST_FILE).write_bytes(_digests(dataset, spec).as_bytes())
-    np.save(folder / "samples.npy", _samples(dataset.splits["val"], spec))
 
 
 def _write(folder: Path, result: RunResult, network: Classifier, *, pictures: bool) -> None:

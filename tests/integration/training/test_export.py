@@ -67,7 +67,10 @@ def expected(run: RunResult, calibrator: Any = "temperature") -> Any:
     ("kind", "choices"),
     [
         ("brightness", {"heads": 2, "select": "val_nll"}),
-        ("brightness", {"loss": "ce", "heads": 2, "frozen": False, "epochs": 1}),
+        (
+            "brightness",
+            {"heads": 2, "frozen": False, "augment": "light", "epochs": 1},
+        ),
         ("brightness", {"loss": "ce", "heads": 3, "head": "pooled", "validation": "folds"}),
         ("brightness", {"loss": "ce", "heads": 2, "head": "blend", "validation": "folds"}),
         ("digits", {"loss": "ce", "heads": 2, "epochs": 6}),

@@ -49,7 +49,7 @@ def rates(choose: Choose, *values: float) -> TrainingPlan:
     [
         ({}, 1),
         ({"loss": "focal+mmce", "decay": "none", "heads": 2}, 2),
-        ({"frozen": False, "gentle": True, "augment": EVERY_CHANGE, "epochs": 2}, 1),
+        ({"frozen": False, "gentle": True, "augment": EVERY_CHANGE, "epochs": 2, "heads": 2}, 2),
         (FOLDS, 3),
         (FOLDS | {"head": "blend"}, 3),
         ((1e-9, 1e-2, 1e-4), 3),
