@@ -48,6 +48,20 @@ def percent(ratio: float | None, digits: int = 1) -> str:
     return f"{round(100 * ratio, digits) + 0.0:.{digits}f} %"  # no minus before zero
 
 
+def probability(p: float, digits: int = 1) -> str:
+    """The probability of one answer in percent, which is never shown as 0 or as certainty.
+
+    >>> probability(0.1234), probability(0.9996), probability(0.0001), probability(0.9996, 0)
+    ('12.3 %', 'over 99.9 %', 'under 0.1 %', 'over 99 %')
+    """
+    step = 10**-digits
+    if 100 * p < step / 2:
+        return f"under {step:.{digits}f} %"
+    if 100 * p >= 100 - step / 2:
+        return f"over {100 - step:.{digits}f} %"
+    return percent(p, digits)
+
+
 def percents(lower: float | None, upper: float | None, digits: int = 1) -> str:
     """A range of ratios in percent; a dash if neither end is known.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from calibration.wording import counted, percent
+from calibration.wording import counted, probability
 from candor.terminal.console import note
 from candor.terminal.verb_result import VerbResult
 from model_store.csv_cells import CsvTable
@@ -76,11 +76,12 @@ def short_text(answer: Answer) -> str:
         found = answer["findings"].items()
         rows = [(name, each["probability"], each["present"]) for name, each in found]
         return "\n".join(
-            f"{name:<24} {percent(p):>8}{'  present' * bool(present)}" for name, p, present in rows
+            f"{name:<24} {probability(p):>11}{'  present' * bool(present)}"
+            for name, p, present in rows
         )
     likely = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
     refer = "\nRefer: a person should look at this image." if answer["refer"] else ""
-    return "\n".join(f"{name:<24} {percent(p):>8}" for name, p in likely) + refer
+    return "\n".join(f"{name:<24} {probability(p):>11}" for name, p in likely) + refer
 
 
 def _classification(answer: Answer) -> Iterator[str]:
@@ -92,7 +93,7 @@ def _classification(answer: Answer) -> Iterator[str]:
         False: ", no referral",
         None: ", no referral threshold",
     }[answer["refer"]]
-    yield f"{_named(answer)}: {answer['predicted']} {percent(answer['confidence'])}{referral}"
+    yield f"{_named(answer)}: {answer['predicted']} {probability(answer['confidence'])}{referral}"
     yield f"  probabilities  {_probabilities(answer['probabilities'])}"
     if answer.get("prediction_set") is not None:
         yield f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}"
@@ -117,11 +118,11 @@ def _named(answer: Answer) -> str:
 
 def _probabilities(values: Mapping[str, float]) -> str:
     ranked = sorted(values.items(), key=lambda pair: -pair[1])
-    shown = ", ".join(f"{name} {percent(value)}" for name, value in ranked[:SHOWN])
+    shown = ", ".join(f"{name} {probability(value)}" for name, value in ranked[:SHOWN])
     rest = len(ranked) - SHOWN
-    return (
-        shown if rest < 1 else f"{shown} and {rest} more, each at most {percent(ranked[SHOWN][1])}"
-    )
+    if rest < 1:
+        return shown
+    return f"{shown} and {rest} more, the largest {probability(ranked[SHOWN][1])}"
 
 
 class AnswerTable:

@@ -17,7 +17,7 @@ from calibration.bins import BIN_COUNT, bin_of
 from calibration.diagnosis.facts import main_deviation
 from calibration.measures.metrics import Interval
 from calibration.measures.reliability import wilson_interval
-from calibration.wording import counted
+from calibration.wording import counted, probability
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger, summed
@@ -97,8 +97,9 @@ class AnswerRecord:
     @property
     def sentences(self) -> str:
         """What a reader should know before relying on the confidence."""
-        said = f"The model says “{self.predicted}”, confidence {shown(self.confidence)}."
-        that = "this confidence" if self.confidence >= 0.995 else f"the {shown(self.confidence)}"
+        confidence = probability(self.confidence, 0)
+        said = f"The model says “{self.predicted}”, confidence {confidence}."
+        that = "this confidence" if self.confidence >= 0.995 else f"the {confidence}"
         warned = f"Do not rely on {that}." if self.is_doubtful else ""
         alarm = "The drift alarm of this version is active." if self.alarm else ""
         return " ".join(
@@ -179,12 +180,3 @@ def _began(ledger: Ledger, connection: Connection, row: WatchedVersion) -> int:
     main = main_deviation(read_inferred(ledger, connection, row).inference.deviations)
     date = None if main is None else main.since.date
     return 0 if date is None else int(date * 1e9) // DAY_NS
-
-
-def shown(confidence: float) -> str:
-    """A confidence in whole percent, which is never shown as certainty.
-
-    >>> shown(0.912), shown(0.9996)
-    ('91 %', 'over 99 %')
-    """
-    return "over 99 %" if confidence >= 0.995 else f"{round(100 * confidence)} %"

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.diagnosis.answer_record import shown
+from calibration.wording import probability
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
@@ -92,7 +92,7 @@ class Given(NamedTuple):
             "unchanged": f"Your label is unchanged: “{self.label}”.",
         }.get(self.status, f"Your label is recorded: “{self.label}”.")
         said = "the same" if self.label == self.answered else f"“{self.answered}”"
-        return f"{done} The model had said {said}, confidence {shown(self.confidence)}."
+        return f"{done} The model had said {said}, confidence {probability(self.confidence, 0)}."
 
 
 SOURCE: Final = "console"

@@ -14,11 +14,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from calibration.wording import counted, in_points, percent, signed_points
+from calibration.wording import counted, in_points, percent, probability, signed_points
 from model_store.bundle.card import NO_PROMISE
 from model_store.bundle.diagram import drawing_rules, environment_of
 from monitoring.diagnosis import phrases
-from monitoring.diagnosis.answer_record import shown
 from monitoring.diagnosis.vocabulary import terms
 from serving.pages import formatting
 from serving.pages.reader import reader
@@ -63,7 +62,7 @@ _FILTERS = (
     percent,
     in_points,
     signed_points,
-    shown,
+    probability,
     phrases.answers_in_slice,
     phrases.answers_in_stream,
     phrases.between,

@@ -10,6 +10,7 @@ from calibration.document import FigureTable
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.evaluation import answer_tables
+from candor.terminal.predictions import short_text
 from candor.terminal.rendering import ShownTable
 from training.evaluation.evaluation import evaluate
 from training.evaluation.predictions import Predictions
@@ -112,3 +113,11 @@ def test_no_width_cuts_stage_count_or_figures_of_a_bar(
     assert "…" not in shown.getvalue()
     for part in ("network_of_tests", "dca", "3/40", "0.512", "84.3", "+1.2"):
         assert part in shown.getvalue()
+
+
+def test_no_answer_is_shown_as_certain_or_impossible() -> None:
+    said = short_text({"probabilities": {"a": 0.99999, "b": 0.00001}, "refer": False})
+    assert [line.split(maxsplit=1)[1] for line in said.splitlines()] == [
+        "over 99.9 %",
+        "under 0.1 %",
+    ]

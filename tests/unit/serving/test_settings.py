@@ -1,6 +1,5 @@
 """One frozen table of settings, and no variable that goes unnoticed."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -67,35 +66,6 @@ def test_the_ledger_can_be_switched_off(word: str) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
-
-
-def test_nothing_else_reads_the_environment() -> None:
-    """Besides: variables of torchrun, git and Java, and what is passed to processes
-    that are started.
-
-    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is
-    switched off, not read, and so is Ray's.
-    """
-    rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
-    root = Path(__file__).parents[3]
-    files = (file for room in rooms for file in (root / room).rglob("*.py"))
-    reading = {
-        str(file.relative_to(root))
-        for file in files
-        if re.search(r"environ\b|getenv", file.read_text())
-    }
-    assert reading == {
-        "candor/server_process.py",
-        "candor/demo/run.py",
-        "model_store/runtime.py",
-        "model_store/torchserve/handler.py",
-        "model_store/confinement.py",
-        "serving/http/middleware.py",  # OpenTelemetry's variables
-        "serving/cluster/connection.py",
-        "serving/settings.py",
-        "training/processes/distributed.py",
-        "training/processes/launch.py",
-    }
 
 
 def test_the_tags_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
