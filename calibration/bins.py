@@ -197,6 +197,32 @@ class BinSums:
         )
 
 
+def equal_mass_sums(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count: int = BIN_COUNT
+) -> BinSums:
+    """Sum up answers in bins (e[m-1], e[m]] whose edges are quantiles of the confidences.
+
+    They are those of the adaptive ECE (Nguyen and O'Connor 2015). Where most confidences are near
+    1, bins of equal width put nearly all answers into one bin, where opposite errors cancel. The
+    edges depend on the answers, so these sums do not merge with others.
+
+    Equal confidences share a bin, so there may be fewer bins than M. Arguments and errors as in
+    `BinSums.from_predictions`.
+
+    >>> equal_mass_sums([0.9, 0.92, 0.94, 0.96], [True] * 4, bin_count=2).n
+    array([2, 2])
+    """
+    p, c = paired(confidence, correct)
+    if not p.size:
+        return BinSums.zeros(bin_count)
+    bin_index(p, 1)  # raises ValueError outside [0, 1]
+    inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
+    edges = np.unique(inner[inner < p.max()])
+    return BinSums.from_index(
+        np.searchsorted(edges, p, side="left").astype(np.int64), p, c, len(edges) + 1
+    )
+
+
 def _total(index: IntArray, values: FloatArray, bin_count: int) -> FloatArray:
     return np.asarray(np.bincount(index, weights=values, minlength=bin_count), dtype=np.float64)
 

@@ -5,7 +5,7 @@ Each fold of the answers goes through a map that was fitted on the others, as in
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 FOLDS: Final = 5
 Rows = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
+Groups: TypeAlias = npt.NDArray[Any] | None
 
 
 def fold_numbers(
@@ -63,3 +64,8 @@ def cross_fit(
         held_out = folds == number
         found[held_out] = fit(~held_out)(values[held_out])
     return found
+
+
+def part_of(groups: npt.ArrayLike | None, rows: slice | npt.NDArray[Any]) -> Groups:
+    """Return the groups of these rows; None where each row stands alone."""
+    return None if groups is None else np.asarray(groups)[rows]

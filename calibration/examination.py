@@ -7,7 +7,6 @@ No model is needed. What a calibrator promises is measured on rows that it has n
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from calibration.bins import BIN_COUNT, FloatArray
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
 from calibration.calibrators.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject
+from calibration.cross_fitting import Groups, part_of
 from calibration.intervals.clusters import chance
 from calibration.measured import (
     Measured,
@@ -28,6 +28,7 @@ from calibration.measured import (
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import Interval, smallest_probability, top_label
 
+Rows = slice | npt.NDArray[Any]
 _ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"
 
 
@@ -50,6 +51,9 @@ class ClassFigures:
     specificity: float
     gap: float
     gap_interval: Interval
+
+
+_Figures = tuple[Measured, tuple[ClassFigures, ...]]
 
 
 @dataclass(frozen=True)
@@ -122,28 +126,14 @@ def examine(
     """
     p, y, names = np.asarray(probabilities, dtype=np.float64), np.asarray(labels), tuple(classes)
     smallest = smallest_probability(p)
-    measured = partial(measure_probabilities, bin_count=bin_count, smallest=smallest)
-    fitted = _fit(
-        np.maximum(p, smallest), y, groups, allow=allow_label_changes, seed=seed, judging=judging
-    )
 
-    def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
-        before, after, truth = p[fit.rows], fit.probabilities, y[fit.rows]
-        units = None if groups is None else np.asarray(groups)[fit.rows]
-        return Effect(
-            fit,
-            measured(before, truth, units),
-            measured(after, truth, units),
-            class_figures(before, truth, names, units),
-            class_figures(after, truth, names, units),
-            int((top_label(before)[1] != top_label(after)[1]).sum()),
-        )
+    def measured(p: FloatArray, rows: Rows, units: Groups) -> _Figures:
+        found = measure_probabilities(p, y[rows], units, bin_count=bin_count, smallest=smallest)
+        return found, class_figures(p, y[rows], names, units)
 
     alone = PortableCalibrator(Affine.identity(len(names)), names, smallest)
-    rows, units = _examined(judging, groups)
-    by_class = class_figures(p[rows], y[rows], names, units)
-    given = measured(p[rows], y[rows], units)
-    return _examination(alone, units, given, by_class, fitted, partial(effect, groups=groups))
+    fitting = {"allow_label_changes": allow_label_changes, "seed": seed}
+    return _examine(alone, p, y, measured, groups=groups, judging=judging, **fitting)
 
 
 def examine_confidence(
@@ -161,31 +151,52 @@ def examine_confidence(
     never changes an answer. Raises ValueError as `examine`.
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+
+    def measured(p: FloatArray, rows: Rows, units: Groups) -> _Figures:
+        return measure_confidence(p[:, 1], c[rows], units, bin_count=bin_count), ()
+
     smallest = smallest_probability(p)
-    served = np.maximum(np.stack([1 - p, p], axis=1), smallest)
-    measured = partial(measure_confidence, bin_count=bin_count)
-    fitted = _fit(
-        served, c.astype(np.int64), groups, allow=True, seed=seed, judging=judging, one_label=_ALIKE
-    )
-
-    def effect(fit: HonestFit, groups: npt.ArrayLike | None) -> Effect:
-        units = None if groups is None else np.asarray(groups)[fit.rows]
-        before = measured(p[fit.rows], c[fit.rows], units)
-        after = measured(fit.probabilities[:, 1], c[fit.rows], units)
-        return Effect(fit, before, after, (), (), 0)
-
     alone = PortableCalibrator(Affine.identity(2), CONFIDENCE_CLASSES, smallest, "confidence")
-    rows, units = _examined(judging, groups)
-    given = measured(p[rows], c[rows], units)
-    return _examination(alone, units, given, (), fitted, partial(effect, groups=groups))
+    both, fitting = np.stack([1 - p, p], axis=1), {"allow_label_changes": True, "seed": seed}
+    labels = c.astype(np.int64)
+    return _examine(alone, both, labels, measured, groups=groups, judging=judging, **fitting)
 
 
-def _examined(
-    judging: npt.ArrayLike | None, groups: npt.ArrayLike | None
-) -> tuple[slice | npt.NDArray[np.bool_], npt.NDArray[Any] | None]:
-    """The rows that are examined, and their groups."""
+def _examine(
+    calibrator: PortableCalibrator,
+    p: FloatArray,
+    labels: npt.NDArray[np.integer],
+    measured: Callable[[FloatArray, Rows, Groups], _Figures],
+    *,
+    groups: npt.ArrayLike | None,
+    judging: npt.ArrayLike | None,
+    **fitting: Any,
+) -> Examination:
+    """The outcome, with `calibrator`, which changes nothing, if no fit improves probabilities p.
+
+    `measured`: the figures of probabilities (M, K) of some rows, with their groups.
+    """
+    fit = refused = effect = None
+    try:
+        fit = fit_honestly(
+            np.maximum(p, calibrator.smallest), labels, groups=groups, judging=judging, **fitting
+        )
+    except TooFewRows as few:
+        alike = isinstance(few, OneLabel) and calibrator.of == "confidence"
+        refused = _ALIKE if alike else str(few)
     rows = slice(None) if judging is None else np.asarray(judging, dtype=bool)
-    return rows, None if groups is None else np.asarray(groups)[rows]
+    given, classes = measured(p[rows], rows, part_of(groups, rows))
+    if fit is not None and fit.affine is not None:
+        both, units = (p[fit.rows], fit.probabilities), part_of(groups, fit.rows)
+        (before, first), (after, last) = (measured(each, fit.rows, units) for each in both)
+        changed = np.not_equal(*(top_label(each)[1] for each in both)).sum() if last else 0
+        effect = Effect(fit, before, after, first, last, int(changed))
+        calibrator = dataclasses.replace(calibrator, affine=fit.affine, about=_about(effect))
+    count = None if groups is None else len(np.unique(np.asarray(groups)[rows]))
+    standing = standing_of(given, count, calibrated=effect is not None)
+    return Examination(
+        calibrator.of, count, standing, given, classes, fit, effect, refused, calibrator
+    )
 
 
 def class_figures(
@@ -219,48 +230,6 @@ def class_figures(
             )
         )
     return tuple(found)
-
-
-def _fit(
-    served: FloatArray,
-    labels: npt.NDArray[np.integer],
-    groups: npt.ArrayLike | None,
-    *,
-    allow: bool,
-    seed: int,
-    judging: npt.ArrayLike | None,
-    one_label: str | None = None,
-) -> HonestFit | str:
-    """The fit, or a clause why there is none: `one_label`, if given, where all labels are alike."""
-    try:
-        return fit_honestly(
-            served, labels, groups=groups, allow_label_changes=allow, seed=seed, judging=judging
-        )
-    except OneLabel as alike:
-        return one_label or str(alike)
-    except TooFewRows as few:
-        return str(few)
-
-
-def _examination(
-    calibrator: PortableCalibrator,
-    groups: npt.ArrayLike | None,
-    given: Measured,
-    classes: tuple[ClassFigures, ...],
-    fitted: HonestFit | str,
-    effect_of: Callable[[HonestFit], Effect],
-) -> Examination:
-    """The outcome, with `calibrator`, which changes nothing, if no fit improves the predictions."""
-    fit, refused = (None, fitted) if isinstance(fitted, str) else (fitted, None)
-    effect = None
-    if fit is not None and fit.affine is not None:
-        effect = effect_of(fit)
-        calibrator = dataclasses.replace(calibrator, affine=fit.affine, about=_about(effect))
-    count = None if groups is None else len(np.unique(np.asarray(groups)))
-    standing = standing_of(given, count, calibrated=effect is not None)
-    return Examination(
-        calibrator.of, count, standing, given, classes, fit, effect, refused, calibrator
-    )
 
 
 def _about(effect: Effect) -> dict[str, object]:

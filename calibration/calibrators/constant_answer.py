@@ -67,5 +67,5 @@ def _is_gain(gain: FloatArray, weight: FloatArray, groups: npt.ArrayLike | None)
     if not len(gain):
         return False
     share = weight / weight.sum()
-    least = max(ONE_SIDED_95 * standard_error(gain, share, groups), ROUNDING)
+    least = max(ONE_SIDED_95 * standard_error(gain, groups, share), ROUNDING)
     return float(share @ gain) > least

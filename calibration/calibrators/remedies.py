@@ -205,7 +205,7 @@ def choose(
                 parameters,
                 float(share @ loss),
                 float(share @ difference),
-                standard_error(difference, share, groups),
+                standard_error(difference, groups, share),
                 gap,
             )
         )
@@ -281,14 +281,26 @@ def _classwise_gap(
 
 
 def standard_error(
-    difference: FloatArray, share: FloatArray, groups: npt.ArrayLike | None
+    difference: FloatArray, groups: npt.ArrayLike | None, share: FloatArray | None = None
 ) -> float:
-    """Return that of the weighted mean of differences (N,); a group is one observation."""
+    """Return that of the mean of differences (N,), weighted by `share` (N,), which sums to 1.
+
+    A group (N,) is one observation.
+    """
+    share = np.full(len(difference), 1 / len(difference)) if share is None else share
     influence = share * (difference - share @ difference)
     _, units = np.unique(
         np.arange(len(share)) if groups is None else np.asarray(groups), return_inverse=True
     )
     return float(np.sqrt((np.bincount(units, influence) ** 2).sum()))
+
+
+def fall(
+    before: FloatArray, after: FloatArray, groups: npt.ArrayLike | None
+) -> tuple[float, float]:
+    """Return by how much the mean of losses (N,) falls, and the standard error of that."""
+    difference = before - after
+    return float(difference.mean()), standard_error(difference, groups)
 
 
 def _simplest(
@@ -303,7 +315,7 @@ def _simplest(
     def beats(richer: str, simpler: str) -> bool:
         difference = losses[simpler] - losses[richer]
         more = REMEDIES[richer].parameters(classes) - REMEDIES[simpler].parameters(classes)
-        margin = MARGIN * standard_error(difference, share, groups) + more / len(share)
+        margin = MARGIN * standard_error(difference, groups, share) + more / len(share)
         return float(share @ difference) > margin
 
     for place, name in enumerate(names):

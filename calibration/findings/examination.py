@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, equal_mass_sums
 from calibration.calibrators.affine import NONE, Affine
 from calibration.calibrators.honest_fit import FEWEST_GROUPS, Judged
 from calibration.calibrators.portable import PortableCalibrator
-from calibration.calibrators.remedies import MARGIN, standard_error
+from calibration.calibrators.remedies import MARGIN, fall
 from calibration.calibrators.temperature import logit
-from calibration.cross_fitting import Rows, Values, cross_fit, fold_numbers
+from calibration.cross_fitting import Groups, Rows, Values, cross_fit, fold_numbers, part_of
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
     UNFITTED,
@@ -31,7 +31,6 @@ from calibration.findings.thresholds import (
     operating_point,
 )
 from calibration.measured import Standing, measure_confidence, standing_of
-from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.metrics import Interval, log_loss, smallest_probability
 from calibration.wording import counted
 
@@ -135,18 +134,19 @@ def examine_findings(
             f"probabilities {p.shape} and labels {y.shape} must both be (N, {len(names)})"
         )
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    smallest = smallest_probability(p)
-    settings = _Settings(smallest, bin_count, seed)
     judged = None if judging is None else np.asarray(judging, dtype=bool)
+    smallest = smallest_probability(p)
+    settings = _Settings(rule, smallest, bin_count, seed)
     found = tuple(
-        _examine(name, p[:, k], y[:, k], units, judged, rule, settings)
-        for k, name in enumerate(names)
+        _examine(name, p[:, k], y[:, k], units, judged, settings) for k, name in enumerate(names)
     )
-    count = None if units is None else len(np.unique(units if judged is None else units[judged]))
+    examined = units if judged is None else part_of(units, judged)
+    count = None if examined is None else len(np.unique(examined))
     return FindingsExamination(found, count, _portable(found, smallest))
 
 
 class _Settings(NamedTuple):
+    rule: Rule
     smallest: float
     bin_count: int
     seed: int
@@ -156,36 +156,38 @@ def _examine(
     name: str,
     p: FloatArray,
     y: FloatArray,
-    units: IntArray | None,
-    judged: npt.NDArray[np.bool_] | None,
-    rule: Rule,
+    units: Groups,
+    judged: Rows | None,
     settings: _Settings,
 ) -> FindingExamination:
-    bin_count = settings.bin_count
-    kept, present, known = known_answers(p, y)
-    of_known = None if units is None else units[known]
-    apart = None if judged is None else judged[known]
-    calibrator, effect, refused = _fit(kept, present, of_known, apart, settings)
-    if judged is not None and apart is not None:
-        p, y, units = p[judged], y[judged], None if units is None else units[judged]
-        kept, present = kept[apart], present[apart]
-        of_known = None if of_known is None else of_known[apart]
+    p, present, known = known_answers(p, y)
+    units, judged = part_of(units, known), None if judged is None else judged[known]
+    calibrator, effect, refused = _fit(p, present, units, judged, settings)
+    rows = slice(None) if judged is None else judged
+    p, present, units = p[rows], present[rows], part_of(units, rows)
     calibrated = calibrator(logit(p, smallest=settings.smallest)) if effect else p
-    kind, value = rule
-    threshold = choose_threshold(calibrated, y, kind=kind, value=value)
+    kind, value = settings.rule
+    threshold = choose_threshold(calibrated, present, kind=kind, value=value)
     point = None
     if threshold is not None:
-        point = operating_point(calibrated, y, threshold, groups=units)
-    standing, gap = _standing(kept, present, of_known, calibrated=effect is not None)
-    sums = equal_mass_sums(kept, present, bin_count)
-    given = measure_finding(p, y, bin_count=bin_count)
+        point = operating_point(calibrated, present, threshold, groups=units)
+    standing, gap = _standing(p, present, units, calibrated=effect is not None)
     return FindingExamination(
-        name, standing, given, sums, gap, calibrator, effect, refused, rule, point
+        name,
+        standing,
+        measure_finding(p, present, bin_count=settings.bin_count),
+        equal_mass_sums(p, present, settings.bin_count),
+        gap,
+        calibrator,
+        effect,
+        refused,
+        settings.rule,
+        point,
     )
 
 
 def _standing(
-    p: FloatArray, present: npt.NDArray[np.bool_], units: IntArray | None, *, calibrated: bool
+    p: FloatArray, present: Rows, units: Groups, *, calibrated: bool
 ) -> tuple[Standing, Interval]:
     if not p.size:
         return Standing.TOO_FEW, Interval(float("nan"), float("nan"))
@@ -197,51 +199,41 @@ def _standing(
 
 
 def _fit(
-    p: FloatArray,
-    present: npt.NDArray[np.bool_],
-    units: IntArray | None,
-    judged: npt.NDArray[np.bool_] | None,
-    settings: _Settings,
+    p: FloatArray, present: Rows, units: Groups, judged: Rows | None, settings: _Settings
 ) -> tuple[Affine, FindingEffect | None, str | None]:
     """The calibrator, what it does on unseen rows, and why none was fitted."""
-    smallest, bin_count, seed = settings
-    fitting = slice(None) if judged is None else ~judged
-    refused = _refusal(present[fitting], None if units is None else units[fitting])
+    every = np.ones(len(p), dtype=bool)
+    fitting, rows = (every, every) if judged is None else (~judged, judged)
+    refused = _refusal(present[fitting], part_of(units, fitting))
+    if refused is None and not rows.any():
+        refused = "no row to judge it has a label"
     if refused is not None:
         return UNFITTED, None, refused
+    smallest = settings.smallest
     z, y = logit(p, smallest=smallest), present.astype(np.float64)
 
     def calibrate(rows: Rows) -> Callable[[Values], Values]:
         fitted = fit_finding(z[rows], y[rows])
         return lambda p: fitted(logit(p, smallest=smallest)) if fitted.fitted else p
 
-    fitted = fit_finding(z[fitting], y[fitting])
     if judged is None:
-        unseen = cross_fit(calibrate, p, fold_numbers(present, units, seed=seed))
+        unseen = cross_fit(calibrate, p, fold_numbers(present, units, seed=settings.seed))
     else:
-        unseen = calibrate(~judged)(p[judged])
-        p, y, present = p[judged], y[judged], present[judged]
-        units = None if units is None else units[judged]
-    if not len(p):
-        return UNFITTED, None, "no row to judge it has a label"
+        unseen = calibrate(fitting)(p[rows])
     before, after = (
-        log_loss(np.stack([1 - each, each], axis=1), present.astype(np.int64), smallest=smallest)
-        for each in (p, unseen)
+        log_loss(np.stack([1 - each, each], axis=1), y[rows].astype(np.int64), smallest=smallest)
+        for each in (p[rows], unseen)
     )
-    improvement, share = float((before - after).mean()), np.full(len(p), 1 / len(p))
-    error = standard_error(before - after, share, units)
+    improvement, error = fall(before, after, part_of(units, rows))
+    fitted = fit_finding(z[fitting], y[fitting])
     if not fitted.fitted or not improvement > MARGIN * error:
         return UNFITTED, None, None if fitted.fitted else _AT_BOUND
-    effect = FindingEffect(
-        measure_finding(unseen, y, bin_count=bin_count),
-        improvement,
-        error,
-        "cross-fitted" if judged is None else "held-out",
-    )
-    return fitted, effect, None
+    measures = measure_finding(unseen, y[rows], bin_count=settings.bin_count)
+    kind: Judged = "cross-fitted" if judged is None else "held-out"
+    return fitted, FindingEffect(measures, improvement, error, kind), None
 
 
-def _refusal(present: npt.NDArray[np.bool_], units: IntArray | None) -> str | None:
+def _refusal(present: Rows, units: Groups) -> str | None:
     positives = int(present.sum())
     negatives = len(present) - positives
     if min(positives, negatives) < FEWEST_POSITIVES:

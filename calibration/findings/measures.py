@@ -1,10 +1,8 @@
 """Measures of findings: of each one, and their means.
 
 The probability is that of presence, so the calibration error compares it with how often the finding
-was there, in bins of equally many images (`calibration.measures.inputs.equal_mass_sums`): most
-probabilities of a rare finding would share one bin of equal width. Observed/expected and its
-interval: Debray et al. 2017, "A guide to systematic review and meta-analysis of prediction model
-performance".
+was there, in bins of equally many images (`calibration.bins.equal_mass_sums`): most probabilities
+of a rare finding would share one bin of equal width.
 """
 
 import math
@@ -15,10 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, FloatArray
+from calibration.bins import BIN_COUNT, FloatArray, equal_mass_sums
 from calibration.measures import metrics
-from calibration.measures.inputs import equal_mass_sums
-from calibration.measures.metrics import Z95, Interval
 from calibration.measures.ranking import auroc, average_precision
 
 BoolArray = npt.NDArray[np.bool_]
@@ -53,30 +49,22 @@ class FindingMeasures:
     Attributes:
         labeled: images whose label is known.
         positives: of these, images with the finding.
-        mean_probability: of presence.
         observed_expected: positives / sum of probabilities; above 1, probabilities are too low.
-        observed_expected_lower: of its 95 % interval, for independent images.
         auprc: average precision; that of chance is the prevalence.
         nll: mean negative log-likelihood, in nats.
         ece: mean distance between probability and frequency, bins of equal mass.
         ece_floor: the `ece` that true probabilities would show on as many labels.
-        ece_z: standard deviations by which `ece` exceeds its floor.
     """
 
     labeled: int
     positives: int
-    prevalence: float
-    mean_probability: float
     observed_expected: float
-    observed_expected_lower: float
-    observed_expected_upper: float
     auroc: float
     auprc: float
     nll: float
     brier: float
     ece: float
     ece_floor: float
-    ece_z: float
 
     def as_dict(self) -> dict[str, float | None]:
         """Return plain data for JSON; NaN and infinities become None."""
@@ -96,23 +84,16 @@ def measure_finding(
     """
     p, y, _ = known_answers(probability, label)
     observed, expected, sums = int(y.sum()), float(p.sum()), equal_mass_sums(p, y, bin_count)
-    ratio = observed / expected if expected else math.nan
-    lower, upper = _ratio_interval(ratio, observed, len(y))
     return FindingMeasures(
         labeled=len(y),
         positives=observed,
-        prevalence=observed / len(y) if len(y) else math.nan,
-        mean_probability=expected / len(y) if len(y) else math.nan,
-        observed_expected=ratio,
-        observed_expected_lower=lower,
-        observed_expected_upper=upper,
+        observed_expected=observed / expected if expected else math.nan,
         auroc=auroc(p, y),
         auprc=average_precision(p, y),
         nll=metrics.nll(np.stack([1 - p, p], axis=1), y.astype(np.int64)),
-        brier=_mean((p - y) ** 2),
+        brier=metrics.mean((p - y) ** 2),
         ece=metrics.ece(sums),
         ece_floor=metrics.noise_floor(sums),
-        ece_z=metrics.ece_z(sums),
     )
 
 
@@ -138,18 +119,6 @@ def macro(each: Sequence[FindingMeasures]) -> dict[str, float | None]:
     known = {name: [v for v in of if not math.isnan(v)] for name, of in values.items()}
     means = {name: math.fsum(of) / len(of) if of else None for name, of in known.items()}
     return means | {"findings": len(known["auroc"])}
-
-
-def _mean(values: FloatArray) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
-def _ratio_interval(ratio: float, observed: int, n: int) -> Interval:
-    """Of observed/expected, normal in the logarithm; its variance is (1 - O/N) / O."""
-    if not observed or math.isnan(ratio):
-        return Interval(math.nan, math.nan)
-    factor = math.exp(Z95 * math.sqrt((1 - observed / n) / observed))
-    return Interval(ratio / factor, ratio * factor)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Intervals of measures: bootstrap, clusters of rows, and confidence sequences."""
+"""Intervals of measures: clusters of rows, and confidence sequences."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures import metrics
 from calibration.measures.bin_measures import BinMeasures
-from calibration.measures.inputs import MeasuredAnswers
 from calibration.measures.ranking import class_auroc
+from calibration.measures.smooth import SmoothSums
 from calibration.measures.table import Measure, entries, from_answers
 
 
@@ -28,7 +28,6 @@ class Measures(BinMeasures):
     """
 
     nll: float | None = from_answers(
-        lambda answers: metrics.mean(answers.log_loss),
         "Negative log-likelihood (NLL)",
         "Mean negative log-likelihood in nats.",
         question="probabilities",
@@ -42,7 +41,6 @@ class Measures(BinMeasures):
         is_share=False,
     )
     nll_zeros: float | None = from_answers(
-        lambda answers: answers.zeros,
         "Zeros in the NLL",
         "Answers that give the true class a probability of 0.",
         documented_with="nll",
@@ -50,7 +48,6 @@ class Measures(BinMeasures):
         is_share=False,
     )
     brier: float | None = from_answers(
-        lambda answers: metrics.brier(answers.probabilities, answers.labels),
         "Brier score",
         "Mean squared distance of all probabilities from the truth.",
         question="probabilities",
@@ -64,7 +61,6 @@ class Measures(BinMeasures):
         is_share=False,
     )
     smooth_ece: float | None = from_answers(
-        lambda answers: answers.smooth.ece,
         "Smooth ECE",
         "The calibration error without bins: smoothed residuals, with the kernel as wide as the "
         "error is large.",
@@ -76,13 +72,11 @@ class Measures(BinMeasures):
         source="Blasiok & Nakkiran 2023",
     )
     smooth_noise_floor: float | None = from_answers(
-        lambda answers: answers.smooth.noise_floor,
         "Noise floor of the smooth ECE",
         "The smooth ECE that a perfectly calibrated model would show on as many labels.",
         documented_with="smooth_ece",
     )
     smooth_z: float | None = from_answers(
-        lambda answers: answers.smooth.z,
         "z of the smooth ECE",
         "Standard deviations by which the smooth ECE exceeds its floor.",
         documented_with="smooth_ece",
@@ -90,7 +84,6 @@ class Measures(BinMeasures):
         is_share=False,
     )
     auroc: float | None = from_answers(
-        lambda answers: class_auroc(answers.probabilities, answers.labels),
         "AUROC",
         "How often a positive case scores above a negative one (two classes: class 1; more: mean "
         "of each against the rest).",
@@ -122,17 +115,28 @@ class Measures(BinMeasures):
     ) -> "Measures":
         """Compute all measures of probabilities (N, K) and labels (N,) in 0..K-1.
 
-        There are `bin_count` bins of equal width; `smallest` as in
-        `MeasuredAnswers`. ValueError for shapes that do not match, or values out of range.
+        Each row is in [0, 1] and sums to 1 within 0.01. There are `bin_count` bins of equal width.
+        `smallest` counts for a 0 in the NLL; `metrics.smallest_probability` if it is None.
+        ValueError for shapes that do not match, or values out of range.
 
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
         0.5
         """
-        answers = MeasuredAnswers(probabilities, labels, bin_count, smallest=smallest)
-        of_answers: dict[str, Any] = {
-            each.name: each.answers(answers) for each in MEASURES if each.answers
-        }
-        return cls(**_of_bins(answers.bins), **of_answers)
+        p, y = np.asarray(probabilities), np.asarray(labels)
+        _require_distributions(p)
+        true = metrics.of_true_class(p, y)
+        confidence, predicted = metrics.top_label(p)
+        smooth = SmoothSums.from_predictions(confidence, predicted == y)
+        return cls(
+            **_of_bins(BinSums.from_predictions(confidence, predicted == y, bin_count)),
+            nll=metrics.mean(metrics.log_loss(p, y, smallest=smallest)),
+            nll_zeros=int((true < metrics.SMALLEST).sum()),
+            brier=metrics.brier(p, y),
+            smooth_ece=smooth.ece,
+            smooth_noise_floor=smooth.noise_floor,
+            smooth_z=smooth.z,
+            auroc=class_auroc(p, y),
+        )
 
     @classmethod
     def of_presence(cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> "Measures":
@@ -164,3 +168,21 @@ MEASURES: tuple[Measure, ...] = entries(Measures)
 
 def _of_bins(sums: BinSums) -> dict[str, Any]:
     return {each.name: each.bins(sums) for each in MEASURES if each.bins}
+
+
+SUM_TOLERANCE = 0.01  # for probabilities that were rounded or are in half precision
+
+
+def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
+    """Raise ValueError for the first row that is no distribution, such as logits."""
+    if probabilities.ndim != 2 or not probabilities.size:
+        return  # the shape is checked where the labels are
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE) | ~(probabilities.min(axis=1) >= 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"each row of probabilities must be in [0, 1] and add up to 1; row {row} begins with "
+            f"{np.round(probabilities[row, :3], 3).tolist()} and adds up to {sums[row]:.3f}. Pass "
+            "logits through calibration.calibrators.temperature.softmax first."
+        )

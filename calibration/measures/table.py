@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from calibration.bins import BinSums
-from calibration.measures.inputs import MeasuredAnswers
 from calibration.wording import in_points, percent
 
 Question = Literal["calibration", "probabilities", "ranking"]
@@ -23,8 +22,7 @@ class Measure:
     Attributes:
         name: of the field, in JSON and on the card.
         text: what it is, in a sentence.
-        bins: computes it from the bin sums alone; None if those do not suffice.
-        answers: computes it from probabilities and labels; None if the bin sums suffice.
+        bins: computes it from the bin sums; None if it takes probabilities and labels.
         question: the section of docs/measures.md: is it calibrated, are the probabilities good,
             does the order of confidences tell which answers to doubt.
         documented_with: the measure whose row of docs/measures.md includes this one.
@@ -43,7 +41,6 @@ class Measure:
     text: str
     name: str = ""
     bins: Callable[[BinSums], float] | None = None
-    answers: Callable[[MeasuredAnswers], float] | None = None
     question: Question = "calibration"
     documented_with: str | None = None
     more: str = ""
@@ -60,8 +57,6 @@ class Measure:
     gauge: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.bins is None) == (self.answers is None):
-            raise ValueError(f"measure {self.title!r} needs either `bins` or `answers`")
         if self.gauge and self.bins is None:
             raise ValueError(
                 f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand"
@@ -79,14 +74,9 @@ def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **deta
     return _entry(Measure(bins=compute, title=title, text=text, **details))
 
 
-def from_answers(
-    compute: Callable[[MeasuredAnswers], float],
-    title: str,
-    text: str,
-    **details: Any,
-) -> Any:
+def from_answers(title: str, text: str, **details: Any) -> Any:
     """Return a dataclass field for a measure of probabilities and labels; its default is None."""
-    return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
+    return _entry(Measure(title=title, text=text, **details), default=None)
 
 
 def entries(table: type) -> tuple[Measure, ...]:

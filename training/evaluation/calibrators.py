@@ -52,12 +52,7 @@ def _is_proven(z: FloatArray, labels: ArrayLike, groups: Groups, temperature: fl
     gain = log_loss(softmax(z), labels) - log_loss(apply_temperature(z, temperature), labels)
     observations = len(gain) if groups is None else len(np.unique(groups))
     enough = gain.mean() * observations > LIKELIHOOD_RATIO
-    return bool(enough and gain.mean() > mean_error(gain, groups))
-
-
-def mean_error(values: NDArray[np.float64], groups: Groups) -> float:
-    """The standard error of the mean of values (N,), a group (N,) being one observation."""
-    return standard_error(values, np.full(len(values), 1 / len(values)), groups)
+    return bool(enough and gain.mean() > standard_error(gain, groups))
 
 
 # by logits (N, K), labels (N,) and groups (N,)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.calibrators.remedies import standard_error
 from calibration.measures.confusion import class_rates, confusion_matrix
 from calibration.measures.metrics import log_loss
 from calibration.wording import parameter, percent
-from training.evaluation.calibrators import LIKELIHOOD_RATIO, Method, fit_cautiously, mean_error
+from training.evaluation.calibrators import LIKELIHOOD_RATIO, Method, fit_cautiously
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.predictions import Predictions
 
@@ -52,7 +53,7 @@ def contradiction(evaluation: Evaluation, method: Method) -> Contradiction | Non
     known = evaluation.predictions["test"]
     before, after = (evaluation.probabilities("test", each) for each in ("none", method))
     rise = log_loss(after, known.labels) - log_loss(before, known.labels)
-    error = mean_error(rise, known.groups)
+    error = standard_error(rise, known.groups)
     nll_before = float(log_loss(before, known.labels).mean())
     units = len(rise) if known.groups is None else len(np.unique(known.groups))
     least = max(ONE_SIDED_95 * error, LIKELIHOOD_RATIO / units, MATERIAL * nll_before)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.honest_fit import FEWEST_ROWS
 from calibration.examination import examine
-from calibration.measures.inputs import SUM_TOLERANCE
+from calibration.measures.summary import SUM_TOLERANCE
 
 FOLDS = 5
 

@@ -20,9 +20,8 @@ from calibration.calibrators.affine import Affine
 from calibration.conformal import Conformal, conformal, prediction_sets
 from calibration.cross_fitting import cross_fit
 from calibration.drift.answer_drift import count_answers
-from calibration.intervals.bootstrap import measure_intervals
 from calibration.measures.confusion import confusion_matrix, recalls
-from calibration.measures.metrics import Interval, top_label
+from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
 from calibration.threshold import Threshold, referral_threshold
 from training.errors import BadRun
@@ -36,7 +35,6 @@ from training.evaluation.predictions import (
 )
 
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
-INTERVALS: tuple[Method, ...] = ("temperature",)  # methods with bootstrap intervals
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
 
 
@@ -122,13 +120,6 @@ class Evaluation:
         """Prediction sets with the true class for 9 in 10 images like those of validation."""
         return conformal(self.held_out(method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
-    def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
-        """95 % bootstrap intervals of measures, resampled by patient if patients are known."""
-        known = self.predictions[split]
-        return measure_intervals(
-            self.probabilities(split, method), known.labels, groups=known.groups
-        )
-
     def promises(self, method: Method) -> dict[str, Any]:
         """Referral threshold and prediction sets as JSON, and what each achieves on both splits."""
         referral, sets = self.referral(method), self.conformal(method)
@@ -168,14 +159,10 @@ class Evaluation:
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, with bootstrap intervals, calibrators.json and predictions.npz."""
-        intervals = {
-            split: {method: self.intervals(split, method) for method in INTERVALS}
-            for split in self.predictions
-        }
+        """Write metrics.json, calibrators.json and predictions.npz."""
         write_results(
             folder,
-            metrics=self.as_dict() | {"intervals": intervals},
+            metrics=self.as_dict(),
             calibrators={method: self.affine(method).as_dict() for method in EXPORTABLE},
             predictions=self.predictions,
         )

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from calibration.bins import equal_mass_sums
 from calibration.findings.measures import known_answers
-from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.ranking import steps_down
 from calibration.measures.reliability import wilson_interval
 from training.evaluation.findings import FindingsEvaluation

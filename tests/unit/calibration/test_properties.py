@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from calibration.bins import BinSums
+from calibration.bins import BinSums, equal_mass_sums
 from calibration.measures import metrics
-from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.smooth import SmoothSums
 from calibration.measures.summary import Measures
 

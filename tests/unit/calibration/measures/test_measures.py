@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from calibration.bins import BinSums
+from calibration.bins import BinSums, equal_mass_sums
 from calibration.measures import metrics
-from calibration.measures.inputs import equal_mass_sums
 from calibration.measures.ranking import auroc, class_auroc, risk_coverage
 from calibration.measures.smooth import SmoothSums
 from calibration.measures.summary import Measures
