@@ -10,7 +10,7 @@ and ends with bitwise the same weights as without the interruption.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -36,36 +36,33 @@ Report = Callable[[Mapping[str, float]], None]
 Watch = Callable[[Epoch, nn.Module], None]
 
 
+@dataclass
 class Fit:
-    """The state of one fit."""
+    """The state of one fit; `best` are the weights of the best epoch, unless the last is kept."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        train: Examples,
-        val: Examples,
-        *,
-        objective: Objective,
-        schedule: Schedule,
-        seed: int,
-        execution: Execution,
-    ) -> None:
-        self.module = module.to(execution.device)
-        self.train, self.val = train, val
-        self.schedule, self.execution = schedule, execution
-        self.seed, self.order = seed, np.random.default_rng(seed)
-        self.optimizer = build_optimizer(module, schedule)
+    module: nn.Module
+    train: Examples
+    val: Examples
+    objective: Objective
+    schedule: Schedule
+    seed: int
+    execution: Execution
+    best: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    history: list[Epoch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.module.to(self.execution.device)
+        self.order = np.random.default_rng(self.seed)
+        self.optimizer = build_optimizer(self.module, self.schedule)
         self.step = Step(
-            module,
-            objective,
+            self.module,
+            self.objective,
             optimizer=self.optimizer,
-            group=execution.group,
-            micro_batch=execution.micro_batch,
-            clip_norm=GRADIENT_NORM if schedule.gentle else None,
+            group=self.execution.group,
+            micro_batch=self.execution.micro_batch,
+            clip_norm=GRADIENT_NORM if self.schedule.gentle else None,
         )
-        self.best: dict[str, Tensor] = {}  # weights of the best epoch, unless the last is kept
-        self.steps = 0
-        self.history: list[Epoch] = []
 
     @property
     def finished(self) -> bool:
@@ -195,15 +192,7 @@ def fit(
     """
     execution = execution or Execution()
     with seeded(seed, execution):
-        fitting = Fit(
-            module,
-            train,
-            val,
-            objective=objective,
-            schedule=schedule,
-            seed=seed,
-            execution=execution,
-        )
+        fitting = Fit(module, train, val, objective, schedule, seed, execution)
         found = snapshots.read() if snapshots else None
         if found:
             fitting.restore(found)
