@@ -16,6 +16,7 @@ from model_store.installation import install_command
 
 RETRIES = 2
 S3 = ("s3", "s3a")
+READ_ONLY = ("http", "https")
 # What S3 says if somebody else was faster.
 CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")
 S3_CONFIG = {
@@ -128,6 +129,11 @@ def _open(address: str) -> tuple[str, Any, str]:
         raise StoreAddressInvalid(
             f"the address of the store must hold no user or password: {protocol} takes "
             "credentials in its own way"
+        )
+    if protocol in READ_ONLY:
+        raise StoreAddressInvalid(
+            f"no store can be at {shown_address(address)}: {protocol} can neither list nor write "
+            "files; docs/how-to/store.md says which addresses can"
         )
     extra = "s3" if protocol in S3 else "remote"
     try:

@@ -81,10 +81,7 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
             "give this user the right to read it",
         )
         return
-    writable = (
-        "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
-    )
-    yield _STORE("ok", f"{where} has {counted(len(models), 'model')} and {writable}")
+    yield _STORE("ok", f"{where} has {counted(len(models), 'model')}{_writing(store)}")
     yield from _bundles(findings)
     served = list(_in_production(store, findings))
     yield from check_probes(settings, served)
@@ -136,9 +133,13 @@ def _scope(settings: Settings, bundles: Iterable[Bundle]) -> Iterator[CheckResul
             yield CheckResult("scope check", "warning", found, advice)
 
 
-def _may_be_written(store: Store) -> bool:
+def _writing(store: Store) -> str:
     """Whether this user may write to the folder; of an address only a write would show it."""
-    return store.address is not None or os.access(store.root, os.W_OK)
+    if store.address is not None:
+        return "; only a write shows whether it can be written"
+    if os.access(store.root, os.W_OK):
+        return " and can be written"
+    return " and can only be read, which is enough to serve"
 
 
 def _bundles(findings: Sequence[Finding]) -> Iterator[CheckResult]:

@@ -256,3 +256,9 @@ def test_no_printed_address_shows_what_may_be_a_secret(
         found = candor_here(*command)
         assert "s3cret" not in found.stdout + found.stderr, command
         assert "Traceback" not in found.stderr
+
+
+def test_a_store_at_an_address_is_not_said_to_be_writable(installation: Callable[..., Any]) -> None:
+    assert "only a write shows" in installation(store="memory://doctor/models")["store"][1]
+    state, found = installation(store="https://bucket.example/models")["store"]
+    assert (state, "can neither list nor write" in found) == ("broken", True)

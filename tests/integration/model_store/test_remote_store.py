@@ -96,6 +96,7 @@ def key(store: Store, name: str) -> str:
         ("s3://", "names no place"),
         ("nonsense://bucket/x", "no store can be at"),
         ("s3://key:secret@bucket/x", "no user or password"),
+        ("https://bucket.example/x?sig=secret", "can neither list nor write"),
     ],
 )
 def test_an_address_that_is_none_is_refused_and_tells_no_secret(
