@@ -123,7 +123,7 @@ class _Sign:
         folder, _, _ = match.string.rpartition("/")
         if match.end(1) <= len(folder):
             return match[1]
-        return None if self.groups < MIN_GROUPS else folder, label, match[1]
+        return None if self.groups < MIN_GROUPS else folder[: match.start()], label, match[1]
 
 
 def _signs(paths: Sequence[str]) -> Iterator[_Sign]:
@@ -145,13 +145,14 @@ def _numbered(word: str) -> str:
 
 
 def _name_patterns(paths: Sequence[str]) -> Iterator[str]:
-    """Names up to a number, numbers with a side before or after them, and pieces such as P012."""
+    """Names up to a number, numbers with a side or its folder, and pieces such as P012."""
     ending = r"\.\w+" if all(re.search(r"\.\w+$", path) for path in paths) else ""
     number, start = r"[^/\d]*\d[^/_. -]*", "(?:^|/)"
     for depth in range(DEPTH):
         yield rf"{start}({f'{number}{_MARK}' * depth}{number}){_MARK}[^/]*{ending}$"
     yield rf"{start}([^/\d]*\d+)[A-Za-z]{{1,5}}{ending}$"
     yield rf"(?i){start}{_SIDE}{_MARK}?(\d+){ending}$"
+    yield rf"(?i){start}{_SIDE}/([^/]*\d[^/]*){ending}$"
     piece = r"(?=[^/_. -]{3})([A-Za-z]+\d[^/_. -]*|\d+[A-Za-z][^/_. -]*)"
     for depth in range(1, DEPTH):
         yield rf"{start}{f'[^/_. -]+{_MARK}' * depth}{piece}(?:{_MARK}[^/]*)?{ending}$"

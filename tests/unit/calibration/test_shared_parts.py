@@ -88,7 +88,11 @@ def test_images_that_are_only_numbered(layout: str, labels: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["{}L.png {}R.png", "left_{}.png right_{}.png", "{}_l.png {}_r.png"]
+    "name",
+    [
+        *("{}L.png {}R.png", "left_{}.png right_{}.png", "{}_l.png {}_r.png"),
+        *("well/left/{}.png well/right/{}.png", "OD/{}.jpg OS/{}.jpg"),
+    ],
 )
 def test_two_sides_of_one_patient(name: str) -> None:
     names = " ".join(name.replace("{}", f"{patient:03}") for patient in range(9)).split()
