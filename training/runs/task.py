@@ -1,15 +1,22 @@
-"""What a run learns: one of exclusive classes, or the presence of each finding."""
+"""What a run learns: one of exclusive classes, or the presence of each finding.
+
+The score of a candidate in a search is of validation, after a calibrator that is fitted there.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from calibration.measures.confusion import KNOWN_IMAGES, confusion_matrix, recalls
+from calibration.measures.metrics import log_loss
 from training.datasets import Dataset
 from training.datasets.errors import BadDataset
-from training.evaluation.calibrators import Method
+from training.evaluation.calibrators import Method, fit_cautiously
 from training.evaluation.caveats import Contradiction, contradiction
 from training.evaluation.evaluation import Evaluation, evaluate
 from training.evaluation.finding_plots import write_finding_plots
@@ -31,7 +38,8 @@ from training.losses import (
 )
 from training.networks.heads import mean_answer, mean_odds
 from training.runs.config import CandidateScore, RunRecord
-from training.runs.scores import Choices, class_score, findings_score
+
+Choices = dict[str, str | float]
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,50 @@ def _judge_findings(evaluation: FindingsEvaluation, _record: RunRecord) -> Judgm
     return Judgment(failures, bool(failures), None)
 
 
+def _class_score(classes: Sequence[str], known: Predictions, choices: Choices) -> CandidateScore:
+    """The score after a temperature."""
+    logits, labels = known.logits, known.labels
+    probabilities = fit_cautiously(logits, labels, known.groups)(logits)
+    predicted = probabilities.argmax(axis=1)
+    recall = [each for each in recalls(confusion_matrix(probabilities, labels)) if each is not None]
+    return CandidateScore(
+        choices=choices,
+        val_nll=float(log_loss(probabilities, labels).mean()),
+        val_accuracy=float((predicted == labels).mean()),
+        val_mean_recall=float(np.mean(recall)) if recall else None,
+        unanswered=_unanswered(classes, labels, predicted),
+    )
+
+
+def _findings_score(
+    names: Sequence[str], predicted: Predictions, choices: Choices
+) -> CandidateScore:
+    """The score over all known labels, after the calibrator of each finding."""
+    evaluation, labels = evaluate_findings(names, {"val": predicted}), predicted.labels
+    known, p = ~np.isnan(labels), evaluation.probabilities("val", "calibrated")
+    own = np.maximum(np.where(labels == 1, p, 1 - p), np.finfo(float).tiny)
+    return CandidateScore(
+        choices=choices,
+        val_nll=float(-np.log(own[known]).mean()),
+        val_accuracy=float(((p >= 0.5) == (labels == 1))[known].mean()),
+    )
+
+
+def _unanswered(
+    classes: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """Classes that are never answered though enough images are of them.
+
+    >>> _unanswered(("a", "b", "c"), np.array([0] * 9 + [1] * 5 + [2]), np.zeros(15, np.int64))
+    ('b',)
+    """
+    return tuple(
+        name
+        for label, name in enumerate(classes)
+        if (labels == label).sum() >= KNOWN_IMAGES and not (predicted == label).any()
+    )
+
+
 OF_CLASSES: Final = TrainingTask(
     balanced_weights,
     build_objective,
@@ -108,7 +160,7 @@ OF_CLASSES: Final = TrainingTask(
     lambda _names, predictions: evaluate(predictions),
     _judge,
     write_plots,
-    class_score,
+    _class_score,
 )
 OF_FINDINGS: Final = TrainingTask(
     lambda labels, _count: finding_weights(labels),
@@ -118,7 +170,7 @@ OF_FINDINGS: Final = TrainingTask(
     evaluate_findings,
     _judge_findings,
     write_finding_plots,
-    findings_score,
+    _findings_score,
 )
 
 
