@@ -66,8 +66,11 @@ def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
 
     `images` uint8 (n, C, H, W) are for tracing.
     """
-    features = [SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else []
-    return _exported(ServedNetwork(classifier), images, [OUTPUT, *features])
+    return _exported(ServedNetwork(classifier), images, [OUTPUT, *_features(classifier)])
+
+
+def _features(classifier: nn.Module) -> list[str]:
+    return [SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else []
 
 
 def _exported(module: nn.Module, images: NDArray[np.uint8], outputs: Sequence[str]) -> bytes:
@@ -95,8 +98,8 @@ def to_findings_onnx(
     classifier: nn.Module, images: NDArray[np.uint8], names: Sequence[str]
 ) -> bytes:
     """The same for findings: a probability of presence for each of `names`, uncalibrated."""
-    features = [SCOPE_FEATURES] if isinstance(classifier, ScopeTaps) else []
-    proto = onnx.load_model_from_string(_exported(classifier, images, [LOGITS, *features]))
+    exported = _exported(classifier, images, [LOGITS, *_features(classifier)])
+    proto = onnx.load_model_from_string(exported)
     graph, part = proto.graph, GraphPart("findings_")
     graph.initializer.extend(findings_end(part, LOGITS, len(names)))
     insert(graph, len(graph.node), part)

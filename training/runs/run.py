@@ -114,10 +114,8 @@ def train(
     request = first.model_dump(mode="json") | {
         "data": dataset.fingerprint,
         "processes": group.size,
+        "candidates": [differing(each, candidates) for each in candidates],
     }
-    if len(candidates) > 1:
-        request["candidates"] = [differing(each, candidates) for each in candidates]
-    out.parent.mkdir(parents=True, exist_ok=True)
     # Other processes than the first have hidden folders of their own and only read what the first
     # one wrote.
     own = out if group.leads else out.with_name(f"{out.name}-process-{group.rank}")
@@ -185,7 +183,8 @@ def _record(features: Features, config: TrainConfig, recipe: RecipeRecord | None
         processes=features.group.size,
         device=features.device.type,
         input_reference=input_reference(dataset.splits["val"], features.spec) if leads else None,
-        libraries=library_versions(),
+        libraries={"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
     )
 
 
@@ -199,8 +198,3 @@ def _write(folder: Path, result: RunResult, network: Classifier, *, pictures: bo
     if pictures:
         title = f"{record.dataset}, {record.config.title}"
         task_of(record).plot(folder / "plots", evaluation, result.history, title=title)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
