@@ -202,7 +202,7 @@ class TestFolds:
         run = train(choose(**FOLDS | {"epochs": 1}), digits, tmp_path / "run", pictures=False)
         np.testing.assert_array_equal(run.evaluation.predictions["val"].labels, labels)
 
-    def test_a_blended_head_is_the_mean_of_its_parts(
+    def test_a_blended_head_is_the_mean_of_its_parts_and_answers_its_own_fold(
         self, brightness: Dataset, choose: Choose, tmp_path: Path
     ) -> None:
         config = choose(**FOLDS | {"head": "blend", "epochs": 2})
@@ -217,6 +217,12 @@ class TestFolds:
         assert [(each.head, each.epoch) for each in run.history] == [
             (head, epoch) for head in range(3) for epoch in (1, 2)
         ]
+        pool = [brightness.splits[name].inputs(run.record.spec) for name in ("train", "val")]
+        with torch.inference_mode():
+            maps = network.backbone(torch.from_numpy(np.concatenate(pool)))
+            for head, fold in zip(network.members, draw_folds(brightness, 3, seed=0), strict=True):
+                known = run.evaluation.predictions["val"].logits[fold]
+                np.testing.assert_allclose(known, head(maps)[fold], atol=1e-4)
         with pytest.raises(ValidationError):
             TrainConfig.model_validate(FOLDS | {"head": "blend", "frozen": False})
 
