@@ -11,7 +11,8 @@ import torch
 from tests.builders.datasets import shades
 from training.datasets import ArrayImages, Dataset, Split
 from training.errors import BadChoice
-from training.networks.backbones import SMALL
+from training.networks.backbones import SMALL, weights_digest
+from training.networks.heads import BlendedHead
 from training.runs.committee import fit_committee
 from training.runs.config import TrainConfig
 from training.runs.steps import fit, predict, prepare
@@ -70,3 +71,15 @@ def test_images_are_not_held_in_memory(dataset: Dataset) -> None:
     finally:
         tracemalloc.stop()
     assert most < count * side * side  # a third of what all splits need
+
+
+def test_a_blend_gives_all_classes_the_same_weight(dataset: Dataset) -> None:
+    uneven = replace(dataset.splits["train"], labels=(np.arange(32) % 4 == 0).astype(np.int64))
+    config = TrainConfig(**CHOICES, loss="ce", head="pooled")
+    features = prepare(replace(dataset, splits={**dataset.splits, "train": uneven}), config)
+    changes = [{"class_weights": "natural"}, {"class_weights": "balanced"}, {"head": "blend"}]
+    natural, balanced, blend = (
+        fit_committee(features, config.model_copy(update=each)).network.head for each in changes
+    )
+    assert isinstance(blend, BlendedHead)
+    assert weights_digest(blend.pooled) == weights_digest(balanced) != weights_digest(natural)
