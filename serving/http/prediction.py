@@ -120,12 +120,13 @@ class PredictionApp:
             async with self._bodies.hold(
                 head.length_bytes, copies=head.copies, wait_s=head.deadline_s
             ) as hold:
-                data = await read_body(
-                    receive,
-                    limit_bytes=self._settings.max_body_bytes,
-                    timeout_s=self._settings.body_timeout_s,
-                    hold=hold,
-                )
+                with served.decoding.arrival():
+                    data = await read_body(
+                        receive,
+                        limit_bytes=self._settings.max_body_bytes,
+                        timeout_s=self._settings.body_timeout_s,
+                        hold=hold,
+                    )
                 items = with_keys(await self._items(data, head), head.once)
                 if len(items) == 1 and head.media_type not in (JSON, NDJSON):
                     return await self._one(served, items[0], asked, head, caller, arrived_s)

@@ -1,5 +1,5 @@
 """Opportunistic batching: a thread infers whatever is in its queue, and waits only for images that
-are being decoded.
+are being decoded, and for a moment for those whose body is being read.
 
 An idle thread runs a single image at once. A busy one finds several images when it is done and
 takes up to `max_batch`. So batching delays no single request and serves many at once. One thread
@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeAlias
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 PER_IMAGE: Final = 2.0  # times the inference of one image, for each image that waits
 LONGEST_S: Final = 0.25
+# Clients that were answered together ask again together, but their requests come one by one.
+ARRIVAL_S: Final = 0.002
 LOWEST: Final = 19  # priority
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -89,18 +91,35 @@ Failed: TypeAlias = Callable[[list[PendingRequest], Exception], Any]
 
 
 class BatchingDelay:
-    """How long a batch waits for images that are being decoded: `with delay:` around each, on the
-    event loop. The inference thread asks `left_s`.
+    """How long a batch waits for images that are being decoded, `with delay:` around each, or whose
+    body is being read, `with delay.arrival():`, on the event loop. The inference thread asks
+    `left_s`.
 
     Decoding and inference want the same cores. If a batch begins as soon as one image is decoded,
-    it is small, costs more for each image, and slows the decoding of the others down.
+    it is small, costs more for each image, and slows the decoding of the others down. A body may
+    never come, so that a batch waits for bodies ARRIVAL_S at most.
     """
 
     def __init__(self, one_image_s: float, over: Callable[[], object]) -> None:
-        """`one_image_s`: inference of one image, seconds. `over`: called when none is coming."""
+        """`one_image_s`: inference of one image, seconds. `over`: called when none is decoded."""
         self._one_image_s = one_image_s
         self._over = over
-        self.coming = 0  # images
+        self.coming = 0  # images that are being decoded
+        self.arriving = 0  # requests whose body is being read
+
+    @contextmanager
+    def arrival(self) -> Iterator[None]:
+        """Read the body of a request within it."""
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return not (self.coming or self.arriving)
 
     def __enter__(self) -> None:
         self.coming += 1
@@ -111,10 +130,11 @@ class BatchingDelay:
             self._over()
 
     def left_s(self, images: int, waited_s: float) -> float:
-        """Seconds that `images`, after `waited_s`, still wait; 0 if none is coming."""
-        if not self.coming:
-            return 0.0
-        return max(0.0, min(PER_IMAGE * self._one_image_s * images, LONGEST_S) - waited_s)
+        """Seconds that `images`, after `waited_s`, still wait; 0 if nothing is to come."""
+        longest_s = ARRIVAL_S if self.arriving and images else 0.0
+        if self.coming:
+            longest_s = max(longest_s, min(PER_IMAGE * self._one_image_s * images, LONGEST_S))
+        return max(0.0, longest_s - waited_s)
 
 
 class Batcher:
@@ -151,12 +171,12 @@ class Batcher:
         self._thread.start()
 
     def submit(self, *requests: PendingRequest) -> None:
-        """Queue `requests`. A batch that waits goes on if it is full now, or no image is coming.
+        """Queue `requests`. A batch that waits goes on if it is full now, or the delay is over.
         Never blocks.
         """
         for request in requests:
             self._queue.put(request)
-        if not self._delay.coming or self._queue.qsize() >= self._room:
+        if self._delay.is_over or self._queue.qsize() >= self._room:
             self._complete.set()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from model_store.errors import BrokenImage
 from serving.inference.batcher import (
+    ARRIVAL_S,
     LONGEST_S,
     PER_IMAGE,
     Batcher,
@@ -220,6 +221,30 @@ def test_the_delay_grows_with_what_waits_and_is_bounded() -> None:
     slow = BatchingDelay(0.5, lambda: None)
     with slow:
         assert slow.left_s(3, 0.0) == LONGEST_S
+
+
+def test_a_batch_waits_but_a_moment_for_bodies_that_are_read() -> None:
+    delay = BatchingDelay(0.0001, lambda: None)
+    with delay.arrival():
+        assert delay.left_s(1, 0.0) == ARRIVAL_S
+        assert delay.left_s(16, ARRIVAL_S) == 0.0  # however much waits: a body may never come
+    assert delay.left_s(1, 0.0) == 0.0
+
+
+def test_a_batch_takes_an_image_whose_body_was_being_read(
+    worker: Worker, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.inference.batcher.ARRIVAL_S", PATIENCE_S)
+    delay = BatchingDelay(0.0, lambda: None)
+    batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
+    both = [request(loop), request(loop)]
+    with delay.arrival():
+        batcher.submit(both[0])
+    batcher.submit(both[1])
+    assert worker.started.get(timeout=PATIENCE_S) == both
+    batcher.close()
+    worker.go_on.release(100)
+    batcher.join(PATIENCE_S)
 
 
 class Moments(BatchingDelay):
