@@ -49,6 +49,10 @@ def rates(choose: Choose, *values: float) -> TrainingPlan:
     [
         ({}, 1),
         ({"loss": "focal+mmce", "decay": "none", "heads": 2}, 2),
+        (
+            {"select": "val_nll", "learning_rate": 0.1, "loss": "ce", "decay": "none"},
+            1,
+        ),  # keeps the second
         ({"frozen": False, "gentle": True, "augment": EVERY_CHANGE, "epochs": 2, "heads": 2}, 2),
         (FOLDS, 3),
         (FOLDS | {"head": "blend"}, 3),

@@ -11,6 +11,7 @@ import torch
 from tests.builders.datasets import shades
 from training.datasets import ArrayImages, Dataset, Split
 from training.errors import BadChoice
+from training.features.augmentation import Augmentation
 from training.networks.backbones import SMALL, weights_digest
 from training.networks.heads import BlendedHead
 from training.runs.committee import fit_committee
@@ -90,3 +91,18 @@ def test_whole_networks_start_from_random_weights_of_their_own(dataset: Dataset)
     network = fit_committee(prepare(dataset, config), config).network
     first, second = (next(each.parameters()) for each in network.members)
     assert not torch.equal(first, second)
+
+
+def test_each_epoch_of_a_seed_sees_other_changes(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def apply(_self: Augmentation, inputs: Any, _numbers: Any, *, epoch: tuple[int, int]) -> Any:
+        seen.append(epoch)
+        return inputs
+
+    monkeypatch.setattr(Augmentation, "apply", apply)
+    config = TrainConfig(**CHOICES | {"epochs": 2}, augment="light", seed=5)
+    fit(prepare(dataset, config), config)
+    assert set(seen) == {(5, 1), (5, 2)}
