@@ -1,21 +1,30 @@
-"""Steps 6 and 7: recalibrate on labeled answers under load, then verify on other images."""
+"""Steps 4 and 5: do what the alarm advises, under load; then verify it on other images."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
-from uuid import UUID
+from collections.abc import Generator, Iterator
 
+import numpy as np
+
+from calibration.bins import BinSums
 from calibration.document import Heading, Part
-from calibration.figures import change, remedy_table
-from calibration.wording import counted, percent
-from candor.demo.session import DemoSession, side_by_side
-from candor.demo.traffic import RequestStream, SentImages, label_answers, send_split
-from candor.terminal.recalibration import class_table, note_lines
-from monitoring.diagnosis.vocabulary import OF_CLASSES
+from calibration.measures.summary import Measures
+from calibration.wording import counted
+from candor.demo.session import (
+    CHANGED,
+    SITES,
+    DemoSession,
+    OfflineAnswers,
+    side_by_side,
+    verdict_of,
+)
+from candor.demo.traffic import RequestStream, send_test
+from candor.terminal.recalibration import recalibration_document
+from monitoring.diagnosis.facts import RECALIBRATIONS, Action
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, RecalibrationPreview
 from monitoring.recalibration import recalibrate as fit
+from monitoring.reports.report import Report, calibration_report
 from serving.client import Client
 from training.evaluation.plots import plot_reliability
 
@@ -24,105 +33,102 @@ SWITCH_S = 20.0  # that the server may take to switch to the new version
 
 
 def recalibrate(
-    session: DemoSession, url: str, first: SentImages
+    session: DemoSession, url: str, report: Report
 ) -> Generator[Part, None, Recalibration | None]:
-    """Step 6: choose a remedy on the labels of `first`, publish and promote it, all under load.
+    """Step 4: publish and promote the remedy that the report advises, all under load.
 
-    Returns None if the labels do not justify a recalibration.
+    Returns None if it advises none, or the labels do not justify it.
     """
-    wanted = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
-    yield Heading("6. Recalibrate")
-    with RequestStream(url, session.model, session.dataset.splits["val"]) as stream:
+    yield Heading("4. Recalibrate")
+    advised = [each for each in report.diagnosis.actions if each.code in RECALIBRATIONS]
+    if not advised:
+        yield "The report advises no recalibration, so nothing was published."
+        session.figures["recalibrate"] = {"refused": "not advised"}
+        return None
+    with RequestStream(url, session) as stream:
         time.sleep(STREAM_S)
         try:
-            with Ledger(session.ledger_url) as ledger:
-                done = fit(
-                    ledger,
-                    session.store,
-                    session.model,
-                    answer_filter=wanted,
-                    allow_label_changes=True,
-                )
+            done = _fit(session, advised[0])
         except RecalibrationRefused as refused:
             yield f"Nothing was published. {refused}"
             session.figures["recalibrate"] = {"refused": str(refused)}
             return None
-        session.store.promote(session.model, done.card.version)
+        version = done.card.version
+        session.store.promote(session.model, version)
         deadline = time.monotonic() + SWITCH_S
-        while not stream.versions[done.card.version] and time.monotonic() < deadline:
+        while not stream.versions[version] and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(STREAM_S)
-    yield f"The first {done.labels} of these labels, read from the ledger, choose the remedy."
-    shown = RecalibrationPreview(done)
-    yield from remedy_table(done.proposal.choice, unchanged="as served")
-    yield shown.sentence
-    yield class_table(shown.proposal.classes, OF_CLASSES)
-    yield from note_lines(shown)
+    yield from recalibration_document(RecalibrationPreview(done))
     answered = ", ".join(
-        f"{count} by version {version}" for version, count in sorted(stream.versions.items())
+        f"{count} by version {each}" for each, count in sorted(stream.versions.items())
     )
+    difference = _difference(session, done, stream)
     yield (
-        f"It was published as version {done.card.version} and promoted while the server answered "
-        f"requests: {answered}; {len(stream.failures)} failed."
+        f"It was published as version {version} and promoted while the server answered requests "
+        f"of {SITES[0]}: {answered}; {len(stream.failures)} failed. To them the two versions give "
+        f"the same answers: probabilities differ by at most {difference:.0e}."
     )
     session.figures["recalibrate"] = {
         "labels": done.labels,
         "coverage": done.coverage,
         "remedy": done.proposal.remedy,
-        "old_temperature": done.old_temperature,
-        "new_temperature": done.new_temperature,
-        "class_bias": done.card.calibration.class_bias,
-        "requests_by_version": {str(version): count for version, count in stream.versions.items()},
+        "requests_by_version": {str(each): count for each, count in stream.versions.items()},
         "failed_requests": len(stream.failures),
+        "difference_elsewhere": difference,
     }
     return done
 
 
-def verify(
-    session: DemoSession, client: Client, second: SentImages, done: Recalibration
-) -> Iterator[Part]:
-    """Step 7: send the images that the remedy was not fitted on again; compare both versions."""
-    after = send_split(session, client, "test", second.indices)
-    label_answers(client, after, stage="labels of test images, again")
-    versions = {"before": done.parent_version, "after": done.card.version}
-    reports = {
-        name: client.calibration(session.model, version=versions[name])
-        | {"measures": sent.measures()}
-        for name, sent in (("before", second), ("after", after))
+def _fit(session: DemoSession, advised: Action) -> Recalibration:
+    since_ns = None if advised.since_s is None else int(advised.since_s) * 10**9
+    with Ledger(session.ledger_url) as ledger:
+        return fit(
+            ledger,
+            session.store,
+            session.model,
+            answer_filter=AnswerFilter(since_ns=since_ns, group=advised.group),
+            allow_label_changes=advised.changes_labels,
+        )
+
+
+def _difference(session: DemoSession, done: Recalibration, stream: RequestStream) -> float:
+    """How far the new version's answers are from those of its parent, to the other site."""
+    new = [pair for pair in stream.answers if pair[1]["version"] == done.card.version]
+    before = OfflineAnswers(session, done.parent_version)
+    expected = before.of(session.home, [index for index, _ in new], SITES[0]).probabilities
+    answered = [[*answer["probabilities"].values()] for _, answer in new]
+    return float(np.abs(np.array(answered) - expected).max())
+
+
+def verify(session: DemoSession, client: Client, done: Recalibration) -> Iterator[Part]:
+    """Step 5: send images that the remedy was not fitted on; compare both versions."""
+    second = session.parts[1].tolist()
+    answers = send_test(session, client, second)
+    old = OfflineAnswers(session, done.parent_version).of(session.test, second, CHANGED)
+    served = {
+        "before": old.probabilities,
+        "after": np.array([[*answer["probabilities"].values()] for answer in answers]),
     }
-    yield Heading("7. Verify")
+    versions = {"before": done.parent_version, "after": done.card.version}
+    truths = session.test.labels[second]
+    measures = {
+        name: Measures.from_probabilities(p, truths).as_dict() for name, p in served.items()
+    }
+    with Ledger(session.ledger_url) as ledger:
+        report = calibration_report(ledger, session.model)
+    yield Heading("5. Verify")
     yield (
-        f"Both versions on the other {counted(len(second.indices), 'test image')}, which the "
+        f"Both versions on {CHANGED}'s other {counted(len(second), 'image')}, which the "
         "recalibration did not use:"
     )
-    yield side_by_side(
-        {f"version {versions[name]}": report["measures"] for name, report in reports.items()}
-    )
+    yield side_by_side({f"version {versions[name]}": each for name, each in measures.items()})
     pictures = session.out / "pictures"
     pictures.mkdir()
-    for name, sums in (("before", second.sums()), ("after", after.sums())):
-        title = f"{session.model} version {versions[name]}, after the drift"
+    for name, p in served.items():
+        sums = BinSums.from_predictions(p.max(axis=1), p.argmax(axis=1) == truths)
+        title = f"{session.model} version {versions[name]}, {CHANGED}'s new scanner"
         plot_reliability(pictures / f"{name}.png", sums, title=title)
-    yield f"{_outcome(reports)} {_alarm(done.card.version, reports['after']['drift'])}"
     yield f"Reliability diagrams: {pictures}/before.png, {pictures}/after.png"
-    session.figures["prove"] = reports
-
-
-def _outcome(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the result in words that follow from the figures alone."""
-    before, after = reports["before"]["measures"], reports["after"]["measures"]
-    verb = "fell" if after["ece"] < before["ece"] else "did not fall"
-    apart = after["ece_upper"] < before["ece_lower"]
-    certainty = "the intervals do not overlap" if apart else "the intervals overlap"
-    return (
-        f"ECE {verb}: {change(before['ece'], after['ece'])} (floor "
-        f"{percent(after['noise_floor'])}); {certainty}. Accuracy: "
-        f"{change(before['accuracy'], after['accuracy'])}."
-    )
-
-
-def _alarm(version: int, drift: Mapping[str, Any]) -> str:
-    """Return what the drift detector says of the new version."""
-    if not drift["active"]:
-        return f"Version {version} raised no drift alarm on these {drift['labels']} labels."
-    return f"Version {version} is in alarm too, since label {drift['alarm_label']}."
+    yield verdict_of(report)
+    session.figures["prove"] = {"measures": measures, "report": report.as_dict()}

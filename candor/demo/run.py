@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from calibration.document import Heading, Part
-from candor.demo.monitoring import label_validation, provoke_drift, serve_validation
+from candor.demo.days import live_thirty_days
 from candor.demo.recalibration import recalibrate, verify
-from candor.demo.session import DemoSession
+from candor.demo.session import DemoSession, hold_out
 from candor.demo.training import publish, show_training, train_both
 from candor.server_process import ServerProcess
 from candor.terminal.console import note_weaker_bounds, stdout
 from candor.terminal.progress import bars
 from candor.terminal.verb_result import VerbResult
-from model_store.bundle.card import Card
 from model_store.installation import typed_command
-from serving.client import Client
 from training.datasets import chosen_source, load_dataset
 
 OWN_ENTRIES = (
@@ -48,7 +46,7 @@ def run_demo(
     seed: int,
     once: bool,
 ) -> Generator[Part, None, DemoSession]:
-    """Train, export, serve, label, drift, recalibrate and verify; each step says what it found.
+    """Train, export, live thirty days, recalibrate and verify; each step says what it found.
 
     Args:
         source: data set or folder with one; None looks in `data_folder`, then takes digits.
@@ -66,6 +64,8 @@ def run_demo(
     with bars(lines=True) as progress:
         chosen, said = chosen_source(source, data_folder)
         dataset = load_dataset(chosen, cache=cache, seed=seed, progress=progress)
+        order = np.random.default_rng(seed)
+        dataset, home = hold_out(dataset, order)
         weights_folder = source if source is not None and source.is_dir() else data_folder
         runs = train_both(
             dataset,
@@ -75,19 +75,29 @@ def run_demo(
             seed=seed,
             progress=progress,
         )
-    session = DemoSession(dataset, out, np.random.default_rng(seed))
+    session = DemoSession(dataset, home, out, order)
     session.figures.update(seed=seed, dataset=dataset.name)
     counts = ", ".join(f"{len(split.labels)} {name}" for name, split in dataset.splits.items())
+    counts += f", {len(home)} held out"
     yield (
         f"{said[:1].upper()}{said[1:]} ({counts}; classes "
         f"{', '.join(dataset.classes)}). {runs.note}"
     )
     yield from show_training(session, runs)
-    card = (yield from publish(session, runs.dca)).card
-    own = {"store": session.store.root, "ledger": session.ledger_url, "port": 0}
+    exported = yield from publish(session, runs.dca)
+    report = yield from live_thirty_days(session, exported.version)
+    own = {
+        "store": session.store.root,
+        "ledger": session.ledger_url,
+        "port": 0,
+        "drift_tags": "site",
+    }
     environment = {key: each for key, each in os.environ.items() if not key.startswith("CANDOR_")}
     with ServerProcess(own, log=out / "server.log", environment=environment) as server:
-        yield from _watch(session, server, server.client, card)
+        yield f"A server without torch was ready after {server.ready_s:.1f} s: {server.url}"
+        done = yield from recalibrate(session, server.url, report)
+        if done is not None:
+            yield from verify(session, server.client, done)
         seconds = time.monotonic() - started
         session.figures["seconds"] = round(seconds, 1)
         figures = json.dumps(session.figures, indent=2, allow_nan=False)
@@ -104,18 +114,6 @@ def run_demo(
             yield f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
             server.wait()
     return session
-
-
-def _watch(
-    session: DemoSession, server: ServerProcess, client: Client, card: Card
-) -> Iterator[Part]:
-    """Steps 3 to 7, over HTTP against the server's own process."""
-    validation = yield from serve_validation(session, server, client)
-    yield from label_validation(session, client, validation, card)
-    first, second = yield from provoke_drift(session, client, card)
-    done = yield from recalibrate(session, server.url, first)
-    if done is not None:
-        yield from verify(session, client, second, done)
 
 
 class Demonstration(VerbResult):

@@ -34,27 +34,37 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     )
 
 
-def test_the_alarm_rises_on_corrupted_images_alone(demo: Demo) -> None:
-    card, report = demo.figures["label"]["card"], demo.figures["label"]["report"]
-    assert report["measures"]["n"] == card["n"]
-    assert report["measures"]["ece"] == pytest.approx(card["ece"], abs=1e-3)
-    assert not report["drift"]["active"]
-    drift = demo.figures["drift"]
-    assert 0 < drift["alarm_after_labels"] < drift["report"]["measures"]["n"]
-    assert drift["report"]["drift"]["direction"] == "over"
+def test_the_alarm_names_the_site_and_the_day_of_its_scanner(demo: Demo) -> None:
+    days = demo.figures["days"]
+    assert days["report"]["drift"]["active"]
+    assert days["report"]["drift"]["raised_s"] > days["changed_s"]
+    named, *_ = days["report"]["diagnosis"]["deviations"]
+    inner = named["group"]["within"] or named["group"]
+    assert ["Hillside"] in (named["group"]["values"], inner["values"])
+    assert abs(named["since"]["likeliest"] - days["changed_s"]) < 3 * 86_400
 
 
-def test_recalibration_loses_no_request_and_lowers_the_ece_on_fresh_images(demo: Demo) -> None:
+def test_the_remedy_mends_that_site_alone_and_loses_no_request(demo: Demo) -> None:
     recalibrated = demo.figures["recalibrate"]
     assert recalibrated["failed_requests"] == 0
-    assert min(recalibrated["requests_by_version"].values()) > 0
     assert set(recalibrated["requests_by_version"]) == {"1", "2"}
-    assert recalibrated["coverage"] == 1  # a slow machine would publish nothing otherwise
-    before, after = (demo.figures["prove"][name] for name in ("before", "after"))
-    assert before["measures"]["n"] == after["measures"]["n"]
-    assert after["measures"]["ece"] < before["measures"]["ece"]
-    assert after["measures"]["accuracy"] >= before["measures"]["accuracy"]
-    assert (before["drift"]["active"], after["drift"]["active"]) == (True, False)
+    assert min(recalibrated["requests_by_version"].values()) > 0
+    assert recalibrated["coverage"] == 1
+    assert recalibrated["difference_elsewhere"] < 1e-6
+    before, after = (demo.figures["prove"]["measures"][name] for name in ("before", "after"))
+    assert before["n"] == after["n"]
+    assert after["ece"] < before["ece"]
+    assert after["accuracy"] >= before["accuracy"]
+
+
+def test_it_ends_without_an_alarm(demo: Demo) -> None:
+    """Images of the model's own making once made the end "unknown". Corrupted digits stay hard to
+    read, so that their end is a look at rates; that of radiographs is green.
+    """
+    report = demo.figures["prove"]["report"]
+    assert report["version"] == 2
+    assert report["diagnosis"]["state"] in ("look", "fine")
+    assert not report["drift"]["active"]
 
 
 def test_pictures_bundles_and_a_command_that_works_are_left(demo: Demo) -> None:

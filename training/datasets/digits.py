@@ -41,6 +41,12 @@ def read_digits() -> Dataset:
     return Dataset(NAME, classes, 1, 8 * SCALE, splits, fingerprint(classes, splits))
 
 
+def intact_digits() -> Split:
+    """The images of the test split as they were before their corruption."""
+    levels, labels = digit_levels()["test"]
+    return Split(ArrayImages(_enlarged(levels)), labels)
+
+
 def digit_levels() -> dict[SplitName, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """The digits as they are: gray levels of 0 to 16, (N, 8, 8), and labels, (N,), by split."""
     from sklearn.datasets import load_digits  # a second to import, for these digits alone
