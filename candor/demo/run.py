@@ -110,8 +110,8 @@ def run_demo(
             )
             yield f"To look at it in a browser: {serve}"
         else:
-            report = f"{server.url}/models/{session.model}/report/page"
-            yield f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}"
+            overview = f"{server.url}/models/{session.model}/report/page"
+            yield f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {overview}"
             server.wait()
     return session
 

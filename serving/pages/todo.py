@@ -78,7 +78,7 @@ def _steps(
     said = terms(report.finding)
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
-        words = said.which if one.key == ALL else f"{said.which} of {group_words(one)}"
+        words = said.which if one.key == ALL else f"{said.which}: {group_words(one)}"
         yield NextStep(words, cases_address(report, one, action.since_s))
 
 

@@ -133,14 +133,16 @@ class TriedImage:
 
     @property
     def sentences(self) -> list[str]:
-        """What to know beside the probabilities."""
+        """What to know beside the probabilities; an unusual image is doubted first."""
         of_scope = self.scope.sentences if self.scope else []
         seen = [SEEN] if self.trained_on else []
         if self.classification is None:
             return seen + of_scope
         record = NO_LABELS if self.record is None else self.record.sentences
         shown = _set_sentence(self.classification, self.promised)
-        return [each for each in (record, shown, *seen, *of_scope) if each]
+        doubted = self.scope is not None and self.scope.scope != "in"
+        told = (*seen, *of_scope, record, shown) if doubted else (record, shown, *seen, *of_scope)
+        return [each for each in told if each]
 
     @property
     def heat_map(self) -> str | None:

@@ -73,6 +73,11 @@ def test_the_first_screen_says_what_who_and_since_in_ninety_words(
 ) -> None:
     with open_page(browser, width=1280) as page:
         page.goto(hospitals.url + PAGES["overview"])
+        expect(page.locator(".clock.live")).to_have_text(re.compile(r"\d [A-Z]+"))
+        assert_fits(page, 1440, SCREEN)
+        shapes = page.locator(".chart").first.locator("svg.wide .mark")
+        kinds = set(shapes.evaluate_all("all => all.map(one => one.getAttribute('class'))"))
+        expect(page.locator(".legend").first.locator("svg.key")).to_have_count(len(kinds))
         said = words(page, ".verdict", ".todo")
         assert said.startswith("Alarm")
         assert all(site in said for site in BROKEN)

@@ -68,7 +68,7 @@ function isRead(part) {
 
 // The cards of a page, one by one where several stand beside each other.
 function partsOf(main) {
-  return [...main.children].flatMap((each) => (each.matches(".columns, .stack") ? partsOf(each) : [each]));
+  return [...main.children].flatMap((each) => (each.matches(".columns, .stack, .folds") ? partsOf(each) : [each]));
 }
 
 // What is open stays open. What somebody reads loses its green, because it is not renewed.
@@ -112,7 +112,7 @@ const away = document.querySelector("[data-away]");
 
 async function check() {
   const is = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(CHECK_MS) }).catch(() => null);
-  const time = new Date().toLocaleTimeString("en-GB", { timeZone: clock.dataset.zone });
+  const time = new Date().toLocaleTimeString("en-GB", { timeZone: clock.dataset.zone, timeZoneName: "short" });
   clock.classList.toggle("live", Boolean(is));
   if (is) clock.textContent = `live, ${time}`;
   if (is && away.textContent && live) renew();
