@@ -291,6 +291,17 @@ class TestFindings:
         with pytest.raises(BadRun, match="threshold is for findings"):
             export(class_run.folder, store, "raw", rules=RULES)
 
+    def test_one_that_says_the_same_of_each_image_is_refused(
+        self, findings_run: RunResult, tmp_path: Path
+    ) -> None:
+        run = shutil.copytree(findings_run.folder, tmp_path / "run")
+        known = read_predictions(run).items()
+        same = {name: replace(each, logits=0 * each.logits) for name, each in known}
+        write_predictions(run, same)
+        with pytest.raises(UselessModel):
+            export(run, Store(tmp_path / "store"), "raw")
+        assert export(run, Store(tmp_path / "store"), "raw", anyway=True).version == 1
+
     def test_without_a_calibrator(self, findings_run: RunResult, store: Store) -> None:
         card = export(findings_run.folder, store, "raw", calibrator="none").card
         calibration = card.asked[0].calibration

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from calibration.calibrators.temperature import apply_temperature
+from model_store.image.training_digests import TrainingDigests
 from tests.builders.datasets import shades
 from tests.builders.finding_sets import NAMES, write_npz
 from training.datasets import Dataset, load_dataset
@@ -119,6 +120,15 @@ def test_it_holds_what_it_promises_and_nothing_else(
         assert [each.name for each in run.folder.parent.iterdir()] == [run.folder.name]
         assert read_record(run.folder) == run.record
     assert findings_run.record.has_findings
+
+
+def test_it_knows_the_images_of_training_and_validation(
+    class_run: RunResult, brightness: Dataset
+) -> None:
+    known = TrainingDigests.from_bytes((class_run.folder / "training_images.bin").read_bytes())
+    spec, splits = class_run.record.spec, brightness.splits
+    seen = {name: known.seen(split.inputs(spec)) for name, split in splits.items()}
+    assert seen == {"train": 150, "val": 60, "test": 0}
 
 
 def test_a_record_of_another_format_is_refused(class_run: RunResult, tmp_path: Path) -> None:
