@@ -53,7 +53,8 @@ FILTER: Final = (
 )
 LIMIT: Final = Parameter("limit", "query", Annotated[int, Meta(ge=1, le=MOST)], "answers at a time")
 # What is not the key of a tag.
-WORDS: Final = frozenset(("version", "finding", LIMIT.name, *(each.name for each in FILTER)))
+SORT: Final = "sort"  # of a page of answers alone
+WORDS: Final = frozenset(("version", "finding", SORT, LIMIT.name, *(each.name for each in FILTER)))
 
 
 class AnswerRoutes:
@@ -82,8 +83,8 @@ def read_filter(query: Mapping[str, str], *, keys: Collection[str] | None = None
     """
     given = {name: text for name, text in query.items() if text}
     for name, text in given.items():
-        if keys is not None and name not in WORDS and name not in keys:
-            known = ", ".join((*sorted(keys), *(each.name for each in FILTER)))
+        if name == SORT or (keys is not None and name not in WORDS and name not in keys):
+            known = ", ".join((*sorted(keys or ()), *(each.name for each in FILTER)))
             raise QueryInvalid(
                 f"This address does not know the parameter {brief(name)}; it knows {known}."
             )

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+import msgspec
 from anyio import to_thread
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
 from model_store.csv_cells import CsvTable
 from monitoring.diagnosis.vocabulary import terms
-from monitoring.errors import PictureMissing
+from monitoring.errors import PictureMissing, QueryInvalid, brief
 from monitoring.http.endpoint import read_viewer
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
@@ -30,7 +31,7 @@ from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import ListedAnswer, list_answers
-from monitoring.routes.answers import FILTER, WORDS, query_of_tag, read_before, read_filter
+from monitoring.routes.answers import FILTER, SORT, WORDS, query_of_tag, read_before, read_filter
 from monitoring.routes.reports import Production
 from monitoring.routes.request import read_finding, read_version
 from serving.pages.answer_links import ImageLinks, address
@@ -39,6 +40,7 @@ from serving.pages.rendering import PAGE_HEADERS, answer_page, render
 from serving.pages.tabs import Tabs
 
 SHOWN: Final = 16
+SORTED: Final = 500  # newest answers, of which the page shows the first by another order
 _PORTION: Final = 500  # answers of a file that are read at a time
 _COLUMNS: Final = (
     *("prediction_id", "request_id", "served_at", "tags", "predicted", "confidence"),
@@ -51,6 +53,17 @@ class FilterPart(NamedTuple):
 
     words: str
     without: str
+
+
+def _confidence(answer: ListedAnswer) -> float:
+    return -answer.confidence
+
+
+def _doubt(answer: ListedAnswer) -> float:
+    return 1.0 if answer.scope_p is None else answer.scope_p
+
+
+_ORDERS: Final = {"confidence": _confidence, "doubt": _doubt}
 
 
 class AnswerPageRoutes:
@@ -81,12 +94,17 @@ class AnswerPageRoutes:
 
     def _page(self, request: Request) -> str:
         query = dict(request.query_params)
-        before = read_before(query)
+        before, sort = read_before(query), query.pop(SORT, "")
+        if sort and sort not in _ORDERS:
+            raise QueryInvalid(f"Got sort={brief(sort)}; expected {' or '.join(_ORDERS)}.")
         with self._ledger.read() as connection:
             row, findings = self._chosen(connection, request)
             tags = admitted(connection, row.model)
-            wanted = read_filter(query, keys=tags)
-            found = list_answers(connection, row, wanted, before=before, limit=SHOWN)
+            wanted, limit = read_filter(query, keys=tags), SORTED if sort else SHOWN
+            found = list_answers(connection, row, wanted, before=before, limit=limit)
+        if sort:
+            first = sorted(found.answers, key=_ORDERS[sort])[:SHOWN]
+            found = msgspec.structs.replace(found, answers=first)
         asked = {name: text for name, text in query.items() if text and name != "before"}
         asked |= row.query
         return render(
@@ -101,7 +119,12 @@ class AnswerPageRoutes:
             said=terms(row.finding),
             tags={key: sorted(tags[key]) for key in sorted(tags) if key not in WORDS},
             newest=address(row.model, asked),
-            older=found.before and address(row.model, asked | {"before": found.before}),
+            sort=sort,
+            sorted_of=SORTED,
+            orders={each: address(row.model, asked | {SORT: each}) for each in _ORDERS},
+            older=found.before
+            and not sort
+            and address(row.model, asked | {"before": found.before}),
             file=address(row.model, asked, "answers.csv"),
             links=[self._links.of(each) for each in found.answers],
             scope_images=scope["flagged"]["n"] if (scope := row.card.get("scope")) else 0,
@@ -201,7 +224,7 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
 _FILTERED: Final = ("version", "finding", *(each.name for each in FILTER))
 _filtered = partial(page, scope="feedback", takes_tags=True)
 ENDPOINTS: Final = (
-    _filtered("/models/{model}/answers/page", AnswerPageRoutes.page, *_FILTERED),
+    _filtered("/models/{model}/answers/page", AnswerPageRoutes.page, *_FILTERED, SORT),
     _filtered("/models/{model}/answers/answers.csv", AnswerPageRoutes.table, *_FILTERED),
     page("/pictures/{prediction_id}", AnswerPageRoutes.picture, scope="feedback"),
 )

@@ -62,6 +62,27 @@ async def test_pages_follow_each_other_to_the_oldest_answer(client: httpx.AsyncC
     assert seen == [str(number) for number in range(59, 0, -1)]
 
 
+async def test_the_most_confident_and_the_most_doubtful_come_first(tmp_path: Path) -> None:
+    """The most confident wrong answers could not be had: only the newest came first."""
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as monitored:
+        for number in range(40):
+            row = make_row(
+                number, confidence=0.5 + number * 7 % 40 / 100, request_id=f"scan-{number}"
+            )
+            monitored.serve(row._replace(scope_p=number * 11 % 40 / 40))
+        monitored.label(*(label(number, "normal") for number in range(0, 40, 2)))
+        async with page_client_of(monitored, tmp_path) as client:
+            first = {}
+            for order in ("confidence", "doubt"):
+                page = await read(client, f"{PAGE}?wrong=1&sort={order}")
+                first[order] = [int(each) for each in re.findall(r"<th>scan-(\d+)</th>", page)]
+            wrong = range(0, 40, 2)
+            assert first["confidence"] == sorted(wrong, key=lambda at: -(at * 7 % 40))[:16]
+            assert first["doubt"] == sorted(wrong, key=lambda at: at * 11 % 40)[:16]
+            for refused in (f"{PAGE}?sort=age", "/models/pneumonia/answers?sort=doubt"):
+                assert (await client.get(refused)).json()["error"] == "invalid_query"
+
+
 async def test_an_answer_leads_to_its_image_its_label_and_its_picture(
     client: httpx.AsyncClient,
 ) -> None:
