@@ -205,7 +205,7 @@ def digits_are_imported(folder: Path, printed: str) -> None:
     """A foreign model came in and is watched."""
     assert "a fixed batch of 1; served in batches" in printed
     assert "its last operator is cut off" in printed
-    assert "  preprocessing mnist (0 to 1, minus 0.1307, divided by 0.3081)" in printed
+    assert "mnist (0 to 1, minus 0.1307, divided by 0.3081)" in printed
     card = json.loads((folder / "model_store/models/digits/1/card.json").read_text())
     assert card["calibration"]["temperature"] != 1
     assert card["calibration"]["measures"]["n"] == 399  # the halves are rounded by class
