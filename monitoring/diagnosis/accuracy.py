@@ -33,9 +33,8 @@ from calibration.operating.points import ENOUGH, FEW_MISSING, RateBasis, operati
 from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
 from monitoring.drift import watch
-from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.sum_tables import AUDIT
+from monitoring.ledger.sum_tables import AUDIT, summed
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
 from monitoring.ledger.versions import count_findings
 from monitoring.ledger.watched_version import WatchedVersion

@@ -20,9 +20,10 @@ from calibration.measures.reliability import wilson_interval
 from calibration.wording import counted, probability
 from monitoring.diagnosis.reading import read_inferred
 from monitoring.drift import watch
-from monitoring.ledger.database import Ledger, summed
+from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
+from monitoring.ledger.sum_tables import summed
 from monitoring.ledger.watched_version import WatchedVersion
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted

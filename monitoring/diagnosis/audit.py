@@ -18,9 +18,8 @@ from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.ledger.database import summed
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
-from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames
+from monitoring.ledger.schema import CORRECT, DAY_NS, EVERYTHING, IS_LABELED, bin_day, prediction
+from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames, summed
 from monitoring.ledger.sums import LedgerSums, read_slices
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -157,15 +156,18 @@ def audited_slices(
 
 def _newest_audited(watched_version_id: int) -> Select[Any]:
     """Select the audited answers among the latest labels, newest first."""
-    wanted = select(label_current).filter_by(watched_version_id=watched_version_id)
-    newest_first = wanted.order_by(label_current.c.first_feedback_id.desc())
-    latest = newest_first.limit(LABELS_LIMIT).subquery().c
-    answer = prediction.c
+    columns = prediction.c
+    newest_first = (
+        select(columns.prediction_id)
+        .where(columns.watched_version_id == watched_version_id, IS_LABELED)
+        .order_by(columns.first_feedback_id.desc())
+    )
+    latest = newest_first.limit(LABELS_LIMIT).subquery()
     return (
-        select(latest.confidence, latest.correct, latest.label, answer.predicted, answer.tags)
-        .join(prediction, answer.prediction_id == latest.prediction_id)
-        .where(answer.audit.is_not(None))
-        .order_by(latest.first_feedback_id.desc())
+        select(columns.confidence, CORRECT, columns.label, columns.predicted, columns.tags)
+        .join(latest, latest.c.prediction_id == columns.prediction_id)
+        .where(columns.audit.is_not(None))
+        .order_by(columns.first_feedback_id.desc())
     )
 
 

@@ -24,9 +24,8 @@ from calibration.bins import BIN_COUNT, FloatArray
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from monitoring.diagnosis.facts import Unchecked
 from monitoring.errors import QueryInvalid, brief
-from monitoring.ledger.database import summed
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.sum_tables import AUDIT
+from monitoring.ledger.sum_tables import AUDIT, summed
 
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen

@@ -39,7 +39,7 @@ from monitoring.diagnosis.vocabulary import (
 )
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import read_days
-from monitoring.ledger.schema import EVERYTHING, label_current
+from monitoring.ledger.schema import CORRECT, EVERYTHING, IS_LABELED, prediction
 from monitoring.ledger.sum_tables import AUDIT
 from monitoring.ledger.sums import read_slices
 from monitoring.ledger.version_events import has_shadows, shadow_id
@@ -157,13 +157,13 @@ def _on_same_days(
 
 def _pairs(connection: Connection, first: WatchedVersion, second: WatchedVersion) -> FloatArray:
     """Confidence and outcome of both versions, (n, 4), for the latest images that both answered."""
-    columns = label_current.c
+    columns = prediction.c
     one, other = (
         {
             key: answer
             for key, *answer in connection.execute(
-                select(columns.prediction_id, columns.confidence, columns.correct)
-                .where(columns.watched_version_id == each.watched_version_id)
+                select(columns.prediction_id, columns.confidence, CORRECT)
+                .where(columns.watched_version_id == each.watched_version_id, IS_LABELED)
                 .order_by(columns.first_feedback_id.desc())
                 .limit(LIMIT)
             )

@@ -9,7 +9,7 @@ many new answers arrive.
 import math
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,23 +31,28 @@ from calibration.diagnosis.facts import Inference, main_deviation
 from calibration.diagnosis.groups import members
 from calibration.diagnosis.inference import infer
 from calibration.operating.facts import OperatingPoints
-from monitoring.diagnosis.accuracy import find_operating_points, watched_keys
+from monitoring.diagnosis.accuracy import find_operating_points
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
 from monitoring.diagnosis.coverage import Rhythm, rhythm_of
 from monitoring.diagnosis.expected_performance import ClassSums, sum_classes
 from monitoring.diagnosis.present import Present, find_present
+from monitoring.drift.events import SOURCES
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
 from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import (
+    CORRECT,
     DAY_NS,
     EVERYTHING,
+    IS_LABELED,
     bin_day,
+    bin_total,
     feedback,
-    label_current,
+    monitor_event,
+    monitor_state,
     prediction,
 )
-from monitoring.ledger.sum_tables import AUDIT, admitted
+from monitoring.ledger.sum_tables import AUDIT, added, admitted
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 LIMIT = 100_000
@@ -92,7 +97,7 @@ class _Known:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.stamp: _Stamp | None = None
+        self.stamp: tuple[Any, ...] = ()
         self.found: Inferred | None = None
 
 
@@ -114,41 +119,25 @@ def read_inferred(ledger: Ledger, connection: Connection, row: WatchedVersion) -
         return known.found
 
 
-class _Stamp(NamedTuple):
-    """What an inference rests on: it is renewed when one of these changes."""
-
-    keys: tuple[str, ...]  # of watched tags
-    labels: int
-    last_label: int
-    revisions: int
-    right: int
-    aside: int  # the last label that counts as no truth, such as a second reading
-    answers: int  # roughly: the logarithm of their number
-
-
-def _stamp(connection: Connection, watched_version_id: int) -> _Stamp:
-    columns = label_current.c
-    labels = connection.execute(
-        select(
-            func.count(),
-            func.max(columns.first_feedback_id),
-            func.sum(columns.revision),
-            func.sum(columns.correct),
-        ).where(columns.watched_version_id == watched_version_id)
-    ).one()
-    served = connection.scalar(
-        select(func.sum(bin_day.c.served)).filter_by(
-            watched_version_id=watched_version_id, slice=EVERYTHING
-        )
+def _stamp(connection: Connection, watched_version_id: int) -> tuple[Any, ...]:
+    """What an inference rests on; it is renewed when one of these changes: the watched tags, the
+    last label (a correction and a second reading have one), the first one that pruning has left,
+    the last change of policies, labels, right ones, and roughly the number of answers.
+    """
+    mine = {"watched_version_id": watched_version_id, "slice": EVERYTHING}
+    sums, watched = bin_total.c, (monitor_state.c.tags, monitor_state.c.last_feedback_id)
+    oldest = select(func.min(prediction.c.first_feedback_id)).where(
+        prediction.c.watched_version_id == watched_version_id, IS_LABELED
     )
-    aside = connection.scalar(
-        select(func.max(feedback.c.feedback_id)).where(
-            feedback.c.watched_version_id == watched_version_id, _ASIDE
-        )
+    changed = select(func.max(monitor_event.c.event_id)).filter_by(kind=SOURCES, **mine)
+    queries = (
+        *(select(column).filter_by(**mine) for column in watched),
+        *(oldest, changed),
+        *(select(added(sums[name])).filter_by(**mine) for name in ("n", "correct", "served")),
     )
-    grown = int(_GROWTH * math.log2(1 + (served or 0)))
-    counts = (int(each or 0) for each in (*labels, aside, grown))
-    return _Stamp(watched_keys(connection, watched_version_id), *counts)
+    found = connection.execute(select(*(each.scalar_subquery() for each in queries))).one()
+    *stamp, served = found
+    return (*stamp, int(_GROWTH * math.log2(1 + (served or 0))))
 
 
 def _read(connection: Connection, row: WatchedVersion) -> tuple[FloatArray, Answers, FloatArray]:
@@ -221,33 +210,33 @@ def _of_day(answers: Answers, day: int, rows: IntArray) -> Days:
 
 
 def _labeled(watched_version_id: int) -> Select[Any]:
-    current, second = label_current.c, _second_readings(watched_version_id)
+    columns, second = prediction.c, _second_readings(watched_version_id)
     return (
         select(
-            *_answer(prediction.c),
-            *(current.label, current.correct, feedback.c.correct.label("first")),
+            *(columns[name] for name in _ANSWER),
+            *(columns.label, CORRECT, feedback.c.correct.label("first")),
             *(feedback.c.source, feedback.c.reader, feedback.c.received_at_ns, second.c.same),
         )
-        .select_from(label_current)
-        .join(prediction, prediction.c.prediction_id == current.prediction_id)
-        .join(feedback, feedback.c.feedback_id == current.first_feedback_id)
-        .outerjoin(second, second.c.prediction_id == current.prediction_id)
-        .where(current.watched_version_id == watched_version_id)
-        .order_by(current.first_feedback_id.desc())
+        .select_from(prediction)
+        .join(feedback, feedback.c.feedback_id == columns.first_feedback_id)
+        .outerjoin(second, second.c.prediction_id == columns.prediction_id)
+        .where(columns.watched_version_id == watched_version_id, IS_LABELED)
+        .order_by(columns.first_feedback_id.desc())
         .limit(LIMIT)
     )
 
 
 def _second_readings(watched_version_id: int) -> Subquery:
     """Whether all other readers of an answer say what its label says."""
-    same = cast(feedback.c.label == label_current.c.label, Integer)
+    same = cast(feedback.c.label == prediction.c.label, Integer)
     return (
         select(feedback.c.prediction_id, func.min(same).label("same"))
-        .join(label_current, label_current.c.prediction_id == feedback.c.prediction_id)
+        .join(prediction, prediction.c.prediction_id == feedback.c.prediction_id)
         .where(
             feedback.c.watched_version_id == watched_version_id,
             _ASIDE,
             feedback.c.counts_as == CountsAs.SECOND_READING,
+            IS_LABELED,
         )
         .group_by(feedback.c.prediction_id)
         .subquery()
@@ -256,18 +245,18 @@ def _second_readings(watched_version_id: int) -> Subquery:
 
 def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     """The latest answers without a label, among the latest 2 LIMIT of the version."""
-    current, key = label_current.c, prediction.c.prediction_id
+    key = prediction.c.prediction_id
     first, last = (days[0] - _DAY_S, days[-1] + 2 * _DAY_S) if len(days) else (0.0, 0.0)
     first, last = (first_id(int(each * 1e9)) for each in (first, last))
     scanned = (
-        select(key, prediction.c.watched_version_id)
+        select(key, prediction.c.watched_version_id, prediction.c.label)
         .where(key.between(first, last))
         .order_by(key.desc())
         .limit(SCANNED)
         .subquery()
     )
     latest = (
-        select(scanned.c.prediction_id)
+        select(scanned.c.prediction_id, scanned.c.label)
         .where(scanned.c.watched_version_id == watched_version_id)
         .order_by(scanned.c.prediction_id.desc())
         .limit(2 * LIMIT)
@@ -275,18 +264,13 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     )
     nothing = [null().label(name) for name in _LABEL]
     return (
-        select(*_answer(prediction.c), *nothing)
+        select(*(prediction.c[name] for name in _ANSWER), *nothing)
         .select_from(latest)
-        .outerjoin(label_current, current.prediction_id == latest.c.prediction_id)
         .join(prediction, key == latest.c.prediction_id)
-        .where(current.prediction_id.is_(None))
+        .where(latest.c.label.is_(None))
         .order_by(latest.c.prediction_id.desc())
         .limit(LIMIT)
     )
-
-
-def _answer(columns: Any) -> list[Any]:
-    return [columns[name] for name in _ANSWER]
 
 
 def _days(connection: Connection, watched_version_id: int) -> FloatArray:

@@ -11,12 +11,12 @@ from monitoring.drift import events
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
-from monitoring.ledger.schema import EVERYTHING, feedback, label_current, patient_bet, prediction
+from monitoring.ledger.schema import EVERYTHING, feedback, patient_bet, prediction
 from monitoring.ledger.sum_tables import admitted, slices_of
 
 RESTARTS: Final = (STARTED, *AFRESH)
 _BEGINNINGS: Final = (CHECKPOINT, *RESTARTS)  # a replay can start after one of these
-BET: Final = func.coalesce(patient_bet.c.bet, label_current.c.first_feedback_id)
+BET: Final = func.coalesce(patient_bet.c.bet, prediction.c.first_feedback_id)
 
 
 class LabelRow(NamedTuple):
@@ -97,16 +97,15 @@ def read_labels(
     """Return the labels that bet, by bet: first labels of ids over `after`, whose bets are up to
     `until`. With `placed` False, all first labels, each as a bet of its own.
     """
-    first_id = label_current.c.first_feedback_id
+    columns, first_id = prediction.c, prediction.c.first_feedback_id
     wanted: Select[Any] = (
         select(
-            *(first_id, label_current.c.confidence, feedback.c.correct, prediction.c.predicted),
-            *(prediction.c.audit, prediction.c.tags, prediction.c.patient),
-            *(prediction.c.served_at_ns, BET if placed else first_id, feedback.c.received_at_ns),
+            *(first_id, columns.confidence, feedback.c.correct, columns.predicted),
+            *(columns.audit, columns.tags, columns.patient),
+            *(columns.served_at_ns, BET if placed else first_id, feedback.c.received_at_ns),
         )
         .join(feedback, feedback.c.feedback_id == first_id)
-        .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.watched_version_id == watched_version_id, first_id > after)
+        .where(columns.watched_version_id == watched_version_id, first_id > after)
     )
     wanted = that_bet(wanted) if placed else wanted
     if until is not None:
@@ -120,12 +119,12 @@ def read_labels(
 
 
 def that_bet(labels: Select[Any]) -> Select[Any]:
-    """Select labels that bet, of `label_current` and `prediction`; BET is a column of it."""
+    """Select labels that bet, of `prediction`; BET is a column of it."""
     bets = prediction.c.patient.is_(None) | patient_bet.c.bet.is_not(None)
     joined = (
-        (patient_bet.c.watched_version_id == label_current.c.watched_version_id)
+        (patient_bet.c.watched_version_id == prediction.c.watched_version_id)
         & (patient_bet.c.patient == prediction.c.patient)
-        & (patient_bet.c.feedback_id == label_current.c.first_feedback_id)
+        & (patient_bet.c.feedback_id == prediction.c.first_feedback_id)
     )
     return labels.outerjoin(patient_bet, joined).where(bets)
 

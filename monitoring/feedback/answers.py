@@ -11,15 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from monitoring.feedback.items import FeedbackItem
-from monitoring.ledger.database import in_lists, replacing
+from monitoring.ledger.database import in_lists, replacing, updating
 from monitoring.ledger.predictions import PredictionRow, finding_id
 from monitoring.ledger.schema import (
     feedback,
     feedback_pending,
-    label_current,
     prediction,
     watched_versions,
 )
@@ -41,15 +40,14 @@ class ServedAnswer(NamedTuple):
     scope_p: float | None
     probabilities: bytes
     label: int | None
-    revision: int | None
     first_feedback_id: int | None
+    revision: int | None
 
 
-_OF_LABEL = ("label", "revision", "first_feedback_id")
 _ANSWER = prediction.c.prediction_id
-_ANSWERS = select(
-    *((label_current if name in _OF_LABEL else prediction).c[name] for name in ServedAnswer._fields)
-).select_from(prediction.outerjoin(label_current, label_current.c.prediction_id == _ANSWER))
+_ANSWERS = select(*(prediction.c[name] for name in ServedAnswer._fields))
+_LABEL = ("label", "first_feedback_id", "revision", "patient")
+_KEEP_LABELS = updating(prediction, _LABEL)
 
 
 def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, ServedAnswer]:
@@ -164,12 +162,10 @@ def release_pending(
     ]
 
 
-def name_patients(connection: Connection, patients: Mapping[bytes, int]) -> None:
-    """Write the patients of answers, by prediction id, that were served without one."""
-    if patients:
-        named = update(prediction).where(bindparam("of_answer") == _ANSWER)
-        rows = [{"of_answer": key, "hash": patient} for key, patient in patients.items()]
-        connection.execute(named.values(patient=bindparam("hash")), rows)
+def keep_labels(connection: Connection, answers: Iterable[ServedAnswer]) -> None:
+    """Write the labels of answers, and their patients, whom a label may name."""
+    rows = [(*(getattr(row, name) for name in _LABEL), row.prediction_id) for row in answers]
+    _KEEP_LABELS.run(connection, rows)
 
 
 def _by_model(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

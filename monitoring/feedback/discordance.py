@@ -19,7 +19,7 @@ from calibration.intervals.prediction_powered import (
     powered_accuracy,
     reading_error,
 )
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import CORRECT, feedback, prediction
 from monitoring.ledger.watched_version import CountsAs
 
 LABELS_LIMIT: Final = 100_000
@@ -118,18 +118,17 @@ def read_other_labels(
 def _wanted(watched_version_id: int) -> Any:
     """Select these labels, the latest first, each with its answer's truth and first truth."""
     first = feedback.alias("first")
-    current, answer = label_current.c, prediction.c
+    answer = prediction.c
     return (
         select(
             *(feedback.c[name] for name in ("prediction_id", "counts_as", "source", "reader")),
             *(feedback.c.label, feedback.c.correct, answer.confidence),
-            current.label.label("truth"),
-            current.correct.label("truth_correct"),
+            answer.label.label("truth"),
+            CORRECT.label("truth_correct"),
             first.c.label.label("first"),
         )
         .join(prediction, answer.prediction_id == feedback.c.prediction_id)
-        .outerjoin(label_current, current.prediction_id == feedback.c.prediction_id)
-        .outerjoin(first, first.c.feedback_id == current.first_feedback_id)
+        .outerjoin(first, first.c.feedback_id == answer.first_feedback_id)
         .where(
             feedback.c.watched_version_id == watched_version_id,
             feedback.c.counts_as > literal_column("0"),  # as the index has it

@@ -30,9 +30,9 @@ from monitoring.feedback.answers import (
     find,
     hold_pending,
     is_pending,
+    keep_labels,
     latest_of,
     latest_of_requests,
-    name_patients,
     read_said,
     row_id,
 )
@@ -44,11 +44,11 @@ from monitoring.feedback.items import (
     Reason,
     TransactionCounts,
 )
-from monitoring.ledger.database import inserting, replacing
+from monitoring.ledger.database import inserting
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import lock_versions
 from monitoring.ledger.predictions import pruned_before_ns, time_of_id
-from monitoring.ledger.schema import feedback, label_current
+from monitoring.ledger.schema import feedback
 from monitoring.ledger.version_events import has_shadows, shadow_id
 from monitoring.ledger.versions import load, of_model
 from monitoring.ledger.watched_version import UNCERTAIN, CountsAs, WatchedVersion, read_policies
@@ -71,18 +71,6 @@ class FirstLabel(NamedTuple):
     bet: int = 0
 
 
-class CurrentLabel(NamedTuple):
-    """A row of `label_current`. `label`: index of the class."""
-
-    prediction_id: bytes
-    watched_version_id: int
-    first_feedback_id: int
-    revision: int
-    label: int
-    correct: int
-    confidence: float
-
-
 CORRECTIONS_LIMIT: Final = 1_000  # of one answer; each is kept
 _TOO_OFTEN: Final = f"The label of this answer was corrected {CORRECTIONS_LIMIT:,} times; it stays."
 _ASIDE: Final = {
@@ -91,7 +79,7 @@ _ASIDE: Final = {
     CountsAs.IGNORED: FeedbackStatus.IGNORED,
     CountsAs.UNCERTAIN: FeedbackStatus.UNCERTAIN,
 }
-_INSERT, _KEEP = inserting(feedback), replacing(label_current)
+_INSERT = inserting(feedback)
 
 
 @dataclass(frozen=True)
@@ -122,12 +110,11 @@ class Labeling:
         self._counts = counts
         self._now_ns = now_ns
         self._first: list[tuple[ServedAnswer, int]] = []  # answers and their first labels
-        self._patients: dict[bytes, int] = {}  # of answers that were served without one
-        self._moved: dict[bytes, tuple[ServedAnswer, int]] = {}  # corrected, and the label before
+        self._moved: dict[bytes, tuple[ServedAnswer, int, int]] = {}  # corrected, from and to what
         self._feedback: list[SaidLabel] = []  # rows to insert
         self._policies: dict[str, SourcePolicies] = {}  # by model
         self._said: dict[bytes, list[SaidLabel]] = defaultdict(list)  # complete where it matters
-        self._current: dict[bytes, CurrentLabel] = {}  # labels that this transaction changed
+        self._current: dict[bytes, ServedAnswer] = {}  # with labels that this transaction changed
         self._newest: dict[str, dict[str, WatchedVersion]] = {}  # by model and finding
         self._waiting: int | None = None  # all labels that wait; counted when first needed
         self._numbers: Iterator[int] = iter(())
@@ -159,8 +146,7 @@ class Labeling:
         if shadow_ids:
             self._judge_shadows(items, ids, answers)
         _INSERT.run(self._connection, self._feedback)
-        _KEEP.run(self._connection, list(self._current.values()))
-        name_patients(self._connection, self._patients)
+        keep_labels(self._connection, self._current.values())
         self._count()
         return results
 
@@ -241,7 +227,6 @@ class Labeling:
         if known.label is None:
             if answer.patient is None and isinstance(item.patient, int):
                 answer = answer._replace(patient=item.patient)
-                self._patients[answer.prediction_id] = item.patient
             first = self._write(item, answer, label)
             self._first.append((answer, label))
             self.first_labels[answer.watched_version_id].append(first)
@@ -250,27 +235,20 @@ class Labeling:
             self._counts.duplicates[answer.watched_version_id] += 1
             self._append(item, answer, label, CountsAs.TRUTH)
             return FeedbackStatus.UNCHANGED
-        self._moved.setdefault(answer.prediction_id, (answer, known.label))
-        self._write(item, answer, label, before=known)
+        before = self._moved.get(answer.prediction_id, (answer, known.label))[1]
+        self._moved[answer.prediction_id] = answer, before, label
+        self._write(item, known, label)
         return FeedbackStatus.CORRECTED
 
-    def _write(
-        self,
-        item: FeedbackItem,
-        answer: ServedAnswer,
-        label: int,
-        before: ServedAnswer | CurrentLabel | None = None,
-    ) -> FirstLabel:
-        """Keep the rows of a label, the answer's first unless there was one `before`."""
+    def _write(self, item: FeedbackItem, answer: ServedAnswer, label: int) -> FirstLabel:
+        """Keep the label of an answer, its first or a correction."""
         number = self._append(item, answer, label, CountsAs.TRUTH)
-        prediction_id, watched_version_id, predicted, confidence, *_ = answer
-        first = number if before is None else before.first_feedback_id or 0
-        revision = 0 if before is None else (before.revision or 0) + 1
-        correct = label == predicted
-        self._current[prediction_id] = CurrentLabel(
-            prediction_id, watched_version_id, first, revision, label, int(correct), confidence
+        revision = 0 if answer.revision is None else answer.revision + 1
+        self._current[answer.prediction_id] = answer._replace(
+            label=label, first_feedback_id=answer.first_feedback_id or number, revision=revision
         )
-        said = (confidence, correct, predicted, answer.audit is not None)
+        correct = label == answer.predicted
+        said = (answer.confidence, correct, answer.predicted, answer.audit is not None)
         return FirstLabel(number, *said, answer.tags, answer.patient, answer.served_at_ns)
 
     def _append(
@@ -294,10 +272,9 @@ class Labeling:
         for answer in answers:
             delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
             self._counts.delays_s[answer.watched_version_id].append(delay_s)
-        for row, before in self._moved.values():
-            label = self._current[row.prediction_id].label
+        for answer, before, label in self._moved.values():
             if label != before:
-                self._counts.changes.correct(row, before, label)
+                self._counts.changes.correct(answer, before, label)
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns, kept_s = time_of_id(item.prediction_id or b""), self._policy.retention_s

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_,
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.predictions import first_id, pruned_before_ns
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, IS_LABELED, bin_day, prediction
 from monitoring.ledger.sum_tables import OTHER, admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -160,15 +160,11 @@ def _read(
     return [FoundAnswer._make(row) for row in connection.execute(page)]
 
 
-_ROWS = select(
-    *(prediction.c[name] for name in FoundAnswer._fields[:-1]), label_current.c.label
-).select_from(
-    prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-)
+_ROWS = select(*(prediction.c[name] for name in FoundAnswer._fields))
 
 
 def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch) -> Select[Any]:
-    answer, label = prediction.c, label_current.c
+    answer = prediction.c
     group = list(_group(connection, row, wanted))
     conditions = [answer.watched_version_id == row.watched_version_id]
     conditions += [not_(and_(true(), *group))] if wanted.others else group
@@ -178,12 +174,11 @@ def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch)
         None if wanted.last_day is None else (wanted.last_day + 1) * DAY_NS - 1,
     )
     if wanted.label is not None:
-        conditions.append(label.label == row.class_index[wanted.label])
+        conditions.append(answer.label == row.class_index[wanted.label])
     if wanted.wrong is not None:
         conditions.append(row.contradicted(wanted.wrong))
     if wanted.labeled is not None:
-        has_label = label.prediction_id.is_not(None)
-        conditions.append(has_label if wanted.labeled else not_(has_label))
+        conditions.append(IS_LABELED if wanted.labeled else not_(IS_LABELED))
     if wanted.audited:
         conditions.append(answer.audit.is_not(None))
     if wanted.doubtful:

@@ -15,8 +15,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
-    cast,
-    func,
+    bindparam,
     insert,
     inspect,
     select,
@@ -278,20 +277,14 @@ _Value = TypeVar("_Value")
 
 
 class Statement:
-    """An INSERT whose parameters are all of the table's columns, in their order. Rows that follow
-    each other are often equal in the columns `often_same`.
+    """A statement that is run once for each row of its parameters. Rows that follow each other are
+    often equal in the parameters `often_same`.
     """
 
     def __init__(
-        self,
-        table: Table,
-        *,
-        on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None,
-        often_same: Sequence[str] = (),
+        self, build: Callable[[Dialect], Any], *, often_same: tuple[int, ...] = ()
     ) -> None:
-        self._often_same = tuple(map(table.columns.keys().index, often_same))
-        self._table = table
-        self._on_conflict = on_conflict
+        self._build, self._often_same = build, often_same
         self._sql: dict[Dialect, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -301,18 +294,8 @@ class Statement:
             dialect.run_many(connection, sql, rows, often_same=self._often_same)
 
     def _compile(self, dialect: Dialect, connection: Connection) -> str:
-        insert = dialect.insert(self._table)
-        if self._on_conflict is not None:
-            values = [column for column in self._table.columns if not column.primary_key]
-            insert = insert.on_conflict_do_update(
-                index_elements=list(self._table.primary_key),
-                set_={
-                    column.name: self._on_conflict(column, insert.excluded[column.name])
-                    for column in values
-                },
-            )
         compiler: Any = type(connection.dialect)
-        compiled = insert.compile(dialect=compiler(paramstyle=dialect.paramstyle))
+        compiled = self._build(dialect).compile(dialect=compiler(paramstyle=dialect.paramstyle))
         sql = self._sql[dialect] = str(compiled)
         return sql
 
@@ -322,21 +305,44 @@ def in_lists(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
     return (values[start : start + IN_LIST_LIMIT] for start in range(0, len(values), IN_LIST_LIMIT))
 
 
-def inserting(table: Table, *, often_same: Sequence[str] = ()) -> Statement:
-    """Return an INSERT of new rows; an existing key raises IntegrityError."""
-    return Statement(table, often_same=often_same)
+def inserting(
+    table: Table, *, columns: Sequence[str] = (), often_same: Sequence[str] = ()
+) -> Statement:
+    """Return an INSERT of new rows with these columns, by default all; an existing key raises
+    IntegrityError.
+    """
+    names = columns or table.columns.keys()
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Statement(
+        lambda dialect: dialect.insert(table).values(values),
+        often_same=tuple(map(names.index, often_same)),
+    )
+
+
+def updating(table: Table, columns: Sequence[str]) -> Statement:
+    """Return an UPDATE of these columns in the row of a key, the last parameter."""
+    (key,) = table.primary_key
+    values: list[Any] = [(table.c[name], bindparam(f"new_{name}")) for name in columns]
+    changed = update(table).ordered_values(*values).where(key == bindparam("of_key"))
+    return Statement(lambda _: changed)
 
 
 def replacing(table: Table) -> Statement:
     """Return an INSERT that replaces the values of existing keys."""
-    return Statement(table, on_conflict=lambda _old, new: new)
+    return _upserting(table, lambda _old, new: new)
 
 
 def adding(table: Table) -> Statement:
     """Return an INSERT that adds to the values of existing keys."""
-    return Statement(table, on_conflict=lambda old, new: old + new)
+    return _upserting(table, lambda old, new: old + new)
 
 
-def summed(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The sum of a column in its type: PostgreSQL's is a decimal, which floats do not mix with."""
-    return cast(func.sum(column), column.type)
+def _upserting(table: Table, join: Callable[[Any, Any], ColumnElement[Any]]) -> Statement:
+    values = [column for column in table.columns if not column.primary_key]
+
+    def build(dialect: Dialect) -> Any:
+        insert = dialect.insert(table)
+        joined = {column.name: join(column, insert.excluded[column.name]) for column in values}
+        return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=joined)
+
+    return Statement(build)

@@ -17,10 +17,9 @@ import numpy as np
 from sqlalchemy import Connection, case, func, or_, select
 
 from calibration.bins import BIN_COUNT, BIN_EDGES, BinSums, IntArray
-from monitoring.ledger.database import summed
 from monitoring.ledger.predictions import first_id, pruned_before_ns
 from monitoring.ledger.schema import APART_NS, DAY_NS, EVERYTHING, bin_day, prediction
-from monitoring.ledger.sum_tables import DAYS, DOUBTFUL
+from monitoring.ledger.sum_tables import DAYS, DOUBTFUL, summed
 from monitoring.ledger.sums import as_sums
 from monitoring.ledger.watched_version import WatchedVersion
 

@@ -19,7 +19,7 @@ from monitoring.ledger.watched_version import PRESENT, WatchedVersion
 
 
 class PredictionRow(NamedTuple):
-    """One served answer, in the order of the table's columns.
+    """One served answer, in the order of the table's columns; it has no label yet.
 
     `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes, of a finding
     always "present". `confidence`: the probability of `predicted`, in [0, 1]. `probabilities`: (K,)
@@ -44,7 +44,8 @@ class PredictionRow(NamedTuple):
 
 
 _OF_IMAGE = ("request_id", "predicted", "probabilities", "served_at_ns", "tags", "audit", "patient")
-_INSERT = inserting(prediction, often_same=(*_OF_IMAGE, "scope_p"))  # the rows of findings
+_FIELDS = PredictionRow._fields
+_INSERT = inserting(prediction, columns=_FIELDS, often_same=(*_OF_IMAGE, "scope_p"))  # of findings
 
 
 def append(connection: Connection, rows: Sequence[PredictionRow]) -> None:
@@ -58,7 +59,7 @@ def recorded(
     limit = 100 * len(watched_version_ids)
     found: list[PredictionRow] = []
     for request_id in request_ids:
-        wanted = select(prediction).where(
+        wanted = select(*(prediction.c[name] for name in _FIELDS)).where(
             prediction.c.watched_version_id.in_(watched_version_ids),
             prediction.c.request_id == request_id,
         )
@@ -132,7 +133,7 @@ def _read_watermark(connection: Connection, name: str) -> int | None:
 
 
 _CHANGED: Final = 4  # bytes
-_SHARED: Final = PredictionRow._fields.index("served_at_ns")  # and what follows
+_SHARED: Final = _FIELDS.index("served_at_ns")  # and what follows
 
 
 def finding_id(prediction_id: bytes, finding: str) -> bytes:

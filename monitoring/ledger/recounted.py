@@ -1,4 +1,4 @@
-"""Current labels and sums, computed again from the facts: answers and labels.
+"""Current labels and sums, computed again from the facts: answers, and all that was said of them.
 
 Whatever changes the past (an erasure, a policy, a repair) changes the facts, and recounts what it
 touched. The sums of answers that were pruned cannot be recounted and stay as they are.
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
+    Subquery,
     Table,
     case,
     delete,
@@ -20,14 +20,16 @@ from sqlalchemy import (
     true,
 )
 
+from monitoring.ledger.database import updating
 from monitoring.ledger.predictions import first_id, pruned_before_ns
-from monitoring.ledger.schema import DAY_NS, bin_day, feedback, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, bin_day, feedback, prediction
 from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import DAYS, SliceNames, rebuild_totals
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 _PORTION = 20_000  # answers in memory
-_JOINED = label_current.c.prediction_id == prediction.c.prediction_id
+_OF_LABEL = ("label", "first_feedback_id", "revision")
+_RELABEL = updating(prediction, _OF_LABEL)
 
 
 def relabel(connection: Connection, watched_version_id: int | None = None) -> Sequence[Any]:
@@ -35,29 +37,20 @@ def relabel(connection: Connection, watched_version_id: int | None = None) -> Se
     while others may not label them; return the answers whose current label changed.
     """
     wrong = wrong_labels(connection, watched_version_id)
-    if wrong:
-        known = select(prediction.c.prediction_id).where(_of(prediction, watched_version_id))
-        connection.execute(delete(label_current).where(label_current.c.prediction_id.in_(known)))
-        names = [column.name for column in label_current.columns]
-        right = _labels_from_feedback(watched_version_id)
-        connection.execute(label_current.insert().from_select(names, right))
+    _RELABEL.run(connection, [(*row[: len(_OF_LABEL)], row.prediction_id) for row in wrong])
     return wrong
 
 
 def wrong_labels(connection: Connection, watched_version_id: int | None = None) -> Sequence[Any]:
-    """Return the answers (id, watched version and time) whose current label, its first label or
-    its revision is not what their labels say.
+    """Return the answers whose current label, its first label or its revision is not what their
+    labels say: these three as they should be, id, watched version and time.
     """
-    compared = ("first_feedback_id", "revision", "label", "correct")
-    right = _labels_from_feedback(watched_version_id).subquery()
-    differs = or_(*(right.c[name].is_distinct_from(label_current.c[name]) for name in compared))
-    joined = prediction.outerjoin(label_current, _JOINED).outerjoin(
-        right, right.c.prediction_id == prediction.c.prediction_id
-    )
-    columns = prediction.c
-    wanted = select(columns.prediction_id, columns.watched_version_id, columns.served_at_ns)
-    mine = _of(prediction, watched_version_id)
-    return connection.execute(wanted.select_from(joined).where(mine, differs)).all()
+    right, columns = _labels_from_feedback(watched_version_id), prediction.c
+    joined = prediction.outerjoin(right, right.c.prediction_id == columns.prediction_id)
+    differs = or_(*(right.c[name].is_distinct_from(columns[name]) for name in _OF_LABEL))
+    answer = (columns.prediction_id, columns.watched_version_id, columns.served_at_ns)
+    wanted = select(*(right.c[name] for name in _OF_LABEL), *answer).select_from(joined)
+    return connection.execute(wanted.where(_of(prediction, watched_version_id), differs)).all()
 
 
 def _of(table: Table, watched_version_id: int | None) -> ColumnElement[bool]:
@@ -65,8 +58,8 @@ def _of(table: Table, watched_version_id: int | None) -> ColumnElement[bool]:
     return every if watched_version_id is None else table.c.watched_version_id == watched_version_id
 
 
-def _labels_from_feedback(watched_version_id: int | None) -> Select[Any]:
-    """Select the rows that label_current should have, in the order of its columns."""
+def _labels_from_feedback(watched_version_id: int | None) -> Subquery:
+    """The labels that answers should have, by `prediction_id`."""
     before = func.lag(feedback.c.label).over(
         partition_by=feedback.c.prediction_id, order_by=feedback.c.feedback_id
     )
@@ -82,11 +75,8 @@ def _labels_from_feedback(watched_version_id: int | None) -> Select[Any]:
         func.sum(truths.c.changed).over(partition_by=answer).label("revision"),
         func.row_number().over(partition_by=answer, order_by=number.desc()).label("age"),
     ).subquery()
-    columns = (
-        labels.c[column.name] for column in label_current.columns if column.name != "confidence"
-    )
-    joined = labels.join(prediction, prediction.c.prediction_id == labels.c.prediction_id)
-    return select(*columns, prediction.c.confidence).select_from(joined).where(labels.c.age == 1)
+    names = ("prediction_id", *_OF_LABEL)
+    return select(*(labels.c[name] for name in names)).where(labels.c.age == 1).subquery()
 
 
 def recount_days(
@@ -118,7 +108,7 @@ def read_answers(
     connection: Connection, days: Collection[tuple[int, int]] | None = None
 ) -> Iterator[list[Any]]:
     """Read answers with their labels, of these (watched version id, day) or all, in portions."""
-    wanted = select(prediction, label_current.c.label).outerjoin(label_current, _JOINED)
+    wanted = select(prediction)
     if days is not None:
         wanted = wanted.where(_near(days))
     rows = connection.execute(wanted.execution_options(yield_per=_PORTION))

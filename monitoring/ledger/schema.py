@@ -3,11 +3,12 @@
 Facts are appended: `watched_versions`, `prediction`, `feedback`, `monitor_event`, `tag_value`,
 `label_source`. Only `counts_as` of a label changes, with the policy of its source.
 Everything else except `input_day` and `picture` is derived from them in the same transaction and
-can be recounted: `label_current`, `bin_day`, `bin_total`, `monitor_state`. Times are nanoseconds
-since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the table
-and an age is a range of keys.
+can be recounted: the label in a row of `prediction`, `bin_day`, `bin_total`, `monitor_state`.
+Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of
+the table and an age is a range of keys.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -23,10 +24,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    cast,
     text,
 )
 
-SCHEMA_VERSION = 6  # a ledger with another number is refused
+SCHEMA_VERSION = 7  # a ledger with another number is refused
 
 EVERYTHING = ""  # the slice of all answers
 DAY_NS = 86_400_000_000_000  # nanoseconds in a UTC day; days are counted from 1970
@@ -47,12 +49,12 @@ def _filled(name: str, kind: Any, **more: Any) -> Column[Any]:
     return Column(name, kind, nullable=False, **more)
 
 
-def _sums(name: str, keys: dict[str, Any], sums: dict[str, Any]) -> Table:
+def _sums(name: str, keys: dict[str, Any], sums: Iterable[str]) -> Table:
     """A table of sums. Writers on PostgreSQL add to different shards, so that they need not wait
     for each other's commit; readers add the shards up.
     """
     keyed = {"watched_version_id": BigInteger} | keys | {"shard": SmallInteger}
-    columns = [_key(*key) for key in keyed.items()] + [_filled(*each) for each in sums.items()]
+    columns = [_key(*key) for key in keyed.items()] + [_filled(each, BigInteger) for each in sums]
     return Table(name, metadata, *columns, sqlite_with_rowid=False)
 
 
@@ -74,7 +76,8 @@ watched_versions = Table(
     UniqueConstraint("model", "version", "card_sha256"),
 )
 
-# One row per answer: of an image, or of one finding in it (predictions.py).
+# One row per answer: of an image, or of one finding in it (predictions.py), with its current label
+# if it has one that counts as truth.
 prediction = Table(
     "prediction",
     metadata,
@@ -90,6 +93,9 @@ prediction = Table(
     Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
     Column("patient", BigInteger),  # keyed hash of the identifier; NULL: unknown
     Column("scope_p", Double),  # p-value of the image's scope check; NULL: the graph has none
+    Column("label", SmallInteger),  # index into the card's classes
+    Column("first_feedback_id", BigInteger),  # of the first label that counts
+    Column("revision", Integer),  # how often the label was corrected
     sqlite_with_rowid=False,
 )
 
@@ -105,6 +111,16 @@ Index(
     prediction.c.request_id,
     sqlite_where=_by_request,
     postgresql_where=_by_request,
+)
+
+IS_LABELED = prediction.c.first_feedback_id.is_not(None)
+CORRECT = cast(prediction.c.label == prediction.c.predicted, Integer)
+Index(
+    "prediction_labeled",
+    prediction.c.watched_version_id,
+    prediction.c.first_feedback_id,
+    sqlite_where=IS_LABELED,
+    postgresql_where=IS_LABELED,
 )
 
 # What the model saw, where a server keeps it for those who label (pictures.py). The index sums up
@@ -161,21 +177,6 @@ label_source = Table(
     sqlite_with_rowid=False,
 )
 
-# The current label of each answer that has one which counts as truth, and the id of its first.
-label_current = Table(
-    "label_current",
-    metadata,
-    _key("prediction_id", LargeBinary(16)),
-    _filled("watched_version_id", BigInteger),
-    _filled("first_feedback_id", BigInteger),
-    _filled("revision", Integer),
-    _filled("label", SmallInteger),
-    _filled("correct", SmallInteger),
-    _filled("confidence", Double),
-    Index("label_current_order", "watched_version_id", "first_feedback_id"),
-    sqlite_with_rowid=False,
-)
-
 # The labels of known patients that bet in the drift watch, with the bet that they share; see
 # patient_bets.py.
 patient_bet = Table(
@@ -208,34 +209,20 @@ feedback_pending = Table(
 
 # Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost
 # of a report does not grow with the number of answers. Slice '' is everything; see
-# sum_tables.py for the others.
-bin_day = _sums(
-    "bin_day",
-    {"slice": Text, "day": Integer, "bin": SmallInteger},
-    {
-        "served": BigInteger,
-        "served_confidence": Double,
-        "n": BigInteger,
-        "confidence": Double,
-        "correct": BigInteger,
-        "variance": Double,
-        "squared_error": Double,
-    },
-)
+# sum_tables.py for the others. Sums other than counts are in units of 2^-32.
+_OF_ANSWERS = ("served", "served_confidence")
+_OF_LABELS = ("n", "confidence", "correct", "variance", "squared_error")
+_KEYS = {"slice": Text, "day": Integer, "bin": SmallInteger}
+bin_day = _sums("bin_day", _KEYS, (*_OF_ANSWERS, *_OF_LABELS))
 
-# The day sums added up over all days. Sums other than counts are integers in units of 2^-32,
-# because float64 adds only two million answers exactly.
-bin_total = _sums(
-    "bin_total",
-    {"slice": Text, "bin": SmallInteger},
-    {column.name: BigInteger for column in bin_day.columns if not column.primary_key},
-)
+# The day sums added up over all days.
+bin_total = _sums("bin_total", {"slice": Text, "bin": SmallInteger}, (*_OF_ANSWERS, *_OF_LABELS))
 
 # Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean,
 # contrast and their squares, in units of 2^-16 gray levels. The figures of single images are not
 # kept, so these cannot be recounted.
 _OF_INPUTS = ("n", "mean", "mean_squared", "contrast", "contrast_squared", "trained_on")
-input_day = _sums("input_day", {"day": Integer}, dict.fromkeys(_OF_INPUTS, BigInteger))
+input_day = _sums("input_day", {"day": Integer}, _OF_INPUTS)
 
 # The tag values that have a slice of their own: the first that arrived, up to a limit.
 tag_value = Table(

@@ -16,16 +16,15 @@ from monitoring.ledger.database import adding
 from monitoring.ledger.schema import DAY_NS, input_day
 from monitoring.ledger.sum_tables import (
     DAYS,
-    FIXED_POINT,
     GRAY_UNIT,
     INPUT_SUMS,
     TOTALS,
+    UNITS,
     SliceKeys,
     SliceNames,
     SumKey,
     add_sums,
     is_doubtful,
-    to_fixed_point,
 )
 
 _Key = TypeVar("_Key")
@@ -58,9 +57,9 @@ class SumChanges:
     """
 
     corrected: Counter[tuple[int, bool]] = field(default_factory=Counter)
-    _served: dict[_Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
-    _labeled: dict[tuple[_Cell, int], list[float]] = field(
-        default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
+    _served: dict[_Cell, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    _labeled: dict[tuple[_Cell, int], list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0] * 5)
     )
     _moved: list[tuple[Any, int, int]] = field(default_factory=list)
 
@@ -78,7 +77,7 @@ class SumChanges:
         for answer in answers:
             sums = self._served[_cell(answer)]
             sums[0] += 1
-            sums[1] += to_fixed_point(answer.confidence)
+            sums[1] += round(answer.confidence * UNITS)
 
     def label(self, answers: Sequence[Any], labels: Sequence[int]) -> None:
         """Count the first labels of answers, each the index of a class."""
@@ -94,8 +93,8 @@ class SumChanges:
             np.array(labels) == np.array(predicted),
         )
         sums = [np.bincount(group, weights=term).tolist() for term in terms]
-        for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
-            _add(self._labeled[key], (int(n), s, int(c), v, q))
+        for key, of_group in zip(number, zip(*sums, strict=True), strict=True):
+            _add(self._labeled[key], map(int, of_group))
 
     def correct(self, answer: Any, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
@@ -114,9 +113,9 @@ class SumChanges:
         DAYS.drop_empty(connection, left)
         TOTALS.drop_empty(connection, [key.total for key in left])
 
-    def totals(self, connection: Connection, slices: SliceNames) -> dict[SumKey, list[float]]:
+    def totals(self, connection: Connection, slices: SliceNames) -> dict[SumKey, list[int]]:
         """Return what each row of the day sums gains: all seven sums."""
-        totals: dict[SumKey, list[float]] = {}
+        totals: dict[SumKey, list[int]] = {}
         for (watched_version_id, day, bin_number), names, sums in self._by_slice(
             connection, slices
         ):
@@ -126,7 +125,7 @@ class SumChanges:
 
     def _by_slice(
         self, connection: Connection, slices: SliceNames
-    ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
+    ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[int, ...]]]:
         """Give (day_bin, slices, all seven sums) for everything that was counted."""
 
         def names(cell: _Cell) -> tuple[str, ...]:
@@ -141,7 +140,7 @@ class SumChanges:
             cell = _cell(answer)
             day_bin = cell[:3]
             was, now = (
-                [float(term) for term in label_terms(answer.confidence, label == answer.predicted)]
+                [int(term) for term in label_terms(answer.confidence, label == answer.predicted)]
                 for label in (old, new)
             )
             moved = [after - before for before, after in zip(was, now, strict=True)]
@@ -151,32 +150,31 @@ class SumChanges:
                 yield day_bin, (true,), (*_NO_ANSWERS, *terms)
 
 
-_NO_ANSWERS = (0, 0.0)
-_NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
+_NO_ANSWERS = (0, 0)
+_NO_LABELS = (0, 0, 0, 0, 0)
 
 
 def label_terms(confidence: Any, correct: Any) -> tuple[Any, ...]:
-    """Return what labeled answers add: n, confidence, correct, variance, squared_error.
+    """Return what labeled answers add: n, confidence, correct, variance, squared_error, as the
+    tables have them.
 
     Both arguments are numbers, or arrays (N,).
 
-    >>> [float(term) for term in label_terms(0.75, True)]
-    [1.0, 0.75, 1.0, 0.1875, 0.0625]
+    >>> [int(term) / UNITS for term in label_terms(0.75, True)][1:4:2]
+    [0.75, 0.1875]
     """
-    p, right = _rounded(np.asarray(confidence)), np.asarray(correct, dtype=np.float64)
-    return np.ones_like(p), p, right, _rounded(p * (1 - p)), _rounded((right - p) ** 2)
+    right, units = np.asarray(correct, dtype=np.float64), np.rint(np.asarray(confidence) * UNITS)
+    p = units / UNITS
+    spread, error = p * (1 - p), (right - p) ** 2
+    return np.ones_like(p), units, right, np.rint(spread * UNITS), np.rint(error * UNITS)
 
 
-def _rounded(values: Any) -> Any:
-    return np.rint(values * FIXED_POINT) / FIXED_POINT
-
-
-def _add(sums: list[float], terms: Iterable[float]) -> None:
+def _add(sums: list[int], terms: Iterable[int]) -> None:
     for index, term in enumerate(terms):
         sums[index] += term
 
 
-def _gain(totals: dict[_Key, list[float]], key: _Key, sums: Iterable[float]) -> None:
+def _gain(totals: dict[_Key, list[int]], key: _Key, sums: Iterable[int]) -> None:
     """Add sums to those of a key, which may be new."""
     if key in totals:
         _add(totals[key], sums)
@@ -184,10 +182,10 @@ def _gain(totals: dict[_Key, list[float]], key: _Key, sums: Iterable[float]) -> 
         totals[key] = list(sums)
 
 
-def _counted(pairs: Iterable[tuple[int, float]]) -> Counter[int]:
+def _counted(pairs: Iterable[tuple[int, int]]) -> Counter[int]:
     counts: Counter[int] = Counter()
     for watched_version_id, count in pairs:
-        counts[watched_version_id] += int(count)
+        counts[watched_version_id] += count
     return counts
 
 

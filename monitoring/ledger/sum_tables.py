@@ -1,11 +1,9 @@
 """The tables of sums by slice, day and confidence bin, their totals over all days, and the slices
 that count an answer.
 
-Every term is a multiple of 2^-32, on which additions are exact in any order: the sums depend
-neither on the order of answers, nor on how they shared commits, nor on which process wrote them,
-and a recount equals them bit for bit. Day sums are float64, which adds two million such terms of
-at most 1 without rounding, enough for the answers of a day in one bin. Totals are integers
-in units of 2^-32; 64 bits suffice for two billion answers.
+Sums are integers: counts, or of terms in units of 2^-32, so they depend neither on the order of
+answers, nor on how they shared commits, nor on which process wrote them, and a recount equals them.
+64 bits suffice for two billion answers.
 
 The slices are `predicted:<class>`, `true:<class>`, `tag:<key>=<value>`, `audit`, and
 `scope:doubtful` for images with a p-value up to ALPHA, also by tag. Their number is bounded
@@ -22,9 +20,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Connection,
+    Double,
     Table,
     cast,
     delete,
@@ -35,17 +33,24 @@ from sqlalchemy import (
 )
 
 from calibration.scope.verdict import ALPHA
-from monitoring.ledger.database import adding, summed
+from monitoring.ledger.database import adding
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, input_day, tag_value
 from monitoring.ledger.watched_version import WatchedVersion
 
-FIXED_POINT = 2.0**32
+UNITS = 2.0**32  # in 1, of a sum that is no count
+COUNTS = frozenset({"served", "n", "correct"})
 
 
-def to_fixed_point(value: float) -> float:
-    """Return the multiple of 2^-32 nearest to `value`."""
-    return round(value * FIXED_POINT) / FIXED_POINT
+def added(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of integers; PostgreSQL's is a decimal."""
+    return cast(func.sum(column), BigInteger)
+
+
+def summed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of a column of sums, as a number; dividing by a power of two rounds at most once."""
+    total = added(column)
+    return total if column.name in COUNTS else cast(total, Double) / UNITS
 
 
 class TotalKey(NamedTuple):
@@ -83,16 +88,16 @@ class SumTable(Generic[_Key]):
         self._add = adding(table)
 
     def add(
-        self, connection: Connection, rows: Mapping[_Key, Sequence[float]], *, shard: int = 0
+        self, connection: Connection, rows: Mapping[_Key, Sequence[int]], *, shard: int = 0
     ) -> None:
         """Add to rows, in the order of the key, so that concurrent writers cannot deadlock."""
         self._add.run(connection, [(*key, shard, *rows[key]) for key in sorted(rows)])
 
     def read(
         self, connection: Connection, *where: ColumnElement[bool]
-    ) -> dict[_Key, Sequence[float]]:
+    ) -> dict[_Key, Sequence[int]]:
         """Return the stored rows, over all shards."""
-        wanted = select(*self._keys, *map(summed, self.sums)).where(*where).group_by(*self._keys)
+        wanted = select(*self._keys, *map(added, self.sums)).where(*where).group_by(*self._keys)
         width = len(self._keys)
         rows = connection.execute(wanted)
         return {self._make(row[:width]): list(row[width:]) for row in rows}
@@ -109,27 +114,25 @@ class SumTable(Generic[_Key]):
 
 DAYS = SumTable(bin_day, SumKey)
 TOTALS = SumTable(bin_total, TotalKey)
-COUNTS = frozenset(column.name for column in DAYS.sums if isinstance(column.type, BigInteger))
-UNITS = tuple(1.0 if column.name in COUNTS else FIXED_POINT for column in DAYS.sums)  # per 1
 INPUT_SUMS = tuple(column for column in input_day.columns if not column.primary_key)
 GRAY_UNIT = 2.0**-16  # gray levels; the sums of brightness are integers of it, exact in any order
 
 
 def add_sums(
-    connection: Connection, rows: Mapping[SumKey, Sequence[float]], *, shard: int = 0
+    connection: Connection, rows: Mapping[SumKey, Sequence[int]], *, shard: int = 0
 ) -> None:
     DAYS.add(connection, rows, shard=shard)
     TOTALS.add(connection, totaled((key.total, sums) for key, sums in rows.items()), shard=shard)
 
 
-def totaled(days: Iterable[tuple[TotalKey, Sequence[float]]]) -> dict[TotalKey, list[int]]:
-    """Add up rows of day sums (all seven, in the order of the columns), in the totals' units."""
-    totals: dict[TotalKey, list[int]] = defaultdict(lambda: [0] * len(UNITS))
+def totaled(days: Iterable[tuple[TotalKey, Sequence[int]]]) -> dict[TotalKey, list[int]]:
+    """Add up rows of day sums, all seven in the order of the columns."""
+    totals: dict[TotalKey, list[int]] = defaultdict(lambda: [0] * len(DAYS.sums))
     for key, sums in days:
         total = totals[key]
         for index, value in enumerate(sums):
             if value:  # most are 0 without labels
-                total[index] += round(value * UNITS[index])
+                total[index] += value
     return totals
 
 
@@ -138,15 +141,11 @@ def rebuild_totals(connection: Connection, watched_version_ids: Iterable[int]) -
     for watched_version_id in sorted(watched_version_ids):
         of_version = {"watched_version_id": watched_version_id}
         keys = (bin_day.c.watched_version_id, bin_day.c.slice, bin_day.c.bin)
-        sums = [cast(func.sum(_in_units(column)), BigInteger) for column in DAYS.sums]
-        added = select(*keys, literal(0), *sums).filter_by(**of_version).group_by(*keys)
+        rows = select(*keys, literal(0), *map(added, DAYS.sums))
         connection.execute(delete(bin_total).filter_by(**of_version))
         names = [column.name for column in bin_total.columns]
-        connection.execute(insert(bin_total).from_select(names, added))
-
-
-def _in_units(column: Column[Any]) -> ColumnElement[Any]:
-    return column if column.name in COUNTS else cast(func.round(column * FIXED_POINT), BigInteger)
+        totals = rows.filter_by(**of_version).group_by(*keys)
+        connection.execute(insert(bin_total).from_select(names, totals))
 
 
 AUDIT = "audit"

@@ -14,27 +14,23 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
     Connection,
     CursorResult,
     Select,
     bindparam,
-    cast,
     func,
     select,
 )
 
 from calibration.bins import BIN_COUNT, BinSums
-from monitoring.ledger.database import summed
 from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, input_day
 from monitoring.ledger.sum_tables import (
-    COUNTS,
     DAYS,
     DOUBTFUL,
-    FIXED_POINT,
     GRAY_UNIT,
     INPUT_SUMS,
+    added,
+    summed,
 )
 
 
@@ -107,10 +103,7 @@ def _statement(from_start: bool, one: bool) -> Select[Any]:
     once, which takes longer than SQLite needs to run it.
     """
     columns = (bin_total if from_start else bin_day).c
-    sums = [
-        _as_number(summed(columns[sum_.name]), sum_, in_units=from_start).label(sum_.name)
-        for sum_ in DAYS.sums
-    ]
+    sums = [summed(columns[sum_.name]).label(sum_.name) for sum_ in DAYS.sums]
     wanted = select(columns.slice, columns.bin, *sums).group_by(columns.slice, columns.bin)
     wanted = wanted.where(columns.watched_version_id == bindparam("key"))
     if not from_start:
@@ -127,15 +120,6 @@ def _answered_before(connection: Connection, watched_version_id: int, day: int) 
         columns.watched_version_id == watched_version_id, columns.slice == EVERYTHING
     )
     return connection.scalar(earlier.where(columns.day < day).limit(1)) is not None
-
-
-def _as_number(
-    total: ColumnElement[Any], column: ColumnElement[Any], *, in_units: bool
-) -> ColumnElement[Any]:
-    """A sum as the day sums hold it; dividing by a power of two rounds at most once."""
-    if not in_units or column.name in COUNTS:
-        return total
-    return cast(total, column.type) / FIXED_POINT
 
 
 @dataclass(frozen=True)
@@ -157,14 +141,14 @@ def read_inputs(
     connection: Connection, watched_version_id: int, *, since_day: int | None = None
 ) -> Inputs:
     """Return the brightness of a version's inputs since that day; NaN without inputs."""
-    sums = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in INPUT_SUMS)
+    sums = (func.coalesce(added(column), 0) for column in INPUT_SUMS)
     wanted = select(*sums).where(
         input_day.c.watched_version_id == watched_version_id, input_day.c.day >= (since_day or 0)
     )
-    n, *added, trained_on = connection.execute(wanted).one()
+    n, *levels, trained_on = connection.execute(wanted).one()
     if not n:
         return Inputs(0, math.nan, math.nan, math.nan, math.nan)
-    mean, mean_squared, contrast, contrast_squared = (value * GRAY_UNIT / n for value in added)
+    mean, mean_squared, contrast, contrast_squared = (value * GRAY_UNIT / n for value in levels)
     return Inputs(
         n,
         mean,

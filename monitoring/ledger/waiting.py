@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.predictions import finding_id
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import IS_LABELED, feedback, prediction
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 
 LOOKED_AT = 20_000
@@ -125,10 +125,8 @@ def revisions(connection: Connection, prediction_id: bytes) -> list[Revision]:
 
 def what_was_answered(connection: Connection, prediction_id: bytes) -> tuple[int, float] | None:
     """Return the class and the confidence of an answer that has a label; None if it has none."""
-    wanted = (
-        select(prediction.c.predicted, prediction.c.confidence)
-        .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-        .where(prediction.c.prediction_id == prediction_id)
+    wanted = select(prediction.c.predicted, prediction.c.confidence).where(
+        prediction.c.prediction_id == prediction_id, IS_LABELED
     )
     found = connection.execute(wanted).one_or_none()
     return None if found is None else (found.predicted, found.confidence)
@@ -145,14 +143,11 @@ _COLUMNS = (
 
 def _unlabeled(row: WatchedVersion) -> Select[Any]:
     columns = prediction.c
-    mine = select(*_COLUMNS, columns.confidence, columns.scope_p).where(
+    mine = select(*_COLUMNS, columns.confidence, columns.scope_p, columns.label).where(
         columns.watched_version_id == row.watched_version_id
     )
     latest = mine.order_by(columns.prediction_id.desc()).limit(LOOKED_AT).subquery()
-    known = select(label_current.c.prediction_id).where(
-        label_current.c.prediction_id == latest.c.prediction_id
-    )
-    return select(latest).where(~known.exists())
+    return select(latest).where(latest.c.label.is_(None))
 
 
 def _waiting(row: WatchedVersion, found: Any) -> WaitingAnswer:

@@ -25,7 +25,7 @@ from calibration.findings.labels import spelled
 from calibration.operating.facts import Promise, RateName
 from calibration.operating.points import promised
 from monitoring.ledger.database import replacing
-from monitoring.ledger.schema import EVERYTHING, label_current, label_source, prediction
+from monitoring.ledger.schema import EVERYTHING, label_source, prediction
 from monitoring.sources import LabelPolicy, SourcePolicies
 
 EVERY_MODEL = ""
@@ -162,7 +162,7 @@ class WatchedVersion:
 
     def contradicted(self, wrong: bool) -> ColumnElement[bool]:
         """Return the condition that the label contradicts what an answer says, or not."""
-        label, said = label_current.c.label, prediction.c.predicted
+        label, said = prediction.c.label, prediction.c.predicted
         return label != said if wrong else label == said
 
     def certainty(self, confidence: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -244,7 +244,7 @@ class WatchedFinding(WatchedVersion):
         return is_present if number == PRESENT else not_(is_present)
 
     def contradicted(self, wrong: bool) -> ColumnElement[bool]:
-        label = label_current.c.label
+        label = prediction.c.label
         pairs = [(number, 1 - number if wrong else number) for number in (ABSENT, PRESENT)]
         return or_(*(and_(self.says(said), label == actual) for said, actual in pairs))
 

@@ -19,7 +19,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import read_url
 from monitoring.ledger.dialects.sqlite import FileClaim
 from monitoring.ledger.predictions import note_done
-from monitoring.ledger.schema import label_current, prediction
+from monitoring.ledger.schema import prediction
 
 _log = logging.getLogger(__name__)
 # SQLite's logs belong to their file: left beside another one they would damage that.
@@ -151,7 +151,7 @@ def _copy_ledger(copy: Path, draft: Path) -> tuple[int, int, int | None]:
     """Copy and check; return its answers, its labels, and when its newest answer was given."""
     counts = (
         select(func.count()).select_from(prediction).scalar_subquery(),
-        select(func.count()).select_from(label_current).scalar_subquery(),
+        select(func.count(prediction.c.label)).scalar_subquery(),
         select(func.max(prediction.c.served_at_ns)).scalar_subquery(),
     )
     try:

@@ -26,7 +26,6 @@ from monitoring.ledger.schema import (
     feedback,
     feedback_pending,
     input_day,
-    label_current,
     monitor_event,
     monitor_state,
     patient_bet,
@@ -71,17 +70,12 @@ def forget(
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tuple[int, int]:
     """Erase these answers; return of how many images, and how many labels went with them."""
-    label_id = label_current.c.prediction_id
-    wanted = (
-        select(prediction, label_current.c.first_feedback_id)
-        .select_from(prediction.outerjoin(label_current, label_id == prediction.c.prediction_id))
-        .where(prediction.c.prediction_id.in_(ids))
-    )
-    served_by = select(prediction.c.watched_version_id).where(prediction.c.prediction_id.in_(ids))
+    mine = prediction.c.prediction_id.in_(ids)
+    served_by = select(prediction.c.watched_version_id).where(mine)
     watched_version_ids = sorted(set(connection.scalars(served_by)))
     lock_versions(connection, watched_version_ids)
     lock_tables(connection, bin_day, bin_total, input_day)
-    rows = connection.execute(wanted).all()
+    rows = connection.execute(select(prediction).where(mine)).all()
     labeled = [row for row in rows if row.first_feedback_id is not None]
     known = {row.watched_version_id: row for row in versions.load(connection, watched_version_ids)}
     for watched_version_id in sorted({row.watched_version_id for row in labeled}):
@@ -91,8 +85,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> tupl
             patient_bet.c.watched_version_id == row.watched_version_id
         )
         connection.execute(delete(patient_bet).where(bet, patient_bet.c.patient == row.patient))
-    for table in (label_current, prediction):
-        connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
+    connection.execute(delete(prediction).where(mine))
     # those that do not count, too: proxies, second readings
     said = delete(feedback).where(feedback.c.prediction_id.in_(ids))
     labels = connection.execute(said).rowcount

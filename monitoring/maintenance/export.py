@@ -18,7 +18,7 @@ from monitoring.errors import LedgerCopyRefused, ModelNotInLedger
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import finding_id
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import feedback, prediction
 from monitoring.ledger.watched_version import CountsAs, WatchedVersion
 from monitoring.maintenance import Progress, silent
 from monitoring.patient_id import as_text
@@ -98,29 +98,22 @@ def _wanted() -> Any:
     latest_id = (
         select(func.max(feedback.c.feedback_id))
         .where(
-            feedback.c.feedback_id >= label_current.c.first_feedback_id,
-            feedback.c.prediction_id == label_current.c.prediction_id,
+            feedback.c.feedback_id >= prediction.c.first_feedback_id,
+            feedback.c.prediction_id == prediction.c.prediction_id,
             feedback.c.counts_as == CountsAs.TRUTH,
         )
-        .correlate(label_current)
+        .correlate(prediction)
         .scalar_subquery()
     )
-    joined = (
-        prediction.outerjoin(
-            label_current, label_current.c.prediction_id == prediction.c.prediction_id
-        )
-        .outerjoin(first, first.c.feedback_id == label_current.c.first_feedback_id)
-        # only a corrected answer has a later label
-        .outerjoin(latest, (label_current.c.revision > 0) & (latest.c.feedback_id == latest_id))
-    )
+    corrected = prediction.c.revision > 0  # only then there is a later label
+    joined = prediction.outerjoin(
+        first, first.c.feedback_id == prediction.c.first_feedback_id
+    ).outerjoin(latest, corrected & (latest.c.feedback_id == latest_id))
     return select(
         prediction,
-        label_current.c.label,
-        label_current.c.correct,
-        label_current.c.revision,
         first.c.received_at_ns.label("labeled_at_ns"),
         *(
-            case((label_current.c.revision > 0, latest.c[name]), else_=first.c[name]).label(name)
+            case((corrected, latest.c[name]), else_=first.c[name]).label(name)
             for name in ("source", "reader", "observed_at_ns")
         ),
     ).select_from(joined)
@@ -142,7 +135,7 @@ def _as_tuple(row: Any, known: WatchedVersion) -> tuple[Any, ...]:
         as_text(row.patient),
         row.scope_p,
         None if row.label is None else known.classes[row.label],
-        None if row.correct is None else bool(row.correct),
+        None if row.label is None else row.label == row.predicted,
         row.source,
         row.reader,
         _moment(row.observed_at_ns),

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from sqlalchemy import Connection, func, select
 
 from calibration import wording
@@ -35,7 +34,6 @@ from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.sum_tables import (
     DAYS,
     TOTALS,
-    UNITS,
     SliceNames,
     SumKey,
     TotalKey,
@@ -45,7 +43,6 @@ from monitoring.ledger.sum_tables import (
 from monitoring.maintenance import Progress, silent
 
 SHOWN = 20  # mismatches per table that are described one by one
-TOLERANCE = 1e-6  # float64 adds only two million answers of a day and bin exactly
 _Key = TypeVar("_Key", SumKey, TotalKey)
 
 
@@ -108,8 +105,8 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 def _tell_labels(counted: Recount, wrong: Iterable[Any]) -> None:
     for row in wrong:
-        where = f"answer {row.prediction_id.hex()}"
-        counted.differ("label_current", where, "other", "as feedback says")
+        where = f"label of answer {row.prediction_id.hex()}"
+        counted.differ(prediction.name, where, "other", "as feedback says")
 
 
 def _recounted(connection: Connection, counted: Recount, progress: Progress) -> SumChanges:
@@ -139,23 +136,21 @@ def _compare_sums(
     totals = totaled(itertools.chain(pruned, ((key.total, sums) for key, sums in days.items())))
     stored_days = {key: sums for key, sums in stored.items() if key.day >= first_day}
     counted.day_sums = len(stored_days)
-    wrong = _compare_rows(counted, bin_day.name, stored_days, days, [TOLERANCE] * len(UNITS))
-    tolerances = [TOLERANCE * unit for unit in UNITS]
-    _compare_rows(counted, bin_total.name, TOTALS.read(connection), totals, tolerances)
+    wrong = _compare_rows(counted, bin_day.name, stored_days, days)
+    _compare_rows(counted, bin_total.name, TOTALS.read(connection), totals)
     return {(key.watched_version_id, key.day) for key in wrong}
 
 
 def _compare_rows(
     counted: Recount,
     table: str,
-    stored: Mapping[_Key, Sequence[float]],
-    recounted: Mapping[_Key, Sequence[float]],
-    tolerances: Sequence[float],
+    stored: Mapping[_Key, Sequence[int]],
+    recounted: Mapping[_Key, Sequence[int]],
 ) -> list[_Key]:
-    wrong = []
+    wrong, nothing = [], [0] * len(DAYS.sums)
     for key in sorted(stored.keys() | recounted.keys()):
-        found, expected = stored.get(key, 0), recounted.get(key, 0)
-        if not (np.abs(np.subtract(found, expected)) <= tolerances).all():  # NaN differs too
+        found, expected = stored.get(key, nothing), recounted.get(key, nothing)
+        if found != expected:
             where = ", ".join(f"{name} {value}" for name, value in key._asdict().items())
             counted.differ(table, where, found, expected)
             wrong.append(key)

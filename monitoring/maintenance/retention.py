@@ -20,7 +20,6 @@ from monitoring.ledger.schema import (
     DAY_NS,
     feedback,
     feedback_pending,
-    label_current,
     patient_bet,
     picture,
     prediction,
@@ -118,9 +117,8 @@ def _delete_answers(ledger: Ledger, keys: tuple[bytes, bytes], before_ns: int) -
         old = _within(prediction, keys) & (prediction.c.served_at_ns < before_ns)
         count = connection.execute(delete(prediction).where(old)).rowcount
         left = select(prediction.c.prediction_id).where(_within(prediction, keys))
-        for table in (label_current, picture):
-            bare = _within(table, keys) & table.c.prediction_id.not_in(left)
-            connection.execute(delete(table).where(bare))
+        bare = _within(picture, keys) & picture.c.prediction_id.not_in(left)
+        connection.execute(delete(picture).where(bare))
     return count
 
 

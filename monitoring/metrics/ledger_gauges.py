@@ -37,10 +37,11 @@ from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
 from monitoring.feedback.answers import count_pending
 from monitoring.ledger import versions
-from monitoring.ledger.database import Ledger, summed
+from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import doubtful_days
 from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
+from monitoring.ledger.sum_tables import summed
 from monitoring.ledger.sums import read_sums
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, visible_versions

@@ -18,7 +18,7 @@ from model_store.bundle.card import Card
 from monitoring.diagnosis.facts import Action
 from monitoring.drift import watch
 from monitoring.errors import QueryInvalid, RecalibrationRefused, brief
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import IS_LABELED, feedback, prediction
 from monitoring.ledger.versions import card_sha256, of_model
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recalibration.claims import CLASSES, MeasuredClaim, claim_of
@@ -238,17 +238,16 @@ def _rows(
             columns.patient,
             columns.tags,
             columns.audit,
-            label_current.c.label,
-            label_current.c.first_feedback_id,
+            columns.label,
+            columns.first_feedback_id,
         )
-        .join(label_current, label_current.c.prediction_id == columns.prediction_id)
-        .where(label_current.c.watched_version_id == watched_version_id)
-        .order_by(label_current.c.first_feedback_id)
+        .where(columns.watched_version_id == watched_version_id, IS_LABELED)
+        .order_by(columns.first_feedback_id)
     )
     if answer_filter.since_ns is not None:
         wanted = wanted.where(columns.served_at_ns >= answer_filter.since_ns)
     if answer_filter.until_feedback_id is not None:
-        wanted = wanted.where(label_current.c.first_feedback_id <= answer_filter.until_feedback_id)
+        wanted = wanted.where(columns.first_feedback_id <= answer_filter.until_feedback_id)
     rows = connection.execute(wanted).all()
     if answer_filter.prediction_ids is not None:
         chosen = frozenset(answer_filter.prediction_ids)

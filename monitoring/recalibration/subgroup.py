@@ -13,7 +13,7 @@ from model_store.tags import is_key
 from monitoring.diagnosis.phrases import answers_of
 from monitoring.drift.tag_settings import slice_of, tag_of
 from monitoring.errors import brief
-from monitoring.ledger.schema import label_current, prediction
+from monitoring.ledger.schema import IS_LABELED, prediction
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recalibration.representative import (
     LabeledShare,
@@ -70,17 +70,11 @@ def served_in(
 ) -> list[Any]:
     """Return the group's answers of a time: `predicted`, `confidence`, `audit`, `labeled`."""
     columns = prediction.c
-    wanted = (
-        select(
-            *(columns.predicted, columns.confidence, columns.audit, columns.tags),
-            label_current.c.label.is_not(None).label("labeled"),
-        )
-        .outerjoin(label_current, label_current.c.prediction_id == columns.prediction_id)
-        .where(
-            columns.watched_version_id == watched_version_id,
-            columns.served_at_ns.between(since_ns, until_ns),
-            columns.tags.is_not(None),
-        )
+    answer = (columns.predicted, columns.confidence, columns.audit, columns.tags)
+    wanted = select(*answer, IS_LABELED.label("labeled")).where(
+        columns.watched_version_id == watched_version_id,
+        columns.served_at_ns.between(since_ns, until_ns),
+        columns.tags.is_not(None),
     )
     return [row for row in connection.execute(wanted) if belongs(row.tags, group)]
 

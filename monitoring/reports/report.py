@@ -33,7 +33,7 @@ from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import DAY_NS, feedback, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, IS_LABELED, feedback, prediction
 from monitoring.ledger.sums import read_sums
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
@@ -306,13 +306,12 @@ def only_model(ledger: Ledger) -> str:
 
 
 def _delay(connection: Connection, watched_version_id: int) -> Delay:
-    first = label_current.c.first_feedback_id
+    first = prediction.c.first_feedback_id
     wanted = (
         select(feedback.c.received_at_ns - prediction.c.served_at_ns)
-        .select_from(label_current)
+        .select_from(prediction)
         .join(feedback, feedback.c.feedback_id == first)
-        .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.watched_version_id == watched_version_id)
+        .where(prediction.c.watched_version_id == watched_version_id, IS_LABELED)
         .order_by(first.desc())
         .limit(_DELAY_SAMPLE)
     )

@@ -22,7 +22,7 @@ from calibration.measures import metrics
 from calibration.measures.summary import Measures
 from monitoring.drift.scope_watch import find_evidence
 from monitoring.ledger.days import DoubtfulDay, DoubtfulTag, doubtful_days, doubtful_tags
-from monitoring.ledger.schema import DAY_NS, label_current, prediction
+from monitoring.ledger.schema import DAY_NS, IS_LABELED, prediction
 from monitoring.ledger.sum_tables import DOUBTFUL
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.ledger.watched_version import WatchedVersion
@@ -119,18 +119,15 @@ def with_scores(
     Logged predictions that came without all probabilities have none, and are left out. `audit`:
     whether audited answers alone count.
     """
-    columns = (prediction.c.confidence, prediction.c.probabilities, label_current.c.label)
-    wanted = (
-        select(*columns)
-        .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
-        .where(label_current.c.watched_version_id == row.watched_version_id)
-    )
+    columns = (prediction.c.confidence, prediction.c.probabilities, prediction.c.label)
+    mine = prediction.c.watched_version_id == row.watched_version_id
+    wanted = select(*columns).where(mine, IS_LABELED)
     if since_day is not None:
         wanted = wanted.where(prediction.c.served_at_ns >= since_day * DAY_NS)
     if audit:
         wanted = wanted.where(prediction.c.audit.is_not(None))
     rows = connection.execute(
-        wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LATEST)
+        wanted.order_by(prediction.c.first_feedback_id.desc()).limit(LATEST)
     ).all()
     given = ((row.probabilities(answer), answer.label) for answer in rows)
     known = [(p, label) for p, label in given if len(p) == len(row.classes)]

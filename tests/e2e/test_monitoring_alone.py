@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from model_store.store.store import Store
 from monitoring.drift import watch
 from monitoring.ledger import Ledger
-from monitoring.ledger.schema import feedback, label_current
+from monitoring.ledger.schema import feedback, prediction
 from monitoring.maintenance import recount
 from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
@@ -94,7 +94,7 @@ def test_the_leader_is_killed_while_labels_come(site: tuple[str, Callable[..., P
     with Ledger(url) as ledger:
         with ledger.read() as connection:
             assert connection.scalar(select(func.count()).select_from(feedback)) == ANSWERS
-            assert connection.scalar(select(func.count()).select_from(label_current)) == ANSWERS
+            assert connection.scalar(select(func.count(prediction.c.label))) == ANSWERS
             watched = watch.load(connection, 1)
             assert watched.detector.labels == ANSWERS
         assert recount.check(ledger).agrees

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from monitoring.drift import watch
 from monitoring.ledger import Ledger
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import IS_LABELED, feedback, prediction
 from monitoring.maintenance.recount import check
 from tests.builders.bundles import CLASSES
 from tests.soak.events import EVERY, events_of
@@ -111,7 +111,7 @@ def verify(ledger_url: str, book: Book) -> None:
                 select(prediction.c.prediction_id, prediction.c.predicted, prediction.c.confidence)
             ).all()
             current = connection.execute(
-                select(label_current.c.prediction_id, label_current.c.label)
+                select(prediction.c.prediction_id, prediction.c.label).where(IS_LABELED)
             ).all()
             labeled = feedback.c.prediction_id.distinct()
             firsts = connection.scalar(select(func.count(labeled)))

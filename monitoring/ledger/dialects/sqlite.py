@@ -180,7 +180,7 @@ class Sqlite(Dialect):
         *,
         often_same: tuple[int, ...] = (),
     ) -> None:
-        whole = len(rows) - len(rows) % _TOGETHER
+        whole = len(rows) - len(rows) % _TOGETHER if _VALUES.search(sql) else 0
         portions = (rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER))
         inserts = [_as_one(sql, portion, often_same) for portion in portions]
         for statement, same in itertools.groupby(inserts, key=itemgetter(0)):

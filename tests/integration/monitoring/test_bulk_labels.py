@@ -13,7 +13,7 @@ from tests.builders.monitored import Clock, MonitoredModel, assert_same_state
 
 TABLES = (
     "feedback",
-    "label_current",
+    "prediction",
     "bin_day",
     "bin_total",
     "monitor_event",

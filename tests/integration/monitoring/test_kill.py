@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.schema import IS_LABELED, feedback, prediction
 from tests.builders.answers import make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
 
@@ -94,14 +94,14 @@ def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path: Path, l
 def check(monitored: MonitoredModel, *, served: set[int], labeled: set[int]) -> None:
     with monitored.ledger.read() as connection:
         answers = set(connection.scalars(select(prediction.c.prediction_id)))
-        current = connection.execute(select(label_current)).all()
+        current = connection.execute(select(prediction).where(IS_LABELED)).all()
         revisions = connection.execute(select(feedback)).all()
     assert {prediction_id(number) for number in served} <= answers
     assert {prediction_id(number) for number in labeled} <= {row.prediction_id for row in current}
     assert len(revisions) == len(current)  # each label once, none corrected
     assert monitored.sums().served.sum() == len(answers)
     assert_same_sums(
-        monitored.sums().labeled, [(row.confidence, bool(row.correct)) for row in current]
+        monitored.sums().labeled, [(row.confidence, row.label == row.predicted) for row in current]
     )
     stored, replayed = monitored.detectors()
     assert_same_state(stored, replayed)

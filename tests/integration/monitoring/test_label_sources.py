@@ -15,7 +15,7 @@ from monitoring.drift.source_change import change_sources
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import ModelNotInLedger, SourcesInvalid
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.schema import bin_total, label_current
+from monitoring.ledger.schema import bin_total, prediction
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.sources import LabelPolicy, read_pairs
@@ -46,7 +46,7 @@ def serve(monitored: MonitoredModel, numbers: range) -> None:
 def state_of(monitored: MonitoredModel) -> dict[str, Any]:
     """All that is counted: current labels, sums that are not zero, detectors."""
     with monitored.ledger.read() as connection:
-        rows = [tuple(row) for row in connection.execute(label_current.select())]
+        rows = [tuple(row) for row in connection.execute(prediction.select())]
         sums = {
             (table.name, *row[:4]): tuple(row[4:])
             for table in (bin_total,)
@@ -85,7 +85,7 @@ def test_a_label_that_waits_does_not_replace_one_of_another_source(
         assert monitored.label(waits, proxy, proxy) == ["pending"] * 3
         row = make_row(1, watched_version_id=monitored.watched_version_id, request_id="scan")
         monitored.serve(row)
-        assert monitored.rows("SELECT label FROM label_current") == [(1,)]
+        assert monitored.rows("SELECT label FROM prediction WHERE label IS NOT NULL") == [(1,)]
         assert monitored.rows(ASIDE) == [("report", None, 0, 2)]
         assert not monitored.rows("SELECT * FROM feedback_pending")
 
@@ -98,11 +98,13 @@ def test_another_reader_is_a_second_reading_and_no_reader_corrects(
         first, second = read_by(0, "pneumonia", "A"), read_by(0, "normal", "B")
         assert monitored.label(first, second) == ["accepted", "second_reading"]
         assert monitored.label(second, first) == ["unchanged", "unchanged"]
-        assert monitored.rows("SELECT label FROM label_current") == [(1,)]
+        assert monitored.rows("SELECT label FROM prediction WHERE label IS NOT NULL") == [(1,)]
         assert monitored.label(read_by(0, "pneumonia", "B")) == ["second_reading"]
         assert monitored.label(read_by(0, "normal", "A")) == ["corrected"]
         assert monitored.label(read_by(0, "pneumonia", None)) == ["corrected"]
-        assert monitored.rows("SELECT label, revision FROM label_current") == [(1, 2)]
+        assert monitored.rows("SELECT label, revision FROM prediction WHERE revision > 0") == [
+            (1, 2)
+        ]
         assert monitored.detectors()[0].labels == 1
         assert check(monitored.ledger).agrees
 

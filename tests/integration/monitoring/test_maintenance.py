@@ -86,21 +86,22 @@ def test_corrections_leave_no_row_that_counts_nothing(full: MonitoredModel) -> N
 
 def test_damage_is_found_and_repaired(full: MonitoredModel) -> None:
     tables = (
-        "SELECT * FROM label_current ORDER BY 1",
+        "SELECT * FROM prediction ORDER BY 1",
         "SELECT * FROM bin_day ORDER BY 1, 2, 3, 4",
         "SELECT * FROM bin_total ORDER BY 1, 2, 3",
     )
     before = [full.rows(table) for table in tables]
     for damage, table in (
         ("UPDATE bin_day SET n = n + 1 WHERE slice = 'audit'", "bin_day"),
-        ("UPDATE bin_day SET confidence = confidence + 0.001", "bin_day"),
+        ("UPDATE bin_day SET confidence = confidence + 4", "bin_day"),
         ("DELETE FROM bin_day WHERE slice = 'tag:site=A'", "bin_day"),
         ("UPDATE bin_total SET n = n + 1 WHERE slice = 'audit'", "bin_total"),
-        ("UPDATE bin_total SET confidence = confidence + 4294967", "bin_total"),
+        ("UPDATE bin_total SET confidence = confidence + 4", "bin_total"),
         ("DELETE FROM bin_total WHERE slice = 'tag:site=A'", "bin_total"),
-        ("UPDATE label_current SET label = 1 - label", "label_current"),
-        ("DELETE FROM label_current", "label_current"),
-        ("UPDATE label_current SET first_feedback_id = first_feedback_id + 1", "label_current"),
+        ("UPDATE prediction SET label = 1 - label", "prediction"),
+        ("UPDATE prediction SET label = NULL, first_feedback_id = NULL", "prediction"),
+        ("UPDATE prediction SET first_feedback_id = first_feedback_id + 1", "prediction"),
+        ("UPDATE prediction SET revision = 7", "prediction"),
     ):
         with full.ledger.write() as connection:
             connection.exec_driver_sql(damage)
@@ -143,7 +144,7 @@ def test_pruning_keeps_day_sums_and_detectors(full: MonitoredModel) -> None:
     assert pruned.before_ns == (NOW_NS - 2 * DAY_NS) // DAY_NS * DAY_NS
     assert (pruned.answers, pruned.labels) == (16, 12 + 3)
     assert full.rows("SELECT count(*) FROM prediction") == [(24,)]
-    assert full.rows("SELECT count(*) FROM label_current") == [(21,)]
+    assert full.rows("SELECT count(label) FROM prediction") == [(21,)]
     assert full.rows(days) == sums
     assert full.detectors()[0].state.as_dict() == detector
     assert agrees(full)

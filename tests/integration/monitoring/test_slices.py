@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.sum_tables import KEY_LIMIT, VALUE_LIMIT, SumKey, add_sums
+from monitoring.ledger.sum_tables import COUNTS, KEY_LIMIT, UNITS, VALUE_LIMIT, SumKey, add_sums
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_sums
@@ -192,7 +192,8 @@ def test_totals_are_the_days_put_together(monitored: MonitoredModel) -> None:
             *(f"tag:site={name}" for name in "AB"),
         }
     )
-    added = "sum(served), sum(served_confidence), sum(n), sum(confidence), sum(squared_error)"
+    names = ("served", "served_confidence", "n", "confidence", "squared_error")
+    added = ", ".join(f"sum({name}) / {1 if name in COUNTS else UNITS}" for name in names)
     by_day = f"SELECT slice, bin, {added} FROM bin_day GROUP BY 1, 2"
     for name, bin_number, *sums in monitored.rows(by_day):
         found, labeled = totals[name], totals[name].labeled
@@ -203,13 +204,14 @@ def test_totals_are_the_days_put_together(monitored: MonitoredModel) -> None:
         assert [column[bin_number] for column in columns] == [float(value) for value in sums]
 
 
-def test_totals_stay_exact_beyond_what_float64_adds_exactly(monitored: MonitoredModel) -> None:
+def test_sums_stay_exact_beyond_what_float64_adds_exactly(monitored: MonitoredModel) -> None:
     """Eight million answers of one bin: as float64, the last unit of 2^-32 would be lost."""
     with monitored.ledger.write() as connection:
-        for day, confidence in ((1, 2.0**22), (2, 2.0**22), (3, 2.0**-32)):
-            key = SumKey(monitored.watched_version_id, "", day, 14)
-            add_sums(connection, {key: [1, confidence, 0, 0.0, 0, 0.0, 0.0]})
-    assert monitored.rows("SELECT served_confidence FROM bin_total") == [(2 * 2**54 + 1,)]
+        for confidence in (2**54, 2**54, 1):
+            key = SumKey(monitored.watched_version_id, "", 1, 14)
+            add_sums(connection, {key: [1, confidence, 0, 0, 0, 0, 0]})
+    for table in ("bin_day", "bin_total"):
+        assert monitored.rows(f"SELECT served_confidence FROM {table}") == [(2 * 2**54 + 1,)]
 
 
 def test_a_promotion_is_noted_once_for_all_replicas(monitored: MonitoredModel) -> None:

@@ -17,7 +17,7 @@ from model_store.store.canary import end_canary, read_canary, start_canary
 from model_store.store.state import Canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import label_current, prediction, watched_versions
+from monitoring.ledger.schema import IS_LABELED, prediction, watched_versions
 from serving.deployment.loaded_models import LoadedCanary
 from serving.inference.batcher import PendingRequest
 from tests.builders.bundles import build_bundle, png
@@ -231,7 +231,7 @@ async def test_a_shadow_computes_beside_never_answers_and_its_labels_follow(tria
         report = (await client.get(f"/models/tiny/report?version={version}")).json()
         assert (report["measures"]["n"], report["coverage"]["labeled"]) == (1, 1)
     await client.post("/feedback", json=label | {"label": names[1]})  # a correction reaches both
-    assert trial.scalars(select(label_current.c.label)) == [1, 1]
+    assert trial.scalars(select(prediction.c.label).where(IS_LABELED)) == [1, 1]
     await trial.end("promoted")
     assert await trial.versions() == {2}
 

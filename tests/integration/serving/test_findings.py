@@ -24,7 +24,7 @@ from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import finding_id
-from monitoring.ledger.schema import label_current, prediction, watched_versions
+from monitoring.ledger.schema import IS_LABELED, prediction, watched_versions
 from monitoring.ledger.version_events import shadow_id
 from serving.http.bodies import FindingsPrediction
 from serving.inference.explanation import importance
@@ -245,7 +245,7 @@ async def test_the_ledger_has_a_row_for_each_finding_of_an_image(
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").read() as connection:
         versions = connection.execute(select(watched_versions)).all()
         rows = connection.execute(select(prediction)).all()
-        known = set(connection.scalars(select(label_current.c.prediction_id)))
+        known = set(connection.scalars(select(prediction.c.prediction_id).where(IS_LABELED)))
     assert [each.finding for each in versions] == [*FINDINGS]
     by_id = {row.prediction_id: row for row in rows}
     assert len(by_id) == 12 * len(FINDINGS)
@@ -290,7 +290,7 @@ async def test_a_shadow_computes_every_finding_and_gets_the_labels(
         assert (await server.client.post("/feedback", json=label)).status_code == 200
     image_id = UUID(answer["prediction_id"]).bytes
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").read() as connection:
-        labeled = set(connection.scalars(select(label_current.c.prediction_id)))
+        labeled = set(connection.scalars(select(prediction.c.prediction_id).where(IS_LABELED)))
     images = (image_id, shadow_id(image_id))
     assert answers_in(tmp_path) == {finding_id(each, name) for each in images for name in FINDINGS}
     assert labeled == {finding_id(each, "Mass") for each in images}
