@@ -39,6 +39,9 @@ def show_again(connection: Connection, row: WatchedVersion, *, now_ns: int) -> t
         watched = known.get(name) or watch.start_tag(
             connection, whole, name, min(label.feedback_id for label in labels), now_ns=now_ns
         )
+        # Its checkpoint is after all labels of the version: some of them count since now.
+        last = max(watched.last_feedback_id, whole.last_feedback_id)
+        watched = replace(watched, last_feedback_id=last)
         done.append(_show(connection, watched, labels, now_ns=now_ns))
     return sum(cleared for cleared, _ in done), sum(raised for _, raised in done)
 

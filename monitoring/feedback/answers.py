@@ -9,6 +9,7 @@ there, as an adjudication does. A label that leaves a finding uncertain is never
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, case, delete, func, select, update
@@ -48,6 +49,7 @@ _ANSWER = prediction.c.prediction_id
 _ANSWERS = select(*(prediction.c[name] for name in ServedAnswer._fields))
 _LABEL = ("label", "first_feedback_id", "revision", "patient")
 _KEEP_LABELS = updating(prediction, _LABEL)
+_as_kept = attrgetter(*_LABEL, "prediction_id")
 
 
 def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, ServedAnswer]:
@@ -164,8 +166,7 @@ def release_pending(
 
 def keep_labels(connection: Connection, answers: Iterable[ServedAnswer]) -> None:
     """Write the labels of answers, and their patients, whom a label may name."""
-    rows = [(*(getattr(row, name) for name in _LABEL), row.prediction_id) for row in answers]
-    _KEEP_LABELS.run(connection, rows)
+    _KEEP_LABELS.run(connection, list(map(_as_kept, answers)))
 
 
 def _by_model(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -244,9 +244,9 @@ class Labeling:
         """Keep the label of an answer, its first or a correction."""
         number = self._append(item, answer, label, CountsAs.TRUTH)
         revision = 0 if answer.revision is None else answer.revision + 1
-        self._current[answer.prediction_id] = answer._replace(
-            label=label, first_feedback_id=answer.first_feedback_id or number, revision=revision
-        )
+        first = answer.first_feedback_id or number
+        labeled = ServedAnswer(*answer[:-3], label, first, revision)  # _replace takes twice as long
+        self._current[answer.prediction_id] = labeled
         correct = label == answer.predicted
         said = (answer.confidence, correct, answer.predicted, answer.audit is not None)
         return FirstLabel(number, *said, answer.tags, answer.patient, answer.served_at_ns)

@@ -162,6 +162,18 @@ def test_after_a_change_all_is_as_if_the_policy_had_always_held(
         assert change(changed, {"report": LabelPolicy.TRUTH}).labels == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_watches_of_tags_agree_with_their_replay_after_an_erasure_and_a_change(
+    tmp_path: Path, clock: Clock, seed: int
+) -> None:
+    with MonitoredModel(tmp_path / "1.db", clock, settings=QUICK, tags=SITES) as monitored:
+        filled(monitored, clock, seed)
+        forget(monitored.ledger, prediction_id=prediction_id(seed))
+        for policy in (LabelPolicy.PROXY, LabelPolicy.TRUTH, LabelPolicy.IGNORE):
+            assert change(monitored, {"report": policy}).answers > 0
+            assert check(monitored.ledger).agrees
+
+
 class Killed(Exception):
     pass
 
