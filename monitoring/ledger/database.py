@@ -16,6 +16,7 @@ from sqlalchemy import (
     Engine,
     Table,
     bindparam,
+    delete,
     insert,
     inspect,
     select,
@@ -325,6 +326,12 @@ def updating(table: Table, columns: Sequence[str]) -> Statement:
     values: list[Any] = [(table.c[name], bindparam(f"new_{name}")) for name in columns]
     changed = update(table).ordered_values(*values).where(key == bindparam("of_key"))
     return Statement(lambda _: changed)
+
+
+def deleting(table: Table, names: Sequence[str], condition: ColumnElement[bool]) -> Statement:
+    """Return a DELETE of the rows with these values, the parameters, that meet the condition."""
+    same = [table.c[name] == bindparam(f"of_{name}") for name in names]
+    return Statement(lambda _: delete(table).where(*same, condition))
 
 
 def replacing(table: Table) -> Statement:

@@ -29,11 +29,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
 )
 
 from calibration.scope.verdict import ALPHA
-from monitoring.ledger.database import adding
+from monitoring.ledger.database import adding, deleting
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, bin_day, bin_total, input_day, tag_value
 from monitoring.ledger.watched_version import WatchedVersion
@@ -86,6 +87,10 @@ class SumTable(Generic[_Key]):
         self.sums = tuple(column for column in table.columns if not column.primary_key)
         self._keys = tuple(table.c[name] for name in named._fields)
         self._add = adding(table)
+        shards = table.alias()
+        same = (shards.c[column.name] == column for column in self._keys)
+        counted = select(func.sum(shards.c.served + shards.c.n)).where(*same).scalar_subquery()
+        self._drop_empty = deleting(table, named._fields, counted == literal_column("0"))
 
     def add(
         self, connection: Connection, rows: Mapping[_Key, Sequence[int]], *, shard: int = 0
@@ -104,12 +109,7 @@ class SumTable(Generic[_Key]):
 
     def drop_empty(self, connection: Connection, keys: Iterable[_Key]) -> None:
         """Delete those of these rows that count nothing, while no other may write to them."""
-        for key in sorted(set(keys)):
-            same = [column == value for column, value in zip(self._keys, key, strict=True)]
-            counts = self.table.c.served, self.table.c.n
-            counted = select(func.sum(counts[0]) + func.sum(counts[1])).where(*same)
-            if not connection.scalar(counted):
-                connection.execute(delete(self.table).where(*same))
+        self._drop_empty.run(connection, sorted(set(keys)))
 
 
 DAYS = SumTable(bin_day, SumKey)
