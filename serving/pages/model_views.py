@@ -45,13 +45,14 @@ class PageFrame:
     """What stands around the pages of a model: where its tabs lead, and who reads them.
 
     `acting`: whether its versions can be acted on from this process; `production`: the version that
-    answers, None if that is not known.
+    answers, None if that is not known; `done`: what the reader has just done.
     """
 
     tabs: Tabs
     viewer: Viewer = EVERYONE
     acting: Acting = Acting.HERE
     production: int | None = None
+    done: str = ""
 
     def around(self, report: ReportSummary, here: str) -> dict[str, Any]:
         """The values of `sections/tabs.html.jinja`, and of pages that renew themselves."""
@@ -60,6 +61,7 @@ class PageFrame:
             "viewer": self.viewer,
             "acting": self.acting,
             "production": self.production,
+            "done": self.done,
             "refresh_s": REFRESH_S,
         }
 

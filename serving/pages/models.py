@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from monitoring.drift.events import ACKNOWLEDGED
-from monitoring.errors import AlarmAcknowledged, FormInvalid
+from monitoring.errors import AlarmAcknowledged, FormInvalid, QueryInvalid, brief
 from monitoring.http.endpoint import Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT, Text
 from monitoring.ledger.watched_version import query_of
@@ -83,7 +83,7 @@ class ModelPages:
         first = done[0]
         if first.unchanged is not None and all(each.unchanged for each in done):
             raise AlarmAcknowledged(first.unchanged)
-        return _back(first.model, first.version, first.finding)
+        return _back(first.model, first.version, first.finding, done="acknowledged")
 
     async def note(self, request: Request) -> Response:
         async with self._bodies.parsed(request, _NOTE_FORM) as fields:
@@ -96,13 +96,15 @@ class ModelPages:
             actor=read_actor(request),
         )
         row = await asyncio.wrap_future(noted)
-        return _back(row.model, row.version, row.finding)
+        return _back(row.model, row.version, row.finding, done="noted")
 
     async def _read(self, request: Request) -> OnePages | EveryPages:
         query, viewer = read_report_query(request), read_viewer(request)
+        if (done := request.query_params.get("done", "")) not in _DONE:
+            raise QueryInvalid(f"Got done={brief(done)}; it is said by Candor's own pages.")
 
         def read() -> OnePages | EveryPages:
-            frame = self._frame(query.model, viewer)
+            frame = self._frame(query.model, viewer, done)
             if self._reports.is_of_one(query):
                 return OnePages(self._reports.page_data(query), frame)
             found = self._reports.overview(query)
@@ -110,16 +112,16 @@ class ModelPages:
 
         return await to_thread.run_sync(read)
 
-    def _frame(self, model: str, viewer: Viewer) -> PageFrame:
+    def _frame(self, model: str, viewer: Viewer, done: str) -> PageFrame:
         stored = self._tabs.stored()
         acting = Acting.NOT_STORED if stored else Acting.NO_STORE
         if model in stored or self._tabs.tries(model):
             acting = Acting.HERE
-        return PageFrame(self._tabs, viewer, acting, self._production(model))
+        return PageFrame(self._tabs, viewer, acting, self._production(model), done)
 
 
-def _back(model: str, version: int, finding: str | None) -> Response:
-    where = f"{page_path(model)}?{urlencode(query_of(version, finding))}"
+def _back(model: str, version: int, finding: str | None, *, done: str) -> Response:
+    where = f"{page_path(model)}?{urlencode(query_of(version, finding) | {'done': done})}"
     return RedirectResponse(where, status_code=303)
 
 
@@ -140,8 +142,10 @@ def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
 
 OF: Final = ("version", "finding")  # what a page is about
 SPAN: Final = ("since", "until")  # the days of its charts over time
+_DONE: Final = ("", "acknowledged", "noted")
+_OVERVIEW: Final = (*OF, "window", *SPAN, "gap", "done")
 ENDPOINTS: Final = (
-    page("/models/{model}/report/page", ModelPages.page, *OF, "window", *SPAN, "gap", scope="read"),
+    page("/models/{model}/report/page", ModelPages.page, *_OVERVIEW, scope="read"),
     page("/slices/{model}", ModelPages.slices, *OF, "window", scope="read"),
     page("/report/{model}", ModelPages.report, *OF, "window", scope="read"),
     page("/report/{model}/file", ModelPages.report_file, *OF, "window", scope="read"),

@@ -178,6 +178,7 @@ def test_a_manager_acknowledges_with_three_clicks(own: Process, browser: Browser
         page.get_by_label("What was found, and done").click()
         page.keyboard.type("a new scanner")
         page.get_by_role("button", name="Acknowledge").click()
+        expect(page.get_by_role("status").first).to_contain_text("Acknowledged")
         expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
         expect(page.locator(".verdict")).not_to_contain_text("Alarm")
 
