@@ -61,6 +61,7 @@ class Fit:
             optimizer=self.optimizer,
             group=self.execution.group,
             micro_batch=self.execution.micro_batch,
+            amp=self.execution.amp,
             clip_norm=GRADIENT_NORM if self.schedule.gentle else None,
         )
 
@@ -142,6 +143,7 @@ class Fit:
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
         data = {
             "steps": self.steps,
+            "scaler": self.step.scaler.state_dict(),
             "order": self.order.bit_generator.state,
             "history": [asdict(epoch) for epoch in self.history],
         }
@@ -153,6 +155,7 @@ class Fit:
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
         self.best = snapshot.part("selection")
+        self.step.scaler.load_state_dict(snapshot.data["scaler"])
         own = snapshot.part("random")[str(self.execution.group.rank)]
         set_random_state(own, self.execution.device)
         self.steps = snapshot.data["steps"]

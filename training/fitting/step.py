@@ -13,7 +13,8 @@ Then gradients are summed over the processes, and every process takes the same s
 
 The loss is exact given the logits. Batch norm in training mode normalizes each part separately, so
 a network with batch norm has other logits in parts; its running statistics are averaged over the
-processes by shard size. Dropout draws other masks, and mixup's pairs are of one process.
+processes by shard size. Dropout draws other masks, and mixup's pairs are of one process. With `amp`
+only the forward pass uses half precision; softmax and sums never do.
 """
 
 import math
@@ -47,7 +48,8 @@ class StepResult:
 class Step:
     """Optimizer steps of `module` that minimize `objective`.
 
-    `micro_batch` is the largest number of images in one pass; None means the whole shard.
+    `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp`
+    runs the forward pass in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16.
     `clip_norm` is the largest norm of the gradient of the whole batch, over all processes and
     micro-batches; a larger one is scaled down.
     """
@@ -60,6 +62,7 @@ class Step:
         optimizer: Optimizer,
         group: Group | None = None,
         micro_batch: int | None = None,
+        amp: bool = False,
         clip_norm: float | None = None,
     ) -> None:
         self.module = module
@@ -73,6 +76,8 @@ class Step:
         ]
         self.device = self.learned[0].device
         self.dtype = precise(self.learned[0]).dtype
+        self.half = _half(self.device) if amp else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
         """Take one step; `inputs` (n, ...) and `labels` (n, ...) are this process's shard, which
@@ -85,16 +90,18 @@ class Step:
         mixup = self.objective.mixup
         parts = self._micro_batches(*(mixup.mix(inputs, labels) if mixup else (inputs, labels)))
         if self.group.size == 1 and len(parts) == 1:
-            logits = [self.module(inputs) for inputs, _ in parts]
+            logits = [self._logits(inputs) for inputs, _ in parts]
             loss = self._backward(self.objective(logits[0], parts[0][1]))
         else:
-            logits = [self.module(parts[0][0])] if len(parts) == 1 else self._preview(parts)
+            logits = [self._logits(parts[0][0])] if len(parts) == 1 else self._preview(parts)
             loss = self._share(parts, logits)
         value = float(self._reduce(loss, count=len(labels)))
         if math.isfinite(value):
             if self.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         seen = torch.cat([each.detach() for each in logits]) if logits else None
         return StepResult(value, seen, labels)
 
@@ -105,11 +112,15 @@ class Step:
         count = math.ceil(len(inputs) / (self.micro_batch or len(inputs)))
         return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
 
+    def _logits(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            return self.module(inputs)
+
     def _preview(self, parts: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
         """Logits without gradient; buffers and random states are left unchanged."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
-            return [self.module(inputs) for inputs, _ in parts]
+            return [self._logits(inputs) for inputs, _ in parts]
 
     def _share(self, parts: Sequence[tuple[Tensor, Any]], known: Sequence[Tensor]) -> Tensor:
         """Run backward through this process's shares; return their sum. `known` are its logits."""
@@ -118,7 +129,7 @@ class Step:
         )
         loss = torch.zeros((), device=self.device, dtype=self.dtype)
         for (inputs, labels), first in zip(parts, known, strict=True):
-            logits = first if len(parts) == 1 else self.module(inputs)
+            logits = first if len(parts) == 1 else self._logits(inputs)
             loss = loss + self._backward(self.objective.share(logits, labels, statistics))
         return loss
 
@@ -136,7 +147,7 @@ class Step:
         )
 
     def _backward(self, share: Tensor) -> Tensor:
-        share.backward()
+        self.scaler.scale(share).backward()
         return share.detach()
 
     def _reduce(self, loss: Tensor, *, count: int) -> Tensor:
@@ -173,3 +184,12 @@ def _unpack(message: Tensor, count: int) -> list[Tensor]:
     """Split a message of `count` lengths followed by tensors of these lengths."""
     lengths = [int(length) for length in message[:count]]
     return list(message[count:].split(lengths))
+
+
+def _half(device: torch.device) -> torch.dtype:
+    """bfloat16 if `device` has it, since its range needs no scaled loss."""
+    return (
+        torch.float16
+        if device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        else torch.bfloat16
+    )

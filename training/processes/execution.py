@@ -1,4 +1,4 @@
-"""How a fit is executed: device, processes, micro-batches and random state."""
+"""How a fit is executed: device, processes, micro-batches, precision and random state."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,12 +44,13 @@ class Execution:
     """How a fit is executed; none of this changes the objective.
 
     `group` are the processes that share each batch. At most `micro_batch` images go through the
-    network at a time.
+    network at a time. `amp` computes the network in half precision, but losses in float32.
     """
 
     group: Group = field(default_factory=Group)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     micro_batch: int | None = None
+    amp: bool = False
 
 
 def leader_first(group: Group, work: Callable[[], T]) -> T:

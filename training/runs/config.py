@@ -66,6 +66,7 @@ class TrainConfig(BaseModel, Choices):
         ),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4
+    amp: bool = False
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -83,7 +83,7 @@ class Features:
         return nn.Sequential(network.backbone, network.head) if self.streamed else network.head
 
     def execution(self, config: TrainConfig) -> Execution:
-        return Execution(self.group, self.device, config.micro_batch)
+        return Execution(self.group, self.device, config.micro_batch, config.amp)
 
 
 @dataclass(frozen=True)

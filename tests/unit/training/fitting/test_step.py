@@ -157,3 +157,18 @@ def test_a_loss_that_is_not_finite_changes_no_weights() -> None:
     result, _ = stepped(module, objective("dca"), inputs, labels)
     assert math.isnan(result.loss)
     assert all(torch.equal(now, before[name]) for name, now in module.state_dict().items())
+
+
+def test_half_precision_is_for_the_forward_pass_alone() -> None:
+    inputs, labels = batch(64, dtype=torch.float32)
+    module = network(dtype=torch.float32)
+    kinds: list[torch.dtype] = []
+    module[4].register_forward_hook(lambda module, args, output: kinds.append(output.dtype))
+    step = Step(
+        module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1), amp=True
+    )
+    result = step(inputs, labels)
+    assert kinds == [torch.bfloat16]
+    assert result.loss == pytest.approx(
+        objective("dca")(result.logits.double(), labels).item(), abs=1e-5
+    )
