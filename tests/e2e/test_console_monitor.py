@@ -122,11 +122,10 @@ def test_times_are_in_the_zone_of_the_browser(
 ) -> None:
     server = start_process("serve")
     server.await_ready()
-    for script, first in ((True, "Asia/Tokyo"), (False, "UTC")):
+    for script in (True, False):
         context = browser.new_context(timezone_id="Asia/Tokyo", java_script_enabled=script)
         page = context.new_page()
         page.goto(f"{server.url}/versions/tiny")
-        expect(page.locator("footer")).to_contain_text(f"time zone {first}.")
         made = page.locator("time").first
         expect(made).to_contain_text("JST" if script else "UTC")
         if script:
