@@ -14,6 +14,7 @@ FOLDS: Final = 5
 Rows = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 Groups: TypeAlias = npt.NDArray[Any] | None
+_CRITICAL = 2.0  # standard errors
 
 
 def fold_numbers(
@@ -69,3 +70,20 @@ def cross_fit(
 def part_of(groups: npt.ArrayLike | None, rows: slice | npt.NDArray[Any]) -> Groups:
     """Return the groups of these rows; None where each row stands alone."""
     return None if groups is None else np.asarray(groups)[rows]
+
+
+def newest_if_changed(values: Values, weights: Values, *, share: float) -> Rows:
+    """Return the newest `share` of `values` (N,), oldest first, where their mean is another than
+    that of the older beyond chance; else none, (N,). What is fitted on all would flatter these.
+
+    >>> newest_if_changed(np.array([0.0, 0.1, 0.0, 0.9, 1.0]), np.ones(5), share=0.4).tolist()
+    [False, False, False, True, True]
+    """
+    newest = np.arange(len(values)) >= (1 - share) * len(values)
+    parts = [(values[rows], weights[rows]) for rows in (newest, ~newest)]
+    if min(len(each) for each, _ in parts) < 2:
+        return np.zeros(len(values), bool)
+    means = [np.average(each, weights=weight) for each, weight in parts]
+    errors = [each.var() / weight.sum() for each, weight in parts]
+    changed = abs(means[0] - means[1]) > _CRITICAL * np.sqrt(sum(errors))
+    return np.asarray(newest & changed)

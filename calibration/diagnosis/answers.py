@@ -80,6 +80,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self.served_s)
 
+    @property
+    def as_labeled(self) -> IntArray:
+        """As `correct` (N,), by the first label of those that were corrected."""
+        first = self.first_correct
+        return self.correct if first is None else np.where(first >= 0, first, self.correct)
+
     def rows(self, index: IntArray) -> "Answers":
         arrays = {
             each.name: getattr(self, each.name)[index]

@@ -153,6 +153,7 @@ class Cause(StrEnum):
     CORRECTED = "corrected"  # first labels have been corrected
     PROXY = "proxy"  # labels of a source that is not the truth
     CODING = "coding"  # labels that are coded the other way round
+    FOLLOWED = "followed"  # labels that follow the model's answer, which their readers saw
     INPUT = "input"  # images that are out of scope
 
 

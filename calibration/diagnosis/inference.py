@@ -13,7 +13,6 @@ from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.facts import (
     AnswerGroup,
     Cause,
-    Course,
     Deviation,
     Figures,
     Inference,
@@ -30,7 +29,7 @@ from calibration.diagnosis.planner import find_questions, open_questions, tellin
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
-from calibration.diagnosis.sources import coding, label_sources, noise
+from calibration.diagnosis.sources import coding, followed, label_sources, noise
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     outcome = outcome_of(labeled)
     rival, mix, granted = find_mix(outcome) if outcome.found else (None, None, outcome)
     settled = missing_labels(answers)[1][answers.correct >= 0]
-    course = _Course(labeled, granted, _dates(granted, settled))
+    course = _course(labeled, granted, settled)
     deviations = _deviations(course)
     questions = find_questions(answers, correlation=outcome.correlation)
     apart = chain.from_iterable(telling_apart(answers, each) for each in deviations)
@@ -87,6 +86,14 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
         questions,
         can_try=answers.probabilities is not None,
     )
+
+
+def _course(labeled: Answers, outcome: Outcome, settled: BoolArray) -> _Course:
+    """Those that go on first, then the most evident first."""
+    dates = _dates(outcome, settled)
+    order = sorted(range(len(dates)), key=lambda each: dates[each].until is not None)
+    found = [outcome.found[each] for each in order]
+    return _Course(labeled, replace(outcome, found=found), [dates[each] for each in order])
 
 
 def _rival(said: Inference, cause: Cause) -> Rival:
@@ -110,7 +117,8 @@ def _rivals(
         weight = course.outcome.stream.weight
         of_input = changed_input(answers, first, course.served, weight, affected)
         of_labels = label_sources(course.served, weight, first, affected)
-        found += filter(None, [of_input, of_labels, coding(course.served, affected)])
+        of_all = coding(course.served, affected), followed(course.served, first, affected)
+        found += filter(None, [of_input, of_labels, *of_all])
     return (*found, *filter(None, [corrected_labels(course.served, outcome)]))
 
 
@@ -190,8 +198,7 @@ def _remedies(
     groups = [_together(course.served, alike) for alike in _alike(going_on)]
     erred = tuple(each.group for each in going_on)
     since_s = first.since.date
-    grows = any(each.course is Course.GRADUAL for each in going_on)
-    treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred, grows), *groups]
+    treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred), *groups]
     weight = course.outcome.stream.weight
     return remedies_of(course.served, weight, treated, mix)
 
@@ -226,5 +233,4 @@ def _together(served: Answers, alike: list[Deviation]) -> Treated:
     rows = members(group, served) & (served.served_s >= (last.since.date or 0))
     if earlier and rows.sum() < FEWEST_ROWS:
         return _together(served, earlier)
-    grows = any(each.course is Course.GRADUAL for each in alike)
-    return Treated(group, rows, last.since.date, tuple(each.group for each in alike), grows)
+    return Treated(group, rows, last.since.date, tuple(each.group for each in alike))

@@ -1,15 +1,16 @@
 """What a remedy would do to whom: gaps before and after, on labels that it was not fitted on.
 
-Each fifth of the patients is judged by a remedy that was fitted on the others; where the error
-grows, the newest labels by one that was fitted on the older. It harms a group whose gap it makes
+Each fifth of the patients is judged by a remedy that was fitted on the others; where the newest
+labels err otherwise than the older, as of an error that grows or rolls out, they alone are judged,
+by a remedy that was fitted on the older. It harms a group whose gap it makes
 larger by more than a point, if that gap is significant after Bonferroni's correction for all groups
 that are looked at. A temperature is tried first, as a recalibration does that may not change the
 predicted class; then one with a bias for each class.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
@@ -24,7 +25,7 @@ from calibration.calibrators.remedies import (
     Remedy,
 )
 from calibration.calibrators.subgroups import SMALLEST
-from calibration.cross_fitting import FOLDS, cross_fit, fold_numbers
+from calibration.cross_fitting import FOLDS, cross_fit, fold_numbers, newest_if_changed
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.case_mix import Mix
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect, RemedyKind, TriedRemedy
@@ -43,6 +44,7 @@ from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.measures.metrics import last_decimal
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
+_NEWEST = 0.25  # share of the labels that is judged where they err otherwise
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
 FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
@@ -50,15 +52,14 @@ _WORSE = 0.01
 
 @dataclass(frozen=True)
 class Treated:
-    """Whom a remedy changes, the labels (n,) that it is fitted on, since when (None: all), the
-    groups that erred, and whether the error still grows.
+    """Whom a remedy changes, the labels (n,) that it is fitted on, since when (None: all), and the
+    groups that erred.
     """
 
     group: AnswerGroup
     rows: BoolArray
     since_s: float | None
     wrong: tuple[AnswerGroup, ...]
-    grows: bool = False
 
 
 def remedies_of(
@@ -124,14 +125,22 @@ def _forms(answers: Answers) -> tuple[Remedy, ...]:
 
 
 def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
-    group = treated.group
-    after, right = trial(answers, weight, form, grows=treated.grows)
-    judged = np.flatnonzero(~np.isnan(after))
-    tried = answers.rows(judged), weight[judged], after[judged], right[judged]
-    effects = effects_of(*tried, group, treated.wrong)
+    group, found = treated.group, dict[AnswerGroup, GroupEffect]()
+    newest = newest_if_changed(answers.confidence - answers.correct, weight, share=_NEWEST)
+    for folds in (_folds(answers), *([np.where(newest, 0, 1)] if newest.any() else [])):
+        after, right = trial(answers, weight, form, folds=folds)
+        rows = np.flatnonzero(newest) if len(found) else np.arange(len(answers))
+        tried = answers.rows(rows), weight[rows], after[rows], right[rows]
+        for each in effects_of(*tried, group, treated.wrong):
+            harms = each.harms or (each.group in found and found[each.group].harms)
+            found[each.group] = replace(each, harms=harms)
     kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
     changes_labels = not form.keeps_argmax and not answers.of_one
-    return TriedRemedy(kind, group, effects, treated.since_s, changes_labels)
+    return TriedRemedy(kind, group, _worst_first(found.values()), treated.since_s, changes_labels)
+
+
+def _worst_first(effects: Iterable[GroupEffect]) -> tuple[GroupEffect, ...]:
+    return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 
 
 def _is_by_class(remedy: TriedRemedy) -> bool:
@@ -157,25 +166,20 @@ def trial(
     form: Remedy,
     *,
     smallest: float | None = None,
-    grows: bool = False,
+    folds: IntArray | None = None,
 ) -> tuple[FloatArray, IntArray]:
-    """Confidence (n,), and whether it is right (n,), by calibrators fitted on other patients.
-
-    Of an error that grows, older labels are fitted and the newest quarter is judged, as the answers
-    after a remedy are: the others are NaN. `smallest`: a probability below it counts as this.
+    """Confidence (n,), and whether it is right (n,), by calibrators fitted on other folds; by
+    default, on other patients. `smallest`: a probability below it counts as this.
     """
     z, y = _log_probabilities(answers, smallest), _labels(answers)
-    older = np.arange(len(answers)) < 0.75 * len(answers)
-    folds = np.where(older, 1, 0) if grows else _folds(answers)
 
     def fit(used: BoolArray) -> Affine:
         rows = _newest(np.flatnonzero(used), z.shape[1])
         return form.fit(z[rows], y[rows], weights=weight[rows])
 
-    p = cross_fit(fit, z, folds)
+    p = cross_fit(fit, z, _folds(answers) if folds is None else folds)
     said = answers.predicted if answers.of_one else p.argmax(axis=1)
-    right = (said == y).astype(np.int64)
-    return np.where(older & grows, np.nan, p[np.arange(len(p)), said]), right
+    return p[np.arange(len(p)), said], (said == y).astype(np.int64)
 
 
 def _folds(answers: Answers) -> IntArray:
@@ -224,8 +228,8 @@ def effects_of(
     columns = np.stack([np.ones_like(after), weight, *gaps, weight * variance], axis=1)
     sums = {each: columns[rows].sum(axis=0).tolist() for each, rows in groups.items()}
     judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= FEWEST_OF_GROUP}
-    effects = [_effect(each, *of_group, looks=len(judged)) for each, of_group in judged.items()]
-    return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
+    looks = len(judged)
+    return _worst_first(_effect(each, *of_each, looks=looks) for each, of_each in judged.items())
 
 
 def _values(keys: list[Key]) -> Iterator[tuple[AnswerGroup, BoolArray]]:

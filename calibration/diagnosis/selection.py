@@ -134,14 +134,15 @@ def _by_drawn(answers: Answers, deviation: Deviation, rows: BoolArray, missing: 
         return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
     if missing.sum() > figures.n * _HARMLESS:
         return _rival(RivalStatus.POSSIBLE, 0.0, int(missing.sum()), MISSING)
-    needs = _needs(answers, rows, gap) - figures.n
-    return _rival(RivalStatus.POSSIBLE, 0.0, max(needs, 1))
+    needs = max(_needs(answers, rows, gap) - figures.n, figures.n // 2)
+    return _rival(RivalStatus.POSSIBLE, 0.0, needs)
 
 
 def _needs(answers: Answers, rows: BoolArray, gap: float) -> int:
     """Random labels that would show the gap, or the smallest one that is worth knowing."""
     size = max(abs(gap), _SMALLEST)
-    return labels_needed(answers.confidence[rows], math.copysign(size, gap))
+    shown = labels_needed(answers.confidence[rows], math.copysign(size, gap))
+    return max(shown, _FEWEST_DRAWN)
 
 
 def _figures(answers: Answers, rows: BoolArray) -> Figures:

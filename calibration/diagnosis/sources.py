@@ -42,6 +42,7 @@ SECOND_READING: Final = "second_reading"  # of answers that labels call wrong
 OF_RIGHT: Final = "second_reading_of_right"
 _MOST = 0.25  # share of wrong labels that readers are believed to give
 _CLEAR = math.log(10)
+_CONTRARY = math.log(5)  # log likelihood ratio of a second reading that contradicts
 _UNLIKE = 0.0
 _CONFIDENT = 0.9
 _SIZES: Final = {
@@ -65,7 +66,7 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     share, _ = fit_noise(counts)
     for_noise, over_like = _advantages(counts, share)
     left = scan(_granted(stream, rows | best.members(stream)))[0].score
-    confident = rows & (sigmoid(stream.z) > _CONFIDENT) & ~stream.right
+    confident = rows & (sigmoid(stream.z) > _CONFIDENT) & (outcome.labeled.as_labeled == 0)
     of_form = best.key == PREDICTED or best.within is not None
     if share > _MOST or not confident.any() or for_noise < _UNLIKE or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
@@ -112,20 +113,40 @@ def _noise_above(right: FloatArray, wrong: FloatArray) -> float:
 def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: float) -> Rival:
     """What second readings of doubted labels say, or how many more would tell.
 
+    Those that are wrong are a share `wrong` of the doubted if the rival is true, and a fifth of
+    that if it is not: the likelihood ratio decides at 20 to 1.
+
     Args:
         rival: that labels are wrong.
-        doubted: (n,) the labels in doubt.
-        wrong: share of them that is wrong if the rival is true. Of as many as are asked for, one at
-            least would differ with 95 %.
+        doubted: (n,) the labels in doubt, as they came first.
+        wrong: in (0, 1).
     """
-    asked = max(1, math.ceil(math.log(0.05) / math.log1p(-min(wrong, 0.95))))
-    second = labeled.second
-    said = np.zeros(0) if second is None else second[doubted & (second >= 0)]
-    if len(said) < min(asked, int(doubted.sum())):
-        kind = OF_RIGHT if labeled.correct[doubted].all() else SECOND_READING
-        return replace(rival, needs=asked - len(said), needs_kind=kind)
-    is_wrong = (said == 0).mean() > wrong / 2
-    return replace(rival, status=RivalStatus.EXPLAINS_ALL if is_wrong else RivalStatus.RULED_OUT)
+    wrong = min(wrong, 0.95)
+    corrected = labeled.as_labeled != labeled.correct
+    second = np.full(len(labeled), -1) if labeled.second is None else labeled.second
+    said = np.where(corrected, 0, second)[doubted]
+    differ, agree = int((said == 0).sum()), int((said == 1).sum())
+    for_agreeing = math.log1p(-wrong / 5) - math.log1p(-wrong)
+    evidence = differ * _CONTRARY - agree * for_agreeing
+    if abs(evidence) < STRONG and differ + agree < int(doubted.sum()):
+        kind = OF_RIGHT if labeled.as_labeled[doubted].all() else SECOND_READING
+        needs = math.ceil((STRONG + evidence) / for_agreeing)
+        return replace(rival, needs=needs, needs_kind=kind)
+    status = RivalStatus.EXPLAINS_ALL if evidence > 0 else RivalStatus.RULED_OUT
+    return replace(rival, status=status)
+
+
+def followed(labeled: Answers, deviation: Deviation, affected: BoolArray) -> Rival | None:
+    """Judge whether labels follow the model, whose answers their readers saw: then more answers are
+    right than confidence says. None if no more are, or if the claim is no class.
+
+    Labels look as if the model had become too modest. Readers who have not seen its answers decide.
+    """
+    gap, agreed = -deviation.inside.gap.estimate, affected & (labeled.as_labeled == 1)
+    if gap <= 0 or labeled.of_one or not agreed.any():
+        return None
+    share = gap * int(affected.sum()) / int(agreed.sum())
+    return _reread(Rival(Cause.FOLLOWED, RivalStatus.POSSIBLE), labeled, agreed, share)
 
 
 def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
@@ -142,7 +163,7 @@ def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
             judged.append(lower <= 1 - labeled.confidence[rows].mean() and upper < chance)
     if len(judged) < 2 or not all(judged):
         return None
-    doubted = affected & (labeled.correct == 0)
+    doubted = affected & (labeled.as_labeled == 0)
     return _reread(Rival(Cause.CODING, RivalStatus.EXPLAINS_ALL), labeled, doubted, 0.95)
 
 
@@ -217,7 +238,7 @@ def _of_key(
     status = RivalStatus.EXPLAINS_ALL if is_clear else RivalStatus.POSSIBLE
     name = tag.names[accuser.code] if accuser.code >= 0 else ""
     rival = Rival(Cause.PROXY, status, group=AnswerGroup(key, (name,)))
-    accusing = affected & own & (labeled.correct == int(gap < 0))
+    accusing = affected & own & (labeled.as_labeled == int(gap < 0))
     share = float(accusing.sum() / (affected & own).sum())
     return _reread(rival, labeled, accusing, abs(gap) / max(share, abs(gap)))
 

@@ -37,6 +37,7 @@ _HOLDING = {  # rivals that must be settled before a remedy, and what settles th
     Cause.PROXY: ActionCode.SECOND_READINGS,
     Cause.NOISE: ActionCode.SECOND_READINGS,
     Cause.CODING: ActionCode.SECOND_READINGS,
+    Cause.FOLLOWED: ActionCode.SECOND_READINGS,
 }
 _CURES = {
     RemedyKind.ALL: ActionCode.RECALIBRATE,

@@ -21,8 +21,10 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, FloatArray
+from calibration.diagnosis.answers import Tag
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
-from monitoring.diagnosis.facts import Unchecked
+from calibration.diagnosis.groups import ALL, TAG
+from monitoring.diagnosis.facts import Clock, Unchecked
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
 from monitoring.ledger.sum_tables import AUDIT, summed
@@ -203,7 +205,8 @@ DAY_S = 86_400.0
 _LABELS_S, _ANSWERS_S = 14 * DAY_S, 28 * DAY_S  # the shortest times that count as long
 _LONG = 3.0  # times the usual pause
 _AT_ONCE = 0.1  # of the time in which answers were served: an upload says nothing about delays
-_USUAL, _LATE = 0.95, 0.99  # quantiles of pauses and of delays
+_USUAL, _EARLY, _LATE = 0.95, 0.05, 0.99  # quantiles of pauses and of delays
+_CLOCK_S = 7 * DAY_S  # that labels of a tag value come later than others': chance does less
 
 
 @dataclass(frozen=True)
@@ -224,14 +227,40 @@ def rhythm_of(served_s: FloatArray, received_s: FloatArray, answered_s: FloatArr
         served_s, received_s: (N,) when labeled answers were served, and their labels arrived.
         answered_s: (D,) days on which answers were served, in order.
     """
-    at_once = len(served_s) > 0 and np.ptp(received_s) < _AT_ONCE * np.ptp(served_s)
-    came_s = served_s if at_once else received_s
+    came_s = served_s if _came_at_once(served_s, received_s) else received_s
     late = np.maximum(came_s - served_s, 0.0)
     return Rhythm(
         labels_s=max(_LABELS_S, _LONG * _pause(came_s)),
         answers_s=max(_ANSWERS_S, _LONG * _pause(answered_s)),
         delay_s=float(np.quantile(late, _LATE)) if len(late) else 0.0,
     )
+
+
+def _came_at_once(served_s: FloatArray, received_s: FloatArray) -> bool:
+    return len(served_s) > 0 and bool(np.ptp(received_s) < _AT_ONCE * np.ptp(served_s))
+
+
+def find_clock(
+    served_s: FloatArray, received_s: FloatArray, tags: Mapping[str, Tag]
+) -> Clock | None:
+    """Return the tag value whose labels come later, or earlier, than those of all others, even the
+    first of them, by a week or more: the clock that tells when its answers were served may be off.
+
+    Args:
+        served_s, received_s: as of `rhythm_of`.
+        tags: of the same answers.
+    """
+    if _came_at_once(served_s, received_s):
+        return None
+    late, found = received_s - served_s, [(0.0, AnswerGroup(ALL))]
+    for key, tag in tags.items():
+        for code, name in enumerate(tag.names):
+            own = tag.codes == code
+            if FEW <= own.sum() <= len(own) - FEW:
+                by = [float(np.quantile(late[rows], _EARLY)) for rows in (own, ~own)]
+                found.append((by[0] - by[1], AnswerGroup(TAG + key, (name,))))
+    behind_s, group = max(found, key=lambda each: abs(each[0]))
+    return Clock(group, behind_s) if abs(behind_s) > _CLOCK_S else None
 
 
 def _pause(times_s: FloatArray) -> float:

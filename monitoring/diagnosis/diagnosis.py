@@ -140,6 +140,7 @@ def _basis(
         labels_until_s=inferred.labels_until_s,
         last_label_s=inferred.last_label_s,
         patient_correlation=inferred.inference.patient_correlation,
+        clock=inferred.clock,
     )
 
 

@@ -65,6 +65,14 @@ class Certainty(StrEnum):
 
 
 @dataclass(frozen=True)
+class Clock:
+    """Answers whose labels come so many seconds later than those of all others, even the first."""
+
+    group: AnswerGroup
+    behind_s: float
+
+
+@dataclass(frozen=True)
 class Basis:
     """On which labels a diagnosis rests.
 
@@ -78,6 +86,7 @@ class Basis:
             that time. NaN without labels.
         last_label_s: the newest label arrived then.
         patient_correlation: correlation of errors within a patient, plus one standard error.
+        clock: whose labels come a week or more later, or earlier (negative), than all others'.
     """
 
     served: int
@@ -90,6 +99,7 @@ class Basis:
     labels_until_s: float
     last_label_s: float
     patient_correlation: float = 0.0
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True)

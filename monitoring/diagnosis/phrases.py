@@ -14,6 +14,7 @@ from calibration.operating.facts import LiveRate, OperatingPoints, RateName, Rat
 from calibration.wording import counted, percent, percents, points, signed_points
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.vocabulary import (
+    CLOCK,
     OF_CLASSES,
     PROXY,
     READINGS,
@@ -272,6 +273,9 @@ def label_words(found: Diagnosis) -> Iterator[str]:
             both=f"{proxy.discordance.n:,}",
             agreement=percent(proxy.discordance.agreement),
         )
+    if (clock := found.basis.clock) is not None:
+        when = "later" if clock.behind_s > 0 else "earlier"
+        yield CLOCK.format(who=group_words(clock.group), days=age(abs(clock.behind_s)), when=when)
     readings = found.other_labels.second_readings
     if readings.discordance.n:
         yield READINGS.format(

@@ -33,8 +33,9 @@ from calibration.diagnosis.inference import infer
 from calibration.operating.facts import OperatingPoints
 from monitoring.diagnosis.accuracy import find_operating_points
 from monitoring.diagnosis.answer_arrays import Columns, as_answers, seconds
-from monitoring.diagnosis.coverage import Rhythm, rhythm_of
+from monitoring.diagnosis.coverage import Rhythm, find_clock, rhythm_of
 from monitoring.diagnosis.expected_performance import ClassSums, sum_classes
+from monitoring.diagnosis.facts import Clock
 from monitoring.diagnosis.present import Present, find_present
 from monitoring.drift.events import SOURCES
 from monitoring.ledger.database import Ledger
@@ -88,6 +89,7 @@ class Inferred:
     by_class: ClassSums | None
     worth: float
     rhythm: Rhythm
+    clock: Clock | None
     labels_until_s: float
     last_label_s: float
 
@@ -174,6 +176,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         sum_classes(answers),
         _worth(answers, labeled, inference.clump),
         rhythm_of(served_s, received_s, days),
+        find_clock(served_s, received_s, answers.labeled().tags),
         float(served_s.max()) if len(served_s) else math.nan,
         float(received_s.max()) if len(received_s) else math.nan,
     )

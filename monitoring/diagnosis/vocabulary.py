@@ -157,6 +157,7 @@ CAUSES: Final = {
     Cause.CORRECTED: "first labels that have been corrected",
     Cause.PROXY: "labels of {who}, which others do not confirm",
     Cause.CODING: "labels that are coded the other way round",
+    Cause.FOLLOWED: "labels that follow the model's answer, which their readers saw",
     Cause.INPUT: "images out of scope ({doubtful} of those affected, {rest} of others)",
 }
 STATUSES: Final = {
@@ -177,10 +178,8 @@ ACTIONS: Final = {
     ),
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
-    ActionCode.SECOND_READINGS: (
-        "Have {labels}{of} read again by another reader{which}, the most confident first."
-    ),
-    ActionCode.CORRECT_LABELS: "Correct the labels{of} that second readings contradict.",
+    ActionCode.SECOND_READINGS: ("Have {labels}{of} read again by another reader{which}."),
+    ActionCode.CORRECT_LABELS: "Have all labels{of} read again, and correct those that are wrong.",
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
     ActionCode.CHECK_CALLERS: "Find out why no image is sent any more, or retire the model.",
     ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
@@ -232,8 +231,11 @@ KINDS: Final = {
     "in_scope": "labels of affected images in scope",
 }
 READ_AGAIN: Final = {
-    "second_reading": ", of those that labels call wrong",
-    "second_reading_of_right": ", of those that labels call right",
+    "second_reading": ", of those that labels call wrong, the most confident first",
+    "second_reading_of_right": (
+        " who has not seen the model's answer, of those that labels call right, the least "
+        "confident first"
+    ),
 }
 ESTIMATES: Final = {
     EstimateStatus.UNKNOWN: "Nothing is estimated: answers lack the probabilities of all classes.",
@@ -248,6 +250,9 @@ ESTIMATES: Final = {
 PROXY: Final = (
     'Labels of "{source}" are not the truth: {answers}, of which {both} have a truth too; '
     "{agreement} of these agree."
+)
+CLOCK: Final = (
+    "Labels of {who} come {days} {when} than all others': its clock may be off, and dates with it."
 )
 READINGS: Final = (
     "Second readings differ in {different} of {pairs} answers: a single reading errs in {error} "

@@ -22,7 +22,7 @@ from calibration.calibrators.remedies import (
     title_of,
     undetermined,
 )
-from calibration.cross_fitting import FOLDS, fold_numbers
+from calibration.cross_fitting import FOLDS, fold_numbers, newest_if_changed
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
@@ -262,13 +262,21 @@ def _clinical(remedy: str) -> str:
 
 
 def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
-    """Return the (N,) answers to fit on: classes divided alike, patients kept whole."""
+    """Return the (N,) answers to fit on: classes divided alike, patients kept whole; the older
+    where the newest err otherwise, so that what is promised is what comes.
+    """
     count = len(answers.labels) if answers.groups is None else len(np.unique(answers.groups))
     if count < 2 * FOLDS:
         raise RecalibrationRefused(
             f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. "
             "Label answers of more patients."
         )
+    confidence, right = answers.claim.stated(answers.probabilities, answers.labels)
+    weights = np.ones(len(right)) if answers.weights is None else answers.weights
+    newest = newest_if_changed(confidence - right, weights, share=1 - _FIT_FOLDS / FOLDS)
+    if newest.any():
+        groups = np.arange(count) if answers.groups is None else answers.groups
+        return ~np.isin(groups, groups[newest])
     return fold_numbers(answers.labels, answers.groups, seed=0) < _FIT_FOLDS
 
 

@@ -58,8 +58,9 @@ def always(w: World) -> None:
     w.shift(np.ones(w.n, bool), -0.45 * z)
 
 
-@scene(everyone(0.3), sharpness=1.6)
+@scene(everyone(0.3, acts=("second_readings",), never=CURES), sharpness=1.6)
 def modest(w: World) -> None:
+    """Labels that follow the model look the same: blind readers decide."""
     w.shift(w.after(0.3), 1.0)
 
 
@@ -282,7 +283,10 @@ def half_put_right(w: World) -> None:
     w.shift((w.site < 4) & w.after(0.4) & ~((w.site < 2) & w.after(0.8)), -2.4)
 
 
-@scene(group(who=((at("site", 1),), (at("site", 6),)), since=0.4), sharpness=2.0)
+OPPOSITE = {"who": ((at("site", 1),), (at("site", 6),)), "acts": (*LATER, "second_readings")}
+
+
+@scene(group(**OPPOSITE, since=0.4), sharpness=2.0)
 def opposite_sites(w: World) -> None:
     w.shift((w.site == 1) & w.after(0.4), -2.0)
     w.shift((w.site == 6) & w.after(0.4), 2.2)

@@ -75,6 +75,28 @@ def chosen_labels_without_audit(w: World) -> None:
     w.labeled = w.chance(np.where(w.wrong, 0.6, 0.15))
 
 
+POSITIVES = np.array([0.8, 0.2])
+
+
+@scene(
+    doubt(Cause.SELECTION, POSSIBLE, acts=("audit",)), classes=2, sharpness=2.2, shares=POSITIVES
+)
+def register_of_positives(w: World) -> None:
+    w.labeled = w.label == 1
+
+
+@scene(doubt(Cause.FOLLOWED, POSSIBLE, **READ_AGAIN), classes=3, sharpness=1.8)
+def labels_follow_the_model(w: World) -> None:
+    """Readers who see the answer take over six in ten of those that are wrong."""
+    hit = w.after(0.5) & w.wrong & w.chance(0.6)
+    w.label = np.where(hit, w.predicted, w.label)
+
+
+@scene(doubt(Cause.CODING, ALL_OF_IT, **READ_AGAIN), classes=2, sharpness=2.4)
+def labels_inverted_at_one_site(w: World) -> None:
+    w.label = np.where((w.site == 1) & w.after(0.3), 1 - w.label, w.label)
+
+
 FOLLOWED = np.array([0.85, 0.15])
 
 
