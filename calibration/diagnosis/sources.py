@@ -20,7 +20,14 @@ import numpy as np
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import BLOCKS, Answers, BoolArray, Tag
 from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
-from calibration.diagnosis.evidence import POSITIONS, bend, logit, sigmoid
+from calibration.diagnosis.evidence import (
+    POSITIONS,
+    bend,
+    histogram,
+    in_cells,
+    logit,
+    sigmoid,
+)
 from calibration.diagnosis.facts import (
     AnswerGroup,
     Cause,
@@ -45,6 +52,8 @@ _CLEAR = math.log(10)
 _CONTRARY = math.log(5)  # log likelihood ratio of a second reading that contradicts
 _UNLIKE = 0.0
 _CONFIDENT = 0.9
+_TAKEN = np.linspace(0.02, 0.98, 49)  # shares of wrong answers that readers take over
+_LEAST = 1e-9  # P(wrong)
 _SIZES: Final = {
     Shape.SHIFT: np.linspace(-4, 2, 61),
     Shape.SCALE: np.linspace(0.05, 2, 40),
@@ -110,8 +119,8 @@ def _noise_above(right: FloatArray, wrong: FloatArray) -> float:
     return float((below + above[:, -1:] - above).max())
 
 
-def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: float) -> Rival:
-    """What second readings of doubted labels say, or how many more would tell.
+def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: FloatArray | float) -> Rival:
+    """What second readings of doubted labels say, or how many more would tell, the best first.
 
     Those that are wrong are a share `wrong` of the doubted if the rival is true, and a fifth of
     that if it is not: the likelihood ratio decides at 20 to 1.
@@ -119,19 +128,20 @@ def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: float) ->
     Args:
         rival: that labels are wrong.
         doubted: (n,) the labels in doubt, as they came first.
-        wrong: in (0, 1).
+        wrong: (n,) or of each, in (0, 1).
     """
-    wrong = min(wrong, 0.95)
-    corrected = labeled.as_labeled != labeled.correct
     second = np.full(len(labeled), -1) if labeled.second is None else labeled.second
-    said = np.where(corrected, 0, second)[doubted]
-    differ, agree = int((said == 0).sum()), int((said == 1).sum())
-    for_agreeing = math.log1p(-wrong / 5) - math.log1p(-wrong)
-    evidence = differ * _CONTRARY - agree * for_agreeing
-    if abs(evidence) < STRONG and differ + agree < int(doubted.sum()):
-        kind = OF_RIGHT if labeled.as_labeled[doubted].all() else SECOND_READING
-        needs = math.ceil((STRONG + evidence) / for_agreeing)
-        return replace(rival, needs=needs, needs_kind=kind)
+    said = np.where(labeled.as_labeled != labeled.correct, 0, second)[doubted]
+    share = np.minimum(np.broadcast_to(wrong, len(labeled))[doubted], 0.95)
+    for_agreeing = np.log1p(-share / 5) - np.log1p(-share)
+    evidence = (said == 0).sum() * _CONTRARY - for_agreeing[said == 1].sum()
+    if abs(evidence) < STRONG and (said < 0).any():
+        of_right = bool(labeled.as_labeled[doubted].all())
+        order = np.argsort(labeled.confidence[doubted] * (1 if of_right else -1))
+        left = for_agreeing[order][said[order] < 0].cumsum()
+        needs = int(np.searchsorted(left, STRONG + evidence)) + 1
+        kind = OF_RIGHT if of_right else SECOND_READING
+        return replace(rival, needs=min(needs, len(left)), needs_kind=kind)
     status = RivalStatus.EXPLAINS_ALL if evidence > 0 else RivalStatus.RULED_OUT
     return replace(rival, status=status)
 
@@ -140,13 +150,43 @@ def followed(labeled: Answers, deviation: Deviation, affected: BoolArray) -> Riv
     """Judge whether labels follow the model, whose answers their readers saw: then more answers are
     right than confidence says. None if no more are, or if the claim is no class.
 
-    Labels look as if the model had become too modest. Readers who have not seen its answers decide.
+    If readers take over a share of the wrong answers, as many of them are left at each confidence;
+    a model that is too modest errs less and less. Readers who have not seen its answers decide
+    where the likelihoods do not. If the share rises with confidence, labels look like a modest
+    model's: no label can show that.
     """
-    gap, agreed = -deviation.inside.gap.estimate, affected & (labeled.as_labeled == 1)
-    if gap <= 0 or labeled.of_one or not agreed.any():
+    gap, agreed = deviation.inside.gap.estimate, affected & (labeled.as_labeled == 1)
+    if gap >= 0 or labeled.of_one or not agreed.any():
         return None
-    share = gap * int(affected.sum()) / int(agreed.sum())
-    return _reread(Rival(Cause.FOLLOWED, RivalStatus.POSSIBLE), labeled, agreed, share)
+    z = logit(labeled.confidence)
+    taken, advantage = _advantage_of_followers(z[affected], agreed[affected], labeled)
+    if advantage < -STRONG:
+        return Rival(Cause.FOLLOWED, RivalStatus.RULED_OUT)
+    over = taken * (1 - sigmoid(z))
+    return _reread(
+        Rival(Cause.FOLLOWED, RivalStatus.POSSIBLE), labeled, agreed, over / (sigmoid(z) + over)
+    )
+
+
+def _advantage_of_followers(
+    z: FloatArray, right: BoolArray, labeled: Answers
+) -> tuple[float, float]:
+    """The share of wrong answers that readers take over, and the log likelihood ratio to the best
+    model that is too modest: by a bias, or by a temperature, which spreads logits about 1 / K.
+    """
+    chance = -math.log(len(labeled.classes) - 1)
+    counts = histogram(np.zeros(len(z), np.int64), 1, in_cells(z, right, np.ones(len(z))))[0]
+    wrong, right_ones = np.split(counts, 2)
+
+    def best(curves: list[FloatArray]) -> tuple[float, int]:
+        fits = [likelihood(q.clip(_LEAST, 1 - _LEAST), right_ones, wrong) for q in curves]
+        return max(fits), int(np.argmax(fits))
+
+    of_followers, place = best([1 - (1 - each) * sigmoid(-POSITIONS) for each in _TAKEN])
+    moved = [POSITIONS + each for each in np.linspace(0, 4, 41)]
+    spread = [chance + (POSITIONS - chance) * each for each in np.linspace(1, 4, 61)]
+    of_model, _ = best([sigmoid(each) for each in (*moved, *spread)])
+    return float(_TAKEN[place]), of_followers - of_model
 
 
 def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
