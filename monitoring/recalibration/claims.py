@@ -55,7 +55,9 @@ class MeasuredClaim:
     unfit: Mapping[str, str] = field(default_factory=dict)
 
 
-CLASSES: Final = MeasuredClaim()
+CLASSES: Final = MeasuredClaim(
+    unfit={VECTOR.name: "one weight per class fits what few labels of a class show by chance"}
+)
 
 
 def claim_of(question: Card) -> MeasuredClaim:

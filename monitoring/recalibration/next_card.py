@@ -56,13 +56,13 @@ def _for_all(card: Card, proposal: Proposal) -> tuple[dict[str, Any], list[str]]
     """Return what a remedy for all answers changes of the card, and what is dropped."""
     p, labels = proposal.probabilities, proposal.true_classes
     confidence, predicted = top_label(p)
-    temperature, class_bias, class_weight = _continued(card.calibration, proposal)
+    temperature, class_bias = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
         # What comes before the temperature stays in the graph.
         method=card.calibration.method,
         temperature=temperature,
         class_bias=class_bias,
-        class_weight=class_weight,
+        class_weight=card.calibration.class_weight,
         split=f"ledger: {proposal.held_out} held out of {proposal.labels} labeled answers of "
         f"version {card.version}",
         sums=BinSums.from_predictions(confidence, predicted == labels),
@@ -101,18 +101,10 @@ def _dropped(
 
 def _continued(
     calibration: CalibrationCard, proposal: Proposal
-) -> tuple[float, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return temperature, class bias and weight of the parent's calibrator, then the remedy."""
-    weight, bias = np.array(proposal.affine.weight), np.array(proposal.affine.bias)
-    temperature, old_weight = calibration.temperature, calibration.class_weight
-    new_bias = (
-        bias if calibration.class_bias is None else weight * np.array(calibration.class_bias) + bias
-    )
-    if old_weight is not None:
-        new_weight: tuple[float, ...] | None = tuple((weight * np.array(old_weight)).tolist())
-    elif np.ptp(weight) <= 1e-9 * weight[0]:
-        temperature, new_weight = temperature / float(weight[0]), None
-    else:
-        new_weight = tuple(weight.tolist())
-    has_bias = new_weight is not None or bool(new_bias.any())
-    return temperature, tuple(new_bias.tolist()) if has_bias else None, new_weight
+) -> tuple[float, tuple[float, ...] | None]:
+    """Return temperature and class bias of the parent's calibrator, then the remedy."""
+    weight, bias = proposal.affine.weight[0], np.array(proposal.affine.bias)
+    if calibration.class_bias is not None:
+        bias = weight * np.array(calibration.class_bias) + bias
+    has_bias = calibration.class_weight is not None or bool(bias.any())
+    return calibration.temperature / weight, tuple(bias.tolist()) if has_bias else None

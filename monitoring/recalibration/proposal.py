@@ -16,7 +16,6 @@ from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import (
     CASE_MIX,
     REMEDIES,
-    VECTOR,
     RemedyChoice,
     choose,
     title_of,
@@ -138,7 +137,7 @@ def propose(
         weights=answers.weights,
         groups=answers.groups,
         allow_label_changes=allow_label_changes or answers.claim.may_change,
-        exclude=_exclusions(card.calibration, answers, group),
+        exclude=_exclusions(card.calibration, answers),
         compared=compared,
     )
     if choice.chosen is None:
@@ -280,21 +279,11 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
     return fold_numbers(answers.labels, answers.groups, seed=0) < _FIT_FOLDS
 
 
-def _exclusions(
-    calibration: CalibrationCard, answers: LabeledAnswers, group: AnswerGroup | None
-) -> dict[str, str]:
+def _exclusions(calibration: CalibrationCard, answers: LabeledAnswers) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
     excluded = dict(answers.claim.unfit)
     if CASE_MIX.name in excluded:
         return excluded
-    if group is not None or calibration.subgroups:
-        excluded[VECTOR.name] = (
-            "a calibrator of a subgroup has no weight per class, and none can precede it"
-        )
-    if calibration.class_bias is not None:
-        excluded[VECTOR.name] = (
-            "the graph has a bias per class already, with which one weight per class cannot combine"
-        )
     if calibration.confusion is None:
         excluded[CASE_MIX.name] = (
             "the card has no confusion matrix, which would tell whether only the case mix changed"
