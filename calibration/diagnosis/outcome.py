@@ -88,6 +88,7 @@ def _weighed(
 
 
 PATIENT_CODES: Final = "patient_codes"
+_NEWEST = 50  # labels, as many neighbors as may err together: all with their patient, if it is sent
 _ALIKE = 2.0  # images of a patient, all alike, that unknown patients may have
 
 
@@ -95,15 +96,16 @@ def patients(outcome: Outcome) -> Rival:
     """Judge whether images of the same patients explain the evidence.
 
     Unknown patients are suspected where neighboring answers err together, or where two images of
-    each, all alike, would explain the evidence.
+    each, all alike, would explain the evidence; no longer once all new answers have theirs.
     """
     explained = outcome.naive >= STRONG > outcome.evidence
-    left, n = outcome.evidence, len(outcome.labeled)
-    if outcome.clump > 1:
+    left, n, patient = outcome.evidence, len(outcome.labeled), outcome.labeled.patient
+    are_sent = patient is not None and bool((patient[-_NEWEST:] >= 0).all())
+    if outcome.clump > 1 and not are_sent:
         part = bool(outcome.found)
         status = RivalStatus.EXPLAINS_PART if part else RivalStatus.POSSIBLE
         return Rival(Cause.PATIENTS, status, left, n, PATIENT_CODES)
-    if outcome.labeled.patient is not None:
+    if patient is not None:
         status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT
         return Rival(Cause.PATIENTS, status, left)
     if outcome.found and left < _ALIKE * STRONG:

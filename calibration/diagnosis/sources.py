@@ -53,6 +53,7 @@ _CONTRARY = math.log(5)  # log likelihood ratio of a second reading that contrad
 _UNLIKE = 0.0
 _CONFIDENT = 0.9
 _TAKEN = np.linspace(0.02, 0.98, 49)  # shares of wrong answers that readers take over
+_RARELY = math.log(100)  # readings cost little, and a remedy for such labels harms
 _LEAST = 1e-9  # P(wrong)
 _SIZES: Final = {
     Shape.SHIFT: np.linspace(-4, 2, 61),
@@ -160,7 +161,7 @@ def followed(labeled: Answers, deviation: Deviation, affected: BoolArray) -> Riv
         return None
     z = logit(labeled.confidence)
     taken, advantage = _advantage_of_followers(z[affected], agreed[affected], labeled)
-    if advantage < -STRONG:
+    if advantage < -_RARELY:
         return Rival(Cause.FOLLOWED, RivalStatus.RULED_OUT)
     over = taken * (1 - sigmoid(z))
     return _reread(

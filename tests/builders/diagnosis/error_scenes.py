@@ -58,10 +58,15 @@ def always(w: World) -> None:
     w.shift(np.ones(w.n, bool), -0.45 * z)
 
 
-@scene(everyone(0.3, acts=("second_readings",), never=CURES), sharpness=1.6)
+@scene(everyone(0.3, acts=("recalibrate", "second_readings")), sharpness=1.6)
 def modest(w: World) -> None:
-    """Labels that follow the model look the same: blind readers decide."""
+    """Labels that follow the model look alike: blind readers decide where likelihoods do not."""
     w.shift(w.after(0.3), 1.0)
+
+
+@scene(everyone(who=None, causes={Cause.FOLLOWED: (RivalStatus.RULED_OUT,)}))
+def modest_by_a_temperature(w: World) -> None:
+    w.sharpen(w.after(0.3), 0.6)
 
 
 @scene(everyone(0.3))

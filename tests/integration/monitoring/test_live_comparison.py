@@ -166,7 +166,10 @@ def test_a_version_is_rolled_back_for_an_error_and_never_for_harder_cases(
             fill(monitored, second, 100 * at, at, wrong=2 if is_wrong else 4 + at % 5 // 3)
         clock.now_ns = NOW_NS + 10 * DAY_NS
         found = calibration_report(monitored.ledger, "pneumonia").diagnosis
+        monitored.recorder.promote(monitored.watched_version_id).result()
+        followed = calibration_report(monitored.ledger, "pneumonia").diagnosis
     assert found.accuracy.answer == "lower"
     assert found.accuracy.from_error.upper < 0
     offered = [each.version for each in found.actions if each.code == "roll_back"]
     assert offered == ([1] if is_wrong else [])
+    assert (followed.version, followed.state) == (1, "unknown")

@@ -152,6 +152,12 @@ def test_publish_waits_for_a_person_however_long(
     first, *others = calibration_report(drifted.ledger, "tiny", version=2).diagnosis.actions
     assert (first.code, first.version) == ("promote", 3)
     assert "recalibrate" not in {each.code for each in others}  # it is done
+    store.promote("tiny", first.version)
+    (followed,) = drifted.recorder.register(store.read("tiny").card)
+    drifted.recorder.promote(followed).result()
+    served = calibration_report(drifted.ledger, "tiny").diagnosis
+    assert (served.version, served.state) == (3, "unknown")  # has no labels yet
+    assert {each.code for each in served.actions} == {"label"}
 
 
 def test_a_person_came_first(drifted: MonitoredModel, store: Store) -> None:
