@@ -117,7 +117,7 @@ def _rivals(
         weight = course.outcome.stream.weight
         of_input = changed_input(answers, first, course.served, weight, affected)
         of_labels = label_sources(course.served, weight, first, affected)
-        of_all = coding(course.served, affected), followed(course.served, first, affected)
+        of_all = coding(course.served, affected), followed(course.outcome, first, affected)
         found += filter(None, [of_input, of_labels, *of_all])
     return (*found, *filter(None, [corrected_labels(course.served, outcome)]))
 

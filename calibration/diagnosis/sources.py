@@ -22,9 +22,8 @@ from calibration.diagnosis.answers import BLOCKS, Answers, BoolArray, Tag
 from calibration.diagnosis.correction import NOISE, fit_line, fit_noise, likelihood
 from calibration.diagnosis.evidence import (
     POSITIONS,
+    REACH,
     bend,
-    histogram,
-    in_cells,
     logit,
     sigmoid,
 )
@@ -54,7 +53,6 @@ _UNLIKE = 0.0
 _CONFIDENT = 0.9
 _TAKEN = np.linspace(0.02, 0.98, 49)  # shares of wrong answers that readers take over
 _RARELY = math.log(100)  # readings cost little, and a remedy for such labels harms
-_LEAST = 1e-9  # P(wrong)
 _SIZES: Final = {
     Shape.SHIFT: np.linspace(-4, 2, 61),
     Shape.SCALE: np.linspace(0.05, 2, 40),
@@ -147,7 +145,7 @@ def _reread(rival: Rival, labeled: Answers, doubted: BoolArray, wrong: FloatArra
     return replace(rival, status=status)
 
 
-def followed(labeled: Answers, deviation: Deviation, affected: BoolArray) -> Rival | None:
+def followed(outcome: Outcome, deviation: Deviation, rows: BoolArray) -> Rival | None:
     """Judge whether labels follow the model, whose answers their readers saw: then more answers are
     right than confidence says. None if no more are, or if the claim is no class.
 
@@ -156,38 +154,33 @@ def followed(labeled: Answers, deviation: Deviation, affected: BoolArray) -> Riv
     where the likelihoods do not. If the share rises with confidence, labels look like a modest
     model's: no label can show that.
     """
-    gap, agreed = deviation.inside.gap.estimate, affected & (labeled.as_labeled == 1)
-    if gap >= 0 or labeled.of_one or not agreed.any():
+    labeled, p = outcome.labeled, sigmoid(outcome.stream.z)
+    agreed = rows & (labeled.as_labeled == 1)
+    if deviation.inside.gap.estimate >= 0 or labeled.of_one or not agreed.any():
         return None
-    z = logit(labeled.confidence)
-    taken, advantage = _advantage_of_followers(z[affected], agreed[affected], labeled)
+    counts = outcome.stream.counts(rows.astype(np.int64), 2)[1].sum(axis=0)
+    taken, advantage = _for_followers(counts, len(labeled.classes))
     if advantage < -_RARELY:
         return Rival(Cause.FOLLOWED, RivalStatus.RULED_OUT)
-    over = taken * (1 - sigmoid(z))
-    return _reread(
-        Rival(Cause.FOLLOWED, RivalStatus.POSSIBLE), labeled, agreed, over / (sigmoid(z) + over)
-    )
+    wrong = taken * (1 - p) / (p + taken * (1 - p))
+    return _reread(Rival(Cause.FOLLOWED, RivalStatus.POSSIBLE), labeled, agreed, wrong)
 
 
-def _advantage_of_followers(
-    z: FloatArray, right: BoolArray, labeled: Answers
-) -> tuple[float, float]:
+def _for_followers(counts: FloatArray, classes: int) -> tuple[float, float]:
     """The share of wrong answers that readers take over, and the log likelihood ratio to the best
     model that is too modest: by a bias, or by a temperature, which spreads logits about 1 / K.
     """
-    chance = -math.log(len(labeled.classes) - 1)
-    counts = histogram(np.zeros(len(z), np.int64), 1, in_cells(z, right, np.ones(len(z))))[0]
-    wrong, right_ones = np.split(counts, 2)
-
-    def best(curves: list[FloatArray]) -> tuple[float, int]:
-        fits = [likelihood(q.clip(_LEAST, 1 - _LEAST), right_ones, wrong) for q in curves]
-        return max(fits), int(np.argmax(fits))
-
-    of_followers, place = best([1 - (1 - each) * sigmoid(-POSITIONS) for each in _TAKEN])
+    (wrong, right), chance = np.split(counts, 2), -math.log(classes - 1)
+    of_followers = [
+        likelihood(1 - (1 - each) * sigmoid(-POSITIONS), right, wrong) for each in _TAKEN
+    ]
     moved = [POSITIONS + each for each in np.linspace(0, 4, 41)]
     spread = [chance + (POSITIONS - chance) * each for each in np.linspace(1, 4, 61)]
-    of_model, _ = best([sigmoid(each) for each in (*moved, *spread)])
-    return float(_TAKEN[place]), of_followers - of_model
+    of_model = [
+        likelihood(sigmoid(each.clip(-2 * REACH, 2 * REACH)), right, wrong)
+        for each in (*moved, *spread)
+    ]
+    return float(_TAKEN[np.argmax(of_followers)]), max(of_followers) - max(of_model)
 
 
 def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
