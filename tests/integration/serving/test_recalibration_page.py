@@ -180,10 +180,9 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
     await labeled(server)
     with server.service.recorder._ledger.write() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO prediction SELECT randomblob(16), watched_version_id, request_id, "
-            "predicted, confidence, probabilities, served_at_ns, tags, audit, patient, "
-            "scope_p "
-            "FROM prediction"
+            "INSERT INTO prediction (prediction_id, watched_version_id, predicted, confidence, "
+            "probabilities, served_at_ns, audit) SELECT randomblob(16), watched_version_id, "
+            "predicted, confidence, probabilities, served_at_ns, audit FROM prediction"
         )
     page = await preview(server)
     assert "50.0 % of the answers have one" in page
