@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from calibration.bins import BinSums
 from calibration.diagnosis.answers import Answers
@@ -33,9 +33,10 @@ from calibration.operating.points import ENOUGH, FEW_MISSING, RateBasis, operati
 from monitoring.diagnosis.coverage import LabelCoverage
 from monitoring.diagnosis.facts import Accuracy, AccuracyAnswer
 from monitoring.drift import watch
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.sum_tables import AUDIT, summed
-from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
+from monitoring.ledger.day_sums import DaySums
+from monitoring.ledger.schema import DAY_NS, EVERYTHING
+from monitoring.ledger.sum_tables import AUDIT
+from monitoring.ledger.sums import LedgerSums, read_slices
 from monitoring.ledger.versions import count_findings
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -56,17 +57,21 @@ class LabeledDay(NamedTuple):
 
 
 def find_accuracy(
-    connection: Connection, row: WatchedVersion, coverage: LabelCoverage, *, worth: float
+    connection: Connection,
+    row: WatchedVersion,
+    day_sums: Mapping[str, DaySums],
+    coverage: LabelCoverage,
+    *,
+    worth: float,
 ) -> Accuracy:
     """Compare a version's labels with its reference: those of an audit, if they are enough.
 
     `worth`: how many independent labels one is worth, in (0, 1].
     """
-    days = labeled_days(connection, row.watched_version_id, AUDIT, EVERYTHING)
-    audit = sum(each.n for each in days[AUDIT]) >= ENOUGH
-    name = AUDIT if audit else EVERYTHING
-    answer, stretch = judge(days[name], row.reference, worth=worth)
-    sums = read_sums(connection, row.watched_version_id, slice=name, since_day=stretch.day)
+    audit = int(day_sums[AUDIT].added().labeled.total) >= ENOUGH
+    of_days = day_sums[AUDIT if audit else EVERYTHING]
+    answer, stretch = judge(labeled_days(of_days), row.reference, worth=worth)
+    sums = of_days.since(stretch.day).added()
     is_chosen = (coverage.audit if audit else coverage.whole).missing > FEW_MISSING
     changed = answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER)
     if changed and is_chosen and not audit:
@@ -182,22 +187,13 @@ def _by_class(
     return [each for name, each in slices.items() if name.startswith("predicted:")]
 
 
-def labeled_days(
-    connection: Connection, watched_version_id: int, *slices: str
-) -> Mapping[str, list[LabeledDay]]:
-    """Count the labels of slices by the day on which their answers were served, in order."""
-    columns = bin_day.c
-    fields = [summed(columns[field]).label(field) for field in ("n", "correct", "served")]
-    wanted = (
-        select(columns.slice, columns.day, *fields)
-        .where(columns.watched_version_id == watched_version_id, columns.slice.in_(slices))
-        .group_by(columns.slice, columns.day)
-        .order_by(columns.day)
-    )
-    days: dict[str, list[LabeledDay]] = {name: [] for name in slices}
-    for name, day, n, correct, served in connection.execute(wanted):
-        days[name].append(LabeledDay(day, int(n), float(correct), int(served)))
-    return days
+def labeled_days(sums: DaySums) -> list[LabeledDay]:
+    """Count the labels of a slice by the day on which their answers were served, in order."""
+    days, counts = sums.by_day("n", "correct", "served")
+    return [
+        LabeledDay(day, n, float(correct), served)
+        for day, (n, correct, served) in zip(days.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _before(reference: BinSums) -> metrics.Interval:
@@ -211,40 +207,44 @@ def _logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def watched_keys(connection: Connection, watched_version_id: int) -> tuple[str, ...]:
-    """Return the keys of the tags whose values are judged by themselves."""
-    watched = watch.load(connection, watched_version_id)
-    return watched.tags.keys if watched is not None else ()
-
-
 def find_operating_points(
-    connection: Connection, row: WatchedVersion, answers: Answers, *, healed_s: float
+    connection: Connection,
+    row: WatchedVersion,
+    answers: Answers,
+    everything: DaySums,
+    *,
+    healed_s: float,
 ) -> OperatingPoints:
     """Judge a version's answers, labeled or not, at its thresholds.
 
-    `healed_s`: when the last error ended, if all have ended: rates are judged since; NaN otherwise.
+    `everything`: the day sums of all answers. `healed_s`: when the last error ended, if all have
+    ended: rates are judged since; NaN otherwise.
     """
     finding = row.finding_card
     auroc = finding.get("measures", {}).get("auroc")
     return operating_points(
         answers,
-        _basis(connection, row, answers, healed_s),
+        _basis(connection, row, answers, everything, healed_s),
         threshold=finding.get("threshold"),
         auroc_promised={} if auroc is None else {row.classes[1]: auroc},
     )
 
 
 def _basis(
-    connection: Connection, row: WatchedVersion, answers: Answers, healed_s: float
+    connection: Connection,
+    row: WatchedVersion,
+    answers: Answers,
+    everything: DaySums,
+    healed_s: float,
 ) -> RateBasis:
-    days = labeled_days(connection, row.watched_version_id, EVERYTHING)[EVERYTHING]
+    days, watched = labeled_days(everything), watch.load(connection, row.watched_version_id)
     here = (answers.served_s[answers.correct >= 0] // _DAY_S).astype(np.int64)
     known = dict(zip(*(each.tolist() for each in np.unique(here, return_counts=True)), strict=True))
     left_out = [each.day for each in days if known.get(each.day, 0) < each.n]
     left_out += [] if math.isnan(healed_s) else [int(healed_s // _DAY_S)]
     return RateBasis(
         promises=row.promises,
-        keys=watched_keys(connection, row.watched_version_id),
+        keys=watched.tags.keys if watched is not None else (),
         part=1 / max(count_findings(connection, row), 1),
         first_day=days[0].day if days else 0,
         since_day=max(left_out) + 1 if left_out else None,

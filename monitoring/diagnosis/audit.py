@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures.confusion import chi_squared_deviations
-from monitoring.ledger.schema import CORRECT, DAY_NS, EVERYTHING, IS_LABELED, bin_day, prediction
-from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames, summed
+from monitoring.ledger.day_sums import LABEL_SUMS, DaySums
+from monitoring.ledger.schema import CORRECT, DAY_NS, EVERYTHING, IS_LABELED, prediction
+from monitoring.ledger.sum_tables import AUDIT, SliceKeys, SliceNames
 from monitoring.ledger.sums import LedgerSums, read_slices
 from monitoring.ledger.watched_version import WatchedVersion
 
@@ -27,7 +28,6 @@ FEW_LABELS = 100  # with fewer labels nothing is decided
 LABELS_LIMIT = 100_000  # the latest labels among which audited ones are looked for, one by one
 AUDITED_LIMIT = 20_000  # the latest of these that make the slices
 _CHANGED = 2.0  # standard deviations above which the share drawn has changed between days
-_FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 _Floats = npt.NDArray[np.float64]
 
 
@@ -37,7 +37,7 @@ class AuditSums:
 
     days: npt.NDArray[np.int64]
     bins: npt.NDArray[np.int64]
-    sums: _Floats  # (5, C), in the order of _FIELDS
+    sums: _Floats  # (5, C), in the order of BinSums
     drawn: Mapping[int, int]
     served: Mapping[int, int]
 
@@ -86,41 +86,50 @@ class Deciding(NamedTuple):
 
 
 def find_deciding(
-    connection: Connection, row: WatchedVersion, seen: LedgerSums, since_day: int | None
+    connection: Connection,
+    row: WatchedVersion,
+    sums: Mapping[str, DaySums],
+    since_day: int | None,
+    *,
+    slices: bool,
 ) -> Deciding:
-    """Choose the labels of a window, of which `seen` are the sums, and read the slices."""
-    key = row.watched_version_id
-    slices = read_slices(connection, key, since_day=since_day, besides=(EVERYTHING, AUDIT))
-    labeled, audited = deciding_labels(connection, key, seen, since_day)
+    """Choose the labels of a window by the day sums, and read the slices if they are wanted."""
+    labeled, audited = deciding_labels(sums, since_day)
+    if not slices:
+        return Deciding(labeled, {}, audited)
+    found = read_slices(
+        connection, row.watched_version_id, since_day=since_day, besides=(EVERYTHING, AUDIT)
+    )
     if audited:
-        slices = audited_slices(connection, row, slices, since_day=since_day)
-    return Deciding(labeled, slices, audited)
+        found = audited_slices(connection, row, found, since_day=since_day)
+    return Deciding(labeled, found, audited)
 
 
-def deciding_labels(
-    connection: Connection, watched_version_id: int, seen: LedgerSums, since_day: int | None
-) -> tuple[BinSums, bool]:
+def deciding_labels(sums: Mapping[str, DaySums], since_day: int | None) -> tuple[BinSums, bool]:
     """Return the labels on which a report rests, and whether they are the audit's alone."""
-    sums = read_audit(connection, watched_version_id, since_day=since_day)
-    if sums is None or sums.labeled < FEW_LABELS:
-        return seen.labeled, False
-    return sums.as_bins(), True
+    audit = find_audit(sums, since_day)
+    if audit is None or audit.labeled < FEW_LABELS:
+        return sums[EVERYTHING].since(since_day).added().labeled, False
+    return audit.as_bins(), True
 
 
-def read_audit(
-    connection: Connection, watched_version_id: int, *, since_day: int | None = None
-) -> AuditSums | None:
-    """Read the sums of the audited answers served from `since_day` on; None if none was drawn."""
-    drawn = _served_by_day(connection, watched_version_id, AUDIT, since_day)
+def find_audit(sums: Mapping[str, DaySums], since_day: int | None = None) -> AuditSums | None:
+    """Return the sums of the audited answers served from `since_day` on; None if none was drawn.
+
+    `sums`: of EVERYTHING and AUDIT.
+    """
+    audit, everything = (sums[name].since(since_day) for name in (AUDIT, EVERYTHING))
+    drawn = audit.served_by_day()
     if not drawn:
         return None
-    served = _served_by_day(connection, watched_version_id, EVERYTHING, since_day)
-    rows = connection.execute(_audited(watched_version_id, since_day)).all()
-    cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(
-        len(rows), 2 + len(_FIELDS)
-    )
+    numbers = audit.numbers()[:, LABEL_SUMS].T
+    labeled = numbers[0] > 0
     return AuditSums(
-        cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served
+        audit.day[labeled],
+        audit.bin[labeled],
+        numbers[:, labeled],
+        drawn,
+        everything.served_by_day(),
     )
 
 
@@ -168,36 +177,4 @@ def _newest_audited(watched_version_id: int) -> Select[Any]:
         .join(latest, latest.c.prediction_id == columns.prediction_id)
         .where(columns.audit.is_not(None))
         .order_by(columns.first_feedback_id.desc())
-    )
-
-
-def _served_by_day(
-    connection: Connection, watched_version_id: int, name: str, since_day: int | None
-) -> dict[int, int]:
-    """Answers served in a slice by day, for days that have any."""
-    columns = bin_day.c
-    wanted = select(columns.day, summed(columns.served)).where(
-        columns.watched_version_id == watched_version_id,
-        columns.slice == name,
-        columns.day >= (since_day or 0),
-    )
-    return {
-        day: int(served)
-        for day, served in connection.execute(wanted.group_by(columns.day))
-        if served
-    }
-
-
-def _audited(watched_version_id: int, since_day: int | None) -> Select[Any]:
-    """Select (day, bin, sums) of the drawn answers that have a label."""
-    columns = bin_day.c
-    return (
-        select(columns.day, columns.bin, *(summed(columns[name]) for name in _FIELDS))
-        .where(
-            columns.watched_version_id == watched_version_id,
-            columns.slice == AUDIT,
-            columns.day >= (since_day or 0),
-        )
-        .group_by(columns.day, columns.bin)
-        .having(func.sum(columns.n) > 0)
     )

@@ -15,24 +15,26 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, Table, select
 
-from calibration.bins import BIN_COUNT, FloatArray
+from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Tag
 from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
 from calibration.diagnosis.groups import ALL, TAG
 from monitoring.diagnosis.facts import Clock, Unchecked
 from monitoring.errors import QueryInvalid, brief
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day
-from monitoring.ledger.sum_tables import AUDIT, summed
+from monitoring.ledger.day_sums import DaySums
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, bin_total
+from monitoring.ledger.sum_tables import AUDIT, UNITS, added
 
 NOTABLE_SHARE = 0.05  # of the answers served; of smaller kinds only those without any label
 FEW, FEW_IN_BIN = 20, 30  # labels below which a gap of ten points can go unseen
 _NEARLY_ALL = 0.9  # of a kind: whoever labels that many has left out little
 _NEGLECTED = 0.25  # of the labels that a bin's share of the answers would give it
+_PER_ONE = (UNITS, UNITS, 1)  # of the sums of Count after the first two
 
 
 class Count(NamedTuple):
@@ -81,22 +83,22 @@ class LabelCoverage:
 
 
 def read_coverage(
-    connection: Connection, watched_version_id: int, *, due_s: float, recent_s: float
+    connection: Connection,
+    watched_version_id: int,
+    everything: DaySums,
+    *,
+    due_s: float,
+    recent_s: float,
 ) -> LabelCoverage:
-    """Count answers and labels served before `due_s`, and in the `recent_s` seconds before it."""
+    """Count answers and labels served before `due_s`, and in the `recent_s` seconds before it.
+
+    `everything`: the day sums of all answers.
+    """
     due_day = int(due_s * 1e9 // DAY_NS)
     first_day = due_day - math.ceil(recent_s * 1e9 / DAY_NS) + 1
-    recent = _counts(connection, watched_version_id, first_day, due_day)
-    columns = bin_day.c
-    wanted = select(columns.bin, summed(columns.served), summed(columns.n)).where(
-        columns.watched_version_id == watched_version_id,
-        columns.slice == EVERYTHING,
-        columns.day <= due_day,
-    )
-    bins = np.zeros((2, BIN_COUNT))
-    for number, *counts in connection.execute(wanted.group_by(columns.bin)):
-        bins[:, number] = counts
-    return LabelCoverage(_counts(connection, watched_version_id, 0, due_day), recent, bins)
+    due, recent = _counts(connection, watched_version_id, first_day, due_day)
+    sums = everything.until(due_day).added()
+    return LabelCoverage(due, recent, np.array([sums.served, sums.labeled.n], dtype=np.float64))
 
 
 def find_unchecked(coverage: LabelCoverage) -> tuple[Unchecked, ...]:
@@ -164,18 +166,33 @@ def _ranges(bins: np.ndarray) -> Iterator[Unchecked]:
 
 
 def _counts(
-    connection: Connection, watched_version_id: int, first_day: int, last_day: int
-) -> dict[str, Count]:
-    columns = bin_day.c
-    sums = [summed(columns[name]) for name in Count._fields]
-    wanted = select(columns.slice, *sums).where(
-        columns.watched_version_id == watched_version_id,
-        columns.day.between(first_day, last_day),
-    )
-    rows = connection.execute(wanted.group_by(columns.slice))
+    connection: Connection, watched_version_id: int, first_day: int, due_day: int
+) -> tuple[dict[str, Count], dict[str, Count]]:
+    """Count by slice up to a day, which is all but what came after it, and on the last days."""
+    is_later = bin_day.c.day > due_day
+    total = _by_slice(bin_total, watched_version_id)
+    days = _by_slice(bin_day, watched_version_id).where(bin_day.c.day >= first_day)
+    due = {name: np.array(sums) for name, *sums in connection.execute(total)}
+    recent = {}
+    for name, *sums, later in connection.execute(days.add_columns(is_later).group_by(is_later)):
+        if later:
+            due[name] -= sums
+        else:
+            recent[name] = np.array(sums)
+    return _as_counts(due), _as_counts(recent)
+
+
+def _by_slice(table: Table, watched_version_id: int) -> Select[Any]:
+    sums = (added(table.c[name]) for name in Count._fields)
+    mine = table.c.watched_version_id == watched_version_id
+    return select(table.c.slice, *sums).where(mine).group_by(table.c.slice)
+
+
+def _as_counts(found: Mapping[str, IntArray]) -> dict[str, Count]:
     return {
-        name: Count(int(served), int(n), *(float(each) for each in rest))
-        for name, served, n, *rest in rows
+        name: Count(int(sums[0]), int(sums[1]), *(sums[2:] / _PER_ONE).tolist())
+        for name, sums in found.items()
+        if sums.any()
     }
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from sqlalchemy import Connection
 
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DIRECTIONS
@@ -23,6 +22,7 @@ from monitoring.drift.alarm import stream_name
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.watched_version import WatchedVersion
 
 _STREAM_LIMIT = 3  # streams that a report names
 
@@ -116,7 +116,7 @@ class TagWatches:
 
 
 def find_drift(
-    connection: Connection, watches: Sequence[Watched], history: Sequence[events.Event]
+    row: WatchedVersion, watches: Sequence[Watched], history: Sequence[events.Event]
 ) -> Drift | None:
     """Return the detector's state; None if the version is not watched. `history`: its events."""
     watched = next((each for each in watches if each.name == EVERYTHING), None)
@@ -129,7 +129,7 @@ def find_drift(
         audit=settings.audit,
         class_wise=settings.class_wise,
         shares_alarms=settings.part < 1,
-        streams=_streams(connection, watched.watched_version_id, watched.detector),
+        streams=_streams(row, watched.detector),
     )
 
 
@@ -179,9 +179,7 @@ def _audited_at(history: list[events.Event], raised: events.Event | None, *, now
     return bool(details[-1].get("audit")) if details else now
 
 
-def _streams(
-    connection: Connection, watched_version_id: int, detector: DriftDetector
-) -> tuple[StreamEvidence, ...]:
+def _streams(version: WatchedVersion, detector: DriftDetector) -> tuple[StreamEvidence, ...]:
     evidence = detector.evidence.ravel()
     total = float(evidence.sum())
     if not total:
@@ -190,7 +188,7 @@ def _streams(
     for index in np.argsort(-evidence, kind="stable")[:_STREAM_LIMIT].tolist():
         row, side = divmod(index, 2)
         stream = detector.settings.stream(row)
-        name = stream_name(connection, watched_version_id, stream, detector.settings.bin_count)
+        name = stream_name(version, stream, detector.settings.bin_count)
         found.append(
             StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
         )

@@ -1,10 +1,10 @@
 """The diagnosis of a version: labels, watch, age and selection together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from calibration.diagnosis.facts import Inference, Open
 from calibration.diagnosis.planner import APART, open_questions
@@ -20,11 +20,11 @@ from monitoring.drift import events, watch
 from monitoring.drift.watch import Watched
 from monitoring.feedback.discordance import read_other_labels
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.day_sums import DaySums, read_day_sums
 from monitoring.ledger.predictions import first_id
-from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_day, prediction
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, prediction
 from monitoring.ledger.sum_tables import AUDIT
-from monitoring.ledger.version_events import PROMOTED
-from monitoring.ledger.versions import of_model
+from monitoring.ledger.version_events import promotions
 from monitoring.ledger.watched_version import WatchedVersion
 
 _DAY_S = DAY_NS / 1e9
@@ -32,18 +32,20 @@ _DAY_S = DAY_NS / 1e9
 
 class Grounds(NamedTuple):
     """What a report and its diagnosis rest on: the events of a version and of its tags, all its
-    watches, and what its answers say.
+    watches, what its answers say, and the day sums of all answers and of the audit.
     """
 
     history: Sequence[events.Event]
     watches: Sequence[Watched]
     inferred: Inferred
+    sums: Mapping[str, DaySums]
 
 
 def read_grounds(ledger: Ledger, connection: Connection, row: WatchedVersion) -> Grounds:
     key = row.watched_version_id
     history, watches = events.read_all(connection, key), watch.load_all(connection, key)
-    return Grounds(history, watches, read_inferred(ledger, connection, row))
+    inferred = read_inferred(ledger, connection, row)
+    return Grounds(history, watches, inferred, read_day_sums(connection, key, EVERYTHING, AUDIT))
 
 
 def diagnose(
@@ -58,12 +60,16 @@ def diagnose(
     worth knowing.
     """
     key = row.watched_version_id
-    history, watches, inferred = grounds
+    history, watches, inferred, sums = grounds
     rhythm, now_s = inferred.rhythm, now_ns / 1e9
     coverage = read_coverage(
-        connection, key, due_s=now_s - rhythm.delay_s, recent_s=rhythm.labels_s
+        connection,
+        key,
+        sums[EVERYTHING],
+        due_s=now_s - rhythm.delay_s,
+        recent_s=rhythm.labels_s,
     )
-    basis = _basis(connection, row, inferred, coverage)
+    basis = _basis(connection, row, grounds, coverage)
     found = Findings(
         inference=inferred.inference,
         lower=inferred.operating.lower,
@@ -76,7 +82,7 @@ def diagnose(
         now_s=now_s,
     )
     state, reasons = decide(found)
-    accuracy = find_accuracy(connection, row, coverage, worth=inferred.worth)
+    accuracy = find_accuracy(connection, row, sums, coverage, worth=inferred.worth)
     return Diagnosis(
         model=row.model,
         version=row.version,
@@ -119,20 +125,16 @@ def _questions(inference: Inference, gap: float | None) -> tuple[Open, ...]:
 
 
 def _basis(
-    connection: Connection, row: WatchedVersion, inferred: Inferred, coverage: LabelCoverage
+    connection: Connection, row: WatchedVersion, grounds: Grounds, coverage: LabelCoverage
 ) -> Basis:
-    columns, key = bin_day.c, row.watched_version_id
-    wanted = select(columns.slice, func.sum(columns.served), func.sum(columns.n)).where(
-        columns.watched_version_id == key, columns.slice.in_((EVERYTHING, AUDIT))
-    )
-    counts = {name: each for name, *each in connection.execute(wanted.group_by(columns.slice))}
-    (served, labels), (_, audited) = (counts.get(name, (0, 0)) for name in (EVERYTHING, AUDIT))
-    first, last = _times(connection, key)
-    missing = coverage.whole.missing
+    inferred = grounds.inferred
+    everything, audit = (grounds.sums[name] for name in (EVERYTHING, AUDIT))
+    first, last = _times(connection, row.watched_version_id, [*everything.served_by_day()])
+    whole, missing = everything.added(), coverage.whole.missing
     return Basis(
-        served=int(served),
-        labels=int(labels),
-        audited=int(audited),
+        served=int(whole.served.sum()),
+        labels=whole.labeled.total,
+        audited=audit.added().labeled.total,
         audit_missing=coverage.audit.missing,
         coverage=1.0 if math.isnan(missing) else 1 - missing,
         first_served_s=first,
@@ -144,15 +146,11 @@ def _basis(
     )
 
 
-def _times(connection: Connection, key: int) -> tuple[float, float]:
+def _times(connection: Connection, key: int, days: Sequence[int]) -> tuple[float, float]:
     """When the oldest and the newest answer were served; days where single answers are gone."""
-    columns = bin_day.c
-    days = select(func.min(columns.day), func.max(columns.day)).where(
-        columns.watched_version_id == key, columns.slice == EVERYTHING, columns.served > 0
-    )
-    first, last = connection.execute(days).one()
-    if first is None:
+    if not days:
         return math.nan, math.nan
+    first, last = days[0], days[-1]
     newest = connection.scalar(
         select(prediction.c.served_at_ns)
         .where(
@@ -173,13 +171,7 @@ def _published(history: Sequence[events.Event]) -> int | None:
 
 def _earlier(connection: Connection, row: WatchedVersion) -> int | None:
     """The version that was in production before this one; None if there was none."""
-    promoted = {
-        event.at_ns: each.version
-        for each in of_model(connection, row.model, finding=row.finding)
-        for event in events.read(connection, each.watched_version_id)
-        if event.kind == PROMOTED
-    }
-    before = [promoted[at_ns] for at_ns in sorted(promoted)]
+    before = promotions(connection, row)
     if row.version not in before:
         return None
     place = len(before) - 1 - before[::-1].index(row.version)

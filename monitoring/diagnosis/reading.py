@@ -7,6 +7,7 @@ many new answers arrive.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -39,6 +40,7 @@ from monitoring.diagnosis.facts import Clock
 from monitoring.diagnosis.present import Present, find_present
 from monitoring.drift.events import SOURCES
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.day_sums import DaySums, read_day_sums
 from monitoring.ledger.days import Days
 from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import (
@@ -46,7 +48,6 @@ from monitoring.ledger.schema import (
     DAY_NS,
     EVERYTHING,
     IS_LABELED,
-    bin_day,
     bin_total,
     feedback,
     monitor_event,
@@ -142,12 +143,17 @@ def _stamp(connection: Connection, watched_version_id: int) -> tuple[Any, ...]:
     return (*stamp, int(_GROWTH * math.log2(1 + (served or 0))))
 
 
-def _read(connection: Connection, row: WatchedVersion) -> tuple[FloatArray, Answers, FloatArray]:
-    """When labels came (N,), in seconds, the answers (N), and the days on which any were served."""
-    days = _days(connection, row.watched_version_id)
+def _read(
+    connection: Connection, row: WatchedVersion
+) -> tuple[FloatArray, Answers, FloatArray, DaySums]:
+    """When labels came (N,), in seconds, the answers (N), the days on which any were served, also
+    in seconds, and the day sums of all answers.
+    """
+    sums = read_day_sums(connection, row.watched_version_id, EVERYTHING, AUDIT)
+    days = np.array(list(sums[EVERYTHING].served_by_day()), dtype=np.float64) * _DAY_S
     columns: Columns = {name: [] for name in (*_ANSWER, *_LABEL)}
     sources = [_labeled(row.watched_version_id)]
-    if _without_label(connection, row):  # else a scan of all answers would find none
+    if _without_label(sums[EVERYTHING]):  # else a scan of all answers would find none
         sources.append(_unlabeled(row.watched_version_id, days))
     for wanted in sources:
         for rows in connection.execute(wanted).partitions(_AT_ONCE):  # few objects live at a time
@@ -156,11 +162,12 @@ def _read(connection: Connection, row: WatchedVersion) -> tuple[FloatArray, Answ
     order = np.argsort(np.array(columns["served_at_ns"], dtype=np.int64), kind="stable")
     answers = as_answers(row, columns, admitted(connection, row.model)).rows(order)
     received_s = seconds(columns["received_at_ns"])[order]
-    return received_s, replace(answers, unread=_unread(connection, row, answers)), days
+    answers = replace(answers, unread=_unread(sums, answers))
+    return received_s, answers, days, sums[EVERYTHING]
 
 
 def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
-    received_s, answers, days = _read(connection, row)
+    received_s, answers, days, everything = _read(connection, row)
     labeled = np.flatnonzero(answers.correct >= 0)
     served_s = answers.served_s[labeled]
     received_s = received_s[labeled]
@@ -169,7 +176,7 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
     inside = np.ones(len(answers), bool) if first is None else members(first.group, answers)
     return Inferred(
         inference,
-        find_operating_points(connection, row, answers, healed_s=_healed_s(inference)),
+        find_operating_points(connection, row, answers, everything, healed_s=_healed_s(inference)),
         _by_day(answers, inside),
         _by_day(answers, ~inside),
         find_present(row, answers, inference.deviations),
@@ -276,14 +283,7 @@ def _unlabeled(watched_version_id: int, days: FloatArray) -> Select[Any]:
     )
 
 
-def _days(connection: Connection, watched_version_id: int) -> FloatArray:
-    columns = bin_day.c
-    days = select(columns.day).filter_by(watched_version_id=watched_version_id, slice=EVERYTHING)
-    days = days.where(columns.served > 0).distinct().order_by(columns.day)
-    return np.array(connection.scalars(days).all(), dtype=np.float64) * _DAY_S
-
-
-def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> int:
+def _unread(sums: Mapping[str, DaySums], answers: Answers) -> int:
     """Answers without a label, of an audit drawn ones, that were served after the day of the first
     label, and not read.
     """
@@ -292,22 +292,12 @@ def _unread(connection: Connection, row: WatchedVersion, answers: Answers) -> in
         return 0
     after = int(labeled[0] // _DAY_S)
     read = (answers.served_s >= (after + 1) * _DAY_S) & (answers.correct < 0)
-    if answers.drawn is None:
-        missing = _without_label(connection, row, after=after)
-    else:
-        missing = _without_label(connection, row, after=after, of=AUDIT)
+    if answers.drawn is not None:
         read &= answers.drawn
+    missing = _without_label(sums[EVERYTHING if answers.drawn is None else AUDIT].after(after))
     return max(missing - int(read.sum()), 0)
 
 
-def _without_label(
-    connection: Connection, row: WatchedVersion, *, after: int = -1, of: str = EVERYTHING
-) -> int:
-    """Answers of a slice without a label that were served after a day."""
-    columns = bin_day.c
-    without = select(func.sum(columns.served) - func.sum(columns.n)).where(
-        columns.watched_version_id == row.watched_version_id,
-        columns.slice == of,
-        columns.day > after,
-    )
-    return int(connection.scalar(without) or 0)
+def _without_label(days: DaySums) -> int:
+    sums = days.added()
+    return int(sums.served.sum()) - sums.labeled.total

@@ -12,6 +12,7 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import LabelStream
 from calibration.wording import percents
 from monitoring.ledger import versions
+from monitoring.ledger.watched_version import WatchedVersion
 
 
 def describe(
@@ -19,22 +20,20 @@ def describe(
 ) -> dict[str, Any]:
     """Return the detail of the event of an alarm that this detector has raised."""
     where = detector.stream or LabelStream("all")
+    (row,) = versions.load(connection, [watched_version_id])
     return {
         "labels": detector.alarm_label,
         "direction": detector.direction,
         "stream": where.kind,
         "index": where.index,
-        "name": stream_name(connection, watched_version_id, where, detector.settings.bin_count),
+        "name": stream_name(row, where, detector.settings.bin_count),
     }
 
 
-def stream_name(
-    connection: Connection, watched_version_id: int, stream: LabelStream, bin_count: int
-) -> str | None:
+def stream_name(row: WatchedVersion, stream: LabelStream, bin_count: int) -> str | None:
     """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
         return percents(stream.index / bin_count, (stream.index + 1) / bin_count, 0)
     if stream.kind == "class" and stream.index is not None:
-        (row,) = versions.load(connection, [watched_version_id])
         return row.classes[stream.index]
     return None

@@ -13,9 +13,11 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, select
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import EVERYTHING, monitor_event, monitor_state, watched_versions
 from monitoring.ledger.versions import load
+from monitoring.ledger.watched_version import WatchedVersion
 
 PROMOTED = "promoted"
 SHADOWED = "shadowed"
+_IS_OF_VERSION = monitor_event.c.watched_version_id == watched_versions.c.watched_version_id
 
 
 def note_promotion(connection: Connection, watched_version_id: int, *, now_ns: int) -> None:
@@ -53,7 +55,7 @@ def superseded(connection: Connection) -> set[int]:
     named = (version.watched_version_id, version.model, version.finding, version.version)
     promotions = (
         select(*named)
-        .join(monitor_event, columns.watched_version_id == version.watched_version_id)
+        .join(monitor_event, _IS_OF_VERSION)
         .where(columns.kind == PROMOTED)
         .group_by(*named)
         .order_by(last)
@@ -90,6 +92,16 @@ def has_shadows(connection: Connection) -> bool:
     return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))
 
 
+def promotions(connection: Connection, row: WatchedVersion) -> list[int]:
+    """Return the versions of the model, or of the finding, in the order of their promotions."""
+    promoted = select(watched_versions.c.version).join(monitor_event, _IS_OF_VERSION)
+    of_row = promoted.where(monitor_event.c.kind == PROMOTED).filter_by(
+        model=row.model, finding=row.finding
+    )
+    order = (monitor_event.c.at_ns, monitor_event.c.event_id)
+    return list(connection.scalars(of_row.order_by(*order)))
+
+
 def _last_promoted(
     connection: Connection, model: str, column: Any, *only: ColumnElement[bool]
 ) -> int | None:
@@ -97,10 +109,7 @@ def _last_promoted(
     promotions = (
         select(column)
         .select_from(watched_versions)
-        .join(
-            monitor_event,
-            monitor_event.c.watched_version_id == watched_versions.c.watched_version_id,
-        )
+        .join(monitor_event, _IS_OF_VERSION)
         .where(watched_versions.c.model == model, *only, monitor_event.c.kind == PROMOTED)
         .order_by(monitor_event.c.event_id.desc())
     )

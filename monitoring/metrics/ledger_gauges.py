@@ -38,11 +38,11 @@ from monitoring.drift.tag_settings import tag_of
 from monitoring.feedback.answers import count_pending
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.day_sums import read_day_sums
 from monitoring.ledger.days import doubtful_days
 from monitoring.ledger.predictions import Work, done_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, bin_total, monitor_event, monitor_state
-from monitoring.ledger.sum_tables import summed
-from monitoring.ledger.sums import read_sums
+from monitoring.ledger.sum_tables import AUDIT, summed
 from monitoring.ledger.version_events import superseded
 from monitoring.ledger.versions import VisibleVersion, visible_versions
 from monitoring.ledger.watched_version import WatchedVersion
@@ -339,12 +339,10 @@ def _families() -> dict[str, GaugeMetricFamily]:
 
 
 def _measures(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
-    names, key = _names(version), version.watched_version_id
-    audit = False
+    names, audit = _names(version), False
+    days = read_day_sums(connection, version.watched_version_id, EVERYTHING, AUDIT)
     for name, since_day in _since(today):
-        labeled, audit = deciding_labels(
-            connection, key, read_sums(connection, key, since_day=since_day), since_day
-        )
+        labeled, audit = deciding_labels(days, since_day)
         for gauge, measure in _MEASURES.items():
             if measure.bins:
                 yield _Sample(gauge, (*names, name), float(measure.bins(labeled)))
@@ -353,8 +351,9 @@ def _measures(connection: Connection, version: VisibleVersion, *, today: int) ->
 
 def _coverage(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
     """Of the answers of each window; a label counts where its answer does, however late."""
+    days = read_day_sums(connection, version.watched_version_id, EVERYTHING)[EVERYTHING]
     for name, since_day in _since(today):
-        sums = read_sums(connection, version.watched_version_id, since_day=since_day)
+        sums = days.since(since_day).added()
         names, answers = (*_names(version), name), float(sums.served.sum()) or math.nan
         yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled.total / answers)
         confidence = float(sums.served_confidence.sum())

@@ -119,7 +119,7 @@ class AlarmResponder:
             for row in rows:
                 key = row.watched_version_id
                 history = events.read(connection, key)
-                drift = find_drift(connection, watch.load_all(connection, key), history)
+                drift = find_drift(row, watch.load_all(connection, key), history)
                 if drift is not None and drift.active:
                     question = (model, version, row.finding, key)
                     alarms.append(ActiveAlarm(*question, drift, history, attempts_ns))

@@ -33,8 +33,7 @@ from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import DAY_NS, IS_LABELED, feedback, prediction
-from monitoring.ledger.sums import read_sums
+from monitoring.ledger.schema import DAY_NS, EVERYTHING, IS_LABELED, feedback, prediction
 from monitoring.ledger.version_events import promoted_version
 from monitoring.ledger.versions import choose, models, of_model
 from monitoring.ledger.watched_version import WatchedVersion, named, query_of, title_of
@@ -223,11 +222,15 @@ def report_on(
     present = grounds.inferred.present if window == NOW else None
     if present is not None:
         since_day = int(present.since_s * 1e9 // DAY_NS)
-    seen = read_sums(connection, key, since_day=since_day)
+    seen = grounds.sums[EVERYTHING].since(since_day).added()
     history = grounds.history
     whole = [event for event in history if not event.name]  # not of a tag
-    drift = find_drift(connection, grounds.watches, whole)
-    deciding = present.deciding if present else find_deciding(connection, row, seen, since_day)
+    drift = find_drift(row, grounds.watches, whole)
+    deciding = (
+        present.deciding
+        if present
+        else find_deciding(connection, row, grounds.sums, since_day, slices=slices)
+    )
     diagnosis = diagnose(connection, row, grounds, now_ns=now_ns, gap=gap)
     measures = present.measures if present else Measures.from_sums(deciding.labeled)
     if slices and present is None:

@@ -107,7 +107,7 @@ def test_a_scrape_without_new_labels_reads_no_sums(
 ) -> None:
     gauges = LedgerGauges(monitored.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.metrics.ledger_gauges.read_sums", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("monitoring.metrics.ledger_gauges.read_day_sums", lambda *_, **__: 1 / 0)
     assert list(gauges.collect())
     monitored.serve(make_row(1))
     monitored.label(label(1))

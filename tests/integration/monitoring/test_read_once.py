@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from monitoring.ledger import PredictionRow
 from monitoring.ledger.sum_tables import VALUE_LIMIT
+from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import make_row
@@ -40,6 +41,26 @@ def test_a_page_reports_once_on_the_version_that_it_is_about(monitored: Monitore
         found = read_page_data(monitored.ledger, "pneumonia")
     assert [each.report for each in found.versions] == [found.report]
     assert count(seen, DELAYS) == 1
+
+
+def test_a_report_asks_the_day_sums_of_a_version_once(monitored: MonitoredModel) -> None:
+    monitored.answer(range(200), wrong=5, audit=0.5)
+    for slices, most in ((False, 14), (True, 18)):
+        calibration_report(monitored.ledger, "pneumonia", slices=slices)  # which infers
+        with statements(monitored) as seen:
+            calibration_report(monitored.ledger, "pneumonia", slices=slices)
+        assert len(seen) <= most, seen
+        assert count(seen, "FROM bin_day") == 3  # all; by slice; predictions by class
+
+
+def test_windows_of_gauges_rest_on_one_read(monitored: MonitoredModel) -> None:
+    monitored.answer(range(200), wrong=5, audit=0.5)
+    gauges = LedgerGauges(monitored.ledger)
+    assert list(gauges.collect())
+    monitored.answer(range(200, 220), audit=0.5)
+    with statements(monitored) as seen:
+        assert list(gauges.collect())
+    assert count(seen, "FROM bin_day") <= 6, seen
 
 
 def test_a_question_about_another_gap_reads_no_answers(monitored: MonitoredModel) -> None:

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from calibration.measures import metrics
-from monitoring.diagnosis.audit import read_audit
+from monitoring.diagnosis.audit import find_audit
+from monitoring.ledger.day_sums import read_day_sums
+from monitoring.ledger.schema import EVERYTHING
+from monitoring.ledger.sum_tables import AUDIT
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, MonitoredModel
@@ -67,10 +70,8 @@ def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: Monitored
         monitored.serve(*(row._replace(audit=0.05) if i < 2 else row for i, row in enumerate(rows)))
         monitored.label(*(label(100 * day + i, CLASSES[right], at_ns=at_ns) for i in range(2)))
     with monitored.ledger.read() as connection:
-        sums = read_audit(connection, monitored.watched_version_id)
-        later_sums = read_audit(
-            connection, monitored.watched_version_id, since_day=NOW_NS // DAY_NS + 1
-        )
+        days = read_day_sums(connection, monitored.watched_version_id, EVERYTHING, AUDIT)
+    sums, later_sums = find_audit(days), find_audit(days, NOW_NS // DAY_NS + 1)
     assert (sums.labeled, later_sums.labeled) == (4, 2)
     assert metrics.signed_gap(sums.as_bins()) == pytest.approx(0.75 - 4 / 44, abs=0.2)
     assert metrics.signed_gap(later_sums.as_bins()) == pytest.approx(0.75)
