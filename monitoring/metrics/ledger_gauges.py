@@ -54,7 +54,9 @@ WINDOWS: Final = {"1d": 1, "7d": 7, "28d": 28, "all": None}
 _VERSION: Final = Series._fields
 _DETECTOR: Final = (*_VERSION, "ledger")
 _TAG: Final = (*_DETECTOR, "tag")
-_MEASURES: Final = {each.gauge: each for each in MEASURES if each.gauge and each.bins}
+_MEASURES: Final = {
+    each.gauge: (each.bins, each.text) for each in MEASURES if each.gauge and each.bins
+}
 _AGE: Final = "candor_ledger_read_age_seconds"
 _GAUGES: Final = {  # by name: the help text and the labels
     _AGE: ("Seconds since the gauges that come from the ledger were read.", ()),
@@ -79,7 +81,7 @@ _GAUGES: Final = {  # by name: the help text and the labels
         "1 from the alarm of a tag until it is acknowledged or another version serves, else 0.",
         _TAG,
     ),
-    **{name: (measure.text, (*_VERSION, "window")) for name, measure in _MEASURES.items()},
+    **{name: (text, (*_VERSION, "window")) for name, (_, text) in _MEASURES.items()},
     "candor_calibration_audit_decides": (
         "1 if the gauges of a version rest on audited answers alone, else 0.",
         _VERSION,
@@ -221,14 +223,9 @@ class LedgerGauges(Collector):
         for version in shown:
             key, is_past = version.watched_version_id, version.watched_version_id in replaced
             yield from self._drift(connection, version, ledger, is_past=is_past)
-            labeled = (latest.get(key), today)
-            read = partial(_measures, today=today)
-            yield from self._remembered("measures", labeled, read, connection, version)
-            answers = served.get(key, 0)
-            read = partial(_coverage, today=today)
-            yield from self._remembered("coverage", (*labeled, answers), read, connection, version)
-            as_of = (*labeled, answers, acts)
-            for sample in self._diagnosed(as_of, connection, version, until_s):
+            as_of, read = (latest.get(key), served.get(key), today), partial(_windows, today=today)
+            yield from self._remembered("windows", as_of, read, connection, version)
+            for sample in self._diagnosed((*as_of, acts), connection, version, until_s):
                 is_silenced = is_past and sample.name in _SILENCED
                 yield sample._replace(value=0.0) if is_silenced else sample
         for work in get_args(Work):
@@ -338,26 +335,24 @@ def _families() -> dict[str, GaugeMetricFamily]:
     }
 
 
-def _measures(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
+def _windows(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
+    """Coverage of the answers of each window, and measures of the labels that decide; a label
+    counts where its answer does, however late.
+    """
     names, audit = _names(version), False
     days = read_day_sums(connection, version.watched_version_id, EVERYTHING, AUDIT)
     for name, since_day in _since(today):
+        sums = days[EVERYTHING].since(since_day).added()
         labeled, audit = deciding_labels(days, since_day)
-        for gauge, measure in _MEASURES.items():
-            if measure.bins:
-                yield _Sample(gauge, (*names, name), float(measure.bins(labeled)))
+        answers = float(sums.served.sum()) or math.nan
+        values = {
+            "candor_feedback_coverage_ratio": sums.labeled.total / answers,
+            "candor_expected_accuracy_ratio": float(sums.served_confidence.sum()) / answers,
+            **{gauge: float(bins(labeled)) for gauge, (bins, _) in _MEASURES.items()},
+        }
+        for gauge, value in values.items():
+            yield _Sample(gauge, (*names, name), value)
     yield _Sample("candor_calibration_audit_decides", names, float(audit))
-
-
-def _coverage(connection: Connection, version: VisibleVersion, *, today: int) -> Iterator[_Sample]:
-    """Of the answers of each window; a label counts where its answer does, however late."""
-    days = read_day_sums(connection, version.watched_version_id, EVERYTHING)[EVERYTHING]
-    for name, since_day in _since(today):
-        sums = days.since(since_day).added()
-        names, answers = (*_names(version), name), float(sums.served.sum()) or math.nan
-        yield _Sample("candor_feedback_coverage_ratio", names, sums.labeled.total / answers)
-        confidence = float(sums.served_confidence.sum())
-        yield _Sample("candor_expected_accuracy_ratio", names, confidence / answers)
 
 
 def _since(today: int) -> Iterator[tuple[str, int | None]]:

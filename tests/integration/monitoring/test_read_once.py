@@ -60,7 +60,7 @@ def test_windows_of_gauges_rest_on_one_read(monitored: MonitoredModel) -> None:
     monitored.answer(range(200, 220), audit=0.5)
     with statements(monitored) as seen:
         assert list(gauges.collect())
-    assert count(seen, "FROM bin_day") <= 6, seen
+    assert count(seen, "FROM bin_day") <= 6, seen  # one for all windows; the others diagnose
 
 
 def test_a_question_about_another_gap_reads_no_answers(monitored: MonitoredModel) -> None:
