@@ -31,7 +31,7 @@ from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.surgery import cut_to, rename
 
 LOGITS, NATIVE = "candor/logits", "candor/native"
-_ROWS = "candor/rows"  # out of a Scan
+ROWS = "candor/rows"  # out of a Scan
 _ONE, _BATCH = "candor/one", "candor/batch"  # inside a Scan: an image, and the foreign input
 IR_VERSION = 8  # constants need not be listed among the inputs
 _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
@@ -141,9 +141,9 @@ def _scan(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: int
     )
     graph.initializer.extend([*before.constants, *after.constants])
     del graph.node[:]
-    scan = helper.make_node("Scan", [NATIVE], [_ROWS], body=body, num_scan_inputs=1)
+    scan = helper.make_node("Scan", [NATIVE], [ROWS], body=body, num_scan_inputs=1)
     graph.node.append(scan)
-    return _ROWS
+    return ROWS
 
 
 def _add_logits(part: GraphPart, rows: str, scores: ClassScores) -> None:

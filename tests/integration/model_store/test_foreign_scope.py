@@ -1,21 +1,47 @@
 """An imported graph gets a scope check if there are images to fit it on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from model_store.bundle.card import Card
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
-from tests.builders.foreign import imported
+from tests.builders.processes import candor_here
+
+CHANNELS = 6
 
 
-def checked(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
-    """What was printed, the card and the graph."""
-    said = imported(path, "--anyway", *options)
+def convolutions() -> tuple[list[Any], dict[str, Any]]:
+    """Fourteen convolutions, a mean, and a product: what most classifiers are made of."""
+    random = np.random.default_rng(0)
+    shapes = [(CHANNELS, 3, 3, 3), *[(CHANNELS, CHANNELS, 1, 1)] * 13]
+    weights = {f"w{place}": random.normal(0, 0.5, shape) for place, shape in enumerate(shapes)}
+    nodes = []
+    for place, name in enumerate(weights):
+        given = f"map{place}" if place else "pixels"
+        stride = 1 if place else 2
+        nodes.append(helper.make_node("Conv", [given, name], [f"c{place}"], strides=[stride] * 2))
+        nodes.append(helper.make_node("Relu", [f"c{place}"], [f"map{place + 1}"]))
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"map{len(weights)}"], ["e"]),
+        helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("MatMul", ["f", "last"], ["scores"]),
+    ]
+    constants = weights | {"last": random.normal(0, 1, (CHANNELS, 3))}
+    return nodes, {name: value.astype(np.float32) for name, value in constants.items()}
+
+
+def imported(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
+    target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json", "--anyway"]
+    done = candor_here("import", path, *target, *options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    said = dict(json.loads(done.stdout))
     folder = Path(said["folder"])
     card = Card.model_validate_json((folder / "card.json").read_text())
     return said, card, (folder / "model.onnx").read_bytes()
@@ -32,18 +58,20 @@ def p_values(graph: bytes, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("batch", "opset"), [("N", 17), (1, 13), ("N", 18), ("N", 11), (2, 9)], ids=str
 )
-def test_a_graph_flags_what_it_was_not_made_for(
+def test_a_convolutional_graph_flags_what_it_was_not_made_for(
     tmp_path: Path, batch: str | int, opset: int
 ) -> None:
+    nodes, constants = convolutions()
     path = foreign_onnx(
         tmp_path / "model.onnx",
+        nodes,
         shape=(batch, 3, SIDE, SIDE),
-        constants={"weights": color_weights()},
+        constants=constants,
         opset=opset,
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
-    _, card, graph = checked(path, "--data", str(data), "--pixels", "unit")
-    assert card.scope.features.endswith(" statistics of the image")
+    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
+    assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
     outputs = [each.name for each in onnx.load_model_from_string(graph).graph.output]
@@ -56,22 +84,43 @@ def test_a_graph_flags_what_it_was_not_made_for(
     noise = random.integers(0, 256, (20, 3, SIDE, SIDE), np.uint8)
     assert np.mean(p_values(graph, blank.reshape(-1, 3, SIDE, SIDE)) <= 0.05) > 0.8
     assert np.mean(p_values(graph, noise) <= 0.05) > 0.8
-    bright = random.integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
-    assert (p_values(graph, bright) <= 0.05).all()
+
+
+def test_a_single_product_is_checked_by_the_image_alone(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    data = labeled_folder(tmp_path / "labeled", images=40)
+    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
+    assert card.scope is not None
+    images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
+    assert (p_values(graph, images) <= 0.05).all()
 
 
 def test_without_images_it_says_that_there_is_none(tmp_path: Path) -> None:
     weights = {"weights": color_weights()}
     path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants=weights)
     options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb")
-    said, card, _ = checked(path, *options)
+    said, card, _ = imported(path, *options)
     assert card.scope is None
     assert any("no images" in note for note in said["notes"])
+
+
+def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    unlabeled = labeled_folder(tmp_path / "images", images=40)
+    options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb", "--scores", "softmax")
+    said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
+    assert not any("no scope check" in note for note in said["notes"])
+    assert card.scope.flagged.n >= 50
+    images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
+    assert (p_values(graph, images) <= 0.05).all()
+    few = labeled_folder(tmp_path / "few", images=4)
+    wrong = ["import", str(path), "--store", str(tmp_path / "store"), "--scope-images", str(few)]
+    assert candor_here(*wrong).exit_code == 1
 
 
 def test_few_images_calibrate_nothing(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=4)
-    said, card, _ = checked(path, "--data", str(data), "--pixels", "unit")
+    said, card, _ = imported(path, "--data", str(data), "--pixels", "unit")
     assert card.scope is None
     assert any("cannot calibrate" in note for note in said["notes"])
