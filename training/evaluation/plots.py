@@ -202,9 +202,10 @@ def tidy(axes: Axes, *, percent: str = "") -> None:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """The keys of `axes` below all panels, where they hide nothing."""
+    """The keys of `axes` below all panels, where they hide nothing, in rows that fit."""
     keys, names = axes.get_legend_handles_labels()
-    columns = min(len(names), 8)
+    inches = 0.09 * (max(map(len, names), default=0) + 6)  # of a key, at this size of letters
+    columns = max(1, min(len(names), int(figure.get_figwidth() / inches)))
     figure.legend(keys, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
