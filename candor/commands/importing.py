@@ -35,8 +35,6 @@ def import_model(
     resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH", RARE] = None,
     bits: Annotated[int | None, Within(9, 16), RARE] = None,
     architecture: Annotated[str | None, RARE] = None,
-    scope_images: Annotated[FilePath | None, "FOLDER", RARE] = None,
-    uncalibrated: bool = False,
     anyway: bool = False,
     trusted: Annotated[bool, RARE] = False,
     store: Place | None = None,
@@ -66,8 +64,6 @@ def import_model(
             stretch).
         bits: Of gray images of 16 bits, how many hold values.
         architecture: Of weights: torchvision/resnet18, timm/convnext_tiny (needs torch).
-        scope_images: Unlabeled images for the scope check (default: --data).
-        uncalibrated: Fit no temperature; labels only measure.
         anyway: Publish what labels contradict or do not prove.
         trusted: Pixels may decide how long the model runs.
 
@@ -80,7 +76,7 @@ def import_model(
     from candor.terminal.progress import bars, working
     from model_store.foreign.class_names import given_names
     from model_store.foreign.import_choices import ImportChoices
-    from model_store.foreign.labeled_folder import read_labeled, read_unlabeled_folder
+    from model_store.foreign.labeled_folder import read_labeled
     from model_store.foreign.model_import import import_source
     from model_store.foreign.sandbox import Sandbox
     from model_store.store.canary import promote_version
@@ -104,7 +100,6 @@ def import_model(
         decoded=_size("resize", resize) if cropped else None,
         window=window_of(reading.get("window")),
         bits=bits,
-        calibrate=not uncalibrated,
         anyway=anyway,
         trusted=trusted,
     )
@@ -114,13 +109,9 @@ def import_model(
     target.model(named)  # raises InvalidName before anything else
     with Sandbox(_bytes_of(file)) as sandbox:
         with working(f"Reading {file}"):
-            images = scope = None
+            images = None
             if data is not None:
                 images = read_labeled(Path(data), group=group, group_pattern=pattern)
-            if scope_images is not None:
-                scope = read_unlabeled_folder(
-                    Path(scope_images), group=group, group_pattern=pattern
-                )
             source = _source(file, architecture, choices, sandbox)
         note_weaker_bounds()
         with bars() as progress:
@@ -131,7 +122,6 @@ def import_model(
                 sandbox=sandbox,
                 choices=choices,
                 data=images,
-                scope=scope,
                 progress=progress,
             )
     if promote:

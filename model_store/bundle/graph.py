@@ -22,7 +22,7 @@ from calibration.wording import parameter
 from model_store.bundle.card import Card, Initializers
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.graph_part import GraphPart, insert, operators_beyond, tensors_of
-from model_store.bundle.scope_graph import SCOPE_P, SCOPE_SCORE, scope_problem
+from model_store.bundle.scope import SCOPE_P, SCOPE_SCORE, scope_problem
 
 INPUT, OUTPUT = "image", "probabilities"
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")

@@ -1,4 +1,4 @@
-"""What a foreign graph gives: which output holds a score for each class, and what kind of score.
+"""What kind of scores a foreign graph gives.
 
 A softmax or sigmoid at the end is cut off, so that a temperature divides logits. What was cut is
 checked by running both; if they differ, the probabilities stay and their logarithms serve as
@@ -9,7 +9,7 @@ logits mean: there the caller, the maker or the labels decide between two readin
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +20,12 @@ from calibration.calibrators.temperature import sigmoid, softmax
 from calibration.wording import parameter
 from model_store.bundle.graph_part import tensors_of
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.surgery import (
-    ELEMENTWISE,
-    behind,
-    constant,
-    first_input,
-    producers,
-)
+from model_store.foreign.outputs import CUTTABLE, End, ScoreOutput
+from model_store.foreign.surgery import ELEMENTWISE, behind, constant, first_input
 
 # One of the classes is right, or each is a question of its own.
 Reading = Literal["exclusive", "findings"]
-End = Literal["softmax", "sigmoid"]
 WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
-_FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 SMALLEST_TOTAL: Final = 1e-9  # a model that gives 0 for all is found out by its difference
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.
@@ -46,23 +39,6 @@ LINEAR: Final = frozenset(
 )
 _NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
-CUTTABLE: Final[dict[str, End]] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class ScoreOutput:
-    """An output that may hold class scores, the tensor with its numbers, a ZipMap's names.
-
-    `heads`: the tensors of several outputs, one score each, that `tensor` joins; `before` joins
-    what stands before their sigmoids, if all have one.
-    """
-
-    output: str
-    tensor: str
-    labels: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,78 +110,6 @@ class ClassScores:
         if self.is_binary:
             return np.hstack([1 - p, p])
         return p if self.reading == "findings" else softmax(_log_odds(scores))
-
-
-def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
-    """Return the outputs that hold floats, behind a ZipMap too. Raises ForeignModelRefused."""
-    made_by = producers(model.graph)
-    sources = []
-    for value in model.graph.output:
-        node = made_by.get(value.name)
-        if node is not None and node.op_type == "ZipMap":
-            sources.append(ScoreOutput(value.name, first_input(node), _zipped(node)))
-        elif value.type.tensor_type.elem_type in (*_FLOATS, 0) and not value.type.HasField(
-            "sequence_type"
-        ):
-            sources.append(ScoreOutput(value.name, value.name))
-    kept = [each for each in sources if not _is_sorted(model, each.tensor)]
-    if sources and not kept:
-        raise ForeignModelRefused(
-            f"its output '{sources[0].output}' holds the largest scores in order (TopK), and not "
-            "one for each class: export the model without TopK"
-        )
-    if not kept:
-        names = ", ".join(f"'{value.name}'" for value in model.graph.output)
-        raise ForeignModelRefused(
-            f"none of its outputs ({names}) holds numbers for classes, only labels: export the "
-            "probabilities too"
-        )
-    return kept
-
-
-def _zipped(node: onnx.NodeProto) -> tuple[str, ...]:
-    """Return the names that a ZipMap gives to its scores."""
-    for attribute in node.attribute:
-        if attribute.name == "classlabels_strings":
-            return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
-        if attribute.name == "classlabels_int64s":
-            return tuple(str(each) for each in attribute.ints)
-    return ()
-
-
-def _is_sorted(model: onnx.ModelProto, tensor: str) -> bool:
-    """Whether scores come out of a TopK, so that their places say nothing of classes."""
-    node = behind(model, tensor)
-    if node is not None and node.op_type in CUTTABLE:
-        node = behind(model, first_input(node))
-    return node is not None and node.op_type == "TopK"
-
-
-def per_image(values: Array, images: int, output: str) -> Array:
-    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores."""
-    shape = list(values.shape)
-    inner = shape[1:] if shape and shape[0] == images else shape
-    wide = sum(size > 1 for size in inner)
-    shown = f"'{output}' {shape}"
-    if wide > 1:
-        is_map = wide > 2 or len(inner) >= 3
-        kind = (
-            "a map, as of a segmentation"
-            if is_map
-            else "several rows for each image, as of a detector"
-        )
-        remedy = "; of an ensemble, export the mean of its members" * (wide == 2)
-        remedy += "; of a softmax for each finding, export the second column" * (inner[-1] == 2)
-        raise ForeignModelRefused(
-            f"its output {shown} is {kind}, no score for each class: Candor serves classifiers of "
-            f"whole images{remedy}"
-        )
-    if values.size == 0 or values.size % images:
-        raise ForeignModelRefused(
-            f"its output {shown} does not hold the same number of scores for each of {images} "
-            "images"
-        )
-    return np.asarray(values.reshape(images, -1), np.float64)
 
 
 def read_scores(

@@ -54,9 +54,7 @@ class ClassTruth:
         probabilities = apply_temperature(logits, fit_temperature(logits, labels))
         return float((logits.argmax(axis=1) == labels).mean()), log_loss(probabilities, labels)
 
-    def figures(
-        self, logits: Logits, reference: InputReference, *, calibrate: bool, anyway: bool
-    ) -> CardFigures:
+    def figures(self, logits: Logits, reference: InputReference, *, anyway: bool) -> CardFigures:
         """Fit on one half of the images, and measure on the other.
 
         Logits are (N, K) of all labeled images, and `reference` is their brightness.
@@ -64,15 +62,14 @@ class ClassTruth:
         order, unless `anyway`.
         """
         held = self.data.held_out
-        fitted = fit_temperature(logits[~held], self.labels[~held]) if calibrate else 1.0
-        undetermined = calibrate and at_bound(fitted, highest_temperature(logits[~held]))
-        calibrate = calibrate and not undetermined
-        stored = float(np.float32(fitted if calibrate else 1.0))  # as the graph holds it
+        fitted = fit_temperature(logits[~held], self.labels[~held])
+        undetermined = at_bound(fitted, highest_temperature(logits[~held]))
+        stored = float(np.float32(1.0 if undetermined else fitted))  # as the graph holds it
         probabilities, truth = apply_temperature(logits[held], stored), self.labels[held]
         if not anyway:
             self._check_order(logits)
             self._check_useful(probabilities, truth)
-        figures = _described(probabilities, truth, stored, calibrate=calibrate)
+        figures = _described(probabilities, truth, stored, calibrated=not undetermined)
         notes = tuple(self._notes(probabilities, truth))
         if undetermined:
             notes = (
@@ -148,13 +145,13 @@ def _rates(probabilities: Logits, truth: npt.NDArray[np.int64]) -> tuple[float, 
 
 
 def _described(
-    probabilities: Logits, truth: npt.NDArray[np.int64], temperature: float, *, calibrate: bool
+    probabilities: Logits, truth: npt.NDArray[np.int64], temperature: float, *, calibrated: bool
 ) -> CardFigures:
     confidence, predicted = top_label(probabilities)
     correct = predicted == truth
     threshold = referral_threshold(confidence, correct, promised_accuracy=PROMISED_ACCURACY)
     card = CalibrationCard.from_reference(
-        method="temperature" if calibrate else "none",
+        method="temperature" if calibrated else "none",
         temperature=temperature,
         split="held-out half of the labeled images",
         sums=BinSums.from_predictions(confidence, correct),

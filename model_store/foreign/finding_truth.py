@@ -12,7 +12,6 @@ from calibration.calibrators.affine import Affine
 from calibration.calibrators.constant_answer import beats_prevalences
 from calibration.findings.calibrator import (
     FEWEST_POSITIVES,
-    UNFITTED,
     fit_finding,
     stored,
 )
@@ -58,15 +57,11 @@ class FindingTruth:
         right = float(((p >= 0.5) == (labels == 1))[known].mean()) if known.any() else math.nan
         return right, np.asarray(losses.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
-    def figures(
-        self, logits: Logits, reference: InputReference, *, calibrate: bool, anyway: bool
-    ) -> CardFigures:
+    def figures(self, logits: Logits, reference: InputReference, *, anyway: bool) -> CardFigures:
         """Fit and measure as `ClassTruth.figures`. Raises LabeledFolderRefused: the model ranks no
         better than chance, and is no better than the prevalences; not with `anyway`.
         """
-        fitted = [
-            self._fitted(at, logits[:, at], calibrate=calibrate) for at in range(len(self.names))
-        ]
+        fitted = [self._fitted(at, logits[:, at]) for at in range(len(self.names))]
         cards = tuple(card for card, _ in fitted)
         p = np.stack([probability for _, probability in fitted], axis=1)[self.data.held_out]
         labels = self.labels[self.data.held_out]
@@ -74,14 +69,13 @@ class FindingTruth:
             self._check_useful(logits)
         known = ~np.isnan(labels)
         pooled = binary_card(p[known], labels[known] == 1, split=SPLIT)
-        notes = tuple(self._notes(cards, calibrate=calibrate))
+        notes = tuple(self._notes(cards))
         return CardFigures(pooled, cards, input_reference=reference, notes=notes)
 
-    def _fitted(self, at: int, logits: Logits, *, calibrate: bool) -> tuple[FindingCard, Logits]:
+    def _fitted(self, at: int, logits: Logits) -> tuple[FindingCard, Logits]:
         """Return the card of a finding, and its probabilities (N,)."""
         held, labels = self.data.held_out, self.labels[:, at]
-        found = fit_finding(logits[~held], labels[~held]) if calibrate else UNFITTED
-        kept = stored(found)
+        kept = stored(fit_finding(logits[~held], labels[~held]))
         p = kept(logits)
         threshold = choose_threshold(p[~held], labels[~held], kind="youden")
         card = finding_card(
@@ -112,10 +106,10 @@ class FindingTruth:
                 f"To publish it all the same, add {parameter('anyway', True)}"
             )
 
-    def _notes(self, cards: Sequence[FindingCard], *, calibrate: bool) -> list[str]:
+    def _notes(self, cards: Sequence[FindingCard]) -> list[str]:
         notes = []
         few = [each.name for each in cards if each.calibration.method == "none"]
-        if calibrate and few:
+        if few:
             notes.append(
                 f"{some(few, SHOWN)}: not calibrated, since the half to fit on has fewer than "
                 f"{FEWEST_POSITIVES} images with the finding, or as few without it, or its labels "

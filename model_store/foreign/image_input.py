@@ -96,7 +96,7 @@ class ImageInput:
 Layout = Literal["nchw", "nhwc", "ncwh", "nwhc"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputWishes:
     """What the caller says about the input; size is (height, width)."""
 
@@ -110,9 +110,6 @@ class InputWishes:
     @property
     def columns_first(self) -> bool:
         return self.layout in ("ncwh", "nwhc")
-
-
-ANY_INPUT: Final = InputWishes()
 
 
 def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) -> list[ImageInput]:
@@ -133,7 +130,8 @@ def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) ->
     readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
     if not readings:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
-        asked = " with the size and layout that were given" if wishes != ANY_INPUT else ""
+        said = wishes.size or wishes.layout
+        asked = " with the size and layout that were given" if said else ""
         remedy = f"give {parameter('size', 'HEIGHTxWIDTH')} if it is one"
         if len(dims) != 2:
             remedy = "export it for [N, 1, H, W] or [N, 3, H, W], or with channels last"

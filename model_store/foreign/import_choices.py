@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.class_scores import Reading
-from model_store.foreign.image_input import Layout
+from model_store.foreign.image_input import InputWishes
 from model_store.foreign.preprocessing import Order, Pixels, Resize
 from model_store.image import Resample
 
@@ -18,25 +18,21 @@ _READINGS: Final[dict[Scores, Reading]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportChoices:
+class ImportChoices(InputWishes):
     """What is said; what is None is in the graph, or labeled images tell it.
 
     Attributes:
         classes: names in the order of the model's scores.
-        size: (height, width) of the model's input.
         outputs: the output to take, or several of one score each.
         scores: what makes them probabilities: a softmax over exclusive classes or a sigmoid for
             each finding; "logits" are those of classes, although they are never negative.
         order: of the channels; `resize`, `resample` and `decoded` as in `Preprocessing`.
         window: center and width for gray DICOM; `bits` of gray values in images of 16.
-        calibrate: whether to fit calibrators on the labeled images.
         anyway: whether to publish what the labels contradict or cannot tell.
         trusted: whether pixels may decide how long the graph runs and how much memory it takes.
     """
 
     classes: ClassNames | None = None
-    size: tuple[int, int] | None = None
-    layout: Layout | None = None
     outputs: tuple[str, ...] = ()
     scores: Scores | None = None
     pixels: Pixels | None = None
@@ -46,7 +42,6 @@ class ImportChoices:
     decoded: tuple[int, int] | None = None
     window: tuple[float, float] | None = None
     bits: int | None = None
-    calibrate: bool = True
     anyway: bool = False
     trusted: bool = False
 

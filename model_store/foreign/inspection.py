@@ -15,14 +15,17 @@ from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
     ClassScores,
     Reading,
-    ScoreOutput,
-    per_image,
     read_scores,
-    score_outputs,
     weight_types,
 )
-from model_store.foreign.image_input import ANY_INPUT, ImageInput, InputWishes, candidates
-from model_store.foreign.output_choice import choose_output, join_heads
+from model_store.foreign.image_input import ImageInput, InputWishes, candidates
+from model_store.foreign.outputs import (
+    ScoreOutput,
+    choose_output,
+    join_heads,
+    per_image,
+    score_outputs,
+)
 from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.surgery import behind, cut_to, real_inputs
 from model_store.foreign.wrapping import (
@@ -41,13 +44,11 @@ class Inspection:
         original: the graph as it came, with the chosen scores as its only output.
         core: the same, reduced to logits.
         running: the graph as it came, in the sandbox.
-        sized_by: what tells the size of the input, if neither the graph nor the caller does.
     """
 
     original: onnx.ModelProto
     core: LogitsGraph
     running: SandboxSession
-    sized_by: str = ""
 
     @property
     def image(self) -> ImageInput:
@@ -62,7 +63,7 @@ def inspect_model(
     model: onnx.ModelProto,
     sandbox: Sandbox,
     *,
-    wishes: InputWishes = ANY_INPUT,
+    wishes: InputWishes,
     outputs: Sequence[str] = (),
     names: Sequence[str] = (),
     classes: int | None = None,
@@ -92,8 +93,7 @@ def inspect_model(
     scores = read_scores(model, source, rows, reading=reading, are_logits=are_logits)
     alone = cut_to(model, [source.tensor])
     core = _core(model, image, scores, arrays, scores.own_probabilities(rows), sandbox)
-    flat = len(image.shape) == 1 and wishes.size is None
-    return Inspection(alone, core, running, "the vector is as long as a square" if flat else "")
+    return Inspection(alone, core, running)
 
 
 def own_scores(

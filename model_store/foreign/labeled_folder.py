@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.findings.labels import finding_columns, from_columns
-from calibration.grouping import NO_GROUP
 from calibration.sampling import joined
 from calibration.splits import SPLITS
 from model_store.csv_tables import NotCsv, open_csv
 from model_store.errors import LabeledFolderRefused
 from model_store.foreign.labeled_images import (
     LabeledImages,
-    UnlabeledImages,
     content_digests,
     held_out_half,
     image_groups,
@@ -29,7 +27,6 @@ from model_store.foreign.labeled_images import (
 from model_store.image.suffixes import SUFFIX_LIST, images_below
 
 MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
-MIN_UNLABELED: Final = 38  # half of them is the fewest with a p-value as small as 0.05
 IMAGE_COLUMNS: Final = (
     *("path", "file", "filename", "file_name", "image", "image_path", "image index", "img"),
     *("image_name", "filepath", "file_path", "image_file", "dicom", "id", "image_id"),
@@ -90,24 +87,6 @@ def read_labeled_folder(
         grouped_by,
         "exclusive",
     )
-
-
-def read_unlabeled_folder(
-    root: Path, *, group: str | None = None, group_pattern: str | None = None
-) -> UnlabeledImages:
-    """List images anywhere below a folder, and divide them. Raises LabeledFolderRefused.
-
-    A `group` answers for the folder that each image stands alone, as it has no columns.
-    """
-    paths = tuple(images_below(root)) if root.is_dir() else ()
-    if len(paths) < MIN_UNLABELED:
-        raise LabeledFolderRefused(
-            f"{root} has {len(paths)} images; a scope check needs {MIN_UNLABELED} ({SUFFIX_LIST})"
-        )
-    alone = None if group is None else NO_GROUP
-    groups, _ = image_groups(root, paths, group=alone, pattern=group_pattern)
-    units = joined(groups, content_digests(paths))
-    return UnlabeledImages(paths, held_out_half(np.zeros(len(paths), np.int64), units, root))
 
 
 def _base(root: Path) -> Path:

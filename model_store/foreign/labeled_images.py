@@ -19,7 +19,7 @@ from calibration.sampling import grouped_parts
 from calibration.wording import parameter
 from model_store.errors import ImageError, LabeledFolderRefused
 from model_store.foreign.class_scores import Reading
-from model_store.image import InputSpec, decode, is_dicom, open_image, patient_of
+from model_store.image import InputSpec, decode, is_dicom, patient_of
 
 BATCH: Final = 16
 
@@ -79,14 +79,6 @@ class LabeledImages:
         unknown_labels = np.full(len(self.paths), np.nan)
         columns = [unknown_labels if at is None else self.cells[:, at] for at in places]
         return np.stack(columns, axis=1)
-
-
-@dataclass(frozen=True)
-class UnlabeledImages:
-    """Image files, and whether each (N,) belongs to the half that calibrates the scope check."""
-
-    paths: tuple[Path, ...]
-    held_out: npt.NDArray[np.bool_]
 
 
 def plain(name: str) -> str:
@@ -154,18 +146,6 @@ def _patient(path: Path) -> str | None:
         return patient_of(data) if is_dicom(data) else None
     except ImageError:
         return None
-
-
-def common_size(paths: Sequence[Path]) -> tuple[int, int] | None:
-    """Return height and width of the images if a sample of them all have the same, else None."""
-    sizes = set()
-    for path in paths[:: max(1, len(paths) // 8)]:
-        try:
-            opened = open_image(path.read_bytes(), frames="first")
-        except ImageError:
-            continue
-        sizes.add((opened.height, opened.width))
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def decoded(

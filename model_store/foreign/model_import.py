@@ -1,7 +1,6 @@
 """From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,11 @@ from model_store.foreign.card import build_card
 from model_store.foreign.card_figures import UNLABELED
 from model_store.foreign.class_names import ClassNames, find_names
 from model_store.foreign.class_scores import WHAT, ask_reading
-from model_store.foreign.image_input import ImageInput, InputWishes
+from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, inspect_model
 from model_store.foreign.labeled_images import (
     LabeledImages,
-    UnlabeledImages,
-    common_size,
     decoded,
 )
 from model_store.foreign.pixel_decision import Decision, decide
@@ -95,13 +92,12 @@ def import_source(
     sandbox: Sandbox,
     choices: ImportChoices,
     data: LabeledImages | None = None,
-    scope: UnlabeledImages | None = None,
     progress: Progress = silent,
 ) -> ImportedModel:
     """Publish a foreign model as the next version of `name`.
 
-    Without labeled `data` it is uncalibrated. The scope check is fitted on `scope`, by default on
-    `data`. `progress` is called with a stage, images done, and images in all.
+    Labeled `data` calibrates it, and fits the scope check. `progress` is called with a stage,
+    images done, and images in all.
 
     Raises ForeignModelRefused, ForeignModelUnclear if the caller has to say more,
     LabeledFolderRefused if the images do not fit or contradict the model, and InvalidName.
@@ -124,11 +120,11 @@ def import_source(
     figures = UNLABELED[inspection.scores.reading](classes)
     if truth is not None:
         logits, seen = _answers(preprocessing, run, inspection.image, truth, progress)
-        figures = truth.figures(logits, seen, calibrate=choices.calibrate, anyway=choices.anyway)
+        figures = truth.figures(logits, seen, anyway=choices.anyway)
     core.unload()
     graph = figures.applied(wrap(inspection.core, preprocessing, classes))
     verification = verify(graph, inspection, preprocessing, data, figures, classes, sandbox)
-    checked = with_scope_check(graph, sandbox, scope or data, spec=spec)
+    checked = with_scope_check(graph, sandbox, data, spec=spec)
     probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
     progress(_WHOLE, 1, 1)
     origin = Origin(
@@ -157,26 +153,17 @@ def import_source(
 def _inspected(
     model: onnx.ModelProto, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
 ) -> Inspection:
-    """Inspect; if the input's size is free, take that of the labeled images."""
     names = choices.classes.names if choices.classes else ()
-    inspect = partial(
-        inspect_model,
+    return inspect_model(
         model,
         sandbox,
+        wishes=choices,
         outputs=choices.outputs,
         names=names,
         classes=len(names) or (len(data.folders) if data else 0) or None,
         reading=choices.reading or (data.reading if data else None),
         are_logits=choices.scores == "logits",
     )
-    try:
-        return inspect(wishes=InputWishes(choices.size, choices.layout))
-    except ForeignModelUnclear:
-        size = common_size(data.paths) if data is not None and choices.size is None else None
-        if size is None:
-            raise
-        found = inspect(wishes=InputWishes(size, choices.layout))
-        return replace(found, sized_by="that of the labeled images")
 
 
 def _settled(
@@ -223,11 +210,10 @@ def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dic
     image, scores = inspection.image, inspection.scores
     batch = f"a fixed batch of {image.batch}" if image.batch else "any number of images"
     how = "served one by one" if inspection.core.one_by_one else "served in batches"
-    sized = f", {inspection.sized_by}" if inspection.sized_by else ""
     what = WHAT[scores.reading]
     of = f", of {names.names[1]}" if scores.is_binary else ""
     return {
-        "input": f"'{image.name}': {image.described}{sized}, {batch}; {how}",
+        "input": f"'{image.name}': {image.described}, {batch}; {how}",
         "output": f"'{scores.source.output}': {scores.kind}{of}, {scores.count} {what}; "
         f"{scores.ending}",
         what: f"{some(names.names, _SHOWN)} ({names.why})",

@@ -17,16 +17,19 @@ from onnx import TensorProto, helper
 from model_store.bundle.card import ScopeCard
 from model_store.bundle.graph import INPUT
 from model_store.bundle.graph_part import GraphPart
-from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, fit_scope
-from model_store.bundle.scope_graph import (
+from model_store.bundle.scope import (
+    MOST_CALIBRATED,
+    MOST_FITTED,
     SCOPE_FEATURES,
+    ScopeFeatures,
     chosen_taps,
+    fit_scope,
     reduced,
     statistics,
     with_scope,
 )
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.labeled_images import LabeledImages, UnlabeledImages, decoded
+from model_store.foreign.labeled_images import LabeledImages, decoded
 from model_store.foreign.sandbox import Sandbox, SandboxSession
 from model_store.foreign.wrapping import ROWS
 from model_store.image import InputSpec
@@ -64,7 +67,7 @@ class _Tap:
 def with_scope_check(
     model: bytes,
     sandbox: Sandbox,
-    data: LabeledImages | UnlabeledImages | None,
+    data: LabeledImages | None,
     *,
     spec: InputSpec,
 ) -> CheckedGraph:

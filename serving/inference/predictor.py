@@ -17,7 +17,7 @@ from calibration.calibrators.finding_answers import calibrators_of
 from calibration.scope.verdict import read_p
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT
-from model_store.bundle.scope_graph import SCOPE_P
+from model_store.bundle.scope import SCOPE_P
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort

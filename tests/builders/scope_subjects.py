@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_store.bundle.scope_graph import statistics
+from model_store.bundle.scope import statistics
 from model_store.image import InputSpec
 from tests.builders.scope_pictures import NEAR, Picture, far_images
 from training.networks.classifier import build_classifier, draw_trunk

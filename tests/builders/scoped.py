@@ -8,8 +8,13 @@ import onnx
 from onnx import TensorProto, helper
 
 from model_store.bundle.bundle import Bundle, read_bundle, write_bundle
-from model_store.bundle.scope import ScopeFeatures, fit_scope
-from model_store.bundle.scope_graph import SCOPE_FEATURES, statistics, with_scope
+from model_store.bundle.scope import (
+    SCOPE_FEATURES,
+    ScopeFeatures,
+    fit_scope,
+    statistics,
+    with_scope,
+)
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from model_store.bundle.scope_graph import chosen_taps
+from model_store.bundle.scope import chosen_taps
 from model_store.image import InputSpec
 
 Tap = nn.Conv2d | nn.Linear

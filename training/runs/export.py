@@ -17,8 +17,7 @@ from model_store.bundle.card import Card, InputCard, Provenance, TrainingCard, V
 from model_store.bundle.finding_card import ThresholdRule
 from model_store.bundle.graph import logits_name
 from model_store.bundle.probing import make_probes
-from model_store.bundle.scope import fit_scope
-from model_store.bundle.scope_graph import with_scope
+from model_store.bundle.scope import fit_scope, with_scope
 from model_store.store.store import Store
 from training.evaluation.calibrators import Method
 from training.networks.classifier import Classifier, draw_trunk

@@ -3,7 +3,7 @@ torch on real images.
 
 The exported network maps uint8 images to the softmax of its logits, divided by an initializer
 `temperature` that is 1. A second output has the features of the scope check, if the network shows
-any; `model_store.bundle.scope_graph` puts the check in its place. With findings, the network ends
+any; `model_store.bundle.scope` puts the check in its place. With findings, the network ends
 in a sigmoid of each logit after a temperature and a bias (`model_store.bundle.graph.findings_end`).
 `calibrated` gives the network a calibrator: another temperature, or nodes between the logits and
 the division. A later recalibration edits the temperature, or adds its remedy after it.
@@ -33,7 +33,7 @@ from model_store.bundle.graph import (
     with_vector,
 )
 from model_store.bundle.graph_part import GraphPart, insert
-from model_store.bundle.scope_graph import SCOPE_FEATURES
+from model_store.bundle.scope import SCOPE_FEATURES
 from model_store.runtime import ort
 from training.errors import ExportMismatch
 from training.networks.scope_taps import ScopeTaps

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_store.bundle.card import InputReference
-from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures
-from model_store.bundle.scope_graph import statistics
+from model_store.bundle.scope import MOST_CALIBRATED, MOST_FITTED, ScopeFeatures, statistics
 from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.image.training_digests import DIGEST_FILE, KEY_BYTES, MOST_DIGESTS, TrainingDigests

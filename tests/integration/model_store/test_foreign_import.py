@@ -18,16 +18,10 @@ from model_store.foreign.labeled_folder import read_labeled_folder
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+from tests.builders.foreign import imported
 from tests.builders.processes import candor_here
 
 EXCLUSIVE = ("--scores", "softmax", "--channels", "rgb")
-
-
-def imported(path: Path, *options: str) -> dict[str, Any]:
-    target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json"]
-    done = candor_here("import", path, *target, *options)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return dict(json.loads(done.stdout))
 
 
 def card(done: dict[str, Any]) -> dict[str, Any]:
@@ -125,17 +119,6 @@ def test_folders_whose_names_a_mac_decomposed_are_the_classes(tmp_path: Path) ->
     images = read_labeled_folder(labeled_folder(tmp_path, ("Polyp", decomposed)))
     for spelled in (composed, decomposed):
         assert images.labels((spelled, "Polyp")).argmax(axis=1).tolist() == [0] * 12 + [1] * 12
-
-
-def test_uncalibrated_images_only_measure(tmp_path: Path) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
-    folder = labeled_folder(tmp_path / "labeled")
-    described = card(imported(path, "--data", str(folder), "--pixels", "unit", "--uncalibrated"))
-    assert (described["calibration"]["method"], described["calibration"]["temperature"]) == (
-        "none",
-        1,
-    )
-    assert described["calibration"]["measures"]["accuracy"] == 1
 
 
 def test_independent_probabilities_become_exclusive_if_the_caller_says_so(tmp_path: Path) -> None:

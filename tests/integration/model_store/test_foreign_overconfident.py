@@ -1,8 +1,6 @@
 """Overconfident models, whose probabilities are exact zeros and ones, are calibrated."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from onnx import NodeProto, helper
 from calibration.calibrators.temperature import softmax
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
-from tests.builders.processes import candor_here
+from tests.builders.foreign import imported
 
 COLORS = color_weights() * np.float32(16)
 # Logits hundreds apart: exp(-110) is 0 in float32.
@@ -53,12 +51,9 @@ def mislabeled(root: Path) -> Path:
     return root
 
 
-def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
-    given = ["--data", str(folder), "--pixels", "unit", "--channels", "rgb"]
-    target = ["--store", str(path.parent / "store"), "--json"]
-    done = candor_here("import", path, *given, *target, *options)
-    assert done.exit_code == 0, (done.output, done.exception)
-    return dict(json.loads(done.stdout))
+def said(folder: Path) -> tuple[str, ...]:
+    data = mislabeled(folder / "labeled")
+    return "--data", str(data), "--pixels", "unit", "--channels", "rgb"
 
 
 @pytest.mark.parametrize(
@@ -66,13 +61,7 @@ def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
     [
         (classifier(), ()),
         (linear("Softmax"), ()),
-        (
-            hidden_sigmoid(),
-            (
-                "--scores",
-                "softmax",
-            ),
-        ),
+        (hidden_sigmoid(), ("--scores", "softmax")),
     ],
     ids=["LinearClassifier", "Softmax", "hidden Sigmoid"],
 )
@@ -82,18 +71,17 @@ def test_exact_zeros_are_calibrated(
     path = foreign_onnx(
         tmp_path / "m.onnx", nodes, constants={"weights": WEIGHTS}, domains=["ai.onnx.ml"]
     )
-    folder = mislabeled(tmp_path / "labeled")
-    raw = imported(path, folder, "--uncalibrated", *options)
-    done = imported(path, folder, *options)
+    done = imported(path, *said(tmp_path), *options)
     assert done["temperature"] > 1.5
-    assert max(raw["max_difference"], done["max_difference"]) < 1e-5
-    assert raw["measures"]["mean_confidence"] > 0.99 > raw["measures"]["accuracy"]
-    assert done["measures"]["nll"] < raw["measures"]["nll"] / 2
+    assert done["max_difference"] < 1e-5
+    assert done["measures"]["accuracy"] < 0.9
+    assert done["measures"]["mean_confidence"] < 0.95
+    assert done["measures"]["nll"] < 1
 
 
 def test_what_is_published_divides_the_logits_behind_exact_zeros(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "m.onnx", linear("Softmax"), constants={"weights": WEIGHTS})
-    done = imported(path, mislabeled(tmp_path / "labeled"))
+    done = imported(path, *said(tmp_path))
     pixels = np.zeros((3, 3, SIDE, SIDE), np.uint8)
     pixels[range(3), range(3)] = 120
     prepared = pixels / np.float32(255)

@@ -1,6 +1,5 @@
 """An imported graph gets a scope check if there are images to fit it on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from onnx import helper
 from model_store.bundle.card import Card
 from model_store.runtime import ort
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
-from tests.builders.processes import candor_here
+from tests.builders.foreign import imported
 
 CHANNELS = 6
 
@@ -37,11 +36,8 @@ def convolutions() -> tuple[list[Any], dict[str, Any]]:
     return nodes, {name: value.astype(np.float32) for name, value in constants.items()}
 
 
-def imported(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
-    target = ["--name", "theirs", "--store", str(path.parent / "store"), "--json", "--anyway"]
-    done = candor_here("import", path, *target, *options)
-    assert done.exit_code == 0, (done.output, done.exception)
-    said = dict(json.loads(done.stdout))
+def checked(path: Path, *options: str) -> tuple[dict[str, Any], Card, bytes]:
+    said = imported(path, "--anyway", *options)
     folder = Path(said["folder"])
     card = Card.model_validate_json((folder / "card.json").read_text())
     return said, card, (folder / "model.onnx").read_bytes()
@@ -70,7 +66,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
         opset=opset,
     )
     data = labeled_folder(tmp_path / "labeled", images=40)
-    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
+    _, card, graph = checked(path, "--data", str(data), "--pixels", "unit")
     assert card.scope.features.startswith(f"means of {6 * CHANNELS} ")
     assert 50 <= card.scope.flagged.n <= 70
     assert 0 < card.scope.flagged.lower < 0.05 < card.scope.flagged.upper < 0.2
@@ -89,7 +85,7 @@ def test_a_convolutional_graph_flags_what_it_was_not_made_for(
 def test_a_single_product_is_checked_by_the_image_alone(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=40)
-    _, card, graph = imported(path, "--data", str(data), "--pixels", "unit")
+    _, card, graph = checked(path, "--data", str(data), "--pixels", "unit")
     assert card.scope is not None
     images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
     assert (p_values(graph, images) <= 0.05).all()
@@ -99,28 +95,14 @@ def test_without_images_it_says_that_there_is_none(tmp_path: Path) -> None:
     weights = {"weights": color_weights()}
     path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), constants=weights)
     options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb")
-    said, card, _ = imported(path, *options)
+    said, card, _ = checked(path, *options)
     assert card.scope is None
     assert any("no images" in note for note in said["notes"])
-
-
-def test_unlabeled_images_are_enough(tmp_path: Path) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
-    unlabeled = labeled_folder(tmp_path / "images", images=40)
-    options = ("--pixels", "unit", "--classes", "a,b,c", "--channels", "rgb", "--scores", "softmax")
-    said, card, graph = imported(path, *options, "--scope-images", str(unlabeled))
-    assert not any("no scope check" in note for note in said["notes"])
-    assert card.scope.flagged.n >= 50
-    images = np.random.default_rng(0).integers(200, 256, (9, 3, SIDE, SIDE), np.uint8)
-    assert (p_values(graph, images) <= 0.05).all()
-    few = labeled_folder(tmp_path / "few", images=4)
-    wrong = ["import", str(path), "--store", str(tmp_path / "store"), "--scope-images", str(few)]
-    assert candor_here(*wrong).exit_code == 1
 
 
 def test_few_images_calibrate_nothing(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx", linear(), constants={"weights": color_weights()})
     data = labeled_folder(tmp_path / "labeled", images=4)
-    said, card, _ = imported(path, "--data", str(data), "--pixels", "unit")
+    said, card, _ = checked(path, "--data", str(data), "--pixels", "unit")
     assert card.scope is None
     assert any("cannot calibrate" in note for note in said["notes"])

@@ -15,8 +15,7 @@ from calibration.scope.p_values import p_values
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import NO_PROMISE
 from model_store.bundle.model_card import model_card
-from model_store.bundle.scope import ScopeFeatures, fit_scope
-from model_store.bundle.scope_graph import statistics
+from model_store.bundle.scope import ScopeFeatures, fit_scope, statistics
 from model_store.errors import GraphError
 from model_store.runtime import ort
 from tests.builders.bundles import build_onnx
