@@ -19,6 +19,8 @@ COPY pyproject.toml README.md LICENSE /
 COPY calibration /calibration
 COPY model_store /model_store
 COPY monitoring /monitoring
+COPY hosting /hosting
+COPY console /console
 COPY serving /serving
 COPY training /training
 COPY candor /candor
@@ -49,7 +51,7 @@ COPY container container
 RUN container/packages.sh requirements/gpu.txt && container/prune.sh container/gpu.unused
 COPY --from=source / ./
 COPY --from=gpu-root /var/lib/dpkg/status dpkg-status
-RUN container/program.sh calibration model_store monitoring serving candor
+RUN container/program.sh calibration model_store monitoring hosting console serving candor
 
 FROM gpu-root AS gpu
 ARG VERSION=unknown
@@ -92,7 +94,7 @@ RUN container/packages.sh requirements/${LOCK}.txt \
  && container/prune.sh container/torch.unused
 COPY --from=source / ./
 COPY --from=training-root /var/lib/dpkg/status dpkg-status
-RUN container/program.sh calibration model_store monitoring serving training candor
+RUN container/program.sh calibration model_store monitoring hosting console serving training candor
 
 FROM image AS training
 LABEL org.opencontainers.image.title="Candor for training"
@@ -131,7 +133,7 @@ RUN container/packages.sh requirements/${LOCK}.txt \
  && container/prune.sh container/torch.unused
 COPY --from=source / ./
 COPY --from=torchserve-root /var/lib/dpkg/status dpkg-status
-RUN container/program.sh calibration model_store monitoring serving candor ts
+RUN container/program.sh calibration model_store monitoring hosting console serving candor ts
 
 FROM image AS torchserve
 LABEL org.opencontainers.image.title="TorchServe with Candor's models"
@@ -166,7 +168,7 @@ COPY container container
 RUN container/packages.sh requirements/${LOCK}.txt && container/prune.sh container/serving.unused
 COPY --from=source / ./
 COPY --from=serving-root /var/lib/dpkg/status dpkg-status
-RUN container/program.sh calibration model_store monitoring serving candor
+RUN container/program.sh calibration model_store monitoring hosting console serving candor
 
 # A copy of a whole root is one layer: what was removed from the base is not in the image, and not merely hidden.
 FROM image AS serving

@@ -2,7 +2,7 @@
 
 A card, a report and a result are one document each. Three renderers show it: in the terminal
 (candor/terminal/rendering.py), as Markdown (model_store/bundle/markdown.py), and as HTML
-(serving/pages/document.py). Texts are plain: each renderer makes sure that they are no markup.
+(console/document.py). Texts are plain: each renderer makes sure that they are no markup.
 """
 
 from collections.abc import Collection, Iterable, Sequence

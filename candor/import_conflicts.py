@@ -17,7 +17,15 @@ from typing import Final
 
 # calibration.DISTRIBUTION, repeated because that package is what is in doubt
 OWN: Final = "candor-calibration"
-ROOMS: Final = ("calibration", "model_store", "monitoring", "serving", "training")
+ROOMS: Final = (
+    "calibration",
+    "model_store",
+    "monitoring",
+    "hosting",
+    "console",
+    "serving",
+    "training",
+)
 _NEEDS: Final = {
     "calibration": ROOMS[:1],
     "model_store": ROOMS[:2],

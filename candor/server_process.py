@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, Final, Self
 from urllib.parse import quote
 
 from candor.terminal.predictions import short_text
+from hosting.errors import ServingError
 from model_store.confinement import close_pipes
 from serving.client import Client
-from serving.errors import ServingError
 
 START_S = 60.0
 STOP_S = 30.0

@@ -6,8 +6,8 @@ import json
 import ssl
 from dataclasses import dataclass
 
-from serving.errors import SettingsError
-from serving.settings import Settings
+from hosting.errors import SettingsError
+from hosting.settings import Settings
 
 TIMEOUT_S = 2.0
 

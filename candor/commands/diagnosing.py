@@ -80,7 +80,7 @@ def show(*, changed: bool = False) -> PlainResult:
     Args:
         changed: Show only what is not at its default.
     """
-    from serving.settings import shown
+    from hosting.settings import shown
 
     listed = [each for each in shown(settings()) if not changed or each.source != "default"]
     lines = (

@@ -101,10 +101,10 @@ def _of_ledger(
     gap: float | None,
 ) -> "Report | FindingsReport":
     """Read a report, and write it to `html` if that is a file."""
+    from console.report_document import findings_report_page, report_page
     from monitoring.reports.findings import findings_report, is_of_one
     from monitoring.reports.page_data import read_page_data
     from monitoring.reports.report import only_model
-    from serving.pages.report_document import findings_report_page, report_page
 
     with open_ledger(ledger, reading=True) as opened:
         chosen, name = window(opened.clock()), model or only_model(opened)
@@ -166,7 +166,7 @@ def monitor(
 
     Example: candor monitor --port 8081
     """
-    from serving.process.monitor_server import serve_monitor
+    from console.monitor_server import serve_monitor
 
     return serve_monitor(
         settings(

@@ -24,9 +24,9 @@ from training.load_options import LoadOption, options_of
 
 if TYPE_CHECKING:
     from calibration.findings.examination import Rule
+    from hosting.settings import Settings
     from model_store.store.store import Store
     from monitoring.ledger.database import Ledger
-    from serving.settings import Settings
 
 FilePath: TypeAlias = str | PathLike[str]
 # A folder, or an address such as s3://bucket/models, whose // a path would lose
@@ -167,7 +167,7 @@ def settings(**overrides: Any) -> "Settings":
 
     Raises SettingsError.
     """
-    from serving.settings import load_settings
+    from hosting.settings import load_settings
 
     return load_settings(**overrides)
 

@@ -68,10 +68,10 @@ def recalibrate(
     """
     from candor.terminal.progress import bars
     from candor.terminal.recalibration import Recalibrated
+    from console.recalibration_page import recalibration_page
     from model_store.store.canary import start_canary
     from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_since
     from monitoring.recalibration import recalibrate as fit
-    from serving.pages.recalibration_page import recalibration_page
 
     if (canary is not None) + shadow + preview > 1:
         preview_, canary_, shadow_ = map(parameter, ("preview", "canary", "shadow"))

@@ -11,9 +11,9 @@ from candor.terminal.verb_result import PlainResult
 from model_store.addresses import shown_address
 
 if TYPE_CHECKING:
+    from hosting.settings import Settings
     from model_store.bundle.bundle import Bundle
     from model_store.image import FrameChoice
-    from serving.settings import Settings
 
 
 def score_folder(

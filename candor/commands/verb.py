@@ -92,10 +92,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
     from calibration.calibrators.affine import CalibratorInvalid
     from candor.predictions.errors import PredictionsRefused
+    from hosting.errors import ServingError
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError
     from serving.client import ServerRefused, TokenInvalid
-    from serving.errors import ServingError
     from training.errors import TrainingError
 
     rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)

@@ -14,9 +14,9 @@ from httpx import TransportError
 
 from calibration.wording import counted
 from candor.demo.sample import MODEL, SampleImages
+from hosting.errors import ServingError
 from model_store.addresses import shown_address
 from serving.client import Client, ServerRefused
-from serving.errors import ServingError
 
 LOOK_S: Final = 1.0  # between two questions for the alarm
 PAUSE_S: Final = 0.5  # after a server could not be reached

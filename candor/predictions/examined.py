@@ -79,7 +79,7 @@ class Examined(ABC, Generic[_Found, _Read]):
 
     def page(self) -> str:
         """Return the report as an HTML file without scripts."""
-        from serving.pages.document import document_page
+        from console.document import document_page
 
         parts = [Heading(self.title, level=1), *self.document()]
         if taken := self.predictions.taken:
@@ -87,7 +87,7 @@ class Examined(ABC, Generic[_Found, _Read]):
         return document_page(parts, title=self.title)
 
     def _repr_html_(self) -> str:
-        from serving.pages.document import fragment
+        from console.document import fragment
 
         return fragment(self.document())
 

@@ -38,7 +38,7 @@ class VerbResult(ABC):
         return text.get().rstrip()
 
     def _repr_html_(self) -> str:
-        from serving.pages.document import fragment
+        from console.document import fragment
 
         return fragment(self.document())
 

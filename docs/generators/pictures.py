@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from candor.predictions.labeled import Examining
 from candor.predictions.reading import read_predictions
+from console.report_document import report_page
 from docs.generators.made_up_months import MODEL, Clock, fill_store, live
 from model_store.store.store import Store
 from monitoring.drift.tag_settings import TagSettings
@@ -30,7 +31,6 @@ from monitoring.ledger import Ledger
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.page_data import read_page_data
-from serving.pages.report_document import report_page
 from tests.builders.browser import open_browser, open_page
 from tests.builders.processes import Process
 from tests.screenshots import MODES, take

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from docs.generators.markdown import table
+from hosting.openapi import document
 from model_store.installation import release
-from serving.http.openapi import document
 from serving.process.server import ENDPOINTS
 
 Json = dict[str, Any]

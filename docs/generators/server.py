@@ -10,15 +10,16 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Metric
 
+from console.monitor import open_monitor
 from docs.generators.markdown import plain, table
-from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES, SENTENCES
-from serving.inference.metrics import ServingMetrics, register_build_info
-from serving.process.monitor import open_monitor
-from serving.settings import PREFIX, Settings, meaning_of
+from hosting.error_table import ERRORS, INTERNAL, ROUTING_CODES, SENTENCES
+from hosting.listener import register_build_info
+from hosting.settings import PREFIX, Settings, meaning_of
+from serving.inference.metrics import ServingMetrics
 
 
 def settings() -> str:
-    """Every environment variable of `serving/setting_table.py`."""
+    """Every environment variable of `hosting/setting_table.py`."""
     rows = (
         (
             f"`{PREFIX}{name.upper()}`",

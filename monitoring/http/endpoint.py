@@ -2,7 +2,7 @@
 description.
 
 Each room has a table of endpoints whose handlers are methods of its classes. `bind` gives them the
-instances, routers mount them (`routes_of`), and serving.http.openapi describes them.
+instances, routers mount them (`routes_of`), and hosting.openapi describes them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ class Endpoint:
         gives: the type of the answer by media type, if it is not the JSON of what `handler`
             returns.
         otherwise: types of answers with other statuses that are not plain errors.
-        refuses: the errors that it raises; serving's table of errors knows their statuses.
+        refuses: the errors that it raises; hosting's table of errors knows their statuses.
         error: the type of an error's body.
         queries: names of query parameters that are not described, as those of pages.
         takes_tags: whether parameters of other names are keys of tags.

@@ -2,7 +2,7 @@
 here.
 
 The handlers raise MonitoringError or SQLAlchemyError; the application that mounts them answers
-those (serving's table of errors). The ledger is read, and bodies are parsed, off the event loop.
+those (hosting's table of errors). The ledger is read, and bodies are parsed, off the event loop.
 """
 
 from functools import partial

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from hosting.errors import ClusterError
+from hosting.logs import configure_logging
+from hosting.settings import Settings
 from model_store.installation import install_command
-from serving.errors import ClusterError
-from serving.process.logs import configure_logging
-from serving.settings import Settings
 
 SILENT: Final = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends its makers nothing
 

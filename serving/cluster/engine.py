@@ -12,13 +12,9 @@ import threading
 from types import FrameType
 from typing import Any, Final
 
-from serving.cluster.connection import joined
-from serving.cluster.metric_targets import end_directory
-from serving.cluster.placed_settings import PlacedSettings
-from serving.cluster.replica import ReplicaApp, build_app
-from serving.errors import ClusterError, SettingsError
-from serving.process.http_server import FORCED
-from serving.process.listener import (
+from hosting.errors import ClusterError, SettingsError
+from hosting.http_server import FORCED
+from hosting.listener import (
     address,
     announce,
     announce_missing_store,
@@ -26,8 +22,12 @@ from serving.process.listener import (
     prepare,
     tls_files,
 )
+from hosting.settings import Settings
+from serving.cluster.connection import joined
+from serving.cluster.metric_targets import end_directory
+from serving.cluster.placed_settings import PlacedSettings
+from serving.cluster.replica import ReplicaApp, build_app
 from serving.process.server import NOTHING_ANSWERED
-from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.error_table import error_answer
-from serving.errors import ReplicaLost
+from hosting.error_table import error_answer
+from hosting.errors import ReplicaLost
 from serving.inference.answer import JSON_HEADER
 
 if TYPE_CHECKING:

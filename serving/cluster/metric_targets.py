@@ -15,8 +15,8 @@ from typing import Any, Final
 from msgspec import Struct
 from starlette.requests import Request
 
+from hosting.errors import NotReady
 from monitoring.http.endpoint import Endpoint
-from serving.errors import NotReady
 
 logger = logging.getLogger(__name__)
 

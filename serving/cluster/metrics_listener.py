@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from console.error_pages import application, send_error
+from hosting.auth import AccessControl
+from hosting.errors import ListenError
+from hosting.http_server import DrainingServer
+from hosting.listener import listen
+from hosting.middleware import with_middlewares
+from hosting.settings import Settings
 from monitoring.http.endpoint import bind
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from serving.cluster.metric_targets import keep_reporting
-from serving.errors import ListenError
-from serving.http.auth import AccessControl
-from serving.http.middleware import with_middlewares
-from serving.pages.error_pages import application, send_error
-from serving.process.http_server import DrainingServer
-from serving.process.listener import listen
-from serving.settings import Settings
 
 # Tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one.
 PORTS: Final = 100

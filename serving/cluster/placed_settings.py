@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 
 from sqlalchemy.engine import make_url
 
-from serving.errors import SettingsError
-from serving.settings import Settings
+from hosting.errors import SettingsError
+from hosting.settings import Settings
 
 # Read on each node: secrets, and the files that hold them.
 LOCAL: Final = frozenset({"tokens", "tokens_file", "ledger", "ledger_file", "patient_key_file"})

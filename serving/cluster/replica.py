@@ -12,20 +12,20 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.error_pages import application, send_error
+from console.monitor import open_monitor
+from hosting.errors import MetricsElsewhere, NotReady, ServingError
+from hosting.listener import allow_many_connections, process_registry
+from hosting.logs import configure_logging
+from hosting.middleware import with_middlewares
+from hosting.settings import Settings
 from monitoring.http.endpoint import bind
 from serving.cluster.front import REPLICA, unmarked
 from serving.cluster.metric_targets import TARGETS, TargetRoutes
 from serving.cluster.metrics_listener import MetricsListener
 from serving.cluster.placed_settings import PlacedSettings
 from serving.deployment.loaded_models import LoadedModels
-from serving.errors import MetricsElsewhere, NotReady, ServingError
-from serving.http.middleware import with_middlewares
-from serving.pages.error_pages import application, send_error
-from serving.process.listener import allow_many_connections, process_registry
-from serving.process.logs import configure_logging
-from serving.process.monitor import open_monitor
 from serving.process.server import Service
-from serving.settings import Settings
 
 NO_FRONT: Final = (
     "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's "

@@ -15,6 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from hosting.errors import DecoderUnavailable, Overloaded
+from hosting.settings import Settings
 from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
@@ -26,10 +28,8 @@ from serving.decoding.process import (
     DecodingTarget,
     ProcessKilled,
 )
-from serving.errors import DecoderUnavailable, Overloaded
 from serving.inference.admission import Places, QueueEstimate
 from serving.inference.batcher import Image
-from serving.settings import Settings
 
 CPU_S: Final = 10.0  # of processor time, for one image
 SHARE_BYTES: Final = 512 * 2**20  # of a process, if no number of processes is set

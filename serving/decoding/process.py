@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 
+from hosting.errors import DecoderUnavailable
 from model_store import errors, kernel
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
@@ -33,7 +34,6 @@ from serving.decoding.channel import (
     shared_file,
 )
 from serving.decoding.child import start_child
-from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
+from hosting.errors import ModelUnusable
 from model_store.errors import ModelStoreError
 from model_store.store.canary import end_canary
 from model_store.store.state import Canary
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced
 from serving.deployment.loaded_models import LoadedCanary, LoadedModel, LoadedModels
-from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)

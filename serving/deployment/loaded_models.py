@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
+from hosting.errors import ModelNotLoaded, NotReady, VersionNotLoaded, VersionStopped
 from model_store.store.state import Canary
-from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded, VersionStopped
 from serving.inference.batcher import PendingRequest
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion

@@ -20,13 +20,13 @@ from typing import TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from hosting.errors import ModelUnusable
 from model_store.bundle.card import Card
 from model_store.errors import ModelStoreError
 from model_store.store.state import PRODUCTION, Alias
 from model_store.store.store import Store
 from serving.deployment.canary import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
-from serving.errors import ModelUnusable
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from hosting.errors import SettingsError
+from hosting.settings import load_settings
 from serving.doctor.check_result import CheckResult
 from serving.doctor.data import check_ledger, check_store
 from serving.doctor.installation import (
@@ -14,8 +16,6 @@ from serving.doctor.installation import (
     check_runtime,
     check_system,
 )
-from serving.errors import SettingsError
-from serving.settings import load_settings
 
 
 def examine() -> Iterator[CheckResult]:

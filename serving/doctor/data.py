@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.scope.verdict import least_p
 from calibration.wording import counted
+from hosting.errors import ModelUnusable
+from hosting.settings import Settings
 from model_store.addresses import shown_address
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
@@ -26,9 +28,7 @@ from monitoring.ledger.predictions import used_ns
 from monitoring.ledger.schema import SCHEMA_VERSION
 from monitoring.maintenance.clock import moment
 from serving.doctor.check_result import CheckResult, State
-from serving.errors import ModelUnusable
 from serving.inference.predictor import open_predictor
-from serving.settings import Settings
 
 _STORE = partial(CheckResult, "store")
 _PRODUCTION = partial(CheckResult, "production")

@@ -15,15 +15,15 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from calibration import DISTRIBUTION
+from hosting.auth import read_access
+from hosting.errors import ListenError, SettingsError
+from hosting.listener import listen, tls_files
+from hosting.settings import Settings
 from model_store import kernel
 from model_store.confinement import SCOPE_VERSION, landlock_version
 from model_store.installation import release
 from serving.doctor.check_result import CheckResult
-from serving.errors import ListenError, SettingsError
 from serving.health import ask
-from serving.http.auth import read_access
-from serving.process.listener import listen, tls_files
-from serving.settings import Settings
 
 _SYSTEM = partial(CheckResult, "system")
 _CONFINEMENT = partial(CheckResult, "confinement")

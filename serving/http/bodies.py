@@ -174,12 +174,6 @@ class ImageRefused(ErrorBody, frozen=True, kw_only=True):
     frame: FrameNumber | UnsetType = UNSET
 
 
-class Alive(Struct, frozen=True):
-    """The process runs."""
-
-    status: Literal["alive"] = "alive"
-
-
 class PingStatus(Struct, frozen=True):
     """TorchServe's health."""
 

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from starlette.types import Receive
 
-from serving.errors import ClientGone
+from hosting.errors import ClientGone
 
 _Answer = TypeVar("_Answer")
 GONE: Final = "the client disconnected before its answer was ready."

@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
+from hosting.error_table import error_answer
+from hosting.errors import MalformedRequest
 from model_store.image import DecodedFrames, FrameChoice
 from monitoring.errors import BodyNotJson, brief
 from monitoring.http.endpoint import JSON
@@ -29,8 +31,6 @@ from monitoring.http.json_body import (
     said,
     too_many,
 )
-from serving.error_table import error_answer
-from serving.errors import MalformedRequest
 from serving.http.bodies import EncodedImage
 from serving.http.request import RequestHead, form_files, patient_of, request_id_of, tags_of
 from serving.inference.batcher import Image

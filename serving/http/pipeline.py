@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from hosting.errors import MalformedRequest
+from hosting.settings import Settings
 from model_store.errors import ImageError
 from model_store.image import FrameChoice, InputSpec, is_dicom
 from model_store.image.frames import DecodedFrames
 from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.loaded_models import ShadowRunner
-from serving.errors import MalformedRequest
 from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of
 from serving.inference.answer import kind_of
@@ -33,7 +34,6 @@ from serving.inference.explanation import HeatMap, OcclusionExplainer, with_expl
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import Prediction
 from serving.inference.served_version import ServedVersion
-from serving.settings import Settings
 
 
 class StageSpans:

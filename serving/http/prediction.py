@@ -15,13 +15,15 @@ from urllib.parse import unquote
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hosting.auth import Refuse
+from hosting.body import read_body
+from hosting.error_table import ErrorAnswer, error_answer, log_error
+from hosting.errors import ClientGone, MalformedRequest, Overloaded, ServingError
+from hosting.settings import Settings
 from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import JSON, wants_page
 from monitoring.http.json_body import SMALL_BYTES
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import ErrorAnswer, error_answer, log_error
-from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
-from serving.http.auth import Refuse
 from serving.http.caller import Caller
 from serving.http.items import NDJSON, ImageItem, read_items, with_keys, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
@@ -29,7 +31,6 @@ from serving.http.request import (
     LISTS,
     PredictionQuery,
     RequestHead,
-    read_body,
     read_head,
     read_query,
 )
@@ -37,7 +38,6 @@ from serving.inference.admission import RefusalThrottle
 from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
-from serving.settings import Settings
 
 PREFIX: Final = "/predictions/"
 REFUSAL_HOLD_S: Final = 0.5  # by which a 429 is delayed, so that clients do not retry at once

@@ -1,4 +1,4 @@
-"""Reads a prediction request: its headers, query, body with limits, and multipart forms."""
+"""Reads a prediction request: its headers, query, and multipart forms."""
 
 import io
 import logging
@@ -10,23 +10,22 @@ from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
-from starlette.types import Receive
 
+from hosting.body import SMALLER
+from hosting.errors import MalformedRequest, UnsupportedMedia
 from model_store import tags
 from model_store.errors import TagsInvalid
 from model_store.image import FrameChoice, read_choice
 from monitoring.errors import BodyTooLarge, brief
-from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, Hold, check_encoding
+from monitoring.http.body_budget import IMAGE_COPIES, LIST_COPIES, check_encoding
 from monitoring.http.fields import ID_LIMIT
 from monitoring.patient_id import read_patient
-from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.inference.retries import IdempotencyKey
 
 # A form that a client got wrong is answered, and is no error of the server's.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FIELDS_LIMIT: Final = 100
-SMALLER = "Send a smaller image."
 # The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 LISTS = (
@@ -148,42 +147,6 @@ def read_frame(text: str | None) -> FrameChoice | None:
         return read_choice(text)
     except ValueError as error:
         raise MalformedRequest(f"frame: {error}.") from None
-
-
-async def read_body(
-    receive: Receive, *, limit_bytes: int, timeout_s: float, hold: Hold, advice: str = SMALLER
-) -> bytes:
-    """The whole body. Raises BodyTooLarge, with `advice`, as soon as it is over the limit.
-
-    Other errors are BodyTimeout, BodiesFull and ClientGone.
-    """
-    late = f"the body did not arrive within {timeout_s:g} s; send it again, in one go."
-    async with hold.reading(timeout_s, late=late):
-        return await _read_bounded(receive, limit_bytes, hold, advice)
-
-
-async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: str) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if (
-        message["type"] == "http.request"
-        and not message.get("more_body", False)
-        and len(body) <= limit_bytes
-    ):
-        await hold.cover(len(body))
-        return body
-    parts: list[bytes] = []  # joined once: a buffer that grows is copied again and again
-    received = 0
-    while message["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        received += len(parts[-1])
-        if received > limit_bytes:
-            raise BodyTooLarge(limit_bytes=limit_bytes, advice=advice)
-        await hold.cover(received)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-        message = await receive()
-    raise ClientGone("the client disconnected before its body was complete.")
 
 
 @dataclass(frozen=True, slots=True)

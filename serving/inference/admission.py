@@ -17,11 +17,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-from serving.errors import Overloaded
+from hosting.errors import Overloaded
+from hosting.sender import SENDER, Sender
 
 # Weight of the newest batch in the running means: about the last ten batches count.
 RECENT = 0.2
@@ -122,14 +122,9 @@ class RefusalThrottle:
         return True
 
 
-Client: TypeAlias = tuple[str, int]
-# Who is answered in this context: the token's name or the address, and a number of the request.
-CLIENT: Final[ContextVar[Client]] = ContextVar("client", default=("", 0))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Demand:
-    client: Client
+    client: Sender
     turn: "asyncio.Future[bool]"
 
 
@@ -145,16 +140,16 @@ class Places:
         self.capacity = self.free = capacity
         self._most = capacity - spare
         self._waiting: list[_Demand] = []
-        self._held: Counter[str | Client] = Counter()
+        self._held: Counter[str | Sender] = Counter()
 
     async def take(self, *, wait_s: Callable[[], float]) -> bool:
-        """Take one, and give it back with `give_back`, both in the context of CLIENT.
+        """Take one, and give it back with `give_back`, both in the context of SENDER.
 
         False: none was free in time. `wait_s` says how long to wait in seconds; it is asked again,
         because it may grow meanwhile.
         """
         loop = asyncio.get_running_loop()
-        demand = _Demand(CLIENT.get(), loop.create_future())
+        demand = _Demand(SENDER.get(), loop.create_future())
         self._waiting.append(demand)
         self._share_out()
         if demand.turn.done():
@@ -184,7 +179,7 @@ class Places:
                 self._waiting.remove(demand)
 
     def give_back(self) -> None:
-        self._hold(CLIENT.get(), -1)
+        self._hold(SENDER.get(), -1)
         self._share_out()
 
     @asynccontextmanager
@@ -197,7 +192,7 @@ class Places:
             if taken:
                 self.give_back()
 
-    def _hold(self, client: Client, count: int) -> None:
+    def _hold(self, client: Sender, count: int) -> None:
         self.free -= count
         for holder in (client, client[0]):
             self._held[holder] += count

@@ -26,12 +26,12 @@ from calibration.calibrators.finding_answers import (
 )
 from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrators
 from calibration.findings.labels import spelled
+from hosting.errors import MalformedRequest, OutOfScope
 from model_store.bundle.card import Card
 from monitoring.errors import brief
 from monitoring.ledger.predictions import PredictionRow, presence_rows
 from monitoring.ledger.version_events import shadow_id
 from monitoring.patient_id import PatientKey
-from serving.errors import MalformedRequest, OutOfScope
 from serving.inference.batcher import AnswerWriter, PendingRequest
 from serving.inference.prediction import (
     Probabilities,

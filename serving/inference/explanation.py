@@ -28,10 +28,10 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from calibration.wording import points
+from hosting.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from model_store.bundle.bundle import read_bundle
 from model_store.bundle.card import Card
 from model_store.errors import BundleError
-from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image, lower_priority
 from serving.inference.predictor import Predictor
 

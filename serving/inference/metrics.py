@@ -1,14 +1,12 @@
 """Prometheus metrics of the server; those of calibration are in monitoring."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from model_store.installation import release
-from serving.error_table import INTERNAL, PREDICTION_ERRORS
+from hosting.error_table import INTERNAL, PREDICTION_ERRORS
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 
@@ -16,13 +14,6 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LABELS = ("model", "version")
 REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.code, "client_gone"})
-
-
-def register_build_info(registry: CollectorRegistry) -> None:
-    """Show which release of Candor a process runs, on which Python."""
-    help_text, labels = "1; its labels name the release and its Python.", ("version", "python")
-    info = Gauge("candor_build_info", help_text, labels, registry=registry)
-    info.labels(release(), platform.python_version()).set(1)
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ from calibration.scope.verdict import (
     scope_of,
     without_confidence,
 )
+from hosting.errors import OutOfScope
 from model_store.bundle.card import ScopeCard
-from serving.errors import OutOfScope
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 

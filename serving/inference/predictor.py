@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from calibration.calibrators.finding_answers import calibrators_of
 from calibration.scope.verdict import read_p
+from hosting.errors import ModelUnusable, ProbesDiffer
+from hosting.setting_table import Device, OnDifference
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.graph import OUTPUT
 from model_store.bundle.scope import SCOPE_P
 from model_store.image import FrameChoice, decode, decode_frames
 from model_store.image.probes import TOLERANCE, differs_sentence
 from model_store.runtime import ORT_ERRORS, open_session, ort
-from serving.errors import ModelUnusable, ProbesDiffer
 from serving.inference.answer import kind_of
 from serving.inference.freed_memory import return_freed_memory
 from serving.inference.prediction import Prediction, Probabilities, ScopePolicy
@@ -34,7 +35,6 @@ from serving.inference.run_watch import (
     TIMES_USUAL,
     session_options,
 )
-from serving.setting_table import Device, OnDifference
 
 logger = logging.getLogger(__name__)
 

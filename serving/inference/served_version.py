@@ -20,15 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from anyio import to_thread
 
-from model_store.image.brightness import brightness
-from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.sum_changes import InputSums, input_sums
-from monitoring.recording.fallback import LedgerAway
-from monitoring.recording.picture_keeper import PictureKeeper
-from monitoring.recording.recorder import Recorder
-from serving.error_table import error_answer
-from serving.errors import (
+from hosting.error_table import error_answer
+from hosting.errors import (
     ClientGone,
     InferenceFailed,
     LedgerFailed,
@@ -36,6 +29,13 @@ from serving.errors import (
     OutOfScope,
     VersionStopped,
 )
+from model_store.image.brightness import brightness
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import DAY_NS
+from monitoring.ledger.sum_changes import InputSums, input_sums
+from monitoring.recording.fallback import LedgerAway
+from monitoring.recording.picture_keeper import PictureKeeper
+from monitoring.recording.recorder import Recorder
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import AnswerRows, AuditSampler
 from serving.inference.batcher import (

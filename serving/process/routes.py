@@ -5,7 +5,6 @@ The hot route, POST /predictions, is declared here too, but answered before the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Annotated, Final, TypeAlias
 
 from msgspec import UNSET, Meta
@@ -15,14 +14,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from console.api_page import with_description
+from console.endpoints import page
+from console.error_pages import application
+from console.rendering import answer_page, render
+from hosting.error_table import NOT_READY, PREDICTION_ERRORS
+from hosting.errors import ModelNotLoaded, NotReady, VersionNotLoaded
+from hosting.health import HEALTHZ, LifeRoute, health_check
 from model_store.bundle.card import Card
 from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json, bind, read_viewer
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
-from serving.error_table import NOT_READY, PREDICTION_ERRORS
-from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
 from serving.http.bodies import (
-    Alive,
     Base64,
     Binary,
     EncodedImage,
@@ -46,10 +49,6 @@ from serving.http.items import NDJSON
 from serving.http.prediction import PredictionApp
 from serving.http.request_parameters import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
-from serving.pages.api_page import with_description
-from serving.pages.endpoints import page
-from serving.pages.error_pages import application
-from serving.pages.rendering import answer_page, render
 
 
 class ServerRoutes:
@@ -68,9 +67,6 @@ class ServerRoutes:
         if self._unready():
             return as_json(PingStatus("Unhealthy"), status=NOT_READY)
         return PingStatus("Healthy")
-
-    async def healthz(self, _: Request) -> Alive:
-        return Alive()
 
     async def readyz(self, _: Request) -> Ready | Response:
         if reason := self._unready():
@@ -156,10 +152,6 @@ _MODEL: Final = tuple(
     )
     for path in ("/models/{model}", "/models/{model}/{version}")
 )
-health_check = partial(Endpoint, method="GET", tag="health", scope=None)
-HEALTHZ: Final = health_check(
-    path="/healthz", handler=ServerRoutes.healthz, summary="Whether the process lives."
-)
 ENDPOINTS: Final = (
     page("/", ServerRoutes.index, scope="read"),
     *_PREDICTION,
@@ -192,7 +184,7 @@ ENDPOINTS: Final = (
 def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette:
     """The application behind the hot route. `mounted` are the endpoints of other rooms."""
     mounted_paths = {each.path for each in mounted}  # monitoring has a first page of its own
-    own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
+    own = [each for each in bind(ENDPOINTS, routes, LifeRoute()) if each.path not in mounted_paths]
     endpoints = with_description([*mounted, *own])  # /models/{model}/report before a version's
     other_methods = Route("/predictions/{model}", _PostOnly(), include_in_schema=False)
     return application(endpoints, other_methods)

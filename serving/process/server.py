@@ -16,6 +16,27 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from console.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from console.error_pages import send_error
+from console.monitor import Monitor, open_monitor
+from console.routes import ENDPOINTS as PAGE_ENDPOINTS
+from console.routes import server_pages
+from hosting.auth import read_access
+from hosting.errors import ModelUnusable, ProbesDiffer
+from hosting.http_server import DrainingServer, end_process, run
+from hosting.listener import (
+    address,
+    allow_many_connections,
+    announce,
+    announce_missing_store,
+    listen,
+    prepare,
+    process_registry,
+)
+from hosting.middleware import with_middlewares
+from hosting.paced_lines import flush_lines
+from hosting.settings import Settings
+from hosting.token_file import keep_sessions, keep_tokens
 from model_store.bundle.bundle import Bundle
 from monitoring.http.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
@@ -24,9 +45,6 @@ from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
-from serving.errors import ModelUnusable, ProbesDiffer
-from serving.http.auth import read_access
-from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
 from serving.http.prediction import PredictionApp
 from serving.inference.answer import AuditSampler
@@ -36,28 +54,10 @@ from serving.inference.prediction import ScopePolicy
 from serving.inference.predictor import Predictor, open_predictor
 from serving.inference.run_watch import MEMORY, RUNS
 from serving.inference.served_version import ServedVersion
-from serving.paced_lines import flush_lines
-from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
-from serving.pages.error_pages import send_error
-from serving.pages.routes import ENDPOINTS as PAGE_ENDPOINTS
-from serving.pages.routes import server_pages
-from serving.pages.trials import ENDPOINTS as TRIAL_ENDPOINTS
-from serving.pages.trials import TrialRoutes
-from serving.process.http_server import DrainingServer, end_process, run
-from serving.process.listener import (
-    address,
-    allow_many_connections,
-    announce,
-    announce_missing_store,
-    listen,
-    prepare,
-    process_registry,
-)
-from serving.process.monitor import Monitor, open_monitor
 from serving.process.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.process.routes import ServerRoutes, build_router
-from serving.process.token_file import keep_sessions, keep_tokens
-from serving.settings import Settings
+from serving.trials.trials import ENDPOINTS as TRIAL_ENDPOINTS
+from serving.trials.trials import TrialRoutes
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hosting.errors import ServingError
 from model_store.addresses import names_user
 from model_store.bundle.files import write_whole
 from model_store.image.suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
 from model_store.installation import install_command
 from model_store.store.remote_files import reason_of
-from serving.errors import ServingError
 
 T = TypeVar("T")
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hosting.settings import Settings
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
 from model_store.image import FrameChoice
@@ -27,7 +28,6 @@ from serving.inference.prediction import ScopePolicy
 from serving.inference.predictor import open_predictor
 from serving.scoring.columns import cells, columns_of
 from serving.scoring.folder import AnyFolder, ScoringError
-from serving.settings import Settings
 
 PART_SIZE: Final = 5_000  # images: a minute or two of work of one core, less than a megabyte
 ASKED: Final = b"candor.asked"

@@ -10,13 +10,9 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model_store.installation import release
-from monitoring.http.body_budget import LIST_COPIES, BodyBudget
-from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
-from monitoring.http.json_body import SMALL_BYTES
-from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
-from serving.errors import (
+from hosting.body import read_body
+from hosting.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
+from hosting.errors import (
     ClientGone,
     MalformedRequest,
     ModelNotLoaded,
@@ -24,16 +20,21 @@ from serving.errors import (
     Overloaded,
     VersionNotLoaded,
 )
+from hosting.settings import Settings
+from model_store.installation import release
+from monitoring.http.body_budget import LIST_COPIES, BodyBudget
+from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
+from monitoring.http.json_body import SMALL_BYTES
+from serving.deployment.loaded_models import LoadedModels
 from serving.http.bodies import Binary
 from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of, with_keys
 from serving.http.pipeline import InferencePipeline
-from serving.http.request import RequestHead, read_body, read_head
+from serving.http.request import RequestHead, read_head
 from serving.http.request_parameters import HEAD_PARAMETERS
 from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
-from serving.settings import Settings
 from serving.v2.bodies import (
     InferError,
     InferRequest,

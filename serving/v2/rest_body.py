@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Meta
 
+from hosting.errors import MalformedRequest
 from model_store.image import FrameChoice
 from monitoring.http.json_body import check_keys, encode, has_long_numbers
-from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
 from serving.http.request import patient_of, read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput

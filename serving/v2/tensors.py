@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from hosting.errors import MalformedRequest
 from model_store.bundle.card import Card
-from serving.errors import MalformedRequest
 from serving.http.items import numbered
 from serving.inference.batcher import Image
 from serving.inference.prediction import ScopeVerdict

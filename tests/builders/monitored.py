@@ -18,6 +18,8 @@ from calibration.bins import BinSums
 from calibration.calibrators.temperature import apply_temperature, softmax
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
+from console.error_pages import ERROR_HANDLERS
+from console.routes import ledger_pages
 from model_store.bundle.card import Card
 from model_store.store.store import Store
 from monitoring.drift import watch
@@ -35,8 +37,6 @@ from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
 from monitoring.sources import LabelPolicy
-from serving.pages.error_pages import ERROR_HANDLERS
-from serving.pages.routes import ledger_pages
 from tests.builders.answers import (
     CLASSES,
     NOW_NS,

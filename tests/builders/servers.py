@@ -27,7 +27,7 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 gc.disable()  # while it imports, which makes a start a fifth shorter
 from serving.process.server import serve
-from serving.settings import load_settings
+from hosting.settings import load_settings
 gc.enable()
 raise SystemExit(serve(load_settings()))
 """

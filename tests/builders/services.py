@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from calibration.calibrators.temperature import softmax
+from console.monitor import open_monitor
+from hosting.settings import Settings
 from model_store.store.store import Store
 from monitoring.feedback import FeedbackItem
 from monitoring.recording.recorder import Recorder
 from serving.deployment.loaded_models import LoadedModels
-from serving.process.monitor import open_monitor
 from serving.process.server import Service
-from serving.settings import Settings
 from tests.builders.answers import draw, row_of
 from tests.builders.processes import PATIENCE_S
 

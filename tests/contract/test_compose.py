@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.settings import Settings
+from hosting.settings import Settings
 from tests.builders.composition import PASSWORD, ROOT, read_composition
 from tests.builders.prometheus import DASHBOARDS
 

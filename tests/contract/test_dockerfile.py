@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from hosting.settings import Settings
 from model_store.torchserve.handler import MONITOR_OUTBOX
-from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()

@@ -11,11 +11,11 @@ import promql_parser
 import pytest
 import yaml
 
+from console.monitor_server import DECLARED as MONITOR_ENDPOINTS
 from deploy import prometheus_rule
+from hosting.settings import Settings
 from serving.inference.admission import LEAST_DEADLINE_S
-from serving.process.monitor_server import DECLARED as MONITOR_ENDPOINTS
 from serving.process.server import ENDPOINTS as SERVER_ENDPOINTS
-from serving.settings import Settings
 from tests.builders.manifests import (
     FOLDER,
     KUSTOMIZATIONS,

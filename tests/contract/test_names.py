@@ -9,18 +9,18 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from candor.import_conflicts import ROOMS
 from docs.generators.server import families
+from hosting.settings import PREFIX, Settings
 from model_store.torchserve import handler
 from model_store.torchserve.counters import COUNTERS
-from serving.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
     file.relative_to(ROOT).as_posix(): file.read_text()
     for file in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
 }
-ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
-FOLDERS = (*ROOMS, "benchmarks", "container", "deploy", "docs", "tests")
+FOLDERS = ("candor", *ROOMS, "benchmarks", "container", "deploy", "docs", "tests")
 SAMPLES = {"training/losses/brier.py", "model_store/models"}  # what a page shows how to make
 
 
@@ -84,7 +84,7 @@ def test_examples_give_what_they_show() -> None:
 def test_pages_named_in_the_code_exist() -> None:
     missing = [
         f"{file.relative_to(ROOT)}: {page}"
-        for room in (*ROOMS, "benchmarks")
+        for room in ("candor", *ROOMS, "benchmarks")
         for file in (ROOT / room).rglob("*")
         if file.suffix in (".py", ".yml", ".jinja")
         for page in re.findall(r"docs/[\w/.-]+\.md", file.read_text())

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import candor
+from console import monitor_server
+from console.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from docs.generators.tables import GENERATORS, MARK, expand
+from hosting.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
+from hosting.openapi import document
+from hosting.settings import PREFIX, Settings
 from monitoring.http.endpoint import PAGES, Endpoint
-from serving.error_table import ERRORS, INTERNAL, PREDICTION_ERRORS, ROUTING_CODES
-from serving.http.openapi import document
-from serving.pages.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
-from serving.process import monitor_server
 from serving.process.server import ENDPOINTS
-from serving.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -10,7 +10,7 @@ from typing import Final
 import typer
 
 from candor.command_line import app
-from serving.settings import PREFIX, Settings
+from hosting.settings import PREFIX, Settings
 from tests.documentation.commands import ROOT
 
 UsageError: Final = typer.BadParameter.__mro__[1]  # of click, which typer may bring by itself

@@ -4,9 +4,9 @@ import re
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from console.answers import SHOWN
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
-from serving.pages.answers import SHOWN
 from tests.builders.browser import SCRIPT, label_answers, open_page
 from tests.builders.bundles import png
 from tests.builders.processes import wait_until

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from calibration.drift.state import DriftSettings
+from console.report_document import report_page
 from monitoring.diagnosis.facts import State
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.reports.page_data import PageData, read_page_data
-from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_row
 from tests.builders.browser import open_page
 from tests.builders.monitored import Clock, MonitoredModel

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from calibration.calibrators.temperature import sigmoid
+from console.report_document import findings_report_page
 from monitoring.feedback import FeedbackItem
 from monitoring.reports.findings import findings_report
-from serving.pages.report_document import findings_report_page
 from tests.builders.answers import prediction_id
 from tests.builders.browser import open_page
 from tests.builders.findings import findings_card

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from candor.import_conflicts import ROOMS
 from model_store.installation import EXTRA_MODULES
 from tests.builders.processes import PATIENCE_S, Process, environment
 from tests.documentation import scenes
 from tests.release.environment import ROOT, FreshEnvironment, uv
 
-SOURCE = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
+SOURCE = ("candor", *ROOMS)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 # In this order, on one store and one ledger. SERVER stands for the address of a server on both.

@@ -21,13 +21,13 @@ import httpx
 import numpy as np
 import pytest
 
+from console.api_page import ENDPOINTS as DESCRIPTION
+from console.monitor_server import DECLARED as MONITORED
+from console.routes import SERVER_PAGES
 from monitoring.routes import METRICS
 from serving.client import Client
-from serving.pages.api_page import ENDPOINTS as DESCRIPTION
-from serving.pages.routes import SERVER_PAGES
-from serving.pages.trials import ENDPOINTS as TRIALS
-from serving.process.monitor_server import DECLARED as MONITORED
 from serving.process.routes import ENDPOINTS as SERVED
+from serving.trials.trials import ENDPOINTS as TRIALS
 from serving.v2.rest import ENDPOINTS as V2
 from tests.builders.bundles import png, publish_tiny
 from tests.builders.dicoms import dicom

@@ -15,9 +15,9 @@ from tests.builders.processes import PATIENCE_S
 from tests.builders.servers import Server
 
 SERVE = (
-    "from serving.http import exchange; from serving.process import http_server, listener; "
+    "from hosting import exchange, http_server, listener; "
     "exchange.REST_S = 2.0; http_server.HEAD_TIMEOUT_MS = listener.UNREAD_MS = int(1000 * {0}); "
-    "from serving.process.server import serve; from serving.settings import load_settings; "
+    "from serving.process.server import serve; from hosting.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )
 

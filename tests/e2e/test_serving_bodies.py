@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
+from hosting.settings import Settings
 from model_store.store.store import Store
-from serving.settings import Settings
 from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
 from tests.builders.processes import PATIENCE_S, wait_until

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from hosting.settings import Settings
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
 from serving.doctor import installation as checks
-from serving.settings import Settings
 from tests.builders.processes import candor_here, free_port
 
 SECRETS = {

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from candor.import_conflicts import ROOMS
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -45,7 +47,7 @@ def test_python_code_gets_an_import_error_that_says_so(foreign: Path, use: str) 
     assert str(foreign / "__init__.py") in done.stderr
 
 
-@pytest.mark.parametrize("name", ["model_store", "monitoring", "serving", "training"])
+@pytest.mark.parametrize("name", ROOMS[1:])
 def test_each_package_is_looked_at(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").touch()
     done = run("-m", "candor", "models", folder=tmp_path)
@@ -67,7 +69,7 @@ def test_a_folder_without_init_does_not_hide_a_package_on_the_path(tmp_path: Pat
 
 
 def test_folders_named_like_packages_hide_nothing_where_candor_is_installed(tmp_path: Path) -> None:
-    for name in ("calibration", "candor", "model_store", "monitoring", "serving", "training"):
+    for name in ("candor", *ROOMS):
         (tmp_path / name).mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from candor import command_line
+from hosting.listener import announce_missing_store
+from hosting.settings import Settings
 from model_store.store.store import Store
-from serving.process.listener import announce_missing_store
-from serving.settings import Settings
 from tests.builders.bundles import png
 
 SECRET = "hunter2"

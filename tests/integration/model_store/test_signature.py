@@ -13,13 +13,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from hosting.errors import SettingsError
+from hosting.settings import load_settings
 from model_store.bundle.manifest import SIGNATURE_FILE, write_manifest
 from model_store.bundle.signature import SignatureError, read_public_key
 from model_store.errors import SignatureKeyInvalid
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
-from serving.errors import SettingsError
-from serving.settings import load_settings
 from tests.builders.bundles import build_bundle, png
 from tests.builders.processes import candor_here
 from tests.builders.services import running

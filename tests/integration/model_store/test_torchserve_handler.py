@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from calibration.calibrators.subgroups import AnswerCalibrators
+from hosting.error_table import ERRORS
+from hosting.errors import MalformedRequest
 from model_store import errors
 from model_store.bundle.archive import write_archive
 from model_store.bundle.calibration_card import ConformalCard
@@ -27,8 +29,6 @@ from model_store.torchserve import handler as handler_module
 from model_store.torchserve.answers import declaration_of, logged
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.handler import STATUS, CandorHandler
-from serving.error_table import ERRORS
-from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter, kind_of
 from serving.inference.predictor import Predictor

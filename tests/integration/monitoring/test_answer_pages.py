@@ -10,8 +10,8 @@ from uuid import UUID
 import httpx
 import pytest
 
+from console.answer_links import ImageLinks
 from monitoring.ledger.pictures import Picture, keep_pictures
-from serving.pages.answer_links import ImageLinks
 from tests.builders.answers import label, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, page_client_of
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from hosting.auth import AccessControl
+from hosting.tokens import read_grants
 from monitoring.errors import ClockDoubtful
 from monitoring.ledger.ended_sessions import EndedSessions
 from monitoring.ledger.predictions import set_pruned_before
@@ -14,8 +16,6 @@ from monitoring.maintenance import clock as ledger_clock
 from monitoring.maintenance.clock import ClockWatch
 from monitoring.maintenance.retention import prune
 from monitoring.maintenance.worker import MaintenanceWorker
-from serving.http.auth import AccessControl
-from serving.http.tokens import read_grants
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import candor_here, wait_until

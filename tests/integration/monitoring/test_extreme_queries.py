@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
+from console.routes import LEDGER_PAGES
 from monitoring.routes import ENDPOINTS
-from serving.pages.routes import LEDGER_PAGES
 from tests.builders.monitored import MonitoredModel, page_client_of
 
 EXTREME = (

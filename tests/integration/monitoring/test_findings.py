@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from calibration.drift.state import DriftSettings
+from console.report_document import findings_values
 from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
@@ -29,7 +30,6 @@ from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
 from monitoring.reports.findings import findings_report
 from monitoring.sources import LabelPolicy
-from serving.pages.report_document import findings_values
 from tests.builders.answers import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.builders.findings import FINDINGS, findings_card
 from tests.builders.monitored import Clock, MonitoredModel, client_of, page_client_of

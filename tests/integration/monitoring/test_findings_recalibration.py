@@ -12,6 +12,7 @@ import pytest
 from calibration.calibrators.temperature import sigmoid
 from calibration.document import FigureTable
 from candor.terminal.report import report_document
+from console.recalibration_page import recalibration_page
 from model_store.store.changes import retire
 from model_store.store.store import Store
 from monitoring.diagnosis.facts import State
@@ -20,7 +21,6 @@ from monitoring.errors import FindingNeeded, FindingUnknown, RecalibrationRefuse
 from monitoring.recalibration import AnswerFilter, RecalibrationPreview, read_group, recalibrate
 from monitoring.reports.report import calibration_report
 from serving.inference.predictor import Predictor
-from serving.pages.recalibration_page import recalibration_page
 from tests.builders.findings import FINDINGS, findings_bundle
 from tests.builders.monitored import Clock, MonitoredModel
 

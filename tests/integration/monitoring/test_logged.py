@@ -16,6 +16,8 @@ from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 
 from calibration.calibrators.temperature import softmax
+from console.error_pages import ERROR_HANDLERS
+from console.model_views import model_page
 from model_store.store.store import Store
 from monitoring.http.endpoint import routes_of
 from monitoring.maintenance.export import export
@@ -24,8 +26,6 @@ from monitoring.maintenance.retention import prune
 from monitoring.recalibration import recalibrate
 from monitoring.reports.page_data import read_page_data
 from monitoring.routes import endpoints
-from serving.pages.error_pages import ERROR_HANDLERS
-from serving.pages.model_views import model_page
 from tests.builders.answers import DAY_NS, draw, label, make_card, make_row, prediction_id
 from tests.builders.asgi import client_in_loop
 from tests.builders.monitored import (

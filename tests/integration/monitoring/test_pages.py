@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from calibration.drift.state import DriftSettings
+from console.index import index_page
+from console.model_views import model_page, slices_page
+from console.report_document import report_page
 from monitoring.diagnosis.facts import State
 from monitoring.diagnosis.words import words_of
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import calibration_report
-from serving.pages.index import index_page
-from serving.pages.model_views import model_page, slices_page
-from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 

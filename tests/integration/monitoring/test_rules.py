@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import monitoring
+from console.monitor import open_monitor
+from hosting.settings import Settings
 from model_store.torchserve.counters import COUNTERS
 from serving.inference.metrics import ServingMetrics
-from serving.process.monitor import open_monitor
-from serving.settings import Settings
 from tests.builders.programs import need
 
 ROOM = Path(monitoring.__file__).parent

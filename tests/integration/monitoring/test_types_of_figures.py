@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from console.report_document import report_page
 from monitoring.reports.page_data import read_page_data
-from serving.pages.report_document import report_page
 from tests.builders.answers import label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
 

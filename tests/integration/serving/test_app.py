@@ -22,6 +22,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from hosting.errors import ModelUnusable
 from model_store.bundle.bundle import write_bundle
 from model_store.bundle.card import InputReference
 from model_store.image import decode
@@ -30,7 +31,6 @@ from model_store.store.store import Store
 from monitoring.http.endpoint import JSON
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.sums import read_inputs
-from serving.errors import ModelUnusable
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor

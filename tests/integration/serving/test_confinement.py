@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hosting.settings import Settings
 from model_store.confinement import SCOPE_VERSION, landlock_version
 from model_store.foreign import sandbox as sandbox_module
 from model_store.foreign.sandbox import Sandbox
@@ -22,7 +23,6 @@ from model_store.image import InputSpec
 from model_store.store.store import Store
 from serving.decoding import child as child_module
 from serving.decoding.decoder import Decoder
-from serving.settings import Settings
 from tests.builders.processes import Process
 
 pytestmark = pytest.mark.skipif(

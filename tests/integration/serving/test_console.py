@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from hosting.tokens import LIFETIME_S, is_session_of, new_session
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
-from serving.http.tokens import LIFETIME_S, is_session_of, new_session
 from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
 from tests.builders.services import PAGE, Running, ledger_rows, running

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hosting.errors import DecoderUnavailable, Overloaded
+from hosting.settings import Settings
 from model_store import kernel
 from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
@@ -20,8 +22,6 @@ from serving.decoding.channel import KEPT_BYTES
 from serving.decoding.child import start_child
 from serving.decoding.decoder import SHARE_BYTES, Decoder
 from serving.decoding.process import DecodingProcess
-from serving.errors import DecoderUnavailable, Overloaded
-from serving.settings import Settings
 from tests.builders.bundles import encode, jpeg, picture, png
 from tests.builders.dicoms import dicom, dicom_frames
 from tests.builders.hostile_images import (

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
+from hosting.settings import Settings
 from model_store.image import decode
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
@@ -32,7 +33,6 @@ from serving.inference.prediction import PredictedFindings
 from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder
 from serving.scoring.job import ScoringJob, in_this_process, score
-from serving.settings import Settings
 from tests.builders.bundles import png, subgroup
 from tests.builders.dicoms import dicom_stack
 from tests.builders.findings import FINDINGS, findings_bundle, publish_findings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.pages import rendering
+from console import rendering
 from tests.builders.services import PAGE, Running
 
 pytestmark = pytest.mark.anyio

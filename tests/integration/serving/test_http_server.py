@@ -10,11 +10,11 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from serving.errors import SettingsError
-from serving.http.exchange import Exchange
-from serving.process.http_server import TURN_S, DrainingServer, _most_connections, run
-from serving.process.listener import listen, tls_files
-from serving.settings import Settings
+from hosting.errors import SettingsError
+from hosting.exchange import Exchange
+from hosting.http_server import TURN_S, DrainingServer, _most_connections, run
+from hosting.listener import listen, tls_files
+from hosting.settings import Settings
 from tests.builders import programs
 
 

@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
+from hosting.errors import ListenError
+from hosting.listener import listen
 from serving.cluster.metrics_listener import PORTS, listen_from
-from serving.errors import ListenError
-from serving.process.listener import listen
 
 HOST = "127.0.0.1"
 

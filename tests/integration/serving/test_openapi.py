@@ -19,16 +19,16 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from console import monitor_server
+from console.monitor import open_monitor
+from console.monitor_server import DECLARED, build, guarded
+from hosting.auth import NeededScopes
+from hosting.openapi import document
+from hosting.settings import Settings
 from model_store.store.store import Store
 from monitoring.http.endpoint import PAGES
 from serving.deployment.loaded_models import LoadedModels
-from serving.http.auth import NeededScopes
-from serving.http.openapi import document
-from serving.process import monitor_server
-from serving.process.monitor import open_monitor
-from serving.process.monitor_server import DECLARED, build, guarded
 from serving.process.server import ENDPOINTS, Service
-from serving.settings import Settings
 
 ALL = (*ENDPOINTS, *monitor_server.ENDPOINTS)
 

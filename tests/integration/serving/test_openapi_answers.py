@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from console.monitor import open_monitor
+from console.monitor_server import build
+from hosting.settings import Settings
 from model_store.store.store import Store
 from serving.http.bodies import ImageRefused, Prediction
-from serving.process.monitor import open_monitor
-from serving.process.monitor_server import build
-from serving.settings import Settings
 from tests.builders.bundles import png
 from tests.builders.services import Running, running
 

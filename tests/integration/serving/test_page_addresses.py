@@ -9,12 +9,12 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from console.monitor import open_monitor
+from console.monitor_server import DECLARED, build, guarded
+from hosting.settings import Settings
 from model_store.store.store import Store
 from monitoring.http.endpoint import Endpoint
-from serving.process.monitor import open_monitor
-from serving.process.monitor_server import DECLARED, build, guarded
 from serving.process.server import ENDPOINTS
-from serving.settings import Settings
 from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
 from tests.builders.services import running

@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from hosting.errors import ListenError, ModelUnusable
+from hosting.listener import listen
 from model_store.bundle.bundle import Bundle
 from model_store.errors import UnknownImage
 from model_store.image import decode
-from serving.errors import ListenError, ModelUnusable
 from serving.inference.predictor import Predictor, choose_providers, open_predictor
 from serving.inference.run_watch import session_options
-from serving.process.listener import listen
 from tests.builders.bundles import build_bundle, png
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"

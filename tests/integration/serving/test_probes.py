@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import candor
+from hosting.errors import ProbesDiffer
 from model_store.bundle.bundle import write_bundle
 from model_store.runtime import open_session
 from model_store.store.store import Store
-from serving.errors import ProbesDiffer
 from tests.builders.bundles import build_bundle, build_card, build_onnx, png
 from tests.builders.processes import candor_here
 from tests.builders.services import running

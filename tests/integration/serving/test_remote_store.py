@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hosting.settings import Settings
 from model_store.store.store import Store, open_store
-from serving.settings import Settings
 from tests.builders.bundles import build_bundle, png
 from tests.builders.object_store import object_store
 from tests.builders.services import running

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hosting.settings import Settings
 from model_store.bundle.bundle import Bundle
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from serving.scoring import job as job_module
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.job import ScoringJob, ScoringResult, in_this_process, score
-from serving.settings import Settings
 from tests.builders.bundles import encode, picture
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.object_store import object_store

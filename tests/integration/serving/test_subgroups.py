@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.calibrators.temperature import softmax
+from hosting.settings import Settings
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.calibration_card import ConformalCard, Referral
 from model_store.image import decode
@@ -19,7 +20,6 @@ from serving.inference.explanation import importance
 from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder, ScoringError
 from serving.scoring.job import ScoringJob, in_this_process, score
-from serving.settings import Settings
 from tests.builders.bundles import png, published, subgroup, with_subgroups
 from tests.builders.services import Running, running
 from tests.builders.tensors import bytes_tensor

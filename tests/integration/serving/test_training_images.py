@@ -9,7 +9,7 @@ from model_store.bundle.card import InputReference
 from model_store.image import decode
 from model_store.image.training_digests import TrainingDigests
 from model_store.store.store import Store
-from serving.pages.tried_image import SEEN
+from serving.trials.tried_image import SEEN
 from tests.builders.bundles import build_bundle, png
 from tests.builders.services import PAGE, running
 

@@ -15,8 +15,8 @@ from calibration.document import (
 from calibration.measures.reliability import reliability
 from candor.terminal.console import LiteralConsole
 from candor.terminal.rendering import rendered
+from console.document import document_page, fragment
 from model_store.bundle.markdown import markdown
-from serving.pages.document import document_page, fragment
 
 HOSTILE = "<b>|[red]*x*"
 BINS = reliability(BinSums.from_predictions([0.9, 0.8], [True, False]))

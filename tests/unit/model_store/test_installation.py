@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from calibration import DISTRIBUTION
-from candor.import_conflicts import OWN
+from candor.import_conflicts import OWN, ROOMS
 from model_store import installation
 from model_store.installation import (
     EXTRA_MODULES,
@@ -92,7 +92,7 @@ def test_what_no_extra_brings_is_no_extra_of_candor() -> None:
 
 
 def test_nothing_tells_the_user_to_install_a_strangers_package() -> None:
-    for folder in ["candor", "docs", "model_store", "monitoring", "serving", "training"]:
+    for folder in ("candor", "docs", *ROOMS):
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in (".py", ".md", ".html", ".jinja") and "0040-" not in file.name:
                 assert not re.search(r"candor\[\w+\]|pip install candor\b", file.read_text()), file

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from hosting.errors import SettingsError
+from hosting.settings import Settings
 from serving.cluster.engine import check
 from serving.cluster.placed_settings import PlacedSettings
-from serving.errors import SettingsError
-from serving.settings import Settings
 
 URL = "postgresql+psycopg://candor:hunter2@db/ledger"
 TOKENS = "t" * 32 + " predict"

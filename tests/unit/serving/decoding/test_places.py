@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from serving.inference.admission import CLIENT, Places
+from hosting.sender import SENDER
+from serving.inference.admission import Places
 
 pytestmark = pytest.mark.anyio
 
@@ -56,14 +57,14 @@ async def test_the_client_that_holds_least_is_first_then_its_request_that_holds_
     places, order = Places(4), []
 
     async def take(client: str, request: int) -> None:
-        CLIENT.set((client, request))
+        SENDER.set((client, request))
         await places.take(wait_s=long)
         order.append((client, request))
 
     tasks = [asyncio.create_task(take("a", 1)) for _ in range(6)]
     tasks += [asyncio.create_task(take("a", 2)), asyncio.create_task(take("b", 3))]
     await asyncio.sleep(0)
-    CLIENT.set(("a", 1))
+    SENDER.set(("a", 1))
     for _ in range(4):
         places.give_back()
         await asyncio.sleep(0)
@@ -79,7 +80,7 @@ async def test_a_client_leaves_the_spare_to_others() -> None:
     assert not await places.take(wait_s=now)
     waiting = asyncio.create_task(places.take(wait_s=long))
     await asyncio.sleep(0)
-    CLIENT.set(("other", 1))
+    SENDER.set(("other", 1))
     assert await places.take(wait_s=now)
     assert not waiting.done()
     waiting.cancel()

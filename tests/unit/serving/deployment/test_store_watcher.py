@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from hosting.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 from model_store.store.store import Store
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
-from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import ScopePolicy
 from tests.builders.bundles import build_bundle

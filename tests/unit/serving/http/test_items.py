@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from serving.errors import MalformedRequest
+from hosting.errors import MalformedRequest
 from serving.http.items import ImageItem, read_items
 from serving.http.request import RequestHead
 

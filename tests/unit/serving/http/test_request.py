@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from hosting.body import read_body
+from hosting.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from monitoring.http.body_budget import BodyBudget, Hold
-from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
-from serving.http.request import form_files, read_body, read_head
+from serving.http.request import form_files, read_head
 
 BOUNDARY = b"multipart/form-data; boundary=xyz"
 CURL = b"application/x-www-form-urlencoded"

@@ -8,7 +8,7 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.errors import MalformedRequest
+from hosting.errors import MalformedRequest
 from serving.http.items import read_items
 from serving.http.request import RequestHead, read_head, read_tags, tags_of
 from serving.inference.answer import AuditSampler, with_audit

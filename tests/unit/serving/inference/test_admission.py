@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from serving.errors import Overloaded
+from hosting.errors import Overloaded
 from serving.inference.admission import QueueEstimate, RefusalThrottle
 
 

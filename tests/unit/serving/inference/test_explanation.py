@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from calibration.calibrators.subgroups import AnswerCalibrators
+from hosting.errors import ExplanationsBusy
 from model_store.bundle.bundle import Bundle
-from serving.errors import ExplanationsBusy
 from serving.inference.explanation import OcclusionExplainer, importance
 from tests.builders.bundles import build_card
 

@@ -1,0 +1,154 @@
+"""The page of a model: its overview, its slices, its report, and the forms that acknowledge an
+alarm and add a note.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeAlias
+from urllib.parse import urlencode
+
+from anyio import to_thread
+from msgspec import DecodeError, Meta
+from msgspec.json import Decoder
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from console.endpoints import form, form_reader, page, read_reason
+from console.formatting import page_path
+from console.model_views import EveryPages, OnePages, PageFrame
+from console.rendering import PAGE_HEADERS, answer_page, render
+from console.tabs import Tabs
+from console.todo import Acting
+from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.errors import AlarmAcknowledged, FormInvalid, QueryInvalid, brief
+from monitoring.http.endpoint import Viewer, read_actor, read_viewer
+from monitoring.http.fields import ID_LIMIT, Text
+from monitoring.ledger.watched_version import query_of
+from monitoring.recording.recorder import Recorder
+from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watches
+from monitoring.routes.reports import Production, ReportRoutes
+from monitoring.routes.request import BodyReader, read_finding, read_report_query, read_version
+
+_ACKNOWLEDGE_FORM = form_reader("note", "alarms", "chosen_labels")
+_NOTE_FORM = form_reader("note")
+_NAMED: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=LARGEST_ID)], Text | None]
+_ALARMS: Final = Decoder(Annotated[list[_NAMED], Meta(min_length=1)])
+
+
+class ModelPages:
+    """The handlers of the pages. `production` names the version that a page is about."""
+
+    def __init__(
+        self,
+        reports: ReportRoutes,
+        recorder: Recorder,
+        bodies: BodyReader,
+        production: Production,
+        tabs: Tabs,
+    ) -> None:
+        self._reports, self._recorder, self._bodies = reports, recorder, bodies
+        self._production, self._tabs = production, tabs
+
+    async def page(self, request: Request) -> Response:
+        """The overview, of a model with findings their table."""
+        unfolded = any(request.query_params.get(name) for name in ("window", *SPAN))
+        return answer_page((await self._read(request)).page(unfolded=unfolded))
+
+    async def slices(self, request: Request) -> Response:
+        """The figures by class and tag; of findings, to those of the most serious one."""
+        return (await self._read(request)).slices(request.query_params)
+
+    async def report(self, request: Request) -> Response:
+        found = await self._read(request)
+        return answer_page(
+            render("filed.html", **found.report(), opened_by=found.frame.viewer.name)
+        )
+
+    async def report_file(self, request: Request) -> Response:
+        """The report as a file, which can do nothing where a browser shows it."""
+        found = await self._read(request)
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", found.title)
+        headers = {
+            "content-disposition": f'attachment; filename="{name}-report.html"',
+            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        }
+        return HTMLResponse(found.file(), headers=PAGE_HEADERS | headers)
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Acknowledge alarms from the form of a model's page, then show the overview again."""
+        async with self._bodies.parsed(request, _ACKNOWLEDGE_FORM) as fields:
+            notes = _notes_of(fields)
+            done = await restart_watches(self._recorder, request, notes, ACKNOWLEDGED)
+        first = done[0]
+        if first.unchanged is not None and all(each.unchanged for each in done):
+            raise AlarmAcknowledged(first.unchanged)
+        return _back(first.model, first.version, first.finding, done="acknowledged")
+
+    async def note(self, request: Request) -> Response:
+        async with self._bodies.parsed(request, _NOTE_FORM) as fields:
+            text = read_reason(fields, "note", limit=ID_LIMIT)
+        noted = self._recorder.note(
+            request.path_params["model"],
+            read_version(request),
+            finding=read_finding(request),
+            text=text,
+            actor=read_actor(request),
+        )
+        row = await asyncio.wrap_future(noted)
+        return _back(row.model, row.version, row.finding, done="noted")
+
+    async def _read(self, request: Request) -> OnePages | EveryPages:
+        query, viewer = read_report_query(request), read_viewer(request)
+        if (done := request.query_params.get("done", "")) not in _DONE:
+            raise QueryInvalid(f"Got done={brief(done)}; it is said by Candor's own pages.")
+
+        def read() -> OnePages | EveryPages:
+            frame = self._frame(query.model, viewer, done)
+            if self._reports.is_of_one(query):
+                return OnePages(self._reports.page_data(query), frame)
+            found = self._reports.overview(query)
+            return EveryPages(found, frame, self._reports.gaps(found.findings))
+
+        return await to_thread.run_sync(read)
+
+    def _frame(self, model: str, viewer: Viewer, done: str) -> PageFrame:
+        stored = self._tabs.stored()
+        acting = Acting.NOT_STORED if stored else Acting.NO_STORE
+        if model in stored or self._tabs.tries(model):
+            acting = Acting.HERE
+        return PageFrame(self._tabs, viewer, acting, self._production(model), done)
+
+
+def _back(model: str, version: int, finding: str | None, *, done: str) -> Response:
+    where = f"{page_path(model)}?{urlencode(query_of(version, finding) | {'done': done})}"
+    return RedirectResponse(where, status_code=303)
+
+
+def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
+    """What the form of a page says. Raises FormInvalid if it lacks what every such form has."""
+    note, chosen = read_reason(fields, "note", limit=ID_LIMIT), "chosen_labels" in fields
+    try:
+        alarms = _ALARMS.decode(fields.get("alarms", ""))
+    except DecodeError:
+        raise FormInvalid(
+            "The form does not say which alarm is meant; open the model's page again, and use its "
+            "form."
+        ) from None
+    return [
+        AlarmNote(note=note, tag=tag, alarm=alarm, chosen_labels=chosen) for alarm, tag in alarms
+    ]
+
+
+OF: Final = ("version", "finding")  # what a page is about
+SPAN: Final = ("since", "until")  # the days of its charts over time
+_DONE: Final = ("", "acknowledged", "noted")
+_OVERVIEW: Final = (*OF, "window", *SPAN, "gap", "done")
+ENDPOINTS: Final = (
+    page("/models/{model}/report/page", ModelPages.page, *_OVERVIEW, scope="read"),
+    page("/slices/{model}", ModelPages.slices, *OF, "window", scope="read"),
+    page("/report/{model}", ModelPages.report, *OF, "window", scope="read"),
+    page("/report/{model}/file", ModelPages.report_file, *OF, "window", scope="read"),
+    form("/models/{model}/report/page", ModelPages.acknowledge, *OF, scope="admin"),
+    form("/note/{model}", ModelPages.note, *OF, scope="feedback"),
+)

@@ -1,1 +1,0 @@
-"""HTML pages for people, which load nothing from elsewhere."""
