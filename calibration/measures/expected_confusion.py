@@ -9,8 +9,7 @@ added:
 - The calibration was itself measured on a finite reference. With N_j answers of class j there and
   n_j now, that multiplies the variance by 1 + n_j / N_j.
 - `recalibrated` adds what labels have shown so far: for each predicted class, the mean of (truth -
-  p_c) over its labeled answers. This is the difference estimator of survey sampling, the same as
-  prediction-powered inference (Angelopoulos, Bates, Fannjiang, Jordan and Zrnic 2023).
+  p_c) over its labeled answers. This is the difference estimator of survey sampling.
 
 Nothing here can notice that the probabilities are no longer calibrated. All matrices are (K, K): a
 row per true class, a column per predicted class.

@@ -9,16 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from sqlalchemy import Connection, literal_column, select
 
 from calibration.diagnosis.facts import IntervalEstimate
-from calibration.intervals.prediction_powered import (
-    PoweredMean,
-    error_of,
-    powered_accuracy,
-    reading_error,
-)
+from calibration.intervals.confidence_sequence import share_interval
 from monitoring.ledger.schema import CORRECT, feedback, prediction
 from monitoring.ledger.watched_version import CountsAs
 
@@ -51,17 +45,12 @@ class ProxySource:
     Attributes:
         answers: how many answers have one; `alone`: those of them without a truth.
         discordance: where both exist.
-        accuracy: of the model on these answers, prediction-powered: the proxies, corrected by the
-            answers that have a truth too. NaN without such answers.
-        gap: mean confidence minus accuracy, likewise.
     """
 
     source: str
     answers: int
     alone: int
     discordance: Discordance
-    accuracy: PoweredMean
-    gap: PoweredMean
 
 
 @dataclass(frozen=True)
@@ -140,21 +129,7 @@ def _wanted(watched_version_id: int) -> Any:
 
 def _proxy(source: str, rows: Sequence[Any]) -> ProxySource:
     both = [row for row in rows if row.truth is not None]
-    alone = [row for row in rows if row.truth is None]
-    right, by_proxy, others = (
-        np.array(values, dtype=np.float64)
-        for values in (
-            [row.truth_correct for row in both],
-            [row.correct for row in both],
-            [row.correct for row in alone],
-        )
-    )
-    accuracy = powered_accuracy(right, by_proxy, others)
-    mean = sum(row.confidence for row in rows) / len(rows)
-    gap = PoweredMean(
-        mean - accuracy.estimate, mean - accuracy.upper, mean - accuracy.lower, accuracy.weight
-    )
-    return ProxySource(source, len(rows), len(alone), _discordance(both), accuracy, gap)
+    return ProxySource(source, len(rows), len(rows) - len(both), _discordance(both))
 
 
 def _second_readings(rows: Iterable[Any], class_count: int) -> SecondReadings:
@@ -168,13 +143,24 @@ def _second_readings(rows: Iterable[Any], class_count: int) -> SecondReadings:
             pairs[row.prediction_id] = row  # their latest
     different = sum(row.label != row.first for row in pairs.values())
     n = len(pairs)
-    error = error_of(different / n, classes=class_count) if n else math.nan
-    ends = reading_error(n, different, classes=class_count)
+    lower, upper = (error_of(share, class_count) for share in share_interval(n, different))
+    error = error_of(different / n, class_count) if n else math.nan
     return SecondReadings(
-        _discordance(list(pairs.values())),
-        different,
-        IntervalEstimate(error, ends.lower, ends.upper),
+        _discordance(list(pairs.values())), different, IntervalEstimate(error, lower, upper)
     )
+
+
+def error_of(different: float, classes: int) -> float:
+    """Return the error rate e of a single reading if two differ in this share of answers.
+
+    Two readers err independently, each with rate e and equally towards every other class. They
+    agree with probability (1 - e)^2 + e^2 / (K - 1), which is solved for e.
+
+    >>> error_of(0.095, 2)  # 2 * 0.05 * 0.95
+    0.05
+    """
+    most = (classes - 1) / classes
+    return round(most * (1 - math.sqrt(max(1 - different / most, 0.0))), 12)
 
 
 def _discordance(rows: Sequence[Any]) -> Discordance:
