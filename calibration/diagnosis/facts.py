@@ -33,21 +33,15 @@ class Figures:
     """Labeled answers of one group.
 
     Attributes:
-        n: labeled answers; `worth`: as many independent ones, where patients repeat.
+        n: labeled answers.
         confidence: mean, in [0, 1].
         accuracy, gap: share of right answers; confidence minus accuracy.
-        wrong, expected_wrong: wrong answers, and as many as confidence expects.
-        odds: factor on the odds of being right that confidence lacks; 1: calibrated.
     """
 
     n: int
-    worth: float
     confidence: float
     accuracy: IntervalEstimate
     gap: IntervalEstimate
-    wrong: int
-    expected_wrong: float
-    odds: IntervalEstimate
 
 
 @dataclass(frozen=True)

@@ -142,27 +142,6 @@ def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     return Interval(lower, upper)
 
 
-@lru_cache(maxsize=256)
-def beta_interval(a: int, b: int, *, level: float = 0.95) -> Interval:
-    """Return the central interval that holds a share drawn from Beta(a, b) with this probability.
-
-    By P(Beta(a, b) <= x) = P(Binomial(a + b - 1, x) >= a). Raises ValueError below 1, or for a
-    level outside of (0, 1).
-
-    Uniform shares:
-
-    >>> [round(each, 3) for each in beta_interval(1, 1)]
-    [0.025, 0.975]
-    """
-    if min(a, b) < 1 or not 0 < level < 1:
-        raise ValueError(f"a and b must be at least 1 and level in (0, 1); got {a}, {b}, {level}")
-    n, low, high = a + b - 1, (1 - level) / 2, (1 + level) / 2
-    return Interval(
-        _first(lambda x: tail(a, n, x) >= low, inside=1.0, outside=0.0),
-        _first(lambda x: tail(a, n, x) <= high, inside=0.0, outside=1.0),
-    )
-
-
 def _check(n: float, alpha: float, correct: float = 0) -> None:
     if n < 0 or not 0 < alpha < 1:
         raise ValueError(f"n must be at least 0 and alpha in (0, 1); got {n} and {alpha}")

@@ -86,14 +86,12 @@ def noise_floor(sums: BinSums) -> float:
     return _ratio(math.sqrt(2 / math.pi) * float(np.sqrt(sums.variance).sum()), sums.total)
 
 
-def ece_spread(sums: BinSums) -> float:
-    """Standard deviation of the ECE of a calibrated model: sqrt((1 - 2/pi) sum V) / N."""
-    return _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
-
-
 def ece_z(sums: BinSums) -> float:
-    """Standard deviations (`ece_spread`) by which the ECE exceeds its noise floor."""
-    return _ratio(ece(sums) - noise_floor(sums), ece_spread(sums))
+    """By how much the ECE exceeds its noise floor, in standard deviations of a calibrated model's:
+    sqrt((1 - 2/pi) sum V) / N.
+    """
+    spread = _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
+    return _ratio(ece(sums) - noise_floor(sums), spread)
 
 
 def ece_interval(

@@ -1,12 +1,10 @@
-"""How well scores rank: area under the ROC curve, and errors left after referral.
+"""How well scores rank: area under the ROC curve, average precision, and the steps behind them.
 
 They depend on the order of scores alone: a model with an AUROC of 1 can be badly miscalibrated, and
-temperature scaling of two classes changes neither. Sources: Hanley and McNeil 1982; Geifman and
-El-Yaniv 2017, "Selective classification for deep neural networks".
+temperature scaling of two classes changes neither. Source: Hanley and McNeil 1982.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -64,31 +62,6 @@ def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-@dataclass(frozen=True, eq=False)
-class RiskCoverage:
-    """The curve, a point per distinct confidence; answers at `threshold` or above are kept.
-
-    Attributes:
-        threshold: (U,) confidences, decreasing.
-        coverage: (U,) share of answers kept, increasing to 1.
-        risk: (U,) share of wrong answers among the kept ones.
-    """
-
-    threshold: FloatArray
-    coverage: FloatArray
-    risk: FloatArray
-
-
-def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
-    """Return the curve of confidences (N,) and correctness (N,).
-
-    >>> risk_coverage([0.9, 0.6, 0.6], [True, True, False]).coverage.round(2)
-    array([0.33, 1.  ])
-    """
-    p, kept, wrong = steps_down(confidence, correct)
-    return RiskCoverage(p, kept / max(len(np.asarray(correct)), 1), wrong / kept)
-
-
 def average_precision(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     """Area under the precision-recall curve, as steps: sum of (R_k - R_(k-1)) P_k over distinct
     scores from the highest down (Su, Yuan and Zhu 2015). NaN without a positive.
@@ -108,7 +81,11 @@ def average_precision(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def steps_down(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return distinct confidences, falling, (U,); and answers and wrong ones from there up."""
+    """Return distinct confidences, falling, (U,); and answers and wrong ones from there up.
+
+    >>> [each.tolist() for each in steps_down([0.9, 0.6, 0.6], [True, True, False])]
+    [[0.9, 0.6], [1, 3], [0, 1]]
+    """
     p, c = paired(confidence, np.asarray(correct, dtype=bool))
     order = np.argsort(-p)
     p, wrong = p[order], np.cumsum(~c[order])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.intervals.confidence_sequence import beta_interval
+from calibration.intervals.confidence_sequence import share_interval
 from calibration.measures.metrics import Interval
 from calibration.scope.verdict import ALPHA
 
@@ -29,7 +29,7 @@ def p_values(calibration: npt.NDArray[Any], scores: npt.NDArray[Any]) -> FloatAr
     return np.asarray((1 + above) / (len(ordered) + 1))
 
 
-def flagged_share(n: int, alpha: float = ALPHA, *, level: float = 0.95) -> Interval:
+def flagged_share(n: int, alpha: float = ALPHA) -> Interval:
     """Return where the share of in-scope images with a p-value of at most `alpha` lies.
 
     With n below 1 / alpha - 1 no p-value is that small, and the share is 0.
@@ -38,4 +38,7 @@ def flagged_share(n: int, alpha: float = ALPHA, *, level: float = 0.95) -> Inter
     [0.028, 0.077]
     """
     count = int(np.floor(alpha * (n + 1) + 1e-9))
-    return beta_interval(count, n + 1 - count, level=level) if count else Interval(0.0, 0.0)
+    if not count:
+        return Interval(0.0, 0.0)
+    # P(Beta(a, n + 1 - a) <= x) = P(Binomial(n, x) >= a)
+    return Interval(share_interval(n, count).lower, share_interval(n, count - 1).upper)

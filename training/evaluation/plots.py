@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from calibration.bins import BinSums
 from calibration.measures.metrics import ece, noise_floor, signed_gap
-from calibration.measures.ranking import risk_coverage
+from calibration.measures.ranking import steps_down
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import percent, points
 from training.evaluation.calibrators import METHODS, Method
@@ -93,14 +93,16 @@ def plot_calibrators(
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
-    """Error rate of the most confident answers by their share, with temperature, as a PNG."""
+    """Error rate of the most confident answers by their share, with temperature, as a PNG.
+
+    Source: Geifman and El-Yaniv 2017, "Selective classification for deep neural networks".
+    """
     figure = titled(title, 5.2, 4.2)
     axes = figure.subplots()
     for split in EVALUATED:
-        curve = risk_coverage(*evaluation.answers(split, "temperature"))
-        axes.plot(
-            curve.coverage, curve.risk, color=COLORS[split], label=split, drawstyle="steps-post"
-        )
+        _, kept, wrong = steps_down(*evaluation.answers(split, "temperature"))
+        style = {"color": COLORS[split], "label": split, "drawstyle": "steps-post"}
+        axes.plot(kept / kept[-1], wrong / kept, **style)
     referral = evaluation.referral("temperature")
     if referral:
         label = f"referral: {1 - referral.coverage:.0%} of val go to a person"

@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import beta
 from sklearn.covariance import LedoitWolf
 
-from calibration.intervals.confidence_sequence import beta_interval
 from calibration.scope.p_values import flagged_share, p_values
 from calibration.scope.scores import Mahalanobis
 from calibration.scope.watch import follow_doubtful
@@ -16,12 +15,10 @@ def cloud(seed: int, count: int, shift: float = 0.0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 8)) @ mixing + shift
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 1), (15, 286), (1, 20), (50, 951)])
-def test_the_beta_interval_is_scipys(a: int, b: int) -> None:
-    found = beta_interval(a, b)
-    assert np.allclose([found.lower, found.upper], beta.ppf([0.025, 0.975], a, b), atol=1e-8)
-    with pytest.raises(ValueError, match="at least 1"):
-        beta_interval(0, 1)
+@pytest.mark.parametrize(("images", "flagged"), [(19, 1), (20, 1), (300, 15), (1_000, 50)])
+def test_the_share_flagged_is_scipys_beta(images: int, flagged: int) -> None:
+    expected = beta.ppf([0.025, 0.975], flagged, images + 1 - flagged)
+    assert np.allclose(flagged_share(images), expected, atol=1e-9)
 
 
 def test_the_mahalanobis_distance_is_that_of_ledoit_and_wolf() -> None:

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from calibration.bins import BinSums, equal_mass_sums
 from calibration.measures import metrics
-from calibration.measures.ranking import auroc, class_auroc, risk_coverage
+from calibration.measures.ranking import auroc, class_auroc, steps_down
 from calibration.measures.smooth import SmoothSums
 from calibration.measures.summary import Measures
 
@@ -101,14 +101,6 @@ def test_smooth_noise_floor_and_z_describe_a_calibrated_model(n: int, shape: int
     assert np.std(z) == pytest.approx(1, abs=0.35)
 
 
-def test_risk_and_coverage_by_hand() -> None:
-    curve = risk_coverage([0.9, 0.6, 0.8, 0.6], [True, False, False, True])
-    assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
-    assert curve.coverage.tolist() == [0.25, 0.5, 1]
-    assert curve.risk.tolist() == [0, 0.5, 0.5]
-    assert risk_coverage([], []).risk.size == 0
-
-
 @given(pairs)
 def test_auroc_is_scikit_learns_ties_included(answers: list[tuple[float, bool]]) -> None:
     score, truth = zip(*answers, strict=True)
@@ -139,7 +131,7 @@ def test_a_class_without_answers_is_left_out_of_the_mean() -> None:
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:
-    for measure in [auroc, risk_coverage, equal_mass_sums, SmoothSums.from_predictions]:
+    for measure in [auroc, steps_down, equal_mass_sums, SmoothSums.from_predictions]:
         with pytest.raises(ValueError, match=r"shape \(N,\)"):
             measure([0.1, 0.2], [True])
 
