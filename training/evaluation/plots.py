@@ -101,8 +101,7 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     axes = figure.subplots()
     for split in EVALUATED:
         _, kept, wrong = steps_down(*evaluation.answers(split, "temperature"))
-        style = {"color": COLORS[split], "label": split, "drawstyle": "steps-post"}
-        axes.plot(kept / kept[-1], wrong / kept, **style)
+        axes.step(kept / kept[-1], wrong / kept, where="post", color=COLORS[split], label=split)
     referral = evaluation.referral("temperature")
     if referral:
         label = f"referral: {1 - referral.coverage:.0%} of val go to a person"
