@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from calibration.wording import parameter
 from console.api_page import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from console.api_page import with_description
 from console.error_pages import application, send_error
@@ -57,13 +58,14 @@ def serve_monitor(settings: Settings) -> int:
     """
     if settings.ledger_url is None:
         raise SettingsError(
-            "candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off."
+            f"candor monitor needs a ledger: pass {parameter('ledger')}, or unset "
+            "CANDOR_LEDGER=off."
         )
     if settings.recalibrate_on_alarm != "off" and not settings.opened_store.storage.exists():
         raise SettingsError(
             f"candor monitor found no model store at {shown_address(settings.store)}, and a "
-            "recalibration on an alarm needs one: give --store the one that the servers use, or "
-            "set CANDOR_RECALIBRATE_ON_ALARM=off."
+            f"recalibration on an alarm needs one: give {parameter('store')} the one that the "
+            "servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
     prepare(settings)
     allow_many_connections()

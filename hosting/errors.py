@@ -23,6 +23,7 @@ import math
 from collections.abc import Iterable
 
 from calibration.scope.verdict import refusal_of
+from calibration.wording import parameter
 from model_store.image.probes import differs_sentence
 
 
@@ -84,7 +85,7 @@ class StoreMissing(ServingError, LookupError):
         super().__init__(
             f"there is no model store {address}, so nothing can be shown or changed here. Use the "
             "console of the server that answers images, or give this process the store of that "
-            "server with `--store`."
+            f"server with {parameter('store')}."
         )
 
 

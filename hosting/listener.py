@@ -13,6 +13,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
+from calibration.wording import parameter
 from hosting.auth import read_access
 from hosting.errors import ListenError, SettingsError
 from hosting.logs import configure_logging
@@ -80,7 +81,7 @@ def announce(line: str) -> None:
     sys.stdout.flush()
 
 
-def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> socket.socket:
+def listen(host: str, port: int, *, setting: str | None = None) -> socket.socket:
     """A bound, listening socket. Raises ListenError. `setting` is what chooses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -96,13 +97,14 @@ def listen(host: str, port: int, *, setting: str = "--port or CANDOR_PORT") -> s
     return listener
 
 
-def _advice(error: OSError, setting: str) -> str:
+def _advice(error: OSError, setting: str | None) -> str:
     """What to do about an address that cannot be listened on: host or port may be wrong."""
     number = error.errno or 0
     if number < 0 or number == errno.EADDRNOTAVAIL:  # below 0: a name that is no address
-        return "Choose an address of this machine with --host or CANDOR_HOST."
+        return f"Choose an address of this machine with {parameter('host')} or CANDOR_HOST."
     asked = "Is another server running there? " if number == errno.EADDRINUSE else ""
-    return f"{asked}Choose another port with {setting}."
+    chosen = setting or f"{parameter('port')} or CANDOR_PORT"
+    return f"{asked}Choose another port with {chosen}."
 
 
 def address(listener: socket.socket, settings: Settings) -> str:
@@ -172,5 +174,6 @@ def announce_missing_store(settings: Settings, *, consequence: str) -> None:
         return
     announce(
         f"There is no model store at {shown_address(settings.store)} yet: {consequence} "
-        "`candor export` and `candor import` make one, and --store or CANDOR_STORE names another."
+        "`candor export` and `candor import` make one, and "
+        f"{parameter('store')} or CANDOR_STORE names another."
     )

@@ -8,6 +8,8 @@ page.  Each error carries a sentence that says what was sent, what was expected 
 from collections.abc import Sequence
 from typing import Any
 
+from calibration.wording import parameter
+
 
 class MonitoringError(Exception):
     """Base class of this room's refusals."""
@@ -120,8 +122,8 @@ class ModelServed(MonitoringError, ValueError):
         super().__init__(
             f"Candor serves {which} itself, and its answers are recorded as they are given: send "
             "only their true labels, with `candor feedback` or POST /feedback. To watch what "
-            "another server answers, declare it under another name, with `candor predictions "
-            "--classes` or POST /models-log."
+            "another server answers, declare it under another name, with `candor predictions` or "
+            "POST /models-log."
         )
 
 
@@ -295,7 +297,7 @@ class ClockDoubtful(MonitoringError, RuntimeError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"Nothing is deleted by age, because {reason}. Correct the clock; if it is right, run "
-            "`candor ledger prune` with --trust-clock."
+            f"`candor ledger prune` with {parameter('trust_clock', True)}."
         )
 
 

@@ -95,11 +95,8 @@ def option_texts(function: Callable[..., object]) -> Mapping[str, str]:
 
 
 def _declared_by(parameter: inspect.Parameter) -> tuple[type, ...]:
-    """What a `**` parameter declares by name: Unpack[A], or Annotated[Any, A, B] of several."""
-    if get_origin(parameter.annotation) is Unpack:
-        return get_args(parameter.annotation)
-    is_several = parameter.kind is inspect.Parameter.VAR_KEYWORD
-    return get_args(parameter.annotation)[1:] if is_several else ()
+    """What `**options: Unpack[A]` declares by name."""
+    return get_args(parameter.annotation) if get_origin(parameter.annotation) is Unpack else ()
 
 
 def _metadata(option: LoadOption) -> Iterator[object]:

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from candor.commands.options import RARE, FilePath, cache_folder, settings
 from candor.commands.train_choices import chosen_config, made_choices, parted
 from candor.commands.verb import verb
 from candor.terminal.console import note, stderr
-from training.choices import Choices
+from training.choices import TrainOptions
 from training.load_options import LoadOptions
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
@@ -28,7 +28,7 @@ def train(
     restart: Annotated[bool, RARE] = False,
     recipe: Literal["auto", "fixed"] = "auto",
     config: FilePath | None = None,
-    **options: Annotated[Any, LoadOptions, Choices],
+    **options: Unpack[TrainOptions],
 ) -> "Trained":
     """Train a classifier on images, measure its calibration, and write a run folder.
 

@@ -1,6 +1,5 @@
 """What `candor report` prints: diagnosis, measures, slices and the reliability table."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -11,7 +10,7 @@ from calibration.document import Diagram, FigureTable, Heading, Items, Part
 from calibration.figures import MEASURES_COLUMNS, figure, interval, measures_row, reliability_table
 from calibration.measures.expected_confusion import RateEstimate
 from calibration.operating.facts import OperatingPoints, RateName
-from calibration.wording import call, counted, in_points, percent, percents, signed_points
+from calibration.wording import call, counted, in_points, percent, percents, signed_points, typed
 from candor.terminal.operating import operating_tables
 from candor.terminal.verb_result import VerbResult
 from monitoring.diagnosis.detectors import CalmEvidence, DetectorState, Drift, TagWatches
@@ -173,11 +172,10 @@ def _step(action: Action, report: Report) -> str | None:
     if action.code in (ActionCode.PROMOTE, ActionCode.ROLL_BACK):
         return call("promote", report.model, action.version)
     if action.code is ActionCode.ACKNOWLEDGE:
-        names = [word for name, text in report.named.items() for word in (f"--{name}", str(text))]
-        names += ["--tag", action.tag] if action.tag else []
-        names += ["--chosen-labels"] if action.audited_only else []
-        words = ["ledger", "acknowledge", report.model, *names, "--note", "WHY"]
-        return f"candor {shlex.join(words)}"
+        given = {**report.named, "tag": action.tag, "chosen_labels": action.audited_only}
+        named = {name: value for name, value in given.items() if value}
+        with typed():  # it is no function of Python
+            return call("ledger acknowledge", report.model, **named, note="WHY")
     return None
 
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration.wording import parameter
+from calibration.wording import call, parameter
 from model_store.bundle.bundle import Bundle, read_bundle
 from model_store.bundle.card import NAME_PATTERN
 from model_store.bundle.manifest import SIGNATURE_FILE
@@ -94,8 +94,7 @@ class Store:
         state = self.state(name)
         chosen = state.production if version is None else version
         if chosen is None:
-            advice = f"; none is in production: run `candor promote {name} VERSION`"
-            raise NotInStore(self._contents(name) + (advice if self.versions(name) else ""))
+            raise NotInStore(self._contents(name) + self._unpromoted(name))
         bundle = _verify(self.require(name, chosen), name, chosen)
         for event in state.events:
             if event.version == chosen and event.digest is not None:
@@ -269,6 +268,11 @@ class Store:
         entries = self.storage.entries(require_name(name))
         names = (entry.name for entry in entries if entry.is_whole or begun)
         return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
+
+    def _unpromoted(self, name: str) -> str:
+        versions = self.versions(name)
+        promote = call("promote", name, *versions[-1:])
+        return f"; none is in production: run `{promote}`" if versions else ""
 
     def _contents(self, name: str) -> str:
         """Say what there is of a model, or else in the store."""

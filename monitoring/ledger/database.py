@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
+from calibration.wording import parameter
 from monitoring.errors import LedgerError, LedgerNotUp, LedgerReadOnly
 from monitoring.ledger.dialects import (
     Claim,
@@ -224,7 +225,7 @@ class Ledger:
     def _missing(self) -> LedgerError:
         return LedgerError(
             f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where "
-            "CANDOR_LEDGER says, and --ledger names another."
+            f"CANDOR_LEDGER says, and {parameter('ledger')} names another."
         )
 
     def _prepare(self, *, create: bool) -> None:

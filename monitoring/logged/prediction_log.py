@@ -102,7 +102,7 @@ class PredictionLog:
             return rejected(ModelServed, str(ModelServed(item.model, item.version)))
         unknown = (
             f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor "
-            "predictions --classes` (`--findings`) or POST /models-log."
+            "predictions --classes X,Y` or POST /models-log."
         )
         return rejected(ModelNotInLedger, unknown)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from calibration.wording import parameter
 from monitoring.errors import LedgerCopyRefused, LedgerError
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.dialects import read_url
@@ -108,7 +109,8 @@ def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
         )
     if file.exists() and not replace:
         raise LedgerCopyRefused(
-            f"The ledger {file} exists; --replace keeps it beside, and puts {copy} in its place."
+            f"The ledger {file} exists; {parameter('replace', True)} keeps it beside, and "
+            f"puts {copy} in its place."
         )
     with closing(FileClaim(_beside(file, ".lead"))) as claim, _draft(file) as draft:
         if not claim.held():

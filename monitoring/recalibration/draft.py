@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.measures.summary import Measures
-from calibration.wording import counted, percent, points
+from calibration.wording import counted, parameter, percent, points
 from model_store.bundle.card import Card
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.watched_version import named, title_of
@@ -151,7 +151,8 @@ def harm(drafted: Recalibration) -> str | None:
     )
     return (
         f"This remedy makes {counted(len(harmed), 'subgroup')} worse, confidence minus accuracy: "
-        f"{named}. Recalibrate only those who need it (`--for`), or confirm it (`--accept-harm`)."
+        f"{named}. Recalibrate only those who need it ({parameter('for_')}), or confirm it "
+        f"({parameter('accept_harm', True)})."
     )
 
 
@@ -168,6 +169,6 @@ def require_fair_labels(drafted: Recalibration) -> None:
         f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were "
         "chosen. Where wrong answers are labeled more often than right ones, a fit makes a "
         "calibrated model worse. A preview shows it. Label what is missing or a random audit "
-        "(CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`) if you know that the "
-        "labeled answers are a fair sample."
+        f"(CANDOR_AUDIT_SHARE), or accept chosen labels ({parameter('chosen_labels', True)}) if "
+        "you know that the labeled answers are a fair sample."
     )

@@ -9,7 +9,6 @@ up the attempt, and what it published is found and noted by the next one.
 """
 
 import logging
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,13 +231,11 @@ class AlarmResponder:
         if not (excess or unfair or worse or self._policy.action == "propose"):
             return True
         since = options_of(advised).get("since")
-        of = ({} if since is None else {"since": since}) | named(alarm.finding)
-        options = [f"--{name} {shlex.quote(value)}" for name, value in of.items()]
-        options += ["--allow-label-changes"] if self._policy.label_changes else []
+        options: dict[str, object] = {} if since is None else {"since": since}
+        options |= named(alarm.finding)
+        options |= {"allow_label_changes": True} if self._policy.label_changes else {}
         detail = drafted.outcome(outcomes.LIMITED if excess else outcomes.PROPOSED)
-        self._note(
-            alarm, detail | {"options": " ".join(options), "reason": excess or unfair or worse}
-        )
+        self._note(alarm, detail | {"options": options, "reason": excess or unfair or worse})
         return False
 
     def _publish(self, drafts: Sequence[tuple[ActiveAlarm, Recalibration]]) -> None:

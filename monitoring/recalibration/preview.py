@@ -177,8 +177,7 @@ def _notes(done: Recalibration) -> Iterator[str]:
     if proposal.choice.better is not None:
         yield (
             f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the "
-            "predicted class. A preview that allows label changes (`--allow-label-changes`) shows "
-            "it."
+            "predicted class. A preview with {parameter('allow_label_changes', True)} shows it."
         )
     gap = next(
         trial.classwise_gap for trial in proposal.choice.trials if trial.name == proposal.remedy

@@ -26,7 +26,7 @@ from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
 from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
-from calibration.wording import counted, percent, points
+from calibration.wording import counted, parameter, percent, points
 from model_store.bundle.calibration_card import CalibrationCard
 from model_store.bundle.card import Card
 from monitoring.diagnosis.vocabulary import terms
@@ -183,7 +183,7 @@ def _require(
     if n < needed:
         fewest = ", the fewest on which a fit can be checked" if min_labels < FEWEST_LABELS else ""
         lower = (
-            ", or lower the minimum (`--min-labels`) if you know why"
+            f", or lower the minimum ({parameter('min_labels')}) if you know why"
             if needed > FEWEST_LABELS
             else ""
         )
@@ -218,7 +218,7 @@ def _chosen_labels(uneven: UnevenLabels) -> str:
         f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have a "
         f"label, but {percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen "
         "labels can be wrong for all other answers. Label a random sample (set "
-        "CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`)."
+        f"CANDOR_AUDIT_SHARE), or accept chosen labels ({parameter('chosen_labels', True)})."
     )
 
 
@@ -255,8 +255,8 @@ def _clinical(remedy: str) -> str:
     title = REMEDIES[remedy].title
     return (
         f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the "
-        "predicted class of some answers. That is a clinical decision: a preview that allows label "
-        "changes (`--allow-label-changes`) shows it."
+        "predicted class of some answers. That is a clinical decision: a preview with "
+        f"{parameter('allow_label_changes', True)} shows it."
     )
 
 

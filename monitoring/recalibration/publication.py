@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from calibration.calibrators.remedies import REMEDIES
+from calibration.wording import call
 from model_store.bundle.bundle import Bundle, write_bundle
 from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
@@ -158,7 +159,7 @@ def _require_none_waits(store: Store, parent: Card) -> None:
         if made.parent_version == parent.version:
             raise RecalibrationRefused(
                 f"Version {version}, a recalibration of version {parent.version}, waits for "
-                f"promotion. Promote it (`candor promote {name} {version}`), or retire it "
+                f"promotion. Promote it (`{call('promote', name, version)}`), or retire it "
                 f"(`candor models retire {name} {version}`), first."
             )
 

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from calibration.calibrators.remedies import title_of
-from calibration.wording import counted, percent
+from calibration.wording import call, counted, percent, typed
 from monitoring.diagnosis.vocabulary import terms
 
 PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
@@ -35,9 +35,9 @@ def describe_recalibration(detail: dict[str, Any]) -> str:
     if outcome == PUBLISHED:
         note = f" Why: {detail['note']}." if detail.get("note") else ""
         return f"Version {version} was published {cause}{_figures(detail)}.{note} {_next(detail)}"
-    again = (
-        f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
-    )
+    with typed():  # a page's reader
+        preview = call("recalibrate", model, **detail["options"], preview=True)
+    again = f"`{preview}` shows it on the latest labels."
     if outcome == LIMITED:
         return (
             f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. "

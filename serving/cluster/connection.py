@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from calibration.wording import parameter
 from hosting.errors import ClusterError
 from hosting.logs import configure_logging
 from hosting.settings import Settings
@@ -30,7 +31,7 @@ def joined(settings: Settings, environment: dict[str, str] | None = None) -> Ite
         import ray
     except ModuleNotFoundError as error:
         raise ClusterError(
-            f"--engine ray needs more packages ({error}): {install_command('ray')}"
+            f"{parameter('engine', 'ray')} needs more packages ({error}): {install_command('ray')}"
         ) from error
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

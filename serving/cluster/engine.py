@@ -12,6 +12,7 @@ import threading
 from types import FrameType
 from typing import Any, Final
 
+from calibration.wording import parameter
 from hosting.errors import ClusterError, SettingsError
 from hosting.http_server import FORCED
 from hosting.listener import (
@@ -77,14 +78,14 @@ def check(settings: Settings) -> None:
     url = settings.ledger_url
     if url is not None and url.startswith("sqlite"):
         raise SettingsError(
-            "the replicas of --engine ray run on several machines, and a SQLite ledger is a file "
-            "of one: set "
-            "CANDOR_LEDGER to a PostgreSQL database (docs/how-to/postgresql.md), or to 'off'."
+            f"the replicas of {parameter('engine', 'ray')} run on several machines, and a SQLite "
+            "ledger is a file of one: set CANDOR_LEDGER to a PostgreSQL database "
+            "(docs/how-to/postgresql.md), or to 'off'."
         )
     if not settings.ledger_required:
         raise SettingsError(
-            "a replica of --engine ray leaves no spool that another one would find: unset "
-            "CANDOR_LEDGER_REQUIRED."
+            f"a replica of {parameter('engine', 'ray')} leaves no spool that another one would "
+            "find: unset CANDOR_LEDGER_REQUIRED."
         )
     if settings.ray_min_replicas > settings.ray_max_replicas:
         raise SettingsError(
@@ -122,7 +123,7 @@ def _start_proxies(ray: Any, ray_serve: Any, settings: Settings) -> str:
     else:
         raise ClusterError(
             f"Ray Serve already listens on port {running} of this cluster, not on {settings.port}; "
-            f"give --port {running}, or run `serve shutdown` first."
+            f"give {parameter('port', running)}, or run `serve shutdown` first."
         )
     certificate, key = map(str, tls) if tls else (None, None)
     options = {"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S}

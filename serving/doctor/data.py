@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.scope.verdict import least_p
-from calibration.wording import counted
+from calibration.wording import call, counted
 from hosting.errors import ModelUnusable
 from hosting.settings import Settings
 from model_store.addresses import shown_address
@@ -87,7 +87,7 @@ def check_store(settings: Settings) -> Iterator[CheckResult]:
     yield from check_probes(settings, served)
     yield from _scope(settings, served)
     if not models:
-        advice = "publish a model: `candor export RUN --name NAME --promote`"
+        advice = f"publish a model: `{call('export', 'RUN', name='NAME', promote=True)}`"
         yield _PRODUCTION("warning", "the store is empty", advice)
     for name in models:
         with suppress(ModelStoreError):  # an alias that cannot be read is among the findings

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from calibration.wording import parameter
 from hosting.settings import Settings
 from model_store.bundle.bundle import Bundle
 from model_store.errors import ImageError
@@ -211,8 +212,8 @@ def _found(job: ScoringJob) -> tuple[int, set[str], int]:
     for name in names:
         if not (name.startswith("part-") and name.endswith(".parquet")):
             raise ScoringError(
-                f"{job.out.address} holds {name}, which no scoring wrote; give --out an empty "
-                "folder, or one that the same command wrote"
+                f"{job.out.address} holds {name}, which no scoring wrote; give "
+                f"{parameter('out')} an empty folder, or one that the same command wrote"
             )
         table = _read(job, name)
         done.update(table["file"].to_pylist())
@@ -235,7 +236,7 @@ def _read(job: ScoringJob, name: str) -> Any:
         )
         raise ScoringError(
             f"{place} has answers of another command ({differ}); repeat that command to continue, "
-            "or give another --out"
+            f"or give another {parameter('out')}"
         )
     return table
 
@@ -246,6 +247,7 @@ def parquet() -> Any:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ScoringError(
-            f"--out writes Parquet, which needs more packages: {install_command('parquet')}"
+            f"{parameter('out')} writes Parquet, which needs more packages: "
+            f"{install_command('parquet')}"
         ) from error
     return pyarrow.parquet

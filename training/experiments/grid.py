@@ -25,7 +25,7 @@ FORMAT = 3  # increase it when a change of code changes the numbers
 LIBRARIES = ("torch", "torchvision", "timm")  # which the numbers depend on
 # Choices with an option of their own. A title such as "ce seed=21" would promise another run.
 ELSEWHERE = {
-    "seed": "give --first-seed and --seeds",
+    "seed": "seeds are chosen for all methods at once",
     "loss": "start the method with the name of the loss",
     "backbone": "start the network with the name of the backbone",
 }

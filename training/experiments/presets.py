@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from calibration.wording import parameter
 from training.datasets import Dataset, load_dataset
 from training.datasets.errors import DataNotFound
 from training.experiments.grid import Grid, Variant, parse
@@ -204,5 +205,5 @@ def _place(subject: str, folder: Path | None) -> tuple[str | Path, LoadOptions]:
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
     raise DataNotFound(
         f"found none of {', '.join(place.paths)} {where}; docs/training.md says how to make it, "
-        "and --data chooses other data sets"
+        f"and {parameter('data')} chooses other data sets"
     )

@@ -26,6 +26,7 @@ from torch import nn
 
 from calibration.calibrators.temperature import softmax
 from calibration.measures.summary import Measures
+from calibration.wording import parameter
 from model_store.bundle.files import write_whole
 from training.datasets import SPLIT_NAMES, Dataset
 from training.errors import BadChoice, LostProcess, TrainingDiverged
@@ -90,7 +91,8 @@ class Study:
             except BrokenProcessPool as error:
                 raise LostProcess(
                     f"one of {self.jobs} processes was killed, most likely for lack of memory; try "
-                    f"--jobs {max(1, self.jobs // 2)}, which computes only the missing cells"
+                    f"{parameter('jobs', max(1, self.jobs // 2))}, which computes only the missing "
+                    "cells"
                 ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)

@@ -8,6 +8,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -15,7 +18,7 @@ from pydantic import (
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
-from training.choices import Choices
+from training.choices import DeviceChoice, Weights
 from training.datasets import Dataset, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
@@ -26,7 +29,7 @@ from training.networks.classifier import Classifier, build_classifier
 from training.networks.heads import HeadKind
 
 
-class TrainConfig(BaseModel, Choices):
+class TrainConfig(BaseModel):
     """Every choice of one run: those with an option, and what only a file sets.
 
     The defaults follow the paper's protocol with two exceptions. The learning rate decays to zero:
@@ -38,6 +41,21 @@ class TrainConfig(BaseModel, Choices):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    loss: str = "dca"
+    beta: NonNegativeFloat | None = None
+    class_weights: Literal["natural", "balanced"] = "natural"
+    epochs: PositiveInt = 12
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: PositiveFloat = 2e-4
+    seed: NonNegativeInt = 0
+    backbone: str = "tf_efficientnet_lite0"
+    weights: Weights = "hub"
+    frozen: bool = True
+    gentle: bool = False
+    augment: str | None = None
+    image_size: PositiveInt | None = None
+    device: DeviceChoice = "auto"
+    micro_batch: PositiveInt | None = None
     loss_options: Annotated[
         dict[str, float], Field(description="further options of the loss, by name")
     ] = {}

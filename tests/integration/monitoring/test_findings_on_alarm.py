@@ -123,7 +123,7 @@ def test_it_proposes_what_the_command_proposes(chest: MonitoredModel, store: Sto
             for each in read_timeline(connection, "chest", finding="Edema")
             if each["kind"] == "recalibrated"
         )
-    assert entry["detail"]["options"] == "--finding Edema"  # it was always so
+    assert entry["detail"]["options"] == {"finding": "Edema"}  # it was always so
     by_hand = recalibrate(chest.ledger, store, "chest", finding="Edema", publish=False)
     assert entry["detail"]["ece"] == [by_hand.before.ece, by_hand.after.ece]
     assert "class" not in entry["sentence"]  # a finding has none

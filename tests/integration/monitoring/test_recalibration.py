@@ -412,7 +412,7 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
         (
             AnswerFilter(last=50),
             100,
-            r"Got 50 .* at least 100\. .*--min-labels",
+            r"Got 50 .* at least 100\. .*min_labels",
         ),
         (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 "),
         (

@@ -108,8 +108,8 @@ def test_it_proposes_what_the_command_proposes(tmp_path: Path, clock: Clock, sto
         answer(monitored, 900, sharp=2, seed=2)
         responder(monitored, store, "propose").look()
         (entry,) = history(monitored)
-        option, since = entry["detail"]["options"].split()
-        assert option == "--since"
+        (since,) = entry["detail"]["options"].values()
+        assert f"--since {since}" in entry["sentence"]
         assert abs(read_since(since) - began_ns) < 300 * SECOND_NS  # of 900
         answers = AnswerFilter(since_ns=read_since(since))
         by_hand = recalibrate(monitored.ledger, store, "tiny", answer_filter=answers, publish=False)

@@ -96,7 +96,7 @@ def test_a_remedy_for_all_shows_whom_it_harms_and_is_not_published(
         else:
             assert (abs(effect.before) < 0.05, effect.after < -0.04) == (True, True)
         assert effect.harms is (site not in WRONG)
-    with pytest.raises(RecalibrationHarms, match=r"site=A.*--for.*--accept-harm"):
+    with pytest.raises(RecalibrationHarms, match=r"site=A.*for_.*accept_harm=True"):
         recalibrate(scene.ledger, store, "tiny")
     assert store.versions("tiny") == [1]
     assert "site=A" in " ".join(RecalibrationPreview(draft).warnings)

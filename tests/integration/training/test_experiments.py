@@ -157,7 +157,7 @@ def test_what_is_missing_or_unknown_is_refused_before_anything_is_trained(
     with pytest.raises(UnknownName, match="no-loss"):
         run(replace(grid, methods=(*grid.methods, parse("no-loss"))), dataset, tmp_path)
     assert not list((tmp_path / "cells").iterdir())
-    with pytest.raises(DataNotFound, match="--data"):
+    with pytest.raises(DataNotFound, match=r"and data chooses"):
         open_data((parse("RSNA"),), folder=tmp_path, cache=tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_a_killed_process_says_what_to_do(
             return future
 
     monkeypatch.setattr(studies, "ProcessPoolExecutor", Lost)
-    with pytest.raises(LostProcess, match="try --jobs 2"):
+    with pytest.raises(LostProcess, match="try jobs=2"):
         run(small_grid("ce"), dataset, tmp_path, jobs=4)
 
 
@@ -241,7 +241,7 @@ def test_invalid_choices_are_refused() -> None:
         with pytest.raises(BadChoice, match="expected NAME"):
             parse(text)
     for text, place in (
-        ("ce seed=21", "--first-seed"),
+        ("ce seed=21", "seeds are chosen"),
         ("ce loss=dca", "name of the loss"),
         ("x backbone=y", "network"),
     ):
