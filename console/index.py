@@ -3,11 +3,10 @@ by its address.
 """
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from anyio import to_thread
@@ -21,7 +20,7 @@ from console.endpoints import page
 from console.formatting import page_path
 from console.model_views import REFRESH_S
 from console.overview import ongoing, shown_gap, verdict_of
-from console.rendering import answer_page, render
+from console.rendering import answer_page, render, tag_of
 from console.sections import TONES
 from console.spark import sparkline
 from console.tabs import Tabs, never
@@ -31,6 +30,7 @@ from monitoring.diagnosis.words import words_of
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.endpoint import EVERYONE, Viewer, read_viewer
 from monitoring.ledger.days import Days
+from monitoring.reports.every_model import EveryReport
 from monitoring.reports.findings import WORST_FIRST, seriousness
 from monitoring.reports.report import ReportSummary
 from monitoring.routes.reports import ReportRoutes
@@ -176,47 +176,24 @@ def _next_step(report: ReportSummary, viewer: Viewer) -> NextStep | None:
     return NextStep("Label answers", label_address(first, report))
 
 
-T = TypeVar("T")
-
-
-class SharedReading(Generic[T]):
-    """One reading at a time; those who wait for it share the next one.
-
-    Nobody gets what was read before they asked, and however many ask, one thread reads.
-    """
-
-    def __init__(self, read: Callable[[], T]) -> None:
-        self._read, self._lock = read, threading.Lock()
-        self._begun = 0
-        self._last: tuple[int, T] | None = None  # the number of a reading, and what it read
-
-    def __call__(self) -> T:
-        """Read, or wait for somebody who does. Raises what reading raises."""
-        needed = self._begun + 1
-        with self._lock:
-            if self._last is None or self._last[0] < needed:
-                self._begun += 1
-                self._last = (self._begun, self._read())
-            return self._last[1]
-
-
 class IndexRoutes:
     def __init__(self, reports: ReportRoutes, tabs: Tabs) -> None:
         self._reports, self._tabs = reports, tabs
-        self._read_all = SharedReading(self._read_models)
 
     async def index(self, request: Request) -> Response:
-        choice = read_choice(request.query_params)
-        return answer_page(await to_thread.run_sync(self._read, choice, read_viewer(request)))
+        """The page; 304 to who has it already, and of whose models nothing changed."""
+        choice, viewer = read_choice(request.query_params), read_viewer(request)
+        found = await to_thread.run_sync(self._reports.every.read)
+        tag = tag_of(found.mark, choice, viewer)
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304)
+        page = await to_thread.run_sync(self._page, found, choice, viewer)
+        page.headers["etag"] = tag
+        return page
 
-    def _read(self, choice: ModelChoice, viewer: Viewer) -> str:
-        return index_page(*self._read_all(), choice=choice, tries=self._tabs.tries, viewer=viewer)
-
-    def _read_models(
-        self,
-    ) -> tuple[Sequence[ReportSummary], Mapping[str, Sequence[Days]], Sequence[str]]:
-        reports, idle = self._reports.all()
-        return reports, self._reports.gaps(reports), idle
+    def _page(self, found: EveryReport, choice: ModelChoice, viewer: Viewer) -> Response:
+        shown = (found.reports, found.days, found.idle)
+        return answer_page(index_page(*shown, choice=choice, tries=self._tabs.tries, viewer=viewer))
 
 
 ENDPOINTS: Final = (page("/", IndexRoutes.index, "q", "state", "sort", scope="read"),)

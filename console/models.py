@@ -108,7 +108,7 @@ class ModelPages:
             if self._reports.is_of_one(query):
                 return OnePages(self._reports.page_data(query), frame)
             found = self._reports.overview(query)
-            return EveryPages(found, frame, self._reports.gaps(found.findings))
+            return EveryPages(found, frame, self._reports.days_of(found.findings))
 
         return await to_thread.run_sync(read)
 

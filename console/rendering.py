@@ -6,6 +6,7 @@ such as the scheduled report carry the style sheet inside, because they are one 
 """
 
 import hashlib
+import secrets
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -90,6 +91,15 @@ _FILTERS = (
 def render(template: str, /, **values: Any) -> Markup:
     """Render a template of `console/templates`, named without `.jinja`."""
     return Markup(_environment().get_template(f"{template}.jinja").render(**values))
+
+
+_PROCESS: Final = secrets.token_hex(4)  # another release may render the same otherwise
+
+
+def tag_of(*shown: Any) -> str:
+    """The entity tag of a page that shows this to the reader of now."""
+    seen = repr((_PROCESS, reader(), shown)).encode()
+    return f'"{hashlib.sha256(seen).hexdigest()[:24]}"'
 
 
 def answer_page(html: str, *, status: int = 200) -> HTMLResponse:

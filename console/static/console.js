@@ -82,6 +82,7 @@ function replacePart(part, fresh, all) {
 }
 
 let renewal = null; // the last one that is not answered
+let tag = ""; // of what it brought
 
 // Puts what has changed on the page into it. `all`: also where somebody reads, because the reader asked for it.
 async function renew({ all = false } = {}) {
@@ -89,14 +90,18 @@ async function renew({ all = false } = {}) {
   if (document.hidden || (renewal && !all)) return;
   const own = (renewal = {});
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) return;
+    const had = all ? {} : { "If-None-Match": tag };
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", ...had } });
+    if (!answer.ok) return; // 304: nothing has changed
     const text = await answer.text();
     if (own !== renewal) return; // the reader asked for something else meanwhile
     const page = parsed(text).querySelector("main");
     const [shown, fresh] = [partsOf(main), partsOf(page)];
-    if (fresh.length === shown.length) shown.forEach((part, at) => replacePart(part, fresh[at], all));
+    const same = fresh.length === shown.length;
+    if (same) shown.forEach((part, at) => replacePart(part, fresh[at], all));
     else if (all || !isRead(main)) main.replaceChildren(...page.childNodes);
+    const left = !same || main.querySelector("[data-kept]"); // and is to be brought again
+    tag = (!left && answer.headers.get("etag")) || "";
     document.dispatchEvent(new CustomEvent("candor:renewed"));
   } catch {
     // The clock says that the server is away.

@@ -6,10 +6,10 @@ from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
-from monitoring.diagnosis.reading import read_inferred
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
+from monitoring.reports.every_model import EveryModel, read_days_of
 from monitoring.reports.findings import FindingsReport, findings_report, is_of_one
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
@@ -42,13 +42,14 @@ class Summaries(Struct, frozen=True):
     no answers yet, and no report here.
     """
 
-    models: list[ReportSummary]
-    idle: list[str]
+    models: Sequence[ReportSummary]
+    idle: Sequence[str]
 
 
 class ReportRoutes:
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger, self._production = ledger, production
+        self.every = EveryModel(ledger, production, self._in_production)
 
     async def report(self, request: Request) -> Report | FindingsReport:
         return await to_thread.run_sync(self._read, read_report_query(request))
@@ -66,7 +67,8 @@ class ReportRoutes:
         return History(model, await to_thread.run_sync(self._history, model, version, finding))
 
     async def summaries(self, _: Request) -> Summaries:
-        return Summaries(*await to_thread.run_sync(self.all))
+        found = await to_thread.run_sync(self.every.read)
+        return Summaries(found.reports, found.idle)
 
     def _read(self, query: ReportQuery) -> Report | FindingsReport:
         return self._one(query) if self.is_of_one(query) else self.overview(query)
@@ -107,34 +109,8 @@ class ReportRoutes:
         with self._ledger.read() as connection:
             return read_timeline(connection, model, version=version, finding=finding)
 
-    def all(self) -> tuple[list[ReportSummary], list[str]]:
-        """The report of each model's production version, or of its findings, without slices; and
-        the models that were declared and have no answers yet, of which a report would say nothing.
-        """
-        with self._ledger.read() as connection:
-            idle = versions.idle_models(connection)
-            models = versions.models(connection)
-        reports = [
-            each
-            for model in models
-            if model not in idle
-            for each in findings_report(
-                self._ledger, model, version=self._in_production(model)
-            ).findings
-        ]
-        return reports, idle
-
-    def gaps(self, reports: Sequence[ReportSummary]) -> dict[str, tuple[Days, ...]]:
-        """The days of the answers that each diagnosis is about, by the title of the report."""
-        with self._ledger.read() as connection:
-            rows = {
-                each.title: versions.choose(connection, each.model, each.version, each.finding)
-                for each in reports
-            }
-            return {
-                title: read_inferred(self._ledger, connection, row).affected
-                for title, row in rows.items()
-            }
+    def days_of(self, reports: Sequence[ReportSummary]) -> dict[str, tuple[Days, ...]]:
+        return read_days_of(self._ledger, reports)
 
     def _chosen(self, query: ReportQuery) -> int | None:
         return self._in_production(query.model) if query.version is None else query.version

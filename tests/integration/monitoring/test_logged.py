@@ -178,6 +178,7 @@ async def test_a_declared_version_costs_nothing_until_it_answers(
     async with page_client_of(monitored, tmp_path) as client:
         event.listen(Engine, "before_cursor_execute", count)
         try:
+            await _sizes(client, reads)  # which keeps what it read
             before = await _sizes(client, reads)
             for number in range(100):
                 model = MODEL | {"model": f"retina-{number}", "version": 1}
