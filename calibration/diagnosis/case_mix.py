@@ -61,7 +61,8 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
         outcome: of the search, with a finding.
 
     Returns:
-        The rival, the new shares if they explain anything, and the outcome if a part is granted.
+        The rival, the new shares if they explain anything, and what is left if those of all
+        answers are granted; otherwise the outcome.
     """
     mixes = [mix for group, members in _scopes(outcome) if (mix := _mix(outcome, group, members))]
     best = max(mixes, key=lambda each: each.gain, default=None)
@@ -72,7 +73,8 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     if is_all and _halves_gap(outcome, best):
         return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, granted.evidence), best, outcome
     if not is_all and best.gain + _total(granted) > _total(outcome) + _PART:
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, granted
+        left = granted if best.group.key == ALL else outcome  # a group with new shares is who errs
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, left
     return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
 
 

@@ -61,23 +61,20 @@ class AnswerGroup:
 class Since:
     """When the oldest affected answer was served.
 
-    `always`: the probability that the error was there from the first label on. `latest` and
-    `earliest` bound the change with 95 %; `earliest` is None if the first label is not excluded.
-    `from_first`: the first label is itself the likeliest beginning.
+    `likeliest`: it is as likely to have begun earlier as later. `always`: the probability that the
+    error was there from the first label on. `latest` and `earliest` bound the change with 95 %;
+    `earliest` is None if the first label is not excluded.
     """
 
     likeliest: float
     earliest: float | None
     latest: float
     always: float
-    from_first: bool
 
     @property
     def date(self) -> float | None:
-        """The likeliest beginning, on which dates, figures and remedies rest; None: from the first
-        label on.
-        """
-        return None if self.from_first else self.likeliest
+        """On which dates, figures and remedies rest; None: from the first label on."""
+        return None if self.always >= 0.5 else self.likeliest
 
 
 class Course(StrEnum):
@@ -155,8 +152,9 @@ class Cause(StrEnum):
 class Rival:
     """A rival cause. `left`: log evidence that remains if it is granted.
 
-    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`: of
-    `proxy`, the source or reader whose labels alone show the error. `doubtful`,
+    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`:
+    whose labels, where they are not those of the deviation: of `proxy`, the source or reader whose
+    labels alone show the error. `doubtful`,
     `doubtful_elsewhere`: of `input`, the share of doubtful images among those affected, and among
     the rest.
     """

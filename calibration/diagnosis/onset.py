@@ -2,8 +2,10 @@
 
 Suppose that confidence was true up to label j - 1 and wrong in one of the scan's ways from j on.
 The likelihood ratio of that is the product of q/p or (1-q)/(1-p) from j on, so its share is the
-posterior of j. Half of the prior is on the first label: an error that was always there. A growing
-error shifts log-odds, or scales them, by an amount that rises linearly from j to the end.
+posterior of j. Half of the prior is on the first label: an error that was always there. The median
+of the posterior dates the error. Its mode would not: the first label alone may well be likelier
+than any other where the error was hardly always there. A growing error shifts log-odds, or scales
+them, by an amount that rises linearly from j to the end.
 
 Sources: Shiryaev 1963; Pollak 1985.
 """
@@ -112,15 +114,14 @@ def _dated(stream: Stream, rows: IntArray, served_s: FloatArray) -> tuple[Since,
     posterior = np.exp(
         np.logaddexp(step, growing) - np.logaddexp(*map(log_sum_exp, (step, growing)))
     )
-    low, high = np.searchsorted(posterior.cumsum(), [_TAIL, 1 - _TAIL])
-    likeliest = served_s[rows[first[posterior.argmax()]]]
+    low, middle, high = np.searchsorted(posterior.cumsum(), [_TAIL, 0.5, 1 - _TAIL])
+    likeliest = served_s[rows[first[middle]]]
     ends = np.append(first[1:], len(rows)) - 1
     since = Since(
         float(likeliest),
         None if low == 0 else float(served_s[rows[first[low] - 1]]),
         float(served_s[rows[ends[min(int(high), len(ends) - 1)]]]),
         float(posterior[0]),
-        from_first=bool(posterior.argmax() == 0),
     )
     course = Course.GRADUAL if share < -math.log(5) else Course.STEP
     return since, course, int(np.searchsorted(served_s[rows], likeliest))

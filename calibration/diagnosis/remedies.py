@@ -80,7 +80,7 @@ def remedies_of(
         mixed = np.flatnonzero(mix.rows)
         served = labeled.rows(mixed)
         effects = effects_of(
-            served, weight[mixed], mix.confidence[mixed], served.correct, mix.group
+            served, weight[mixed], mix.confidence[mixed], served.predicted, mix.group
         )
         since_s = float(labeled.served_s[mixed[0]]) if mixed[0] else None
         kind, changes_labels = RemedyKind.CASE_MIX, not labeled.of_one
@@ -128,9 +128,9 @@ def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy)
     group, found = treated.group, dict[AnswerGroup, GroupEffect]()
     newest = newest_if_changed(answers.confidence - answers.correct, weight, share=_NEWEST)
     for folds in (_folds(answers), *([np.where(newest, 0, 1)] if newest.any() else [])):
-        after, right = trial(answers, weight, form, folds=folds)
+        after, said = trial(answers, weight, form, folds=folds)
         rows = np.flatnonzero(newest) if len(found) else np.arange(len(answers))
-        tried = answers.rows(rows), weight[rows], after[rows], right[rows]
+        tried = answers.rows(rows), weight[rows], after[rows], said[rows]
         for each in effects_of(*tried, group, treated.wrong):
             harms = each.harms or (each.group in found and found[each.group].harms)
             found[each.group] = replace(each, harms=harms)
@@ -168,8 +168,8 @@ def trial(
     smallest: float | None = None,
     folds: IntArray | None = None,
 ) -> tuple[FloatArray, IntArray]:
-    """Confidence (n,), and whether it is right (n,), by calibrators fitted on other folds; by
-    default, on other patients. `smallest`: a probability below it counts as this.
+    """Confidence (n,) and its class (n,), by calibrators fitted on other folds; by default,
+    on other patients. `smallest`: a probability below it counts as this.
     """
     z, y = _log_probabilities(answers, smallest), _labels(answers)
 
@@ -179,7 +179,7 @@ def trial(
 
     p = cross_fit(fit, z, _folds(answers) if folds is None else folds)
     said = answers.predicted if answers.of_one else p.argmax(axis=1)
-    return p[np.arange(len(p)), said], (said == y).astype(np.int64)
+    return p[np.arange(len(p)), said], said
 
 
 def _folds(answers: Answers) -> IntArray:
@@ -207,29 +207,44 @@ def effects_of(
     answers: Answers,
     weight: FloatArray,
     after: FloatArray,
-    right: IntArray,
+    said: IntArray,
     group: AnswerGroup,
     wrong: tuple[AnswerGroup, ...] = (),
 ) -> tuple[GroupEffect, ...]:
     """Effects on a group and on each value of each tag and class in it, worst harm first.
 
+    A class has other answers after a remedy that changes some: its gap is then that of these.
+
     Args:
         answers: n labeled answers of the group.
         weight: (n,) what each label is worth.
-        after, right: (n,) confidence after the remedy, and whether its answer is right, 0 or 1.
+        after, said: (n,) confidence after the remedy, and the class that it is of.
         group: whom the remedy changes.
         wrong: groups that erred, which are looked at, as are the other values of their keys.
     """
     keys = [key for key in keys_of(answers).values() if key.name not in (CONFIDENCE, DRAWN)]
     groups = {**dict(_values(keys)), **dict(_right_ones(keys, wrong))}
     groups |= {each: members(each, answers) for each in (*wrong, group)}
-    variance = after * (1 - after)
-    gaps = (weight * each for each in (answers.confidence - answers.correct, after - right))
-    columns = np.stack([np.ones_like(after), weight, *gaps, weight * variance], axis=1)
-    sums = {each: columns[rows].sum(axis=0).tolist() for each, rows in groups.items()}
-    judged = {each: of_group for each, of_group in sums.items() if of_group[1] >= FEWEST_OF_GROUP}
+    later = replace(answers, predicted=said)
+    moved = {each: members(each, later) for each in groups if _is_of_class(each)}
+    gap = _sums(weight, answers.confidence - answers.correct, np.zeros_like(after))
+    left = _sums(weight, after - (said == _labels(answers)), after * (1 - after))
+    sums = {
+        each: (gap[rows].sum(axis=0).tolist(), left[moved.get(each, rows)].sum(axis=0).tolist())
+        for each, rows in groups.items()
+    }
+    judged = {each: pair for each, pair in sums.items() if pair[1][1] >= FEWEST_OF_GROUP}
     looks = len(judged)
-    return _worst_first(_effect(each, *of_each, looks=looks) for each, of_each in judged.items())
+    return _worst_first(_effect(each, *pair, looks=looks) for each, pair in judged.items())
+
+
+def _is_of_class(group: AnswerGroup | None) -> bool:
+    return group is not None and (group.key == PREDICTED or _is_of_class(group.within))
+
+
+def _sums(weight: FloatArray, gap: FloatArray, variance: FloatArray) -> FloatArray:
+    """Columns (n, 4) whose sums over a group give its gap and the error of that."""
+    return np.stack([np.ones_like(weight), weight, weight * gap, weight * variance], axis=1)
 
 
 def _values(keys: list[Key]) -> Iterator[tuple[AnswerGroup, BoolArray]]:
@@ -249,19 +264,12 @@ def _right_ones(
             yield key.group(right), key.members(right)
 
 
-def _effect(
-    group: AnswerGroup,
-    n: float,
-    worth: float,
-    before: float,
-    after: float,
-    variance: float,
-    *,
-    looks: int,
-) -> GroupEffect:
-    """From sums over a group."""
+def _effect(group: AnswerGroup, gap: list[float], left: list[float], *, looks: int) -> GroupEffect:
+    """From the sums over a group's answers before a remedy, and after it."""
+    n, worth, total, variance = left
+    before = gap[2] / gap[1] if gap[1] else 0.0
     error = math.sqrt(variance) / worth
-    return effect(group, int(n), before / worth, after / worth, error=error, looks=looks)
+    return effect(group, int(n), before, total / worth, error=error, looks=looks)
 
 
 def effect(

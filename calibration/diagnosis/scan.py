@@ -46,7 +46,6 @@ _PRIOR = PRIOR[:, None] + SHAPE_PRIOR[None]  # (windows, alternatives)
 _MOST_VALUES = 48  # of a key, those with the most evidence
 _SINGLES = 3
 _ALIKE = 0.9  # of the answers of two sets are the same
-_PART = math.log(100)  # by so much a part must be better than the whole
 _TIMES = math.log(20)  # and two beginnings than one
 _BLOCKS_APART = 2  # a change within a block begins for some values with the next
 _CLEAR = math.log(1000)  # and two ends: an error that goes on may seem to have ended
@@ -283,21 +282,3 @@ def _mostly(key: Key, inside: BoolArray, when: BoolArray) -> tuple[int, ...]:
     total = np.bincount(key.codes[when] % count, minlength=count)[:-1]
     within = np.bincount(key.codes[inside] % count, minlength=count)[:-1]
     return tuple(np.flatnonzero(2 * within > total).tolist())
-
-
-def narrowed(stream: Stream, best: Hypothesis) -> Hypothesis:
-    """The part of a group that explains it 100 times better; else the group."""
-    others = [name for name in stream.keys if name not in (best.key, CONFIDENCE, DRAWN)]
-    if best.key in (ALL, DRAWN) or not others:
-        return best
-    inside = stream.only(best.members(stream))
-    parts = [each for each in scan(inside, others) if each.key != ALL]
-    if not parts:
-        return best
-    part, count = parts[0], len(stream.keys[best.key].names)
-    score = part.score - price_of_key(len(stream.keys)) - price_of_set(len(best.values), count)
-    if score <= best.score + _PART:
-        return best
-    return replace(
-        part, score=score, key=best.key, values=best.values, within=(part.key, part.values)
-    )

@@ -37,7 +37,7 @@ from calibration.diagnosis.facts import (
     Shape,
 )
 from calibration.diagnosis.figures import figures_of
-from calibration.diagnosis.groups import CONFIDENCE, PREDICTED, members
+from calibration.diagnosis.groups import ALL, CONFIDENCE, PREDICTED, members
 from calibration.diagnosis.outcome import Outcome
 from calibration.diagnosis.scan import scan
 from calibration.diagnosis.search import SPELL, STRONG
@@ -81,7 +81,9 @@ def noise(outcome: Outcome, rows: BoolArray) -> Rival:
     clear = for_noise > _CLEAR and over_like > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
     wrong = share / (share + float((1 - sigmoid(stream.z[confident])).mean()))
-    return _reread(Rival(Cause.NOISE, status, left), outcome.labeled, confident, wrong)
+    everybody = AnswerGroup(ALL) if best.key == CONFIDENCE else None
+    rival = Rival(Cause.NOISE, status, left, group=everybody)
+    return _reread(rival, outcome.labeled, confident, wrong)
 
 
 def _granted(stream: Stream, members: BoolArray) -> Stream:

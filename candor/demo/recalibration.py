@@ -40,7 +40,8 @@ def recalibrate(
     Returns None if it advises none, or the labels do not justify it.
     """
     yield Heading("4. Recalibrate")
-    advised = [each for each in report.diagnosis.actions if each.code in RECALIBRATIONS]
+    usable = (each for each in report.diagnosis.actions if each.available)
+    advised = [each for each in usable if each.code in RECALIBRATIONS]
     if not advised:
         yield "The report advises no recalibration, so nothing was published."
         session.figures["recalibrate"] = {"refused": "not advised"}

@@ -18,11 +18,10 @@ from calibration.diagnosis.remedies import effects_of as effects_on
 from calibration.diagnosis.remedies import trial
 from calibration.diagnosis.stream import Stream
 from monitoring.recalibration.answers import LabeledAnswers
-from monitoring.recalibration.subgroup import belongs
 
 
 def effects_of(
-    everyone: LabeledAnswers,
+    changed: LabeledAnswers,
     remedy: Remedy,
     *,
     classes: tuple[str, ...],
@@ -31,40 +30,37 @@ def effects_of(
     """Return the effect on each tag value and predicted class, the largest growth of a gap first.
 
     Args:
-        everyone: labeled answers, of which `remedy` is fitted on those in `group` (None: on all).
+        changed: the labeled answers that the remedy changes. Others stay as they are, and could
+            hide or feign harm: errors of two groups that cancel each other are errors all the same.
         classes: their names.
+        group: that they are; None: all.
     """
-    answers = _as_answers(everyone, classes)
+    answers = _as_answers(changed, classes)
     patient = patient_codes(answers)
     weight = patient_weights(patient, patient_correlation(Stream.of(answers), patient))
-    if everyone.weights is not None:
-        weight = weight * everyone.weights / everyone.weights.mean()
-    inside = np.array([group is None or belongs(each, group) for each in everyone.tags])
-    rows = np.flatnonzero(inside)
-    after, right = answers.confidence.copy(), answers.correct.copy()
-    after[rows], right[rows] = trial(
-        answers.rows(rows), weight[rows], remedy, smallest=everyone.smallest
-    )
-    found = effects_on(answers, weight, after, right, group or AnswerGroup(ALL))
+    if changed.weights is not None:
+        weight = weight * changed.weights / changed.weights.mean()
+    after, said = trial(answers, weight, remedy, smallest=changed.smallest)
+    found = effects_on(answers, weight, after, said, group or AnswerGroup(ALL))
     return tuple(
         each for each in found if each.group.key != ALL and UNKNOWN not in each.group.values
     )
 
 
-def _as_answers(everyone: LabeledAnswers, classes: tuple[str, ...]) -> Answers:
-    confidence, right = everyone.claim.stated(everyone.probabilities, everyone.labels)
-    of_one = bool(everyone.claim.finding)
-    predicted = np.ones(len(right), np.int64) if of_one else everyone.probabilities.argmax(axis=1)
+def _as_answers(changed: LabeledAnswers, classes: tuple[str, ...]) -> Answers:
+    confidence, right = changed.claim.stated(changed.probabilities, changed.labels)
+    of_one = bool(changed.claim.finding)
+    predicted = np.ones(len(right), np.int64) if of_one else changed.probabilities.argmax(axis=1)
     return Answers(
         served_s=np.arange(len(right), dtype=np.float64),
         confidence=confidence,
         predicted=predicted,
         correct=right.astype(np.int64),
         classes=classes,
-        tags=_tags(everyone.tags),
-        patient=everyone.groups,
-        probabilities=everyone.probabilities,
-        label=everyone.labels,
+        tags=_tags(changed.tags),
+        patient=changed.groups,
+        probabilities=changed.probabilities,
+        label=changed.labels,
         of_one=of_one,
     )
 

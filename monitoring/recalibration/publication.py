@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection
-
 from calibration.calibrators.remedies import REMEDIES
 from calibration.wording import call
 from model_store.bundle.bundle import Bundle, write_bundle
@@ -19,7 +17,6 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import load
 from monitoring.recalibration.answers import (
     AnswerFilter,
-    LabeledAnswers,
     labeled_answers,
 )
 from monitoring.recalibration.claims import question_of
@@ -90,7 +87,6 @@ def recalibrate(
                 uneven = find_uneven_labels(connection, row, since_ns=since_ns)
             else:
                 uneven = find_uneven_labels_in(connection, row, chosen.group, since_ns=since_ns)
-        everyone = _everyone(connection, question, chosen, answers, min_labels)
     proposal = propose(
         answers,
         question,
@@ -101,7 +97,7 @@ def recalibrate(
         compared=compared,
     )
     remedy, classes = REMEDIES[proposal.remedy], question.classes
-    effects = effects_of(everyone, remedy, classes=classes, group=chosen.group)
+    effects = effects_of(answers, remedy, classes=classes, group=chosen.group)
     proposal = dataclasses.replace(proposal, effects=effects)
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
     card = together(parent.card, onto.card, card) if onto else card
@@ -118,7 +114,7 @@ def recalibrate(
         answers.coverage,
         dropped,
         parent.digest,
-        everyone.until_feedback_id,
+        answers.until_feedback_id,
         _referred(question, question_of(card, finding), proposal),
     )
     if not publish:
@@ -162,23 +158,6 @@ def _require_none_waits(store: Store, parent: Card) -> None:
                 f"promotion. Promote it (`{call('promote', name, version)}`), or retire it "
                 f"(`candor models retire {name} {version}`), first."
             )
-
-
-def _everyone(
-    connection: Connection,
-    card: Card,
-    chosen: AnswerFilter,
-    answers: LabeledAnswers,
-    min_labels: int,
-) -> LabeledAnswers:
-    """Return the labeled answers on which effects are measured.
-
-    Where a subgroup is fitted, these are all answers since the first of the subgroup's.
-    """
-    if chosen.group is None or not len(answers.labels):
-        return answers
-    since = dataclasses.replace(chosen, group=None, last=None, since_ns=answers.served_since_ns)
-    return labeled_answers(connection, card, since, min_labels=min_labels)
 
 
 def publish_draft(

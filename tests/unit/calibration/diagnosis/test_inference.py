@@ -49,6 +49,29 @@ def test_an_error_of_the_first_label_was_probably_always_there(seed: int) -> Non
     assert found.since.always > 0.5
 
 
+@pytest.mark.parametrize("seed", [8, 28, 29, 56])
+def test_an_error_is_of_the_first_label_only_if_that_is_likelier_than_not(seed: int) -> None:
+    """The first label alone may be likelier than any other where all others together are not."""
+    w = world(np.random.default_rng(seed), n=1_200, classes=2, sharpness=2.2)
+    w.shift((w.tag("site", 2) == 1) & w.after(0.45), -1.2)
+    (found,) = infer(w.answers()).deviations
+    assert found.since.date is not None
+    assert found.since.always < 0.1
+    assert abs(found.since.date - w.time(0.45)) < 0.2 * w.time(1.0)
+
+
+def test_a_scanner_that_errs_in_one_class_is_named_with_its_site() -> None:
+    """Neither the class of all sites, nor the site in all classes."""
+    for seed in (5, 11, 18):
+        w = world(
+            np.random.default_rng(seed), 1_620, 2, sharpness=2.2, shares=np.array([0.26, 0.74])
+        )
+        w.shift((w.tag("site", 2) == 1) & (w.predicted == 1) & w.after(0.5), -1.7)
+        (found,) = infer(w.answers()).deviations
+        assert found.group.within is not None
+        assert {*found.group.values, *found.group.within.values} == {"site1", "c1"}
+
+
 @pytest.mark.parametrize(("sites", "second"), [(6, 2.4), (6, -2.4), (2, -2.4)])
 def test_sites_that_broke_at_different_times_have_a_date_each(sites: int, second: float) -> None:
     """All of them, too: that is not one error of everybody."""
