@@ -1,7 +1,7 @@
 """A document: what is said and shown of something, wherever it is shown.
 
 A card, a report and a result are one document each. Three renderers show it: in the terminal
-(candor/terminal/rendering.py), as Markdown (model_store/bundle/markdown.py), and as HTML
+(candor/terminal/rendering.py), as Markdown (calibration/markdown.py), and as HTML
 (console/document.py). Texts are plain: each renderer makes sure that they are no markup.
 """
 

@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import BIN_COUNT, FloatArray, equal_mass_sums
+from calibration.document import FigureTable
+from calibration.markdown import markdown
 from calibration.measures import metrics
 from calibration.measures.ranking import auroc, average_precision
+from calibration.wording import percent
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -136,3 +139,17 @@ class FindingsMeasures:
         """Return plain data for JSON."""
         found = {name: each.as_dict() for name, each in self.findings.items()}
         return {"findings": found, "macro": self.macro}
+
+    def _repr_markdown_(self) -> str:
+        columns = ("", "labels", "positives", "ECE", "floor")
+        rows = [
+            [
+                name,
+                f"{each.labeled:,}",
+                f"{each.positives:,}",
+                percent(each.ece),
+                percent(each.ece_floor),
+            ]
+            for name, each in self.findings.items()
+        ]
+        return markdown([FigureTable("", columns, rows)])

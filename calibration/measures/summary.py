@@ -162,6 +162,10 @@ class Measures(BinMeasures):
             for name, value in values.items()
         }
 
+    def _repr_markdown_(self) -> str:
+        shown = (f"| {each.title} | {each.shown(getattr(self, each.name))} |" for each in MEASURES)
+        return "\n".join(["| | |", "|---|---:|", *shown])
+
 
 MEASURES: tuple[Measure, ...] = entries(Measures)
 

@@ -52,10 +52,11 @@ def start(
     mode: Mode = "header" if header else "shadow" if shadow else "share"
     part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
     opened = open_store(store)
-    require_ledger_agrees(opened.read(model, version), ledger)
+    told = require_ledger_agrees(opened.read(model, version), ledger)
     started = start_canary(opened, model, version, mode=mode, share=part)
     return PlainResult(
-        {"model": model} | started.model_dump(mode="json"),
+        {"model": model, "notes": told} | started.model_dump(mode="json"),
+        *told,
         f"{model}: version {version} {started.how}. Next: candor canary status {model}",
     )
 
@@ -119,13 +120,15 @@ def promote(
     canary = running_canary(opened, model)
     labels = 0 if canary is None else labels_of(model, canary.version, ledger)
     if canary is not None and not labels and not anyway:
+        of = f"answer of the canary, version {canary.version} of '{model}',"
+        why = f"the ledger could not be asked whether an {of} has a label"
         raise CanaryError(
-            f"no answer of the canary, version {canary.version} of '{model}', has a label, so "
-            "nothing shows that it is as good as production: label some of its answers first, or "
-            f"promote it with {parameter('anyway', True)}"
+            f"{why if labels is None else f'no {of} has a label'}, so nothing shows that it is as "
+            "good as production: label some of its answers first, or promote it with "
+            f"{parameter('anyway', True)}"
         )
     ended = end_canary(opened, model, "promoted")
-    without = "" if labels else ", without a label"
+    without = ", without a label" if labels == 0 else ""
     return PlainResult(
         {"model": model, "labels": labels} | ended.model_dump(mode="json"),
         f"{model}: version {ended.version} is in production{without}",
@@ -149,14 +152,16 @@ def abort(model: str, *, reason: str | None = None, store: Place | None = None) 
     )
 
 
-def labels_of(model: str, version: int, ledger: str | None) -> int:
-    """Return how many answers of a version have a label; 0 if no ledger knows the version."""
+def labels_of(model: str, version: int, ledger: str | None) -> int | None:
+    """Return how many answers of a version have a label; None if the ledger cannot be asked."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from monitoring.errors import LedgerError
 
     try:
         found = _report(model, version, ledger)
-    except LedgerError:
-        return 0
+    except (LedgerError, SQLAlchemyError):
+        return None
     return 0 if found is None else found.coverage.labeled
 
 

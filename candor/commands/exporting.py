@@ -38,6 +38,9 @@ def export(
         anyway: Also export a model that beats no constant answer, and keep a calibrator that test
             contradicts.
 
+    Returns:
+        The version: `version`, `card` and `folder`.
+
     Raises:
         Refused: the run is unfinished or of no use, or the store cannot be written.
     """

@@ -67,6 +67,9 @@ def import_model(
         anyway: Publish what labels contradict or do not prove.
         trusted: Pixels may decide how long the model runs.
 
+    Returns:
+        The version: `version` and `card`.
+
     Raises:
         Refused: the file is no model that can be served, what it leaves open is not given, or the
             labels contradict what is.

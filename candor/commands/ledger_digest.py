@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from model_store.bundle.bundle import Bundle
 
 
-def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
+def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> list[str]:
     """Raise BundleReplaced if the ledger knows the version from another bundle.
 
-    Without a ledger there is nothing to compare. That one cannot be asked now is only said: a
-    rollback must not wait for it, and a server compares again.
+    Without a ledger there is nothing to compare. That one cannot be asked now is only said, by the
+    sentence returned: a rollback must not wait for it, and a server compares again.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,14 +24,15 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     known = settings(ledger=ledger)
     url = known.ledger_url
     if url is None:
-        return
+        return []
     try:
         with Ledger.to_read(url) as opened, opened.read() as connection:
             require_same_bundle(connection, bundle.card, bundle.digest)
     except (LedgerError, SQLAlchemyError) as error:
         if "ledger" in known.model_fields_set:  # else it is the default, where none need be
             reason = str(error).splitlines()[0].rstrip(".")
-            note(f"the ledger could not be asked whether it knows this bundle: {reason}")
+            return [f"The ledger could not be asked whether it knows this bundle: {reason}."]
+    return []
 
 
 def ledger_problem(bundle: "Bundle", ledger: str | None) -> str | None:
@@ -39,7 +40,8 @@ def ledger_problem(bundle: "Bundle", ledger: str | None) -> str | None:
     from monitoring.errors import BundleReplaced
 
     try:
-        require_ledger_agrees(bundle, ledger)
+        for sentence in require_ledger_agrees(bundle, ledger):
+            note(sentence)
     except BundleReplaced as error:
         return str(error)
     return None

@@ -56,6 +56,9 @@ def report(
         url: Read the report of this running server, not of a ledger.
         gap: Say how many more labels of whom would show a gap of that size, such as 0.03.
 
+    Returns:
+        The report, of all findings if there are several: `report`, `has_alarm`.
+
     Raises:
         Refused: there is no such model, version or finding, or no ledger or server to ask.
     """

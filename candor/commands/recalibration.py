@@ -63,6 +63,9 @@ def recalibrate(
         canary: Let the new version answer this share of the requests.
         shadow: Let the new version compute beside production, without answering.
 
+    Returns:
+        The proposal and the card of the next version: `done`.
+
     Raises:
         Refused: too few labels, no remedy helps, or the ledger or store cannot be used.
     """

@@ -40,15 +40,18 @@ class Promoted(VerbResult):
 
     Attributes:
         production: where the alias points now, since when, by whom and why.
-        canary_ended: whether the version's canary ran until now; `compared`: whether it had labels.
+        canary_ended: whether the version's canary ran until now; `labels`: of its answers, None if
+            the ledger could not be asked.
         servers: what each server really serves, if that was waited for.
+        notes: that the ledger could not be asked, if so.
     """
 
     model: str
     production: "Alias"
     canary_ended: bool
-    compared: bool
+    labels: int | None
     servers: "tuple[Served, ...] | None" = None
+    notes: Sequence[str] = ()
 
     @property
     def version(self) -> int:
@@ -60,14 +63,14 @@ class Promoted(VerbResult):
 
     def document(self) -> list[str]:
         canary = ". Its canary has ended" if self.canary_ended else ""
-        if self.canary_ended and not self.compared:
+        if self.canary_ended and self.labels == 0:
             canary += " without a label, so labels never compared it with production"
         first = f"{self.model}: version {self.version} is in production{canary}"
-        return [first, *map(str, self.servers or ())]
+        return [first, *self.notes, *map(str, self.servers or ())]
 
     def as_dict(self) -> dict[str, Any]:
         found = {"model": self.model} | self.production.model_dump(mode="json")
-        found["canary_ended"] = self.canary_ended
+        found |= {"canary_ended": self.canary_ended, "notes": [*self.notes]}
         if self.servers is not None:
             found["servers"] = [dataclasses.asdict(each) for each in self.servers]
         return found
@@ -100,6 +103,9 @@ def promote(
         url: Address of a server to wait for; repeat it for others (default: http://127.0.0.1:8080).
         limit: Longest wait, in seconds.
 
+    Returns:
+        What is in production now, since when and by whom.
+
     Raises:
         Refused: there is no such version, it is damaged or retired, or the ledger knows it from
             another bundle.
@@ -114,7 +120,7 @@ def promote(
         raise WrongUse(f"{names} are for {parameter('wait', True)}")
     servers = [web_address(each) for each in ([url] if isinstance(url, str) else url)]
     opened = open_store(store)
-    require_ledger_agrees(opened.read(model, version), ledger)
+    notes = require_ledger_agrees(opened.read(model, version), ledger)
     token = read_token(token_file)
     ended = promote_version(opened, model, version, why=said(why)) is not None
     served = (
@@ -126,8 +132,9 @@ def promote(
         model,
         _production(opened, model),
         canary_ended=ended,
-        compared=ended and labels_of(model, version, ledger) > 0,
+        labels=labels_of(model, version, ledger) if ended else None,
         servers=None if served is None else tuple(served),
+        notes=notes,
     )
 
 
@@ -161,11 +168,13 @@ def rollback(
     from model_store.store.changes import roll_back, rollback_target
 
     opened = open_store(store)
-    require_ledger_agrees(opened.read(model, rollback_target(opened, model, alias)), ledger)
+    target = opened.read(model, rollback_target(opened, model, alias))
+    notes = require_ledger_agrees(target, ledger)
     chosen = roll_back(opened, model, alias, why=said(why))
     return PlainResult(
-        {"model": model, "alias": alias} | chosen.model_dump(mode="json"),
+        {"model": model, "alias": alias, "notes": notes} | chosen.model_dump(mode="json"),
         f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}",
+        *notes,
     )
 
 

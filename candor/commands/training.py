@@ -46,6 +46,9 @@ def train(
         config: .toml or .json with fields of the configuration, as a run's config.json; options
             override it.
 
+    Returns:
+        The run: `folder`, which `export` takes, `evaluation` and `judgment`.
+
     Raises:
         Refused: the data cannot be read or leaks, choices contradict each other, or the run folder
             holds something else.

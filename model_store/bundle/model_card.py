@@ -13,6 +13,7 @@ from calibration.document import (
     Part,
     Verdict,
 )
+from calibration.markdown import markdown
 from calibration.measures.confusion import recall_intervals
 from calibration.measures.reliability import reliability
 from calibration.measures.summary import Measures
@@ -22,7 +23,6 @@ from calibration.wording import counted, in_points, percent, percents
 from model_store.bundle.calibration_card import CalibrationCard, Referral
 from model_store.bundle.card import NO_PROMISE, Card, Origin
 from model_store.bundle.finding_card import MEASURED, POINTS, measured, notes, points
-from model_store.bundle.markdown import markdown
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+import candor
 from model_store.bundle.bundle import Bundle
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
@@ -112,6 +114,25 @@ def test_a_ledger_that_is_away_holds_up_no_promotion_and_is_told(
     for options, env in (((), {"CANDOR_LEDGER": url}), (("--ledger", url), {})):
         done = run("promote", "tiny", 1, "--store", tiny_store.root, *options, env=env)
         assert done.exit_code == 0
-        assert "could not be asked" in done.output
+        assert "could not be asked" in done.stdout
+        told = candor.promote("tiny", 1, store=tiny_store.root, ledger=url)
+        assert "The ledger could not be asked" in repr(told)
+        assert told.as_dict()["notes"]
     never_made = run("promote", "tiny", 1, "--store", tiny_store.root)
     assert "could not be asked" not in never_made.output
+
+
+def test_a_ledger_that_is_away_says_nothing_about_the_labels_of_a_canary(
+    tiny_store: Store, url: str, tmp_path: Path
+) -> None:
+    """The promotion is done; what nobody could ask is not claimed."""
+    (tmp_path / "ledger.db").write_bytes(b"no database")
+    tiny_store.promote("tiny", 1)
+    tiny_store.publish("tiny", partial(build_bundle, seed=2))
+    start_canary(tiny_store, "tiny", 2, mode="shadow")
+    refused = run("canary", "promote", "tiny", "--store", tiny_store.root, "--ledger", url)
+    assert "could not be asked whether an answer of the canary" in str(refused.exception)
+    promoted = candor.promote("tiny", 2, store=tiny_store.root, ledger=url)
+    assert (promoted.version, promoted.canary_ended, promoted.labels) == (2, True, None)
+    assert "without a label" not in repr(promoted)
+    assert tiny_store.production("tiny") == 2

@@ -12,11 +12,11 @@ from calibration.document import (
     Part,
     Verdict,
 )
+from calibration.markdown import markdown
 from calibration.measures.reliability import reliability
 from candor.terminal.console import LiteralConsole
 from candor.terminal.rendering import rendered
 from console.document import document_page, fragment
-from model_store.bundle.markdown import markdown
 
 HOSTILE = "<b>|[red]*x*"
 BINS = reliability(BinSums.from_predictions([0.9, 0.8], [True, False]))

@@ -10,10 +10,21 @@ import pytest
 import typer
 
 import candor
+from calibration.findings.measures import FindingsMeasures
+from calibration.measures.summary import Measures
 from candor.command_line import GROUPS, Noun, Shelled, app
 from candor.commands import diagnosing
 from candor.commands.options import PYTHON, SHARED
+from candor.commands.store_changes import Promoted
+from candor.predictions.calibration import Calibration
+from candor.predictions.findings_calibration import FindingsCalibration
+from candor.server_process import ServerProcess
 from candor.shell import Verb, argument_texts
+from candor.terminal.imported import Imported
+from candor.terminal.published import Exported
+from candor.terminal.recalibration import Recalibrated
+from candor.terminal.report import Reported
+from candor.terminal.run_result import Trained
 from candor.terminal.verb_result import PlainResult, print_made
 from model_store.store.store import Store
 from tests.builders.processes import candor_here
@@ -100,6 +111,41 @@ def test_the_same_sentence_names_options_in_the_shell() -> None:
         done = candor_here(*typed)
         assert done.exit_code == 2
         assert says in " ".join(re.sub("[^ -~]", " ", done.output).split())
+
+
+RETURNED: dict[str, tuple[type, ...]] = {
+    "train": (Trained,),
+    "export": (Exported,),
+    "import_model": (Imported,),
+    "calibrate": (Calibration, FindingsCalibration),
+    "measure": (Measures, FindingsMeasures),
+    "promote": (Promoted,),
+    "serve": (ServerProcess,),
+    "report": (Reported,),
+    "recalibrate": (Recalibrated,),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_a_verb_is_an_ordinary_function_whose_value_shows_itself(name: str) -> None:
+    function, kinds = getattr(candor, name), RETURNED[name]
+    signature, said = inspect.signature(function), inspect.getdoc(function) or ""
+    for each in signature.parameters.values():
+        assert each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY), each
+        assert each.annotation is not each.empty, each
+        assert each.kind is each.POSITIONAL_OR_KEYWORD or each.default is not each.empty, each
+    assert kinds[0].__name__ in str(signature.return_annotation)
+    assert [part for part in ("Returns:", "Raises:") if part not in said] == []
+    assert "Args:" in said
+    for kind in kinds:
+        assert hasattr(kind, "_repr_html_") or hasattr(kind, "_repr_markdown_"), kind
+
+
+def test_measures_show_themselves_in_a_notebook() -> None:
+    measured = candor.measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)
+    assert "| Accuracy | 60.0 % |" in measured._repr_markdown_()
+    several = candor.measure([[0.7, 0.9], [0.1, 0.4]] * 9, [[1, 1], [0, 0]] * 9, findings="*")
+    assert "| 18 | 9 |" in several._repr_markdown_()
 
 
 def test_a_wrong_name_is_a_type_error() -> None:

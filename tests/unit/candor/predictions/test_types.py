@@ -37,5 +37,7 @@ def test_without_them_labels_decide_which_no_type_knows() -> None:
 def test_what_they_do_not_take_is_an_error() -> None:
     with pytest.raises(TypeError):
         candor.measure(P, EXCLUSIVE, bin=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        candor.train("digits", epoch=3)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         print(candor.measure(P, EXCLUSIVE).eec)  # type: ignore[union-attr]

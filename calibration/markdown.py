@@ -14,8 +14,8 @@ from calibration.document import (
 )
 
 
-def markdown(document: Document, *, diagram_file: str) -> str:
-    """Return the document; its diagram is in a file beside it."""
+def markdown(document: Document, *, diagram_file: str = "") -> str:
+    """Return the document; its diagram, if it has one, is in a file beside it."""
     blocks = ("\n".join(_lines(part, diagram_file)) for part in document)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
