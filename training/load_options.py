@@ -26,7 +26,7 @@ class LoadOption:
 
     help: str
     default: object = None
-    within: tuple[float, float] | None = None
+    within: tuple[float | None, float | None] | None = None
     shown: str | None = None
     rare: bool = False
     read: Callable[[str], object] | None = None

@@ -87,7 +87,7 @@ def calibrate(
     """
     from calibration.bins import BIN_COUNT
     from candor.predictions.arrays import read_arrays, require_bins
-    from candor.predictions.labeled import Examining
+    from candor.predictions.labeled import Examining, LabeledFindings
     from candor.terminal.progress import bars
 
     options = _options(
@@ -110,6 +110,11 @@ def calibrate(
         title = f"Calibration of {Path(probabilities).name}"
     with bars() as progress:
         read = read_arrays(probabilities, labels, groups, options, progress=progress)
+    are_findings = isinstance(read, LabeledFindings)
+    if threshold != "half" and not are_findings:
+        raise WrongUse(f"{parameter('threshold')} is for findings, and these are classes")
+    if allow_label_changes and are_findings:
+        raise WrongUse(f"{parameter('allow_label_changes')} is for classes, and these are findings")
     done = read.examined(
         Examining(
             title=title,

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from calibration.wording import parameter
 from candor.commands.options import (
     DEFAULT_URL,
     FilePath,
     Place,
     Within,
+    WrongUse,
     any_store,
     cache_folder,
     read_token,
@@ -87,6 +89,8 @@ def traffic(
     if publish:
         version = publish_sample(any_store(store))
         note(f"{MODEL} version {version} is in production.")
+    elif store is not None:
+        raise WrongUse(f"{parameter('store')} is for {parameter('publish', True)}")
     token, monitored = read_token(token_file), web_address(monitor_url or url)
     plan = TrafficPlan(rate_hz=rate, clean_s=clean, label_delay_s=label_delay, once=once)
     with Client(web_address(url), token=token) as server, Client(monitored, token=token) as monitor:

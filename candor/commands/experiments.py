@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 from calibration.document import FigureTable, Part
+from calibration.wording import parameter
 from candor.commands.options import Within, WrongUse, cache_folder, settings
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
+from training.load_options import LoadOption
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.experiments.grid import Grid
@@ -19,16 +21,33 @@ CORES = os.cpu_count() or 1
 CELLS = "cells"  # the folder of what is kept, in that of results
 
 
+class GridOptions(TypedDict, total=False):
+    """In place of the preset's."""
+
+    data: Annotated[
+        Sequence[str],
+        LoadOption("Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.", ()),
+    ]
+    network: Annotated[
+        Sequence[str],
+        LoadOption("Network, 'NAME [key=value ...]', instead of the preset's; repeatable.", ()),
+    ]
+    method: Annotated[
+        Sequence[str],
+        LoadOption("Method, 'LOSS [key=value ...]', instead of the preset's; repeatable.", ()),
+    ]
+    seeds: Annotated[int | None, LoadOption("Number of seeds.", within=(1, None))]
+    first_seed: Annotated[
+        int, LoadOption("The first seed; the others follow it.", 0, within=(0, None))
+    ]
+
+
 def compare(
     *,
     preset: str = "results",
-    data: Sequence[str] = (),
-    network: Sequence[str] = (),
-    method: Sequence[str] = (),
-    seeds: Annotated[int | None, Within(1, None)] = None,
-    first_seed: Annotated[int, Within(0, None)] = 0,
     out: Path | None = None,
     jobs: Annotated[int, Within(1, None)] = CORES,
+    **options: Unpack[GridOptions],
 ) -> PlainResult:
     """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds.
 
@@ -36,11 +55,6 @@ def compare(
 
     Args:
         preset: Grid: smoke, results or paper.
-        data: Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.
-        network: Network, 'NAME [key=value ...]', instead of the preset's; repeatable.
-        method: Method, 'LOSS [key=value ...]', instead of the preset's; repeatable.
-        seeds: Number of seeds.
-        first_seed: The first seed; the others follow it.
         out: Folder for results (default: experiments/NAME).
         jobs: Parallel processes, one thread each.
     """
@@ -49,14 +63,7 @@ def compare(
 
     if preset not in PRESETS:
         raise WrongUse(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
-    grid = chosen(
-        PRESETS[preset](),
-        data=data,
-        network=network,
-        method=method,
-        seeds=seeds,
-        first_seed=first_seed,
-    )
+    grid = chosen(PRESETS[preset](), **options)
     folder = out or Path("experiments") / preset
     rows = _rows(grid, folder, jobs)
     write_rows(folder / "summary.csv", summary(rows))
@@ -66,13 +73,9 @@ def compare(
 def figure(
     number: Annotated[int, Within(1, 5)],
     *,
-    data: Sequence[str] = (),
-    network: Sequence[str] = (),
-    method: Sequence[str] = (),
-    seeds: Annotated[int | None, Within(1, None)] = None,
-    first_seed: Annotated[int, Within(0, None)] = 0,
     out: Path | None = None,
     jobs: Annotated[int, Within(1, None)] = CORES,
+    **options: Unpack[GridOptions],
 ) -> PlainResult:
     """Figures 1 to 5: 1 overfitting, 2 features, 3 a known probability, 4 and 5 DCA's strength.
 
@@ -82,25 +85,16 @@ def figure(
 
     Args:
         number: Number of the figure in the paper.
-        data: Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.
-        network: Network, 'NAME [key=value ...]', instead of the preset's; repeatable.
-        method: Method, 'LOSS [key=value ...]', instead of the preset's; repeatable.
-        seeds: Number of seeds.
-        first_seed: The first seed; the others follow it.
         out: Folder for results (default: experiments/NAME).
         jobs: Parallel processes, one thread each.
     """
     from training.experiments import figures
     from training.experiments.presets import chosen, of_figure
 
-    grid = chosen(
-        of_figure(number),
-        data=data,
-        network=network,
-        method=method,
-        seeds=seeds,
-        first_seed=first_seed,
-    )
+    if number == 3 and (options.get("data") or options.get("network") or jobs != CORES):
+        names = ", ".join(map(parameter, ("data", "network", "jobs")))
+        raise WrongUse(f"figure 3 has data and a network of its own: without {names}")
+    grid = chosen(of_figure(number), **options)
     folder = out or Path("experiments") / f"figure{number}"
     if number == 3:
         return _toy(grid, folder)

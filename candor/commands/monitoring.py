@@ -113,7 +113,12 @@ def _of_ledger(
         chosen, name = window(opened.clock()), model or only_model(opened)
 
         found: Report | FindingsReport
-        if is_of_one(opened, name, version, finding):
+        of_one = is_of_one(opened, name, version, finding)
+        if gap is not None and not of_one:
+            raise WrongUse(
+                f"{parameter('gap')} is for one finding; name it by {parameter('finding')}"
+            )
+        if of_one:
             data = read_page_data(
                 opened, name, version=version, finding=finding, window=chosen, gap=gap
             )

@@ -348,6 +348,8 @@ def gc(
     from candor.terminal.console import confirm
     from model_store.store.changes import collect
 
+    if dry_run and yes:
+        raise WrongUse(f"give {parameter('dry_run', True)} or {parameter('yes', True)}, not both")
     opened = open_store(store)
     found = _removable(opened, model, keep=keep, days=days, ledger=ledger)
     lines = [f"{each.model} {each.version or each.name}: {each.reason}" for each in found]

@@ -22,6 +22,14 @@ URL = ("--url", "http://127.0.0.1:9")
         ("feedback", "--prediction-id", "01a2", "--label", "ill", "--model", "tiny"),
         ("feedback", "--prediction-id", "01a2", "--label", "ill", "--early"),
         ("calibrate", "a.csv", "--apply", "c.json", "--to", "b.csv", "--out", "folder"),
+        ("calibrate", "classes.csv", "--threshold", "youden", "--out", "scored"),
+        ("calibrate", "findings.csv", "--findings", "*", "--allow-label-changes"),
+        ("traffic", "--store", "store", "--once"),
+        ("models", "gc", "--dry-run", "--yes", "--ledger", "off"),
+        ("experiment", "figure", "3", "--data", "digits", "--out", "scored"),
+        ("models", "alias", "tiny", "staging", "--why", "no change"),
+        ("promote", "tiny", "1", "--limit", "3"),
+        ("report", "tiny", "--token-file", "token"),
     ],
     ids=" ".join,
 )
@@ -33,6 +41,8 @@ def test_an_option_that_does_nothing_is_refused(
     named = [str(root / "tiny" / "1") if word == "store/tiny/1" else word for word in words]
     Path("token").write_text("secret")
     Path("a.png").touch()
+    Path("classes.csv").write_text("label,p_a,p_b\n" + "a,0.8,0.2\nb,0.3,0.7\n" * 40)
+    Path("findings.csv").write_text("x,p_x\n" + "1,0.8\n0,0.3\n" * 40)
     done = candor_here(*named)
     assert done.exit_code == 2, done.output
     assert not Path("scored").exists()
