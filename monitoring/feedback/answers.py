@@ -39,7 +39,6 @@ class ServedAnswer(NamedTuple):
     audit: float | None
     patient: int | None
     scope_p: float | None
-    probabilities: bytes
     label: int | None
     first_feedback_id: int | None
     revision: int | None
@@ -218,10 +217,10 @@ def counts_as(
     policy = policies.of(source)
     if policy is not LabelPolicy.TRUTH:
         return CountsAs.PROXY if policy is LabelPolicy.PROXY else CountsAs.IGNORED
-    owner = next((row for row in said if row.counts_as == CountsAs.TRUTH), None)
-    if reader is None or owner is None or reader == owner.reader:
+    if reader is None:
         return CountsAs.TRUTH
-    return CountsAs.SECOND_READING
+    owners = [row.reader for row in said if row.counts_as == CountsAs.TRUTH]
+    return CountsAs.SECOND_READING if owners and reader != owners[0] else CountsAs.TRUTH
 
 
 def count_again(connection: Connection, watched_version_id: int, policies: SourcePolicies) -> int:
@@ -258,5 +257,7 @@ def latest_of(
     said: Sequence[SaidLabel], source: str | None, reader: str | None
 ) -> SaidLabel | None:
     """Return the latest label of this source and reader; None without any."""
-    theirs = (row for row in reversed(said) if (row.source, row.reader) == (source, reader))
-    return next(theirs, None)
+    for row in reversed(said):
+        if row.source == source and row.reader == reader:
+            return row
+    return None

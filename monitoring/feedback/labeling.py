@@ -137,8 +137,10 @@ class Labeling:
             self._connection, len(items) + len(shadow_ids)
         )
         self._pruned_before_ns = pruned_before_ns(self._connection)
-        meant = [*zip(items, ids, strict=True), *zip(items, map(_shadow, ids), strict=True)]
-        self._read_said(meant if shadow_ids else meant[: len(items)], answers)
+        meant = list(zip(items, ids, strict=True))
+        if shadow_ids:
+            meant += [(item, shadow_id(key)) for item, key in meant if key]
+        self._read_said(meant, answers)
         results = [
             self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
@@ -205,7 +207,7 @@ class Labeling:
         label = version.label_index(item.label)
         if label is None:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, version.classes))
-        said = self._said[answer.prediction_id]
+        said = self._said.get(answer.prediction_id, [])
         policies = self._policies[version.model]
         counts = counts_as(policies, label, item.source, item.reader, said)
         before = latest_of(said, item.source, item.reader)
@@ -269,9 +271,9 @@ class Labeling:
         """Add the first labels and what corrections came to to the sums, delays to the counts."""
         answers = [answer for answer, _ in self._first]
         self._counts.changes.label(answers, [label for _, label in self._first])
-        for answer in answers:
-            delay_s = max((self._now_ns - answer.served_at_ns) / 1e9, 0.0)
-            self._counts.delays_s[answer.watched_version_id].append(delay_s)
+        for number, labels in self.first_labels.items():
+            delays = (max((self._now_ns - each.served_at_ns) / 1e9, 0.0) for each in labels)
+            self._counts.delays_s[number].extend(delays)
         for answer, before, label in self._moved.values():
             if label != before:
                 self._counts.changes.correct(answer, before, label)
@@ -318,7 +320,3 @@ class Labeling:
     def _reject(self, reason: Reason, error: MonitoringError) -> FeedbackResult:
         self._counts.rejected[reason] += 1
         return FeedbackResult(FeedbackStatus.REJECTED, None, reason, str(error), type(error))
-
-
-def _shadow(prediction_id: bytes | None) -> bytes | None:
-    return None if prediction_id is None else shadow_id(prediction_id)

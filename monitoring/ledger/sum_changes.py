@@ -5,7 +5,7 @@ of inputs.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,10 @@ from monitoring.ledger.sum_tables import (
     SliceKeys,
     SliceNames,
     SumKey,
+    add,
     add_sums,
     is_doubtful,
 )
-
-_Key = TypeVar("_Key")
 
 # Where an answer is counted: version, UTC day of service, confidence bin.
 DayBin: TypeAlias = tuple[int, int, int]
@@ -50,8 +49,7 @@ def _cell(answer: Any) -> _Cell:
 
 @dataclass
 class SumChanges:
-    """What one transaction adds. Values are lists that are added to in place; answers are rows
-    with the columns of `prediction`.
+    """What one transaction adds; answers are rows with the columns of `prediction`.
 
     `corrected`: answers, by watched version id and whether another label made them correct.
     """
@@ -94,7 +92,7 @@ class SumChanges:
         )
         sums = [np.bincount(group, weights=term).tolist() for term in terms]
         for key, of_group in zip(number, zip(*sums, strict=True), strict=True):
-            _add(self._labeled[key], map(int, of_group))
+            self._labeled[key] = add(self._labeled[key], map(int, of_group))
 
     def correct(self, answer: Any, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
@@ -120,7 +118,8 @@ class SumChanges:
             connection, slices
         ):
             for name in names:
-                _gain(totals, SumKey(watched_version_id, name, day, bin_number), sums)
+                key = SumKey(watched_version_id, name, day, bin_number)
+                totals[key] = add(totals[key], sums) if key in totals else list(sums)
         return totals
 
     def _by_slice(
@@ -169,19 +168,6 @@ def label_terms(confidence: Any, correct: Any) -> tuple[Any, ...]:
     return np.ones_like(p), units, right, np.rint(spread * UNITS), np.rint(error * UNITS)
 
 
-def _add(sums: list[int], terms: Iterable[int]) -> None:
-    for index, term in enumerate(terms):
-        sums[index] += term
-
-
-def _gain(totals: dict[_Key, list[int]], key: _Key, sums: Iterable[int]) -> None:
-    """Add sums to those of a key, which may be new."""
-    if key in totals:
-        _add(totals[key], sums)
-    else:
-        totals[key] = list(sums)
-
-
 def _counted(pairs: Iterable[tuple[int, int]]) -> Counter[int]:
     counts: Counter[int] = Counter()
     for watched_version_id, count in pairs:
@@ -220,7 +206,6 @@ def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: i
     """Add batches to their days in the order of the key, so that writers cannot deadlock."""
     totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(INPUT_SUMS))
     for batch in batches:
-        total = totals[batch.watched_version_id, batch.day]
-        for index, value in enumerate(batch.sums):
-            total[index] += value
+        key = batch.watched_version_id, batch.day
+        totals[key] = add(totals[key], batch.sums)
     _ADD_INPUTS.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])

@@ -14,6 +14,7 @@ it was counted.
 """
 
 import json
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -129,11 +130,12 @@ def totaled(days: Iterable[tuple[TotalKey, Sequence[int]]]) -> dict[TotalKey, li
     """Add up rows of day sums, all seven in the order of the columns."""
     totals: dict[TotalKey, list[int]] = defaultdict(lambda: [0] * len(DAYS.sums))
     for key, sums in days:
-        total = totals[key]
-        for index, value in enumerate(sums):
-            if value:  # most are 0 without labels
-                total[index] += value
+        totals[key] = add(totals[key], sums)
     return totals
+
+
+def add(sums: Iterable[int], terms: Iterable[int]) -> list[int]:
+    return list(map(operator.add, sums, terms))
 
 
 def rebuild_totals(connection: Connection, watched_version_ids: Iterable[int]) -> None:
