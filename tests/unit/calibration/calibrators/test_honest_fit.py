@@ -47,19 +47,6 @@ def test_a_group_is_on_one_side() -> None:
     assert not judged & set(np.delete(groups, fit.rows))
 
 
-@pytest.mark.parametrize(
-    ("rows", "groups", "said"),
-    [
-        (99, None, "needs 100 labeled rows; there are 99 rows"),
-        (400, np.arange(400) // 40, "needs 20 groups; there are 10 groups"),
-    ],
-)
-def test_too_few_are_refused(rows: int, groups: object, said: str) -> None:
-    p, y = simulated(0, rows=rows)
-    with pytest.raises(TooFewRows, match=said):
-        fit_honestly(p, y, groups=groups)
-
-
 def test_labels_of_one_class_are_refused() -> None:
     p, _ = simulated(0)
     with pytest.raises(TooFewRows, match="one class"):

@@ -14,9 +14,12 @@ from calibration.calibrators.remedies import (
     REMEDIES,
     TEMPERATURE,
     TEMPERATURE_BIAS,
+    VECTOR,
+    Remedy,
     choose,
 )
 from calibration.calibrators.temperature import fit_temperature, softmax
+from calibration.measures.metrics import nll
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
@@ -29,19 +32,39 @@ def drawn(seed: int, weight: float, bias: list[float], *, n: int = 312) -> Answe
     return logits, (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
 
 
-def test_temperature_and_bias_find_scipys_optimum() -> None:
-    logits, labels = drawn(1, 0.6, [0.8, -0.8, 0.0], n=500)
-    spread = (logits - logits.mean(axis=1, keepdims=True)).std()
-    start = spread / fit_temperature(logits, labels)
+def scipy_optimum(
+    remedy: Remedy, logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Probabilities of the same objective, minimized by quasi-Newton without our derivatives."""
+    k, spread = logits.shape[1], (logits - logits.mean(axis=1, keepdims=True)).std()
+    start = np.repeat([spread / fit_temperature(logits, labels), 0.0], k)
+
+    def scaled(theta: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        weight, bias = np.split(start + remedy.basis(k) @ theta, 2)
+        return np.asarray(logits / spread * weight + bias)
 
     def loss(theta: npt.NDArray[np.float64]) -> float:
-        log_p = log_softmax(logits / spread * (start + theta[0]) + theta[1:], axis=1)
+        log_p = log_softmax(scaled(theta), axis=1)
         return float(-log_p[np.arange(len(labels)), labels].mean() + RIDGE / 2 * (theta**2).sum())
 
-    found = minimize(loss, np.zeros(4), options={"gtol": 1e-9}).x
-    fitted = TEMPERATURE_BIAS.fit(logits, labels)
-    assert fitted.weight == pytest.approx([(start + found[0]) / spread] * 3, abs=1e-4)
-    assert fitted.bias == pytest.approx(found[1:] - found[1:].mean(), abs=1e-3)
+    nothing = np.zeros(remedy.basis(k).shape[1])
+    return softmax(scaled(minimize(loss, nothing, options={"gtol": 1e-9, "maxiter": 500}).x))
+
+
+@pytest.mark.parametrize("remedy", [TEMPERATURE_BIAS, VECTOR], ids=lambda each: each.name)
+@pytest.mark.parametrize("bias", [[0.7, -0.7], [0.8, -0.8, 0.0], [0.2, 1.1, -0.4, -0.9]], ids=len)
+def test_a_fit_finds_scipys_optimum(remedy: Remedy, bias: list[float]) -> None:
+    answers = drawn(1, 0.6, bias, n=600)
+    expected = scipy_optimum(remedy, *answers)
+    np.testing.assert_allclose(remedy.fit(*answers)(answers[0]), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 3000.0])
+def test_a_fit_stays_finite_on_answers_that_are_all_right(scale: float) -> None:
+    logits, _ = drawn(4, 1.0, [0.0] * 4, n=200)
+    fitted = VECTOR.fit(scale * logits, logits.argmax(axis=1))
+    assert np.isfinite([*fitted.weight, *fitted.bias]).all()
+    assert nll(fitted(scale * logits), logits.argmax(axis=1)) < 0.02
 
 
 def test_a_weight_counts_an_answer_as_often_as_it_says() -> None:

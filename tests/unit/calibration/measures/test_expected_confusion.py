@@ -147,17 +147,6 @@ def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, in
                 assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
 
 
-def test_a_class_that_no_answer_names_has_no_interval() -> None:
-    """Its sensitivity is 0 and its specificity 1, whatever labels show."""
-    matrix = expected_confusion(
-        ProbabilitySums.from_probabilities([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
-    )
-    assert (matrix.sensitivity[2].value, matrix.specificity[2].value) == (0, 1)
-    for rate in (matrix.sensitivity[2], matrix.specificity[2]):
-        assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
-    assert matrix.sensitivity[1].upper > matrix.sensitivity[1].lower
-
-
 def test_one_label_of_a_class_does_not_make_its_rate_certain() -> None:
     sums = ProbabilitySums.from_probabilities([[0.99, 0.01]] * 50 + [[0.01, 0.99]] * 50)
     labeled = LabeledSums.from_predictions([[0.99, 0.01]] * 60 + [[0.01, 0.99]], [0] * 60 + [1])

@@ -52,9 +52,10 @@ def test_ece_and_mce_equal_torchmetrics() -> None:
 def test_nll_and_brier_equal_scikit_learn() -> None:
     for seed in range(5):
         probabilities, labels = random_answers(seed)
-        assert metrics.nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
+        found = Measures.from_probabilities(probabilities, labels)
         theirs = brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
-        assert metrics.brier(probabilities, labels) == pytest.approx(theirs)
+        assert found.nll == pytest.approx(log_loss(labels, probabilities))
+        assert found.brier == pytest.approx(theirs)
 
 
 def test_hand_numbers() -> None:
@@ -63,28 +64,28 @@ def test_hand_numbers() -> None:
     sums = BinSums.from_predictions(
         [0.8, 0.8, 0.8, 1.0, 0.5], [True, True, False, True, True], bin_count=2
     )
-    q = 2 * 0.2**2 + 0.8**2
-    assert metrics.ece(sums) == pytest.approx((0.4 + 0.5) / 5)
-    assert metrics.mce(sums) == pytest.approx(0.5)
-    assert metrics.noise_floor(sums) == pytest.approx(
-        math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5) / 5
-    )
+    found, q = Measures.from_sums(sums), 2 * 0.2**2 + 0.8**2
+    assert found.ece == pytest.approx((0.4 + 0.5) / 5)
+    assert found.mce == pytest.approx(0.5)
+    assert found.noise_floor == pytest.approx(math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5) / 5)
     floor = math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5)
-    assert metrics.ece_z(sums) == pytest.approx((0.9 - floor) / math.sqrt((1 - 2 / math.pi) * 0.73))
-    assert metrics.signed_gap(sums) == pytest.approx(-0.02)
+    assert found.ece_z == pytest.approx((0.9 - floor) / math.sqrt((1 - 2 / math.pi) * 0.73))
+    assert found.signed_gap == pytest.approx(-0.02)
     # with 3.84 more answers of .78, half of them right
     center = (-0.1 + 3.841459 * (0.78 - 0.5)) / 8.841459
     square = (q + 0.25 + 3.841459 / 2 * (0.78**2 + 0.22**2)) / 8.841459
     half = 1.959964 * math.sqrt((square - center**2) / 8.841459)
-    assert metrics.signed_gap_interval(sums) == pytest.approx(
+    assert (found.signed_gap_lower, found.signed_gap_upper) == pytest.approx(
         (center - half, center + half), abs=1e-6
     )
     assert metrics.signed_gap_variance(sums) == pytest.approx((square - center**2) / 5, abs=1e-6)
     sd = math.sqrt(q - 0.4**2 / 4 + 0.25)  # per bin the larger of V and Q - D^2/n
-    assert metrics.ece_interval(sums) == pytest.approx((0, (0.9 + 1.959964 * sd) / 5), abs=1e-6)
-    assert metrics.accuracy(sums) == pytest.approx(0.8)
-    assert metrics.mean_confidence(sums) == pytest.approx(0.78)
-    assert metrics.debiased_rms(sums) == 0  # (.4^2 - q) / 4 + 0 < 0
+    assert (found.ece_lower, found.ece_upper) == pytest.approx(
+        (0, (0.9 + 1.959964 * sd) / 5), abs=1e-6
+    )
+    assert found.accuracy == pytest.approx(0.8)
+    assert found.mean_confidence == pytest.approx(0.78)
+    assert found.debiased_rms == 0  # (.4^2 - q) / 4 + 0 < 0
 
 
 def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull() -> None:
@@ -105,21 +106,6 @@ def test_no_data_is_not_a_number_and_none_in_json() -> None:
     assert empty.as_dict() == {"n": 0, **dict.fromkeys(list(empty.as_dict())[1:])}
     assert math.isnan(metrics.nll(np.empty((0, 3)), np.empty(0, dtype=int)))
     assert math.isnan(metrics.brier(np.empty((0, 3)), np.empty(0, dtype=int)))
-
-
-def test_measures_collect_what_the_functions_say() -> None:
-    answers = random_answers(9)
-    measures, sums = Measures.from_probabilities(*answers), sums_of(answers)
-    assert (measures.ece_lower, measures.ece_upper) == metrics.ece_interval(sums)
-    assert (measures.signed_gap_lower, measures.signed_gap_upper) == metrics.signed_gap_interval(
-        sums
-    )
-    names = "accuracy mean_confidence ece noise_floor ece_z mce signed_gap debiased_rms"
-    for name in names.split():
-        assert getattr(measures, name) == getattr(metrics, name)(sums)
-    assert (measures.n, measures.nll) == (700, metrics.nll(*answers))
-    assert measures.brier == metrics.brier(*answers)
-    assert measures.as_dict()["ece"] == measures.ece
 
 
 def test_labels_that_do_not_fit_are_refused() -> None:

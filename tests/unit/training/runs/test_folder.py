@@ -11,7 +11,6 @@ from training.errors import (
     RunBusy,
     RunDiffers,
     RunExists,
-    TrainingDiverged,
 )
 from training.processes.distributed import Group
 from training.processes.execution import find_device, out_of_memory
@@ -24,17 +23,6 @@ def begin(out: Path) -> None:
     """Leave the files of a killed process."""
     with open_run_folder(out, REQUEST) as folder:
         folder.snapshot("head-0").write_bytes(b"snapshot")
-
-
-def test_it_is_renamed_to_the_run(tmp_path: Path) -> None:
-    with open_run_folder(tmp_path / "run", REQUEST) as folder:
-        assert not folder.begun
-        (folder.fresh_run() / "config.json").write_text("{}")
-        folder.snapshot("head-0").write_bytes(b"snapshot")
-        folder.finish()
-    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["run", "config.json"]
-    with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
-        pass
 
 
 def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
@@ -51,16 +39,6 @@ def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
         assert folder.begun
 
 
-def test_a_run_that_diverged_or_had_no_snapshot_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_run_folder(tmp_path / "run", REQUEST):
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-    begin(tmp_path / "run")
-    with pytest.raises(TrainingDiverged), open_run_folder(tmp_path / "run", REQUEST):
-        raise TrainingDiverged(epoch=2, loss=float("nan"), learning_rate=1.0)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "run", REQUEST) as folder:
         with (
@@ -70,6 +48,9 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
             pass
         assert folder.part.is_dir()
     assert run_folder_of(tmp_path / "run") == folder
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
+        pass
 
 
 def test_a_missing_device_is_refused() -> None:
