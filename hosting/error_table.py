@@ -100,7 +100,6 @@ CONNECTION_ERRORS: Final[Rows] = {
 # Errors of a server of several replicas.
 CLUSTER_ERRORS: Final[Rows] = {
     errors.MetricsElsewhere: (404, "metrics_elsewhere"),
-    errors.ReplicaLost: (503, "replica_lost"),
 }
 ERRORS: Final[Rows] = (
     PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS | CLUSTER_ERRORS

@@ -139,21 +139,12 @@ class NotReady(ServingError, RuntimeError):
     """No model is loaded."""
 
 
-class ReplicaLost(ServingError, RuntimeError):
-    retry_after_s = 1
-
-    def __init__(self) -> None:
-        super().__init__(
-            "no replica answered: the one that had the request ended, or none is ready. Send it "
-            "again."
-        )
-
-
 class MetricsElsewhere(ServingError, LookupError):
     def __init__(self) -> None:
         super().__init__(
-            "several replicas answer at this address, each with counters of its own; let "
-            "Prometheus find them by its HTTP service discovery at /metrics/targets."
+            "several replicas answer at this address, each with counters of its own; Ray counts "
+            "requests, and `candor monitor` on the same ledger has the metrics of answers, labels "
+            "and drift."
         )
 
 

@@ -107,9 +107,8 @@ def _advice(error: OSError, setting: str | None) -> str:
     return f"{asked}Choose another port with {chosen}."
 
 
-def address(listener: socket.socket, settings: Settings) -> str:
+def address(host: str, port: int, settings: Settings) -> str:
     """The URL that the process prints."""
-    host, port = listener.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -20,7 +20,6 @@ OnAlarm = Literal["off", "propose", "publish", "promote"]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ReplicaCount = Annotated[int, Field(ge=1, le=10_000)]
-DelaySeconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 def _read_list(value: Any) -> Any:
@@ -120,16 +119,7 @@ class SettingTable(BaseSettings):
     """Fewest replicas on the Ray cluster."""
     ray_max_replicas: ReplicaCount = 8
     """Most replicas on the Ray cluster, which adds some while they have more than CANDOR_MAX_BATCH
-    requests each."""
-    ray_upscale_s: DelaySeconds = 30
-    """Seconds of more load than that before Ray adds replicas; it decides every ten."""
-    ray_downscale_s: DelaySeconds = 600
-    """Seconds of less load before Ray takes replicas away."""
-    ray_metrics_port: int = Field(0, ge=0, le=65_435)
-    """First of the 100 ports of which a replica takes a free one for its metrics; 0: any free port.
-    """
-    ray_replica_cpus: float = Field(1.0, gt=0, le=1024)
-    """Processor cores that Ray reserves for a replica, which infers with as many threads."""
+    requests each. A replica has CANDOR_THREADS cores, or one."""
 
     deadline_s: float | None = Field(None, gt=0)
     """Longest predicted wait in seconds; requests that would wait longer get 429. Unset: what 64

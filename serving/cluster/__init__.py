@@ -1,7 +1,6 @@
-"""Candor on a Ray cluster: replicas of the server (`--engine ray`), and scoring.
+"""Candor on a Ray cluster: replicas of the server (`candor serve --engine ray`), and scoring.
 
-Ray starts, counts, places and replaces the replicas. Each of them runs the application of `candor
-serve` (`replica`), with the settings of the command (`placed_settings`), behind Ray's proxies
-(`front`). `engine` is that command, and `scoring` spreads the parts of `serving.scoring` over the
-cluster. Ray is imported when one of them connects to it.
+Ray starts, counts, places and replaces the replicas, and listens for them. Each of them runs the
+application of `candor serve` (`replica`); `engine` deploys them, and `scoring` spreads the parts of
+`serving.scoring` over the cluster. Ray is imported when one of them connects to it.
 """

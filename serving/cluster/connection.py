@@ -5,7 +5,6 @@ else one that begins here and ends with this process.
 """
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,31 +15,25 @@ from hosting.logs import configure_logging
 from hosting.settings import Settings
 from model_store.installation import install_command
 
-SILENT: Final = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends its makers nothing
+# Ray kills a proxy that is not ready after 5 s, the time that a busy machine takes to start Python.
+PATIENCE: Final = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
 @contextmanager
-def joined(settings: Settings, environment: dict[str, str] | None = None) -> Iterator[Any]:
-    """The module `ray`, connected; what Ray starts for this process has `environment` too.
-
-    Raises ClusterError, also if the extra is not installed.
-    """
-    for name, value in SILENT.items():
-        os.environ.setdefault(name, value)
+def joined(settings: Settings) -> Iterator[Any]:
+    """The module `ray`, connected. Raises ClusterError, also if the extra is not installed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends its makers nothing
     try:
         import ray
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"{parameter('engine', 'ray')} needs more packages ({error}): {install_command('ray')}"
         ) from error
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    options = {"include_dashboard": False, "runtime_env": {"env_vars": PATIENCE}}
     try:
-        runtime = {"runtime_env": {"env_vars": environment}} if environment else {}
-        ray.init(logging_level="warning", include_dashboard=False, **runtime)
+        ray.init(logging_level="warning", **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"no Ray cluster can be joined or started: {error}") from error
-    for number, handler in handlers.items():  # Ray sets its own
-        signal.signal(number, handler)
     configure_logging(settings.log_level)
     try:
         yield ray

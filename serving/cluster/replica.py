@@ -1,36 +1,27 @@
 """One replica: the application of `candor serve`, run by Ray Serve in a process of its own.
 
-The routes, the admission, the batches, the ledger and the errors are those of a single server,
-because the objects are the same. Ray calls the application with requests, and its lifespan when the
-replica begins and ends. Its metrics have a listener of their own (`metrics_listener`), because
-requests through Ray's proxies reach any replica.
+Ray calls it with requests, and its lifespan when the replica begins and ends. Settings travel from
+the command to the replica. Ray keeps them in plain text, so secrets do not: each node has them in
+its environment or files.
 """
 
 import asyncio
 from contextlib import ExitStack
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from sqlalchemy.engine import make_url
+from starlette.types import Receive, Scope, Send
 
-from console.error_pages import application, send_error
 from console.monitor import open_monitor
-from hosting.errors import MetricsElsewhere, NotReady, ServingError
+from hosting.errors import MetricsElsewhere, SettingsError
 from hosting.listener import allow_many_connections, process_registry
 from hosting.logs import configure_logging
-from hosting.middleware import with_middlewares
-from hosting.settings import Settings
-from monitoring.http.endpoint import bind
-from serving.cluster.front import REPLICA, unmarked
-from serving.cluster.metric_targets import TARGETS, TargetRoutes
-from serving.cluster.metrics_listener import MetricsListener
-from serving.cluster.placed_settings import PlacedSettings
 from serving.deployment.loaded_models import LoadedModels
 from serving.process.server import Service
 
-NO_FRONT: Final = (
-    "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's "
-    "middleware; run `serve shutdown` there, then `candor serve --engine ray` again."
-)
+# Read on each node.
+LOCAL: Final = frozenset({"tokens", "tokens_file", "ledger", "ledger_file", "patient_key_file"})
 
 
 class ReplicaApp:
@@ -40,69 +31,58 @@ class ReplicaApp:
         """Open the ledger and build the service, without loading a model."""
         configure_logging(settings.log_level)
         allow_many_connections()
-        registry = process_registry()
-        models = LoadedModels()
+        registry, models = process_registry(), LoadedModels()
         self._opened = ExitStack()
         monitor = self._opened.enter_context(
             open_monitor(settings, registry, production=models.production)
         )
         self._service = Service(settings, registry, monitor, models)
-        self._metrics = MetricsListener(registry, self._service.access, settings)
-        self._targets = _targets_app(self._service, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def from_replica(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (REPLICA, b"yes")]}
-            await send(message)
-
-        headers = unmarked(list(scope["headers"]))
-        request = {**scope, "headers": headers or [], "extensions": {}}
-        refusal = _refusal(request["path"], passed_front=headers is not None)
-        if refusal is not None:
-            await self._service.prediction_app.refuse(request, receive, from_replica, refusal)
-            return
-        app = self._targets if request["path"] == TARGETS.path else self._service.app
-        await app(request, receive, from_replica)
+        elif scope["path"].rstrip("/") == "/metrics":
+            await self._service.prediction_app.refuse(scope, receive, send, MetricsElsewhere())
+        else:
+            await self._service.app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Load the models before Ray sends requests, and close everything after the last one."""
         await receive()
         await asyncio.to_thread(self._service.watcher.try_scan)
         self._service.start()
-        self._metrics.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._metrics.stop()
-        self.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    def close(self) -> None:
         self._service.close()
         self._opened.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
-def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
-    if not passed_front:
-        return NotReady(NO_FRONT)
-    return MetricsElsewhere() if path.rstrip("/") == "/metrics" else None
+def shared_settings(settings: Settings) -> dict[str, Any]:
+    """What travels: the settings without secrets, their paths absolute."""
+    values = settings.model_dump(exclude=set(LOCAL))
+    paths = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
+    if "://" not in settings.store:
+        paths["store"] = str(Path(settings.store).absolute())
+    return values | paths | {"threads": settings.threads or 1}  # as Ray reserves
 
 
-def _targets_app(service: Service, settings: Settings) -> ASGIApp:
-    return with_middlewares(
-        application(bind([TARGETS], TargetRoutes())),
-        settings,
-        endpoints=[TARGETS],
-        access=service.access,
-        refuse=send_error,
-    )
+def local_settings(settings: Settings) -> str:
+    """What every node must have by itself, in words without secrets."""
+    tokens = "no tokens" if settings.tokens is None and settings.tokens_file is None else "tokens"
+    if settings.ledger_url is None:
+        return f"no ledger and {tokens}"
+    # passwords stand there and in the query
+    address = make_url(settings.ledger_url).set(query={})._replace(password=None)
+    return f"the ledger {address.render_as_string()} and {tokens}"
 
 
-def build_app(placed: PlacedSettings) -> ReplicaApp:
-    return ReplicaApp(placed.here())
+def settings_here(shared: dict[str, Any], local: str) -> Settings:
+    """The settings on this node. Raises SettingsError unless it has what the server has."""
+    settings = Settings(**shared)
+    if local_settings(settings) != local:
+        raise SettingsError(
+            f"this node has {local_settings(settings)}, and the server {local}; set CANDOR_LEDGER "
+            "and CANDOR_TOKENS, or their files, alike on every node before `ray start`."
+        )
+    return settings

@@ -16,7 +16,7 @@ from tests.builders.processes import Process, candor, free_port
 TOKEN = "t" * 32
 PNG = encode(picture(), "PNG")
 # What a client may see when a process ends, so that it sends the request again.
-REPEATABLE = {"replica_lost", "ReadError", "RemoteProtocolError", "ConnectError", "ReadTimeout"}
+REPEATABLE = {"500", "503", "ReadError", "RemoteProtocolError", "ConnectError", "ReadTimeout"}
 
 
 class RayServer(Process):
@@ -70,12 +70,7 @@ class Traffic(threading.Thread):
                 self._fail(type(error).__name__)
                 return
             if answer.status_code != 200:
-                is_json = answer.headers.get("content-type") == "application/json"
-                self._fail(
-                    answer.json()["error"]
-                    if is_json
-                    else f"{answer.status_code}: {answer.text[:200]}"
-                )
+                self._fail(str(answer.status_code))
                 return
             self.ids.append(answer.json()["prediction_id"])
             self.answered_s.append(time.monotonic())

@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
@@ -28,7 +27,7 @@ from tests.builders.ray_server import (
 pytestmark = [pytest.mark.nightly, pytest.mark.parametrize("host_count", [3])]
 # Beside those: the client's network fails, or the database's, seen by a replica whose host is cut
 # off.
-CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout", "ledger_unavailable"}
+CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout"}
 CALM_S = 15.0
 
 
@@ -54,18 +53,6 @@ def failing_s(traffic: list[Traffic], cluster: RayHosts, *plugged: Host) -> floa
     return last_s() - since_s
 
 
-def metric_hosts(url: str) -> set[str]:
-    """The hosts at whose addresses Prometheus finds replicas."""
-    answer = httpx.get(
-        f"{url}/metrics/targets", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30
-    )
-    for target in answer.json()[0]["targets"]:
-        httpx.get(
-            f"http://{target}/metrics", headers={"authorization": f"Bearer {TOKEN}"}
-        ).raise_for_status()
-    return {target.rpartition(":")[0] for target in answer.json()[0]["targets"]}
-
-
 def await_answers(traffic: list[Traffic]) -> None:
     """Wait for 200 more."""
     before = answered(traffic)
@@ -86,7 +73,6 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
         urls = {host: f"http://{host.address}:{port}" for host in (second, third)}
         for each in urls.values():
             server.await_ready(each)
-        assert metric_hosts(urls[second]) == {second.address, third.address}
         orders = list(urls.values()), list(reversed(urls.values()))
         traffic = [Traffic(*order, timeout_s=5) for order in orders for _ in range(2)]
         for thread in traffic:
