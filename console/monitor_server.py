@@ -84,7 +84,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         app = guarded(routes, settings, access=access)
         server = DrainingServer(app, settings, listener=listener, drain=state.drain)
         server.catch_signals()
-        announce(f"Candor monitors on {address(*listener.getsockname()[:2], settings)}")
+        host, port = listener.getsockname()[:2]
+        announce(f"Candor monitors on {address(host, port, settings)}")
         if "store" in settings.model_fields_set:  # a monitor alone needs none
             announce_missing_store(
                 settings,

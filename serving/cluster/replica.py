@@ -17,6 +17,7 @@ from console.monitor import open_monitor
 from hosting.errors import MetricsElsewhere, SettingsError
 from hosting.listener import allow_many_connections, process_registry
 from hosting.logs import configure_logging
+from hosting.settings import Settings
 from serving.deployment.loaded_models import LoadedModels
 from serving.process.server import Service
 
@@ -61,7 +62,9 @@ class ReplicaApp:
 def shared_settings(settings: Settings) -> dict[str, Any]:
     """What travels: the settings without secrets, their paths absolute."""
     values = settings.model_dump(exclude=set(LOCAL))
-    paths = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
+    paths: dict[str, Any] = {
+        name: value.absolute() for name, value in values.items() if isinstance(value, Path)
+    }
     if "://" not in settings.store:
         paths["store"] = str(Path(settings.store).absolute())
     return values | paths | {"threads": settings.threads or 1}  # as Ray reserves

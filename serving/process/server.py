@@ -167,7 +167,8 @@ class Service:
         """Serve until a signal arrives. Returns whether every request was answered."""
         server = DrainingServer(self.app, self._settings, listener=listener, drain=self._drain)
         server.catch_signals()
-        announce(f"Candor serves on {address(*listener.getsockname()[:2], self._settings)}")
+        host, port = listener.getsockname()[:2]
+        announce(f"Candor serves on {address(host, port, self._settings)}")
         announce_missing_store(self._settings, consequence=NOTHING_ANSWERED)
         self.start()
         return await server.serve()
