@@ -13,6 +13,7 @@ body of 8 MB may hold 4 million zeros.
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from types import GenericAlias
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ import numpy as np
 from calibration.strict_json import doubled
 from monitoring.errors import BodyNotJson, brief
 
-Kind = TypeVar("Kind")
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 _Error = TypeVar("_Error", bound=BaseException)
 
 VALUES_LIMIT: Final = 500_000
@@ -61,9 +62,9 @@ class JsonReader(Generic[Kind]):
     ) -> None:
         self._kind, self.refusal, self._whole, self._prepare = kind, refusal, whole, prepare
         self._strict = not numbers_as_text
-        self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))
         self._one = msgspec.json.Decoder(kind)
-        self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+        self._list = msgspec.json.Decoder[list[Kind]](GenericAlias(list, (kind,)))
 
     def read(self, body: bytes) -> Kind:
         """Read a body. Raises BodyNotJson and `refusal`."""

@@ -7,7 +7,7 @@ entry gets its result in its place.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -48,13 +48,19 @@ _Result = TypeVar("_Result", bound=Result)
 _Sent = TypeVar("_Sent")
 
 
+class Read(NamedTuple, Generic[_Item, _Result]):
+    """An entry that was read: an item, or the result of one that cannot be recorded."""
+
+    item: _Item | None = None
+    rejected: _Result | None = None
+
+
 @dataclass(frozen=True)
 class Intake(Generic[_Item, _Result, _Sent]):
     """Takes one kind of item.
 
     Attributes:
         entries: reads entries of a body.
-        kind: the type of an item.
         to_item: makes an item of an entry. Raises MonitoringError.
         reject: the result of an entry that cannot be read, with a sentence that says why.
         record: records items; one result per item.
@@ -64,7 +70,6 @@ class Intake(Generic[_Item, _Result, _Sent]):
     """
 
     entries: JsonReader[Any]
-    kind: type[_Item]
     to_item: Callable[[Any], _Item]
     reject: Callable[[str], _Result]
     record: Callable[[Sequence[_Item]], Awaitable[list[_Result]]]
@@ -90,16 +95,19 @@ class Intake(Generic[_Item, _Result, _Sent]):
             raise ItemsRejected(results[0].cause, results[0].detail or "", results=shown)
         return sent[0] if single else sent
 
-    def read(self, rows: Sequence[Row]) -> list[_Item | _Result]:
-        return [self.reject(row.problem) if row.problem else self._read(row.item) for row in rows]
+    def read(self, rows: Sequence[Row]) -> list[Read[_Item, _Result]]:
+        return [
+            Read(rejected=self.reject(row.problem)) if row.problem else self._read(row.item)
+            for row in rows
+        ]
 
-    async def write(self, read: Sequence[_Item | _Result]) -> list[RowOutcome]:
+    async def write(self, read: Sequence[Read[_Item, _Result]]) -> list[RowOutcome]:
         return [
             RowOutcome(str(result.status), result.detail or UNRECORDED.get(result.status))
             for result in await self._results(read)
         ]
 
-    def _read_body(self, body: bytes) -> tuple[list[_Item | _Result], bool]:
+    def _read_body(self, body: bytes) -> tuple[list[Read[_Item, _Result]], bool]:
         try:
             entries = self.entries.read_entries(body, limit=LIST_LIMIT)
         except self.entries.refusal:
@@ -107,21 +115,20 @@ class Intake(Generic[_Item, _Result, _Sent]):
             raise
         return [self._read(entry) for entry in entries.items], entries.single
 
-    def _read(self, entry: Any) -> _Item | _Result:
+    def _read(self, entry: Any) -> Read[_Item, _Result]:
         try:
-            return self.reject(str(entry)) if isinstance(entry, Exception) else self.to_item(entry)
+            if not isinstance(entry, Exception):
+                return Read(self.to_item(entry))
+            return Read(rejected=self.reject(str(entry)))
         except MonitoringError as error:
-            return self.reject(str(error))
+            return Read(rejected=self.reject(str(error)))
 
-    async def _results(self, read: Sequence[_Item | _Result]) -> list[_Result]:
+    async def _results(self, read: Sequence[Read[_Item, _Result]]) -> list[_Result]:
         """Record the items, and keep the rejections in their places."""
-        items = [entry for entry in read if isinstance(entry, self.kind)]
+        items = [entry.item for entry in read if entry.item is not None]
         self.count_invalid(len(read) - len(items))
         recorded = iter(await self.record(items))
-        return [
-            next(recorded) if isinstance(entry, self.kind) else entry  # type: ignore[misc]
-            for entry in read
-        ]
+        return [entry.rejected or next(recorded) for entry in read]
 
 
 class FeedbackRoutes:
@@ -129,7 +136,6 @@ class FeedbackRoutes:
         self._recorder, self._bodies = recorder, bodies
         self._intake = Intake(
             LABELS,
-            FeedbackItem,
             to_item=Label.item,
             reject=rejection,
             record=self._record,
@@ -174,7 +180,6 @@ class LoggedPredictionRoutes:
 
         intake = Intake(
             PREDICTIONS,
-            LoggedItem,
             to_item=to_item,
             reject=rejected_prediction,
             record=self._record,
