@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy.engine import make_url
 from starlette.types import Receive, Scope, Send
 
+from calibration.wording import typed
 from console.monitor import open_monitor
 from hosting.errors import MetricsElsewhere, SettingsError
 from hosting.listener import allow_many_connections, process_registry
@@ -34,6 +35,7 @@ class ReplicaApp:
         allow_many_connections()
         registry, models = process_registry(), LoadedModels()
         self._opened = ExitStack()
+        self._opened.enter_context(typed())  # its pages name commands
         monitor = self._opened.enter_context(
             open_monitor(settings, registry, production=models.production)
         )
