@@ -63,11 +63,17 @@ class RecalibrationPreview:
 
     @property
     def fates(self) -> list[tuple[Fate, GroupEffect]]:
-        """What becomes of each group: the mended first, then those that get worse."""
+        """What becomes of each group: the mended first, then those that get worse; of these, whom
+        the remedy changes, then the largest change.
+        """
         order, found = list(Fate), [(fate_of(each), each) for each in self.proposal.effects]
-        return sorted(
-            found, key=lambda each: (order.index(each[0]), -abs(each[1].after - each[1].before))
-        )
+
+        def place(each: tuple[Fate, GroupEffect]) -> tuple[int, bool, float]:
+            fate, effect = each
+            is_other = effect.group != self.proposal.group
+            return order.index(fate), is_other, -abs(effect.after - effect.before)
+
+        return sorted(found, key=place)
 
     @property
     def mends(self) -> bool:
