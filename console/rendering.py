@@ -58,10 +58,6 @@ PAGE_HEADERS: Final = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
-FILE_HEADERS: Final = PAGE_HEADERS | {  # of a file that can do nothing where a browser shows it
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "sandbox"
-}
 _FILTERS = (
     counted,
     percent,
@@ -86,9 +82,7 @@ _FILTERS = (
     formatting.grouped,
     formatting.moment,
     formatting.pretty_json,
-    formatting.base64,
-    formatting.scope_doubt,
-    formatting.scope_sentence,
+    formatting.scope_words,
     formatting.stamped,
     formatting.whole_percent,
 )
