@@ -108,7 +108,8 @@ def _rivals(
     mix: Rival | None,
 ) -> tuple[Rival, ...]:
     first = deviations[0] if deviations else None
-    found = [selection(answers, first), patients(outcome)]
+    ongoing = first if first and first.until is None else None  # no label shows what is over
+    found = [selection(answers, ongoing), patients(outcome)]
     if mix:
         found.append(mix)
     if first is not None:

@@ -76,7 +76,7 @@ def plan(
         barred = [each for each in cures if not each.available]
         steps = [*first, *usable, *_look(found), *_roll_back(accuracy, earlier)]
         return (*steps, *barred, *_acknowledge(found.alarms, later=True))
-    if state is State.ALARM:
+    if found.alarms:
         steps = [*_settle(found)] or [Action(ActionCode.FIND_CAUSE), _more_labels(found, None)]
         return (*steps, *_acknowledge(found.alarms, later=True))
     patients = [Action(ActionCode.SEND_PATIENTS)] if found.suspects_patients else []
@@ -99,7 +99,10 @@ def _settle(found: Findings) -> Iterator[Action]:
                 done = ActionCode.LABEL if rival.needs_kind == DUE else code
                 if done is ActionCode.SECOND_READINGS and not rival.needs:
                     done = ActionCode.CORRECT_LABELS
-                yield Action(done, group=who, labels=rival.needs, kind=rival.needs_kind)
+                reads = done in (ActionCode.SECOND_READINGS, ActionCode.CORRECT_LABELS)
+                since_s = first.since.date if first is not None and reads else None
+                said = {"labels": rival.needs, "kind": rival.needs_kind, "since_s": since_s}
+                yield Action(done, group=who, **said)
     if first is not None and first.score < STRONG:
         yield _more_labels(found, group)
 

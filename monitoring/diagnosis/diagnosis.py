@@ -66,7 +66,7 @@ def diagnose(
         connection,
         key,
         sums[EVERYTHING],
-        due_s=now_s - rhythm.delay_s,
+        due_s=min(now_s, _ends_s(sums[EVERYTHING])) - rhythm.delay_s,
         recent_s=rhythm.labels_s,
     )
     basis = _basis(connection, row, grounds, coverage)
@@ -115,6 +115,11 @@ def diagnose(
             served_elsewhere=row.is_logged,
         ),
     )
+
+
+def _ends_s(everything: DaySums) -> float:
+    """When the last day ended on which answers were served: labels of later ones are not due."""
+    return (max(everything.served_by_day(), default=math.inf) + 1) * _DAY_S
 
 
 def _questions(inference: Inference, gap: float | None) -> tuple[Open, ...]:

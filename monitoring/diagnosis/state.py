@@ -120,7 +120,7 @@ def _without_evidence(
 ) -> tuple[State, tuple[StateReason, ...]]:
     """An alarm that no error which goes on bears out."""
     if found.suspects_patients:
-        return State.ALARM, (StateReason.ALARM_ACTIVE, StateReason.EXPLAINED, *doubts)
+        return State.LOOK, (StateReason.EXPLAINED, StateReason.ALARM_ACTIVE, *doubts)
     if StateReason.SELECTION in doubts or StateReason.AUDIT_INCOMPLETE in doubts:
         return State.ALARM, (StateReason.ALARM_ACTIVE, *doubts)
     if found.explains_all(Cause.CORRECTED):

@@ -178,8 +178,10 @@ ACTIONS: Final = {
     ),
     ActionCode.COMPLETE_AUDIT: "Label drawn answers without a label ({labels}).",
     ActionCode.LABEL: "Label {labels}{of}{since}.",
-    ActionCode.SECOND_READINGS: ("Have {labels}{of} read again by another reader{which}."),
-    ActionCode.CORRECT_LABELS: "Have all labels{of} read again, and correct those that are wrong.",
+    ActionCode.SECOND_READINGS: "Have {labels}{of}{since} read again by another reader{which}.",
+    ActionCode.CORRECT_LABELS: (
+        "Have all labels{of}{since} read again, and correct those that are wrong."
+    ),
     ActionCode.SEND_PATIENTS: "Send the patient with each answer.",
     ActionCode.CHECK_CALLERS: "Find out why no image is sent any more, or retire the model.",
     ActionCode.PROMOTE: "Promote version {version}, which was recalibrated since the alarm.",
@@ -196,7 +198,8 @@ HINDRANCES: Final = {
     Hindrance.FIRST: "after the first step",
 }
 _NOT_TOLD: Final = (
-    "Labels cannot show whether their readers saw the model's answer, or which cases never got one."
+    "Labels cannot show whether their readers saw the model's answer, which cases never got one, "
+    "or, where patients are not sent, which images are of one."
 )
 CERTAINTIES: Final = {
     Certainty.STRONG: f"Chance is at least 1,000 times less likely. {_NOT_TOLD}",

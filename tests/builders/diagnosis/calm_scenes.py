@@ -90,14 +90,6 @@ def calm_two_images_unknown(w: World) -> None:
     patients(w, 2, alike=False, apart=False, known=False)
 
 
-@scene(calm(who=None, states=UNKNOWN_PATIENTS, acts=SEND))
-def calm_patients_in_ids(w: World) -> None:
-    """Five images of a patient, far apart; the request ids tell whose they are."""
-    patients(w, 5, alike=True, apart=True, known=False)
-    g = w.n // 5
-    w.ids = [f"p{at % g}_view{at // g}.png" for at in range(w.n)]
-
-
 @scene(calm(), classes=3, sharpness=4.5)
 def calm_confident(w: World) -> None:
     pass
