@@ -86,25 +86,28 @@ def plan(
 def _settle(found: Findings) -> Iterator[Action]:
     """What must be known before anything is changed."""
     first = found.ongoing[0] if found.ongoing else None
-    group = None if first is None else first.group
     asked = set()
     for cause, code in _HOLDING.items():
         rival = found.rivals.get(cause)
         if rival is not None and code not in asked and _holds(rival, found):
             asked.add(code)
-            if rival.needs_kind == MISSING:
-                yield _complete_audit(found)
-            else:
-                who = rival.group or group
-                done = ActionCode.LABEL if rival.needs_kind == DUE else code
-                if done is ActionCode.SECOND_READINGS and not rival.needs:
-                    done = ActionCode.CORRECT_LABELS
-                reads = done in (ActionCode.SECOND_READINGS, ActionCode.CORRECT_LABELS)
-                since_s = first.since.date if first is not None and reads else None
-                said = {"labels": rival.needs, "kind": rival.needs_kind, "since_s": since_s}
-                yield Action(done, group=who, **said)
+            is_begun = rival.needs_kind == MISSING
+            yield _complete_audit(found) if is_begun else _tells(rival, code, first)
     if first is not None and first.score < STRONG:
-        yield _more_labels(found, group)
+        yield _more_labels(found, first.group)
+
+
+def _tells(rival: Rival, code: ActionCode, first: Deviation | None) -> Action:
+    """What tells whether a rival explains the first deviation; corrections, if that is known."""
+    group, since_s = (None, None) if first is None else (first.group, first.since.date)
+    if rival.needs_kind == DUE:
+        code = ActionCode.LABEL
+    if code is ActionCode.SECOND_READINGS and not rival.needs:
+        code = ActionCode.CORRECT_LABELS
+    if code in (ActionCode.AUDIT, ActionCode.LABEL):
+        since_s = None  # new answers, or those whose labels are due
+    who, kind = rival.group or group, rival.needs_kind
+    return Action(code, group=who, labels=rival.needs, kind=kind, since_s=since_s)
 
 
 def _holds(rival: Rival, found: Findings) -> bool:
