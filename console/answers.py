@@ -1,14 +1,15 @@
-"""The page of the answers behind a figure, with their labels, and the same as a file.
+"""The cases behind a figure: as a gallery, one of them enlarged, and as files.
 
-The filter is in the address. From each answer there is a way to its image, in the archive if
+The filter is in the address. From each case there is a way to its image, in the archive if
 CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
 """
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -21,10 +22,13 @@ from starlette.responses import Response, StreamingResponse
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
 from console.answer_links import ImageLinks, address
-from console.endpoints import page
+from console.endpoints import form, page, read_flag
+from console.labeling import Given, given_label
+from console.meeting import MOST, ids_of, meeting_file, read_kept, write_kept
 from console.rendering import PAGE_HEADERS, answer_page, render
 from console.tabs import Tabs
 from model_store.csv_cells import CsvTable
+from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import PictureMissing, QueryInvalid, brief
 from monitoring.http.endpoint import read_viewer
@@ -34,12 +38,19 @@ from monitoring.ledger.pictures import read_picture
 from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
-from monitoring.reports.answers import ListedAnswer, list_answers
-from monitoring.routes.answers import FILTER, SORT, WORDS, query_of_tag, read_before, read_filter
+from monitoring.reports.answers import AnswerList, ListedAnswer, list_answers
+from monitoring.routes.answers import (
+    FILTER,
+    OF_PAGES,
+    WORDS,
+    query_of_tag,
+    read_before,
+    read_filter,
+)
 from monitoring.routes.reports import Production
-from monitoring.routes.request import read_finding, read_version
+from monitoring.routes.request import BodyReader, read_finding, read_version
 
-SHOWN: Final = 16
+SHOWN: Final = 15
 SORTED: Final = 500  # newest answers, of which the page shows the first by another order
 _PORTION: Final = 500  # answers of a file that are read at a time
 _COLUMNS: Final = (
@@ -55,6 +66,22 @@ class FilterPart(NamedTuple):
     without: str
 
 
+class Case(NamedTuple):
+    """An answer that is enlarged.
+
+    `record`: how often such answers were right; `is_drawn`: whether this process can draw its heat
+    map; `before`, `after`: the ids of the cases beside it on the page; `given`: the label that it
+    just got.
+    """
+
+    answer: ListedAnswer
+    record: str
+    is_drawn: bool
+    before: str | None
+    after: str | None
+    given: Given | None
+
+
 def _confidence(answer: ListedAnswer) -> float:
     return -answer.confidence
 
@@ -68,23 +95,37 @@ _ORDERS: Final = {"confidence": _confidence, "doubt": _doubt}
 
 class AnswerPageRoutes:
     def __init__(
-        self, ledger: Ledger, production: Production, links: ImageLinks, tabs: Tabs
+        self,
+        ledger: Ledger,
+        production: Production,
+        bodies: BodyReader,
+        links: ImageLinks,
+        tabs: Tabs,
     ) -> None:
         self._ledger, self._production = ledger, production
-        self._links, self._tabs = links, tabs
+        self._bodies, self._links, self._tabs = bodies, links, tabs
 
     async def page(self, request: Request) -> Response:
         return answer_page(await to_thread.run_sync(self._page, request))
+
+    async def keep(self, request: Request) -> Response:
+        """Put a case on the list for a meeting, or take it off, then show the page again."""
+        return await write_kept(request, self._bodies)
 
     async def table(self, request: Request) -> Response:
         """All of these answers as CSV, read portion by portion."""
         portions = self._portions(request)
         first = await to_thread.run_sync(next, portions)  # raises what a page would
-        name = quote(request.path_params["model"], safe="")
         return StreamingResponse(
             _joined(first, portions),
-            headers=PAGE_HEADERS | {"content-disposition": f'attachment; filename="{name}.csv"'},
+            headers=PAGE_HEADERS | _as_file(request, "csv"),
             media_type="text/csv; charset=utf-8",
+        )
+
+    async def file(self, request: Request) -> Response:
+        """The list for a meeting as one file, with its pictures where these may leave."""
+        return meeting_file(
+            await to_thread.run_sync(self._file, request), _as_file(request, "html")
         )
 
     async def picture(self, request: Request) -> Response:
@@ -93,46 +134,80 @@ class AnswerPageRoutes:
         return Response(png, headers=PAGE_HEADERS, media_type="image/png")
 
     def _page(self, request: Request) -> str:
-        query = dict(request.query_params)
-        before, sort = read_before(query), query.pop(SORT, "")
+        given = {name: text for name, text in request.query_params.items() if text}
+        sort, viewer, kept = given.get("sort", ""), read_viewer(request), read_kept(request)
         if sort and sort not in _ORDERS:
             raise QueryInvalid(f"Got sort={brief(sort)}; expected {' or '.join(_ORDERS)}.")
         with self._ledger.read() as connection:
             row, findings = self._chosen(connection, request)
-            tags = admitted(connection, row.model)
-            wanted, limit = read_filter(query, keys=tags), SORTED if sort else SHOWN
-            found = list_answers(connection, row, wanted, before=before, limit=limit)
-        if sort:
-            first = sorted(found.answers, key=_ORDERS[sort])[:SHOWN]
-            found = msgspec.structs.replace(found, answers=first)
-        asked = {name: text for name, text in query.items() if text and name != "before"}
-        asked |= row.query
+            tags, before = admitted(connection, row.model), read_before(given)
+            wanted = _wanted(given, tags, kept)
+            found = _found(connection, row, wanted, before=before, sort=sort)
+            case = self._case(connection, row, found, given) if "case" in given else None
+        here = row.query | {name: text for name, text in given.items() if name not in _OF_CASE}
+        asked = {name: text for name, text in here.items() if name != "before"}
+        of_file = {name: text for name, text in asked.items() if name != "sort"}
+
+        def at(**changed: str) -> str:
+            """The address of this page with something changed."""
+            return address(row.model, {k: text for k, text in (here | changed).items() if text})
+
         return render(
             "answers.html",
             found=found,
+            case=case,
+            at=at,
+            here=urlencode(here),
+            kept=kept,
             findings=findings,
             classes=row.classes,
             parts=_parts(row.model, wanted, asked),
             asked=asked,
             own=row.query,
             title=row.title,
-            said=terms(row.finding),
+            terms=terms(row.finding),
             tags={key: sorted(tags[key]) for key in sorted(tags) if key not in WORDS},
-            newest=address(row.model, asked),
+            orders=("", *_ORDERS),
             sort=sort,
             sorted_of=SORTED,
-            orders={each: address(row.model, asked | {SORT: each}) for each in _ORDERS},
-            older=found.before
-            and not sort
-            and address(row.model, asked | {"before": found.before}),
-            file=address(row.model, asked, "answers.csv"),
-            links=[self._links.of(each) for each in found.answers],
-            scope_images=scope["flagged"]["n"] if (scope := row.card.get("scope")) else 0,
+            csv=address(row.model, of_file, "answers.csv"),
+            document=address(row.model, {}, "cases.html").rstrip("?"),
+            link_of=self._links.of,
+            scope_images=_scope_images(row),
             is_first=before is None,
-            shown_at_once=SHOWN,
-            tabs=self._tabs.of(
-                row.model, read_viewer(request), "Answers", query=urlencode(row.query)
-            ),
+            viewer=viewer,
+            tabs=self._tabs.of(row.model, viewer, "Cases", query=urlencode(row.query)),
+        )
+
+    def _case(
+        self,
+        connection: Connection,
+        row: WatchedVersion,
+        found: AnswerList,
+        given: dict[str, str],
+    ) -> Case:
+        """The case that is enlarged, also one that is not on the page. Raises QueryInvalid."""
+        key = read_before({"before": given["case"]}) or b""
+        alone = list_answers(connection, row, AnswerSearch(images=(key,)), limit=1).answers
+        if not alone:
+            raise QueryInvalid(
+                f"Version {row.version} of {row.title} has no answer {brief(given['case'])}."
+            )
+        (answer,) = alone
+        record = find_answer_record(
+            self._ledger,
+            connection,
+            row,
+            predicted=row.finding or answer.predicted,
+            confidence=answer.confidence,
+        )
+        is_drawn = answer.has_picture and self._production(row.model) == row.version
+        return Case(
+            answer,
+            record.of_finding if row.finding else record.sentences,
+            is_drawn and self._tabs.tries(row.model),
+            *_neighbors([each.prediction_id for each in found.answers], answer.prediction_id),
+            given_label(connection, row, key, given["done"]) if "done" in given else None,
         )
 
     def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:
@@ -141,17 +216,82 @@ class AnswerPageRoutes:
         return choose_first(connection, model, number, read_finding(request))
 
     def _portions(self, request: Request) -> Iterator[str]:
-        query = request.query_params
+        query, kept = request.query_params, read_kept(request)
         before = read_before(query)
         header = [_COLUMNS]
         while header or before is not None:
             with self._ledger.read() as connection:
                 row, _ = self._chosen(connection, request)
-                wanted = read_filter(query, keys=admitted(connection, row.model))
+                wanted = _wanted(query, admitted(connection, row.model), kept)
                 found = list_answers(connection, row, wanted, before=before, limit=_PORTION)
             rows = [_cells(each, self._links.of(each)) for each in found.answers]
             yield _csv([*header, *rows])
             header, before = [], read_before({"before": found.before or ""})
+
+    def _file(self, request: Request) -> dict[str, Any]:
+        """The values of the file for a meeting."""
+        kept = read_kept(request)
+        with self._ledger.read() as connection:
+            row, _ = self._chosen(connection, request)
+            wanted = AnswerSearch(images=ids_of(kept))
+            found = list_answers(connection, row, wanted, limit=MOST)
+            shown = found.answers if read_flag(request.query_params, "images") else []
+            pngs = {
+                each.prediction_id: read_picture(connection, UUID(each.prediction_id).bytes)
+                for each in shown
+            }
+        return {
+            "found": found,
+            "title": row.title,
+            "scope_images": _scope_images(row),
+            "pngs": pngs,
+        }
+
+
+def _scope_images(row: WatchedVersion) -> int:
+    """The calibration images of the scope check; 0 without one."""
+    return row.card["scope"]["flagged"]["n"] if row.card.get("scope") else 0
+
+
+def _wanted(query: Mapping[str, str], tags: Collection[str], kept: Sequence[str]) -> AnswerSearch:
+    """The filter of an address, of the list for a meeting alone if it says so."""
+    of_answers = {name: text for name, text in query.items() if name not in OF_PAGES}
+    wanted = read_filter(of_answers, keys=tags)
+    return replace(wanted, images=ids_of(kept)) if query.get("kept") else wanted
+
+
+def _found(
+    connection: Connection,
+    row: WatchedVersion,
+    wanted: AnswerSearch,
+    *,
+    before: bytes | None,
+    sort: str,
+) -> AnswerList:
+    """The answers of a page, the newest first or in another order."""
+    limit = SORTED if sort else MOST if wanted.images else SHOWN
+    found = list_answers(connection, row, wanted, before=before, limit=limit)
+    if not sort:
+        return found
+    first = sorted(found.answers, key=_ORDERS[sort])[: MOST if wanted.images else SHOWN]
+    return msgspec.structs.replace(found, answers=first)
+
+
+def _neighbors(listed: list[str], one: str) -> tuple[str | None, str | None]:
+    """What stands before and after one of a list; of another, nothing.
+
+    >>> _neighbors(["a", "b"], "b"), _neighbors(["a"], "b")
+    (('a', None), (None, None))
+    """
+    around = {each: at for at, each in enumerate(listed)}
+    by_place = {at: each for each, at in around.items()}
+    at = around.get(one, -2)
+    return by_place.get(at - 1), by_place.get(at + 1)
+
+
+def _as_file(request: Request, kind: str) -> dict[str, str]:
+    name = quote(request.path_params["model"], safe="")
+    return {"content-disposition": f'attachment; filename="{name}.{kind}"'}
 
 
 def kept_picture(ledger: Ledger | None, prediction_id: str) -> bytes:
@@ -182,6 +322,7 @@ def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[Filt
         "audit": "drawn for the audit" if wanted.audited else None,
         "doubtful": f"doubtful images (p up to {ALPHA:g})" if wanted.doubtful else None,
     }
+    flags["kept"] = "kept for a meeting" if "kept" in asked else None
     words = {name: text for name, text in flags.items() if text}
     words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
     words |= {"others": "all but"} if wanted.others else {}
@@ -221,10 +362,19 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-_FILTERED: Final = ("version", "finding", *(each.name for each in FILTER))
+_OF_CASE: Final = ("case", "done")
+_FILTERED: Final = ("version", "finding", "kept", *(each.name for each in FILTER))
 _filtered = partial(page, scope="feedback", takes_tags=True)
+_PAGE: Final = "/models/{model}/answers/page"
 ENDPOINTS: Final = (
-    _filtered("/models/{model}/answers/page", AnswerPageRoutes.page, *_FILTERED, SORT),
+    _filtered(_PAGE, AnswerPageRoutes.page, *_FILTERED, "sort", *_OF_CASE),
+    form(_PAGE, AnswerPageRoutes.keep, scope="feedback"),
     _filtered("/models/{model}/answers/answers.csv", AnswerPageRoutes.table, *_FILTERED),
+    page(
+        "/models/{model}/answers/cases.html",
+        AnswerPageRoutes.file,
+        *("version", "finding", "images"),
+        scope="feedback",
+    ),
     page("/pictures/{prediction_id}", AnswerPageRoutes.picture, scope="feedback"),
 )

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from calibration.scope.verdict import scope_of
-from calibration.wording import counted
+from calibration.wording import counted, percent
 from console.reader import reader
 from monitoring.ledger.days import day_date
 
@@ -142,14 +143,26 @@ def counted_answers(number: int) -> str:
 SCOPE_WORDS: Final = {"in": "in scope", "doubtful": "doubtful image", "out": "out of scope"}
 
 
-def scope_words(p: float, images: int) -> str:
-    """What the scope check says of an image with this p-value, by the alpha of reports.
+def scope_doubt(p: float | None, images: int) -> str:
+    """How the scope check, made of so many images, doubts an image with this p-value, by the alpha
+    of reports; empty if it does not.
 
-    >>> scope_words(0.001, 999)
-    'out of scope, p 0.001'
+    >>> scope_doubt(0.001, 999), scope_doubt(0.4, 999)
+    ('out of scope', '')
     """
-    return f"{SCOPE_WORDS[scope_of(p, images)]}, p {p:.2g}"
+    found = "in" if p is None or not images else scope_of(p, images)
+    return "" if found == "in" else SCOPE_WORDS[found]
+
+
+def scope_sentence(p: float) -> str:
+    return (
+        f"Of images that the model was made for, at most {percent(p)} are as unusual as this one."
+    )
 
 
 def pretty_json(value: Any) -> str:
     return json.dumps(value, indent=1)
+
+
+def base64(data: bytes) -> str:
+    return b64encode(data).decode()

@@ -19,7 +19,8 @@ from starlette.responses import RedirectResponse, Response
 from calibration.wording import probability
 from console.answer_links import ImageLinks
 from console.endpoints import form, form_reader, page
-from console.formatting import label_path, moment
+from console.formatting import answers_path, label_path, moment
+from console.meeting import back_to
 from console.rendering import answer_page, render
 from console.tabs import Tabs
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
@@ -74,13 +75,16 @@ class Asked(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A label that was just given: what happened to it, and what the model had said."""
+    """A label that was just given: what happened to it, what the model had said, and the label
+    before it, which undoes a correction.
+    """
 
     prediction_id: str
     status: str
     label: str
     answered: str
     confidence: float
+    earlier: str | None
 
     @property
     def sentence(self) -> str:
@@ -99,7 +103,7 @@ SOURCE: Final = "console"
 CHOSEN: Final = "console, doubtful"  # the labels of the queue of doubtful images
 
 
-_KEPT = ("version", "finding", "skip", "queue")  # where in the queue the reader is
+_KEPT = ("version", "finding", "skip", "queue", "back")  # where the reader is
 _FORM = form_reader("label", "prediction_id", *_KEPT)
 
 
@@ -132,9 +136,12 @@ class LabelPageRoutes:
             )
         [result] = await asyncio.wrap_future(self._recorder.feedback([item]))
         _require_recorded(result)
-        done = {"done": str(UUID(bytes=item.prediction_id)), "status": result.status.value}
-        kept = {name: fields[name] for name in _KEPT if name in fields}
-        where = f"{label_path(request.path_params['model'])}?{urlencode(kept | done)}"
+        case, status = str(UUID(bytes=item.prediction_id)), result.status.value
+        model, kept = request.path_params["model"], {"done": case, "status": status}
+        kept |= {name: fields[name] for name in _KEPT if name in fields}
+        where = f"{label_path(model)}?{urlencode(kept)}"
+        if "back" in fields:
+            where = back_to(answers_path(model), fields["back"], case=case, done=status)
         return RedirectResponse(where, status_code=303)
 
     def _read(self, request: Request) -> str:
@@ -178,27 +185,28 @@ class LabelPageRoutes:
                     (row.classes[each.label], each.source, moment(each.received_at_ns))
                     for each in earlier
                 ],
-                given=self._given(connection, row, query.get("done"), query.get("status", "")),
+                given="done" in query
+                and given_label(
+                    connection, row, _uuid("done", query["done"]), query.get("status", "")
+                ),
                 skip=skip,
+                back=query.get("back", ""),
             )
 
-    @staticmethod
-    def _given(
-        connection: Connection, row: WatchedVersion, done: str | None, status: str
-    ) -> Given | None:
-        """The label that was given last, if the ledger has one; before, the answer stays hidden."""
-        if done is None:
-            return None
-        image_id = _uuid("done", done)
-        row_id = finding_id(image_id, row.finding)
-        answered = what_was_answered(connection, row_id)
-        labels = revisions(connection, row_id)
-        if answered is None or not labels or find_answer(connection, row, image_id) is None:
-            return None
-        predicted, confidence = row.said(*answered)
-        return Given(
-            done, status, row.classes[labels[-1].label], row.classes[predicted], confidence
-        )
+
+def given_label(
+    connection: Connection, row: WatchedVersion, image_id: bytes, status: str
+) -> Given | None:
+    """The label that was given last, if the ledger has one; before, the answer stays hidden."""
+    row_id = finding_id(image_id, row.finding)
+    answered = what_was_answered(connection, row_id)
+    labels = [row.classes[each.label] for each in revisions(connection, row_id)]
+    if answered is None or not labels or find_answer(connection, row, image_id) is None:
+        return None
+    predicted, confidence = row.said(*answered)
+    earlier = labels[-2] if status == FeedbackStatus.CORRECTED and len(labels) > 1 else None
+    of_image, said = str(UUID(bytes=image_id)), row.classes[predicted]
+    return Given(of_image, status, labels[-1], said, confidence, earlier)
 
 
 def _query_of(row: WatchedVersion, queue: Queue) -> dict[str, str]:

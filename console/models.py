@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from console.endpoints import form, form_reader, page, read_reason
 from console.formatting import page_path
 from console.model_views import EveryPages, OnePages, PageFrame
-from console.rendering import PAGE_HEADERS, answer_page, render
+from console.rendering import FILE_HEADERS, answer_page, render
 from console.tabs import Tabs
 from console.todo import Acting
 from monitoring.drift.events import ACKNOWLEDGED
@@ -69,11 +69,8 @@ class ModelPages:
         """The report as a file, which can do nothing where a browser shows it."""
         found = await self._read(request)
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", found.title)
-        headers = {
-            "content-disposition": f'attachment; filename="{name}-report.html"',
-            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-        }
-        return HTMLResponse(found.file(), headers=PAGE_HEADERS | headers)
+        named = {"content-disposition": f'attachment; filename="{name}-report.html"'}
+        return HTMLResponse(found.file(), headers=FILE_HEADERS | named)
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge alarms from the form of a model's page, then show the overview again."""

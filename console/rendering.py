@@ -58,6 +58,10 @@ PAGE_HEADERS: Final = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
+FILE_HEADERS: Final = PAGE_HEADERS | {  # of a file that can do nothing where a browser shows it
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "sandbox"
+}
 _FILTERS = (
     counted,
     percent,
@@ -82,7 +86,9 @@ _FILTERS = (
     formatting.grouped,
     formatting.moment,
     formatting.pretty_json,
-    formatting.scope_words,
+    formatting.base64,
+    formatting.scope_doubt,
+    formatting.scope_sentence,
     formatting.stamped,
     formatting.whole_percent,
 )

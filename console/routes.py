@@ -69,6 +69,6 @@ def ledger_pages(
         LEDGER_PAGES,
         index.IndexRoutes(reports, tabs),
         models.ModelPages(reports, recorder, reader, production, tabs),
-        answers.AnswerPageRoutes(ledger, production, links, tabs),
+        answers.AnswerPageRoutes(ledger, production, reader, links, tabs),
         labeling.LabelPageRoutes(ledger, recorder, production, reader, links, tabs),
     )

@@ -66,7 +66,7 @@ class Tabs:
         if labels:
             yield "Overview", page_path(model), True
         if self.has_labels and viewer.may("feedback"):
-            yield "Answers", answers_path(model), True
+            yield "Cases", answers_path(model), True
         if labels:
             yield "Slices", slices_path(model), True
         if reads and (tries or model in self.stored()):

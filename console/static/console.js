@@ -156,22 +156,45 @@ document.addEventListener("submit", (event) => {
   isLeaving = true;
 });
 
-// 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
-function answerByKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input:not([type=hidden]), select")) return;
-  const skip = event.key === "0" && document.querySelector("[data-skip]");
-  const answer = /^[1-9]$/.test(event.key) && document.querySelectorAll("form[data-label] button")[event.key - 1];
-  if (isLeaving || !(skip || answer)) return;
-  (skip || answer).click();
-  isLeaving = true; // a second key would be about this case still
+// 1 to 9 label the case on the screen, 0 skips it, and the next one takes its place. Keys wait for each other, so that
+// each is about the case that is shown.
+let labeled = Promise.resolve();
+
+async function labelByKey(key) {
+  const form = document.querySelector("form[data-label]");
+  const button = form?.querySelectorAll("button")[key - 1];
+  const skip = key === "0" && document.querySelector("[data-skip]");
+  if (!skip && !button) return;
+  const [address, body] = skip ? [skip.href] : [form.action, new URLSearchParams(new FormData(form, button))];
+  const answer = await fetch(address, { method: body ? "POST" : "GET", body, headers: { Accept: "text/html" } });
+  document.querySelector("main").replaceWith(parsed(await answer.text()).querySelector("main"));
+  history.replaceState(null, "", answer.url);
 }
+
+// J and K walk the cases of a page; other keys press what names them: in the case that has the focus, or of the only one.
+function followKey(key) {
+  const all = [...document.querySelectorAll("[data-cases] > *")];
+  const at = all.indexOf(document.activeElement.closest("[data-cases] > *"));
+  const step = { j: 1, k: -1 }[key];
+  if (all.length && step) return all[Math.min(Math.max(at + step, 0), all.length - 1)].focus();
+  if (key === "enter" && document.activeElement !== all[at]) return; // that of a link or a button
+  const place = all.length ? all[at] : document.querySelector("main");
+  place?.querySelector(`[data-key="${key}"]`)?.click();
+}
+
+// The keys of a reader who types, or holds another key, stay theirs.
+document.addEventListener("keydown", (event) => {
+  const isTyped = event.target.matches("input:not([type=hidden], [type=checkbox]), select, textarea");
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || isTyped) return;
+  if (/^[0-9]$/.test(event.key)) labeled = labeled.then(() => labelByKey(event.key)).catch(check);
+  else if (/^([jklsu]|Enter|Escape)$/i.test(event.key)) followKey(event.key.toLowerCase());
+});
 
 // The server writes times in this zone from the next page on; until then in UTC, and it always says which.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const isZoneNew = zone && !document.cookie.split("; ").includes(`candor_zone=${zone}`);
 if (isZoneNew) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
 
-if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");
 if (live) {
@@ -187,19 +210,4 @@ if (clock) {
 for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());
-}
-
-// Cases are walked by J and K; Enter and L follow a case's own links.
-const cases = document.querySelector("[data-cases]");
-if (cases) {
-  document.querySelector(".keys").hidden = false;
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, summary")) return;
-    const all = [...cases.children];
-    const at = all.indexOf(document.activeElement.closest("[data-cases] > *"));
-    const step = { j: 1, k: -1 }[event.key.toLowerCase()];
-    if (step) all[Math.min(Math.max(at + step, 0), all.length - 1)].focus();
-    else if (at >= 0 && document.activeElement === all[at])
-      all[at].querySelector(`[data-key="${event.key === "Enter" ? "Enter" : event.key.toLowerCase()}"]`)?.click();
-  });
 }

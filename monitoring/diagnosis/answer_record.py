@@ -99,13 +99,10 @@ class AnswerRecord:
     def sentences(self) -> str:
         """What a reader should know before relying on the confidence."""
         confidence = probability(self.confidence, 0)
-        said = f"The model says “{self.predicted}”, confidence {confidence}."
         that = "this confidence" if self.confidence >= 0.995 else f"the {confidence}"
         warned = f"Do not rely on {that}." if self.is_doubtful else ""
         alarm = "The drift alarm of this version is active." if self.alarm else ""
-        return " ".join(
-            part for part in (said, warned, alarm, self._record(), self._coverage()) if part
-        )
+        return " ".join(part for part in (warned, alarm, self._record(), self._coverage()) if part)
 
     def _record(self) -> str:
         alike = f"such answers at {round(100 * self.lower)} to {round(100 * self.upper)} %"

@@ -14,13 +14,14 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_,
 
 from calibration.scope.verdict import ALPHA
 from monitoring.ledger.dialects import dialect_of
-from monitoring.ledger.predictions import first_id, pruned_before_ns
+from monitoring.ledger.predictions import finding_id, first_id, pruned_before_ns
 from monitoring.ledger.schema import DAY_NS, EVERYTHING, IS_LABELED, bin_day, prediction
 from monitoring.ledger.sum_tables import OTHER, admitted
 from monitoring.ledger.watched_version import WatchedVersion
 
 SEARCHED: Final = 100_000  # rows for a page, those of other versions included
 _FIRST: Final = 5_000  # of them at first, because most searches find enough there
+_EVERY_ID: Final = (b"", b"\xff" * 16)
 _GROWTH: Final = 4  # as many more each time
 
 
@@ -41,6 +42,7 @@ class AnswerSearch:
         others: those that are not as all of `tags`, `confidence` and `predicted` say.
         doubtful: of an image with a scope p-value up to ALPHA, as reports count them, whatever
             alpha servers answer by.
+        images: ids of images; however old, they are found.
     """
 
     tags: tuple[tuple[str, str], ...] = ()
@@ -54,6 +56,7 @@ class AnswerSearch:
     audited: bool = False
     others: bool = False
     doubtful: bool = False
+    images: tuple[bytes, ...] | None = None
 
 
 class FoundAnswer(NamedTuple):
@@ -86,9 +89,11 @@ def search(
     limit: int,
 ) -> FoundPage:
     """Return up to `limit` answers of a version with ids below `before`, by default the newest."""
+    matching = _matching(connection, row, wanted)
+    if wanted.images is not None:
+        return FoundPage(_read(connection, matching, *_EVERY_ID, limit), None)
     low, high = _range(connection, row, wanted)
     high = min(high, before or high)
-    matching = _matching(connection, row, wanted)
     found: list[FoundAnswer] = []
     left, portion = SEARCHED, _FIRST
     while low < high:
@@ -183,6 +188,9 @@ def _matching(connection: Connection, row: WatchedVersion, wanted: AnswerSearch)
         conditions.append(answer.audit.is_not(None))
     if wanted.doubtful:
         conditions.append(answer.scope_p <= ALPHA)
+    if wanted.images is not None:
+        ids = [finding_id(each, row.finding) for each in wanted.images]
+        conditions.append(answer.prediction_id.in_(ids))
     return _ROWS.where(*conditions)
 
 

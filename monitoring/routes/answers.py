@@ -53,8 +53,10 @@ FILTER: Final = (
 )
 LIMIT: Final = Parameter("limit", "query", Annotated[int, Meta(ge=1, le=MOST)], "answers at a time")
 # What is not the key of a tag.
-SORT: Final = "sort"  # of a page of answers alone
-WORDS: Final = frozenset(("version", "finding", SORT, LIMIT.name, *(each.name for each in FILTER)))
+OF_PAGES: Final = ("sort", "case", "kept", "done")  # words of pages alone
+WORDS: Final = frozenset(
+    ("version", "finding", LIMIT.name, *OF_PAGES, *(each.name for each in FILTER))
+)
 
 
 class AnswerRoutes:
@@ -83,7 +85,7 @@ def read_filter(query: Mapping[str, str], *, keys: Collection[str] | None = None
     """
     given = {name: text for name, text in query.items() if text}
     for name, text in given.items():
-        if name == SORT or (keys is not None and name not in WORDS and name not in keys):
+        if name in OF_PAGES or (keys is not None and name not in WORDS and name not in keys):
             known = ", ".join((*sorted(keys or ()), *(each.name for each in FILTER)))
             raise QueryInvalid(
                 f"This address does not know the parameter {brief(name)}; it knows {known}."

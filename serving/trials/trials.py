@@ -12,6 +12,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.answers import kept_picture
 from console.endpoints import form, page
 from console.rendering import PAGE_HEADERS, answer_page, render
 from console.tabs import Tabs
@@ -33,10 +34,18 @@ from serving.http.caller import Caller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_form, read_frame, read_head
+from serving.inference.answer import PREDICTED
 from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
 from serving.trials.standing import StandingReader
-from serving.trials.tried_image import TriedImage, ViewedImage, as_picture, as_viewed, shown_scope
+from serving.trials.tried_image import (
+    TriedImage,
+    ViewedImage,
+    as_image,
+    as_picture,
+    as_viewed,
+    shown_scope,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +102,20 @@ class TrialRoutes:
             image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
         picture, _, _ = await to_thread.run_sync(as_picture, image)
         return Response(base64.b64decode(picture), headers=PAGE_HEADERS, media_type="image/png")
+
+    async def heat_map(self, request: Request) -> Response:
+        """Where the kept picture of an answer matters to what the model says of it, as PNG."""
+        query, prediction_id = request.query_params, request.path_params["prediction_id"]
+        png = await to_thread.run_sync(kept_picture, self._ledger, prediction_id)
+        served = self._models.find(request.path_params["model"], query.get("version"))
+        tags = _read_tags(query.get("tags", ""))
+        with served.lease():
+            image = as_image(png, served.card.input.spec.channels)
+            explain = query.get("finding") or PREDICTED
+            _, drawn = await self._pipeline.try_out(served, image, explain=explain, tags=tags)
+        return Response(
+            b"" if drawn is None else drawn.png, headers=PAGE_HEADERS, media_type="image/png"
+        )
 
     async def view(self, request: Request) -> ViewedImage:
         """The values of one image, for a viewer that sets the window itself."""
@@ -255,5 +278,11 @@ ENDPOINTS: Final = (
     page("/try/{model}", TrialRoutes.form, scope="predict"),
     form("/try/{model}", TrialRoutes.try_images, scope="predict"),
     page("/try/{model}/samples/{name}", TrialRoutes.sample, scope="predict"),
+    page(
+        "/try/{model}/heat-maps/{prediction_id}",
+        TrialRoutes.heat_map,
+        *("version", "finding", "tags"),
+        scope="predict",
+    ),
     form("/try/{model}/view", TrialRoutes.view, "frame", "sample", scope="predict"),
 )

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from calibration.scope.p_values import flagged_share
 from calibration.scope.verdict import Scope
 from calibration.wording import percent
-from console.formatting import SCOPE_WORDS
+from console.formatting import SCOPE_WORDS, scope_sentence
 from model_store.bundle.card import NO_PROMISE, ScopeCard
 from model_store.image.viewing import Viewing
 from monitoring.diagnosis.answer_record import AnswerRecord
@@ -48,8 +48,7 @@ class ShownScope:
         """How unusual the image is, and what the check promises."""
         low, high = flagged_share(self.n, self.alpha)
         return [
-            f"Of images that the model was made for, at most {percent(self.p)} are as unusual as "
-            f"this one (p-value {self.p:.3g}).",
+            scope_sentence(self.p),
             f"At most {percent(self.alpha)} of them are flagged on average; by these {self.n:,} "
             f"calibration images, {percent(low)} to {percent(high)}. {NO_PROMISE}",
         ]
@@ -178,6 +177,13 @@ def as_picture(image: Image) -> tuple[str, int, int]:
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode(), picture.width, picture.height
+
+
+def as_image(png: bytes, channels: int) -> Image:
+    """A kept picture as the model's input again, (C, H, W)."""
+    picture = Pillow.open(io.BytesIO(png)).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(picture)
+    return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 class ViewedImage(Struct, frozen=True, kw_only=True):

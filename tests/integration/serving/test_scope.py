@@ -68,7 +68,7 @@ async def test_a_trial_shows_it_by_the_users_alpha(store: Store, tmp_path: Path)
     assert tried(page) == [each["scope"] for each in said]
     assert page.count(NO_PROMISE) == 2
     for one, answer in zip(page.split('class="card trial')[1:], said, strict=True):
-        doubt, record = one.index("as unusual as"), one.index("The model says")
+        doubt, record = one.index("as unusual as"), one.index("such answers")
         assert (doubt < record) == (answer["scope"] != "in")  # doubted before it is reassured
     assert "by these 999 calibration images" in page
 
