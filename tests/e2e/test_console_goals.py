@@ -101,15 +101,15 @@ def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browse
         asked = dict(parse_qsl(urlsplit(page.url).query))
         assert set(asked["site"].split(",")) == set(BROKEN)
         assert (asked["from"], asked["to"]) == (first, last)
-        tags = page.locator("tbody tr td:nth-last-child(2)").all_inner_texts()
+        tags = page.locator(".cases .explain").all_inner_texts()
         assert tags
-        assert all(any(f"site={site}" in each for site in BROKEN) for each in tags)
+        assert all(any(f"site {site}" in each for site in BROKEN) for each in tags)
         page.go_back()
         chart.locator(".others").last.locator("circle").click()
         page.wait_for_url("**/answers/page?*others=1*")
-        tags = page.locator("tbody tr td:nth-last-child(2)").all_inner_texts()
+        tags = page.locator(".cases .explain").all_inner_texts()
         assert tags
-        assert not any(f"site={site}" in each for site in BROKEN for each in tags)
+        assert not any(f"site {site}" in each for site in BROKEN for each in tags)
 
 
 def test_models_are_searched_narrowed_and_sorted_by_the_address(
