@@ -31,6 +31,7 @@ from model_store.csv_cells import CsvTable
 from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import PictureMissing, QueryInvalid, brief
+from monitoring.feedback.items import FeedbackStatus
 from monitoring.http.endpoint import read_viewer
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
@@ -138,6 +139,10 @@ class AnswerPageRoutes:
         sort, viewer, kept = given.get("sort", ""), read_viewer(request), read_kept(request)
         if sort and sort not in _ORDERS:
             raise QueryInvalid(f"Got sort={brief(sort)}; expected {' or '.join(_ORDERS)}.")
+        if given.get("done", FeedbackStatus.ACCEPTED) not in list(FeedbackStatus):
+            raise QueryInvalid(
+                f"Got done={brief(given['done'])}; it is said by Candor's own pages."
+            )
         with self._ledger.read() as connection:
             row, findings = self._chosen(connection, request)
             tags, before = admitted(connection, row.model), read_before(given)
@@ -257,7 +262,7 @@ def _wanted(query: Mapping[str, str], tags: Collection[str], kept: Sequence[str]
     """The filter of an address, of the list for a meeting alone if it says so."""
     of_answers = {name: text for name, text in query.items() if name not in OF_PAGES}
     wanted = read_filter(of_answers, keys=tags)
-    return replace(wanted, images=ids_of(kept)) if query.get("kept") else wanted
+    return replace(wanted, images=ids_of(kept)) if read_flag(query, "kept") else wanted
 
 
 def _found(

@@ -156,19 +156,22 @@ document.addEventListener("submit", (event) => {
   isLeaving = true;
 });
 
-// 1 to 9 label the case on the screen, 0 skips it, and the next one takes its place. Keys wait for each other, so that
-// each is about the case that is shown.
-let labeled = Promise.resolve();
-
+// 1 to 9 label the case on the screen, 0 skips it, and the next one takes its place. A key before that is about no case
+// that anybody has seen.
 async function labelByKey(key) {
   const form = document.querySelector("form[data-label]");
   const button = form?.querySelectorAll("button")[key - 1];
   const skip = key === "0" && document.querySelector("[data-skip]");
-  if (!skip && !button) return;
+  if (isLeaving || (!skip && !button)) return;
+  isLeaving = true;
   const [address, body] = skip ? [skip.href] : [form.action, new URLSearchParams(new FormData(form, button))];
-  const answer = await fetch(address, { method: body ? "POST" : "GET", body, headers: { Accept: "text/html" } });
-  document.querySelector("main").replaceWith(parsed(await answer.text()).querySelector("main"));
-  history.replaceState(null, "", answer.url);
+  try {
+    const answer = await fetch(address, { method: body ? "POST" : "GET", body, headers: { Accept: "text/html" } });
+    document.querySelector("main").replaceWith(parsed(await answer.text()).querySelector("main"));
+    history.replaceState(null, "", answer.url);
+  } finally {
+    isLeaving = false;
+  }
 }
 
 // J and K walk the cases of a page; other keys press what names them: in the case that has the focus, or of the only one.
@@ -186,7 +189,7 @@ function followKey(key) {
 document.addEventListener("keydown", (event) => {
   const isTyped = event.target.matches("input:not([type=hidden], [type=checkbox]), select, textarea");
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || isTyped) return;
-  if (/^[0-9]$/.test(event.key)) labeled = labeled.then(() => labelByKey(event.key)).catch(check);
+  if (/^[0-9]$/.test(event.key)) labelByKey(event.key).catch(check);
   else if (/^([jklsu]|Enter|Escape)$/i.test(event.key)) followKey(event.key.toLowerCase());
 });
 

@@ -96,20 +96,6 @@ def test_cases_are_walked_kept_enlarged_labeled_and_undone_by_keys(
         expect(at).to_have_id(third["prediction_id"])
 
 
-def test_two_quick_keys_label_two_images(start: Start, tiny_store: Store, browser: Browser) -> None:
-    """A second key within 120 ms labeled the case before once more, and later none."""
-    server = start(tiny_store)
-    for seed in range(5):
-        server.predict(png(seed))
-    with open_page(browser) as page:
-        page.goto(f"{server.url}/label/tiny")
-        page.keyboard.press("1")
-        page.keyboard.press("2")
-        expect(page.locator("main")).to_contain_text("3 answers without a label")
-    labels = [each["label"] for each in server.client.get("/models/tiny/answers").json()["answers"]]
-    assert sorted(filter(None, labels)) == sorted(CLASSES[:2])
-
-
 def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
     start: Start, tiny_store: Store, browser: Browser
 ) -> None:

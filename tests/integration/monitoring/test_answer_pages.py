@@ -193,7 +193,7 @@ async def test_a_list_is_kept_for_a_meeting_and_leaves_as_a_table_and_a_file(
             PAGE, data={"keep": case_of(number), "back": "wrong=0&site=%3CA%3E"}
         )
         assert sent.headers["location"] == f"{PAGE}?wrong=0&site=%3CA%3E#{case_of(number)}"
-    page = await read(client, f"{PAGE}?kept=1")
+    page = await read(client, f"{PAGE}?kept=yes")
     assert "for a meeting: 2" in page
     assert 'value="yes"' in page
     listed = csv.DictReader(io.StringIO(await read(client, links(page)["CSV"])))

@@ -12,7 +12,10 @@ from tests.builders.services import PAGE, Running
 pytestmark = pytest.mark.anyio
 TEMPLATES = Path(rendering.__file__).parent / "templates"
 FORM = re.compile(r"<form[^>]*method=\"post\"[^>]*>.*?</form>", re.DOTALL)
+MACRO = re.compile(r"{% macro (\w+).*?{% endmacro %}", re.DOTALL)
 PATHS = {  # by what stands in `action`
+    "answers_path": "/models/tiny/answers/page",
+    "label_path": "/label/tiny",
     "page_path": "/models/tiny/report/page",
     "note_path": "/note/tiny",
     "try_path": "/try/tiny",
@@ -34,7 +37,8 @@ def forms() -> Iterator[tuple[str, str]]:
             action = form[: form.index(">")]
             found = [path for name, path in PATHS.items() if name in action]
             path = found[0] if found else PATHS_OF_PAGES[file.name.removesuffix(".jinja")]
-            yield path, form + "".join(re.findall(r"{% macro .*?{% endmacro %}", text, re.DOTALL))
+            called = [each[0] for each in MACRO.finditer(text) if f"{each[1]}(" in form]
+            yield path, form + "".join(called)
 
 
 def fields(form: str) -> set[str]:

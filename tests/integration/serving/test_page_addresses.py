@@ -24,13 +24,13 @@ PAGE = {"accept": "text/html"}
 MARKUP = "<script>alert(1)</script>"
 ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
 MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
-ANY_WORDS = {"next", "status", "q"}  # where to go on, a label that was given, a search
+ANY_WORDS = {"next", "back", "status", "q"}  # where to go on, a label that was given, a search
 EMPTY_IS_LEFT_OUT = {  # forms send every field
     "/recalibrate/{model}",
     *(f"/models/{{model}}/answers{file}" for file in ("", "/page", "/answers.csv")),
 }
 # The form above the charts sends a date that was cleared; an empty flag is not set.
-MAY_BE_EMPTY = {"since", "until", "done"}
+MAY_BE_EMPTY = {"since", "until", "done", "images"}
 
 
 Pages = tuple[httpx.AsyncClient, list[Endpoint]]
@@ -173,6 +173,7 @@ FIELDS = {
     "/sign-in": "token",
     "/sign-out": "",
     "/label/tiny": "label",
+    "/models/tiny/answers/page": "back",
     "/versions/tiny": "why",
     "/recalibrate/tiny": "seen",
     "/models/tiny/report/page": "note",
