@@ -68,7 +68,7 @@ COPY --from=gpu-build /opt/sbom /opt/sbom
 ENV PATH=/opt/app/bin:/opt/candor/bin:$PATH \
     LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPYCACHEPREFIX=/opt/bytecode \
     CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_STORE=/models CANDOR_LEDGER=sqlite:////data/candor.db \
-    CANDOR_SPOOL=/data/candor.spool CANDOR_STORE_CACHE=/data/store
+    CANDOR_SPOOL=/data/candor.spool XDG_CACHE_HOME=/data/cache
 USER 10001:10001
 VOLUME /data
 EXPOSE 8080
@@ -143,7 +143,7 @@ COPY --from=torchserve-build /opt/app /opt/app
 COPY --from=torchserve-build /opt/bytecode /opt/bytecode
 COPY --from=torchserve-build /opt/sbom /opt/sbom
 COPY container/torchserve.sh container/torchserve.properties /opt/
-ENV HOME=/tmp CANDOR_LEDGER=off CANDOR_STORE_CACHE=/data/store CANDOR_MONITOR_OUTBOX=/data/outbox
+ENV HOME=/tmp CANDOR_LEDGER=off XDG_CACHE_HOME=/data/cache CANDOR_MONITOR_OUTBOX=/data/outbox
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
@@ -178,7 +178,7 @@ COPY --from=serving-build /opt/app /opt/app
 COPY --from=serving-build /opt/bytecode /opt/bytecode
 COPY --from=serving-build /opt/sbom /opt/sbom
 ENV CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_LEDGER=sqlite:////data/candor.db \
-    CANDOR_SPOOL=/data/candor.spool CANDOR_STORE_CACHE=/data/store
+    CANDOR_SPOOL=/data/candor.spool XDG_CACHE_HOME=/data/cache
 USER 10001:10001
 VOLUME /data
 EXPOSE 8080

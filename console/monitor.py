@@ -34,6 +34,7 @@ from monitoring.routes import endpoints
 
 _log = logging.getLogger(__name__)
 COMMIT_S = 2.0  # the longest that a transaction waits for the database, without CANDOR_DEADLINE_S
+LEDGER_WAIT_S = 60.0  # that a start waits for a database that is coming up
 RETRY_S, SAY_S = 0.5, 5.0  # while the start waits for the database
 _DAY_S = 86_400
 
@@ -93,7 +94,6 @@ def open_monitor(
         average_run_length=settings.drift_average_run_length,
         tolerance=settings.drift_tolerance,
         audit=settings.audit_share > 0,
-        class_wise=settings.drift_streams == "class-wise",
     )
     kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
     policy = FeedbackPolicy(retention_s=kept_s)
@@ -145,7 +145,7 @@ def open_monitor(
 
 def _open_ledger(url: str, settings: Settings) -> Ledger:
     """The ledger, once its database takes connections. Raises LedgerError."""
-    give_up_s = time.monotonic() + settings.ledger_wait_s
+    give_up_s = time.monotonic() + LEDGER_WAIT_S
     say_s = 0.0
     while True:
         try:
@@ -177,11 +177,9 @@ def _responder(
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:
     """The spool of a server, if the settings ask for one or an earlier run left answers in one."""
-    if not answers or (settings.ledger_required and not settings.spool.exists()):
+    if not answers or not (settings.spool_limit_bytes or settings.spool.exists()):
         return nullcontext()
-    return Spool(
-        settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes
-    )
+    return Spool(settings.spool, limit_bytes=settings.spool_limit_bytes)
 
 
 def _open_pictures(

@@ -86,7 +86,7 @@ class DrainingServer:
         await self._stopped.wait()
         done, _ = await asyncio.wait([serving], timeout=self._drain_s)
         if not done:
-            logger.warning("gave up requests that were not answered within CANDOR_DRAIN_S")
+            logger.warning("gave up requests that were not answered in time")
             return False
         await serving
         return True

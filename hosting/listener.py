@@ -50,7 +50,7 @@ def prepare(settings: Settings) -> None:
     hide()
     read_access(settings, ())
     tls_files(settings)
-    configure_logging(settings.log_level)
+    configure_logging()
     if not kernel.ENFORCES:
         logger.warning("%s", kernel.WEAKER)
     if ignored := ignored_variables():

@@ -22,8 +22,8 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure_logging(level: str) -> None:
-    """Write records of at least `level` from all loggers to stderr as JSON."""
+def configure_logging() -> None:
+    """Write records from all loggers to stderr as JSON, from the level info on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -73,22 +73,15 @@ class SettingTable(BaseSettings):
     require_signature: Path | None = None
     """File with a public key: only bundles that its owner has signed are served, promoted or tried.
     """
-    store_cache: Path | None = None
-    """Folder for copies of the bundles of a store at an address, from which a server starts while
-    the store is away; unset: ~/.cache/candor/store."""
     ledger: str = Field("sqlite:///./candor.db", repr=False)
     """URL of the database for predictions and labels; 'off': none."""
     ledger_file: Path | None = None
     """File that holds the URL of the ledger, such as a Docker or Kubernetes secret."""
-    ledger_required: bool = True
-    """Withhold answers that cannot be written to the ledger; false: spool them and write them
-    later."""
-    ledger_wait_s: float = Field(60.0, ge=0)
-    """The longest time in seconds that a start waits for a database that is coming up."""
     spool: Path = Path("candor.spool")
     """File of the spool; each server process needs its own."""
-    spool_limit_bytes: int = Field(64 * 2**20, ge=2**16)
-    """Size of the spool, reserved at startup; an answer takes at least 200 bytes."""
+    spool_limit_bytes: int = Field(0, ge=0)
+    """Size of the spool, reserved at startup, for answers while the ledger cannot be written; an
+    answer takes at least 200 bytes. 0: no spool, and such answers are withheld."""
     patient_key_file: Path | None = None
     """File with the secret that hashes patients, at least 16 characters, the same on every server
     and monitor of a ledger; unset: one that the ledger makes and holds."""
@@ -106,12 +99,10 @@ class SettingTable(BaseSettings):
     """Inference threads on the CPU; 0: one per available core, or one for a light model."""
     max_batch: int = Field(16, ge=1, le=256)
     """Largest batch, in images."""
-    inference_memory_bytes: int = Field(4 * 2**30, ge=2**28)
-    """Memory of all inference on the CPU together, beside the weights, in bytes; a version that
-    needs more is stopped."""
-    poll_s: float | None = Field(None, gt=0, le=3600)
-    """Seconds between scans of the model store for a new production version; unset: 0.5, or 5 if
-    the store is at an address."""
+    memory_bytes: int = Field(6 * 2**30, ge=3 * 2**28)
+    """Memory for images, in bytes. A third is for decoding, in equal shares of its processes from
+    their start; an image that would need more is refused. The rest is for inference on the CPU,
+    beside the weights; a version that needs more is stopped."""
 
     engine: Engine = "process"
     """What runs the server: one process, or Ray, as replicas on the machines of a cluster."""
@@ -125,27 +116,18 @@ class SettingTable(BaseSettings):
     """Longest predicted wait in seconds; requests that would wait longer get 429. Unset: what 64
     waiting images need, or one second if that is more."""
     max_body_bytes: int = Field(64 * 2**20, ge=1)
-    """Largest request body, in bytes."""
-    body_memory_bytes: int | None = Field(None, ge=2**20)
-    """Memory of all request bodies together and of what is made of them, in bytes; at least, and if
-    unset, four times CANDOR_MAX_BODY_BYTES, and no less than 256 MiB if unset."""
+    """Largest request body, in bytes. All bodies together may have four times as much, and no less
+    than 256 MiB."""
     max_items: int = Field(256, ge=1, le=10_000)
     """Most images in a request."""
     max_pixels: int = Field(50_000_000, ge=1)
-    """Largest image, in pixels after decoding."""
-    decode_memory_bytes: int = Field(2**31, ge=2**28)
-    """Memory of all decoding processes together, in bytes. Each has an equal share from its start;
-    an image that would need more is refused."""
-    decode_processes: int = Field(0, ge=0, le=256)
-    """Most decoding processes; 0: two per available core, as far as the memory has 512 MiB for
-    each."""
+    """Largest image, in pixels after decoding. The larger, the fewer are decoded at a time."""
     body_timeout_s: float = Field(10.0, gt=0)
     """Seconds in which a client must send its body."""
 
     drain_delay_s: float = Field(0.2, ge=0)
-    """Seconds after SIGTERM in which the server is not ready but still accepts requests."""
-    drain_s: float = Field(25.0, gt=0)
-    """Seconds after SIGTERM in which admitted requests must be answered."""
+    """Seconds after SIGTERM in which the server is not ready but still accepts requests, until all
+    proxies know. Admitted requests then have 25 s, or twice CANDOR_DEADLINE_S, to be answered."""
 
     tokens: SecretStr | None = None
     """Bearer tokens, `TOKEN scope[,scope] [name]` between semicolons; unset, and no file: all is
@@ -183,9 +165,6 @@ class SettingTable(BaseSettings):
     drift_tolerance: float = Field(0.025, ge=0, le=1)
     """Error of the confidence that raises no alarm: this times 1 + z^2, in log-odds, at confidences
     of log-odds z. 0.025 is 1.0 point at 80 %, 1.1 points at 95 % and 0.5 points at 99.5 %."""
-    drift_streams: Literal["class-wise", "top-label"] = "class-wise"
-    """What the drift watch claims of confidence: that it is true in the answers of each predicted
-    class (class-wise), or only on average over the classes (top-label)."""
     drift_tags: Texts | None = None
     """At most three keys of tags, a JSON list or between commas: the drift watch watches each of
     their values by itself, too. Unset: those that another process has set; `[]`: none."""
@@ -211,5 +190,3 @@ class SettingTable(BaseSettings):
     publish it as a version too; or promote that version too."""
     recalibrate_label_changes: bool = False
     """Let a recalibration on an alarm use remedies that may change the predicted class."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Lowest level that is logged."""

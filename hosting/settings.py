@@ -36,6 +36,7 @@ _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 _MASKED: Final = "(set, not shown)"
 # Of the largest body in the memory of all: three copies at its peak, and room for small ones.
 BODY_SHARES: Final = 4
+DRAIN_S: Final = 25.0  # Kubernetes kills a pod 30 s after it asks it to end
 SHORTEST_KEY: Final = 16  # bytes of the secret that hashes patients
 
 
@@ -73,16 +74,6 @@ class Settings(SettingTable):
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
 
     @model_validator(mode="after")
-    def _check_body_memory(self) -> "Settings":
-        least = BODY_SHARES * self.max_body_bytes
-        if self.body_memory_bytes is not None and self.body_memory_bytes < least:
-            raise ValueError(
-                f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times "
-                f"CANDOR_MAX_BODY_BYTES; got {self.body_memory_bytes}."
-            )
-        return self
-
-    @model_validator(mode="after")
     def _check_image_link(self) -> "Settings":
         if self.image_link is not None and not _is_image_link(self.image_link):
             raise ValueError(
@@ -118,12 +109,28 @@ class Settings(SettingTable):
 
     @property
     def body_budget_bytes(self) -> int:
-        return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
+        """Memory of all request bodies together, and of what is made of them."""
+        return max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
+
+    @property
+    def decode_memory_bytes(self) -> int:
+        """Memory of all decoding processes together."""
+        return self.memory_bytes // 3
+
+    @property
+    def inference_memory_bytes(self) -> int:
+        """Memory of all inference on the CPU together, beside the weights."""
+        return self.memory_bytes - self.decode_memory_bytes
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds in which what was admitted before a stop must be answered."""
+        return max(DRAIN_S, 2 * (self.deadline_s or 0))
 
     @property
     def scan_s(self) -> float:
         """Seconds between scans of the store: each costs a store at an address one request."""
-        return self.poll_s or (5.0 if "://" in self.store else 0.5)
+        return 5.0 if "://" in self.store else 0.5
 
     @property
     def patient_key(self) -> bytes | None:
@@ -145,8 +152,8 @@ class Settings(SettingTable):
         from model_store.store.store import open_store
 
         key = None if self.require_signature is None else read_public_key(self.require_signature)
-        cache = self.store_cache or Path.home() / ".cache" / "candor" / "store"
-        return open_store(self.store, cache=cache, key=key)
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return open_store(self.store, cache=caches / "candor" / "store", key=key)
 
     @property
     def tokens_text(self) -> str | None:

@@ -44,8 +44,8 @@ class BodiesFull(MonitoringError, RuntimeError):
     def __init__(self, capacity_bytes: int) -> None:
         super().__init__(
             f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are set "
-            "aside for bodies (CANDOR_BODY_MEMORY_BYTES), so this one was not read; send it again "
-            "later."
+            "aside for bodies (four times CANDOR_MAX_BODY_BYTES), so this one was not read; send "
+            "it again later."
         )
 
 

@@ -43,7 +43,6 @@ def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
         "CANDOR_PORT": str(port),
         "CANDOR_STORE": str(folder / "store"),
         "CANDOR_LEDGER": f"sqlite:///{folder}/ledger.db" if ledger else "off",
-        "CANDOR_LOG_LEVEL": "warning",
     }
 
 

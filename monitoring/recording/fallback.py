@@ -96,10 +96,9 @@ class Outage:
             try:
                 self._probe()
             except Exception:  # noqa: BLE001 whatever it is, the ledger is still away
-                _log.debug("the ledger is still away", exc_info=True)
-            else:
-                over.wait(SETTLE_S)
-                self._end(over)
+                continue
+            over.wait(SETTLE_S)
+            self._end(over)
 
     def _end(self, over: threading.Event) -> None:
         """End the outage that `over` belongs to, if it lasts."""

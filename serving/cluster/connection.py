@@ -12,7 +12,6 @@ from typing import Any, Final
 from calibration.wording import parameter
 from hosting.errors import ClusterError
 from hosting.logs import configure_logging
-from hosting.settings import Settings
 from model_store.installation import install_command
 
 # Ray kills a proxy that is not ready after 5 s, the time that a busy machine takes to start Python.
@@ -20,7 +19,7 @@ PATIENCE: Final = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
 @contextmanager
-def joined(settings: Settings) -> Iterator[Any]:
+def joined() -> Iterator[Any]:
     """The module `ray`, connected. Raises ClusterError, also if the extra is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends its makers nothing
     try:
@@ -34,7 +33,7 @@ def joined(settings: Settings) -> Iterator[Any]:
         ray.init(logging_level="warning", **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"no Ray cluster can be joined or started: {error}") from error
-    configure_logging(settings.log_level)
+    configure_logging()
     try:
         yield ray
     finally:

@@ -38,7 +38,7 @@ def serve(settings: Settings) -> int:
     """
     check(settings)
     prepare(settings)
-    with joined(settings) as ray:
+    with joined() as ray:
         from ray import serve as ray_serve
 
         place = _start_proxies(ray, ray_serve, settings)
@@ -65,9 +65,9 @@ def check(settings: Settings) -> None:
             "replicas run on several machines, and a SQLite ledger is a file of one: set "
             "CANDOR_LEDGER to a PostgreSQL database (docs/how-to/postgresql.md), or to 'off'."
         )
-    if not settings.ledger_required:
+    if settings.spool_limit_bytes:
         raise SettingsError(
-            "no replica would find the spool of another: unset CANDOR_LEDGER_REQUIRED."
+            "no replica would find the spool of another: unset CANDOR_SPOOL_LIMIT_BYTES."
         )
 
 

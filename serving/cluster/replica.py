@@ -31,7 +31,7 @@ class ReplicaApp:
 
     def __init__(self, settings: Settings) -> None:
         """Open the ledger and build the service, without loading a model."""
-        configure_logging(settings.log_level)
+        configure_logging()
         allow_many_connections()
         registry, models = process_registry(), LoadedModels()
         self._opened = ExitStack()

@@ -16,7 +16,7 @@ def on_cluster(job: ScoringJob, parts: Sequence[Part]) -> Iterator[tuple[int, in
     """Yield the counts of each part as it is scored, in any order. Raises ClusterError."""
     if not parts:
         return
-    with joined(job.settings) as ray:
+    with joined() as ray:
         from ray import data as ray_data
 
         context = ray_data.DataContext.get_current()

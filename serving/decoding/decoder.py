@@ -32,7 +32,7 @@ from serving.inference.admission import Places, QueueEstimate
 from serving.inference.batcher import Image
 
 CPU_S: Final = 10.0  # of processor time, for one image
-SHARE_BYTES: Final = 512 * 2**20  # of a process, if no number of processes is set
+PIXEL_BYTES: Final = 8  # of a share, for each pixel of the largest image: 512 MiB by default
 STANDING_BYTES: Final = 128 * 2**20  # of a share: Python, its libraries, and all but pixels
 LARGE_BYTES: Final = (
     96 * 2**20
@@ -251,7 +251,7 @@ def _is_idle(process: DecodingProcess) -> bool:
 
 def process_limit(settings: Settings) -> int:
     """How many processes: two for each core, so that they get on while a batch is inferred on all
-    cores, as far as the memory reaches.
+    cores, as far as the memory has a share for the largest image in each.
     """
-    fitting = max(1, settings.decode_memory_bytes // SHARE_BYTES)
-    return settings.decode_processes or min(2 * usable_cores(), fitting)
+    share_bytes = STANDING_BYTES + PIXEL_BYTES * settings.max_pixels
+    return max(1, min(2 * usable_cores(), settings.decode_memory_bytes // share_bytes))

@@ -118,7 +118,7 @@ def check_files(settings: Settings) -> Iterator[CheckResult]:
             f"everybody may write to the store {settings.store}, and so change what models answer"
         )
         yield _PERMISSIONS("broken", found, f"chmod o-w {settings.store}")
-    if not settings.ledger_required:
+    if settings.spool_limit_bytes:
         folder = settings.spool.resolve().parent
         if not (
             folder.is_dir()

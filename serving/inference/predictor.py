@@ -153,7 +153,8 @@ class Predictor:
             if OUT_OF_MEMORY in str(error):
                 self.stopped = (
                     f"inference of {len(images)} images needs more than the "
-                    f"{MEMORY.limit_bytes / 2**20:.0f} MiB of CANDOR_INFERENCE_MEMORY_BYTES."
+                    f"{MEMORY.limit_bytes / 2**20:.0f} MiB that CANDOR_MEMORY_BYTES "
+                    "leaves to it."
                 )
             raise ModelUnusable(
                 f"ONNX Runtime failed on a batch of {len(images)}: {error}"

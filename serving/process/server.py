@@ -218,7 +218,7 @@ class Service:
     def withholds(self) -> bool:
         """Whether answers are withheld, because the ledger is away and nothing replaces it."""
         return bool(
-            self._settings.ledger_required and self.recorder and self.recorder.ledger_is_away
+            self.recorder and not self._settings.spool_limit_bytes and self.recorder.ledger_is_away
         )
 
     def _drain(self) -> None:

@@ -39,11 +39,15 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def candor(
-    *words: object, folder: Path | None = None, timeout_s: float = PATIENCE_S, **variables: str
+    *words: object,
+    folder: Path | None = None,
+    timeout_s: float = PATIENCE_S,
+    program: Sequence[str] = CANDOR,
+    **variables: str,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of Candor without settings but with these variables, and wait for its end."""
     return subprocess.run(
-        [*CANDOR, *map(str, words)],
+        [*program, *map(str, words)],
         cwd=folder,
         env=environment() | variables,
         capture_output=True,

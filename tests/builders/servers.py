@@ -40,7 +40,7 @@ class Server(Process):
 
     def __init__(self, store: Path, folder: Path, **settings: object) -> None:
         ledger = f"sqlite:///{folder / 'ledger.db'}"
-        defaults = {"store": store, "ledger": ledger, "poll_s": 0.1}
+        defaults = {"store": store, "ledger": ledger}
         command = [sys.executable, "-c", self.code]
         super().__init__("serve", folder, command=command, **defaults | settings)
         assert self.url

@@ -67,10 +67,9 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 @asynccontextmanager
 async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[Running]:
-    of_store = {"store": store.address or store.root, "store_cache": store.root}
-    settings = Settings(
-        **of_store | {"ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options
-    )
+    ledger = f"sqlite:///{folder / 'ledger.db'}"
+    place = store.address or store.root
+    settings = Settings(**{"store": place, "ledger": ledger, "threads": 1} | options)
     registry, models = CollectorRegistry(), LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)

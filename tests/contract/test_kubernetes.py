@@ -116,7 +116,7 @@ def test_probes_ask_routes_that_need_no_token(pod: Manifest) -> None:
 def test_a_pod_has_time_to_drain(name: str) -> None:
     pod = find("Deployment", name)["spec"]["template"]["spec"]
     environment = container_environment(pod)
-    drain_s = float(environment["CANDOR_DRAIN_DELAY_S"]) + float(environment["CANDOR_DRAIN_S"])
+    drain_s = float(environment["CANDOR_DRAIN_DELAY_S"]) + Settings().drain_s
     assert pod["terminationGracePeriodSeconds"] >= drain_s + 10
 
 

@@ -17,7 +17,7 @@ from tests.builders.servers import Server, Start, publish_slow
 
 # A server that gives up no request because the machine is slow; tests of overload have their own
 # deadline.
-PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
+PATIENT = {"deadline_s": "300", "body_timeout_s": "60"}
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def start_process(tiny_store: Store, tmp_path: Path) -> Iterator[Callable[..., P
             "threads": "1",
             "deadline_s": "300",
         }
-        running.append(Process(verb, tmp_path, **(here | {"poll_s": "0.1"} | settings)))
+        running.append(Process(verb, tmp_path, **(here | settings)))
         return running[-1]
 
     yield start

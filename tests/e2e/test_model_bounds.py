@@ -50,7 +50,7 @@ def test_one_picture_stops_its_version_alone(
 ) -> None:
     assert kind in KINDS
     publish_triggered(store, kind, tmp_path)
-    server = start(store, drain_s=3_000)
+    server = start(store, deadline_s=1_500)
     wait_until(lambda: set(server.get("/readyz")["models"]) == {"tiny", "bad"})
     before_mb = server.memory_mb
     assert send(server, "bad", harmless()).status_code == 200

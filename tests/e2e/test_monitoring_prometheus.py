@@ -67,7 +67,6 @@ class Scene:
         self._settings: dict[str, object] = {
             "store": store.root,
             "ledger": self.ledger,
-            "poll_s": 0.2,
             "deadline_s": PATIENCE_S,  # each waits for the other's commits
             "drift_tags": '["site"]',
             "recalibrate_on_alarm": "propose",  # its panel has data where a process does it

@@ -17,7 +17,7 @@ from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until
-from tests.builders.servers import Start, slow_onnx
+from tests.builders.servers import SERVE, Server, Start, slow_onnx
 from tests.builders.tensors import bytes_tensor
 
 
@@ -86,8 +86,12 @@ def test_a_second_signal_ends_it_while_requests_wait(start: Start, slow_store: S
         assert any(isinstance(future.exception(), httpx.TransportError) for future in sent)
 
 
-def test_a_client_that_never_ends_its_body_is_given_up(start: Start, tiny_store: Store) -> None:
-    server = start(tiny_store, drain_delay_s="0", drain_s="0.2")
+class Hasty(Server):
+    code = f"import hosting.settings\nhosting.settings.DRAIN_S = 0.2\n{SERVE}"
+
+
+def test_a_client_that_never_ends_its_body_is_given_up(tiny_store: Store, tmp_path: Path) -> None:
+    server = Hasty(tiny_store.root, tmp_path, drain_delay_s="0").await_ready()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /predictions/tiny HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na"

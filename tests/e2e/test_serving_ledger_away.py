@@ -14,10 +14,13 @@ import httpx
 import psycopg
 import pytest
 
+from console import monitor
+from hosting.settings import Settings
 from model_store.store.store import Store
+from monitoring.errors import LedgerError
 from tests.builders.bundles import png
 from tests.builders.postgres import Cluster
-from tests.builders.processes import PATIENCE_S, candor, free_port, wait_until
+from tests.builders.processes import PATIENCE_S, free_port, wait_until
 from tests.builders.servers import Load, Server, Start
 
 
@@ -25,7 +28,7 @@ def test_where_it_is_not_required_answers_go_on_and_are_joined(
     start: Start, tiny_store: Store, tmp_path: Path, postgres: Cluster
 ) -> None:
     url = postgres.make_database()
-    server = start(tiny_store, ledger=url, ledger_required="false", spool=str(tmp_path / "spool"))
+    server = start(tiny_store, ledger=url, spool_limit_bytes=2**20, spool=str(tmp_path / "spool"))
     ids = [server.predict(png()).json()["prediction_id"]]
     postgres.kill()
     answers = [server.predict(png(), **{"X-Request-Id": f"scan-{number}"}) for number in range(5)]
@@ -100,17 +103,16 @@ def test_a_start_waits_for_a_database_that_is_coming_up(
 
 
 def test_a_start_gives_up_on_a_database_in_time_and_on_a_refusal_at_once(
-    tiny_store: Store, tmp_path: Path, postgres: Cluster
+    monkeypatch: pytest.MonkeyPatch, postgres: Cluster
 ) -> None:
     url = postgres.make_database()
     nobody = url.replace(f":{postgres.port}", f":{free_port()}")
     for ledger, waits_s, least_s in ((nobody, 2, 2), (url + "-missing", 2 * PATIENCE_S, 0)):
+        monkeypatch.setattr(monitor, "LEDGER_WAIT_S", waits_s)
         begun_s = time.monotonic()
-        variables = {"CANDOR_LEDGER": ledger, "CANDOR_LEDGER_WAIT_S": str(waits_s)}
-        ended = candor("serve", folder=tmp_path, CANDOR_PORT="0", **variables)
-        assert (ended.returncode, ended.stdout) == (1, "")
-        assert "cannot be opened" in ended.stderr
-        assert time.monotonic() - begun_s >= least_s
+        with pytest.raises(LedgerError, match="cannot be opened"):
+            monitor._open_ledger(ledger, Settings())
+        assert least_s <= time.monotonic() - begun_s < PATIENCE_S
 
 
 @pytest.mark.nightly
@@ -126,7 +128,11 @@ def test_a_database_that_stalls_under_load_delays_nobody_beyond_the_deadline(
 ) -> None:
     url, image, took_s = postgres.make_database(), png(), []
     server = start(
-        tiny_store, ledger=url, ledger_required=required, spool=tmp_path / "spool", deadline_s=1
+        tiny_store,
+        ledger=url,
+        spool_limit_bytes=0 if required else 2**26,
+        spool=tmp_path / "spool",
+        deadline_s=1,
     )
     answers: Counter[int] = Counter()
     labels: Counter[int] = Counter()

@@ -67,7 +67,7 @@ def running(
         "tokens_file": folder / "tokens",
         "port": 0,
     }
-    given |= {"tokens": f"{TOKEN} admin", "log_level": "debug", "deadline_s": 30}
+    given |= {"tokens": f"{TOKEN} admin", "deadline_s": 30}
     given |= settings
     otel = {"TRACES": "console", "METRICS": "none", "LOGS": "none"}
     variables = {f"OTEL_{name}_EXPORTER": value for name, value in otel.items()}

@@ -3,6 +3,7 @@
 import json
 import platform
 import ssl
+import sys
 from pathlib import Path
 
 import httpx
@@ -15,12 +16,17 @@ from tests.builders.servers import Start
 
 MARK = "s3cr3t-m4rk"
 TOKEN = f"{MARK}-{'x' * 16}"
+HASTY = [  # waits for no database
+    *(sys.executable, "-c"),
+    "from candor.command_line import main; from console import monitor; "
+    "monitor.LEDGER_WAIT_S = 0.1; main()",
+]
 POSTGRES = f"postgresql+psycopg://user:{MARK}@127.0.0.1:1/db"
 # What a start is given: it is refused, and each has a secret.
 REFUSED: dict[str, dict[str, str]] = {
     "an unknown variable": {"CANDOR_TOKEN": TOKEN, "CANDOR_LEDGER": POSTGRES},
     "an invalid value": {"CANDOR_DEADLINE_S": "x", "CANDOR_LEDGER": POSTGRES},
-    "a ledger in the wrong place": {"CANDOR_LEDGER_REQUIRED": POSTGRES},
+    "a ledger in the wrong place": {"CANDOR_SPOOL_LIMIT_BYTES": POSTGRES},
     "a token in the wrong place": {"CANDOR_PORT": f"{TOKEN} admin token"},
     "a database that is away": {"CANDOR_LEDGER": POSTGRES},
     "a password in the query": {
@@ -46,9 +52,8 @@ REFUSED: dict[str, dict[str, str]] = {
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_start_that_fails_shows_no_secret(name: str, tmp_path: Path) -> None:
-    variables = {"CANDOR_LOG_LEVEL": "debug", "CANDOR_STORE": str(tmp_path), "CANDOR_PORT": "0"}
-    variables |= {"CANDOR_LEDGER_WAIT_S": "0.1"}
-    ended = candor("serve", folder=tmp_path, **variables | REFUSED[name])
+    variables = {"CANDOR_STORE": str(tmp_path), "CANDOR_PORT": "0"}
+    ended = candor("serve", folder=tmp_path, program=HASTY, **variables | REFUSED[name])
     told = ended.stdout + ended.stderr
     assert MARK not in told
     assert "Traceback" not in told

@@ -21,7 +21,6 @@ GROWTH_MB = 60.0
 _SETTINGS = {
     "deadline_s": "30",
     "body_timeout_s": "2",
-    "log_level": "warning",
     "threads": "1",
 }
 _SETTINGS |= {"max_pixels": "4000000", "max_body_bytes": "1000000"}

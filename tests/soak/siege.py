@@ -74,7 +74,7 @@ class Siege:
         self._certificate = certificate
         if certificate is not None:
             settings["tls_certificate"] = str(certificate)
-        self.server = Server(store.root, folder, poll_s="0.5", **settings)
+        self.server = Server(store.root, folder, **settings)
         if certificate is not None:
             tls = ssl.create_default_context(cafile=certificate)
             self.server.client = httpx.Client(base_url=self.server.url, timeout=120, verify=tls)

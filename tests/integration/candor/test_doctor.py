@@ -111,7 +111,7 @@ def test_a_kernel_that_cannot_confine_decoding_is_named(
         ({"tokens_file": "/nowhere/my tokens"}, "access"),
         ({"tokens": "short admin"}, "access"),
         ({"tls_certificate": "/nowhere"}, "access"),
-        ({"ledger_required": "false", "spool": "/nowhere/spool"}, "permissions"),
+        ({"spool_limit_bytes": "65536", "spool": "/nowhere/spool"}, "permissions"),
     ],
 )
 def test_each_fault_is_found_where_it_is(

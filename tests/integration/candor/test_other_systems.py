@@ -62,7 +62,7 @@ def test_a_mac_serves_says_that_bounds_are_weaker_and_leaves_no_process(
     tiny_store: Store, tmp_path: Path
 ) -> None:
     options = ["--port", "0", "--store", str(tiny_store.root), "--ledger", "sqlite:///ledger.db"]
-    environment = os.environ | {"CANDOR_LEDGER_REQUIRED": "false"}  # with a spool
+    environment = os.environ | {"CANDOR_SPOOL_LIMIT_BYTES": "65536"}  # with a spool
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(
             command(MAC, "serve", *options),

@@ -250,7 +250,7 @@ def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path) -> None:
 
 def test_the_command_line_takes_an_address(on_s3: Store, tmp_path: Path) -> None:
     def run(*words: object) -> Any:
-        return candor_here(*words, env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")})
+        return candor_here(*words, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
 
     listed = run("models", "list", "--store", on_s3.address, "--json")
     assert [entry["version"] for entry in json.loads(listed.stdout)] == [1]

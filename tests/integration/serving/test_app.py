@@ -653,15 +653,6 @@ async def test_an_answer_that_cannot_be_explained_now_is_not_recorded(server: Ru
     assert ledger_rows(server.folder) == []
 
 
-@pytest.mark.parametrize("drift_streams", ["class-wise", "top-label"])
-async def test_the_setting_of_the_streams_reaches_the_watch(
-    tiny_store: Store, tmp_path: Path, drift_streams: Any
-) -> None:
-    async with running(tiny_store, tmp_path, drift_streams=drift_streams) as server:
-        report = (await server.client.get("/models/tiny/report")).json()
-        assert report["drift"]["class_wise"] is (drift_streams == "class-wise")
-
-
 async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
     tiny_store: Store, tmp_path: Path
 ) -> None:

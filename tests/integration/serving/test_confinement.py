@@ -109,7 +109,7 @@ worker.decode = decode
     monkeypatch.setattr(
         child_module, "_START", f"{start}\n{prelude(place, then=hostile)}\nfrom serving{call}"
     )
-    decoder = Decoder(Settings(decode_processes=1), observe_s=lambda _: None)
+    decoder = Decoder(Settings(memory_bytes=3 * 2**28), observe_s=lambda _: None)
     try:
         with pytest.raises(Exception, match=r"\[") as refused:
             await decoder.decode(b"any image", InputSpec(1, 8, 8))

@@ -20,7 +20,7 @@ from model_store.image import InputSpec, decode
 from serving.decoding import decoder as decoder_module
 from serving.decoding.channel import KEPT_BYTES
 from serving.decoding.child import start_child
-from serving.decoding.decoder import SHARE_BYTES, Decoder
+from serving.decoding.decoder import Decoder
 from serving.decoding.process import DecodingProcess
 from tests.builders.bundles import encode, jpeg, picture, png
 from tests.builders.dicoms import dicom, dicom_frames
@@ -38,9 +38,10 @@ from tests.builders.services import until
 
 pytestmark = pytest.mark.anyio
 SPEC = InputSpec(3, 8, 8)
+SHARE_BYTES = 512 * 2**20
 PATIENT: dict[str, Any] = {
-    **{"deadline_s": 60, "decode_processes": 1},
-    "decode_memory_bytes": SHARE_BYTES,
+    "deadline_s": 60,
+    "memory_bytes": 3 * SHARE_BYTES,  # for one process
 }
 
 
@@ -168,7 +169,7 @@ async def test_a_process_out_of_time_is_ended_and_replaced(
 ) -> None:
     monkeypatch.setattr(decoder_module, "CPU_S", 1.0)
     others = children()
-    pool = opened(max_pixels=100_000_000, decode_memory_bytes=2 * SHARE_BYTES)
+    pool = opened(max_pixels=100_000_000, memory_bytes=6 * SHARE_BYTES)
     try:
         [before] = await _pids_after(pool, jpeg(size=(600, 600)))
         slow = jpeg_of_scans(90, side=10_000)  # more than three seconds on a fast machine
@@ -183,7 +184,7 @@ async def test_a_process_out_of_time_is_ended_and_replaced(
 
 @pytest.mark.usefixtures("enforces")
 async def test_an_image_for_which_the_memory_never_suffices_is_refused() -> None:
-    pool = opened(decode_memory_bytes=2**28)
+    pool = opened(memory_bytes=3 * 2**28)
     try:
         with pytest.raises(ImageTooComplex, match="128 MiB"):
             await pool.decode(zeros(SIDE, SIDE, color=6), SPEC)
@@ -300,7 +301,7 @@ async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> N
 
 async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()  # of applications that other tests keep
-    pool = opened(decode_processes=2)
+    pool = opened(memory_bytes=6 * SHARE_BYTES)
     try:
         images = [jpeg(size=(1500, 1500)) for _ in range(6)]
         await asyncio.gather(*(pool.decode(image, SPEC) for image in images))

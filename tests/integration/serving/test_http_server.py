@@ -10,6 +10,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from hosting import settings as settings_module
 from hosting.errors import SettingsError
 from hosting.exchange import Exchange
 from hosting.http_server import TURN_S, DrainingServer, _most_connections, run
@@ -64,9 +65,10 @@ async def test_what_is_under_way_is_answered_and_nothing_accepted_once_it_drains
 
 
 @pytest.mark.anyio
-async def test_it_says_whether_a_request_was_given_up() -> None:
+async def test_it_says_whether_a_request_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "DRAIN_S", 0.1)
     app = App()
-    server, url = served(app, drain_delay_s=0.0, drain_s=0.1)
+    server, url = served(app, drain_delay_s=0.0)
     serving = asyncio.create_task(server.serve())
     async with httpx.AsyncClient(base_url=url) as client:
         slow = asyncio.create_task(client.get("/slow"))

@@ -47,7 +47,7 @@ def test_an_unknown_variable_is_refused_by_name(
     ("name", "value"),
     [
         *(("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")),
-        *(("drift_average_run_length", "inf"), ("deadline_s", "inf"), ("drain_s", "nan")),
+        *(("drift_average_run_length", "inf"), ("deadline_s", "inf"), ("drain_delay_s", "nan")),
     ],
 )
 def test_a_bad_value_is_refused_in_a_sentence(

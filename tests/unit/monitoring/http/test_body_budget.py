@@ -44,7 +44,7 @@ async def test_what_does_not_fit_waits_for_its_turn_and_never_more_is_held_than_
 async def test_after_the_wait_it_is_refused_by_name() -> None:
     bodies = budget(wait_s=0.001)
     async with arrived(bodies, 70 * MIB):
-        with pytest.raises(BodiesFull, match="CANDOR_BODY_MEMORY_BYTES"):
+        with pytest.raises(BodiesFull, match="CANDOR_MAX_BODY_BYTES"):
             async with arrived(bodies, 2 * MIB):
                 raise AssertionError
         assert bodies.held_bytes == 70 * MIB

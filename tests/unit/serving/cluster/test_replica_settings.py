@@ -64,7 +64,7 @@ def test_a_node_without_the_servers_ledger_or_tokens_is_refused(
     ("settings", "sentence"),
     [
         ({}, "a SQLite ledger is a file of one"),
-        ({"ledger": URL, "ledger_required": False}, "find the spool of another"),
+        ({"ledger": URL, "spool_limit_bytes": 2**20}, "find the spool of another"),
     ],
 )
 def test_what_several_replicas_cannot_have_is_refused(
