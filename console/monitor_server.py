@@ -35,11 +35,11 @@ from hosting.listener import (
     announce,
     announce_missing_store,
     listen,
-    prepare,
     process_registry,
 )
 from hosting.middleware import with_middlewares
 from hosting.settings import Settings
+from hosting.steps import start
 from hosting.token_file import keep_sessions, keep_tokens
 from model_store.addresses import shown_address
 from model_store.store.store import Store
@@ -67,7 +67,7 @@ def serve_monitor(settings: Settings) -> int:
             f"recalibration on an alarm needs one: give {parameter('store')} the one that the "
             "servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
-    prepare(settings)
+    start(settings)
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return run(_serve(settings, listener))

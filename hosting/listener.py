@@ -1,7 +1,6 @@
-"""What a server process listens with: its settings and TLS files, checked, and a bound socket."""
+"""What a server process listens with: TLS files, checked, and a bound socket."""
 
 import errno
-import logging
 import platform
 import re
 import resource
@@ -14,16 +13,11 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from calibration.wording import parameter
-from hosting.auth import read_access
 from hosting.errors import ListenError, SettingsError
-from hosting.logs import configure_logging
-from hosting.settings import Settings, ignored_variables
+from hosting.settings import Settings
 from model_store import kernel
 from model_store.addresses import shown_address
-from model_store.confinement import hide
 from model_store.installation import release
-
-logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 OPEN_MAX: Final = 10_240
@@ -43,21 +37,6 @@ def allow_many_connections() -> None:
     if not kernel.ENFORCES:  # macOS refuses more than that, whatever the hard limit says
         most = OPEN_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_MAX)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def prepare(settings: Settings) -> None:
-    """Hide the tokens, check them and TLS files, configure logging. Raises SettingsError."""
-    hide()
-    read_access(settings, ())
-    tls_files(settings)
-    configure_logging()
-    if not kernel.ENFORCES:
-        logger.warning("%s", kernel.WEAKER)
-    if ignored := ignored_variables():
-        logger.info(
-            "ignored variables that Kubernetes injected for a Service",
-            extra={"fields": {"names": ignored}},
-        )
 
 
 def process_registry() -> CollectorRegistry:

@@ -9,7 +9,7 @@ from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult, VerbResult
 
 if TYPE_CHECKING:
-    from serving.doctor.check_result import CheckResult
+    from serving.doctor import CheckResult
 
 
 class Checkup(VerbResult):

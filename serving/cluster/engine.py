@@ -16,10 +16,10 @@ from hosting.listener import (
     announce,
     announce_missing_store,
     listen,
-    prepare,
     tls_files,
 )
 from hosting.settings import Settings
+from hosting.steps import start
 from serving.cluster.connection import joined
 from serving.cluster.replica import ReplicaApp, local_settings, settings_here, shared_settings
 from serving.process.server import NOTHING_ANSWERED
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> int:
     Raises SettingsError before anything is started, and ClusterError.
     """
     check(settings)
-    prepare(settings)
+    start(settings)
     with joined() as ray:
         from ray import serve as ray_serve
 

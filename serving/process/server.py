@@ -30,12 +30,12 @@ from hosting.listener import (
     announce,
     announce_missing_store,
     listen,
-    prepare,
     process_registry,
 )
 from hosting.middleware import with_middlewares
 from hosting.paced_lines import flush_lines
 from hosting.settings import Settings
+from hosting.steps import start
 from hosting.token_file import keep_sessions, keep_tokens
 from model_store.bundle.bundle import Bundle
 from monitoring.http.endpoint import Endpoint, bind
@@ -78,7 +78,7 @@ def serve(settings: Settings) -> int:
     Raises SettingsError before anything is opened, and ListenError before the
     ledger is, if an address cannot be listened on.
     """
-    prepare(settings)
+    start(settings)
     allow_many_connections()
     keep_freed_memory()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:

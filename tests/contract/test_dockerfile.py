@@ -114,7 +114,7 @@ def test_an_image_writes_into_its_volume_alone(target: str) -> None:
     known = {f"CANDOR_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in variables if name.startswith("CANDOR_")} <= {*known, MONITOR_OUTBOX}
     written = [
-        variables.get(f"CANDOR_{name}", "off") for name in ("LEDGER", "SPOOL", "STORE_CACHE")
+        variables.get(name, "off") for name in ("CANDOR_LEDGER", "CANDOR_SPOOL", "XDG_CACHE_HOME")
     ]
     paths = [value.removeprefix("sqlite:///") for value in written if value != "off"]
     assert target not in SERVERS or len(paths) == 3

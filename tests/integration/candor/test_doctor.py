@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from hosting import steps
 from hosting.settings import Settings
 from model_store.store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.predictions import set_used
-from serving.doctor import installation as checks
+from serving import doctor
 from tests.builders.processes import candor_here, free_port
 
 SECRETS = {
@@ -59,7 +60,7 @@ def installation(
 def test_a_sound_installation_has_nothing_broken(
     installation: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "landlock_version", lambda: checks.SCOPE_VERSION)
+    monkeypatch.setattr(steps, "landlock_version", lambda: steps.SCOPE_VERSION)
     found = installation()
     assert {
         check: state for check, (state, _) in found.items() if state not in ("ok", "skipped")
@@ -93,7 +94,7 @@ def test_a_sound_installation_has_nothing_broken(
 def test_a_kernel_that_cannot_confine_decoding_is_named(
     installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, version: int, state: str
 ) -> None:
-    monkeypatch.setattr(checks, "landlock_version", lambda: version)
+    monkeypatch.setattr(steps, "landlock_version", lambda: version)
     assert installation()["confinement"][0] == state
 
 
@@ -159,7 +160,7 @@ def test_a_package_that_is_too_old_or_missing_is_named(
     installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        checks, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"]
+        doctor, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"]
     )
     state, found = installation()["packages"]
     assert state == "broken"
