@@ -21,9 +21,9 @@ READY, JOB, DECODED, REFUSED = "ready", "job", "decoded", "refused"
 LINE_BYTES: Final = 2**16
 FIRST_BYTES: Final = 2**20
 KEPT_BYTES: Final = 32 * 2**20
-# Beside the pixels: headers, pydicom's import, and the parser's own objects.
-FREE_BYTES: Final = 64 * 2**20
-SLACK_BYTES: Final = 64 * 2**20  # for libraries that reserve more than they use
+# Of a share, beside the pixels: headers, the parser's own objects, what libraries reserve and do
+# not use, and what was freed and is kept for the next image.
+ROOM_BYTES: Final = 128 * 2**20
 
 
 def line(kind: str, **fields: Any) -> bytes:

@@ -21,6 +21,7 @@ from model_store.errors import EmptyImage
 from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode_plain
 from model_store.image.viewing import Viewing
 from model_store.installation import usable_cores
+from serving.decoding.channel import ROOM_BYTES
 from serving.decoding.process import (
     Decoded,
     DecodingJob,
@@ -33,10 +34,6 @@ from serving.inference.batcher import Image
 
 CPU_S: Final = 10.0  # of processor time, for one image
 PIXEL_BYTES: Final = 8  # of a share, for each pixel of the largest image: 512 MiB by default
-STANDING_BYTES: Final = 128 * 2**20  # of a share: Python, its libraries, and all but pixels
-LARGE_BYTES: Final = (
-    96 * 2**20
-)  # a process of this size is ended, too, once it is idle; a fresh one is smaller
 IDLE_S: Final = 10.0  # after which all processes but one are ended
 
 
@@ -54,10 +51,10 @@ class Decoder:
         # beyond one for each core, a client leaves a place to others
         self._places = Places(limit, spare=int(limit > usable_cores()))
         share_bytes = settings.decode_memory_bytes // limit
-        self._image_bytes = max(STANDING_BYTES, share_bytes - STANDING_BYTES)
+        self._image_bytes = share_bytes - ROOM_BYTES
         self._idle: list[DecodingProcess] = []
         self._busy: set[DecodingProcess] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Decoded]] = set()
         self._retiring: asyncio.TimerHandle | None = None
         self._warming: asyncio.Task[None] | None = None
         self._closed = False
@@ -152,11 +149,10 @@ class Decoder:
             raise
         job = DecodingJob(data, spec, self._max_pixels, CPU_S, wanted)
         # The client may hang up meanwhile: the place is free only once the process is.
-        outcome: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(self._run(job, outcome))
+        task = asyncio.ensure_future(self._run(job))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        decoded = await outcome
+        task.add_done_callback(self._ran)
+        decoded = await asyncio.shield(task)
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
         now_s = time.perf_counter()
         count = len(decoded.pixels) if isinstance(decoded, DecodedFrames) else 1
@@ -164,23 +160,24 @@ class Decoder:
         self._observe_s(now_s - arrived_s)
         return decoded
 
-    async def _run(self, job: DecodingJob, outcome: "asyncio.Future[Decoded]") -> None:
+    async def _run(self, job: DecodingJob) -> Decoded:
         """Decode in a process. If that is killed, once more: the second time it is the image."""
         try:
             try:
-                decoded = await self._run_once(job)
+                return await self._run_once(job)
             except ProcessKilled:
                 if self._closed:
                     raise
-                decoded = await self._run_once(job)
-            if not outcome.done():
-                outcome.set_result(decoded)
-        except Exception as error:  # noqa: BLE001  handed to who waits, if anybody does
-            if not outcome.done():
-                outcome.set_exception(error)
+                return await self._run_once(job)
         finally:
             self._load.waiting -= 1
             self._places.give_back()
+
+    def _ran(self, task: "asyncio.Task[Decoded]") -> None:
+        """Forget a task, and its error, for which perhaps nobody waits any more."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _run_once(self, job: DecodingJob) -> Decoded:
         process = await self._free_process()
@@ -220,16 +217,13 @@ class Decoder:
             self._idle.remove(process)
 
     def _retire(self) -> None:
-        """End what has been idle for long, but keep one that has not grown, or start it."""
+        """End what has been idle for long; the one that was used last stays."""
         self._retiring = None
-        latest_first = sorted(self._idle, key=lambda process: process.used_s, reverse=True)
-        for place, process in enumerate(latest_first):
-            if _is_idle(process) and (place > 0 or process.memory_bytes > LARGE_BYTES):
-                self._idle.remove(process)
-                process.kill()
-        if not self.count:
-            self._warming = asyncio.ensure_future(self.warm_up())
-        elif self._busy or not all(map(_is_idle, self._idle)):
+        since_s = time.monotonic() - IDLE_S
+        for process in [each for each in self._idle[:-1] if each.used_s < since_s]:
+            self._idle.remove(process)
+            process.kill()
+        if self.count > 1:
             self._retiring = asyncio.get_running_loop().call_later(IDLE_S, self._retire)
 
     def _longest_s(self, asked_s: float | None) -> float:
@@ -245,13 +239,9 @@ class Decoder:
         return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
 
 
-def _is_idle(process: DecodingProcess) -> bool:
-    return time.monotonic() - process.used_s > IDLE_S
-
-
 def process_limit(settings: Settings) -> int:
     """How many processes: two for each core, so that they get on while a batch is inferred on all
     cores, as far as the memory has a share for the largest image in each.
     """
-    share_bytes = STANDING_BYTES + PIXEL_BYTES * settings.max_pixels
+    share_bytes = ROOM_BYTES + PIXEL_BYTES * settings.max_pixels
     return max(1, min(2 * usable_cores(), settings.decode_memory_bytes // share_bytes))

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import math
-import resource
 import signal
 import socket
 import subprocess
@@ -12,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
@@ -24,11 +22,10 @@ from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
 from serving.decoding.channel import (
     DECODED,
-    FREE_BYTES,
     JOB,
     LINE_BYTES,
     READY,
-    SLACK_BYTES,
+    ROOM_BYTES,
     SharedMemory,
     line,
     shared_file,
@@ -100,6 +97,7 @@ class DecodingProcess(asyncio.Protocol):
         self._reply: asyncio.Future[dict[str, Any] | None] | None = None
         self._transport: asyncio.Transport | None = None
         self._too_slow = False
+        self._standing_bytes = ROOM_BYTES
         self.usable = True
         self.ended: Callable[[DecodingProcess], None] = lambda _: None  # called at its end
         self.used_s = time.monotonic()
@@ -137,22 +135,13 @@ class DecodingProcess(asyncio.Protocol):
         if (reply or {}).get("kind") != READY:
             process.close()
             raise DecoderUnavailable("no decoding process stays alive here.")
+        if watch is not None:
+            process._standing_bytes += watch.memory_bytes
         return process
 
     @property
     def pid(self) -> int:
         return int(self._process.pid)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Resident memory; 0 if the system does not tell."""
-        if self._watch is not None:
-            return self._watch.memory_bytes
-        try:
-            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        except (OSError, IndexError):
-            return 0
-        return int(pages) * resource.getpagesize()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's have no base in common
@@ -183,8 +172,7 @@ class DecodingProcess(asyncio.Protocol):
         self._memory.grow(given_bytes)
         self._memory.write(job.data)
         if self._watch is not None:  # else it asks the kernel itself
-            beside = given_bytes + FREE_BYTES + SLACK_BYTES
-            self._watch.limit(self._watch.memory_bytes + self._image_bytes + beside)
+            self._watch.limit(self._standing_bytes + self._image_bytes + given_bytes)
         try:
             reply = await self._ask(
                 WALL_FACTOR * job.cpu_s,

@@ -1,11 +1,11 @@
 """A decoding process: takes one image after the other from its socket, within limits that the
 kernel enforces, or the server where it does not (model_store/kernel.py).
 
-Processor time: the kernel ends the process. Memory, a fixed share: what announces more is refused;
-where allocation fails, the image is refused, and the process ends. Rights: it can reach the socket
-and the memory and nothing else (model_store/confinement.py), so it imports everything before the
-first image. It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies
-with the server, even by kill -9.
+Processor time: the kernel ends the process. Memory, a share that is fixed at the start: what
+announces more is refused; where allocation fails, the image is refused, and the process ends.
+Rights: it can reach the socket and the memory and nothing else (model_store/confinement.py), so it
+imports everything before the first image. It ignores SIGINT and SIGTERM, because a server that
+drains still needs it, and dies with the server, even by kill -9.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,18 +32,14 @@ from model_store.image.codecs import DECODERS, available
 from model_store.image.viewing import view
 from serving.decoding.channel import (
     DECODED,
-    FREE_BYTES,
     LINE_BYTES,
     READY,
     REFUSED,
-    SLACK_BYTES,
+    ROOM_BYTES,
     SharedMemory,
     line,
 )
 
-# Memory that a process may keep between two jobs; the server sets as much aside for each process.
-KEPT_BYTES: Final = 128 * 2**20
-PAGE_BYTES: Final = resource.getpagesize()
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -73,13 +70,12 @@ def main(parent: int, file: int, pipe: int | None, image_bytes: int) -> None:
     kernel.ENFORCES = pipe is None
     obey_only(parent, pipe)
     channel = Channel(file)
-    limits = JobLimits(image_bytes)
     _load_decoders()
+    share = Share(image_bytes)
     confine(threads=False)
     channel.send(READY)
-    while answer(channel, channel.receive(), limits):
-        if limits.memory_bytes()[1] > KEPT_BYTES:
-            _trim()
+    while answer(channel, channel.receive(), share):
+        pass
 
 
 def _load_decoders() -> None:
@@ -93,21 +89,19 @@ def _load_decoders() -> None:
             getattr(imagecodecs, decoder)
 
 
-def answer(channel: Channel, job: dict[str, Any], limits: "JobLimits") -> bool:
-    """Decode one image within `limits`. Returns whether the process is still good for another."""
+def answer(channel: Channel, job: dict[str, Any], share: "Share") -> bool:
+    """Decode one image within `share`. Returns whether the process is still good for another."""
+    share.begin(cpu_s=float(job["cpu_s"]), given_bytes=job["memory"] + job["bytes"])
     channel.memory.reach(job["memory"])
     data = channel.memory.read(job["bytes"])
-    limits.begin(cpu_s=float(job["cpu_s"]), beside_bytes=len(data))
     try:
-        pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=limits.reserve)
+        pixels, fields = _work(job, data, max_pixels=job["max_pixels"], reserve=share.reserve)
     except (ImageError, MemoryError) as error:
-        limits.lift()
         last = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
         if isinstance(error, MemoryError):
             error = ImageTooComplex("more memory than was set aside", "the memory for one image")
         channel.send(REFUSED, error=type(error).__name__, detail=str(error), last=last)
         return not last
-    limits.lift()
     channel.memory.write(pixels.data.cast("B"))
     channel.send(DECODED, shape=pixels.shape, **fields)
     return True
@@ -139,33 +133,25 @@ def read_spec(fields: dict[str, Any]) -> InputSpec:
     return InputSpec(**(fields | {"window": None if window is None else tuple(window)}))
 
 
-class JobLimits:
-    """The kernel's limits for one job after the other (of memory on Linux alone; elsewhere the
-    server kills the process). A job makes few system calls for them,
-    because a light model's answer would feel more.
+class Share:
+    """The memory that this process has from its start, and the limits of each job, by the kernel;
+    elsewhere the server kills the process.
     """
 
     def __init__(self, image_bytes: int) -> None:
+        """`image_bytes`: for the pixels of one image."""
         self._image_bytes = image_bytes
-        _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
-        _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
-        try:
-            self._statm: int | None = os.open("/proc/self/statm", os.O_RDONLY)
-        except OSError:
-            self._statm = None
+        self._fixed_bytes = _size_bytes() + image_bytes + ROOM_BYTES
 
-    def begin(self, *, cpu_s: float, beside_bytes: int) -> None:
-        """Limit the processor time of a job from now on, in seconds, and by how much the process
-        may grow: by its share and by `beside_bytes`.
+    def begin(self, *, cpu_s: float, given_bytes: int) -> None:
+        """Limit the processor time of a job, in seconds, and memory to the share and `given_bytes`,
+        which the server has set aside for the image as it came.
         """
-        space_bytes, _ = self.memory_bytes()
-        resource.setrlimit(
-            resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu)
-        )
-        soft = space_bytes + self._image_bytes + FREE_BYTES + beside_bytes + SLACK_BYTES
-        if self._hard_memory != resource.RLIM_INFINITY:
-            soft = min(soft, self._hard_memory)
-        self._limit_memory(soft)
+        soft_s = math.ceil(time.process_time() + cpu_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft_s, resource.RLIM_INFINITY))
+        if kernel.ENFORCES:
+            soft_bytes = self._fixed_bytes + given_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (soft_bytes, resource.RLIM_INFINITY))
 
     def reserve(self, needed: int) -> None:
         """See image.cost.Reserve. Raises ImageTooComplex for more than the share."""
@@ -173,26 +159,13 @@ class JobLimits:
             limit = f"{self._image_bytes / 2**20:,.0f} MiB"
             raise ImageTooComplex(f"{needed / 2**20:,.0f} MiB of memory", limit)
 
-    def lift(self) -> None:
-        """End the limits; the answer may be as large as it is."""
-        resource.setrlimit(resource.RLIMIT_CPU, (self._hard_cpu, self._hard_cpu))
-        self._limit_memory(self._hard_memory)
 
-    def _limit_memory(self, soft: int) -> None:
-        if kernel.ENFORCES:  # else the server watches
-            resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard_memory))
-
-    def memory_bytes(self) -> tuple[int, int]:
-        """Address space and resident memory; where the system hides them, 256 MiB and 0."""
-        if self._statm is None:
-            return 256 * 2**20, 0
-        space, resident = os.pread(self._statm, 256, 0).split()[:2]
-        return int(space) * PAGE_BYTES, int(resident) * PAGE_BYTES
-
-
-def _trim() -> None:
-    if hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
+def _size_bytes() -> int:
+    """Address space of this process; where the system hides it, 256 MiB."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 256 * 2**20
 
 
 def obey_only(parent: int, pipe: int | None) -> None:
