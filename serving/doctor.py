@@ -194,8 +194,10 @@ def probes(settings: Settings) -> Iterator[Finding]:
             unlike = broken if settings.on_difference == "refuse" else doubt
             yield unlike(str(error).removesuffix("."), advice)
         else:
-            same = f"{name} computes here as where it was published, to {found:.1g}"
-            yield skipped(f"{name} has none") if found is None else Finding(same)
+            if found is None:
+                yield skipped(f"{name} has none")
+            else:
+                yield Finding(f"{name} computes here as where it was published, to {found:.1g}")
 
 
 def _in_production(settings: Settings) -> Iterator[Bundle]:

@@ -22,7 +22,7 @@ PATIENT = {"deadline_s": "300", "body_timeout_s": "60"}
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(store, **settings)`: a server that is ready unless `ready=False`."""
+    """`start(store, **settings)`: a server that is ready unless `ready=False`, of a `kind`."""
     yield from _servers(tmp_path)
 
 
@@ -35,8 +35,10 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 def _servers(folder: Path) -> Iterator[Start]:
     started: list[Server] = []
 
-    def run(store: Store, *, ready: bool = True, **settings: str) -> Server:
-        server = Server(store.root, folder, **(PATIENT | settings))
+    def run(
+        store: Store, *, ready: bool = True, kind: type[Server] = Server, **settings: str
+    ) -> Server:
+        server = kind(store.root, folder, **(PATIENT | settings))
         started.append(server)
         if ready:
             server.await_ready()

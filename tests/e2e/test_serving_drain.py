@@ -90,8 +90,8 @@ class Hasty(Server):
     code = f"import hosting.settings\nhosting.settings.DRAIN_S = 0.2\n{SERVE}"
 
 
-def test_a_client_that_never_ends_its_body_is_given_up(tiny_store: Store, tmp_path: Path) -> None:
-    server = Hasty(tiny_store.root, tmp_path, drain_delay_s="0").await_ready()
+def test_a_client_that_never_ends_its_body_is_given_up(start: Start, tiny_store: Store) -> None:
+    server = start(tiny_store, kind=Hasty, drain_delay_s="0", deadline_s="0.05")
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /predictions/tiny HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na"
