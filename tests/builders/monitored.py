@@ -176,6 +176,12 @@ class MonitoredModel:
             watched = watch.load(connection, watched_version_id or self.watched_version_id, name)
             return watched.detector, replay(connection, watched.watched_version_id, name)
 
+    def replayed(self, name: str = "", watched_version_id: int | None = None) -> DriftDetector:
+        """The stored detector, which is the replayed one, bit for bit."""
+        stored, replayed = self.detectors(watched_version_id, name=name)
+        assert_same_state(stored, replayed)
+        return stored
+
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample's value, None if there is no such series."""
         where = {"model": self.card.name, "version": str(self.card.version), "finding": ""} | labels
