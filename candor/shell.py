@@ -20,11 +20,12 @@ from candor.commands.options import (
     PYTHON,
     RARE,
     SHARED,
-    Within,
     WrongUse,
     option_texts,
     signature_of,
+    signed,
 )
+from candor.commands.verb import check
 
 Verb = Callable[..., object]
 _JSON: Final = "json_out"
@@ -39,19 +40,18 @@ def command(function: Verb, run: Verb | None = None) -> Verb:
     """
     called = inspect.unwrap(run or function)
     declared = [each for each in (function, run) if each is not None]
-    defaults = {
-        parameter.name: parameter.default
-        for each in declared
-        for parameter in signature_of(each).parameters.values()
-    }
+    known = {name: each for one in declared for name, each in signature_of(one).parameters.items()}
 
     def invoke(**given: Any) -> None:
         as_json = given.pop(_JSON, False)
         given.pop(_HELP_RARE, None)
         # Typer gives None for what is empty by default
-        known = {name: defaults[name] if each is None else each for name, each in given.items()}
+        typed = {
+            name: known[name].default if each is None else each for name, each in given.items()
+        }
         try:
-            code = _shown(called(**known), as_json=as_json)
+            check(known, typed)
+            code = _shown(called(**typed), as_json=as_json)
         except WrongUse as error:
             raise typer.BadParameter(str(error)) from error
         raise typer.Exit(code)
@@ -62,8 +62,7 @@ def command(function: Verb, run: Verb | None = None) -> Verb:
     parameters += _json(run or function)
     if any(_is_rare(each) for each in parameters):
         parameters.append(_help_rare())
-    invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return invoke
+    return signed(invoke, inspect.Signature(parameters))
 
 
 def without_verb(function: Verb) -> Verb:
@@ -82,8 +81,7 @@ def without_verb(function: Verb) -> Verb:
     parameters = inspect.signature(alone).parameters.values()
     kind = inspect.Parameter.KEYWORD_ONLY
     asked = inspect.Parameter("context", kind, annotation=typer.Context)
-    invoke.__signature__ = inspect.Signature([asked, *parameters])  # type: ignore[attr-defined]
-    return invoke
+    return signed(invoke, inspect.Signature([asked, *parameters]))
 
 
 def _is_rare(parameter: inspect.Parameter) -> bool:
@@ -102,9 +100,10 @@ def _help_rare() -> inspect.Parameter:
 def _show_rare(context: typer.Context, asked: bool) -> None:
     """Print the help of the options that are hidden, and end."""
     if asked:
-        context.command.help = "What --help leaves out."
-        for each in context.command.params:
-            each.hidden = not each.hidden  # type: ignore[attr-defined]  # arguments have it, too
+        command: Any = context.command  # whose arguments can be hidden, too
+        command.help = "What --help leaves out."
+        for each in command.params:
+            each.hidden = not each.hidden
         print(context.get_help())  # noqa: T201
         raise typer.Exit
 
@@ -140,10 +139,8 @@ def _declared(
     """A parameter with the annotation that Typer reads."""
     metadata = _metadata(annotation)
     kind = next((each for each in metadata if isinstance(each, type)), None) or _typed(annotation)
-    within = next((each for each in metadata if isinstance(each, Within)), Within(None, None))
     readers = [each for each in metadata if isinstance(each, types.FunctionType)]
-    details: dict[str, Any] = {"help": text, "min": within.least, "max": within.most}
-    details["hidden"] = RARE in metadata
+    details: dict[str, Any] = {"help": text, "hidden": RARE in metadata}
     if readers:
         details["parser"] = _reader(readers[0])
     if is_option:
@@ -205,7 +202,7 @@ def _typed(annotation: Any) -> Any:
             return Path
         return str if str in kinds else _typed(kinds[0])
     if get_origin(annotation) is Sequence or get_origin(annotation) is list:
-        return list[_typed(get_args(annotation)[0])]  # type: ignore[misc]
+        return types.GenericAlias(list, _typed(get_args(annotation)[0]))
     known = (str, int, float, bool, Path)
     is_known = annotation in known or get_origin(annotation) is Literal
     if not is_known and not (isinstance(annotation, type) and issubclass(annotation, StrEnum)):

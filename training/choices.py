@@ -1,7 +1,8 @@
-"""The choices of `candor train` that have an option: name, type, range of words and help.
+"""The choices of `candor train` that have an option: name, type, default, range and help, once.
 
 The command line and editors read them here, so nothing imports torch or pydantic, which take long.
-`training.runs.config.TrainConfig` has their defaults and ranges, and what only a file sets.
+`training.runs.config.TrainConfig` takes defaults and ranges from here, and has what only a file
+sets.
 """
 
 from pathlib import Path
@@ -24,46 +25,82 @@ class TrainOptions(LoadOptions, total=False):
     loss: Annotated[
         str,
         LoadOption(
-            "Training loss, or several joined by +, as in focal+dca (dca; auto: dca or ce)."
+            "Training loss, or several joined by +, as in focal+dca ({}; auto: dca or ce).",
+            fixed="dca",
         ),
     ]
     beta: Annotated[
-        float, LoadOption("Strength of the auxiliary loss (its own default).", rare=True)
+        float | None,
+        LoadOption(
+            "Strength of the auxiliary loss (its own default).", within=(0, None), rare=True
+        ),
     ]
     class_weights: Annotated[
         Literal["natural", "balanced"],
-        LoadOption("natural, or balanced by class frequency (natural; auto: by validation)."),
+        LoadOption("By class frequency ({}; auto: validated).", fixed="natural"),
     ]
     epochs: Annotated[
         int,
-        LoadOption("Passes over the training data (12; auto: 400 steps at least; digits 80)."),
+        LoadOption(
+            "Passes over the data ({}; auto: 400 steps or more; digits 80).",
+            fixed=12,
+            within=(1, None),
+        ),
     ]
     batch_size: Annotated[
-        int, LoadOption("Images per step, over all processes (64; digits 32).", rare=True)
+        int,
+        LoadOption(
+            "Images per step, over all processes ({}; digits 32).",
+            fixed=64,
+            within=(2, None),
+            rare=True,
+        ),
     ]
-    learning_rate: Annotated[float, LoadOption("Highest (2e-4; auto: by validation; digits 1e-3).")]
-    seed: Annotated[int, LoadOption("Two runs with the same seed are equal (0).")]
+    learning_rate: Annotated[
+        float,
+        LoadOption("Highest ({}; auto: validated; digits 0.001).", fixed=2e-4, within=(1e-9, None)),
+    ]
+    seed: Annotated[
+        int, LoadOption("Two runs with the same seed are equal ({}).", fixed=0, within=(0, None))
+    ]
     backbone: Annotated[
-        str, LoadOption("timm name, torchvision/NAME or small_conv (tf_efficientnet_lite0).")
+        str,
+        LoadOption(
+            "timm name, torchvision/NAME or small_conv ({}).", fixed="tf_efficientnet_lite0"
+        ),
     ]
     weights: Annotated[
         Weights,
-        LoadOption("Weights file, 'hub', or 'none' (random).", shown="WEIGHTS", read=weights_of),
+        LoadOption(
+            "Weights file, 'hub', or 'none' (random).",
+            fixed="hub",
+            shown="WEIGHTS",
+            read=weights_of,
+        ),
     ]
     frozen: Annotated[
-        bool, LoadOption("Train only the head, or everything (frozen).", shown="--frozen/--whole")
+        bool,
+        LoadOption(
+            "Train only the head, or everything (frozen).", fixed=True, shown="--frozen/--whole"
+        ),
     ]
-    gentle: Annotated[bool, LoadOption("For whole: AdamW, warm-up and limited gradients.")]
+    gentle: Annotated[
+        bool, LoadOption("For whole: AdamW, warm-up and limited gradients.", fixed=False)
+    ]
     augment: Annotated[
-        str,
+        str | None,
         LoadOption(
             "Change images in each epoch: light, strong, hflip, vflip or rot90, joined by + (none)."
         ),
     ]
     image_size: Annotated[
-        int, LoadOption("Side of the input in pixels (from the data).", rare=True)
+        int | None,
+        LoadOption("Side of the input in pixels (from the data).", within=(1, None), rare=True),
     ]
-    device: Annotated[DeviceChoice, LoadOption("auto, cpu or cuda (auto).")]
+    device: Annotated[DeviceChoice, LoadOption("auto, cpu or cuda ({}).", fixed="auto")]
     micro_batch: Annotated[
-        int, LoadOption("Images in the network at a time (the whole batch).", rare=True)
+        int | None,
+        LoadOption(
+            "Images in the network at a time (the whole batch).", within=(1, None), rare=True
+        ),
     ]

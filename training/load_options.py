@@ -18,6 +18,7 @@ class LoadOption:
     """How an option is shown.
 
     Attributes:
+        fixed: what the recipe `fixed` of a training takes; `{}` in the help stands for it.
         within: least and largest value.
         shown: what stands for the value in the help.
         rare: only `--help-rare` shows it.
@@ -26,10 +27,16 @@ class LoadOption:
 
     help: str
     default: object = None
+    fixed: object = None
     within: tuple[float | None, float | None] | None = None
     shown: str | None = None
     rare: bool = False
     read: Callable[[str], object] | None = None
+
+    @property
+    def text(self) -> str:
+        """The help as it is shown."""
+        return self.help.replace("{}", str(self.fixed))
 
 
 def window_of(given: str | Sequence[float] | None) -> Window | None:
@@ -63,7 +70,7 @@ class ImageOptions(TypedDict, total=False):
     group: Annotated[
         str | None,
         LoadOption(
-            "Column of the patient or slide (default: one that is called so); none if each image "
+            "Column of the patient or slide (default: found by its name); none if each image "
             "stands alone."
         ),
     ]
@@ -96,13 +103,10 @@ class LoadOptions(ImageOptions, total=False):
     findings: Annotated[
         str | Sequence[str] | None,
         LoadOption(
-            "Several findings an image: columns to read, or those looked for in lists; 'A|B', or "
-            "'*' for all."
+            "Findings: columns to read, or those looked for in lists; 'A|B', or '*' for all."
         ),
     ]
-    exclusive: Annotated[
-        bool, LoadOption("Labels are classes though they look like findings.", False)
-    ]
+    exclusive: Annotated[bool, LoadOption("Labels that look like findings are classes.", False)]
     uncertain: Annotated[
         Literal["missing", "present", "absent"],
         LoadOption("What a finding's label of -1 (uncertain) is taken for.", "missing", rare=True),

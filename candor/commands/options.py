@@ -13,6 +13,7 @@ from typing import (
     Literal,
     NamedTuple,
     TypeAlias,
+    TypeVar,
     Unpack,
     get_args,
     get_origin,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from model_store.store.store import Store
     from monitoring.ledger.database import Ledger
 
+Function = TypeVar("Function", bound=Callable[..., object])
 FilePath: TypeAlias = str | PathLike[str]
 # A folder, or an address such as s3://bucket/models, whose // a path would lose
 Place: TypeAlias = Annotated[FilePath, str]
@@ -84,10 +86,16 @@ def signature_of(function: Callable[..., object]) -> inspect.Signature:
     return signature.replace(parameters=[*own, *more])
 
 
+def signed(function: Function, signature: inspect.Signature) -> Function:
+    """The function, which says that this is its signature."""
+    vars(function)["__signature__"] = signature
+    return function
+
+
 def option_texts(function: Callable[..., object]) -> Mapping[str, str]:
     """The help of each option that `**options` declares."""
     return {
-        name: option.help
+        name: option.text
         for each in inspect.signature(inspect.unwrap(function)).parameters.values()
         for declared in _declared_by(each)
         for name, (_, option) in options_of(declared).items()

@@ -1,13 +1,14 @@
 """A verb in Python: its choices are checked, and what cannot be done is `Refused`."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import NoneType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 from calibration.wording import parameter
-from candor.commands.options import Within, WrongUse, signature_of
+from candor.commands.options import Within, WrongUse, signature_of, signed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +31,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*given: P.args, **options: P.kwargs) -> R:
         try:
-            _check(signature, signature.bind(*given, **options).arguments)
+            check(signature.parameters, signature.bind(*given, **options).arguments)
             return function(*given, **options)
         except Exception as error:
             why = reason(error)
@@ -38,14 +39,13 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise Refused(why) from error
 
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    return call
+    return signed(call, signature)
 
 
-def _check(signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+def check(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
     """Raise WrongUse for a value that is none of the choices, or out of its range."""
     for name, value in given.items():
-        annotation = signature.parameters[name].annotation
+        annotation = parameters[name].annotation
         choices = _choices(annotation)
         if value is not None and choices and value not in choices:
             shown = ", ".join(map(str, choices))
@@ -66,7 +66,8 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 def _check_range(name: str, value: Any, limits: Within) -> None:
     least, most = limits
-    if (least is not None and not value >= least) or (most is not None and not value <= most):
+    lowest, highest = -math.inf if least is None else least, math.inf if most is None else most
+    if not isinstance(value, int | float) or not lowest <= value <= highest:
         shown = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
         raise WrongUse(f"{parameter(name)}: got {value!r}; expected {shown}")
 

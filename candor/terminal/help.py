@@ -63,6 +63,7 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        usage: Any = error
         if hasattr(error, "format_message"):  # a usage error, of whichever click Typer brings
-            error.message = visible(str(error.message))  # type: ignore[attr-defined]
+            usage.message = visible(str(usage.message))
         raise

@@ -9,6 +9,7 @@ was read before is read again, so a server starts without it.
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -127,9 +128,10 @@ class RemoteStorage:
             raise FileError(Path(model, str(version)), f"{MANIFEST_FILE} is gone")
         folder = self._bundles / digest_of(data).removeprefix("sha256:") / model / str(version)
         if not _is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
             self._download(data, folder, f"{model}/{version}")
             self._prune(model)
+        with suppress(OSError):
+            os.utime(folder)
         self._mirror.keep_digest(model, version, digest_of(data))
         return folder
 
@@ -203,13 +205,17 @@ class RemoteStorage:
                 write_whole(part / name, data)
             self._refuse_unnamed(part, path, described)
             read_files(part, described)
-            with suppress(FileExistsError, OSError):  # another process was faster
+            try:
                 part.rename(folder)
+            except OSError:  # there is one: of a process that was faster, or a damaged one
+                if not _is_whole(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    part.rename(folder)
 
     def _prune(self, model: str) -> None:
-        """Keep the copies that were made last: more versions are never loaded at a time."""
-        copies = self._bundles.glob(f"*/{model}/*")
-        for folder in sorted(copies, key=lambda path: path.stat().st_mtime)[:-KEPT_COPIES]:
+        """Keep the copies that were used last: more versions are never loaded at a time."""
+        copies = self._bundles.glob(f"*/{model}/[!.]*")
+        for folder in sorted(copies, key=_used_s)[:-KEPT_COPIES]:
             shutil.rmtree(folder.parent.parent, ignore_errors=True)
 
     def _refuse_unnamed(self, part: Path, path: str, manifest: Manifest) -> None:
@@ -230,6 +236,14 @@ class RemoteStorage:
                 f"the store {self.address} is away, and {model} {version} was never read before"
             )
         return self._bundles / digest.removeprefix("sha256:") / model / str(version)
+
+
+def _used_s(folder: Path) -> float:
+    """When a copy was used last; 0 if another process has removed it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_whole(folder: Path) -> bool:

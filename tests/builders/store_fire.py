@@ -35,7 +35,7 @@ from tests.builders.bundles import build_card, build_onnx
 
 WRITERS, READERS, KILLS = 8, 2, 60
 DIED, SURVIVED = 9, 3
-STEP = 17  # requests, of which a few hundred are made
+STEP = 6  # requests, of which about 250 are made
 ONNX = build_onnx()
 # What asks the operating system for a change or for room. Each is preceded by an audit event.
 OPERATIONS = (
@@ -181,13 +181,16 @@ def again(store: Store) -> Store:
 
 
 def at_each_request(store: Store) -> dict[str, Any]:
-    """Let writers die before every STEP-th request to the address, one after the other."""
+    """Let writers die before every STEP-th request to the address, each in a place of its own."""
     found: list[str] = []
     outcomes: list[int] = []
     while not outcomes or outcomes[-1] != 0:
         count = STEP * len(outcomes)
-        outcomes.append(ended(in_child(partial(_until_request, again(store), count))))
-        found += [f"request {count}: {each}" for each in problems(again(store))]
+        place = Store(store.root, f"{store.address}-{count}")
+        publish_and_promote(place)
+        outcomes.append(ended(in_child(partial(_until_request, again(place), count))))
+        found += [f"request {count}: {each}" for each in problems(again(place))]
+        everything(again(place))  # nothing that was left behind is in the way
     return {"problems": found, "outcomes": outcomes}
 
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from candor.command_line import GROUPS, app
-from tests.builders.processes import candor_here
+from tests.builders.processes import candor, candor_here
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,7 +104,7 @@ def test_what_import_refuses_names_options_that_import_has() -> None:
 
 @pytest.mark.parametrize("verb", ["train", "import", "calibrate"])
 def test_the_help_of_the_three_doors_fits_a_screen(verb: str) -> None:
-    assert len(candor_here(verb, "--help", terminal_width=80).stdout.splitlines()) <= 50
+    assert len(candor(verb, "--help", COLUMNS="80").stdout.splitlines()) <= 50
 
 
 def test_the_release_and_the_completion_are_offered() -> None:

@@ -8,9 +8,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -18,15 +15,23 @@ from pydantic import (
 
 from model_store.bundle.card import InputReference
 from model_store.image import InputSpec
-from training.choices import DeviceChoice, Weights
+from training.choices import DeviceChoice, TrainOptions, Weights
 from training.datasets import Dataset, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
 from training.fitting.schedule import Decay, Schedule, Select
+from training.load_options import options_of
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Trunk
 from training.networks.classifier import Classifier, build_classifier
 from training.networks.heads import HeadKind
+
+
+def _declared(name: str) -> Any:
+    """The field of an option, with the default and the range that it declares."""
+    _, option = options_of(TrainOptions)[name]
+    least, most = option.within or (None, None)
+    return Field(default=option.fixed, ge=least, le=most)
 
 
 class TrainConfig(BaseModel):
@@ -41,21 +46,21 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: str = "dca"
-    beta: NonNegativeFloat | None = None
-    class_weights: Literal["natural", "balanced"] = "natural"
-    epochs: PositiveInt = 12
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: PositiveFloat = 2e-4
-    seed: NonNegativeInt = 0
-    backbone: str = "tf_efficientnet_lite0"
-    weights: Weights = "hub"
-    frozen: bool = True
-    gentle: bool = False
-    augment: str | None = None
-    image_size: PositiveInt | None = None
-    device: DeviceChoice = "auto"
-    micro_batch: PositiveInt | None = None
+    loss: str = _declared("loss")
+    beta: float | None = _declared("beta")
+    class_weights: Literal["natural", "balanced"] = _declared("class_weights")
+    epochs: int = _declared("epochs")
+    batch_size: int = _declared("batch_size")
+    learning_rate: float = _declared("learning_rate")
+    seed: int = _declared("seed")
+    backbone: str = _declared("backbone")
+    weights: Weights = _declared("weights")
+    frozen: bool = _declared("frozen")
+    gentle: bool = _declared("gentle")
+    augment: str | None = _declared("augment")
+    image_size: int | None = _declared("image_size")
+    device: DeviceChoice = _declared("device")
+    micro_batch: int | None = _declared("micro_batch")
     loss_options: Annotated[
         dict[str, float], Field(description="further options of the loss, by name")
     ] = {}

@@ -18,6 +18,8 @@ from candor.commands.training import train
 from candor.terminal.progress import Lines
 from tests.builders import trees
 from tests.builders.processes import candor_here
+from training.choices import TrainOptions
+from training.load_options import options_of
 from training.runs.config import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -55,6 +57,10 @@ def test_help_is_short_and_every_option_of_a_choice_is_tried() -> None:
     assert len(declared) - len(shown) <= 9
     assert set(inspect.signature(train).parameters) - NO_CHOICES == set(CHOICES)
     assert set(CHOICES) < set(TrainConfig.model_fields)
+    for name, (kind, option) in options_of(TrainOptions).items():
+        if name in CHOICES:
+            field = TrainConfig.model_fields[name]
+            assert (field.annotation, field.default) == (kind, option.fixed), name
 
 
 @pytest.fixture
@@ -125,7 +131,7 @@ def test_a_file_that_is_wrong_is_an_error(tmp_path: Path, content: str | None, s
     ("arguments", "code", "said"),
     [
         (["train", "digits", "--augment", "flip"], 2, "choose one of: light"),
-        (["train", "digits", "--batch-size", "1"], 2, "batch_size"),
+        (["train", "digits", "--batch-size", "1"], 2, "--batch-size"),
         (["train", "digits", "--recipe", "best"], 2, "fixed"),
         (["export", "runs/none", "--calibrator", "best"], 2, "vector"),
         (["train", "digits", "--loss", "dcaa"], 1, "unknown loss 'dcaa'"),

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from model_store.errors import (
     StoreUnreachable,
     VersionRetired,
 )
-from model_store.store import changes
+from model_store.store import changes, remote_storage
 from model_store.store.canary import read_canary, start_canary
 from model_store.store.store import Store, open_store
 from model_store.store.verification import verify
@@ -220,6 +221,41 @@ def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectSt
     model.write_bytes(b"flipped")
     assert again(on_s3).read("tiny").card.version == 1
     assert model.read_bytes() == content
+
+
+def written_ns(store: Store) -> int:
+    """When the copy of version 1 was made."""
+    return (again(store).read("tiny", 1).folder / "model.onnx").stat().st_mtime_ns
+
+
+def test_no_process_removes_a_copy_that_another_reads(
+    on_s3: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process fetches between the look for a copy and the download of one."""
+    look, made_ns = remote_storage._is_whole, list[int]()
+
+    def looked(folder: Path) -> bool:
+        found = look(folder)
+        if not made_ns:
+            made_ns.append(0)
+            made_ns.append(written_ns(on_s3))
+        return found
+
+    shutil.rmtree(on_s3.root / "bundles")
+    monkeypatch.setattr(remote_storage, "_is_whole", looked)
+    assert on_s3.read("tiny").card.version == 1
+    assert written_ns(on_s3) == made_ns[1]
+
+
+def test_the_copies_that_were_used_last_are_kept(on_s3: Store) -> None:
+    made_ns = set[int]()
+    for seed in range(1, remote_storage.KEPT_COPIES + 2):
+        on_s3.publish("tiny", partial(build_bundle, seed=seed))
+        again(on_s3).read("tiny", seed + 1)
+        made_ns.add(written_ns(on_s3))
+    assert len(made_ns) == 1
+    copies = on_s3.root.glob("bundles/*/tiny/[!.]*")
+    assert len([*copies]) == remote_storage.KEPT_COPIES
 
 
 def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path) -> None:
