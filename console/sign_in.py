@@ -10,7 +10,7 @@ from console.endpoints import form, form_reader, page
 from console.error_pages import answer_error, sign_in_page
 from console.rendering import answer_page, find_asset
 from hosting.auth import AccessControl
-from hosting.body import read_body
+from hosting.caller import read_body
 from hosting.errors import AssetUnknown, Unauthorized
 from hosting.tokens import COOKIE, LIFETIME_S
 from monitoring.http.body_budget import BodyBudget

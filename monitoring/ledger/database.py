@@ -27,11 +27,11 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from calibration.wording import parameter
 from monitoring.errors import LedgerError, LedgerNotUp, LedgerReadOnly
 from monitoring.ledger.dialects import (
+    DIALECTS,
     Claim,
     Dialect,
     ReadOnly,
     connecting,
-    dialect_of,
     read_url,
     without_secrets,
 )
@@ -291,7 +291,7 @@ class Statement:
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            dialect = dialect_of(connection)
+            dialect = DIALECTS[connection.dialect.name]
             sql = self._sql.get(dialect) or self._compile(dialect, connection)
             dialect.run_many(connection, sql, rows, often_same=self._often_same)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hosting.caller import Caller
 from hosting.errors import MalformedRequest
 from hosting.settings import Settings
 from model_store.errors import ImageError
@@ -26,7 +27,6 @@ from model_store.image.frames import DecodedFrames
 from monitoring.patient_id import read_patient
 from serving.decoding.decoder import Decoder
 from serving.deployment.loaded_models import ShadowRunner
-from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of
 from serving.inference.answer import kind_of
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
@@ -274,8 +274,8 @@ class InferencePipeline:
     ) -> Any:
         arrived_s = time.perf_counter()
         with served.decoding, self.spans.decoding(served):
-            image = await self.decoder.decode_in_turn(item.sound, served.card.input.spec)
-            item = await self.identified(item, served.card.input.spec)
+            image = await self.decoder.decode_in_turn(item.sound, served.spec)
+            item = await self.identified(item, served.spec)
         return await self._queued(served, image, item, arrived_s, writer)
 
     async def _decode_and_infer(
@@ -287,7 +287,7 @@ class InferencePipeline:
     async def _decoded_frames(
         self, served: ServedVersion, item: ImageItem, frame: FrameChoice, deadline_s: float | None
     ) -> tuple[DecodedFrames, ImageItem]:
-        spec = served.card.input.spec
+        spec = served.spec
         with served.decoding, self.spans.decoding(served):
             frames = await self.decoder.decode_frames(
                 item.encoded, spec, frame, deadline_s=deadline_s
@@ -305,7 +305,7 @@ class InferencePipeline:
         if frame is not None:
             frames, item = await self._decoded_frames(served, item, frame, deadline_s)
             return frames.pixels[0], frames.first, item
-        spec = served.card.input.spec
+        spec = served.spec
         with served.decoding, self.spans.decoding(served):
             image = await self.decoder.decode(item.encoded, spec, deadline_s=deadline_s)
             return image, 1, await self.identified(item, spec, deadline_s)

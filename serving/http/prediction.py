@@ -16,7 +16,7 @@ from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.auth import Refuse
-from hosting.body import read_body
+from hosting.caller import Caller, read_body
 from hosting.error_table import ErrorAnswer, error_answer, log_error
 from hosting.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from hosting.settings import Settings
@@ -24,7 +24,6 @@ from monitoring.http.body_budget import BodyBudget
 from monitoring.http.endpoint import JSON, wants_page
 from monitoring.http.json_body import SMALL_BYTES
 from serving.deployment.loaded_models import LoadedModels
-from serving.http.caller import Caller
 from serving.http.items import NDJSON, ImageItem, read_items, with_keys, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import (

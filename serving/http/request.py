@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
-from hosting.body import SMALLER
+from hosting.caller import SMALLER
 from hosting.errors import MalformedRequest, UnsupportedMedia
 from model_store import tags
 from model_store.errors import TagsInvalid

@@ -307,7 +307,9 @@ class AnswerRows:
                 served_at_ns,
                 request.tags,
                 self._drawn(request),
-                self._patients.hash(request.patient) if self._patients else None,
+                self._patients.hash(request.patient)
+                if self._patients and request.patient is not None
+                else None,
                 p,
             )
             answers.append(self._answer(image, values, request.writer))

@@ -16,7 +16,7 @@ from console.answers import kept_picture
 from console.endpoints import form, page
 from console.rendering import PAGE_HEADERS, answer_page, render
 from console.tabs import Tabs
-from hosting.body import read_body
+from hosting.caller import Caller, read_body
 from hosting.error_table import error_answer
 from hosting.errors import ClientGone, MalformedRequest, ServingError
 from hosting.settings import Settings
@@ -30,7 +30,6 @@ from monitoring.http.endpoint import Viewer, read_viewer
 from monitoring.ledger.database import Ledger
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.bodies import Answered
-from serving.http.caller import Caller
 from serving.http.items import ImageItem
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import FormFile, read_form, read_frame, read_head
@@ -99,7 +98,7 @@ class TrialRoutes:
         served = self._models.find(request.path_params["model"])
         file = await self._sample(served, request.path_params["name"])
         with served.lease():
-            image = await self._pipeline.decoder.decode(file.data, served.card.input.spec)
+            image = await self._pipeline.decoder.decode(file.data, served.spec)
         picture, _, _ = await to_thread.run_sync(as_picture, image)
         return Response(base64.b64decode(picture), headers=PAGE_HEADERS, media_type="image/png")
 
@@ -110,7 +109,7 @@ class TrialRoutes:
         served = self._models.find(request.path_params["model"], query.get("version"))
         tags = _read_tags(query.get("tags", ""))
         with served.lease():
-            image = as_image(png, served.card.input.spec.channels)
+            image = as_image(png, served.spec.channels)
             explain = query.get("finding") or PREDICTED
             _, drawn = await self._pipeline.try_out(served, image, explain=explain, tags=tags)
         return Response(
@@ -125,7 +124,7 @@ class TrialRoutes:
                 body = (await self._sample(served, name)).data
             with served.lease():
                 viewing = await self._pipeline.decoder.view(
-                    body, served.card.input.spec, read_frame(request.query_params.get("frame"))
+                    body, served.spec, read_frame(request.query_params.get("frame"))
                 )
         return await to_thread.run_sync(as_viewed, viewing)
 
@@ -154,7 +153,7 @@ class TrialRoutes:
     ) -> list[TriedImage]:
         """The trials of a file: one, or one of each frame that the form chooses."""
         shown = TriedImage(name=file.name or "image", file=at)
-        spec = served.card.input.spec
+        spec = served.spec
         try:
             chosen, images = read_frame(fields.get("frame") or None), dict[int | None, Image]()
             if chosen is None:

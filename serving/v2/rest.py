@@ -10,7 +10,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hosting.body import read_body
+from hosting.caller import Caller, read_body
 from hosting.error_table import NOT_READY, PREDICTION_ERRORS, error_answer, log_error
 from hosting.errors import (
     ClientGone,
@@ -27,7 +27,6 @@ from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
 from monitoring.http.json_body import SMALL_BYTES
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.bodies import Binary
-from serving.http.caller import Caller
 from serving.http.items import ImageItem, items_of, with_keys
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import RequestHead, read_head
@@ -177,7 +176,7 @@ class ProtocolRoutes:
         One bad image fails all: the protocol has no errors of single images. Of several, one that
         the scope check refuses has no confidence instead: each says whether it is in scope.
         """
-        card, spec = served.card, served.card.input.spec
+        card, spec = served.card, served.spec
         images = read_images(asked.inputs, card, limit=self._settings.max_items)
         outputs([], card, wanted=asked.wanted)  # refuse an unknown one before anything is computed
         identity, patient = asked.id or head.request_id, asked.patient or head.patient

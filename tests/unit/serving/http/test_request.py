@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hosting.body import read_body
+from hosting.caller import read_body
 from hosting.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from monitoring.http.body_budget import BodyBudget, Hold
